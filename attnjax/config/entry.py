@@ -1,0 +1,121 @@
+"""The entry point of an experiment, with errors made readable."""
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import app, flags, logging
+
+from attnjax.config.flags import ConfigFlags, define_flags
+from attnjax.config.text import describe
+
+flags.disclaim_key_flags()  # see attnjax.config.flags
+
+_USER_ERRORS = (
+  ValueError,
+  OSError,
+  ImportError,
+  FloatingPointError,
+  NotImplementedError,
+)
+
+
+def run(
+  main: Callable[[Any, Path], None],
+  presets: Mapping[str, Callable[[], Any]],
+  *,
+  experiment: str,
+  default: str = "tiny",
+) -> None:
+  """Runs an experiment: reads the flags, prints the config, calls `main`.
+
+  It ends the process: code 0 when `main` returns, 1 after an error, 130 after
+  Ctrl-C. An error that is the user's is one line on stderr, with no traceback
+  unless `--debug` is given.
+
+  Args:
+    main: takes the config and the directory to write to, an absolute path that
+      need not exist yet.
+    presets: name -> a function of nothing that makes the config.
+    experiment: name of the experiment, for `--workdir`, which defaults to
+      `runs/<experiment>/<preset>`.
+    default: the preset where the command line names none.
+
+  >>> run(print, {"base": dict}, experiment="demo")
+  Traceback (most recent call last):
+  ValueError: default='tiny' is not a preset; there are base
+  """
+  handle = define_flags(presets, default=default)
+  folder = f"runs/{experiment}/<preset>"
+  flags.DEFINE_string("workdir", folder, "directory to write to")
+  flags.DEFINE_boolean("debug", False, "show the traceback of an error")
+  # Libraries log every step of what they do; --verbosity=0 shows it.
+  flags.FLAGS.set_default("verbosity", logging.WARNING)
+  app.run(_Program(main, handle))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Program:
+  """What absl calls once the flags are parsed."""
+
+  main: Callable[[Any, Path], None]
+  handle: ConfigFlags
+
+  def __call__(self, argv: Sequence[str]) -> None:
+    """Resolves the config and runs `main`, with errors made readable."""
+    with _readable_errors(debug=flags.FLAGS.debug):
+      if len(argv) > 1:
+        raise ValueError(
+          f"unexpected argument {argv[1]!r}: a flag is written --name=value"
+        )
+      config = self.handle.resolve()
+      print(f"preset = {flags.FLAGS.preset}")
+      print(describe(config, baseline=self.handle.preset()), flush=True)
+      self.main(config, _workdir(flags.FLAGS.workdir, flags.FLAGS.preset))
+
+
+def _workdir(text: str, preset: str) -> Path:
+  """An absolute path, for Orbax refuses a relative one."""
+  if "://" in text:
+    raise ValueError(
+      f"--workdir={text}: expected a directory of a mounted file system, got"
+      " an address; mount the bucket (gcsfuse, for instance) and name its path"
+    )
+  return Path(text.replace("<preset>", preset)).expanduser().resolve()
+
+
+@contextlib.contextmanager
+def _readable_errors(*, debug: bool) -> Iterator[None]:
+  """Ends the process with one line where the error is the user's."""
+  try:
+    yield
+  except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
+  except Exception as error:
+    if debug or not _is_users(error):
+      raise
+    print(f"error: {_message(error)}", file=sys.stderr)
+    print("(--debug shows where)", file=sys.stderr)
+    sys.exit(1)
+
+
+def _is_users(error: BaseException) -> bool:
+  """Whether the error is one that the command line or a file can mend."""
+  if isinstance(error, BaseExceptionGroup):
+    return all(_is_users(part) for part in error.exceptions)
+  return isinstance(error, _USER_ERRORS)
+
+
+def _message(error: BaseException) -> str:
+  """What an error says, its notes and its parts, each on lines of its own."""
+  if isinstance(error, BaseExceptionGroup):
+    parts = [
+      _message(part).replace("\n", "\n    ") for part in error.exceptions
+    ]
+    return "\n".join([error.message, *(f"  - {part}" for part in parts)])
+  text = str(error) or type(error).__name__
+  return "\n".join([text, *getattr(error, "__notes__", ())])

@@ -1,0 +1,190 @@
+"""From a config to batches whose order is a pure function of the step.
+
+A run that is resumed needs the number of its step and nothing else: no
+iterator has a state to save, on however many processes.
+"""
+
+import functools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, SupportsIndex, overload
+
+import numpy as np
+from jaxtyping import Shaped
+
+from attnjax.data.packing import Packed
+
+Batch = dict[str, Shaped[np.ndarray, "B T"]]
+
+
+@dataclass(frozen=True, eq=False)
+class TrainBatches:
+  """Shuffled rows for ever: `batches(step)` is the batch of that step.
+
+  Made by `train_batches`, which checks the arguments.
+
+  >>> from attnjax.data import pack
+  >>> packed = pack([np.arange(1, 9)], 0, length=2)
+  >>> batches = TrainBatches(packed, batch_size=3, seed=0)
+  >>> batches(7)["tokens"].shape  # any step, without those before it
+  (3, 2)
+  """
+
+  packed: Packed
+  batch_size: int
+  seed: int
+
+  def __call__(self, step: SupportsIndex) -> Batch:
+    """The batch of one step, arrays [B, T]; steps count from 0."""
+    number = step.__index__()
+    if number < 0:
+      raise ValueError(f"step: expected 0 or more, got {number}.")
+    return self._dataset[number]
+
+  @functools.cached_property
+  def _dataset(self) -> Any:
+    """The grain dataset: shuffle before repeat, so that epochs do not mix."""
+    # Grain adds the epoch to the seed: were it not scattered, epoch 1 of seed 7
+    # would be epoch 0 of seed 8, and runs meant to differ would not.
+    [seed] = np.random.SeedSequence(self.seed).generate_state(1, np.uint32)
+    rows = _grain().MapDataset.source(self.packed).shuffle(seed=int(seed))
+    return rows.repeat().batch(self.batch_size)
+
+  def __getstate__(self) -> dict[str, Any]:
+    """Leaves the dataset out of a pickle: it is made again."""
+    state = self.__dict__.copy()
+    state.pop("_dataset", None)
+    return state
+
+
+def train_batches(packed: Packed, batch_size: int, seed: int) -> TrainBatches:
+  """Batches to train on, by step; each epoch is shuffled anew.
+
+  Within an epoch each row comes once. A batch may begin in one epoch and end
+  in the next: none is ever short.
+
+  Args:
+    packed: the rows.
+    batch_size: B, rows in a batch.
+    seed: of the shuffle, in [0, 2**32).
+
+  Returns:
+    A function of the step, a pure one: `batches(step)` is a dict of tokens,
+    targets, weights, positions and segment_ids, each [B, T].
+
+  Raises:
+    ValueError: `batch_size` or `seed` is out of its range.
+    ImportError: grain is missing.
+
+  >>> from attnjax.data import pack
+  >>> packed = pack([np.arange(1, 40)], boundary=0, length=5)
+  >>> batches = train_batches(packed, batch_size=2, seed=0)
+  >>> batches(1000)["tokens"].shape
+  (2, 5)
+  >>> bool((batches(3)["tokens"] == batches(3)["tokens"]).all())
+  True
+  """
+  _grain()
+  _check_batch_size(batch_size)
+  if not 0 <= seed < 1 << 32:
+    raise ValueError(f"seed: expected a number in [0, 2**32), got {seed}.")
+  return TrainBatches(packed, batch_size, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationBatches(Sequence[Batch]):
+  """Every row once, in order; made by `evaluation_batches`.
+
+  >>> from attnjax.data import pack
+  >>> packed = pack([np.arange(1, 9)], 0, length=2)
+  >>> batches = EvaluationBatches(packed, batch_size=3)
+  >>> len(batches), batches[1]["tokens"].shape
+  (2, (3, 2))
+  """
+
+  packed: Packed
+  batch_size: int
+
+  def __len__(self) -> int:
+    """How many batches there are."""
+    return -(-len(self.packed) // self.batch_size)
+
+  @overload
+  def __getitem__(self, index: SupportsIndex) -> Batch: ...
+
+  @overload
+  def __getitem__(self, index: slice) -> list[Batch]: ...
+
+  def __getitem__(self, index: SupportsIndex | slice) -> Batch | list[Batch]:
+    """Batch `index`, arrays [B, T]; or the batches of a slice."""
+    if isinstance(index, slice):
+      return [self[number] for number in range(*index.indices(len(self)))]
+    number = index.__index__()
+    if not -len(self) <= number < len(self):
+      raise IndexError(f"batch {number} of {len(self)}")
+    start = number % len(self) * self.batch_size
+    stop = min(start + self.batch_size, len(self.packed))
+    rows = [self.packed[row] for row in range(start, stop)]
+    rows += [self._padding] * (self.batch_size - len(rows))
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+  def __iter__(self) -> Iterator[Batch]:
+    """The batches in order."""
+    return (self[number] for number in range(len(self)))
+
+  @property
+  def _padding(self) -> dict[str, np.ndarray]:
+    """A row that counts for nothing: one segment of boundaries, weight 0."""
+    length = self.packed.length
+    boundaries = np.full(length, self.packed.boundary, np.int32)
+    return {
+      "tokens": boundaries,
+      "targets": boundaries,
+      "weights": np.zeros(length, np.float32),
+      "positions": np.arange(length, dtype=np.int32),
+      "segment_ids": np.zeros(length, np.int32),
+    }
+
+
+def evaluation_batches(packed: Packed, batch_size: int) -> EvaluationBatches:
+  """Batches that hold each row exactly once, in order.
+
+  The last batch is filled up with rows of weight 0, so that all batches have
+  one shape and the evaluation is compiled once.
+
+  Args:
+    packed: the rows.
+    batch_size: B, rows in a batch.
+
+  Returns:
+    A sequence of dicts of tokens, targets, weights, positions and segment_ids,
+    each [B, T].
+
+  Raises:
+    ValueError: `batch_size` is less than 1.
+
+  >>> from attnjax.data import pack
+  >>> packed = pack([np.arange(1, 40)], boundary=0, length=5)
+  >>> batches = evaluation_batches(packed, batch_size=3)
+  >>> len(packed), len(batches), sum(b["weights"].sum() for b in batches)
+  (8, 3, np.float32(39.0))
+  """
+  _check_batch_size(batch_size)
+  return EvaluationBatches(packed, batch_size)
+
+
+def _check_batch_size(batch_size: int) -> None:
+  """A batch has a row at least."""
+  if batch_size < 1:
+    raise ValueError(f"batch_size: expected 1 or more, got {batch_size}.")
+
+
+def _grain() -> Any:
+  """The grain library, imported when it is needed."""
+  try:
+    import grain
+  except ImportError as error:
+    raise ImportError(
+      "Shuffled batches need grain: pip install 'attnjax[data]'."
+    ) from error
+  return grain

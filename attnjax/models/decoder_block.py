@@ -1,0 +1,87 @@
+"""Sizes and choices of a decoder, and one block made by them."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+from flax import nnx
+
+from attnjax.config import setting
+from attnjax.nn import FeedForward, MultiHeadAttention, TransformerBlock
+from attnjax.ops import positions as encodings
+
+__all__ = ["POSITIONS", "DecoderConfig", "make_block"]
+
+POSITIONS = ("rotary", "learned", "sinusoidal", "alibi", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+  """Sizes and choices of a `DecoderLM`."""
+
+  width: int = setting(256, "model width M, features")
+  depth: int = setting(4, "transformer blocks L")
+  heads: int = setting(4, "query heads H of a block; divide the width")
+  kv_heads: int | None = setting(
+    None, "key/value heads K, a divisor of the heads; none: as many"
+  )
+  head_width: int | None = setting(
+    None, "width D of a query and a key, features; none: width / heads"
+  )
+  hidden: int = setting(1024, "features F between the feed-forward maps")
+  activation: str = setting(
+    "gelu", "feed-forward nonlinearity", choices=("gelu", "relu", "swiglu")
+  )
+  norm: str = setting("rms", "normalisation", choices=("rms", "layer"))
+  use_bias: bool = setting(False, "biases in every linear map and layer norm")
+  positions: str = setting(
+    "rotary", "how the model knows positions", choices=POSITIONS
+  )
+  max_length: int = setting(
+    2048, "positions that a learned table holds; no other kind has a limit"
+  )
+  tied: bool = setting(True, "read out by the table that embeds")
+  remat: bool = setting(
+    False, "recompute a block's activations in the backward pass"
+  )
+  unroll: int = setting(
+    1, "blocks in one turn of the scan; more runs faster, compiles slower"
+  )
+
+
+def make_block(
+  config: DecoderConfig, attend: Callable, rngs: nnx.Rngs
+) -> TransformerBlock:
+  """One block of the stack."""
+  # Each block adds twice to x; this keeps its variance from growing with depth.
+  output_init = jax.nn.initializers.variance_scaling(
+    1 / (2 * config.depth), "fan_in", "normal"
+  )
+  rotary = config.positions == "rotary"
+  attention = MultiHeadAttention(
+    config.width,
+    config.heads,
+    kv_heads=config.kv_heads,
+    head_width=config.head_width,
+    use_bias=config.use_bias,
+    position_encoding=encodings.Rotary() if rotary else None,
+    attend=attend,
+    output_init=output_init,
+    rngs=rngs,
+  )
+  feed_forward = FeedForward(
+    config.width,
+    config.hidden,
+    activation=config.activation,
+    use_bias=config.use_bias,
+    output_init=output_init,
+    rngs=rngs,
+  )
+  return TransformerBlock(
+    attention,
+    feed_forward,
+    width=config.width,
+    norm=config.norm,
+    use_bias=config.use_bias,
+    rngs=rngs,
+  )

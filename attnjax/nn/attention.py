@@ -1,0 +1,148 @@
+"""Multi-head attention as a module: parameters, and a call of the primitive."""
+
+from collections.abc import Callable
+
+import jax
+from flax import nnx
+
+from attnjax.ops import heads as maps
+from attnjax.ops.attention import attend as default_attend
+from attnjax.ops.cache import KeyValueCache
+from attnjax.ops.multi_head import decode_attention, multi_head_attention
+from attnjax.typing import Array, Float
+
+__all__ = ["MultiHeadAttention"]
+
+_FAN_IN = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+
+
+class MultiHeadAttention(nnx.Module):
+  """Multi-head attention over its inputs, or over a memory.
+
+      out = concat_h(attend(x W_q[h], m W_k[h // G], m W_v[h // G])) W_o
+
+  Args:
+    width: M, of inputs, memory and output.
+    heads: H, query heads.
+    kv_heads: K, key/value heads, a divisor of H; None is H.
+    head_width: D, of a query and a key; None is M / H.
+    value_width: E, of a value; None is D.
+    use_bias: whether the four projections have biases.
+    position_encoding: ``(x, positions) -> x`` on queries and keys, such as
+      `positions.Rotary()`; None encodes nothing.
+    combine: "concatenate" or "sum"; see `multi_head_attention`.
+    attend: the attention to call: `attnjax.attend`, or anything called like
+      it. A top-level function or a frozen dataclass, so that it hashes.
+    kernel_init: of queries, keys and values.
+    output_init: of the output projection.
+    rngs: Flax NNX random streams; uses "params".
+
+  Raises:
+    ValueError: if heads do not divide the width, or K does not divide H.
+
+  >>> import jax.numpy as jnp
+  >>> layer = MultiHeadAttention(6, heads=3, rngs=nnx.Rngs(0))
+  >>> layer(jnp.ones((2, 5, 6)), jnp.ones((2, 7, 6))).shape
+  (2, 5, 6)
+
+  Reference:
+    Vaswani et al., "Attention Is All You Need", 2017, arXiv 1706.03762;
+    grouped heads: Ainslie et al., "GQA", 2023, arXiv 2305.13245.
+  """
+
+  def __init__(
+    self,
+    width: int,
+    heads: int,
+    *,
+    kv_heads: int | None = None,
+    head_width: int | None = None,
+    value_width: int | None = None,
+    use_bias: bool = False,
+    position_encoding: Callable | None = None,
+    combine: maps.Combine = "concatenate",
+    attend: Callable = default_attend,
+    kernel_init: Callable = _FAN_IN,
+    output_init: Callable = _FAN_IN,
+    rngs: nnx.Rngs,
+  ):
+    kv_heads = heads if kv_heads is None else kv_heads
+    _check_heads(width, heads, kv_heads, head_width)
+    head_width = width // heads if head_width is None else head_width
+    value_width = head_width if value_width is None else value_width
+
+    def projection(inputs, outputs, init):
+      axis = (-2, -1) if isinstance(inputs, tuple) else -1
+      return nnx.LinearGeneral(
+        inputs,
+        outputs,
+        axis=axis,
+        use_bias=use_bias,
+        kernel_init=init,
+        rngs=rngs,
+      )
+
+    self.query = projection(width, (heads, head_width), kernel_init)
+    self.key = projection(width, (kv_heads, head_width), kernel_init)
+    self.value = projection(width, (kv_heads, value_width), kernel_init)
+    self.output = projection((heads, value_width), width, output_init)
+    self.position_encoding = position_encoding
+    self.combine = combine
+    self.attend = attend
+
+  @property
+  def params(self) -> maps.MultiHeadParams:
+    """The parameters, as the primitives take them."""
+    return maps.MultiHeadParams(
+      *(
+        maps.Projection(
+          layer.kernel[...], None if layer.bias is None else layer.bias[...]
+        )
+        for layer in (self.query, self.key, self.value, self.output)
+      )
+    )
+
+  def __call__(
+    self,
+    inputs: Float[Array, "*B T M"],
+    memory: Float[Array, "*B S M"] | None = None,
+    **attend_kw,
+  ):
+    """Attends; see `attnjax.multi_head_attention` for the keywords."""
+    return multi_head_attention(
+      self.params, inputs, memory, **self._injected(), **attend_kw
+    )
+
+  def decode(
+    self,
+    inputs: Float[Array, "*B T M"],
+    cache: KeyValueCache,
+    **attend_kw,
+  ) -> tuple[Float[Array, "*B T M"], KeyValueCache]:
+    """Attends new tokens over a cache; see `ops.multi_head`."""
+    return decode_attention(
+      self.params, inputs, cache, **self._injected(), **attend_kw
+    )
+
+  def _injected(self) -> dict:
+    """What the module was built with, beside parameters."""
+    return {
+      "position_encoding": self.position_encoding,
+      "combine": self.combine,
+      "attend": self.attend,
+    }
+
+
+def _check_heads(
+  width: int, heads: int, kv_heads: int, head_width: int | None
+) -> None:
+  """Heads divide the width, and key heads the query heads."""
+  if heads < 1 or (head_width is None and width % heads):
+    raise ValueError(
+      f"MultiHeadAttention: heads={heads} must divide width={width}; choose"
+      " another number of heads, or give head_width"
+    )
+  if kv_heads < 1 or heads % kv_heads:
+    raise ValueError(
+      f"MultiHeadAttention: kv_heads={kv_heads} must divide heads={heads}"
+    )

@@ -1,0 +1,56 @@
+"""Embeddings: a table of vectors, read by row, and read out by dot product."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from attnjax.ops import positions
+from attnjax.typing import Array, Float, Int
+
+__all__ = ["Embedding"]
+
+
+class Embedding(nnx.Module):
+  """A table of ``V`` learned vectors of width ``M``.
+
+  `flax.nnx.Embed` fixes the dtype it computes in when it is made; this one
+  follows its table, so that casting the parameters casts the computation.
+
+  Args:
+    rows: V, tokens or positions.
+    width: M.
+    stddev: of the initial normal distribution.
+    rngs: Flax NNX random streams; uses "params".
+
+  A lookup is the product with a one-hot vector:
+
+  >>> embed = Embedding(5, 3, rngs=nnx.Rngs(0))
+  >>> tokens = jnp.array([4, 1])
+  >>> onehot = jax.nn.one_hot(tokens, 5) @ embed.embedding[...]
+  >>> bool(jnp.allclose(embed(tokens), onehot))
+  True
+  """
+
+  def __init__(
+    self, rows: int, width: int, *, stddev: float = 0.02, rngs: nnx.Rngs
+  ):
+    init = jax.nn.initializers.normal(stddev)
+    self.embedding = nnx.Param(init(rngs.params(), (rows, width), jnp.float32))
+
+  def __call__(self, index: Int[Array, "*B T"]) -> Float[Array, "*B T M"]:
+    """Rows of the table; one that it does not hold is NaN, not a guess."""
+    return positions.learned(self.embedding[...], index)
+
+  def attend(self, x: Float[Array, "*B T M"]) -> Float[Array, "*B T V"]:
+    """Logits x · embedding[v], summed in float32: a readout tied to the table.
+
+    Reference:
+      Press, Wolf, "Using the Output Embedding to Improve Language Models",
+      2016, arXiv 1608.05859.
+    """
+    return jnp.einsum(
+      "...tm,vm->...tv",
+      x,
+      self.embedding[...],
+      preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
+    )

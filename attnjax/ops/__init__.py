@@ -1,0 +1,1 @@
+"""Pure functions of arrays: no module, no mesh, no flag, no global."""

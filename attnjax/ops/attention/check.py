@@ -1,0 +1,153 @@
+"""The words with which attention refuses bad input."""
+
+import jax
+import jax.numpy as jnp
+
+from attnjax.ops.attention.call import AUX
+from attnjax.ops.masks import Mask
+from attnjax.ops.score_mods import ScoreMod
+
+__all__ = ["arrays", "aux_names", "broadcasts", "logits_dtype", "rows", "rules"]
+
+_AXES = {"query": "*B T H D", "key": "*B S K D", "value": "*B S K E"}
+
+
+def arrays(query, key, value) -> None:
+  """Query, key and value agree with each other, axis by axis."""
+  named = {"query": query, "key": key, "value": value}
+  for name, x in named.items():
+    if jnp.ndim(x) < 3:
+      raise ValueError(
+        f"attend: {name} must have axes '{_AXES[name]}' (at least 3), got"
+        f" shape {list(jnp.shape(x))}; add a head axis of size 1 with"
+        f" {name}[..., None, :]"
+      )
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+      raise ValueError(
+        f"attend: {name} must be floating point, got {x.dtype}; cast it, or"
+        " embed it if it holds token ids"
+      )
+  _same("batch axes", {n: x.shape[:-3] for n, x in named.items()}, named)
+  _same("width D", {n: named[n].shape[-1] for n in ("query", "key")}, named)
+  _same("heads K", {n: named[n].shape[-2] for n in ("key", "value")}, named)
+  _same("length S", {n: named[n].shape[-3] for n in ("key", "value")}, named)
+  heads, shared = query.shape[-2], key.shape[-2]
+  if shared == 0 or heads % shared:
+    raise ValueError(
+      f"attend: query heads H={heads} must be a multiple of key heads"
+      f" K={shared}; {_shapes(named)}{_layout_hint(query, key)}"
+    )
+
+
+def _same(what: str, seen: dict, named: dict) -> None:
+  """One axis has one size in all arrays that share it."""
+  if len(set(seen.values())) > 1:
+    sizes = ", ".join(f"{n} has {v}" for n, v in seen.items())
+    raise ValueError(
+      f"attend: {what} must be equal, but {sizes}; {_shapes(named)}"
+      f"{_layout_hint(named['query'], named['key'])}"
+    )
+
+
+def _shapes(named: dict) -> str:
+  """Expected axes beside the shapes that came."""
+  return "; ".join(
+    f"{n} is '{_AXES[n]}', got {list(x.shape)}" for n, x in named.items()
+  )
+
+
+def _layout_hint(query, key) -> str:
+  """Says so where the sizes betray arrays laid out as B H T D."""
+  axis = -3
+  fits = (
+    query.shape[:axis] == key.shape[:axis]
+    and query.shape[-1] == key.shape[-1]
+    and key.shape[axis] > 0
+    and query.shape[axis] % key.shape[axis] == 0
+  )
+  if not fits or query.shape[axis] > query.shape[-2]:
+    return ""
+  return (
+    "; these sizes look like '*B H T D': the layout here is '*B T H D', swap"
+    " them with jnp.swapaxes(x, -3, -2)"
+  )
+
+
+def broadcasts(name: str, x, shape: tuple[int, ...]):
+  """Gives an array the rank of the logits; it must broadcast to them."""
+  x = jnp.asarray(x)
+  try:
+    if jnp.broadcast_shapes(x.shape, shape) != shape:
+      raise ValueError
+  except ValueError:
+    raise ValueError(
+      f"attend: {name} must broadcast to '*B H T S' = {list(shape)}, got"
+      f" shape {list(x.shape)}; put the batch axes first and give absent axes"
+      " size 1"
+    ) from None
+  return x.reshape((1,) * (len(shape) - x.ndim) + x.shape)
+
+
+def rows(name: str, x, batch: tuple[int, ...], length: int):
+  """Checks positions or segment ids: int ``*#B T``."""
+  if x is None:
+    return None
+  x = jnp.asarray(x)
+  fits = x.ndim >= 1 and x.shape[-1] == length and x.ndim <= len(batch) + 1
+  leading = zip(reversed(x.shape[:-1]), reversed(batch), strict=False)
+  if not fits or not all(size in (1, axis) for size, axis in leading):
+    raise ValueError(
+      f"attend: {name} must have shape {[*batch, length]} (batch axes may be 1"
+      f" or absent), got {list(x.shape)}"
+    )
+  if not jnp.issubdtype(x.dtype, jnp.integer):
+    raise ValueError(f"attend: {name} must be integers, got {x.dtype}")
+  return x.astype(jnp.int32)
+
+
+def rules(mask, score_mod, batch: tuple[int, ...], heads: int) -> None:
+  """Mask and score mod are of their kind, and fit the batch and heads."""
+  if isinstance(mask, Mask):
+    mask.validate(batch, heads)
+  elif mask is not None and jnp.result_type(mask) != bool:
+    raise ValueError(
+      f"attend: mask must be a Mask or a boolean array, got"
+      f" {jnp.result_type(mask)}; logits to add are bias="
+    )
+  if score_mod is None:
+    return
+  if not isinstance(score_mod, ScoreMod):
+    raise ValueError(
+      f"attend: score_mod must be a ScoreMod, got {type(score_mod).__name__};"
+      " wrap a function as score_mods.from_fn(fn, *arrays)"
+    )
+  score_mod.validate(batch, heads)
+
+
+def logits_dtype(asked, *inputs) -> jnp.dtype:
+  """float32 or better; float64 where an input is."""
+  dtype = jnp.dtype(asked)
+  if dtype not in (jnp.dtype("float32"), jnp.dtype("float64")):
+    raise ValueError(
+      f"attend: logits_dtype must be float32 or float64, got {dtype}; logits"
+      " in fewer bits lose the largest of them"
+    )
+  if any(x.dtype == jnp.float64 for x in inputs):
+    return jnp.dtype("float64")
+  if dtype == jnp.float64 and not jax.config.read("jax_enable_x64"):
+    raise ValueError(
+      "attend: logits_dtype float64 needs jax.config.update("
+      "'jax_enable_x64', True)"
+    )
+  return dtype
+
+
+def aux_names(aux) -> tuple[str, ...]:
+  """The extra results asked for, each of them known."""
+  names = (aux,) if isinstance(aux, str) else tuple(aux)
+  unknown = [n for n in names if n not in AUX]
+  if unknown:
+    raise ValueError(
+      f"attend: aux asks for {unknown}, which is not among {list(AUX)}"
+    )
+  return names

@@ -1,0 +1,80 @@
+"""Where a query meets a key: the coordinates of a tile of logits."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from attnjax.typing import Array, Int
+
+__all__ = ["Area", "Grid", "row"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Grid:
+  """Coordinates of a tile of logits; each broadcasts to ``*B H T S``.
+
+  A position says where a token stands in its sequence; an index says where it
+  stands in the array. They differ when decoding, in packed documents and in
+  permuted shards. All have the same rank, so that they broadcast under JAX's
+  strictest rank promotion.
+  """
+
+  batch: Int[Array, "..."]
+  head: Int[Array, "..."]
+  query_position: Int[Array, "..."]
+  key_position: Int[Array, "..."]
+  query_index: Int[Array, "..."]
+  key_index: Int[Array, "..."]
+
+  @classmethod
+  def of(
+    cls,
+    batch: tuple[int, ...],
+    heads: int,
+    query_length: int,
+    key_length: int,
+    query_positions: Int[Array, "... T"] | None = None,
+    key_positions: Int[Array, "... S"] | None = None,
+  ) -> "Grid":
+    """The whole grid of a call; positions default to the index."""
+    rank = len(batch) + 3
+    size = 1
+    for axis in batch:
+      size *= axis
+    b = jnp.arange(size, dtype=jnp.int32).reshape(*batch, 1, 1, 1)
+    h = jnp.arange(heads, dtype=jnp.int32).reshape(
+      (1,) * (rank - 3) + (-1, 1, 1)
+    )
+    t = jnp.arange(query_length, dtype=jnp.int32)
+    s = jnp.arange(key_length, dtype=jnp.int32)
+    q = t if query_positions is None else query_positions.astype(jnp.int32)
+    k = s if key_positions is None else key_positions.astype(jnp.int32)
+    return cls(
+      batch=b,
+      head=h,
+      query_position=row(q, rank, query=True),
+      key_position=row(k, rank, query=False),
+      query_index=row(t, rank, query=True),
+      key_index=row(s, rank, query=False),
+    )
+
+
+def row(x: Int[Array, "... N"], rank: int, *, query: bool) -> Int[Array, "..."]:
+  """Puts ``*#B T`` (or ``*#B S``) on its axis of ``*B H T S``."""
+  x = x.reshape((1,) * (rank - 2 - x.ndim) + x.shape)
+  return x[..., None, :, None] if query else x[..., None, None, :]
+
+
+class Area(NamedTuple):
+  """Bounds of a tile, half-open: positions and indices of both sides.
+
+  The bounds are ints, or arrays of them to ask about many tiles at once.
+  """
+
+  query: tuple
+  key: tuple
+  query_index: tuple
+  key_index: tuple

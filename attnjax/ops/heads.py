@@ -1,0 +1,132 @@
+"""The linear maps into heads and back to the width of the model."""
+
+from typing import Literal, NamedTuple
+
+import jax.numpy as jnp
+
+from attnjax.typing import Array, Float
+
+__all__ = [
+  "Combine",
+  "MultiHeadParams",
+  "Projection",
+  "SelfAttentionParams",
+  "combine_heads",
+  "linear",
+  "project_heads",
+  "proposed_changes",
+]
+
+Combine = Literal["concatenate", "sum"]
+
+
+class Projection(NamedTuple):
+  """A linear map; the bias may be absent.
+
+  >>> Projection(jnp.eye(2)).bias is None
+  True
+  """
+
+  kernel: Float[Array, "..."]
+  bias: Float[Array, "..."] | None = None
+
+
+class SelfAttentionParams(NamedTuple):
+  """Kernels ``M D``, ``M D`` and ``M E``.
+
+  >>> eye = Projection(jnp.eye(2))
+  >>> SelfAttentionParams(eye, eye, eye).query is eye
+  True
+  """
+
+  query: Projection
+  key: Projection
+  value: Projection
+
+
+class MultiHeadParams(NamedTuple):
+  """Kernels ``M H D``, ``M K D``, ``M K E`` and ``H E M``.
+
+  >>> up = Projection(jnp.ones((6, 2, 3)))
+  >>> down = Projection(jnp.ones((2, 3, 6)))
+  >>> MultiHeadParams(up, up, up, down).output.kernel.shape
+  (2, 3, 6)
+  """
+
+  query: Projection
+  key: Projection
+  value: Projection
+  output: Projection
+
+
+def combine_heads(
+  output: Projection, heads: Float[Array, "*B T H E"], combine: Combine
+) -> Float[Array, "*B T M"]:
+  """Back to the width of the model, in one of the two equal forms.
+
+  >>> heads = jnp.ones((3, 2, 5))
+  >>> combine_heads(Projection(jnp.ones((2, 5, 7))), heads, "sum").shape
+  (3, 7)
+  """
+  if combine == "sum":
+    out = proposed_changes(output, heads).sum(axis=-2)
+  elif combine == "concatenate":
+    joined = heads.reshape((*heads.shape[:-2], -1))
+    kernel = output.kernel.reshape((joined.shape[-1], -1))
+    out = jnp.einsum("...tx,xm->...tm", joined, kernel)
+  else:
+    raise ValueError(f"combine must be 'concatenate' or 'sum', got {combine!r}")
+  return _add(out, output.bias)
+
+
+def proposed_changes(
+  output: Projection, heads: Float[Array, "*B T H E"]
+) -> Float[Array, "*B T H M"]:
+  """The change each head proposes to each embedding, head[h] W_o[h].
+
+  Their sum (and the bias, which is no head's) is what the layer adds.
+
+  >>> changes = proposed_changes(Projection(jnp.ones((2, 5, 7))),
+  ...                            jnp.ones((3, 2, 5)))
+  >>> changes.shape
+  (3, 2, 7)
+
+  Reference:
+    Elhage et al., "A Mathematical Framework for Transformer Circuits", 2021.
+  """
+  return jnp.einsum("...the,hem->...thm", heads, output.kernel)
+
+
+def project_heads(params: MultiHeadParams, inputs, memory):
+  """Queries ``*B T H D`` of the inputs, keys and values of the memory.
+
+  >>> up = Projection(jnp.ones((6, 2, 3)))
+  >>> down = Projection(jnp.ones((2, 3, 6)))
+  >>> x = jnp.ones((5, 6))
+  >>> query, _, _ = project_heads(MultiHeadParams(up, up, up, down), x, None)
+  >>> query.shape
+  (5, 2, 3)
+  """
+  memory = inputs if memory is None else memory
+  return tuple(
+    _add(jnp.einsum("...tm,mhd->...thd", x, p.kernel), p.bias)
+    for p, x in zip(params[:3], (inputs, memory, memory), strict=True)
+  )
+
+
+def linear(projection: Projection, x):
+  """The linear map x W + b.
+
+  >>> linear(Projection(jnp.eye(2), jnp.ones(2)), jnp.zeros((1, 2))).tolist()
+  [[1.0, 1.0]]
+  """
+  return _add(
+    jnp.einsum("...tm,md->...td", x, projection.kernel), projection.bias
+  )
+
+
+def _add(x, bias):
+  """Adds a bias on the trailing axes, where there is a bias."""
+  if bias is None:
+    return x
+  return x + bias.reshape((1,) * (x.ndim - bias.ndim) + bias.shape)

@@ -1,0 +1,37 @@
+"""Masks: which key may a query see.
+
+A mask is a frozen pytree that answers three questions about one rule: pointwise
+(``mask(b, h, q, k)``), for a tile (``mask.tile``: must it be computed at all?)
+and as a picture. Hyper-parameters are static; arrays (lengths, segment ids,
+captured arrays) are leaves, which may be traced and vmapped.
+
+Masks speak of positions, not of array indices: ``causal()`` is the same object
+in training, in decoding with a cache and on a permuted shard. `lengths` alone
+compares the index in the array, because padding lives in arrays.
+"""
+
+from attnjax.ops.masks.algebra import Mask, Tile
+from attnjax.ops.masks.extents import lengths, prefix, segments
+from attnjax.ops.masks.rules import (
+  causal,
+  chunked,
+  dilated,
+  full,
+  sliding_window,
+)
+from attnjax.ops.masks.tables import dense, from_fn
+
+__all__ = [
+  "Mask",
+  "Tile",
+  "causal",
+  "chunked",
+  "dense",
+  "dilated",
+  "from_fn",
+  "full",
+  "lengths",
+  "prefix",
+  "segments",
+  "sliding_window",
+]

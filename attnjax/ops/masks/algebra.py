@@ -1,0 +1,212 @@
+"""The mask protocol and its algebra: ``& | ~``, tiles and pictures."""
+
+import dataclasses
+import enum
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attnjax.ops.grid import Area, Grid
+from attnjax.ops.node import node
+from attnjax.typing import Array, Bool
+
+__all__ = ["Mask", "Tile"]
+
+# A pair (some, every): `some` false proves a tile empty, `every` true proves it
+# full; what is undecided is (True, False). The pair is closed under & | ~, and
+# works on ints, on numpy arrays of tiles and on traced bounds alike.
+Verdict = tuple
+UNDECIDED: Verdict = (True, False)
+
+
+class Tile(enum.Enum):
+  """What a mask does to a tile of logits.
+
+  >>> from attnjax import masks
+  >>> masks.causal().tile((0, 4), (4, 8))
+  <Tile.EMPTY: 'empty'>
+  """
+
+  EMPTY = "empty"
+  FULL = "full"
+  MIXED = "mixed"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Mask:
+  """A rule that says whether query position q may see key position k.
+
+  Compose with ``&`` (both), ``|`` (either) and ``~`` (not).
+
+  >>> from attnjax import masks
+  >>> band = masks.causal() & masks.sliding_window(left=1)
+  >>> print(band.picture(4, 4))
+  █ · · ·
+  █ █ · ·
+  · █ █ ·
+  · · █ █
+  """
+
+  def __call__(self, b, h, q, k) -> Bool[Array, "..."]:
+    """Pointwise and broadcasting: may q see k in batch row b and head h?
+
+    Args:
+      b: index of the batch row, row-major over all leading batch axes.
+      h: index of the query head.
+      q: query position.
+      k: key position.
+    """
+    raise NotImplementedError
+
+  def visible(self, grid: Grid) -> Bool[Array, "..."]:
+    """The rule on a tile; masks that need the index override it."""
+    return self(grid.batch, grid.head, grid.query_position, grid.key_position)
+
+  def decide(self, area: Area) -> Verdict:
+    """(some, every) for a tile: see `Verdict`."""
+    del area
+    return UNDECIDED
+
+  def validate(self, batch: tuple[int, ...], heads: int) -> None:
+    """Raises ValueError if a captured array does not fit this call."""
+
+  def tile(
+    self, query_range: tuple[int, int], key_range: tuple[int, int]
+  ) -> Tile:
+    """Is a tile empty, full or mixed? What cannot be decided is mixed.
+
+    Args:
+      query_range: half-open range of query positions (and indices).
+      key_range: half-open range of key positions (and indices).
+
+    Returns:
+      EMPTY only if no query of the range sees any key of the range, FULL only
+      if every query sees every key.
+    """
+    area = Area(query_range, key_range, query_range, key_range)
+    some, every = self.decide(area)
+    if not (concrete(some) and concrete(every)):
+      return Tile.MIXED
+    if not bool(some):
+      return Tile.EMPTY
+    return Tile.FULL if bool(every) else Tile.MIXED
+
+  def dense(
+    self,
+    query_length: int,
+    key_length: int,
+    *,
+    batch: tuple[int, ...] = (),
+    heads: int = 1,
+  ) -> Bool[Array, "..."]:
+    """The mask as an array ``*B H T S``, positions counted from 0."""
+    self.validate(batch, heads)
+    grid = Grid.of(batch, heads, query_length, key_length)
+    shape = (*batch, heads, query_length, key_length)
+    return jnp.broadcast_to(self.visible(grid), shape)
+
+  def picture(
+    self, query_length: int, key_length: int, *, batch: int = 0, head: int = 0
+  ) -> str:
+    """The mask as text, a row a query: █ is seen, · is hidden."""
+    grid = Grid.of((1,), 1, query_length, key_length)
+    grid = dataclasses.replace(
+      grid, batch=grid.batch + batch, head=grid.head + head
+    )
+    shape = (1, 1, query_length, key_length)
+    seen = np.broadcast_to(self.visible(grid), shape)[0, 0]
+    return "\n".join(" ".join("█" if x else "·" for x in r) for r in seen)
+
+  def __and__(self, other: "Mask") -> "Mask":
+    return _And(self, _mask(other))
+
+  def __or__(self, other: "Mask") -> "Mask":
+    return _Or(self, _mask(other))
+
+  def __invert__(self) -> "Mask":
+    return _Not(self)
+
+
+def _mask(x) -> Mask:
+  """Refuses what is not a mask, with the remedy."""
+  if not isinstance(x, Mask):
+    raise TypeError(
+      f"a mask composes with a mask, not with {type(x).__name__}; wrap an"
+      " array as masks.dense(array), a function as masks.from_fn(fn)"
+    )
+  return x
+
+
+def leaf(x) -> jax.Array | np.ndarray:
+  """Keeps numpy as numpy, so that its tiles can be decided under jit."""
+  array = x if isinstance(x, jax.Array) else np.asarray(x)
+  if jnp.issubdtype(array.dtype, jnp.integer):
+    return array.astype(np.int32)
+  return array
+
+
+def concrete(x) -> bool:
+  """Is this value known now, and not only when the program runs?"""
+  return not isinstance(x, jax.core.Tracer)
+
+
+@node
+class _Pair(Mask):
+  left: Mask
+  right: Mask
+
+  def validate(self, batch, heads):
+    self.left.validate(batch, heads)
+    self.right.validate(batch, heads)
+
+
+@node
+class _And(_Pair):
+  def __call__(self, b, h, q, k):
+    return self.left(b, h, q, k) & self.right(b, h, q, k)
+
+  def visible(self, grid):
+    return self.left.visible(grid) & self.right.visible(grid)
+
+  def decide(self, area):
+    (some, every), (some_, every_) = (
+      self.left.decide(area),
+      self.right.decide(area),
+    )
+    return some & some_, every & every_
+
+
+@node
+class _Or(_Pair):
+  def __call__(self, b, h, q, k):
+    return self.left(b, h, q, k) | self.right(b, h, q, k)
+
+  def visible(self, grid):
+    return self.left.visible(grid) | self.right.visible(grid)
+
+  def decide(self, area):
+    (some, every), (some_, every_) = (
+      self.left.decide(area),
+      self.right.decide(area),
+    )
+    return some | some_, every | every_
+
+
+@node
+class _Not(Mask):
+  mask: Mask
+
+  def __call__(self, b, h, q, k):
+    # `^ True`, not `~`: of Python ints the rule is a bool, and ~True is -2.
+    return self.mask(b, h, q, k) ^ True
+
+  def visible(self, grid):
+    return self.mask.visible(grid) ^ True
+
+  def decide(self, area):
+    some, every = self.mask.decide(area)
+    return every ^ True, some ^ True
+
+  def validate(self, batch, heads):
+    self.mask.validate(batch, heads)

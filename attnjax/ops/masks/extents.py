@@ -1,0 +1,163 @@
+"""Masks that capture integers: a prefix, lengths of padded rows, segment ids.
+
+The arrays are leaves of the pytree: they may be traced and vmapped. They have
+the batch axes of the call in front, or none to serve every row.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from attnjax.ops.masks.algebra import Mask
+from attnjax.ops.masks.rows import below, check_rows, integers, of_row
+from attnjax.ops.node import node
+from attnjax.typing import ArrayLike
+
+__all__ = ["lengths", "prefix", "segments"]
+
+
+def prefix(length: ArrayLike | Sequence[int]) -> Mask:
+  """Every query sees the first positions: k < length.
+
+  With `causal` it makes a prefix language model.
+
+  Args:
+    length: int, or one a batch row (``*B``).
+
+  >>> from attnjax import masks
+  >>> print((masks.causal() | masks.prefix(2)).picture(3, 3))
+  █ █ ·
+  █ █ ·
+  █ █ █
+
+  Reference:
+    Raffel et al., "Exploring the Limits of Transfer Learning with a Unified
+    Text-to-Text Transformer", 2019, arXiv 1910.10683, figure 4.
+  """
+  return _Prefix(integers("prefix", "length", length))
+
+
+def lengths(
+  query: ArrayLike | Sequence[int] | None = None,
+  key: ArrayLike | Sequence[int] | None = None,
+) -> Mask:
+  """Hides padding: a query, or a key, at or past its length in the array.
+
+  The one mask that compares the index in the array and not the position,
+  because padding lives in arrays. A padded query sees nothing.
+
+  Args:
+    query: int, or one a batch row (``*B``); None hides no query.
+    key: the same for keys.
+
+  >>> print(lengths(query=2, key=3).picture(3, 4))
+  █ █ █ ·
+  █ █ █ ·
+  · · · ·
+  """
+  return _Lengths(
+    None if query is None else integers("lengths", "query", query),
+    None if key is None else integers("lengths", "key", key),
+  )
+
+
+def segments(
+  query_ids: ArrayLike | Sequence[int],
+  key_ids: ArrayLike | Sequence[int] | None = None,
+) -> Mask:
+  """Packed documents: a query sees keys of its own segment.
+
+  ids[q] is the segment of position q; a position outside the array belongs to
+  no segment. To give ids by index in the array instead, use `attend`'s
+  ``query_segment_ids``.
+
+  Args:
+    query_ids: int ``*B T`` (or ``T`` for all rows).
+    key_ids: int ``*B S``; None when they are the queries' own.
+
+  >>> print(segments([0, 0, 1, 1]).picture(4, 4))
+  █ █ · ·
+  █ █ · ·
+  · · █ █
+  · · █ █
+  """
+  ids = integers("segments", "query_ids", query_ids, least_rank=1)
+  if key_ids is None:
+    return _Segments(ids, ids)
+  return _Segments(ids, integers("segments", "key_ids", key_ids, least_rank=1))
+
+
+@node
+class _Prefix(Mask):
+  length: Any
+
+  def __call__(self, b, h, q, k):
+    seen = k < of_row(self.length, b, 0)
+    return seen & jnp.ones(jnp.shape(q), bool)
+
+  def decide(self, area):
+    return below(self.length, area.key)
+
+  def validate(self, batch, heads):
+    check_rows("prefix length", self.length, batch, 0)
+
+
+@node
+class _Lengths(Mask):
+  query: Any
+  key: Any
+
+  def __call__(self, b, h, q, k):
+    seen = jnp.ones(jnp.broadcast_shapes(*map(jnp.shape, (b, q, k))), bool)
+    if self.query is not None:
+      seen = seen & (q < of_row(self.query, b, 0))
+    if self.key is not None:
+      seen = seen & (k < of_row(self.key, b, 0))
+    return seen
+
+  def visible(self, grid):
+    return self(grid.batch, grid.head, grid.query_index, grid.key_index)
+
+  def decide(self, area):
+    verdict = (True, True)
+    for limit, bounds in (
+      (self.query, area.query_index),
+      (self.key, area.key_index),
+    ):
+      if limit is not None:
+        some, every = below(limit, bounds)
+        verdict = (verdict[0] & some, verdict[1] & every)
+    return verdict
+
+  def validate(self, batch, heads):
+    for name in ("query", "key"):
+      if getattr(self, name) is not None:
+        check_rows(f"lengths of {name}", getattr(self, name), batch, 0)
+
+
+@node
+class _Segments(Mask):
+  query_ids: Any
+  key_ids: Any
+
+  def __call__(self, b, h, q, k):
+    x, has_x = self._segment(self.query_ids, b, q)
+    y, has_y = self._segment(self.key_ids, b, k)
+    return (x == y) & has_x & has_y
+
+  @staticmethod
+  def _segment(ids, b, position):
+    """The segment of a position, and whether there is such a position."""
+    ids = jnp.asarray(ids).reshape((-1, np.shape(ids)[-1]))
+    rows, size = ids.shape
+    inside = (position >= 0) & (position < size)
+    b = jnp.zeros_like(b) if rows == 1 else b
+    if size == 0:
+      return jnp.zeros_like(position), inside
+    return ids[b, jnp.clip(position, 0, size - 1)], inside
+
+  def validate(self, batch, heads):
+    check_rows("segments query_ids", self.query_ids, batch, 1)
+    check_rows("segments key_ids", self.key_ids, batch, 1)

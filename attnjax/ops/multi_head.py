@@ -1,0 +1,206 @@
+"""Layers of attention as pure functions of their parameters.
+
+`self_attention` is one head; `multi_head_attention` many, of one sequence or of
+two. What the heads read is combined in either of two forms that are equal: the
+heads are concatenated and transformed, or each head proposes a change of its
+own and the changes are added.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from attnjax.ops.attention import attend as default_attend
+from attnjax.ops.cache import KeyValueCache, append
+from attnjax.ops.heads import (
+  Combine,
+  MultiHeadParams,
+  SelfAttentionParams,
+  combine_heads,
+  linear,
+  project_heads,
+)
+from attnjax.ops.masks import Mask, causal
+from attnjax.typing import Array, Float, Int
+
+__all__ = ["decode_attention", "multi_head_attention", "self_attention"]
+
+
+def self_attention(
+  params: SelfAttentionParams,
+  inputs: Float[Array, "*B T M"],
+  *,
+  attend: Callable = default_attend,
+  **attend_kw,
+):
+  """One head of self-attention, softmax(q kᵀ / sqrt(D)) v.
+
+      q, k, v = inputs W_q + b_q, inputs W_k + b_k, inputs W_v + b_v
+
+  Args:
+    params: three projections of ``M``.
+    inputs: ``*B T M``.
+    attend: the attention to call.
+    **attend_kw: for it; see `attend`.
+
+  Returns:
+    ``*B T E``; with ``aux=`` a pair, as `attend` returns.
+
+  >>> import jax
+  >>> from attnjax.ops.heads import Projection
+  >>> x = jax.random.normal(jax.random.key(0), (5, 2))
+  >>> eye = Projection(jnp.eye(2))
+  >>> y = self_attention(SelfAttentionParams(eye, eye, eye), x)
+  >>> bool((y.max(0) <= x.max(0)).all())  # a weighted average of the inputs
+  True
+
+  Reference:
+    Lin et al., "A Structured Self-attentive Sentence Embedding", 2017, arXiv
+    1703.03130; Vaswani et al., 2017, arXiv 1706.03762, equation 1.
+  """
+  query, key, value = (linear(p, inputs)[..., None, :] for p in params)
+  result = attend(query, key, value, **attend_kw)
+  if isinstance(result, tuple):
+    return result[0][..., 0, :], result[1]
+  return result[..., 0, :]
+
+
+def multi_head_attention(
+  params: MultiHeadParams,
+  inputs: Float[Array, "*B T M"],
+  memory: Float[Array, "*B S M"] | None = None,
+  *,
+  positions: Int[Array, "..."] | None = None,
+  memory_positions: Int[Array, "..."] | None = None,
+  position_encoding: Callable | None = None,
+  combine: Combine = "concatenate",
+  attend: Callable = default_attend,
+  **attend_kw,
+):
+  """Many heads, each asking its own question of the inputs or of a memory.
+
+      head[h] = attend(inputs W_q[h], memory W_k[h // G], memory W_v[h // G])
+      out     = concat(head[0], ..., head[H-1]) W_o + b_o
+              = Σ_h head[h] W_o[h] + b_o
+
+  Args:
+    params: projections to heads and back.
+    inputs: ``*B T M``, what asks.
+    memory: ``*B S M``, what is asked; None is the inputs: self-attention.
+    positions: int ``*B T`` of the inputs; None is 0, 1, 2...
+    memory_positions: int ``*B S``; None is `positions` in self-attention and
+      0, 1, 2... else.
+    position_encoding: ``(x, positions) -> x`` for queries and keys, such as
+      `positions.Rotary()`.
+    combine: "concatenate" the heads and transform, or "sum" the changes that
+      they propose; equal but for rounding.
+    attend: the attention to call.
+    **attend_kw: for it; see `attend`.
+
+  Returns:
+    ``*B T M``; with ``aux=`` a pair, as `attend` returns.
+
+  Raises:
+    ValueError: if `combine` is neither of the two.
+
+  >>> import jax
+  >>> from attnjax.ops.heads import Projection
+  >>> keys = jax.random.split(jax.random.key(0), 5)
+  >>> up = [Projection(jax.random.normal(k, (6, 2, 3))) for k in keys[:3]]
+  >>> down = Projection(jax.random.normal(keys[3], (2, 3, 6)))
+  >>> params = MultiHeadParams(*up, down)
+  >>> x = jax.random.normal(keys[4], (5, 6))
+  >>> both = [multi_head_attention(params, x, combine=form)
+  ...         for form in ("concatenate", "sum")]
+  >>> bool(jnp.allclose(*both, atol=1e-4))
+  True
+
+  Reference:
+    Vaswani et al., "Attention Is All You Need", 2017, arXiv 1706.03762,
+    section 3.2.2. The sum: Elhage et al., "A Mathematical Framework for
+    Transformer Circuits", 2021.
+  """
+  if memory is None and memory_positions is None:
+    memory_positions = positions
+  query, key, value = project_heads(params, inputs, memory)
+  if position_encoding is not None:
+    query = position_encoding(query, _or_range(positions, query))
+    key = position_encoding(key, _or_range(memory_positions, key))
+  result = attend(
+    query,
+    key,
+    value,
+    query_positions=positions,
+    key_positions=memory_positions,
+    **attend_kw,
+  )
+  heads, *aux = result if isinstance(result, tuple) else (result,)
+  out = combine_heads(params.output, heads, combine)
+  return (out, *aux) if aux else out
+
+
+def decode_attention(
+  params: MultiHeadParams,
+  inputs: Float[Array, "*B T M"],
+  cache: KeyValueCache,
+  *,
+  lengths: Int[Array, "*B"] | None = None,
+  mask: Mask | None = None,
+  position_encoding: Callable | None = None,
+  combine: Combine = "concatenate",
+  store: Callable = append,
+  attend: Callable = default_attend,
+  **attend_kw,
+) -> tuple[Float[Array, "*B T M"], KeyValueCache]:
+  """Self-attention of new tokens over themselves and all that was read.
+
+  One function for a prompt (T > 1) and for one token at a time (T = 1): the
+  cache knows the positions, and the mask speaks of positions.
+
+  Args:
+    params: projections to heads and back.
+    inputs: ``*B T M``, the next tokens of each row.
+    cache: what was read so far.
+    lengths: int ``*B``, how many of the T are real; None is all.
+    mask: None is causal.
+    position_encoding: as in `multi_head_attention`.
+    combine: as in `multi_head_attention`.
+    store: `cache.append`, which refuses an overflow, or `cache.roll`.
+    attend: the attention to call.
+    **attend_kw: for it; see `attend`.
+
+  Returns:
+    ``*B T M``, and the cache that holds the new tokens too.
+
+  >>> from attnjax import cache
+  >>> from attnjax.ops.heads import Projection
+  >>> up = Projection(jnp.ones((6, 2, 3)))
+  >>> down = Projection(jnp.ones((2, 3, 6)))
+  >>> state = cache.init((), capacity=4, heads=2, width=3)
+  >>> params = MultiHeadParams(up, up, up, down)
+  >>> out, state = decode_attention(params, jnp.ones((3, 6)), state)
+  >>> out.shape, int(state.length)
+  ((3, 6), 3)
+  """
+  positions = cache.next_positions(inputs.shape[-2])
+  query, key, value = project_heads(params, inputs, None)
+  if position_encoding is not None:
+    query, key = (position_encoding(x, positions) for x in (query, key))
+  cache = store(cache, key, value, lengths=lengths)
+  heads = attend(
+    query,
+    cache.key.astype(query.dtype),
+    cache.value.astype(query.dtype),
+    mask=(causal() if mask is None else mask) & cache.filled,
+    query_positions=positions,
+    key_positions=cache.positions,
+    **attend_kw,
+  )
+  return combine_heads(params.output, heads, combine), cache
+
+
+def _or_range(positions, x):
+  """Positions, or 0, 1, 2... along the length of ``*B T H D``."""
+  if positions is not None:
+    return positions
+  return jnp.arange(x.shape[-3], dtype=jnp.int32)

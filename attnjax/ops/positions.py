@@ -1,0 +1,171 @@
+"""Positions: sinusoidal and learned tables, rotary encoding, ALiBi slopes."""
+
+import dataclasses
+import math
+
+import jax.numpy as jnp
+
+from attnjax.typing import Array, Float, Int
+
+__all__ = ["Rotary", "alibi_slopes", "learned", "rotary", "sinusoidal"]
+
+
+def sinusoidal(
+  positions: Int[Array, "*B T"], width: int, *, base: float = 10_000.0
+) -> Float[Array, "*B T M"]:
+  """Sinusoids of geometrically growing wavelength, float32.
+
+      code[t, 2i]     = sin(t / base^(2i / M))
+      code[t, 2i + 1] = cos(t / base^(2i / M))
+
+  Args:
+    positions: int, any sign.
+    width: M, even.
+    base: of the wavelengths, which run from 2π to 2π · base.
+
+  Raises:
+    ValueError: if the width is odd.
+
+  A shift is a rotation, the same at every position:
+
+  >>> code = sinusoidal(jnp.arange(9), 4)
+  >>> products = (code[1:] * code[:-1]).sum(-1)
+  >>> bool(jnp.allclose(products, products[0], atol=1e-5))
+  True
+
+  Reference:
+    Vaswani et al., "Attention Is All You Need", 2017, arXiv 1706.03762,
+    section 3.5.
+  """
+  angle = _angles(positions, width, base)
+  pairs = jnp.stack([jnp.sin(angle), jnp.cos(angle)], axis=-1)
+  return pairs.reshape((*angle.shape[:-1], width))
+
+
+def learned(
+  table: Float[Array, "N M"], positions: Int[Array, "*B T"]
+) -> Float[Array, "*B T M"]:
+  """Rows of a learned table; a position it does not hold is NaN, not a guess.
+
+  >>> table = jnp.eye(2)
+  >>> learned(table, jnp.array([1, 0, 2]))[:, 0].tolist()
+  [0.0, 1.0, nan]
+
+  Reference:
+    Gehring et al., "Convolutional Sequence to Sequence Learning", 2017, arXiv
+    1705.03122, section 3.1.
+  """
+  rows = table.shape[0]
+  # A negative index would count from the end: send it past it instead.
+  index = jnp.where(positions < 0, rows, positions)
+  return table.at[index].get(mode="fill", fill_value=jnp.nan)
+
+
+def rotary(
+  x: Float[Array, "*B T H D"],
+  positions: Int[Array, "..."],
+  *,
+  base: float = 10_000.0,
+  interleaved: bool = False,
+) -> Float[Array, "*B T H D"]:
+  """Rotates feature pairs by an angle proportional to the position.
+
+      (x[i], x[j]) -> (x[i] cos a - x[j] sin a, x[i] sin a + x[j] cos a)
+      a = position / base^(2i / D)
+
+  Encode queries and keys; their dot product then depends on the distance of
+  the two positions alone.
+
+  Args:
+    x: queries or keys, ``*B T H D``, D even.
+    positions: int ``*B T`` (or ``T``).
+    base: of the wavelengths.
+    interleaved: pair features (2i, 2i + 1), as the paper does; False pairs
+      (i, i + D/2), as most weights that are shared do.
+
+  Raises:
+    ValueError: if D is odd.
+
+  >>> x = jnp.ones((6, 1, 4))
+  >>> r = rotary(x, jnp.arange(6))[:, 0]
+  >>> bool(jnp.allclose((r[5] * r[3]).sum(), (r[2] * r[0]).sum(), atol=1e-5))
+  True
+
+  Reference:
+    Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding",
+    2021, arXiv 2104.09864, equation 34.
+  """
+  angle = _angles(positions, x.shape[-1], base)[..., None, :]
+  angle = angle.reshape((1,) * (x.ndim - angle.ndim) + angle.shape)
+  # Angles grow with the position: in fewer bits than float32 they are noise.
+  sin, cos = (f(angle).astype(x.dtype) for f in (jnp.sin, jnp.cos))
+  if interleaved:
+    first, second = x[..., 0::2], x[..., 1::2]
+  else:
+    first, second = jnp.split(x, 2, axis=-1)
+  turned = (first * cos - second * sin, first * sin + second * cos)
+  if interleaved:
+    return jnp.stack(turned, axis=-1).reshape(x.shape)
+  return jnp.concatenate(turned, axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rotary:
+  """`rotary` with its settings, to inject as ``position_encoding=``.
+
+  >>> x = jnp.ones((2, 1, 4))
+  >>> bool((Rotary()(x, jnp.arange(2))[0] == x[0]).all())
+  True
+  """
+
+  base: float = 10_000.0
+  interleaved: bool = False
+
+  def __call__(
+    self, x: Float[Array, "*B T H D"], positions: Int[Array, "..."]
+  ) -> Float[Array, "*B T H D"]:
+    """Encodes queries or keys."""
+    return rotary(x, positions, base=self.base, interleaved=self.interleaved)
+
+
+def alibi_slopes(heads: int) -> Float[Array, " H"]:
+  """Slopes of ALiBi, one a head, from steep to flat.
+
+      slope[h] = 2^(-8 (h + 1) / H)
+
+  for a power of two; other counts take the next lower power's slopes and
+  every second one of the double power's.
+
+  Args:
+    heads: H, >= 1.
+
+  Raises:
+    ValueError: if there is no head.
+
+  >>> alibi_slopes(4).tolist()
+  [0.25, 0.0625, 0.015625, 0.00390625]
+
+  Reference:
+    Press, Smith, Lewis, "Train Short, Test Long: Attention with Linear Biases
+    Enables Input Length Extrapolation", 2021, arXiv 2108.12409, section 3.
+  """
+  if heads < 1:
+    raise ValueError(f"alibi_slopes: heads must be at least 1, got {heads}")
+  power = 2 ** int(math.log2(heads))
+  slopes = [2.0 ** (-8 * (i + 1) / power) for i in range(power)]
+  finer = [2.0 ** (-4 * (i + 1) / power) for i in range(2 * power)]
+  return jnp.array(slopes + finer[0::2][: heads - power], jnp.float32)
+
+
+def _angles(
+  positions: Int[Array, "*B T"], width: int, base: float
+) -> Float[Array, "*B T M2"]:
+  """position / base^(2i / width) for each pair i, in float32."""
+  if width % 2:
+    raise ValueError(
+      f"positions: features are rotated in pairs, so the width must be even,"
+      f" got {width}"
+    )
+  frequency = base ** (-jnp.arange(0, width, 2, dtype=jnp.float32) / width)
+  frequency = frequency.reshape((1,) * jnp.ndim(positions) + (-1,))
+  return positions[..., None].astype(jnp.float32) * frequency

@@ -1,0 +1,44 @@
+"""Training: states, losses, steps, checkpoints and the loop, of any pytree."""
+
+from attnjax.training.checkpoint import CheckpointConfig, Checkpoints, Restored
+from attnjax.training.evaluation import make_evaluate
+from attnjax.training.json_lines import read_metrics
+from attnjax.training.loop import train
+from attnjax.training.losses import cross_entropy
+from attnjax.training.metrics import Metrics
+from attnjax.training.optimizer import (
+  OptimizerConfig,
+  decay_mask,
+  schedule,
+)
+from attnjax.training.optimizer import make as make_optimizer
+from attnjax.training.progress import Progress, Throughput
+from attnjax.training.state import TrainState, step_key
+from attnjax.training.state import init as init_state
+from attnjax.training.step import jit_step, make_step
+from attnjax.training.train_config import TrainConfig
+from attnjax.training.workdir import claim as claim_workdir
+
+__all__ = [
+  "CheckpointConfig",
+  "Checkpoints",
+  "Metrics",
+  "OptimizerConfig",
+  "Progress",
+  "Restored",
+  "Throughput",
+  "TrainConfig",
+  "TrainState",
+  "claim_workdir",
+  "cross_entropy",
+  "decay_mask",
+  "init_state",
+  "jit_step",
+  "make_evaluate",
+  "make_optimizer",
+  "make_step",
+  "read_metrics",
+  "schedule",
+  "step_key",
+  "train",
+]

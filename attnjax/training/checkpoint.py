@@ -1,0 +1,281 @@
+"""Checkpoints that are whole or are not there.
+
+Orbax writes them: asynchronously, sharded, committed by one rename. What it
+lacks is here: digests, so that a flipped bit is found and not trained on; the
+way back to an older step; and an error that names the leaf that does not fit.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+from attnjax.config import setting
+from attnjax.training import leaves, retention, step_directories
+from attnjax.typing import PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+  """When a training loop saves, and what is kept.
+
+  Args:
+    every_steps: for the loop; `Checkpoints.save` saves whenever it is called.
+    keep_last: number of newest steps kept; the way back from a damaged one.
+    keep_best: also keep the step of the lowest metric.
+
+  Raises:
+    ValueError: a number is below 1.
+
+  >>> CheckpointConfig(keep_last=2).keep_best
+  True
+  """
+
+  every_steps: int = setting(1000, "optimizer steps between two checkpoints")
+  keep_last: int = setting(3, "number of newest checkpoints that are kept")
+  keep_best: bool = setting(
+    True, "also keep the checkpoint of the lowest evaluation loss"
+  )
+
+  def __post_init__(self):
+    for name in ("every_steps", "keep_last"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"checkpoint.{name}: expected 1 or more, got {getattr(self, name)}"
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+  """A state read back, its step, and the newer steps that were damaged.
+
+  Args:
+    step: the step that was saved under.
+    state: a tree with exactly the structure that was asked for.
+    skipped: one sentence for each damaged step that was passed over.
+  """
+
+  step: int
+  state: PyTree
+  skipped: tuple[str, ...] = ()
+
+
+class Checkpoints:
+  """The checkpoints of one run: a context manager that waits at its end.
+
+  A step directory appears by one rename, after its files and their digests
+  are on the disk: a kill at any moment leaves whole steps only. Of several
+  processes all have to make the same calls, on a shared file system.
+
+  Args:
+    directory: where the steps lie, made if need be; relative to the working
+      directory. What a killed save left there is removed.
+    config: what is kept.
+
+  Raises:
+    ValueError: the directory is a file, cannot be made, or is a URL.
+
+  >>> import tempfile
+  >>> state = {"kernel": np.ones((2, 3), np.float32)}
+  >>> with Checkpoints(tempfile.mkdtemp(), CheckpointConfig()) as checkpoints:
+  ...   checkpoints.save(7, state, metric=0.5)
+  ...   restored = checkpoints.restore(state)
+  >>> restored.step, bool((restored.state["kernel"] == state["kernel"]).all())
+  (7, True)
+  """
+
+  def __init__(self, directory: str | Path, config: CheckpointConfig):
+    self._root = step_directories.prepare(directory)
+    self._config = config
+    self._saving: dict[str, Any] = {}
+    self._closed = False
+    if _is_primary():
+      step_directories.remove_uncommitted(self._root)
+      step_directories.put_back_replaced(self._root)
+    self._open()
+
+  def save(
+    self, step: int, state: PyTree, *, metric: float | None = None
+  ) -> None:
+    """Saves a state, in the background.
+
+    Waits for an earlier save, copies the state to the host and returns: the
+    state may be donated right away. A step that is already there is replaced,
+    and stays whole until its replacement is.
+
+    Args:
+      step: number of updates done, 0 or more.
+      state: any pytree of arrays, numbers and typed keys.
+      metric: lower is better. None, or one that is not finite, is never best.
+
+    Raises:
+      ValueError: a leaf cannot be stored; names it.
+      Exception: what the save before this one failed of.
+    """
+    if step < 0:
+      raise ValueError(f"step: expected 0 or more, got {step}")
+    arrays, table = leaves.storable(state), leaves.table(state)
+    if not arrays:
+      raise ValueError("state: expected a leaf that holds a value, got none")
+    if metric is not None:
+      metric = float(metric) if math.isfinite(metric) else None
+    self.wait()
+    if step in self.steps():
+      self._put_aside([step], step_directories.REPLACED)
+    self._saving = {"step": step, "metric": metric, "leaves": table}
+    self._metrics[step] = metric
+    self._manager.save(
+      step,
+      args=ocp.args.Composite(state=ocp.args.PyTreeSave(arrays)),
+      force=True,
+    )
+
+  def restore(self, like: PyTree) -> Restored | None:
+    """Reads the newest step that is whole.
+
+    Every file is checked against its digest first. Damaged steps are renamed
+    to `<step>.damaged` once an older whole one is found, never deleted.
+
+    Args:
+      like: a pytree of arrays or `jax.ShapeDtypeStruct`. A leaf with a
+        sharding is restored to it, one without where JAX would put it; a
+        numpy leaf stays numpy.
+
+    Returns:
+      The state with its step, or None where no step was ever saved.
+
+    Raises:
+      ValueError: every step is damaged, or the newest whole one does not fit
+        `like`. Nothing is changed on the disk then.
+    """
+    self.wait()
+    step, damaged = _from_primary(
+      lambda: step_directories.newest_whole(self._root, self.steps())
+    )
+    skipped = [f"step {bad}: {what}" for bad, what in damaged]
+    if step is None and not damaged:
+      return None
+    if step is None:
+      raise ValueError(
+        f"checkpoints in {self._root}: every step is damaged: "
+        f"{'; '.join(skipped)}. Copy a whole step back, or start again in "
+        "another --workdir (nothing was moved or deleted)"
+      )
+    self._check_fit(step, like)
+    if damaged:
+      names = self._put_aside(
+        [bad for bad, _ in damaged], step_directories.DAMAGED
+      )
+      skipped = [
+        f"{sentence}; kept as {name}"
+        for sentence, name in zip(skipped, names, strict=True)
+      ]
+    return Restored(step, self._read(step, like), tuple(skipped))
+
+  def steps(self) -> list[int]:
+    """The steps saved or being saved, oldest first."""
+    return sorted(self._manager.all_steps())
+
+  def best(self) -> int | None:
+    """The step of the lowest metric, the newest of equals; None without one."""
+    return retention.best(self.steps(), self._metrics)
+
+  def wait(self) -> None:
+    """Returns once no save is under way; raises what a save failed of."""
+    self._manager.wait_until_finished()
+    if _is_primary():
+      step_directories.drop_replaced(self._root)
+
+  def close(self) -> None:
+    """Waits, then lets go of the directory; a second call does nothing."""
+    if not self._closed:
+      self._closed = True
+      try:
+        self.wait()
+      finally:
+        self._manager.close()
+
+  def __enter__(self) -> "Checkpoints":
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self.close()
+
+  def _open(self) -> None:
+    """Starts Orbax's manager on what the directory holds now."""
+    self._metrics: dict[int, float | None] = {}
+    self._manager = ocp.CheckpointManager(
+      self._root,
+      options=ocp.CheckpointManagerOptions(
+        preservation_policy=retention.Keep(
+          self._config.keep_last, self._config.keep_best, self._metrics
+        ),
+        # Reading Orbax's own metadata would trust files without a digest.
+        lightweight_initialize=True,
+        async_options=ocp.AsyncOptions(
+          post_finalization_callback=self._seal,
+          # Made in the background, they leave threads behind a failed save.
+          create_directories_asynchronously=False,
+        ),
+      ),
+    )
+    for step in self._manager.all_steps():
+      self._metrics[step] = step_directories.metric(self._root / str(step))
+
+  def _seal(self) -> None:
+    """Orbax calls this once all files are written, before the commit."""
+    step_directories.seal(self._root, self._saving)
+
+  def _check_fit(self, step: int, like: PyTree) -> None:
+    """Raises where a whole step holds another state than the one asked for."""
+    path = self._root / str(step)
+    stored = step_directories.about(path)["leaves"]
+    difference = leaves.difference(stored, leaves.table(like))
+    if difference is not None:
+      raise ValueError(
+        f"checkpoint {path} is whole but holds another state: {difference}. "
+        "Use the config it was saved with, or another --workdir"
+      )
+
+  def _read(self, step: int, like: PyTree) -> PyTree:
+    """The state of a step that is whole and fits."""
+    args = leaves.restore_args(like)
+    restore = ocp.args.PyTreeRestore(
+      item=dict.fromkeys(args, 0), restore_args=args
+    )
+    stored = self._manager.restore(step, args=ocp.args.Composite(state=restore))
+    return leaves.assemble(like, stored["state"])
+
+  def _put_aside(self, steps: Sequence[int], suffix: str) -> list[str]:
+    """Renames step directories, so that their steps can be saved again."""
+    self._manager.close()
+    names = _from_primary(
+      lambda: step_directories.put_aside(self._root, steps, suffix)
+    )
+    self._open()
+    return names
+
+
+def _is_primary() -> bool:
+  """Whether this process is the one that moves and removes directories."""
+  return jax.process_index() == 0
+
+
+def _from_primary(compute: Callable[[], Any]) -> Any:
+  """What `compute` returns in the first process, in every process.
+
+  Processes that looked for themselves could see a directory at two moments.
+  """
+  if jax.process_count() == 1:
+    return compute()
+  text = json.dumps(compute()).encode() if _is_primary() else b""
+  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
+  padded = np.frombuffer(text.ljust(size), np.uint8)
+  return json.loads(bytes(multihost_utils.broadcast_one_to_all(padded)))

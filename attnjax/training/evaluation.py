@@ -1,0 +1,97 @@
+"""Evaluation over many batches: sums first, means once at the end."""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+
+from attnjax.training.losses import LossFn, loss_sums
+from attnjax.typing import DTypeLike, PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+  """`(params, batches) -> metrics`; see `make_evaluate`."""
+
+  loss_fn: LossFn
+  compute_dtype: DTypeLike | None = None
+
+  def __call__(
+    self, params: PyTree, batches: Iterable[PyTree]
+  ) -> dict[str, float]:
+    """Loss in nats per weight, perplexity and weight over all batches."""
+    pending, sums = None, []
+    for batch in batches:
+      current = _batch_sums(self.loss_fn, self.compute_dtype, params, batch)
+      # Read one batch late: the device has work while Python waits.
+      if pending is not None:
+        sums.append(jax.device_get(pending))
+      pending = current
+    if pending is not None:
+      sums.append(jax.device_get(pending))
+    return _means(sums)
+
+
+def make_evaluate(
+  loss_fn: LossFn, compute_dtype: DTypeLike | None = None
+) -> Evaluate:
+  r"""An evaluation that any number of batches compile once.
+
+  .. math:: \text{loss} = \sum_j L_j \Big/ \sum_j w_j, \qquad
+            \text{perplexity} = e^{\text{loss}}
+
+  The sums over batches are made in float64 on the host, so that a long
+  evaluation loses nothing.
+
+  Args:
+    loss_fn: `(params, batch, key) -> (total, weight[, extra])` as for
+      `make_step`. The key is None: nothing is dropped out at evaluation.
+    compute_dtype: dtype that float parameters are cast to; None: no cast.
+
+  Returns:
+    `evaluate(params, batches)`: a dict of Python floats with `loss`,
+    `perplexity`, `weight` and the extra metrics per weight. It raises
+    ValueError where nothing has a weight, for then there is no mean.
+
+  >>> def loss_fn(params, batch, key):
+  ...   return (params * batch).sum(), batch.size
+  >>> batches = [jax.numpy.arange(3.0), jax.numpy.arange(5.0)]
+  >>> make_evaluate(loss_fn)(jax.numpy.float32(2), batches)["loss"]
+  3.25
+  """
+  return Evaluate(loss_fn, compute_dtype)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _batch_sums(
+  loss_fn: LossFn, compute_dtype: Any, params: PyTree, batch: PyTree
+) -> Any:
+  """The sums of one batch, on the device."""
+  return loss_sums(loss_fn, params, batch, None, compute_dtype)
+
+
+def _means(sums: list[Any]) -> dict[str, float]:
+  """The means over all batches."""
+  weight = math.fsum(float(weight) for _, weight, _ in sums)
+  if weight == 0:
+    raise ValueError(
+      f"batches: expected targets of non-zero weight, got {len(sums)} batches"
+      " without one; an average over nothing is no result"
+    )
+  loss = math.fsum(float(total) for total, _, _ in sums) / weight
+  means = {"loss": loss, "perplexity": _perplexity(loss), "weight": weight}
+  for name in sums[0][2]:
+    total = math.fsum(float(extra[name]) for _, _, extra in sums)
+    means[name] = total / weight
+  return means
+
+
+def _perplexity(loss: float) -> float:
+  """Inf rather than an OverflowError where `exp` leaves float64."""
+  try:
+    return math.exp(loss)
+  except OverflowError:
+    return math.inf

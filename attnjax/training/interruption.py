@@ -1,0 +1,70 @@
+"""How a run is asked to stop: by a signal, or by a scheduler that preempts."""
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+
+EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: try the same command again
+
+
+class Interruption:
+  """Listens for a request to stop while it is open.
+
+  SIGTERM and the first SIGINT ask for a stop after the current step. The
+  second SIGINT kills at once. In a thread other than the main one no signal
+  can be caught, and none is.
+
+  After `jax.distributed.initialize` JAX itself catches SIGTERM, and all
+  processes have to stop at the same step: then its preemption service is
+  asked, and no handler is installed.
+
+  >>> with Interruption() as interruption:
+  ...   before = interruption.requested(1)
+  ...   signal.raise_signal(signal.SIGTERM)
+  ...   before, interruption.requested(2)
+  (None, 'SIGTERM')
+  """
+
+  def __init__(self):
+    self._signal: str | None = None
+    self._previous: dict[signal.Signals, Any] = {}
+
+  def requested(self, step: int) -> str | None:
+    """Who wants the run to stop after a step, or None.
+
+    Args:
+      step: number of updates done; to be asked once for every step, for
+        processes agree on the step to stop at by it.
+    """
+    if multihost_utils.reached_preemption_sync_point(step):
+      return "preemption"
+    return self._signal
+
+  def __enter__(self) -> "Interruption":
+    main = threading.current_thread() is threading.main_thread()
+    if main and not jax.distributed.is_initialized():
+      for number in (signal.SIGTERM, signal.SIGINT):
+        self._previous[number] = signal.signal(number, self._on_signal)
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    for number, handler in self._previous.items():
+      # None: the handler was not installed from Python, and cannot be again.
+      signal.signal(number, signal.SIG_DFL if handler is None else handler)
+    self._previous = {}
+
+  def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    """Notes the signal, and lets a second SIGINT kill."""
+    del frame
+    self._signal = signal.Signals(number).name
+    message = f"\n{self._signal}: stopping after this step"
+    if number == signal.SIGINT:
+      signal.signal(signal.SIGINT, signal.SIG_DFL)
+      message += "; once more kills at once"
+    # Not print: the signal may have come in the middle of another one.
+    os.write(2, f"{message}\n".encode())

@@ -1,0 +1,103 @@
+"""Losses as a sum and a weight, so that means are formed once, at the end."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from attnjax.typing import Array, DTypeLike, Float, Int, PyTree, Scalar
+
+# (params, batch, key) -> (total, weight[, extra]), see `make_step`.
+LossFn = Callable[[Any, Any, Any], tuple[Any, ...]]
+
+
+def cross_entropy(
+  logits: Float[Array, "*B V"],
+  targets: Int[Array, "*B"],
+  weights: Float[Array, "*B"],
+) -> tuple[Scalar, Scalar]:
+  r"""Summed cross-entropy of integer targets, in nats, and the summed weight.
+
+  .. math:: L = \sum_i w_i \, (\log \sum_v e^{x_{iv}} - x_{i t_i}),
+            \qquad \partial L / \partial x_{iv} = w_i (p_{iv} - [v = t_i])
+
+  Both sums are float32 or better whatever the logits are. `L / weight` is the
+  mean in nats and `exp` of it the perplexity; sums of several calls add up.
+
+  Args:
+    logits: unnormalised log-probabilities of the `V` classes.
+    targets: the class wanted. Where the weight is not 0, a target outside
+      `[0, V)` makes the loss NaN rather than count for another class.
+    weights: how much each target counts; where 0, it adds exactly 0 to the
+      loss and to the gradient, whatever the logits and the target are there.
+
+  Returns:
+    The loss and the weight, both scalars.
+
+  >>> logits = jnp.zeros((1, 3, 5))
+  >>> targets = jnp.array([[0, 4, 2]])
+  >>> total, weight = cross_entropy(logits, targets, jnp.ones((1, 3)))
+  >>> print(f"{total / weight:.4f} = log 5")
+  1.6094 = log 5
+  """
+  classes = logits.shape[-1]
+  logits = at_least_float32(logits)
+  weights = weights.astype(logits.dtype)
+  counts = weights != 0
+  # Selected before the arithmetic: 0 * inf is NaN, in the gradient too.
+  safe = jnp.where(counts[..., None], logits, 0.0)
+  # A negative index would count from the end; past the end the gather is NaN.
+  outside = (targets < 0) | (targets >= classes)
+  targets = jnp.where(counts, jnp.where(outside, classes, targets), 0)
+  nats = optax.softmax_cross_entropy_with_integer_labels(safe, targets)
+  return jnp.sum(weights * nats), jnp.sum(weights)
+
+
+def loss_sums(
+  loss_fn: LossFn,
+  params: PyTree,
+  batch: PyTree,
+  key: Any,
+  compute_dtype: DTypeLike | None = None,
+) -> tuple[Scalar, Scalar, Mapping[str, Scalar]]:
+  """Calls a loss function: summed loss, summed weight, summed extra metrics.
+
+  Args:
+    loss_fn: as for `make_step`.
+    params: cast to `compute_dtype` where float; None casts nothing.
+    batch: given to the loss function as it is.
+    key: random key, or None where nothing may be random.
+    compute_dtype: see `params`.
+
+  Returns:
+    Three sums, float32 or better; the third is empty where there is none.
+
+  >>> def loss_fn(params, batch, key):
+  ...   return params * batch, 1
+  >>> total, weight, extra = loss_sums(loss_fn, jnp.float32(3), 2.0, None)
+  >>> float(total), float(weight), extra
+  (6.0, 1.0, {})
+  """
+  if compute_dtype is not None:
+    params = jax.tree.map(lambda x: _cast_float(x, compute_dtype), params)
+  total, weight, *extra = loss_fn(params, batch, key)
+  sums = (total, weight, extra[0] if extra else {})
+  return jax.tree.map(at_least_float32, sums)
+
+
+def _cast_float(x: Any, dtype: DTypeLike) -> Any:
+  """Casts an array if it holds floats."""
+  return x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+
+def at_least_float32(x: Any) -> Array:
+  """A number as float32, or as it is where it has more bits.
+
+  >>> at_least_float32(jnp.bfloat16(2.5)).dtype
+  dtype('float32')
+  """
+  x = jnp.asarray(x)
+  wide = jnp.issubdtype(x.dtype, jnp.floating) and x.dtype.itemsize >= 4
+  return x if wide else x.astype(jnp.float32)

@@ -1,0 +1,221 @@
+"""AdamW with a clipped gradient, a warm-up and a cosine decay."""
+
+import dataclasses
+import re
+from typing import Any
+
+import jax
+import optax
+
+from attnjax.config import setting
+from attnjax.typing import PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+  """Hyper-parameters of the optimizer; the defaults suit a small decoder.
+
+  Raises:
+    ValueError: a value is outside its range.
+
+  >>> OptimizerConfig(peak_learning_rate=1e-2).peak_learning_rate
+  0.01
+  """
+
+  peak_learning_rate: float = setting(
+    3e-4, "learning rate at the end of the warm-up, per step"
+  )
+  warmup_steps: int = setting(100, "steps of linear warm-up; 0: none")
+  floor: float = setting(
+    0.1, "learning rate of the last step, as a fraction of the peak, 0 to 1"
+  )
+  beta1: float = setting(0.9, "decay of the gradient's average, 0 to 1")
+  beta2: float = setting(0.95, "decay of the square's average, 0 to 1")
+  epsilon: float = setting(1e-8, "added to the root of the square's average")
+  weight_decay: float = setting(
+    0.1, "decay of matrices, times the learning rate, per step; 0: none"
+  )
+  decayed: str = setting(
+    "kernel|embedding",
+    "regular expression; leaves whose name ends in a match decay",
+  )
+  clip_norm: float | None = setting(
+    1.0, "largest global norm of a gradient; None: not clipped"
+  )
+
+  def __post_init__(self):
+    for name in ("peak_learning_rate", "epsilon", "clip_norm"):
+      value = getattr(self, name)
+      if value is not None and not value > 0:
+        raise ValueError(f"{name}: expected a number above 0, got {value}")
+    for name in ("floor", "beta1", "beta2"):
+      if not 0 <= getattr(self, name) <= 1:
+        raise ValueError(
+          f"{name}: expected a number from 0 to 1, got {getattr(self, name)}"
+        )
+    for name in ("warmup_steps", "weight_decay"):
+      if getattr(self, name) < 0:
+        raise ValueError(
+          f"{name}: expected 0 or more, got {getattr(self, name)}"
+        )
+
+
+def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
+  r"""The learning rate as a function of the updates done before this one.
+
+  With peak `p`, floor `f`, warm-up `W`, run length `N` and `n` from 1 to `N`,
+
+  .. math:: \eta_n = p \, n / W \quad (n \le W), \qquad
+    \eta_n = p \left(f + (1 - f) \tfrac12
+      \left(1 + \cos \pi \tfrac{n - W}{N - W}\right)\right) \quad (n > W)
+
+  and the function is :math:`\eta_{count + 1}`: the first step moves already,
+  and the last one has exactly the floor.
+
+  Args:
+    config: peak, warm-up and floor.
+    steps: length of the run `N`, in updates.
+
+  Returns:
+    A function of the count, an int or an int32 scalar.
+
+  Raises:
+    ValueError: the run is not longer than its warm-up.
+
+  Reference:
+    Loshchilov, Hutter. SGDR: Stochastic Gradient Descent with Warm Restarts.
+    2017. arXiv:1608.03983, equation 5. Without the restarts.
+
+  >>> config = OptimizerConfig(peak_learning_rate=1.0, warmup_steps=4)
+  >>> rate = schedule(config, 20)
+  >>> [round(float(rate(count)), 4) for count in (0, 3, 11, 19)]
+  [0.25, 1.0, 0.55, 0.1]
+  """
+  if steps <= config.warmup_steps:
+    raise ValueError(
+      f"steps: expected more than the {config.warmup_steps} warm-up steps, got"
+      f" {steps}; train for longer or lower warmup_steps"
+    )
+  rate = optax.warmup_cosine_decay_schedule(
+    init_value=0.0,
+    peak_value=config.peak_learning_rate,
+    warmup_steps=config.warmup_steps,
+    decay_steps=steps,
+    end_value=config.floor * config.peak_learning_rate,
+  )
+
+  def shifted(count: Any) -> Any:
+    # Optax mixes float and int scalars, which strict promotion refuses.
+    with jax.numpy_dtype_promotion("standard"):
+      return rate(count + 1)
+
+  return shifted
+
+
+def decay_mask(params: PyTree, decayed: str = "kernel|embedding") -> PyTree:
+  """Says which leaves decay: those whose own name ends in a match.
+
+  The name decides and not the rank: biases and scales of stacked layers have
+  a leading axis and look like matrices.
+
+  Args:
+    params: any pytree with named leaves.
+    decayed: regular expression, searched at the end of a leaf's name.
+
+  Returns:
+    A tree of the same structure with a bool a leaf.
+
+  Raises:
+    ValueError: no leaf matches, so that nothing would decay.
+
+  >>> from jax import numpy as jnp
+  >>> decay_mask({"kernel": jnp.ones((2, 3, 5)), "bias": jnp.ones((2, 5))})
+  {'bias': False, 'kernel': True}
+  """
+  ending = re.compile(f"(?:{decayed})$")
+  mask = jax.tree_util.tree_map_with_path(
+    lambda path, _: bool(ending.search(leaf_name(path))), params
+  )
+  if not any(jax.tree.leaves(mask)):
+    named = jax.tree_util.tree_leaves_with_path(params)
+    names = sorted({leaf_name(path) for path, _ in named})
+    raise ValueError(
+      f"decayed: {decayed!r} matches no parameter, of {', '.join(names)};"
+      " name the matrices, or set weight_decay to 0"
+    )
+  return mask
+
+
+def leaf_name(path: tuple[Any, ...]) -> str:
+  """The last name on the path to a leaf.
+
+  Args:
+    path: keys as `jax.tree_util.tree_leaves_with_path` gives them; the
+      `value` that ends each path of a `flax.nnx.Module` is passed over.
+
+  >>> path, _ = jax.tree_util.tree_leaves_with_path({"mlp": {"bias": 0.0}})[0]
+  >>> leaf_name(path)
+  'bias'
+  """
+  names = [jax.tree_util.keystr((key,), simple=True) for key in path]
+  if len(names) > 1 and names[-1] in ("value", "raw_value"):
+    names.pop()
+  return names[-1] if names else ""
+
+
+def make(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+  r"""AdamW after a clip of the gradient's global norm.
+
+  .. math:: g' = g \min(1, c / |g|), \qquad
+    \theta' = \theta - \eta_n (\hat m / (\sqrt{\hat v} + \epsilon)
+      + \lambda \theta)
+
+  Its state carries the learning rate, which `make_step` reports.
+
+  Args:
+    config: hyper-parameters.
+    steps: length of the run, in updates; the schedule ends there.
+
+  Returns:
+    An Optax transformation. Its `init` raises ValueError where weights should
+    decay and no leaf has a matching name, see `decay_mask`.
+
+  Raises:
+    ValueError: the run is not longer than its warm-up.
+
+  Reference:
+    Loshchilov, Hutter. Decoupled Weight Decay Regularization. 2019.
+    arXiv:1711.05101, algorithm 2.
+
+  >>> import jax.numpy as jnp
+  >>> params = {"kernel": jnp.ones((3, 5))}
+  >>> optimizer = make(OptimizerConfig(warmup_steps=0), steps=10)
+  >>> updates, _ = optimizer.update(params, optimizer.init(params), params)
+  >>> bool(jnp.all(updates["kernel"] < 0))
+  True
+  """
+
+  def mask(params: PyTree) -> PyTree:
+    return decay_mask(params, config.decayed)
+
+  fixed = {
+    "b1": config.beta1,
+    "b2": config.beta2,
+    "eps": config.epsilon,
+    "weight_decay": config.weight_decay,
+    "mask": mask if config.weight_decay else None,
+  }
+  adamw = optax.inject_hyperparams(optax.adamw, static_args=tuple(fixed))(
+    learning_rate=schedule(config, steps), **fixed
+  )
+  clip = optax.identity()
+  if config.clip_norm is not None:
+    clip = optax.clip_by_global_norm(config.clip_norm)
+  chain = optax.chain(clip, adamw)
+
+  def update(*args: Any, **kwargs: Any) -> Any:
+    # Optax mixes float and int scalars, which strict promotion refuses.
+    with jax.numpy_dtype_promotion("standard"):
+      return chain.update(*args, **kwargs)
+
+  return optax.GradientTransformationExtraArgs(chain.init, update)

@@ -1,0 +1,45 @@
+"""Which checkpoints stay: the newest ones, and the best one."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Keep:
+  """Tells Orbax which steps to preserve, as its `PreservationPolicy`.
+
+  Args:
+    last: number of newest steps.
+    best: also the one of the lowest metric.
+    metrics: of each step, filled in while the run goes on; None where a step
+      has none.
+  """
+
+  last: int
+  best: bool
+  metrics: Mapping[int, float | None]
+
+  def should_preserve(
+    self, checkpoints: Sequence[Any], *, context: Any
+  ) -> list[bool]:
+    """Whether to keep each checkpoint, the one being saved included."""
+    del context
+    steps = sorted(checkpoint.step for checkpoint in checkpoints)
+    kept: set[int | None] = set(steps[-self.last :])
+    if self.best:
+      kept.add(best(steps, self.metrics))
+    return [checkpoint.step in kept for checkpoint in checkpoints]
+
+
+def best(
+  steps: Sequence[int], metrics: Mapping[int, float | None]
+) -> int | None:
+  """The step of the lowest metric, the newest of equals; None without one.
+
+  >>> best([1, 2, 3], {1: 0.5, 2: 0.5, 3: None})
+  2
+  """
+  known = [(metrics.get(step), -step) for step in steps]
+  found = [(metric, step) for metric, step in known if metric is not None]
+  return -min(found)[1] if found else None

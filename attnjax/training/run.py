@@ -1,0 +1,162 @@
+"""What `train` does between restoring a state and returning the last one."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+import jax
+
+from attnjax.training.checkpoint import Checkpoints
+from attnjax.training.interruption import EXIT_CODE, Interruption
+from attnjax.training.metrics import Metrics
+from attnjax.training.progress import Progress, Throughput
+from attnjax.training.state import TrainState
+from attnjax.training.train_config import TrainConfig
+
+_FINITE = ("loss", "gradient_norm", "parameter_norm")
+
+
+@dataclasses.dataclass
+class Run:
+  """One run of the loop, and what it remembers between steps.
+
+  The fields are the arguments of `train`, which makes it; then come the step
+  whose metrics are not read yet, and the step last saved.
+  """
+
+  step: Callable[..., Any]
+  batch_at: Callable[[int], Any]
+  checkpoints: Checkpoints
+  metrics: Metrics
+  config: TrainConfig
+  evaluate: Callable[[Any], Mapping[str, float]] | None
+  place: Callable[[Any], Any]
+  progress: Progress
+  interruption: Interruption
+  pending: tuple[int, Any] | None = None
+  saved: int = -1
+  compiled: bool = False
+  throughput: Throughput = dataclasses.field(default_factory=Throughput)
+
+  def go(self, state: TrainState, first: int) -> TrainState:
+    """Runs the steps after `first`."""
+    steps, self.saved = self.config.steps, first
+    self._resume_evaluation(state, first)
+    if first >= steps:
+      self.progress.say(f"already at step {first} of {steps}: nothing to do")
+      return state
+    batch = self.place(self.batch_at(first))
+    for done in range(first + 1, steps + 1):
+      state, current = self.step(state, batch)
+      # Step `done` is running from here on; the device has work.
+      if done < steps:
+        batch = self.place(self.batch_at(done))
+      self._read()
+      self.pending = (done, current)
+      self._after(state, done)
+    self.checkpoints.wait()
+    return state
+
+  def _after(self, state: TrainState, done: int) -> None:
+    """Stops, evaluates and saves where one of them is due."""
+    reason = self.interruption.requested(done)
+    if reason is not None:
+      self._stop(state, done, reason)
+    loss, best = None, False
+    if self.evaluate is not None and self._evaluation_due(done):
+      loss, best = self._evaluate(self.evaluate, state, done)
+    regular = done % self.config.checkpoint.every_steps == 0
+    if best or regular or done == self.config.steps:
+      self._save(state, done, loss)
+
+  def _read(self) -> None:
+    """Waits for the step last dispatched and records its metrics."""
+    if self.pending is None:
+      return
+    (done, current), self.pending = self.pending, None
+    values = {k: float(v) for k, v in jax.device_get(current).items()}
+    self._check_finite(done, values)
+    self.throughput.add(values["weight"])
+    self.progress.update(done, values["loss"], self.throughput)
+    if done % self.config.log_every == 0 or done == self.config.steps:
+      rate = self.throughput.tokens_per_second
+      self.metrics.write(done, "train", values | {"tokens_per_second": rate})
+    if not self.compiled:
+      self.compiled = True
+      self.throughput.restart()  # the first step was compiled: not its speed
+
+  def _evaluation_due(self, done: int) -> bool:
+    """Whether there is an evaluation after this step."""
+    every = self.config.evaluate_every
+    return done == self.config.steps or (every > 0 and done % every == 0)
+
+  def _evaluate(
+    self,
+    evaluate: Callable[[Any], Mapping[str, float]],
+    state: TrainState,
+    done: int,
+  ) -> tuple[float, bool]:
+    """Evaluates and records; returns the loss and whether it is the best."""
+    self._read()
+    values = {k: float(v) for k, v in evaluate(state.params).items()}
+    self._check_finite(done, values)
+    before = [record["loss"] for record in self.metrics.evaluations()]
+    self.metrics.write(done, "eval", values)
+    self.progress.evaluated(done, values["loss"])
+    self.throughput.restart()
+    loss = values["loss"]
+    best = self.config.checkpoint.keep_best and loss < min(
+      before, default=loss + 1
+    )
+    return loss, best
+
+  def _resume_evaluation(self, state: TrainState, first: int) -> None:
+    """Makes up for the evaluation that a request to stop left out."""
+    done = {record["step"] for record in self.metrics.evaluations()}
+    if self.evaluate is None or first == 0 or first in done:
+      return
+    if self._evaluation_due(first):
+      loss, best = self._evaluate(self.evaluate, state, first)
+      if best:
+        self.saved = -1
+        self._save(state, first, loss)
+
+  def _save(
+    self, state: TrainState, done: int, metric: float | None = None
+  ) -> None:
+    """Saves a state that is known to be finite, unless it already is."""
+    self._read()
+    if self.saved == done:
+      return
+    self.metrics.sync()
+    self.checkpoints.save(done, state, metric=metric)
+    self.saved = done
+
+  def _stop(self, state: TrainState, done: int, reason: str) -> NoReturn:
+    """Saves, waits until it is on the disk, and leaves."""
+    self._save(state, done)
+    self.checkpoints.wait()
+    self.progress.say(
+      f"stopped by {reason} after step {done} of {self.config.steps}, which is"
+      " saved; the same command goes on from there"
+    )
+    raise SystemExit(EXIT_CODE)
+
+  def _check_finite(self, done: int, values: Mapping[str, float]) -> None:
+    """Raises where a loss or a norm is infinite or NaN."""
+    bad = [
+      f"{name} is {values[name]}"
+      for name in _FINITE
+      if name in values and not math.isfinite(values[name])
+    ]
+    if not bad:
+      return
+    self.checkpoints.wait()
+    steps = self.checkpoints.steps()
+    good = f"step {max(steps)}" if steps else "none, start again"
+    raise FloatingPointError(
+      f"step {done}: {' and '.join(bad)}. Last good checkpoint: {good}. Train"
+      " on from there with a lower learning rate or clip_norm, or with"
+      f" compute_dtype=float32; the batch was batch_at({done - 1})"
+    )

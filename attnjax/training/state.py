@@ -1,0 +1,72 @@
+"""What training carries from one step to the next: a step count and two trees.
+
+Nothing else needs saving. Random keys are derived from the step by `step_key`,
+and so is the data order, so that a restored state goes on bit for bit.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from attnjax.typing import Array, Key, PyTree
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+  """The step count, the parameters and the state of the optimizer: a pytree.
+
+  The fields are not annotated with array types because a pytree also holds
+  shapes, shardings and tracers.
+
+  Args:
+    step: int32 scalar, the number of updates done so far.
+    params: any pytree of float arrays, a `flax.nnx.Module` for instance.
+    opt_state: what the Optax optimizer keeps about the parameters.
+
+  >>> state = init({"kernel": jnp.ones((3, 5))}, optax.adam(1e-3))
+  >>> int(state.step)
+  0
+  """
+
+  step: Any
+  params: Any
+  opt_state: Any
+
+
+def init(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
+  """The state before the first step.
+
+  Runs under `jax.jit` and `jax.eval_shape`, for sharded or abstract states.
+
+  Args:
+    params: any pytree of float arrays.
+    optimizer: an Optax transformation, from `make_optimizer` or not.
+
+  Returns:
+    The state at step 0. It holds the given parameters themselves, which the
+    first step donates: copy them first if they are needed afterwards.
+
+  >>> init({"bias": jnp.ones(2)}, optax.sgd(0.1)).params["bias"].shape
+  (2,)
+  """
+  # Optax mixes float and int scalars, which strict promotion refuses.
+  with jax.numpy_dtype_promotion("standard"):
+    opt_state = optimizer.init(params)
+  return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
+
+
+def step_key(seed: int, step: Any) -> Key[Array, ""]:
+  """The random key of one step: `fold_in(key(seed), step)`.
+
+  Args:
+    seed: of the run.
+    step: number of updates done before this one, an int or an int32 scalar.
+
+  >>> bool(step_key(0, 3) == step_key(0, jnp.int32(3)))
+  True
+  """
+  return jax.random.fold_in(jax.random.key(seed), step)

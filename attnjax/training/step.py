@@ -1,0 +1,208 @@
+"""One optimizer step as a pure function, with gradients accumulated in scan."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from attnjax.training.losses import LossFn, at_least_float32, loss_sums
+from attnjax.training.optimizer import leaf_name
+from attnjax.training.state import TrainState, step_key
+from attnjax.typing import Array, DTypeLike, PyTree, Scalar
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+  """One training step: `(state, batch) -> (state, metrics)`, pure.
+
+  A frozen dataclass and not a closure, so that two equal steps share one
+  compiled program. See `make_step` for the fields.
+
+  Raises:
+    ValueError: `microbatches` is below 1.
+  """
+
+  loss_fn: LossFn
+  optimizer: optax.GradientTransformation
+  microbatches: int = 1
+  compute_dtype: DTypeLike | None = None
+  seed: int = 0
+
+  def __post_init__(self):
+    if self.microbatches < 1:
+      raise ValueError(
+        f"microbatches: expected 1 or more, got {self.microbatches}"
+      )
+
+  def __call__(
+    self, state: TrainState, batch: PyTree
+  ) -> tuple[TrainState, dict[str, Scalar]]:
+    """The state after one update, and the metrics of that update."""
+    with jax.named_scope("gradient"):
+      gradients, total, weight, extra = self._sums(state, batch)
+      # Where nothing counted every sum is 0, and so is 0 / 1.
+      divisor = jnp.where(weight == 0, jnp.ones_like(weight), weight)
+      gradients = jax.tree.map(
+        lambda sum_: sum_ / divisor.astype(sum_.dtype), gradients
+      )
+    # Optax mixes float and int scalars, which strict promotion refuses.
+    with jax.named_scope("update"), jax.numpy_dtype_promotion("standard"):
+      updates, opt_state = self.optimizer.update(
+        gradients, state.opt_state, state.params
+      )
+      params = optax.apply_updates(state.params, updates)
+      metrics = {
+        "loss": total / divisor,
+        "gradient_norm": optax.tree.norm(gradients),
+        "parameter_norm": optax.tree.norm(params),
+        "weight": weight,
+      }
+    metrics |= learning_rate(opt_state)
+    metrics |= {name: sum_ / divisor for name, sum_ in extra.items()}
+    return TrainState(state.step + 1, params, opt_state), metrics
+
+  def _sums(self, state: TrainState, batch: PyTree) -> tuple[Any, ...]:
+    """Sums over the whole batch: gradients, loss, weight, extra metrics."""
+    key = step_key(self.seed, state.step)
+    if self.microbatches == 1:
+      return self._microbatch_sums(state.params, batch, key)
+    keys = jax.random.split(key, self.microbatches)
+    parts = split_batch(batch, self.microbatches)
+
+    def add(sums: Any, part: Any) -> tuple[Any, None]:
+      more = self._microbatch_sums(state.params, *part)
+      return jax.tree.map(jnp.add, sums, more), None
+
+    first = jax.tree.map(lambda x: x[0], (parts, keys))
+    shapes = jax.eval_shape(self._microbatch_sums, state.params, *first)
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    sums, _ = jax.lax.scan(add, zeros, (parts, keys))
+    return sums
+
+  def _microbatch_sums(
+    self, params: PyTree, batch: PyTree, key: Any
+  ) -> tuple[Any, ...]:
+    """The same sums over one microbatch, float32 or better."""
+
+    def loss(params: PyTree) -> tuple[Any, Any]:
+      total, *rest = loss_sums(
+        self.loss_fn, params, batch, key, self.compute_dtype
+      )
+      return total, rest
+
+    # Differentiated outside the cast: gradients have the parameters' dtype.
+    (total, rest), gradients = jax.value_and_grad(loss, has_aux=True)(params)
+    return jax.tree.map(at_least_float32, gradients), total, *rest
+
+
+def make_step(
+  loss_fn: LossFn,
+  optimizer: optax.GradientTransformation,
+  *,
+  microbatches: int = 1,
+  compute_dtype: DTypeLike | None = None,
+  seed: int = 0,
+) -> Step:
+  r"""A pure training step; `jit_step` compiles it with donation.
+
+  With summed loss `L_j` and weight `w_j` of microbatch `j`, the gradient is
+
+  .. math:: g = \sum_j \nabla L_j \Big/ \sum_j w_j
+
+  which is the gradient of the whole batch, however the weights fall.
+
+  Args:
+    loss_fn: `(params, batch, key) -> (total, weight)`: summed loss in nats
+      and summed weight; a third item may hold a dict of summed extra metrics.
+    optimizer: an Optax transformation.
+    microbatches: parts of the batch to run one after the other, to save
+      memory; it must divide the leading axis of every array in the batch.
+      Part `j` has the rows `j, j + microbatches, ...`.
+    compute_dtype: dtype that float parameters are cast to for the loss;
+      parameters, gradients, sums and optimizer keep theirs. None: no cast.
+    seed: of the random keys given to `loss_fn`, one a step and microbatch.
+
+  Returns:
+    `(state, batch) -> (state, metrics)`. The metrics are scalars: `loss` in
+    nats per weight before the update, `gradient_norm` before clipping,
+    `parameter_norm` after the update, `weight`, `learning_rate` where the
+    optimizer's state has a leaf of that name, and the extra metrics per
+    weight. A batch of weight 0 has loss 0 and gradient 0.
+
+  Raises:
+    ValueError: `microbatches` is below 1, or, at the call, does not divide
+      the batch.
+
+  >>> def loss_fn(params, batch, key):
+  ...   errors = (params - batch) ** 2
+  ...   return errors.sum(), jnp.float32(batch.size)
+  >>> from attnjax.training.state import init
+  >>> optimizer = optax.sgd(0.5)
+  >>> step = jit_step(make_step(loss_fn, optimizer, microbatches=3))
+  >>> state, metrics = step(init(jnp.zeros(()), optimizer), jnp.arange(6.0))
+  >>> float(state.params), float(metrics["gradient_norm"])
+  (2.5, 5.0)
+  """
+  return Step(loss_fn, optimizer, microbatches, compute_dtype, seed)
+
+
+def jit_step(step: Callable[..., Any]) -> Callable[..., Any]:
+  """Compiles a step and donates its state, so that only one state is alive.
+
+  Args:
+    step: `(state, batch) -> (state, metrics)`, from `make_step`.
+
+  >>> double = jit_step(lambda state, batch: (state * batch, {}))
+  >>> state = jnp.arange(3.0)
+  >>> double(state, 2.0)[0].tolist(), state.is_deleted()
+  ([0.0, 2.0, 4.0], True)
+  """
+  return jax.jit(step, donate_argnums=0)
+
+
+def split_batch(batch: PyTree, parts: int) -> PyTree:
+  """Gives every array of the batch a leading axis of microbatches.
+
+  Rows are dealt like cards. Where rows are sharded over devices each device
+  then keeps its own, and no row travels.
+
+  Args:
+    batch: arrays that share their leading axis, the rows.
+    parts: number of microbatches.
+
+  Raises:
+    ValueError: an array has no leading axis, or `parts` does not divide it.
+
+  >>> split_batch(jnp.arange(6), 2).tolist()
+  [[0, 2, 4], [1, 3, 5]]
+  """
+
+  def split(path: Any, x: Any) -> Array:
+    if x.ndim == 0 or x.shape[0] % parts:
+      raise ValueError(
+        f"batch{jax.tree_util.keystr(path)}: expected a leading axis that"
+        f" {parts} microbatches divide, got shape {x.shape}; change the batch"
+        " size or microbatches"
+      )
+    dealt = x.reshape(x.shape[0] // parts, parts, *x.shape[1:])
+    return jnp.swapaxes(dealt, 0, 1)
+
+  return jax.tree_util.tree_map_with_path(split, batch)
+
+
+def learning_rate(opt_state: PyTree) -> dict[str, Scalar]:
+  """The learning rate that an optimizer's state carries, or nothing.
+
+  Args:
+    opt_state: with one leaf named `learning_rate`, as `make` and
+      `optax.inject_hyperparams` give it.
+
+  >>> learning_rate(optax.sgd(0.1).init(jnp.ones(2)))
+  {}
+  """
+  leaves = jax.tree_util.tree_leaves_with_path(opt_state)
+  found = [leaf for path, leaf in leaves if leaf_name(path) == "learning_rate"]
+  return {"learning_rate": found[0]} if len(found) == 1 else {}

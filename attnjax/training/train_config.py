@@ -1,0 +1,50 @@
+"""How long a run is, and what happens every so many steps."""
+
+import dataclasses
+
+from attnjax.config import setting
+from attnjax.training.checkpoint import CheckpointConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+  """Length of a run, and what happens every so many steps.
+
+  `microbatches`, `compute_dtype` and `seed` are for `make_step`.
+
+  Raises:
+    ValueError: a value is outside its range.
+
+  >>> TrainConfig(steps=1000).evaluate_every
+  500
+  """
+
+  steps: int = setting(10_000, "length of the run, optimizer steps")
+  evaluate_every: int = setting(
+    500, "steps between evaluations; 0: only after the last step"
+  )
+  log_every: int = setting(10, "steps between records in metrics.jsonl")
+  progress_seconds: float = setting(
+    30.0, "seconds between progress lines where there is no terminal"
+  )
+  microbatches: int = setting(
+    1, "parts of a batch run one after the other, to save memory"
+  )
+  compute_dtype: str = setting(
+    "float32",
+    "dtype of the parameters inside the loss; they stay float32 outside",
+    choices=("float32", "bfloat16"),
+  )
+  seed: int = setting(0, "of the random keys of every step")
+  checkpoint: CheckpointConfig = CheckpointConfig()
+
+  def __post_init__(self):
+    for name in ("steps", "log_every", "microbatches"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"{name}: expected 1 or more, got {getattr(self, name)}"
+        )
+    if self.evaluate_every < 0:
+      raise ValueError(
+        f"evaluate_every: expected 0 or more, got {self.evaluate_every}"
+      )

@@ -1,0 +1,165 @@
+"""Attention weights as a picture: one panel a head, tokens on both axes."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attnjax.viz import style
+from attnjax.viz.panels import Layout, Panels
+from attnjax.viz.tokens import Token, visible_all
+
+if TYPE_CHECKING:
+  import matplotlib.figure
+
+_TOLERANCE = 1e-2  # bfloat16 weights sum to 1 only so well
+
+
+def attention_figure(
+  weights: Any,
+  query_tokens: Sequence[Token],
+  key_tokens: Sequence[Token] | None = None,
+  *,
+  layout: Layout = "rows",
+  titles: Sequence[str] | None = None,
+  columns: int | None = None,
+  largest: float | None = 1.0,
+) -> "matplotlib.figure.Figure":
+  """Draws attention weights, one panel a head, on one colour scale.
+
+  White is no weight at all, so a mask shows as paper. Tokens are written on the
+  outer panels; spaces, newlines and lone bytes have visible glyphs.
+
+  Args:
+    weights: "H T S" or "L H T S", at least 0; each row sums to at most 1. Four
+      axes give one line of panels a layer.
+    query_tokens: T tokens: text, bytes or ints.
+    key_tokens: S tokens; None means the queries' own.
+    layout: "rows" has queries on the left and rows that sum to 1; "columns" is
+      its transpose, queries on top and columns that sum to 1.
+    titles: one a panel; None numbers the heads (and layers) from 0.
+    columns: panels side by side; None makes the grid nearly square, or H wide
+      where there are layers.
+    largest: the weight drawn darkest in every panel; None gives each panel its
+      own scale, up to its largest weight, which its title then states.
+
+  Returns:
+    A matplotlib Figure, to save or to display.
+
+  Raises:
+    ValueError: shapes disagree, a weight is negative or not finite, or a row
+      sums to more than 1.
+    ImportError: matplotlib is not installed.
+
+  >>> figure = attention_figure(np.eye(3)[None], "abc")
+  >>> [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+  ['a', 'b', 'c']
+
+  Reference: the layout "columns" is that of G. Sanderson, Attention in
+  transformers, step-by-step (3Blue1Brown), 2024.
+  """
+  panels, heads = _checked_weights(weights)
+  queries, keys = _checked_tokens(panels, query_tokens, key_tokens)
+  names = _titles(panels, heads, np.ndim(weights) == 4, titles)
+  columns = _columns(len(panels), heads, np.ndim(weights) == 4, columns)
+  if layout not in ("rows", "columns"):
+    raise ValueError(f'layout={layout!r}: expected "rows" or "columns"')
+  if largest is not None and not largest > 0:
+    raise ValueError(f"largest={largest}: expected a weight above 0 or None")
+  return Panels(panels, queries, keys, names, layout, columns, largest).draw()
+
+
+def save_attention(
+  path: str | Path,
+  weights: Any,
+  query_tokens: Sequence[Token],
+  key_tokens: Sequence[Token] | None = None,
+  **options: Any,
+) -> Path:
+  """Writes what `attention_figure` draws; the suffix says the format.
+
+  Args:
+    path: file to write (.png, .pdf, .svg); its directory is made if missing.
+    weights: as for `attention_figure`, and so are the arguments that follow.
+    query_tokens: T tokens.
+    key_tokens: S tokens; None means the queries' own.
+    **options: keyword arguments of `attention_figure`.
+
+  Returns:
+    The path written.
+
+  >>> import tempfile
+  >>> path = f"{tempfile.mkdtemp()}/weights.png"
+  >>> save_attention(path, np.eye(2)[None], "ab").stat().st_size > 0
+  True
+  """
+  figure = attention_figure(weights, query_tokens, key_tokens, **options)
+  return style.save_figure(figure, path)
+
+
+def _checked_weights(weights: Any) -> tuple[np.ndarray, int]:
+  """The weights as float64 "panels T S", and how many heads there are."""
+  array = np.asarray(weights).astype(np.float64)
+  if array.ndim not in (3, 4) or 0 in array.shape:
+    raise ValueError(
+      f'weights: expected axes "H T S" or "L H T S", none of them empty, got'
+      f" shape {array.shape}; index the batch first"
+    )
+  if not np.isfinite(array).all() or array.min() < -_TOLERANCE:
+    raise ValueError(
+      "weights: expected finite values that are at least 0, got"
+      f" {array.min()} to {array.max()}; pass weights, not logits"
+    )
+  sums = array.sum(axis=-1)
+  if sums.max() > 1 + _TOLERANCE:
+    raise ValueError(
+      f"weights: expected rows (axis S, the last) that sum to at most 1, got"
+      f" {sums.max():.3f}; are the query and key axes swapped?"
+    )
+  return array.reshape(-1, *array.shape[-2:]), array.shape[-3]
+
+
+def _checked_tokens(
+  panels: np.ndarray,
+  query_tokens: Sequence[Token],
+  key_tokens: Sequence[Token] | None,
+) -> tuple[list[str], list[str]]:
+  """Both sequences as visible text, as long as the axes they name."""
+  texts = []
+  for axis, name, tokens in (
+    (1, "query_tokens", query_tokens),
+    (2, "key_tokens", query_tokens if key_tokens is None else key_tokens),
+  ):
+    if len(tokens) != panels.shape[axis]:
+      raise ValueError(
+        f"{name}: expected {panels.shape[axis]} tokens (axis {'_TS'[axis]} of"
+        f" the weights), got {len(tokens)}"
+      )
+    texts.append(visible_all(tokens))
+  return texts[0], texts[1]
+
+
+def _titles(
+  panels: np.ndarray, heads: int, layers: bool, titles: Sequence[str] | None
+) -> list[str]:
+  """One title a panel."""
+  if titles is None:
+    numbers = [divmod(panel, heads) for panel in range(len(panels))]
+    place = "layer {}, head {}" if layers else "head {1}"
+    return [place.format(*number) for number in numbers]
+  if len(titles) != len(panels):
+    raise ValueError(
+      f"titles: expected {len(panels)}, one a panel, got {len(titles)}"
+    )
+  return list(titles)
+
+
+def _columns(panels: int, heads: int, layers: bool, columns: int | None) -> int:
+  """How many panels stand side by side."""
+  if columns is None:
+    return heads if layers else math.ceil(math.sqrt(panels))
+  if columns < 1:
+    raise ValueError(f"columns={columns}: expected at least 1")
+  return min(columns, panels)

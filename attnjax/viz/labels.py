@@ -1,0 +1,80 @@
+"""Labels at the right end of lines, moved apart where they would overlap."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Label:
+  """What stands at the right end of one line.
+
+  Args:
+    value: height of the end, in the unit of the vertical axis.
+    text: what to write.
+    color: of the line and of its label.
+
+  >>> Label(2.5, "eval 2.500", "#222222").value
+  2.5
+  """
+
+  value: float
+  text: str
+  color: str
+
+
+def write_labels(axes: Any, labels: Sequence[Label], *, font: float) -> None:
+  """Writes labels beside the right spine, each tied to the end of its line.
+
+  Args:
+    axes: matplotlib axes whose data are drawn; its vertical limits are fixed.
+    labels: what to write.
+    font: size, points.
+
+  >>> from attnjax.viz.style import new_figure
+  >>> axes = new_figure(4.0, 3.0).subplots()
+  >>> write_labels(axes, [Label(0.5, "half", "#222222")], font=8.0)
+  >>> axes.texts[0].get_text()
+  'half'
+  """
+  low, high = axes.get_ylim()
+  axes.set_ylim(low, high)
+  ends = [(label.value - low) / (high - low) for label in labels]
+  points = axes.figure.get_size_inches()[1] * 72 * 0.8  # less title and ticks
+  heights = spread(ends, gap=1.35 * font / points)
+  for label, end, height in zip(labels, ends, heights, strict=True):
+    place = {"transform": axes.transAxes, "color": label.color}
+    axes.plot([1.0, 1.025], [end, height], lw=0.6, clip_on=False, **place)
+    axes.text(1.032, height, label.text, fontsize=font, va="center", **place)
+
+
+def spread(heights: Sequence[float], *, gap: float) -> list[float]:
+  """The heights, moved as little as keeps each a gap from the next.
+
+  Least squares, by pooling neighbours that would come too close (isotonic
+  regression of the heights less one gap a rank).
+
+  Args:
+    heights: where each label would stand by itself.
+    gap: least distance between two.
+
+  Returns:
+    The new heights, in the order given.
+
+  >>> spread([0.5, 0.5, 2.0], gap=0.5)
+  [0.25, 0.75, 2.0]
+  """
+  order = sorted(range(len(heights)), key=heights.__getitem__)
+  pools: list[tuple[float, int]] = []  # mean and size
+  for rank, index in enumerate(order):
+    mean, size = heights[index] - rank * gap, 1
+    while pools and pools[-1][0] > mean:
+      below, count = pools.pop()
+      mean = (mean * size + below * count) / (size + count)
+      size += count
+    pools.append((mean, size))
+  means = [mean for mean, size in pools for _ in range(size)]
+  placed = [0.0] * len(heights)
+  for rank, index in enumerate(order):
+    placed[index] = means[rank] + rank * gap
+  return placed

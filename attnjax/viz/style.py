@@ -1,0 +1,112 @@
+"""How every figure here looks: one figure factory, one colormap, quiet axes."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  import matplotlib.colors
+  import matplotlib.figure
+
+INK, QUIET, RULE = "#222222", "#777777", "#d9d9d9"
+PALETTE = ("#2e6ab6", "#d1495b", "#2a9d8f", "#8d5fb0", "#c98a1b", "#5c6770")
+
+# White to navy. The lightness of OKLab falls in equal steps, so that twice the
+# weight looks twice as dark and a hidden key is the colour of the paper.
+_SHADES = (
+  "#ffffff",
+  "#bce9f3",
+  "#82cdea",
+  "#52aee0",
+  "#358ccf",
+  "#2e6ab6",
+  "#2e4a95",
+  "#292e6d",
+  "#1d1742",
+)
+
+
+def new_figure(width: float, height: float) -> "matplotlib.figure.Figure":
+  """An empty white figure that belongs to nobody: pyplot never hears of it.
+
+  Args:
+    width: inches.
+    height: inches.
+
+  Raises:
+    ImportError: matplotlib is not installed.
+
+  >>> new_figure(4.0, 3.0).get_size_inches().tolist()
+  [4.0, 3.0]
+  """
+  try:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+  except ImportError as error:
+    raise ImportError(
+      "figures need matplotlib: pip install 'attnjax[viz]'"
+    ) from error
+  figure = Figure(
+    figsize=(width, height), dpi=150, facecolor="white", layout="constrained"
+  )
+  FigureCanvasAgg(figure)
+  return figure
+
+
+def weight_colormap() -> "matplotlib.colors.Colormap":
+  """From white (no weight) to navy (all of it), in equal steps of lightness.
+
+  >>> weight_colormap()(0.0)[:3] == (1.0, 1.0, 1.0)
+  True
+  """
+  from matplotlib.colors import LinearSegmentedColormap
+
+  return LinearSegmentedColormap.from_list("attention", _SHADES)
+
+
+def quiet_axes(axes: Any, *, sides: tuple[str, ...]) -> None:
+  """Leaves only the spines named and makes them thin and grey.
+
+  Args:
+    axes: matplotlib axes.
+    sides: which of "left", "bottom", "top", "right" to keep.
+
+  >>> axes = new_figure(4.0, 3.0).subplots()
+  >>> quiet_axes(axes, sides=("left",))
+  >>> axes.spines["left"].get_visible(), axes.spines["top"].get_visible()
+  (True, False)
+  """
+  for side, spine in axes.spines.items():
+    spine.set_visible(side in sides)
+    spine.set_color(RULE)
+    spine.set_linewidth(0.8)
+  axes.tick_params(length=0, labelcolor=INK)
+
+
+def save_figure(figure: "matplotlib.figure.Figure", path: str | Path) -> Path:
+  """Writes a figure; the suffix says the format (png, pdf, svg).
+
+  Args:
+    figure: what to write.
+    path: file to write; its directory is made if it is missing.
+
+  Returns:
+    The path written.
+
+  Raises:
+    ValueError: the suffix is not a format that matplotlib writes.
+
+  >>> import tempfile
+  >>> folder = tempfile.mkdtemp()
+  >>> save_figure(new_figure(1.0, 1.0), f"{folder}/deep/x.png").exists()
+  True
+  """
+  path = Path(path)
+  formats = figure.canvas.get_supported_filetypes()
+  if path.suffix.removeprefix(".") not in formats:
+    raise ValueError(
+      f"path={path}: expected a suffix among {', '.join(sorted(formats))}, got"
+      f" {path.suffix!r}"
+    )
+  path.parent.mkdir(parents=True, exist_ok=True)
+  figure.savefig(path, facecolor="white")
+  return path

@@ -1,0 +1,55 @@
+"""Tokens as glyphs that can be seen: a space, a newline, a lone byte."""
+
+from collections.abc import Sequence
+
+Token = str | bytes | int
+_VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍", "": "∅"}
+
+
+def visible(token: Token, *, longest: int = 14) -> str:
+  r"""A token as text in which nothing is invisible.
+
+  Args:
+    token: text; bytes, shown as text where they are UTF-8 and in hexadecimal
+      where they are not; or an int, shown as its digits.
+    longest: characters kept, at least 2; a longer text ends in an ellipsis.
+
+  Raises:
+    ValueError: `longest` is less than 2.
+
+  >>> visible("a b"), visible("\n"), visible(b"\xe2"), visible(17)
+  ('a␣b', '⏎', '⟨e2⟩', '17')
+  """
+  if longest < 2:
+    raise ValueError(f"longest={longest}: expected at least 2 characters")
+  text = _text(token)
+  shown = "".join(_glyph(character) for character in text) or _VISIBLE[""]
+  return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+
+
+def visible_all(tokens: Sequence[Token]) -> list[str]:
+  """Every token of a sequence; a str is a sequence of its characters.
+
+  >>> visible_all("to be")
+  ['t', 'o', '␣', 'b', 'e']
+  """
+  if isinstance(tokens, bytes):
+    tokens = [bytes([byte]) for byte in tokens]
+  return [visible(token) for token in tokens]
+
+
+def _text(token: Token) -> str:
+  """The characters of a token; bytes that are no text become hexadecimal."""
+  if isinstance(token, bytes):
+    try:
+      return token.decode()
+    except UnicodeDecodeError:
+      return f"⟨{token.hex()}⟩"
+  return str(token)
+
+
+def _glyph(character: str) -> str:
+  """One visible character; a control character is named by its number."""
+  if character in _VISIBLE:
+    return _VISIBLE[character]
+  return character if character.isprintable() else f"⟨{ord(character):x}⟩"

@@ -1,0 +1,1 @@
+"""Experiments: short programs, `python -m experiments.<name>`."""

@@ -1,0 +1,67 @@
+"""Trains a decoder on real text: data, model, loss, step, loop, picture."""
+
+from pathlib import Path
+
+from attnjax import config as configs
+from attnjax import training
+from attnjax.data import (
+  evaluation_batches,
+  load_text,
+  train_batches,
+  yardsticks,
+)
+from experiments.language_model import report, task
+from experiments.language_model.config import PRESETS, LanguageModelConfig
+
+
+def main(config: LanguageModelConfig, workdir: Path) -> None:
+  """Trains, or goes on training, and shows what was learned."""
+  text = load_text(config.data)
+  run = configs.to_dict(config) | {"text": text.digest}
+  training.claim_workdir(workdir, "language_model", run)
+  report.print_text(text)
+
+  model = task.make_model(config, text)
+  optimizer = training.make_optimizer(config.optimizer, config.train.steps)
+  dtype = config.train.compute_dtype
+  step = training.make_step(
+    task.loss,
+    optimizer,
+    microbatches=config.train.microbatches,
+    compute_dtype=dtype,
+    seed=config.train.seed,
+  )
+  heldout = task.Heldout(
+    training.make_evaluate(task.loss, dtype),
+    evaluation_batches(text.packed_heldout, config.data.batch_size),
+    text.heldout_tokens,
+    text.heldout_bytes,
+  )
+  with (
+    training.Checkpoints(
+      workdir / "checkpoints", config.train.checkpoint
+    ) as checkpoints,
+    training.Metrics(workdir) as metrics,
+  ):
+    state = training.train(
+      training.init_state(model, optimizer),
+      step=training.jit_step(step),
+      batch_at=train_batches(
+        text.packed_train, config.data.batch_size, config.data.seed
+      ),
+      checkpoints=checkpoints,
+      metrics=metrics,
+      config=config.train,
+      evaluate=heldout,
+    )
+    records = metrics.evaluations()
+
+  known = yardsticks(text.train, text.heldout) if config.yardsticks else {}
+  report.print_table(workdir, records[-1]["bits_per_byte"], known)
+  print("\n" + report.write_sample(workdir, state.params, text, config.sample))
+  print(report.draw_attention(workdir, state.params, text, config.sample))
+  print(report.draw_curves(workdir, records, known))
+
+
+if __name__ == "__main__":
+  configs.run(main, PRESETS, experiment="language_model")

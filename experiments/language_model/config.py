@@ -1,0 +1,158 @@
+"""The presets of the language model."""
+
+import dataclasses
+
+from attnjax.config import setting
+from attnjax.data import TextConfig
+from attnjax.models import DecoderConfig
+from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+
+__all__ = ["PRESETS", "LanguageModelConfig", "SampleConfig"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleConfig:
+  """What is written and drawn when training is done."""
+
+  prompt: str | None = setting(
+    None, "text to continue; none: the start of a held-out document"
+  )
+  prompt_tokens: int = setting(32, "tokens of the held-out prompt")
+  tokens: int = setting(300, "tokens to write")
+  temperature: float = setting(0.8, "of the draw; 0 takes the likeliest")
+  top_k: int | None = setting(None, "draw among the k likeliest; none: all")
+  top_p: float | None = setting(
+    0.95, "draw among the likeliest that make up p; none: all"
+  )
+  sentence: str | None = setting(
+    None, "sentence whose attention is drawn; none: one that was held out"
+  )
+  seed: int = setting(0, "of the draws")
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageModelConfig:
+  """All that the experiment is determined by."""
+
+  model: DecoderConfig = DecoderConfig()
+  data: TextConfig = TextConfig()
+  optimizer: OptimizerConfig = OptimizerConfig()
+  train: TrainConfig = TrainConfig()
+  sample: SampleConfig = SampleConfig()
+  seed: int = setting(0, "of the initial parameters")
+  yardsticks: bool = setting(
+    True, "measure n-gram models and xz on the same split"
+  )
+
+
+def tiny() -> LanguageModelConfig:
+  """Bytes of English, minutes on two cores: the main job."""
+  return LanguageModelConfig(
+    model=DecoderConfig(width=128, depth=4, heads=4, hidden=512, unroll=4),
+    data=TextConfig(corpus="english", length=128, batch_size=16),
+    optimizer=OptimizerConfig(peak_learning_rate=2e-3, warmup_steps=50),
+    train=TrainConfig(
+      steps=600,
+      evaluate_every=150,
+      log_every=10,
+      checkpoint=CheckpointConfig(every_steps=100),
+    ),
+  )
+
+
+def base() -> LanguageModelConfig:
+  """The standard library in byte pairs, half an hour on two cores."""
+  return LanguageModelConfig(
+    model=DecoderConfig(
+      width=256,
+      depth=4,
+      heads=4,
+      kv_heads=2,
+      hidden=704,
+      activation="swiglu",
+      unroll=4,
+    ),
+    data=TextConfig(
+      corpus="python",
+      tokenizer="bpe",
+      vocabulary=2048,
+      length=256,
+      batch_size=8,
+      heldout_fraction=0.03,
+      evaluation_stride=0.5,
+    ),
+    optimizer=OptimizerConfig(peak_learning_rate=3e-3, warmup_steps=100),
+    train=TrainConfig(
+      steps=3000,
+      evaluate_every=1000,
+      checkpoint=CheckpointConfig(every_steps=250),
+    ),
+  )
+
+
+def gpt2_small() -> LanguageModelConfig:
+  """The shape of GPT-2 small, for an accelerator.
+
+  Radford et al., "Language Models are Unsupervised Multitask Learners", 2019.
+  """
+  return LanguageModelConfig(
+    model=DecoderConfig(
+      width=768,
+      depth=12,
+      heads=12,
+      hidden=3072,
+      norm="layer",
+      use_bias=True,
+      positions="learned",
+      max_length=1024,
+    ),
+    data=TextConfig(
+      corpus="python",
+      tokenizer="bpe",
+      vocabulary=50257,
+      length=1024,
+      batch_size=32,
+    ),
+    optimizer=OptimizerConfig(peak_learning_rate=6e-4, warmup_steps=2000),
+    train=TrainConfig(steps=100_000, compute_dtype="bfloat16", microbatches=4),
+  )
+
+
+def gpt3() -> LanguageModelConfig:
+  """The shape of GPT-3, for counting, planning, and machines that hold it.
+
+  Brown et al., "Language Models are Few-Shot Learners", 2020, arXiv
+  2005.14165, table 2.1. The readout is untied: so the published count of
+  175,181,291,520 weights is made.
+  """
+  return LanguageModelConfig(
+    model=DecoderConfig(
+      width=12288,
+      depth=96,
+      heads=96,
+      hidden=49152,
+      norm="layer",
+      use_bias=True,
+      positions="learned",
+      max_length=2048,
+      tied=False,
+      remat=True,
+    ),
+    data=TextConfig(
+      corpus="python",
+      tokenizer="bpe",
+      vocabulary=50257,
+      length=2048,
+      batch_size=1536,
+    ),
+    optimizer=OptimizerConfig(peak_learning_rate=6e-5, warmup_steps=2000),
+    train=TrainConfig(steps=100_000, compute_dtype="bfloat16", microbatches=64),
+  )
+
+
+PRESETS = {
+  "tiny": tiny,
+  "base": base,
+  "gpt2_small": gpt2_small,
+  "gpt3": gpt3,
+}

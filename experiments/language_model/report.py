@@ -1,0 +1,127 @@
+"""What the experiment shows when training is done."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attnjax.data import TextData, show
+from attnjax.models import DecoderLM, generate
+from attnjax.viz.attention import save_attention
+from attnjax.viz.curves import save_curves
+from experiments.language_model.config import SampleConfig
+
+__all__ = [
+  "draw_attention",
+  "draw_curves",
+  "print_table",
+  "print_text",
+  "write_sample",
+]
+
+
+def print_text(text: TextData) -> None:
+  """Sizes of both sides of the split."""
+  print(f"vocabulary = {text.tokenizer.vocabulary_size}")
+  for side, documents, size, tokens in (
+    ("train", text.train, text.train_bytes, text.train_tokens),
+    ("held-out", text.heldout, text.heldout_bytes, text.heldout_tokens),
+  ):
+    print(
+      f"{side:9}{len(documents):>6} documents {size:>12,} bytes"
+      f" {tokens:>12,} tokens"
+    )
+
+
+def print_table(
+  workdir: Path, bits: float, yardsticks: Mapping[str, float]
+) -> None:
+  """Bits per byte of held-out text, ours among the yardsticks."""
+  rows = sorted(
+    [*yardsticks.items(), ("this model", bits)], key=lambda row: -row[1]
+  )
+  print("\nbits per byte of held-out text")
+  for name, value in rows:
+    print(f"  {name:22}{value:7.4f}{' <' if name == 'this model' else ''}")
+  (workdir / "result.json").write_text(
+    json.dumps({"bits_per_byte": dict(rows)}, indent=2) + "\n"
+  )
+
+
+def draw_curves(
+  workdir: Path, records: list, yardsticks: Mapping[str, float]
+) -> Path:
+  """The held-out curve against the yardsticks."""
+  return save_curves(
+    workdir / "curves.png",
+    [record for record in records if record["split"] == "eval"],
+    label="bits per byte",
+    yardsticks=yardsticks,
+  )
+
+
+def write_sample(
+  workdir: Path, model: DecoderLM, text: TextData, config: SampleConfig
+) -> str:
+  """Continues a prompt and keeps what was written."""
+  ids = _prompt(text, config)
+  written = generate(
+    model,
+    jnp.asarray(ids)[None],
+    steps=config.tokens,
+    key=jax.random.key(config.seed),
+    temperature=config.temperature,
+    top_k=config.top_k,
+    top_p=config.top_p,
+    stop=text.tokenizer.boundary,
+  )[0]
+  prompt, answer = (_decode(text, np.asarray(x)) for x in (ids, written))
+  (workdir / "sample.txt").write_text(prompt + answer)
+  return f"{prompt}▸{answer}"
+
+
+def draw_attention(
+  workdir: Path, model: DecoderLM, text: TextData, config: SampleConfig
+) -> Path:
+  """Every head's pattern on a held-out sentence, one panel a head."""
+  sentence = config.sentence or _sentence(text)
+  ids = text.tokenizer.encode(sentence.encode())
+  ids = np.concatenate([[text.tokenizer.boundary], ids]).astype(np.int32)
+  _, aux = jax.jit(lambda model, ids: model(ids, aux=("weights",)))(
+    model, jnp.asarray(ids)
+  )
+  tokens = [show(text.tokenizer, token) for token in ids]
+  return save_attention(workdir / "attention.png", aux.weights, tokens)
+
+
+def _prompt(text: TextData, config: SampleConfig) -> np.ndarray:
+  """The boundary, then the user's prompt or a held-out beginning."""
+  if config.prompt is None:
+    document = text.heldout[0].text
+    ids = text.tokenizer.encode(document)[: config.prompt_tokens]
+  else:
+    ids = text.tokenizer.encode(config.prompt.encode())
+  return np.concatenate([[text.tokenizer.boundary], ids]).astype(np.int32)
+
+
+def _sentence(text: TextData) -> str:
+  """The first held-out sentence of plain words, short enough to draw."""
+  prose = re.compile(rb"(?<=[.\n] )[A-Z][a-z]+(?: [a-z]+){3,6}\.(?=\s)")
+  for document in text.heldout:
+    if match := prose.search(document.text):
+      return match[0].decode()
+  # Other scripts, or no prose at all: the beginning of a text is real too.
+  return text.heldout[0].text[:40].decode(errors="replace")
+
+
+def _decode(text: TextData, ids: np.ndarray) -> str:
+  """Readable text; a document that ended, ends."""
+  ends = np.flatnonzero(ids == text.tokenizer.boundary)
+  ends = ends[ends > 0]
+  ids = ids[: ends[0]] if len(ends) else ids
+  ids = ids[ids != text.tokenizer.boundary]
+  return text.tokenizer.decode(ids).decode(errors="replace")
