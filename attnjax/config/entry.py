@@ -52,8 +52,6 @@ def run(
   folder = f"runs/{experiment}/<preset>"
   flags.DEFINE_string("workdir", folder, "directory to write to")
   flags.DEFINE_boolean("debug", False, "show the traceback of an error")
-  # Libraries log every step of what they do; --verbosity=0 shows it.
-  flags.FLAGS.set_default("verbosity", logging.WARNING)
   app.run(_Program(main, handle))
 
 
@@ -66,6 +64,9 @@ class _Program:
 
   def __call__(self, argv: Sequence[str]) -> None:
     """Resolves the config and runs `main`, with errors made readable."""
+    if not flags.FLAGS["verbosity"].present:
+      # Libraries log all that they do, and absl lets them; --verbosity=0 shows.
+      logging.set_verbosity(logging.WARNING)
     with _readable_errors(debug=flags.FLAGS.debug):
       if len(argv) > 1:
         raise ValueError(

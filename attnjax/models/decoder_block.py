@@ -30,7 +30,9 @@ class DecoderConfig:
   )
   hidden: int = setting(1024, "features F between the feed-forward maps")
   activation: str = setting(
-    "gelu", "feed-forward nonlinearity", choices=("gelu", "relu", "swiglu")
+    "gelu",
+    "feed-forward nonlinearity",
+    choices=("gelu", "relu", "squared_relu", "swiglu"),
   )
   norm: str = setting("rms", "normalisation", choices=("rms", "layer"))
   use_bias: bool = setting(False, "biases in every linear map and layer norm")

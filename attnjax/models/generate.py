@@ -97,8 +97,8 @@ def generate(
     int32 ``B N``, the continuation alone.
 
   Raises:
-    ValueError: if an option is out of range, the prompt is empty, or the text
-      would outgrow the model's table of learned positions.
+    ValueError: if an option or a length is out of range, the prompt is empty,
+      or the text would outgrow the model's table of learned positions.
 
   >>> from flax import nnx
   >>> from attnjax.models import DecoderConfig
@@ -125,8 +125,14 @@ def generate(
       f"generate: {length} + {steps} tokens outgrow the {limit} learned"
       " positions; lower steps, or train with more max_length"
     )
+  if stop is not None and not 0 <= stop < model.vocabulary:
+    raise ValueError(
+      f"generate: stop must be a token of the vocabulary of {model.vocabulary},"
+      f" got {stop}"
+    )
   if lengths is None:
     lengths = jnp.full((rows,), length, jnp.int32)
+  _check_lengths(lengths, rows, length)
   return _generate(
     model, prompt, lengths, key, temperature, top_p, steps, top_k, stop
   )
@@ -168,3 +174,19 @@ def _check(vocabulary: int, temperature, top_k, top_p) -> None:
     )
   if known(top_p) and not 0 < top_p <= 1:
     raise ValueError(f"top_p must be in (0, 1], got {top_p}")
+
+
+def _check_lengths(lengths, rows: int, length: int) -> None:
+  """Each row has a prompt of at least 1 token, and no more than it holds."""
+  if lengths.shape != (rows,):
+    raise ValueError(
+      f"generate: lengths must have shape {[rows]}, one a prompt, got"
+      f" {list(lengths.shape)}"
+    )
+  if isinstance(lengths, jax.core.Tracer):
+    return
+  if ((lengths < 1) | (lengths > length)).any():
+    raise ValueError(
+      f"generate: lengths must be within 1 and the prompt's {length} tokens,"
+      f" got {lengths.tolist()}"
+    )

@@ -118,7 +118,7 @@ class MultiHeadAttention(nnx.Module):
     inputs: Float[Array, "*B T M"],
     cache: KeyValueCache,
     **attend_kw,
-  ) -> tuple[Float[Array, "*B T M"], KeyValueCache]:
+  ):
     """Attends new tokens over a cache; see `ops.multi_head`."""
     return decode_attention(
       self.params, inputs, cache, **self._injected(), **attend_kw

@@ -3,33 +3,42 @@
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from attnjax.nn.attention import MultiHeadAttention
+from attnjax.nn.norm import make_norm
 from attnjax.ops.cache import KeyValueCache
 from attnjax.typing import Array, Float
 
-__all__ = ["FeedForward", "TransformerBlock", "make_norm"]
+__all__ = ["FeedForward", "TransformerBlock"]
 
 _FAN_IN = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+
+_ACTIVATIONS = {
+  "gelu": jax.nn.gelu,
+  "relu": jax.nn.relu,
+  "squared_relu": lambda x: jnp.square(jax.nn.relu(x)),
+}
 
 
 class FeedForward(nnx.Module):
   """A layer of two maps with a nonlinearity between, position by position.
 
-      gelu, relu:  act(x W_up) W_down
-      swiglu:      (silu(x W_gate) ⊙ x W_up) W_down
+      gelu, relu:    act(x W_up) W_down
+      squared_relu:  max(x W_up, 0)² W_down
+      swiglu:        (silu(x W_gate) ⊙ x W_up) W_down
 
   Args:
     width: M.
     hidden: F, features between the maps.
-    activation: "gelu", "relu" or "swiglu".
+    activation: "gelu", "relu", "squared_relu" or "swiglu".
     use_bias: whether the maps have biases.
     output_init: of the map down.
     rngs: Flax NNX random streams; uses "params".
 
   Raises:
-    ValueError: if the activation is none of the three.
+    ValueError: if the activation is none of these.
 
   >>> import jax.numpy as jnp
   >>> layer = FeedForward(3, 7, activation="swiglu", rngs=nnx.Rngs(0))
@@ -37,7 +46,9 @@ class FeedForward(nnx.Module):
   True
 
   Reference:
-    Shazeer, "GLU Variants Improve Transformer", 2020, arXiv 2002.05202.
+    Shazeer, "GLU Variants Improve Transformer", 2020, arXiv 2002.05202; squared
+    ReLU: So et al., "Primer: Searching for Efficient Transformers for Language
+    Modeling", 2021, arXiv 2109.08668.
   """
 
   def __init__(
@@ -50,10 +61,10 @@ class FeedForward(nnx.Module):
     output_init: Callable = _FAN_IN,
     rngs: nnx.Rngs,
   ):
-    if activation not in ("gelu", "relu", "swiglu"):
+    if activation not in (*_ACTIVATIONS, "swiglu"):
       raise ValueError(
-        "FeedForward: activation must be 'gelu', 'relu' or 'swiglu', got"
-        f" {activation!r}"
+        f"FeedForward: activation must be one of {[*_ACTIVATIONS, 'swiglu']},"
+        f" got {activation!r}"
       )
     linear = lambda n, m, init: nnx.Linear(
       n, m, use_bias=use_bias, kernel_init=init, rngs=rngs
@@ -68,7 +79,7 @@ class FeedForward(nnx.Module):
     """The change that this layer proposes to each position."""
     if self.gate is not None:
       return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
-    return self.down(getattr(jax.nn, self.activation)(self.up(x)))
+    return self.down(_ACTIVATIONS[self.activation](self.up(x)))
 
 
 class TransformerBlock(nnx.Module):
@@ -126,23 +137,10 @@ class TransformerBlock(nnx.Module):
 
   def decode(
     self, x: Float[Array, "*B T M"], cache: KeyValueCache, **attend_kw
-  ) -> tuple[Float[Array, "*B T M"], KeyValueCache]:
-    """The same for new tokens over a cache."""
-    change, cache = self.attention.decode(
+  ):
+    """(x, cache) for new tokens over a cache; with ``aux=`` a triple."""
+    change, *state = self.attention.decode(
       self.attention_norm(x), cache, **attend_kw
     )
     x = x + change
-    return x + self.feed_forward(self.feed_forward_norm(x)), cache
-
-
-def make_norm(norm: str, width: int, use_bias: bool, rngs: nnx.Rngs):
-  """A Flax norm by its short name.
-
-  >>> type(make_norm("rms", 3, False, nnx.Rngs(0))).__name__
-  'RMSNorm'
-  """
-  if norm == "rms":
-    return nnx.RMSNorm(width, rngs=rngs)
-  if norm == "layer":
-    return nnx.LayerNorm(width, use_bias=use_bias, rngs=rngs)
-  raise ValueError(f"norm must be 'rms' or 'layer', got {norm!r}")
+    return (x + self.feed_forward(self.feed_forward_norm(x)), *state)

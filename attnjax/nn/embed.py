@@ -48,9 +48,10 @@ class Embedding(nnx.Module):
       Press, Wolf, "Using the Output Embedding to Improve Language Models",
       2016, arXiv 1608.05859.
     """
+    dtype = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
     return jnp.einsum(
       "...tm,vm->...tv",
       x,
       self.embedding[...],
-      preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
+      preferred_element_type=dtype,
     )

@@ -122,8 +122,8 @@ def append(
     cannot be taken for a result.
 
   Raises:
-    ValueError: if the arrays do not fit the cache, or a row overflows and its
-      length is known now.
+    ValueError: if the arrays do not fit the cache, or a row overflows or has
+      a length beyond T, and its length is known now.
 
   >>> state = init((), capacity=2, heads=1, width=1)
   >>> state = append(state, jnp.ones((2, 1, 1)), jnp.ones((2, 1, 1)))
@@ -184,6 +184,7 @@ def _store(cache, key, value, lengths) -> KeyValueCache:
   capacity, count = cache.capacity, key.shape[-3]
   if lengths is None:
     lengths = jnp.full(cache.length.shape, count, jnp.int32)
+  _check_lengths(lengths, cache.length.shape, count)
   length = cache.length + lengths.astype(jnp.int32)
   position = cache.next_positions(count)
   kept = (position < length[..., None]) & (
@@ -216,3 +217,19 @@ def _check(cache: KeyValueCache, key, value) -> None:
         f"cache: {name} must have shape {[*batch, 'T', *tail]}, got"
         f" {list(x.shape)}"
       )
+
+
+def _check_lengths(lengths, batch: tuple[int, ...], count: int) -> None:
+  """One length a row, within what came, as far as it is known now."""
+  if lengths.shape != batch:
+    raise ValueError(
+      f"cache: lengths must have shape {list(batch)}, one a row, got"
+      f" {list(lengths.shape)}"
+    )
+  if isinstance(lengths, jax.core.Tracer):
+    return
+  if ((lengths < 0) | (lengths > count)).any():
+    raise ValueError(
+      f"cache: lengths must be within 0 and the {count} tokens that came, got"
+      f" {lengths.tolist()}"
+    )

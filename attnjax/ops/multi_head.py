@@ -151,7 +151,7 @@ def decode_attention(
   store: Callable = append,
   attend: Callable = default_attend,
   **attend_kw,
-) -> tuple[Float[Array, "*B T M"], KeyValueCache]:
+):
   """Self-attention of new tokens over themselves and all that was read.
 
   One function for a prompt (T > 1) and for one token at a time (T = 1): the
@@ -170,7 +170,8 @@ def decode_attention(
     **attend_kw: for it; see `attend`.
 
   Returns:
-    ``*B T M``, and the cache that holds the new tokens too.
+    ``*B T M``, and the cache that holds the new tokens too; with ``aux=`` a
+    triple, whose keys are the slots of the cache.
 
   >>> from attnjax import cache
   >>> from attnjax.ops.heads import Projection
@@ -187,7 +188,7 @@ def decode_attention(
   if position_encoding is not None:
     query, key = (position_encoding(x, positions) for x in (query, key))
   cache = store(cache, key, value, lengths=lengths)
-  heads = attend(
+  result = attend(
     query,
     cache.key.astype(query.dtype),
     cache.value.astype(query.dtype),
@@ -196,7 +197,8 @@ def decode_attention(
     key_positions=cache.positions,
     **attend_kw,
   )
-  return combine_heads(params.output, heads, combine), cache
+  heads, *aux = result if isinstance(result, tuple) else (result,)
+  return (combine_heads(params.output, heads, combine), cache, *aux)
 
 
 def _or_range(positions, x):

@@ -56,7 +56,9 @@ def learned(
     1705.03122, section 3.1.
   """
   rows = table.shape[0]
-  # A negative index would count from the end: send it past it instead.
+  # A negative index would count from the end: send it past it instead. Narrow
+  # integers could not hold the number of rows.
+  positions = positions.astype(jnp.int32)
   index = jnp.where(positions < 0, rows, positions)
   return table.at[index].get(mode="fill", fill_value=jnp.nan)
 

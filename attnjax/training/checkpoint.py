@@ -217,8 +217,6 @@ class Checkpoints:
         preservation_policy=retention.Keep(
           self._config.keep_last, self._config.keep_best, self._metrics
         ),
-        # Reading Orbax's own metadata would trust files without a digest.
-        lightweight_initialize=True,
         async_options=ocp.AsyncOptions(
           post_finalization_callback=self._seal,
           # Made in the background, they leave threads behind a failed save.

@@ -128,7 +128,7 @@ def _plain(name: str, leaf: Any) -> Any:
       )
     return jax.random.key_data(leaf) if _is_key(leaf) else leaf
   if isinstance(leaf, (np.ndarray, np.generic)):
-    return np.array(leaf)  # a copy: the caller may write to it during the save
+    return np.asarray(leaf)
   if isinstance(leaf, (bool, int, float, complex)):
     return np.asarray(jnp.asarray(leaf))
   raise ValueError(

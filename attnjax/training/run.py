@@ -105,11 +105,8 @@ class Run:
     self.metrics.write(done, "eval", values)
     self.progress.evaluated(done, values["loss"])
     self.throughput.restart()
-    loss = values["loss"]
-    best = self.config.checkpoint.keep_best and loss < min(
-      before, default=loss + 1
-    )
-    return loss, best
+    best = values["loss"] < min(before, default=math.inf)
+    return values["loss"], best and self.config.checkpoint.keep_best
 
   def _resume_evaluation(self, state: TrainState, first: int) -> None:
     """Makes up for the evaluation that a request to stop left out."""
@@ -154,9 +151,11 @@ class Run:
       return
     self.checkpoints.wait()
     steps = self.checkpoints.steps()
-    good = f"step {max(steps)}" if steps else "none, start again"
+    good = f"step {max(steps)}" if steps else "none"
+    # The same command would only come to the same numbers.
     raise FloatingPointError(
-      f"step {done}: {' and '.join(bad)}. Last good checkpoint: {good}. Train"
-      " on from there with a lower learning rate or clip_norm, or with"
-      f" compute_dtype=float32; the batch was batch_at({done - 1})"
+      f"step {done}: {' and '.join(bad)}. Last good checkpoint: {good}. Look at"
+      f" batch_at({done - 1}); lower the learning rate or clip_norm, or compute"
+      " in float32, in a new workdir or in a copy of this one whose config.json"
+      " says so too"
     )

@@ -4,39 +4,29 @@ from pathlib import Path
 
 from attnjax import config as configs
 from attnjax import training
-from attnjax.data import (
-  evaluation_batches,
-  load_text,
-  train_batches,
-  yardsticks,
-)
+from attnjax.data import load_text, train_batches, yardsticks
 from experiments.language_model import report, task
 from experiments.language_model.config import PRESETS, LanguageModelConfig
 
 
 def main(config: LanguageModelConfig, workdir: Path) -> None:
   """Trains, or goes on training, and shows what was learned."""
+  task.check_fits(config)
   text = load_text(config.data)
-  run = configs.to_dict(config) | {"text": text.digest}
-  training.claim_workdir(workdir, "language_model", run)
   report.print_text(text)
 
-  model = task.make_model(config, text)
+  model = task.make_model(config, text.tokenizer.vocabulary_size)
   optimizer = training.make_optimizer(config.optimizer, config.train.steps)
-  dtype = config.train.compute_dtype
   step = training.make_step(
     task.loss,
     optimizer,
     microbatches=config.train.microbatches,
-    compute_dtype=dtype,
+    compute_dtype=config.train.compute_dtype,
     seed=config.train.seed,
   )
-  heldout = task.Heldout(
-    training.make_evaluate(task.loss, dtype),
-    evaluation_batches(text.packed_heldout, config.data.batch_size),
-    text.heldout_tokens,
-    text.heldout_bytes,
-  )
+  # Only now is the run known to be sound: nothing was written before.
+  run = configs.to_dict(config) | {"text": text.digest}
+  training.claim_workdir(workdir, "language_model", run)
   with (
     training.Checkpoints(
       workdir / "checkpoints", config.train.checkpoint
@@ -52,7 +42,7 @@ def main(config: LanguageModelConfig, workdir: Path) -> None:
       checkpoints=checkpoints,
       metrics=metrics,
       config=config.train,
-      evaluate=heldout,
+      evaluate=task.heldout(config, text),
     )
     records = metrics.evaluations()
 

@@ -44,16 +44,36 @@ class LanguageModelConfig:
     True, "measure n-gram models and xz on the same split"
   )
 
+  def __post_init__(self):
+    rows, parts = self.data.batch_size, self.train.microbatches
+    if rows % parts:
+      raise ValueError(
+        f"train.microbatches={parts} must divide data.batch_size={rows}"
+      )
+    length, limit = self.data.length, self.model.max_length
+    if self.model.positions == "learned" and length > limit:
+      raise ValueError(
+        f"data.length={length} outgrows model.max_length={limit} learned"
+        " positions; raise model.max_length"
+      )
+
 
 def tiny() -> LanguageModelConfig:
   """Bytes of English, minutes on two cores: the main job."""
   return LanguageModelConfig(
-    model=DecoderConfig(width=128, depth=4, heads=4, hidden=512, unroll=4),
+    model=DecoderConfig(
+      width=128,
+      depth=4,
+      heads=4,
+      hidden=512,
+      activation="squared_relu",
+      unroll=4,
+    ),
     data=TextConfig(corpus="english", length=128, batch_size=16),
     optimizer=OptimizerConfig(peak_learning_rate=2e-3, warmup_steps=50),
     train=TrainConfig(
-      steps=600,
-      evaluate_every=150,
+      steps=1200,
+      evaluate_every=200,
       log_every=10,
       checkpoint=CheckpointConfig(every_steps=100),
     ),
@@ -68,8 +88,8 @@ def base() -> LanguageModelConfig:
       depth=4,
       heads=4,
       kv_heads=2,
-      hidden=704,
-      activation="swiglu",
+      hidden=1024,
+      activation="squared_relu",
       unroll=4,
     ),
     data=TextConfig(

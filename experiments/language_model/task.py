@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 from flax import nnx
 
-from attnjax.data import TextData
+from attnjax.data import TextData, evaluation_batches
 from attnjax.models import DecoderLM, decoder_parameters, total
-from attnjax.training import cross_entropy
+from attnjax.training import cross_entropy, make_evaluate
 from experiments.language_model.config import LanguageModelConfig
 
-__all__ = ["Heldout", "loss", "make_model"]
+__all__ = ["Heldout", "check_fits", "heldout", "loss", "make_model"]
 
 
 def loss(model: DecoderLM, batch: Mapping, key):
@@ -46,33 +46,44 @@ class Heldout:
     return values | {"bits_per_byte": nats / self.bytes / math.log(2)}
 
 
-def make_model(config: LanguageModelConfig, text: TextData) -> DecoderLM:
-  """A new model, if this machine can hold it while it trains."""
-  vocabulary = text.tokenizer.vocabulary_size
+def heldout(config: LanguageModelConfig, text: TextData) -> Heldout:
+  """The evaluation of a config on its held-out text."""
+  return Heldout(
+    make_evaluate(loss, config.train.compute_dtype),
+    evaluation_batches(text.packed_heldout, config.data.batch_size),
+    text.heldout_tokens,
+    text.heldout_bytes,
+  )
+
+
+def check_fits(config: LanguageModelConfig) -> None:
+  """Refuses a model whose state alone outgrows a device, before any work.
+
+  Raises:
+    ValueError: names the sizes and the remedy.
+  """
+  stats = jax.local_devices()[0].memory_stats() or {}
+  memory = stats.get("bytes_limit") or (
+    os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+  )
+  # Every vocabulary has bytes. Of each parameter there are four float32:
+  # itself, its gradient and Adam's two averages.
+  least = 16 * total(decoder_parameters(config.model, 257))
+  if least > memory:
+    raise ValueError(
+      f"model: its parameters, gradients and optimizer state take more than"
+      f" {least / 2**30:,.0f} GiB, and a device here has"
+      f" {memory / 2**30:,.0f} GiB; choose a smaller preset (--preset=tiny) or"
+      " lower --config.model.width or --config.model.depth"
+    )
+
+
+def make_model(config: LanguageModelConfig, vocabulary: int) -> DecoderLM:
+  """A new model, and its size in print."""
   parts = decoder_parameters(config.model, vocabulary)
   print(f"parameters = {total(parts):,}")
   for name, count in parts.items():
     if count:
       print(f"  {name:13}{count:>15,}")
-  _check_fits(total(parts))
-  make = jax.jit(
-    lambda: DecoderLM(config.model, vocabulary, rngs=nnx.Rngs(config.seed))
-  )
-  return make()
-
-
-def _check_fits(parameters: int) -> None:
-  """Refuses a model whose state alone outgrows the device, before it tries."""
-  stats = jax.local_devices()[0].memory_stats() or {}
-  memory = stats.get("bytes_limit") or (
-    os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-  )
-  # Parameters, their gradient and Adam's two averages, float32.
-  needed = 16 * parameters
-  if needed > memory:
-    raise ValueError(
-      f"model: its parameters, gradients and optimizer state take"
-      f" {needed / 2**30:,.0f} GiB, and a device here has"
-      f" {memory / 2**30:,.0f} GiB; choose a smaller preset (--preset=tiny) or"
-      " lower --config.model.width or --config.model.depth"
-    )
+  make = lambda: DecoderLM(config.model, vocabulary, rngs=nnx.Rngs(config.seed))
+  return jax.jit(make)()

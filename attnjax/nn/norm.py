@@ -1,0 +1,63 @@
+"""Norms of Flax in any dtype, by their short names."""
+
+import jax
+from flax import nnx
+
+__all__ = ["LayerNorm", "RMSNorm", "make_norm"]
+
+
+class RMSNorm(nnx.RMSNorm):
+  """`flax.nnx.RMSNorm`, which strict dtype promotion lets through in bfloat16.
+
+      y = x / sqrt(mean(x²) + ε) ⊙ scale
+
+  The mean is float32 whatever x is, and y has the dtype of x and scale.
+
+  >>> import jax.numpy as jnp
+  >>> norm = RMSNorm(4, rngs=nnx.Rngs(0))
+  >>> [round(float(y), 3) for y in norm(jnp.array([3.0, -3.0, 3.0, 3.0]))]
+  [1.0, -1.0, 1.0, 1.0]
+
+  Reference:
+    Zhang, Sennrich, "Root Mean Square Layer Normalization", 2019, arXiv
+    1910.07467.
+  """
+
+  def __call__(self, x, **kw):
+    """Normalises the last axis."""
+    # Flax multiplies bfloat16 by its float32 statistics, as it should.
+    with jax.numpy_dtype_promotion("standard"):
+      return super().__call__(x, **kw)
+
+
+class LayerNorm(nnx.LayerNorm):
+  """`flax.nnx.LayerNorm`, which strict dtype promotion lets through.
+
+      y = (x - mean(x)) / sqrt(var(x) + ε) ⊙ scale [+ bias]
+
+  >>> import jax.numpy as jnp
+  >>> norm = LayerNorm(4, rngs=nnx.Rngs(0))
+  >>> [round(float(y), 3) for y in norm(jnp.array([5.0, 1.0, 5.0, 1.0]))]
+  [1.0, -1.0, 1.0, -1.0]
+
+  Reference:
+    Ba, Kiros, Hinton, "Layer Normalization", 2016, arXiv 1607.06450.
+  """
+
+  def __call__(self, x, **kw):
+    """Normalises the last axis."""
+    with jax.numpy_dtype_promotion("standard"):  # as in `RMSNorm`
+      return super().__call__(x, **kw)
+
+
+def make_norm(norm: str, width: int, use_bias: bool, rngs: nnx.Rngs):
+  """A norm by its short name, "rms" or "layer".
+
+  >>> type(make_norm("rms", 3, False, nnx.Rngs(0))).__name__
+  'RMSNorm'
+  """
+  if norm == "rms":
+    return RMSNorm(width, rngs=rngs)
+  if norm == "layer":
+    return LayerNorm(width, use_bias=use_bias, rngs=rngs)
+  raise ValueError(f"norm must be 'rms' or 'layer', got {norm!r}")

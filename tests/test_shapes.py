@@ -1,0 +1,318 @@
+"""The shape and dtype of everything public, one line each: the reference.
+
+``arguments -> results`` in the axis letters of `attnjax.typing`; float32 unless
+a dtype stands before the axes. Nothing is computed: `jax.eval_shape` follows
+the shapes through, and every annotation is checked on the way.
+"""
+
+import importlib
+
+import chex
+import jax
+import jax.numpy as jnp
+import pytest
+from flax import nnx
+
+import attnjax
+from attnjax import masks, models, nn, normalizers, positions, score_mods
+from attnjax import cache as caches
+from attnjax import scoring as scorings
+from attnjax.nn.norm import make_norm
+from attnjax.ops import heads
+from attnjax.ops.multi_head import decode_attention
+
+# All differ. H is a multiple of K and D is even, because they must be; the
+# others are as odd as can be.
+SIZE = {"B": 5, "T": 7, "S": 11, "H": 4, "K": 2, "D": 6, "E": 3, "M": 13}
+SIZE |= {"F": 17, "V": 19, "L": 8, "C": 23, "N": 29, "W": 10}
+B, T, S, H, K, D, E, M, F, V, L, C, N, W = SIZE.values()
+DTYPES = {"int": jnp.int32, "bool": jnp.bool_, "bf16": jnp.bfloat16}
+MODULES = (
+  "attnjax",
+  "attnjax.cache",
+  "attnjax.masks",
+  "attnjax.models",
+  "attnjax.nn",
+  "attnjax.normalizers",
+  "attnjax.positions",
+  "attnjax.score_mods",
+  "attnjax.scoring",
+)
+# Names that neither take an array nor make one.
+NO_ARRAYS = {"attnjax.masks.Tile", "attnjax.models.DecoderConfig"}
+NO_ARRAYS |= {"attnjax.models.decoder_parameters", "attnjax.models.total"}
+
+EVERY_AUX = ("logsumexp", "weights", "entropy", "max_logit")
+RNGS = lambda: nnx.Rngs(0)
+KEY = lambda: jax.random.key(0)
+
+
+def multi_head(bias=True):
+  """Parameters of many heads, K shared among H."""
+  shapes = ((M, H, D), (M, K, D), (M, K, E), (H, E, M))
+  axes = (2, 2, 2, 1)
+  return heads.MultiHeadParams(
+    *(
+      heads.Projection(jnp.ones(s), jnp.ones(s[-n:]) if bias else None)
+      for s, n in zip(shapes, axes, strict=True)
+    )
+  )
+
+
+def single_head():
+  """Parameters of one head of self-attention."""
+  shapes = ((M, D), (M, D), (M, E))
+  return heads.SelfAttentionParams(
+    *(heads.Projection(jnp.ones(s), jnp.ones(s[-1:])) for s in shapes)
+  )
+
+
+def layer():
+  return nn.MultiHeadAttention(
+    M, H, kv_heads=K, head_width=D, value_width=E, use_bias=True, rngs=RNGS()
+  )
+
+
+def feed_forward(activation="gelu"):
+  return nn.FeedForward(M, F, activation=activation, rngs=RNGS())
+
+
+def block():
+  return nn.TransformerBlock(layer(), feed_forward(), width=M, rngs=RNGS())
+
+
+def held(batch=(B,)):
+  return caches.init(batch, C, K, D, value_width=E)
+
+
+def decoder(**options):
+  sizes = {"width": W, "depth": L, "heads": H, "kv_heads": K, "head_width": D}
+  sizes |= {"hidden": F, "max_length": N + T}
+  config = models.DecoderConfig(**(sizes | options))
+  return models.DecoderLM(config, V, rngs=RNGS())
+
+
+def decode(tokens):
+  model = decoder()
+  return model.decode(tokens, model.init_cache((B,), C))
+
+
+def generate(prompt, lengths):
+  return models.generate(
+    decoder(), prompt, steps=N, key=KEY(), top_k=3, top_p=0.9, lengths=lengths
+  )
+
+
+QKV = "B T H D, B S K D, B S K E"
+
+# fmt: off
+TABLE = [
+  # --- attention ------------------------------------------------------------
+  ("attnjax.attend", attnjax.attend, f"{QKV} -> B T H E"),
+  ("", attnjax.attend, "T H D, S K D, S K E -> T H E"),
+  ("", attnjax.attend, "N B T H D, N B S K D, N B S K E -> N B T H E"),
+  ("", attnjax.attend, "bf16 T H D, bf16 S K D, bf16 S K E -> bf16 T H E"),
+  ("", attnjax.attend, "T H D, S K D, bf16 S K E -> bf16 T H E"),
+  ("attnjax.Aux", lambda *x: attnjax.attend(*x, aux=EVERY_AUX),
+   f"{QKV} -> B T H E, B H T, B H T S, B H T, B H T"),
+  ("", lambda *x: attnjax.attend(*x, aux=EVERY_AUX)[1],
+   "bf16 T H D, bf16 S K D, bf16 S K E -> H T, H T S, H T, H T"),
+  *(("", lambda *x, a=a: getattr(attnjax.attend(*x, aux=a)[1], a),
+     f"{QKV} -> {'B H T S' if a == 'weights' else 'B H T'}")
+    for a in EVERY_AUX),
+  *(("", lambda q, k, v, b: attnjax.attend(q, k, v, bias=b),
+     f"{QKV}, {bias} -> B T H E")
+    for bias in ("B H T S", "H T S", "T S", "S", "()")),
+  *(("", lambda q, k, v, m: attnjax.attend(q, k, v, mask=m),
+     f"{QKV}, bool {mask} -> B T H E") for mask in ("B H T S", "T S")),
+  *(("", lambda q, k, v, x, y: attnjax.attend(
+      q, k, v, query_positions=x, key_positions=y,
+      query_segment_ids=x, key_segment_ids=y),
+     f"{QKV}, int {b}T, int {b}S -> B T H E") for b in ("B ", "")),
+  ("attnjax.self_attention",
+   lambda x: attnjax.self_attention(single_head(), x), "B T M -> B T E"),
+  ("", lambda x: attnjax.self_attention(single_head(), x, aux=("weights",)),
+   "B T M -> B T E, B 1 T T"),
+  *(("attnjax.multi_head_attention",
+     lambda *x, c=c: attnjax.multi_head_attention(multi_head(), *x, combine=c),
+     f"{arguments} -> B T M")
+    for c in ("concatenate", "sum") for arguments in ("B T M", "B T M, B S M")),
+  ("", lambda *x: attnjax.multi_head_attention(
+    multi_head(False), *x, aux=EVERY_AUX),
+   "T M, S M -> T M, H T, H T S, H T, H T"),
+  ("", lambda x: decode_attention(multi_head(), x, held()),
+   "B T M -> B T M, B C K D, B C K E, int B"),
+  ("", lambda x: decode_attention(multi_head(), x, held(), aux=("weights",)),
+   "B T M -> B T M, B C K D, B C K E, int B, B H T C"),
+  ("", lambda x, m: heads.project_heads(multi_head(), x, m),
+   "B T M, B S M -> B T H D, B S K D, B S K E"),
+  ("", lambda x: heads.project_heads(multi_head(), x, None),
+   "B T M -> B T H D, B T K D, B T K E"),
+  ("", lambda x: heads.proposed_changes(multi_head().output, x),
+   "B T H E -> B T H M"),
+  *(("", lambda x, c=c: heads.combine_heads(multi_head().output, x, c),
+     "B T H E -> B T M") for c in ("concatenate", "sum")),
+  ("", lambda x: heads.linear(single_head().value, x), "B T M -> B T E"),
+
+  # --- masks: dense(T, S) is * B H T S --------------------------------------
+  *((f"attnjax.masks.{name} attnjax.masks.Mask",
+     lambda mask=mask: mask.dense(T, S, batch=(B,), heads=H),
+     "-> bool B H T S")
+    for name, mask in (
+      ("full", masks.full()),
+      ("causal", masks.causal()),
+      ("sliding_window", masks.sliding_window(2, 1)),
+      ("dilated", masks.dilated(2)),
+      ("chunked", masks.chunked(2)),
+      ("from_fn", masks.from_fn(lambda b, h, q, k: q > k)),
+    )),
+  *(("", lambda m=m: m.dense(T, S), "-> bool 1 T S")
+    for m in (masks.causal() & masks.full(), ~masks.causal(),
+              masks.causal() | masks.dilated(3))),
+  *(("attnjax.masks.prefix", lambda n: masks.prefix(n).dense(T, S, batch=(B,)),
+     f"int {n} -> bool B 1 T S") for n in ("B", "()")),
+  ("attnjax.masks.lengths",
+   lambda t, s: masks.lengths(t, s).dense(T, S, batch=(B,), heads=H),
+   "int B, int B -> bool B H T S"),
+  ("attnjax.masks.segments",
+   lambda x, y: masks.segments(x, y).dense(T, S, batch=(B,)),
+   "int B T, int B S -> bool B 1 T S"),
+  *(("attnjax.masks.dense",
+     lambda x: masks.dense(x).dense(T, S, batch=(B,), heads=H),
+     f"bool {x} -> bool B H T S") for x in ("B H T S", "H T S", "T S")),
+
+  # --- from queries and keys to weights -------------------------------------
+  *((f"attnjax.scoring.{name} attnjax.scoring.Scoring", scoring,
+     "B K H T D, B K S D -> B K H T S")
+    for name, scoring in (
+      ("dot", scorings.dot()), ("scaled_dot", scorings.scaled_dot()))),
+  *((f"attnjax.score_mods.{name} attnjax.score_mods.ScoreMod",
+     lambda x, h, q, k, mod=mod: mod(x, h, h, q, k),
+     "H T S, int H 1 1, int 1 T 1, int 1 1 S -> H T S")
+    for name, mod in (
+      ("softcap", score_mods.softcap(3.0)),
+      ("alibi", score_mods.alibi(jnp.ones(H))),
+      ("from_fn", score_mods.from_fn(lambda x, b, h, q, k: x)),
+      ("compose", score_mods.compose(score_mods.softcap(3.0))))),
+  ("attnjax.normalizers.softmax attnjax.normalizers.Normalizer",
+   normalizers.softmax(), "B H T S -> B H T S, B H T"),
+
+  # --- positions ------------------------------------------------------------
+  *(("attnjax.positions.sinusoidal", lambda p: positions.sinusoidal(p, W),
+     f"int {axes} -> {axes} W") for axes in ("T", "B T", "N B T")),
+  *(("attnjax.positions.learned", positions.learned,
+     f"N M, int {axes} -> {axes} M") for axes in ("T", "B T")),
+  ("", positions.learned, "bf16 N M, int T -> bf16 T M"),
+  *(("attnjax.positions.rotary", positions.rotary,
+     f"B T H D, int {axes} -> B T H D") for axes in ("T", "B T", "1 T")),
+  ("attnjax.positions.Rotary", positions.Rotary(interleaved=True),
+   "bf16 T H D, int T -> bf16 T H D"),
+  ("attnjax.positions.alibi_slopes", lambda: positions.alibi_slopes(H), "-> H"),
+
+  # --- cache: a KeyValueCache is (key, value, length) -----------------------
+  ("attnjax.cache.init", held, "-> B C K D, B C K E, int B"),
+  ("", lambda: caches.init((), C, K, D, dtype=jnp.bfloat16),
+   "-> bf16 C K D, bf16 C K D, int ()"),
+  *((f"attnjax.cache.{f.__name__} attnjax.cache.KeyValueCache",
+     lambda k, v, n, f=f: f(held(), k, v, lengths=n),
+     "B T K D, B T K E, int B -> B C K D, B C K E, int B")
+    for f in (caches.append, caches.roll)),
+  ("", lambda k, v: caches.roll(held(()), k, v),
+   "N K D, N K E -> C K D, C K E, int ()"),
+  ("", lambda: held().positions, "-> int B C"),
+  ("", lambda: held().next_positions(T), "-> int B T"),
+  ("", lambda: held().filled.dense(T, C, batch=(B,)), "-> bool B 1 T C"),
+
+  # --- modules --------------------------------------------------------------
+  ("attnjax.nn.Embedding",
+   lambda x: nn.Embedding(V, M, rngs=RNGS())(x), "int B T -> B T M"),
+  ("", lambda x: nn.Embedding(V, M, rngs=RNGS()).attend(x), "B T M -> B T V"),
+  *(("attnjax.nn.FeedForward", lambda x, a=a: feed_forward(a)(x),
+     "B T M -> B T M") for a in ("gelu", "relu", "squared_relu", "swiglu")),
+  *(("", lambda x, n=n: make_norm(n, M, True, RNGS())(x), "B T M -> B T M")
+    for n in ("rms", "layer")),
+  ("attnjax.nn.MultiHeadAttention", lambda x: layer()(x), "B T M -> B T M"),
+  ("", lambda x, m: layer()(x, m), "B T M, B S M -> B T M"),
+  ("", lambda x, m: layer()(x, m, aux=("weights",)),
+   "B T M, B S M -> B T M, B H T S"),
+  ("", lambda x: layer().decode(x, held()),
+   "B T M -> B T M, B C K D, B C K E, int B"),
+  ("", lambda: layer().params,
+   "-> M H D, H D, M K D, K D, M K E, K E, H E M, M"),
+  ("attnjax.nn.TransformerBlock", lambda x: block()(x), "B T M -> B T M"),
+  ("", lambda x: block()(x, aux=("logsumexp",)), "B T M -> B T M, B H T"),
+  ("", lambda x: block().decode(x, held()),
+   "B T M -> B T M, B C K D, B C K E, int B"),
+
+  # --- models ---------------------------------------------------------------
+  *(("attnjax.models.DecoderLM", lambda x, p=p: decoder(positions=p)(x),
+     "int B T -> B T V")
+    for p in ("rotary", "learned", "sinusoidal", "alibi", "none")),
+  ("", lambda x: decoder()(x), "int T -> T V"),
+  ("", lambda x: decoder(tied=False, norm="layer", use_bias=True)(x),
+   "int B T -> B T V"),
+  ("", lambda x: jax.tree.map(
+    lambda p: p.astype(jnp.bfloat16), decoder())(x), "int B T -> B T V"),
+  ("", lambda x: decoder()(x, positions=x, segment_ids=x), "int B T -> B T V"),
+  ("", lambda x: decoder()(x, aux=EVERY_AUX),
+   "int B T -> B T V, L B H T, L B H T T, L B H T, L B H T"),
+  ("", lambda: decoder().init_cache((B,), C),
+   "-> L B C K D, L B C K D, int L B"),
+  ("", decode, "int B T -> B T V, L B C K D, L B C K D, int L B"),
+  ("", decode, "int B 1 -> B 1 V, L B C K D, L B C K D, int L B"),
+  ("attnjax.models.generate", generate, "int B T, int B -> int B N"),
+  ("attnjax.models.sample", lambda x: models.sample(x, KEY()), "B V -> int B"),
+  ("", lambda x: models.sample(x, KEY(), temperature=0.0), "V -> int ()"),
+]
+# fmt: on
+
+
+def structs(text):
+  """The arrays of one side of a line."""
+  found = []
+  for one in filter(None, map(str.strip, text.split(","))):
+    dtype, *axes = one.split()
+    if dtype not in DTYPES:
+      dtype, axes = "", [dtype, *axes]
+    shape = [SIZE[a] if a in SIZE else int(a) for a in axes if a != "()"]
+    dtype = DTYPES.get(dtype, jnp.float32)
+    found.append(jax.ShapeDtypeStruct(tuple(shape), dtype))
+  return found
+
+
+def line_id(row):
+  """What a failing line is called."""
+  name = row[0].split(" ")[0] or getattr(row[1], "__name__", "")
+  return f"{name.removeprefix('attnjax.')}: {row[2]}"
+
+
+@pytest.mark.parametrize("row", TABLE, ids=line_id)
+def test_shape(row):
+  _, call, line = row
+  arguments, results = line.split("->")
+  # Flat inside: a cache of shapes is not a cache of arrays to beartype.
+  flat = lambda *x: jax.tree.leaves(call(*x))
+  got = jax.eval_shape(flat, *structs(arguments))
+  expected = structs(results)
+  assert len(got) == len(expected)
+  chex.assert_trees_all_equal_shapes_and_dtypes(got, expected)
+
+
+def test_the_sizes_differ():
+  assert len(set(SIZE.values())) == len(SIZE)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_name_has_its_shape(module):
+  covered = {name for row in TABLE for name in row[0].split()} | NO_ARRAYS
+  covered |= set(MODULES)
+  public = importlib.import_module(module).__all__
+  missing = {f"{module}.{name}" for name in public} - covered
+  assert not missing, f"TABLE has no line for {sorted(missing)}"
+
+
+def test_every_line_is_of_a_public_name():
+  for row in TABLE:
+    for name in row[0].split():
+      module, _, attribute = name.rpartition(".")
+      assert attribute in importlib.import_module(module).__all__, name
