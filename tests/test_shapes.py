@@ -14,8 +14,8 @@ import pytest
 from flax import nnx
 
 import attnjax
-from attnjax import masks, models, nn, normalizers, positions, score_mods
 from attnjax import cache as caches
+from attnjax import masks, models, nn, normalizers, positions, score_mods
 from attnjax import scoring as scorings
 from attnjax.nn.norm import make_norm
 from attnjax.ops import heads

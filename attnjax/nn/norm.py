@@ -23,11 +23,11 @@ class RMSNorm(nnx.RMSNorm):
     1910.07467.
   """
 
-  def __call__(self, x, **kw):
+  def __call__(self, x, *args, **kw):
     """Normalises the last axis."""
     # Flax multiplies bfloat16 by its float32 statistics, as it should.
     with jax.numpy_dtype_promotion("standard"):
-      return super().__call__(x, **kw)
+      return super().__call__(x, *args, **kw)
 
 
 class LayerNorm(nnx.LayerNorm):
@@ -44,10 +44,10 @@ class LayerNorm(nnx.LayerNorm):
     Ba, Kiros, Hinton, "Layer Normalization", 2016, arXiv 1607.06450.
   """
 
-  def __call__(self, x, **kw):
+  def __call__(self, x, *args, **kw):
     """Normalises the last axis."""
     with jax.numpy_dtype_promotion("standard"):  # as in `RMSNorm`
-      return super().__call__(x, **kw)
+      return super().__call__(x, *args, **kw)
 
 
 def make_norm(norm: str, width: int, use_bias: bool, rngs: nnx.Rngs):

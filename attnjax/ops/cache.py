@@ -217,6 +217,11 @@ def _check(cache: KeyValueCache, key, value) -> None:
         f"cache: {name} must have shape {[*batch, 'T', *tail]}, got"
         f" {list(x.shape)}"
       )
+  if key.shape[-3] != value.shape[-3]:
+    raise ValueError(
+      f"cache: value must have as many tokens as key, got {value.shape[-3]}"
+      f" and {key.shape[-3]}"
+    )
 
 
 def _check_lengths(lengths, batch: tuple[int, ...], count: int) -> None:

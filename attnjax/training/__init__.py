@@ -1,6 +1,6 @@
 """Training: states, losses, steps, checkpoints and the loop, of any pytree."""
 
-from attnjax.training.checkpoint import CheckpointConfig, Checkpoints, Restored
+from attnjax.training.checkpoint import Checkpoints, Restored
 from attnjax.training.evaluation import make_evaluate
 from attnjax.training.json_lines import read_metrics
 from attnjax.training.loop import train
@@ -13,6 +13,7 @@ from attnjax.training.optimizer import (
 )
 from attnjax.training.optimizer import make as make_optimizer
 from attnjax.training.progress import Progress, Throughput
+from attnjax.training.retention import CheckpointConfig
 from attnjax.training.state import TrainState, step_key
 from attnjax.training.state import init as init_state
 from attnjax.training.step import jit_step, make_step

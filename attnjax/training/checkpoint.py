@@ -6,50 +6,17 @@ way back to an older step; and an error that names the leaf that does not fit.
 """
 
 import dataclasses
-import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
 import orbax.checkpoint as ocp
-from jax.experimental import multihost_utils
 
-from attnjax.config import setting
 from attnjax.training import leaves, retention, step_directories
+from attnjax.training.processes import from_primary, is_primary
+from attnjax.training.retention import CheckpointConfig
 from attnjax.typing import PyTree
-
-
-@dataclasses.dataclass(frozen=True)
-class CheckpointConfig:
-  """When a training loop saves, and what is kept.
-
-  Args:
-    every_steps: for the loop; `Checkpoints.save` saves whenever it is called.
-    keep_last: number of newest steps kept; the way back from a damaged one.
-    keep_best: also keep the step of the lowest metric.
-
-  Raises:
-    ValueError: a number is below 1.
-
-  >>> CheckpointConfig(keep_last=2).keep_best
-  True
-  """
-
-  every_steps: int = setting(1000, "optimizer steps between two checkpoints")
-  keep_last: int = setting(3, "number of newest checkpoints that are kept")
-  keep_best: bool = setting(
-    True, "also keep the checkpoint of the lowest evaluation loss"
-  )
-
-  def __post_init__(self):
-    for name in ("every_steps", "keep_last"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"checkpoint.{name}: expected 1 or more, got {getattr(self, name)}"
-        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +27,9 @@ class Restored:
     step: the step that was saved under.
     state: a tree with exactly the structure that was asked for.
     skipped: one sentence for each damaged step that was passed over.
+
+  >>> Restored(step=200, state={}).skipped
+  ()
   """
 
   step: int
@@ -83,6 +53,7 @@ class Checkpoints:
     ValueError: the directory is a file, cannot be made, or is a URL.
 
   >>> import tempfile
+  >>> import numpy as np
   >>> state = {"kernel": np.ones((2, 3), np.float32)}
   >>> with Checkpoints(tempfile.mkdtemp(), CheckpointConfig()) as checkpoints:
   ...   checkpoints.save(7, state, metric=0.5)
@@ -96,7 +67,7 @@ class Checkpoints:
     self._config = config
     self._saving: dict[str, Any] = {}
     self._closed = False
-    if _is_primary():
+    if is_primary():
       step_directories.remove_uncommitted(self._root)
       step_directories.put_back_replaced(self._root)
     self._open()
@@ -156,7 +127,7 @@ class Checkpoints:
         `like`. Nothing is changed on the disk then.
     """
     self.wait()
-    step, damaged = _from_primary(
+    step, damaged = from_primary(
       lambda: step_directories.newest_whole(self._root, self.steps())
     )
     skipped = [f"step {bad}: {what}" for bad, what in damaged]
@@ -190,7 +161,7 @@ class Checkpoints:
   def wait(self) -> None:
     """Returns once no save is under way; raises what a save failed of."""
     self._manager.wait_until_finished()
-    if _is_primary():
+    if is_primary():
       step_directories.drop_replaced(self._root)
 
   def close(self) -> None:
@@ -254,26 +225,8 @@ class Checkpoints:
   def _put_aside(self, steps: Sequence[int], suffix: str) -> list[str]:
     """Renames step directories, so that their steps can be saved again."""
     self._manager.close()
-    names = _from_primary(
+    names = from_primary(
       lambda: step_directories.put_aside(self._root, steps, suffix)
     )
     self._open()
     return names
-
-
-def _is_primary() -> bool:
-  """Whether this process is the one that moves and removes directories."""
-  return jax.process_index() == 0
-
-
-def _from_primary(compute: Callable[[], Any]) -> Any:
-  """What `compute` returns in the first process, in every process.
-
-  Processes that looked for themselves could see a directory at two moments.
-  """
-  if jax.process_count() == 1:
-    return compute()
-  text = json.dumps(compute()).encode() if _is_primary() else b""
-  size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
-  padded = np.frombuffer(text.ljust(size), np.uint8)
-  return json.loads(bytes(multihost_utils.broadcast_one_to_all(padded)))

@@ -4,6 +4,38 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from attnjax.config import setting
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+  """When a training loop saves, and what is kept.
+
+  Args:
+    every_steps: for the loop; `Checkpoints.save` saves whenever it is called.
+    keep_last: number of newest steps kept; the way back from a damaged one.
+    keep_best: also keep the step of the lowest metric.
+
+  Raises:
+    ValueError: a number is below 1.
+
+  >>> CheckpointConfig(keep_last=2).keep_best
+  True
+  """
+
+  every_steps: int = setting(1000, "optimizer steps between two checkpoints")
+  keep_last: int = setting(3, "number of newest checkpoints that are kept")
+  keep_best: bool = setting(
+    True, "also keep the checkpoint of the lowest evaluation loss"
+  )
+
+  def __post_init__(self):
+    for name in ("every_steps", "keep_last"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"checkpoint.{name}: expected 1 or more, got {getattr(self, name)}"
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Keep:

@@ -3,7 +3,7 @@
 import dataclasses
 
 from attnjax.config import setting
-from attnjax.training.checkpoint import CheckpointConfig
+from attnjax.training.retention import CheckpointConfig
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,9 +15,8 @@ class SampleConfig:
   """What is written and drawn when training is done."""
 
   prompt: str | None = setting(
-    None, "text to continue; none: the start of a held-out document"
+    None, "text to continue; none: a sentence that was held out"
   )
-  prompt_tokens: int = setting(32, "tokens of the held-out prompt")
   tokens: int = setting(300, "tokens to write")
   temperature: float = setting(0.8, "of the draw; 0 takes the likeliest")
   top_k: int | None = setting(None, "draw among the k likeliest; none: all")
@@ -84,11 +83,11 @@ def base() -> LanguageModelConfig:
   """The standard library in byte pairs, half an hour on two cores."""
   return LanguageModelConfig(
     model=DecoderConfig(
-      width=256,
+      width=192,
       depth=4,
       heads=4,
       kv_heads=2,
-      hidden=1024,
+      hidden=768,
       activation="squared_relu",
       unroll=4,
     ),
@@ -101,12 +100,15 @@ def base() -> LanguageModelConfig:
       heldout_fraction=0.03,
       evaluation_stride=0.5,
     ),
-    optimizer=OptimizerConfig(peak_learning_rate=3e-3, warmup_steps=100),
+    optimizer=OptimizerConfig(
+      peak_learning_rate=3e-3, warmup_steps=100, floor=0.02
+    ),
     train=TrainConfig(
-      steps=3000,
-      evaluate_every=1000,
+      steps=6000,
+      evaluate_every=2000,
       checkpoint=CheckpointConfig(every_steps=250),
     ),
+    sample=SampleConfig(prompt="def "),
   )
 
 

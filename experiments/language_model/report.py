@@ -99,12 +99,9 @@ def draw_attention(
 
 
 def _prompt(text: TextData, config: SampleConfig) -> np.ndarray:
-  """The boundary, then the user's prompt or a held-out beginning."""
-  if config.prompt is None:
-    document = text.heldout[0].text
-    ids = text.tokenizer.encode(document)[: config.prompt_tokens]
-  else:
-    ids = text.tokenizer.encode(config.prompt.encode())
+  """The boundary, then the user's prompt or a held-out sentence."""
+  prompt = _sentence(text) if config.prompt is None else config.prompt
+  ids = text.tokenizer.encode(prompt.encode())
   return np.concatenate([[text.tokenizer.boundary], ids]).astype(np.int32)
 
 

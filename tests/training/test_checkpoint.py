@@ -14,7 +14,8 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 from attnjax.training import step_directories
-from attnjax.training.checkpoint import CheckpointConfig, Checkpoints
+from attnjax.training.checkpoint import Checkpoints
+from attnjax.training.retention import CheckpointConfig
 
 EVERYTHING = CheckpointConfig(keep_last=100)
 

@@ -10,7 +10,8 @@ import time
 import numpy as np
 import pytest
 
-from attnjax.training.checkpoint import CheckpointConfig, Checkpoints
+from attnjax.training.checkpoint import Checkpoints
+from attnjax.training.retention import CheckpointConfig
 
 # 64 MB in four leaves. Noise: it takes the time that real weights take.
 SIZE = 4_000_037

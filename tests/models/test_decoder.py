@@ -1,0 +1,367 @@
+"""Laws of the decoder: what it may know, and the many ways to compute it."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import attnjax
+from attnjax import masks
+from attnjax.models import DecoderConfig, DecoderLM, decoder_parameters, total
+from tests.models.small import KINDS, SIZES, V, decoder, forward
+
+B, T = 2, 8
+TOKENS = jnp.array(
+  [[3, 1, 4, 1, 5, 9, 2, 6], [5, 3, 5, 8, 9, 7, 9, 12]], jnp.int32
+)
+
+# Everything that a config may add.
+FULL = {"positions": "learned", "norm": "layer", "use_bias": True}
+FULL |= {"activation": "swiglu", "tied": False}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def model(request):
+  """A decoder of every kind of positions."""
+  return decoder(positions=request.param)
+
+
+@pytest.fixture(scope="module")
+def plain():
+  """The decoder with everything."""
+  return decoder(**FULL)
+
+
+def nll(logits, targets):
+  """-log p of the targets, position by position."""
+  log = jax.nn.log_softmax(logits)
+  return -jnp.take_along_axis(log, targets[..., None], axis=-1)[..., 0]
+
+
+def one_layer(model, i):
+  return jax.tree.map(lambda x: x[i], model.blocks)
+
+
+# --- what a position may know -----------------------------------------------
+
+
+def test_no_logit_depends_on_a_later_token(model):
+  before = forward(model, TOKENS)
+  for t in (1, 5, T - 1):
+    after = forward(model, TOKENS.at[:, t].set((TOKENS[:, t] + 1) % V))
+    np.testing.assert_array_equal(before[:, :t], after[:, :t])
+    assert (before[:, t] != after[:, t]).any()
+
+
+@pytest.mark.parametrize("kind", ["rotary", "alibi"])
+def test_no_gradient_comes_from_a_later_embedding(kind):
+  # Each token occurs once, so a row of the table is the embedding of a place.
+  model, tokens = decoder(positions=kind, tied=False), jnp.arange(T)
+
+  jacobian = jax.jit(jax.jacrev(lambda model: model(tokens)))
+  change = jacobian(model).embed.embedding[...]  # T V, V M
+  reach = jnp.abs(change[:, :, :T]).max((1, 3))
+  np.testing.assert_array_equal(reach > 0, np.tri(T, dtype=bool))
+
+
+def test_packed_documents_are_separate_documents(model):
+  ids = jnp.array([[0, 0, 0, 1, 1, 1, 1, 2], [7, 7, 7, 7, 7, 4, 4, 4]])
+  starts = [[0, 3, 7], [0, 5]]
+  where = np.array([[0, 1, 2, 0, 1, 2, 3, 0], [0, 1, 2, 3, 4, 0, 1, 2]])
+  packed = forward(model, TOKENS, where, ids)
+  for row, first in enumerate(starts):
+    for start, stop in zip(first, [*first[1:], T], strict=True):
+      # What follows a document in its row is later, and so without a say.
+      alone = jnp.roll(TOKENS[row], -start)
+      expected = forward(model, jnp.stack([alone, alone]))[0]
+      np.testing.assert_allclose(
+        packed[row, start:stop], expected[: stop - start], atol=2e-5
+      )
+
+
+def test_one_pass_has_the_losses_of_every_prefix():
+  model = decoder()
+  targets = jnp.roll(TOKENS, -1, axis=1)
+  together = nll(forward(model, TOKENS), targets)
+  for n in (1, 5):
+    alone = nll(forward(model, TOKENS[:, :n]), targets[:, :n])
+    np.testing.assert_allclose(together[:, n - 1], alone[:, -1], atol=1e-5)
+
+
+def test_a_lone_token_is_the_same_wherever_it_stands(model):
+  tokens = jnp.full((B, T), 5)
+  alone = jnp.broadcast_to(jnp.arange(T), (B, T))  # a segment each
+  logits = forward(model, tokens, None, alone)
+  same = np.allclose(logits, logits[:, :1], atol=1e-5)
+  # Of one position there is no distance to know, only an address.
+  assert same == (model.config.positions not in ("learned", "sinusoidal"))
+
+
+def test_what_moving_everything_changes(model):
+  shifted = forward(model, TOKENS, jnp.arange(T) + 9)
+  same = np.allclose(forward(model, TOKENS), shifted, atol=1e-4)
+  assert same == (model.config.positions not in ("learned", "sinusoidal"))
+
+
+@pytest.mark.parametrize("kind", ["none", "rotary"])
+def test_what_reordering_the_past_changes(kind):
+  # One block alone: a second reads order from what the first could see.
+  model = decoder(positions=kind, depth=1)
+  swapped = TOKENS.at[:, :3].set(TOKENS[:, jnp.array([2, 0, 1])])
+  last = lambda tokens: forward(model, tokens)[:, -1]
+  same = np.allclose(last(TOKENS), last(swapped), atol=1e-5)
+  assert same == (kind == "none")
+
+
+def test_a_token_that_is_not_in_the_vocabulary_makes_its_row_nan():
+  for unknown in (V, -1):
+    logits = forward(decoder(), TOKENS.at[1, 4].set(unknown))
+    assert jnp.isfinite(logits[0]).all()
+    assert jnp.isnan(logits[1]).all()
+
+
+def test_a_position_that_was_not_learned_makes_its_row_nan(plain):
+  last = SIZES["max_length"] - T
+  where = jnp.stack([jnp.arange(T) + last, jnp.arange(T) + last + 1])
+  logits = forward(plain, TOKENS, where)
+  assert jnp.isfinite(logits[0]).all()
+  assert jnp.isnan(logits[1]).all()
+
+
+# --- many ways to compute it ------------------------------------------------
+
+
+@jax.jit
+def decode(model, tokens, cache):
+  return model.decode(tokens, cache)
+
+
+def test_a_cache_has_the_logits_of_a_full_pass(model):
+  whole = forward(model, TOKENS)
+  cache = model.init_cache((B,), T)
+  for start in (0, 4):
+    logits, cache = decode(model, TOKENS[:, start : start + 4], cache)
+    np.testing.assert_allclose(logits, whole[:, start : start + 4], atol=2e-5)
+  assert (cache.length == T).all()
+  late, _ = decode(model, TOKENS[:, :4], cache)  # there is no room left
+  assert jnp.isnan(late).all()
+
+
+def test_the_scan_over_layers_is_a_loop(plain):
+  x = plain.embed(TOKENS) + plain.position_table(jnp.arange(T))[None]
+  block = jax.jit(lambda block, x: block(x, mask=masks.causal()))
+  for i in range(SIZES["depth"]):
+    x = block(one_layer(plain, i), x)
+  logits = plain.readout.attend(plain.norm(x))
+  np.testing.assert_allclose(forward(plain, TOKENS), logits, atol=2e-5)
+
+
+@pytest.mark.parametrize("options", [{"remat": True}, {"unroll": 3}])
+def test_rematerialising_and_unrolling_change_nothing(options, gradient):
+  loss, grads = gradient(decoder(**options))
+  expected, expected_grads = gradient(decoder())
+  np.testing.assert_allclose(loss, expected, rtol=1e-6)
+  leaves = map(jax.tree.leaves, (grads, expected_grads))
+  for a, b in zip(*leaves, strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def gradient():
+  """The mean loss of a model and its gradient."""
+
+  @jax.jit
+  def run(model):
+    loss = lambda m: nll(m(TOKENS), jnp.roll(TOKENS, -1, axis=1)).mean()
+    return jax.value_and_grad(loss)(model)
+
+  return run
+
+
+def test_rematerialising_keeps_less():
+  def kept(remat):
+    loss = lambda m: m(TOKENS).sum()
+    backward = lambda m: jax.tree.leaves(jax.vjp(loss, m)[1])
+    saved = jax.eval_shape(backward, decoder(remat=remat))
+    return sum(x.size for x in saved)
+
+  assert kept(True) < kept(False)
+
+
+def test_aux_is_of_every_layer():
+  model = decoder()
+  logits, aux = jax.jit(lambda m: m(TOKENS, aux=("weights", "logsumexp")))(
+    model
+  )
+  np.testing.assert_allclose(logits, forward(model, TOKENS), atol=1e-5)
+  np.testing.assert_allclose(aux.weights.sum(-1), 1, atol=1e-5)
+  assert (jnp.triu(aux.weights, 1) == 0).all()
+  x = model.embed(TOKENS)
+  first = one_layer(model, 0)
+  _, own = first(x, mask=masks.causal(), aux=("weights",))
+  np.testing.assert_allclose(aux.weights[0], own.weights, atol=1e-5)
+  assert aux.entropy is None
+
+
+@pytest.mark.parametrize("options", [{}, FULL], ids=["plain", "full"])
+def test_few_bits_give_finite_float32_logits_close_to_those_of_many(options):
+  model = decoder(**options)
+  half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), model)
+  same = jax.tree.map(lambda p: p.astype(jnp.float32), half)
+  got = forward(half, TOKENS)
+  expected = forward(same, TOKENS)
+  assert got.dtype == jnp.float32
+  assert jnp.isfinite(got).all()
+  # 8 bits of mantissa, rounded a few times a layer.
+  assert jnp.abs(got - expected).max() < 0.05 * jnp.abs(expected).max()
+
+
+@dataclasses.dataclass(frozen=True)
+class Blind:
+  """An attention that sees its own position alone."""
+
+  def __call__(self, *args, mask=None, **kw):
+    return attnjax.attend(*args, mask=masks.sliding_window(0), **kw)
+
+
+def test_any_attention_can_be_injected():
+  config = DecoderConfig(**SIZES)
+  make = lambda attend: jax.eval_shape(
+    lambda: DecoderLM(config, V, attend=attend, rngs=nnx.Rngs(0))
+  )
+  tree = jax.tree.structure(make(Blind()))
+  model = decoder()
+  blind = jax.tree.unflatten(tree, jax.tree.leaves(model))
+  got = blind(TOKENS)
+  own = model(TOKENS, mask=masks.sliding_window(0))
+  np.testing.assert_allclose(got, own, atol=1e-6)
+  assert jnp.abs(got - forward(model, TOKENS)).max() > 1e-2
+
+
+# --- parameters --------------------------------------------------------------
+
+
+def test_starts_out_knowing_nothing():
+  # The loss of a fresh model is that of a uniform guess, ln V.
+  config = DecoderConfig(width=64, depth=2, heads=4, hidden=128)
+  make = jax.jit(lambda key: DecoderLM(config, 512, rngs=nnx.Rngs(key)))
+  model = make(jax.random.key(0))
+  tokens, targets = jax.random.randint(jax.random.key(1), (2, 4, 32), 0, 512)
+  loss = nll(forward(model, tokens), targets).mean()
+  np.testing.assert_allclose(loss, np.log(512), atol=0.05)
+  # No two layers start alike.
+  kernel = model.blocks.attention.query.kernel[...]
+  assert jnp.abs(kernel[0] - kernel[1]).min() > 0
+
+
+def test_a_tied_table_is_one_leaf_with_the_gradients_of_both_uses(gradient):
+  tied, untied = decoder(), decoder(tied=False)
+  leaves = [len(jax.tree.leaves(m)) for m in (tied, untied)]
+  assert leaves[1] == leaves[0] + 1
+  for name in ("embed", "blocks", "norm"):
+    setattr(untied, name, getattr(tied, name))
+  untied.readout = tied.embed
+  loss, grads = gradient(tied)
+  loss_, grads_ = gradient(untied)
+  np.testing.assert_allclose(loss, loss_, rtol=1e-6)
+  both = [g.embedding[...] for g in (grads_.embed, grads_.readout)]
+  assert all(jnp.abs(g).max() > 1e-3 for g in both)
+  np.testing.assert_allclose(
+    grads.embed.embedding[...], both[0] + both[1], atol=1e-5
+  )
+
+
+def counted(config, vocabulary):
+  """Sizes of all parameters by path, of a model that is never made."""
+  make = lambda: DecoderLM(config, vocabulary, rngs=nnx.Rngs(0))
+  paths = jax.tree_util.tree_leaves_with_path(jax.eval_shape(make))
+  return {jax.tree_util.keystr(path): leaf.size for path, leaf in paths}
+
+
+@pytest.mark.parametrize(
+  "options",
+  [
+    {},
+    {"tied": False},
+    {"activation": "swiglu"},
+    {"activation": "squared_relu"},
+    {"use_bias": True},
+    {"norm": "layer"},
+    {"norm": "layer", "use_bias": True, "activation": "swiglu"},
+    {"kv_heads": None},
+    {"kv_heads": 1, "use_bias": True},
+    {"head_width": None, "width": 24},
+    *({"positions": kind} for kind in KINDS),
+    FULL,
+  ],
+  ids=str,
+)
+def test_parameters_are_as_many_as_the_formula_says(options):
+  config = DecoderConfig(**(SIZES | options))
+  expected = sum(counted(config, V).values())
+  assert total(decoder_parameters(config, V)) == expected
+
+
+def test_gpt2_small_has_its_published_size():
+  config = DecoderConfig(
+    width=768,
+    depth=12,
+    heads=12,
+    hidden=3072,
+    norm="layer",
+    use_bias=True,
+    positions="learned",
+    max_length=1024,
+  )
+  parts = decoder_parameters(config, 50_257)
+  assert total(parts) == 124_439_808
+  assert sum(counted(config, 50_257).values()) == 124_439_808
+
+
+def test_gpt3_has_its_published_matrices():
+  config = DecoderConfig(
+    width=12_288,
+    depth=96,
+    heads=96,
+    hidden=4 * 12_288,
+    norm="layer",
+    use_bias=True,
+    positions="learned",
+    tied=False,
+  )
+  sizes = counted(config, 50_257)
+  attention = sum(n for path, n in sizes.items() if _matrix("attention", path))
+  assert attention == 57_982_058_496
+  parts = ("attention", "feed_forward", "embed", "readout")
+  matrices = sum(
+    n for path, n in sizes.items() if any(_matrix(p, path) for p in parts)
+  )
+  assert matrices == 175_181_291_520
+  # Query, key, value down and value up of one head.
+  query = next(n for path, n in sizes.items() if "query.kernel" in path)
+  assert query == 96 * 96 * 1_572_864
+
+
+def _matrix(part, path):
+  """Is this the kernel or table of a part, `blocks.attention` or `embed`?"""
+  inside = f".{part}." in path and "position_table" not in path
+  return inside and (".kernel" in path or ".embedding" in path)
+
+
+@pytest.mark.parametrize(
+  ("options", "words"),
+  [
+    ({"head_width": None}, "heads=4 must divide width=10"),
+    ({"kv_heads": 3}, "kv_heads=3 must divide heads=4"),
+    ({"positions": "rope"}, r"positions must be one of .*'rotary'.*'rope'"),
+    ({"norm": "batch"}, "norm must be 'rms' or 'layer', got 'batch'"),
+    ({"activation": "tanh"}, "activation must be one of .*'gelu'.*'tanh'"),
+    ({"depth": 0}, "depth must be at least 1 block, got 0"),
+  ],
+)
+def test_a_config_that_cannot_be(options, words):
+  with pytest.raises(ValueError, match=words):
+    decoder(**options)
