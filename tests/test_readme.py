@@ -21,7 +21,7 @@ def test_its_ten_lines_run(capsys):
 
 
 def test_its_files_exist():
-  for target in re.findall(r"\]\(([^)#:]+)\)", README):
+  for target in re.findall(r"(?:\]\(|src=\")([^)#:\"]+)", README):
     assert (ROOT / target).exists(), target
 
 

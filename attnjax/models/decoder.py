@@ -98,7 +98,7 @@ class DecoderLM(nnx.Module):
       tokens: int ``*B T``, in [0, V); another id makes its row NaN.
       positions: int ``*B T``; None is 0, 1, 2...
       segment_ids: int ``*B T``; packed documents do not see each other.
-      mask: None is causal.
+      mask: None is causal, within the window of the config.
       aux: what to keep of every attention, as in `attnjax.attend`.
 
     Returns:
@@ -108,7 +108,7 @@ class DecoderLM(nnx.Module):
     if positions is None:
       positions = jnp.arange(tokens.shape[-1], dtype=jnp.int32)
     attend_kw = {
-      "mask": masks.causal() if mask is None else mask,
+      "mask": self._mask() if mask is None else mask,
       "positions": positions,
       "query_segment_ids": segment_ids,
       "key_segment_ids": segment_ids,
@@ -163,7 +163,13 @@ class DecoderLM(nnx.Module):
 
     def layer(x, block_and_cache):
       block, held = block_and_cache
-      return block.decode(x, held, lengths=lengths, score_mod=self._score_mod())
+      return block.decode(
+        x,
+        held,
+        lengths=lengths,
+        mask=self._mask(),
+        score_mod=self._score_mod(),
+      )
 
     x = self._embed(tokens, positions)
     x, cache = jax.lax.scan(layer, x, (self.blocks, cache))
@@ -182,6 +188,12 @@ class DecoderLM(nnx.Module):
       return x
     code = code.reshape((1,) * (x.ndim - code.ndim) + code.shape)
     return x + code.astype(x.dtype)
+
+  def _mask(self):
+    """Causal, and no further back than the window."""
+    if self.config.window is None:
+      return masks.causal()
+    return masks.sliding_window(self.config.window)
 
   def _score_mod(self):
     """ALiBi, where it is how the model knows positions."""

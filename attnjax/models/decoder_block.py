@@ -39,6 +39,9 @@ class DecoderConfig:
   positions: str = setting(
     "rotary", "how the model knows positions", choices=POSITIONS
   )
+  window: int | None = setting(
+    None, "positions before its own that a query sees; none: all"
+  )
   max_length: int = setting(
     2048, "positions that a learned table holds; no other kind has a limit"
   )

@@ -1,7 +1,7 @@
 """A decoder small enough to compile in a second, and one way to call it."""
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from attnjax.models import DecoderConfig, DecoderLM
@@ -36,10 +36,12 @@ def _forward(model, tokens, positions, segment_ids):
 
 def forward(model, tokens, positions=None, segment_ids=None):
   """Logits, always by the same program for a model and a shape of tokens."""
-  tokens = jnp.asarray(tokens, jnp.int32)
+  tokens = np.asarray(tokens, np.int32)
   if positions is None:
-    positions = jnp.arange(tokens.shape[-1], dtype=jnp.int32)
+    positions = np.arange(tokens.shape[-1])
   if segment_ids is None:
-    segment_ids = jnp.zeros_like(tokens)
-  where = jnp.broadcast_to(jnp.asarray(positions, jnp.int32), tokens.shape)
-  return _forward(model, tokens, where, jnp.asarray(segment_ids, jnp.int32))
+    segment_ids = np.zeros_like(tokens)
+  rows = [np.broadcast_to(x, tokens.shape) for x in (positions, segment_ids)]
+  return np.asarray(
+    _forward(model, tokens, *(x.astype(np.int32) for x in rows))
+  )

@@ -136,7 +136,7 @@ def test_a_block_decodes():
 
 
 def test_options_that_do_not_exist():
-  with pytest.raises(ValueError, match="activation must be .* got 'tanh'"):
+  with pytest.raises(ValueError, match=r"activation must be .* got 'tanh'"):
     FeedForward(M, F, activation="tanh", rngs=nnx.Rngs(0))
   with pytest.raises(ValueError, match="norm must be 'rms' or 'layer', got 'b"):
     make_norm("batch", M, False, nnx.Rngs(0))

@@ -1,7 +1,5 @@
 """Many heads: two forms that agree, and what each parameter may change."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,8 +15,12 @@ from tests.drawn import arrays
 
 B, T, S, M, H, K, D, E = 3, 5, 7, 13, 4, 2, 6, 11
 SHAPES = ((M, H, D), (M, K, D), (M, K, E), (H, E, M))
-ATTEND = jax.jit(attnjax.multi_head_attention, static_argnames=("combine",))
-AUX = jax.jit(functools.partial(attnjax.multi_head_attention, aux=("weights",)))
+ATTEND = jax.jit(
+  attnjax.multi_head_attention,
+  static_argnames=("combine", "position_encoding", "aux"),
+)
+SELF = jax.jit(attnjax.self_attention, static_argnames=("aux",))
+PROJECT = jax.jit(maps.project_heads)
 
 
 def projections(shapes=SHAPES, bias=True, seed=1):
@@ -36,12 +38,12 @@ def params():
 
 @pytest.fixture(scope="module")
 def x():
-  return arrays((B, T, M))[0]
+  return np.asarray(arrays((B, T, M))[0])
 
 
 @pytest.fixture(scope="module")
 def memory():
-  return arrays((B, S, M), seed=2)[0]
+  return np.asarray(arrays((B, S, M), seed=2)[0])
 
 
 def explicit(params, x, memory, bias=None):
@@ -73,15 +75,20 @@ def test_concatenating_equals_adding_proposed_changes(params, x, memory):
 
 def test_a_head_that_is_silenced_takes_its_change_away(params):
   (read,) = arrays((B, T, H, E))
-  changes = maps.proposed_changes(params.output, read)
-  whole = maps.combine_heads(params.output, read, "concatenate")
-  without = read.at[:, :, 2].set(0)
-  less = maps.combine_heads(params.output, without, "concatenate")
+  combine = jax.jit(maps.combine_heads, static_argnums=2)
+  changes = np.asarray(jax.jit(maps.proposed_changes)(params.output, read))
+  without = np.array(read)
+  without[:, :, 2] = 0
+  whole, less = (
+    np.asarray(combine(params.output, x, "concatenate"))
+    for x in (read, without)
+  )
   np.testing.assert_allclose(whole - less, changes[:, :, 2], atol=1e-5)
 
 
 def test_the_value_map_of_a_head_has_low_rank(params):
-  down, up = params.value.kernel[:, 1], params.output.kernel[2]
+  value, output = np.asarray(params.value.kernel), params.output.kernel
+  down, up = value[:, 1], np.asarray(output)[2]
   singular = np.linalg.svd(down @ up, compute_uv=False)
   assert (singular[:E] > 1e-3).all()
   assert (singular[E:] < 1e-5).all()
@@ -92,27 +99,28 @@ def test_self_attention_is_attention_to_the_inputs(params, x):
 
 
 def test_positions_of_the_inputs_are_those_of_their_memory(params, x):
-  where = jnp.array([0, 1, 5, 9, 30])
+  where = np.array([0, 1, 5, 9, 30], np.int32)
   kw = {"position_encoding": positions.Rotary(), "mask": masks.causal()}
-  own = attnjax.multi_head_attention(params, x, positions=where, **kw)
-  both = attnjax.multi_head_attention(
-    params, x, x, positions=where, memory_positions=where, **kw
-  )
+  attend = lambda *x, **at: np.asarray(ATTEND(params, *x, **at, **kw))
+  own = attend(x, positions=where)
+  both = attend(x, x, positions=where, memory_positions=where)
   np.testing.assert_array_equal(own, both)
   # Rotary knows distances: it matters where, not from where it is counted.
-  shifted = attnjax.multi_head_attention(params, x, positions=where + 3, **kw)
+  shifted = attend(x, positions=where + 3)
   np.testing.assert_allclose(own, shifted, atol=1e-4)
-  counted = attnjax.multi_head_attention(params, x, **kw)
-  assert jnp.abs(own - counted).max() > 1e-2
+  assert np.abs(own - attend(x)).max() > 1e-2
 
 
 def test_one_head_is_self_attention_and_a_map(x):
   params = projections(((M, 1, D), (M, 1, D), (M, 1, E), (1, E, M)))
   flat = maps.SelfAttentionParams(
-    *(maps.Projection(p.kernel[:, 0], p.bias[0]) for p in params[:3])
+    *(
+      maps.Projection(np.asarray(p.kernel)[:, 0], np.asarray(p.bias)[0])
+      for p in params[:3]
+    )
   )
-  read = attnjax.self_attention(flat, x)
-  expected = read @ params.output.kernel[0] + params.output.bias[None, None]
+  kernel, bias = map(np.asarray, params.output)
+  expected = np.asarray(SELF(flat, x)) @ kernel[0] + bias
   np.testing.assert_allclose(ATTEND(params, x), expected, atol=1e-5)
 
 
@@ -122,7 +130,7 @@ def test_the_self_attention_of_the_seed(x):
   shapes = ((M, M), (M, M), (M, M))
   kernels, biases = arrays(*shapes, scale=0.5), arrays(*[(M,)] * 3, seed=3)
   params = maps.SelfAttentionParams(*map(maps.Projection, kernels, biases))
-  got, aux = attnjax.self_attention(params, x, aux=("weights",))
+  got, aux = SELF(params, x, aux=("weights",))
   q, k, v = (
     (np.asarray(x, np.float64) @ np.asarray(w) + np.asarray(b))[:, :, None]
     for w, b in zip(kernels, biases, strict=True)
@@ -134,7 +142,7 @@ def test_the_self_attention_of_the_seed(x):
 
 def test_grouped_heads_equal_repeated_heads(params, x, memory):
   repeat = lambda p: maps.Projection(
-    jnp.repeat(p.kernel, H // K, axis=1), jnp.repeat(p.bias, H // K, axis=0)
+    np.repeat(p.kernel, H // K, axis=1), np.repeat(p.bias, H // K, axis=0)
   )
   repeated = params._replace(key=repeat(params.key), value=repeat(params.value))
   np.testing.assert_allclose(
@@ -144,17 +152,21 @@ def test_grouped_heads_equal_repeated_heads(params, x, memory):
 
 def test_values_do_not_choose_and_queries_and_keys_do_not_speak(params, x):
   other = projections(seed=7)
-  out, aux = AUX(params, x)
-  louder, same = AUX(params._replace(value=other.value), x)
-  np.testing.assert_array_equal(aux.weights, same.weights)
+
+  def attend(params):
+    out, aux = ATTEND(params, x, aux=("weights",))
+    return np.asarray(out), np.asarray(aux.weights)
+
+  out, weights = attend(params)
+  louder, same = attend(params._replace(value=other.value))
+  np.testing.assert_array_equal(weights, same)
   assert (out != louder).any()
-  values = maps.project_heads(params, x, None)[2]
+  values = PROJECT(params, x, None)[2]
   for name in ("query", "key"):
     changed = params._replace(**{name: getattr(other, name)})
-    np.testing.assert_array_equal(
-      values, maps.project_heads(changed, x, None)[2]
-    )
-    assert (AUX(changed, x)[1].weights != aux.weights).any()
+    np.testing.assert_array_equal(values, PROJECT(changed, x, None)[2])
+    _, elsewhere = attend(changed)
+    assert (weights != elsewhere).any()
 
 
 @pytest.mark.parametrize("kind", ["none", "rotary", "alibi", "learned"])
@@ -162,7 +174,8 @@ def test_decoding_equals_full_causal_attention(kind):
   params = projections(bias=False)
   chunks = (3, 3, 1, 1)
   length = sum(chunks)
-  (x,), (table,) = arrays((B, length, M)), arrays((length, M), seed=5)
+  drawn = arrays((B, length, M), (length, M))
+  x, table = map(np.asarray, drawn)
   kw = {}
   if kind == "rotary":
     kw["position_encoding"] = positions.Rotary(interleaved=True)
@@ -170,8 +183,9 @@ def test_decoding_equals_full_causal_attention(kind):
     kw["score_mod"] = score_mods.alibi(positions.alibi_slopes(H))
 
   def placed(x, where):
-    known = positions.learned(table, where) if kind == "learned" else None
-    return x if known is None else x + known
+    if kind != "learned":
+      return x
+    return x + positions.learned(jnp.asarray(table), where)
 
   @jax.jit
   def step(x, state):
@@ -183,15 +197,13 @@ def test_decoding_equals_full_causal_attention(kind):
     out, state = step(x[:, start : start + size], state)
     outs.append(out)
     start += size
-  where = jnp.broadcast_to(jnp.arange(length), (B, length))
-  whole = attnjax.multi_head_attention(
-    params, placed(x, where), mask=masks.causal(), **kw
-  )
-  np.testing.assert_allclose(jnp.concatenate(outs, 1), whole, atol=1e-5)
+  inputs = x + table if kind == "learned" else x
+  whole = ATTEND(params, inputs, mask=masks.causal(), **kw)
+  np.testing.assert_allclose(np.concatenate(outs, 1), whole, atol=1e-5)
 
 
 def test_decoding_with_a_window_that_rolls(params):
-  (x,) = arrays((B, 9, M))
+  x = np.asarray(arrays((B, 9, M))[0])
   kw = {"mask": masks.sliding_window(2)}
   state, outs = cache.init((B,), 2 + 3, K, D, value_width=E), []
   step = jax.jit(
@@ -200,18 +212,20 @@ def test_decoding_with_a_window_that_rolls(params):
   for start in range(0, 9, 3):
     out, state = step(x[:, start : start + 3], state)
     outs.append(out)
-  whole = attnjax.multi_head_attention(params, x, **kw)
-  np.testing.assert_allclose(jnp.concatenate(outs, 1), whole, atol=1e-5)
+  whole = ATTEND(params, x, **kw)
+  np.testing.assert_allclose(np.concatenate(outs, 1), whole, atol=1e-5)
 
 
 def test_decoding_can_show_its_weights(params, x):
   state = cache.init((B,), 8, K, D, value_width=E)
-  plain, _ = decode_attention(params, x, state)
-  out, state, aux = decode_attention(params, x, state, aux=("weights",))
-  np.testing.assert_array_equal(out, plain)
-  assert (aux.weights[..., T:] == 0).all()  # slots that hold nothing
-  assert (jnp.triu(aux.weights[..., :T], 1) == 0).all()
-  np.testing.assert_allclose(aux.weights.sum(-1), 1, atol=1e-6)
+  decode = jax.jit(decode_attention, static_argnames=("aux",))
+  plain, _ = decode(params, x, state)
+  out, state, aux = decode(params, x, state, aux=("weights",))
+  np.testing.assert_allclose(out, plain, atol=1e-6)
+  weights = np.asarray(aux.weights)
+  assert (weights[..., T:] == 0).all()  # slots that hold nothing
+  assert (np.triu(weights[..., :T], 1) == 0).all()
+  np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-6)
 
 
 def test_gradients_reach_every_parameter():
@@ -219,10 +233,11 @@ def test_gradients_reach_every_parameter():
   x, memory = arrays((2, 3), (3, 3))
   f = jax.jit(attnjax.multi_head_attention)
   check_grads(f, (params, x, memory), order=1, atol=1e-2, rtol=1e-2)
-  grads = jax.grad(lambda p: (f(p, x, memory) ** 2).sum())(params)
+  loss = lambda p: (f(p, x, memory) ** 2).sum()
+  grads = jax.tree.map(np.asarray, jax.jit(jax.grad(loss))(params))
   key = grads.key
   for leaf in jax.tree.leaves(grads._replace(key=maps.Projection(key.kernel))):
-    assert jnp.abs(leaf).max() > 1e-4
+    assert np.abs(leaf).max() > 1e-4
   # A bias of the keys adds one number to a row of logits: no softmax sees it.
   np.testing.assert_allclose(key.bias, 0, atol=1e-5)
 
