@@ -185,6 +185,10 @@ def test_rows_are_drawn_apart():
     ({"lengths": jnp.array([5, 4])}, r"within 1 and the prompt's 4.*\[5, 4\]"),
     ({"lengths": jnp.array([4])}, r"lengths must have shape \[2\].*got \[1\]"),
     ({"stop": V}, "stop must be a token of the vocabulary of 13, got 13"),
+    (
+      {"prompt": PROMPT.at[1, 2].set(V)},
+      "prompt holds 13, which is no token of the vocabulary of 13",
+    ),
     ({"stop": -1}, "stop must be a token of the vocabulary of 13, got -1"),
   ],
 )
