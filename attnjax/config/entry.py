@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -67,6 +68,10 @@ class _Program:
     if not flags.FLAGS["verbosity"].present:
       # Libraries log all that they do, and absl lets them; --verbosity=0 shows.
       logging.set_verbosity(logging.WARNING)
+    for stream in (sys.stdout, sys.stderr):
+      # A terminal without UTF-8 shows text as far as it can.
+      if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
     with _readable_errors(debug=flags.FLAGS.debug):
       if len(argv) > 1:
         raise ValueError(
@@ -119,4 +124,10 @@ def _message(error: BaseException) -> str:
     ]
     return "\n".join([error.message, *(f"  - {part}" for part in parts)])
   text = str(error) or type(error).__name__
-  return "\n".join([text, *getattr(error, "__notes__", ())])
+  notes = [
+    note
+    for note in getattr(error, "__notes__", ())
+    # JAX tells how it shortened a traceback, which is not shown here.
+    if "JAX has removed its internal frames" not in note
+  ]
+  return "\n".join([text, *notes])

@@ -121,6 +121,10 @@ def _corpus(name: str) -> Callable[[], Iterator[Document]]:
 
 def _from_path(path: str) -> list[Document]:
   """The text files that a file name, a directory or a glob stands for."""
+  if not path.strip():
+    raise ValueError(
+      "path is empty: expected a file, a directory or a glob ('.' is here)."
+    )
   root = Path(path).expanduser()
   # os.path says no where Path would raise for a folder that may not be opened.
   if os.path.isfile(root):

@@ -53,6 +53,29 @@ class DecoderConfig:
     1, "blocks in one turn of the scan; more runs faster, compiles slower"
   )
 
+  def __post_init__(self):
+    least = {"width": 1, "depth": 1, "heads": 1, "hidden": 1, "unroll": 1}
+    least |= {"kv_heads": 1, "head_width": 1, "max_length": 1, "window": 0}
+    for name, low in least.items():
+      value = getattr(self, name)
+      if value is not None and value < low:
+        raise ValueError(f"model: {name} must be at least {low}, got {value}")
+    if self.head_width is None and self.width % self.heads:
+      raise ValueError(
+        f"model: heads={self.heads} must divide width={self.width}; choose"
+        " another number of heads, or give head_width"
+      )
+    if self.kv_heads is not None and self.heads % self.kv_heads:
+      raise ValueError(
+        f"model: kv_heads={self.kv_heads} must divide heads={self.heads}"
+      )
+    head_width = self.head_width or self.width // self.heads
+    if self.positions == "rotary" and head_width % 2:
+      raise ValueError(
+        f"model: rotary positions turn pairs of features, so the width of a"
+        f" head must be even, got {head_width}"
+      )
+
 
 def make_block(
   config: DecoderConfig, attend: Callable, rngs: nnx.Rngs

@@ -6,6 +6,7 @@ import numpy as np
 
 from attnjax.models.decoder import DecoderLM
 from attnjax.models.sampling import check_sampling, sample
+from attnjax.ops.integers import known
 from attnjax.typing import Array, Int, Key
 
 __all__ = ["generate"]
@@ -117,20 +118,19 @@ def _check_lengths(lengths, rows: int, length: int) -> None:
       f"generate: lengths must have shape {[rows]}, one a prompt, got"
       f" {list(lengths.shape)}"
     )
-  if isinstance(lengths, jax.core.Tracer):
+  if not known(lengths):
     return
-  if ((lengths < 1) | (lengths > length)).any():
+  given = np.asarray(lengths)  # even inside a trace these are known
+  if ((given < 1) | (given > length)).any():
     raise ValueError(
       f"generate: lengths must be within 1 and the prompt's {length} tokens,"
-      f" got {lengths.tolist()}"
+      f" got {given.tolist()}"
     )
 
 
 def _check_tokens(prompt, lengths, vocabulary: int) -> None:
   """The prompt holds tokens; its padding may hold anything."""
-  if isinstance(prompt, jax.core.Tracer) or isinstance(
-    lengths, jax.core.Tracer
-  ):
+  if not (known(prompt) and known(lengths)):
     return
   real = np.arange(prompt.shape[1])[None] < np.asarray(lengths)[:, None]
   tokens = np.asarray(prompt)[real]

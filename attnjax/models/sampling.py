@@ -4,7 +4,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from attnjax.ops.integers import known
 from attnjax.typing import Array, Float, Int, Key
 
 __all__ = ["check_sampling", "sample"]
@@ -29,7 +31,7 @@ def sample(
       top_k) reaches p, in (0, 1]; None keeps all. The likeliest always stays.
 
   Returns:
-    int32 ``*B``.
+    int32 ``*B``; -1, which is no token, where a logit is NaN.
 
   Raises:
     ValueError: if top_k, top_p or temperature is out of range.
@@ -61,17 +63,18 @@ def sample(
   drawn = jax.random.categorical(key, scaled, axis=-1)
   place = jnp.where(greedy, 0, drawn)
   token = jnp.take_along_axis(order, place[..., None], axis=-1)[..., 0]
-  return token.astype(jnp.int32)
+  # Logits that are no numbers draw no token: -1, which embeds to NaN.
+  drawable = ~jnp.isnan(logits).any(axis=-1)
+  return jnp.where(drawable, token, -1).astype(jnp.int32)
 
 
 def check_sampling(vocabulary: int, temperature, top_k, top_p) -> None:
   """Sampling options are in range, as far as they are known now."""
-  known = lambda x: x is not None and not isinstance(x, jax.core.Tracer)
-  if known(temperature) and temperature < 0:
+  if known(temperature) and not np.asarray(temperature) >= 0:
     raise ValueError(f"temperature must be >= 0, got {temperature}")
   if top_k is not None and not 1 <= top_k <= vocabulary:
     raise ValueError(
       f"top_k must be within 1 and the vocabulary of {vocabulary}, got {top_k}"
     )
-  if known(top_p) and not 0 < top_p <= 1:
+  if top_p is not None and known(top_p) and not 0 < np.asarray(top_p) <= 1:
     raise ValueError(f"top_p must be in (0, 1], got {top_p}")

@@ -59,5 +59,8 @@ def make_norm(norm: str, width: int, use_bias: bool, rngs: nnx.Rngs):
   if norm == "rms":
     return RMSNorm(width, rngs=rngs)
   if norm == "layer":
-    return LayerNorm(width, use_bias=use_bias, rngs=rngs)
+    # The fast variance E[x²] - E[x]² cancels where the mean is large.
+    return LayerNorm(
+      width, use_bias=use_bias, use_fast_variance=False, rngs=rngs
+    )
   raise ValueError(f"norm must be 'rms' or 'layer', got {norm!r}")

@@ -12,7 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from attnjax.ops import masks
-from attnjax.typing import Array, DTypeLike, Float, Int
+from attnjax.ops.cache_check import check_tokens, checked_lengths
+from attnjax.ops.integers import known
+from attnjax.typing import Array, Bool, DTypeLike, Float, Int
 
 __all__ = ["KeyValueCache", "append", "init", "roll"]
 
@@ -118,8 +120,8 @@ def append(
 
   Returns:
     The new cache. Where a length is known only at run time and a row does not
-    fit, that row's keys and values are NaN from then on: a poisoned output
-    cannot be taken for a result.
+    fit, it stores NaN from then on: a poisoned output cannot be taken for a
+    result.
 
   Raises:
     ValueError: if the arrays do not fit the cache, or a row overflows or has
@@ -132,21 +134,17 @@ def append(
     ...
   ValueError: cache: 3 positions do not fit the capacity of 2; ...
   """
-  new = _store(cache, key, value, lengths)
-  over = new.length > cache.capacity
-  if isinstance(over, jax.core.Tracer):
-    poison = jnp.where(over, jnp.nan, 0)[..., None, None, None]
-    return dataclasses.replace(
-      new,
-      key=new.key + poison.astype(new.key.dtype),
-      value=new.value + poison.astype(new.value.dtype),
-    )
-  if over.any():
+  batch, count = cache.length.shape, key.shape[-3]
+  if lengths is not None:
+    count = lengths = checked_lengths(lengths, batch, count)
+  over = cache.length + count > cache.capacity
+  if known(over) and over.any():
     raise ValueError(
-      f"cache: {int(new.length.max())} positions do not fit the capacity of"
-      f" {cache.capacity}; init a larger one, or roll() to forget the oldest"
+      f"cache: {int((cache.length + count).max())} positions do not fit the"
+      f" capacity of {cache.capacity}; init a larger one, or roll() to forget"
+      " the oldest"
     )
-  return new
+  return _store(cache, key, value, lengths, over)
 
 
 def roll(
@@ -175,17 +173,15 @@ def roll(
   >>> state.positions.tolist()
   [2, 1]
   """
-  return _store(cache, key, value, lengths)
+  return _store(cache, key, value, lengths, None)
 
 
-def _store(cache, key, value, lengths) -> KeyValueCache:
+def _store(cache, key, value, lengths, refused) -> KeyValueCache:
   """Scatters each new token to slot position % capacity, the newest winning."""
-  _check(cache, key, value)
+  check_tokens(cache, key, value)
   capacity, count = cache.capacity, key.shape[-3]
-  if lengths is None:
-    lengths = jnp.full(cache.length.shape, count, jnp.int32)
-  _check_lengths(lengths, cache.length.shape, count)
-  length = cache.length + lengths.astype(jnp.int32)
+  taken, refused = _taken(lengths, cache.length.shape, count, refused)
+  length = cache.length + taken
   position = cache.next_positions(count)
   kept = (position < length[..., None]) & (
     position >= length[..., None] - capacity
@@ -194,10 +190,27 @@ def _store(cache, key, value, lengths) -> KeyValueCache:
   # consecutive positions, so no slot is written twice.
   slot = jnp.where(kept, position % capacity, capacity)
   return KeyValueCache(
-    key=_scatter(cache.key, slot, key),
-    value=_scatter(cache.value, slot, value),
+    key=_scatter(cache.key, slot, _poisoned(key, refused)),
+    value=_scatter(cache.value, slot, _poisoned(value, refused)),
     length=length,
   )
+
+
+def _taken(lengths, batch: tuple[int, ...], count: int, refused):
+  """How many tokens each row takes, and which rows take them as NaN."""
+  if lengths is None:
+    return jnp.full(batch, count, jnp.int32), refused
+  lengths = jnp.asarray(checked_lengths(lengths, batch, count))
+  wrong = (lengths < 0) | (lengths > count)
+  refused = wrong if refused is None else refused | wrong
+  return jnp.where(wrong, count, lengths), refused
+
+
+def _poisoned(x, rows: Bool[Array, "*B"] | None):
+  """NaN for some rows: an error that can only be known at run time."""
+  if rows is None or (known(rows) and not rows.any()):
+    return x
+  return jnp.where(rows[..., None, None, None], jnp.nan, x).astype(x.dtype)
 
 
 def _scatter(held, slot, new):
@@ -206,35 +219,3 @@ def _scatter(held, slot, new):
   for _ in range(slot.ndim - 1):
     put = jax.vmap(put)
   return put(held, slot, new.astype(held.dtype))
-
-
-def _check(cache: KeyValueCache, key, value) -> None:
-  """New keys and values have the cache's axes, but for their own length."""
-  for name, x, held in (("key", key, cache.key), ("value", value, cache.value)):
-    batch, tail = held.shape[:-3], held.shape[-2:]
-    if x.shape[:-3] != batch or x.shape[-2:] != tail or x.ndim != held.ndim:
-      raise ValueError(
-        f"cache: {name} must have shape {[*batch, 'T', *tail]}, got"
-        f" {list(x.shape)}"
-      )
-  if key.shape[-3] != value.shape[-3]:
-    raise ValueError(
-      f"cache: value must have as many tokens as key, got {value.shape[-3]}"
-      f" and {key.shape[-3]}"
-    )
-
-
-def _check_lengths(lengths, batch: tuple[int, ...], count: int) -> None:
-  """One length a row, within what came, as far as it is known now."""
-  if lengths.shape != batch:
-    raise ValueError(
-      f"cache: lengths must have shape {list(batch)}, one a row, got"
-      f" {list(lengths.shape)}"
-    )
-  if isinstance(lengths, jax.core.Tracer):
-    return
-  if ((lengths < 0) | (lengths > count)).any():
-    raise ValueError(
-      f"cache: lengths must be within 0 and the {count} tokens that came, got"
-      f" {lengths.tolist()}"
-    )

@@ -45,7 +45,8 @@ class _Softmax(Normalizer):
     total = jnp.sum(unnormalized, axis=-1, keepdims=True)
     # Of a row that sees nothing the sum is exactly 0, and only of such a row:
     # the largest logit contributes 1.
-    seen = total > 0
+    # A sum of NaN is no empty row: it stays NaN.
+    seen = ~(total == 0)
     safe = jnp.where(seen, total, 1)
     logsumexp = jnp.where(seen, jnp.log(safe) + top, -jnp.inf)
     return unnormalized / safe, logsumexp[..., 0]

@@ -56,6 +56,8 @@ def learned(
     1705.03122, section 3.1.
   """
   rows = table.shape[0]
+  if not jnp.issubdtype(positions.dtype, jnp.integer):
+    raise ValueError(f"rows are looked up by integers, got {positions.dtype}")
   # A negative index would count from the end: send it past it instead. Narrow
   # integers could not hold the number of rows.
   positions = positions.astype(jnp.int32)
@@ -97,9 +99,10 @@ def rotary(
     Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding",
     2021, arXiv 2104.09864, equation 34.
   """
-  angle = _angles(positions, x.shape[-1], base)[..., None, :]
-  angle = angle.reshape((1,) * (x.ndim - angle.ndim) + angle.shape)
   # Angles grow with the position: in fewer bits than float32 they are noise.
+  dtype = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
+  angle = _angles(positions, x.shape[-1], base, dtype)[..., None, :]
+  angle = angle.reshape((1,) * (x.ndim - angle.ndim) + angle.shape)
   sin, cos = (f(angle).astype(x.dtype) for f in (jnp.sin, jnp.cos))
   if interleaved:
     first, second = x[..., 0::2], x[..., 1::2]
@@ -160,14 +163,14 @@ def alibi_slopes(heads: int) -> Float[Array, " H"]:
 
 
 def _angles(
-  positions: Int[Array, "*B T"], width: int, base: float
+  positions: Int[Array, "*B T"], width: int, base: float, dtype=jnp.float32
 ) -> Float[Array, "*B T M2"]:
-  """position / base^(2i / width) for each pair i, in float32."""
+  """position / base^(2i / width) for each pair i."""
   if width % 2:
     raise ValueError(
       f"positions: features are rotated in pairs, so the width must be even,"
       f" got {width}"
     )
-  frequency = base ** (-jnp.arange(0, width, 2, dtype=jnp.float32) / width)
+  frequency = base ** (-jnp.arange(0, width, 2, dtype=dtype) / width)
   frequency = frequency.reshape((1,) * jnp.ndim(positions) + (-1,))
-  return positions[..., None].astype(jnp.float32) * frequency
+  return positions[..., None].astype(dtype) * frequency

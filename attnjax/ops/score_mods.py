@@ -6,6 +6,7 @@ broadcasting. Arrays it captures are leaves, and gradients reach them.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -67,7 +68,8 @@ class _FromFn(ScoreMod):
   arrays: tuple
 
   def __call__(self, logit, b, h, q, k):
-    return self.fn(logit, b, h, q, k, *self.arrays)
+    arrays = jax.tree.map(jnp.asarray, self.arrays)
+    return self.fn(logit, b, h, q, k, *arrays)
 
 
 @node
@@ -100,8 +102,8 @@ def softcap(cap: float) -> ScoreMod:
     Gemma Team, "Gemma 2: Improving Open Language Models at a Practical Size",
     2024, arXiv 2408.00118, section 2.
   """
-  if not cap > 0:
-    raise ValueError(f"softcap: cap must be positive, got {cap!r}")
+  if not 0 < cap < math.inf:
+    raise ValueError(f"softcap: cap must be positive and finite, got {cap!r}")
   return _Softcap(float(cap))
 
 
@@ -130,7 +132,8 @@ def from_fn(fn: Callable, *arrays) -> ScoreMod:
   compiled program's identity: define it once, at top level.
 
   Args:
-    fn: pointwise and broadcasting.
+    fn: pointwise and broadcasting. Where a key is hidden it is asked about
+      logit 0 at k = q, so it must be finite there.
     *arrays: captured arrays (or pytrees of them); gradients reach them.
 
   >>> halve = from_fn(lambda logit, b, h, q, k: logit / 2)

@@ -44,6 +44,12 @@ class OptimizerConfig:
   )
 
   def __post_init__(self):
+    try:
+      re.compile(self.decayed)
+    except re.error as error:
+      raise ValueError(
+        f"decayed: {self.decayed!r} is no regular expression ({error})"
+      ) from error
     for name in ("peak_learning_rate", "epsilon", "clip_norm"):
       value = getattr(self, name)
       if value is not None and not value > 0:

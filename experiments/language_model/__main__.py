@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import jax
+
 from attnjax import config as configs
 from attnjax import training
 from attnjax.data import load_text, train_batches, yardsticks
@@ -24,9 +26,16 @@ def main(config: LanguageModelConfig, workdir: Path) -> None:
     compute_dtype=config.train.compute_dtype,
     seed=config.train.seed,
   )
+  batches = train_batches(
+    text.packed_train, config.data.batch_size, config.data.seed
+  )
+  state = training.init_state(model, optimizer)
+  jax.eval_shape(step, state, batches(0))
+  report.check_sample(model, text, config.sample)
+
   # Only now is the run known to be sound: nothing was written before.
-  run = configs.to_dict(config) | {"text": text.digest}
-  training.claim_workdir(workdir, "language_model", run)
+  training.claim_workdir(workdir, "language_model", task.identity(config, text))
+  text.tokenizer.save(workdir)
   with (
     training.Checkpoints(
       workdir / "checkpoints", config.train.checkpoint
@@ -34,11 +43,9 @@ def main(config: LanguageModelConfig, workdir: Path) -> None:
     training.Metrics(workdir) as metrics,
   ):
     state = training.train(
-      training.init_state(model, optimizer),
+      state,
       step=training.jit_step(step),
-      batch_at=train_batches(
-        text.packed_train, config.data.batch_size, config.data.seed
-      ),
+      batch_at=batches,
       checkpoints=checkpoints,
       metrics=metrics,
       config=config.train,

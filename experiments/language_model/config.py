@@ -28,6 +28,23 @@ class SampleConfig:
   )
   seed: int = setting(0, "of the draws")
 
+  def __post_init__(self):
+    if self.tokens < 1:
+      raise ValueError(f"sample.tokens must be at least 1, got {self.tokens}")
+    if not self.temperature >= 0:
+      raise ValueError(
+        f"sample.temperature must be >= 0, got {self.temperature}"
+      )
+    if self.top_k is not None and self.top_k < 1:
+      raise ValueError(f"sample.top_k must be at least 1, got {self.top_k}")
+    if self.top_p is not None and not 0 < self.top_p <= 1:
+      raise ValueError(f"sample.top_p must be in (0, 1], got {self.top_p}")
+    for name in ("prompt", "sentence"):
+      try:
+        (getattr(self, name) or "").encode()
+      except UnicodeEncodeError as error:
+        raise ValueError(f"sample.{name} is no valid text: {error}") from None
+
 
 @dataclasses.dataclass(frozen=True)
 class LanguageModelConfig:

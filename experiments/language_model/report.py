@@ -1,5 +1,6 @@
 """What the experiment shows when training is done."""
 
+import importlib.util
 import json
 import re
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from attnjax.viz.curves import save_curves
 from experiments.language_model.config import SampleConfig
 
 __all__ = [
+  "check_sample",
   "draw_attention",
   "draw_curves",
   "print_table",
@@ -64,6 +66,32 @@ def draw_curves(
   )
 
 
+def check_sample(
+  model: DecoderLM, text: TextData, config: SampleConfig
+) -> None:
+  """Refuses, before training, a sample that could not be written after it.
+
+  Raises:
+    ValueError: names the setting and its limit.
+    ImportError: names the extra that brings matplotlib.
+  """
+  if importlib.util.find_spec("matplotlib") is None:
+    raise ImportError("the figures need matplotlib: pip install 'attnjax[viz]'")
+  size = text.tokenizer.vocabulary_size
+  if config.top_k is not None and config.top_k > size:
+    raise ValueError(
+      f"sample.top_k={config.top_k} is more than the vocabulary of {size}"
+    )
+  length = len(_prompt(text, config)) + config.tokens
+  if model.position_table is not None:
+    limit = model.position_table.embedding.shape[0]
+    if length > limit:
+      raise ValueError(
+        f"sample: prompt and sample.tokens make {length} tokens, more than"
+        f" model.max_length={limit} learned positions"
+      )
+
+
 def write_sample(
   workdir: Path, model: DecoderLM, text: TextData, config: SampleConfig
 ) -> str:
@@ -80,7 +108,7 @@ def write_sample(
     stop=text.tokenizer.boundary,
   )[0]
   prompt, answer = (_decode(text, np.asarray(x)) for x in (ids, written))
-  (workdir / "sample.txt").write_text(prompt + answer)
+  (workdir / "sample.txt").write_text(prompt + answer, encoding="utf-8")
   return f"{prompt}▸{answer}"
 
 
@@ -88,7 +116,9 @@ def draw_attention(
   workdir: Path, model: DecoderLM, text: TextData, config: SampleConfig
 ) -> Path:
   """Every head's pattern on a held-out sentence, one panel a head."""
-  sentence = config.sentence or _sentence(text)
+  sentence = config.sentence
+  if sentence is None:
+    sentence = _sentence(text)
   ids = text.tokenizer.encode(sentence.encode())
   ids = np.concatenate([[text.tokenizer.boundary], ids]).astype(np.int32)
   _, aux = jax.jit(lambda model, ids: model(ids, aux=("weights",)))(
@@ -100,7 +130,9 @@ def draw_attention(
 
 def _prompt(text: TextData, config: SampleConfig) -> np.ndarray:
   """The boundary, then the user's prompt or a held-out sentence."""
-  prompt = _sentence(text) if config.prompt is None else config.prompt
+  prompt = config.prompt
+  if prompt is None:
+    prompt = _sentence(text)
   ids = text.tokenizer.encode(prompt.encode())
   return np.concatenate([[text.tokenizer.boundary], ids]).astype(np.int32)
 

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 from flax import nnx
 
+from attnjax.config import to_dict
 from attnjax.data import TextData, evaluation_batches
 from attnjax.models import DecoderLM, decoder_parameters, total
 from attnjax.training import cross_entropy, make_evaluate
 from experiments.language_model.config import LanguageModelConfig
 
-__all__ = ["Heldout", "check_fits", "heldout", "loss", "make_model"]
+__all__ = ["Heldout", "check_fits", "heldout", "identity", "loss", "make_model"]
 
 
 def loss(model: DecoderLM, batch: Mapping, key):
@@ -54,6 +55,16 @@ def heldout(config: LanguageModelConfig, text: TextData) -> Heldout:
     text.heldout_tokens,
     text.heldout_bytes,
   )
+
+
+def identity(config: LanguageModelConfig, text: TextData) -> dict:
+  """What decides how a run trains, and whose checkpoints it may go on from.
+
+  The sample and the yardsticks come after: they may change.
+  """
+  leaves = to_dict(config)
+  del leaves["sample"], leaves["yardsticks"]
+  return leaves | {"text": text.digest}
 
 
 def check_fits(config: LanguageModelConfig) -> None:

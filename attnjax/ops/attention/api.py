@@ -62,7 +62,7 @@ def attend(
   Args:
     query: ``*B T H D``.
     key: ``*B S K D``; K divides H, and a key head serves G = H // K query
-      heads.
+      heads. Hidden keys and values must be finite: 0 · NaN is NaN.
     value: ``*B S K E``.
     mask: a Mask (a rule of positions), or a boolean array, true where a query
       may look, that broadcasts to ``*B H T S`` by index. None hides nothing.
@@ -121,7 +121,7 @@ def attend(
     value=value,
     mask=rule,
     visible=None if table is None else check.broadcasts("mask", table, shape),
-    bias=None if bias is None else check.broadcasts("bias", bias, shape),
+    bias=None if bias is None else check.bias_of(bias, shape),
     score_mod=score_mod,
     scoring=scoring,
     normalizer=normalizer,

@@ -4,10 +4,19 @@ import jax
 import jax.numpy as jnp
 
 from attnjax.ops.attention.call import AUX
+from attnjax.ops.integers import int32
 from attnjax.ops.masks import Mask
 from attnjax.ops.score_mods import ScoreMod
 
-__all__ = ["arrays", "aux_names", "broadcasts", "logits_dtype", "rows", "rules"]
+__all__ = [
+  "arrays",
+  "aux_names",
+  "bias_of",
+  "broadcasts",
+  "logits_dtype",
+  "rows",
+  "rules",
+]
 
 _AXES = {"query": "*B T H D", "key": "*B S K D", "value": "*B S K E"}
 
@@ -92,7 +101,7 @@ def rows(name: str, x, batch: tuple[int, ...], length: int):
   """Checks positions or segment ids: int ``*#B T``."""
   if x is None:
     return None
-  x = jnp.asarray(x)
+  x = jnp.asarray(int32(f"attend: {name}", x))
   fits = x.ndim >= 1 and x.shape[-1] == length and x.ndim <= len(batch) + 1
   leading = zip(reversed(x.shape[:-1]), reversed(batch), strict=False)
   if not fits or not all(size in (1, axis) for size, axis in leading):
@@ -100,19 +109,18 @@ def rows(name: str, x, batch: tuple[int, ...], length: int):
       f"attend: {name} must have shape {[*batch, length]} (batch axes may be 1"
       f" or absent), got {list(x.shape)}"
     )
-  if not jnp.issubdtype(x.dtype, jnp.integer):
-    raise ValueError(f"attend: {name} must be integers, got {x.dtype}")
-  return x.astype(jnp.int32)
+  return x
 
 
 def rules(mask, score_mod, batch: tuple[int, ...], heads: int) -> None:
   """Mask and score mod are of their kind, and fit the batch and heads."""
   if isinstance(mask, Mask):
     mask.validate(batch, heads)
-  elif mask is not None and jnp.result_type(mask) != bool:
+  elif mask is not None and getattr(mask, "dtype", None) != bool:
+    got = getattr(mask, "dtype", type(mask).__name__)
     raise ValueError(
-      f"attend: mask must be a Mask or a boolean array, got"
-      f" {jnp.result_type(mask)}; logits to add are bias="
+      f"attend: mask must be a Mask or a boolean array, got {got}; a rule is"
+      " masks.causal() or masks.from_fn(fn), logits to add are bias="
     )
   if score_mod is None:
     return
@@ -140,6 +148,17 @@ def logits_dtype(asked, *inputs) -> jnp.dtype:
       "'jax_enable_x64', True)"
     )
   return dtype
+
+
+def bias_of(bias, shape: tuple[int, ...]):
+  """Logits to add are real numbers that broadcast to the logits."""
+  bias = jnp.asarray(bias)
+  if not jnp.issubdtype(bias.dtype, jnp.floating):
+    raise ValueError(
+      f"attend: bias must be floating point, got {bias.dtype}; what hides keys"
+      " is mask="
+    )
+  return broadcasts("bias", bias, shape)
 
 
 def aux_names(aux) -> tuple[str, ...]:

@@ -3,11 +3,11 @@
 import dataclasses
 import enum
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops.grid import Area, Grid
+from attnjax.ops.integers import known
 from attnjax.ops.node import node
 from attnjax.typing import Array, Bool
 
@@ -86,7 +86,7 @@ class Mask:
     """
     area = Area(query_range, key_range, query_range, key_range)
     some, every = self.decide(area)
-    if not (concrete(some) and concrete(every)):
+    if not (known(some) and known(every)):
       return Tile.MIXED
     if not bool(some):
       return Tile.EMPTY
@@ -124,6 +124,11 @@ class Mask:
   def __or__(self, other: "Mask") -> "Mask":
     return _Or(self, _mask(other))
 
+  # An array would otherwise try to compose itself with a mask, and fail oddly.
+  __rand__ = __and__
+  __ror__ = __or__
+  __array_ufunc__ = None
+
   def __invert__(self) -> "Mask":
     return _Not(self)
 
@@ -136,19 +141,6 @@ def _mask(x) -> Mask:
       " array as masks.dense(array), a function as masks.from_fn(fn)"
     )
   return x
-
-
-def leaf(x) -> jax.Array | np.ndarray:
-  """Keeps numpy as numpy, so that its tiles can be decided under jit."""
-  array = x if isinstance(x, jax.Array) else np.asarray(x)
-  if jnp.issubdtype(array.dtype, jnp.integer):
-    return array.astype(np.int32)
-  return array
-
-
-def concrete(x) -> bool:
-  """Is this value known now, and not only when the program runs?"""
-  return not isinstance(x, jax.core.Tracer)
 
 
 @node

@@ -5,18 +5,18 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.ops.masks.algebra import UNDECIDED, Verdict, concrete, leaf
+from attnjax.ops.integers import int32, known
+from attnjax.ops.masks.algebra import UNDECIDED, Verdict
 
 __all__ = ["below", "check_rows", "integers", "of_row"]
 
 
 def integers(rule: str, name: str, x, least_rank: int = 0):
   """Checks that a captured array holds integers."""
-  x = leaf(x)
-  if not jnp.issubdtype(x.dtype, jnp.integer) or x.ndim < least_rank:
+  x = int32(f"{rule}: {name}", x)
+  if x.ndim < least_rank:
     raise ValueError(
-      f"{rule}: {name} must be integers with at least {least_rank} axes, got"
-      f" {x.dtype}{list(x.shape)}"
+      f"{rule}: {name} must have at least {least_rank} axes, got {x.ndim}"
     )
   return x
 
@@ -42,7 +42,7 @@ def of_row(x, b, trailing: int):
 
 def below(limit, bounds: tuple) -> Verdict:
   """Decides ``x < limit`` for x in a half-open range, over all batch rows."""
-  if not concrete(limit) or np.size(limit) == 0:
+  if not known(limit) or np.size(limit) == 0:
     return UNDECIDED
   low, high = bounds
   limit = np.asarray(limit)

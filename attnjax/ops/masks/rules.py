@@ -7,6 +7,8 @@ from attnjax.ops.node import node, static
 
 __all__ = ["causal", "chunked", "dilated", "full", "sliding_window"]
 
+_MOST = 2**30  # so that a position and a hyper-parameter add up in int32
+
 
 def full() -> Mask:
   """Every query sees every key.
@@ -37,7 +39,8 @@ def sliding_window(left: int, right: int = 0) -> Mask:
     right: how many positions after its own, >= 0. 0 makes it causal.
 
   Raises:
-    ValueError: if a side is negative.
+    ValueError: if a side is negative, or more than 2^30, where positions would
+      overflow; a side without bound is `causal` or its transpose.
 
   >>> print(sliding_window(left=1, right=1).picture(4, 4))
   █ █ · ·
@@ -98,9 +101,11 @@ def chunked(size: int) -> Mask:
 
 def _at_least(rule: str, name: str, value, least: int) -> None:
   """Checks a hyper-parameter, which is a Python int."""
-  if isinstance(value, bool) or not isinstance(value, int) or value < least:
+  whole = isinstance(value, int) and not isinstance(value, bool)
+  if not whole or not least <= value <= _MOST:
     raise ValueError(
-      f"{rule}: {name} must be a Python int >= {least}, got {value!r}"
+      f"{rule}: {name} must be a Python int >= {least} and <= 2**30, got"
+      f" {value!r}"
     )
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
+import numpy as np
 
-from attnjax.ops.masks.algebra import Mask, leaf
+from attnjax.ops.masks.algebra import Mask
 from attnjax.ops.masks.rows import check_rows
 from attnjax.ops.node import node, static
 from attnjax.typing import ArrayLike
@@ -29,7 +31,8 @@ def dense(array: ArrayLike) -> Mask:
   · █ ·
   · · █
   """
-  table = leaf(array)
+  # numpy stays numpy: an engine may look at it while it traces.
+  table = array if isinstance(array, jax.Array) else np.asarray(array)
   if table.dtype != bool or table.ndim < 2:
     raise ValueError(
       "dense: expected a boolean array 'T S', 'H T S' or '*B H T S', got"
@@ -97,7 +100,7 @@ class _FromFn(Mask):
   arrays: tuple
 
   def __call__(self, b, h, q, k):
-    seen = self.fn(b, h, q, k, *self.arrays)
+    seen = self.fn(b, h, q, k, *jax.tree.map(jnp.asarray, self.arrays))
     if jnp.result_type(seen) != bool:
       raise ValueError(
         f"from_fn: the function of a mask must return booleans, got"
