@@ -159,6 +159,8 @@ class DecoderLM(nnx.Module):
       Logits ``*B T V`` and the cache that holds the new tokens too.
     """
     first = jax.tree.map(lambda x: x[0], cache)
+    # The scan below would trace the length, and could not say no.
+    caches.overflows(first, tokens.shape[-1] if lengths is None else lengths)
     positions = first.next_positions(tokens.shape[-1])
 
     def layer(x, block_and_cache):

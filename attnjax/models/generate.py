@@ -77,6 +77,8 @@ def generate(
       f"generate: stop must be a token of the vocabulary of {model.vocabulary},"
       f" got {stop}"
     )
+  if rows == 0:
+    return jnp.zeros((0, steps), jnp.int32)
   if lengths is None:
     lengths = jnp.full((rows,), length, jnp.int32)
   _check_lengths(lengths, rows, length)

@@ -44,6 +44,10 @@ class LayerNorm(nnx.LayerNorm):
     Ba, Kiros, Hinton, "Layer Normalization", 2016, arXiv 1607.06450.
   """
 
+  # The fast variance E[x²] - E[x]² cancels where the mean is large.
+  def __init__(self, width: int, *, use_fast_variance: bool = False, **kw):
+    super().__init__(width, use_fast_variance=use_fast_variance, **kw)
+
   def __call__(self, x, *args, **kw):
     """Normalises the last axis."""
     with jax.numpy_dtype_promotion("standard"):  # as in `RMSNorm`
@@ -59,8 +63,5 @@ def make_norm(norm: str, width: int, use_bias: bool, rngs: nnx.Rngs):
   if norm == "rms":
     return RMSNorm(width, rngs=rngs)
   if norm == "layer":
-    # The fast variance E[x²] - E[x]² cancels where the mean is large.
-    return LayerNorm(
-      width, use_bias=use_bias, use_fast_variance=False, rngs=rngs
-    )
+    return LayerNorm(width, use_bias=use_bias, rngs=rngs)
   raise ValueError(f"norm must be 'rms' or 'layer', got {norm!r}")

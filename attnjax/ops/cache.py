@@ -137,14 +137,26 @@ def append(
   batch, count = cache.length.shape, key.shape[-3]
   if lengths is not None:
     count = lengths = checked_lengths(lengths, batch, count)
-  over = cache.length + count > cache.capacity
+  over = overflows(cache, count)
+  return _store(cache, key, value, lengths, over)
+
+
+def overflows(
+  cache: KeyValueCache, count: int | Int[Array, "*B"]
+) -> Bool[Array, "*B"]:
+  """Which rows cannot take so many tokens more; raises where that is known.
+
+  >>> overflows(init((), capacity=2, heads=1, width=1), 2).item()
+  False
+  """
+  length = cache.length + count
+  over = length > cache.capacity
   if known(over) and over.any():
     raise ValueError(
-      f"cache: {int((cache.length + count).max())} positions do not fit the"
-      f" capacity of {cache.capacity}; init a larger one, or roll() to forget"
-      " the oldest"
+      f"cache: {int(length.max())} positions do not fit the capacity of"
+      f" {cache.capacity}; init a larger one, or roll() to forget the oldest"
     )
-  return _store(cache, key, value, lengths, over)
+  return over
 
 
 def roll(

@@ -183,6 +183,12 @@ def decode_attention(
   >>> out.shape, int(state.length)
   ((3, 6), 3)
   """
+  if inputs.shape[-2] > cache.capacity:
+    # Rolled in at once they would push each other out before they are read.
+    raise ValueError(
+      f"decode: {inputs.shape[-2]} tokens at once do not fit the capacity of"
+      f" {cache.capacity}; give them in chunks"
+    )
   positions = cache.next_positions(inputs.shape[-2])
   query, key, value = project_heads(params, inputs, None)
   if position_encoding is not None:

@@ -19,13 +19,7 @@ def main(config: LanguageModelConfig, workdir: Path) -> None:
 
   model = task.make_model(config, text.tokenizer.vocabulary_size)
   optimizer = training.make_optimizer(config.optimizer, config.train.steps)
-  step = training.make_step(
-    task.loss,
-    optimizer,
-    microbatches=config.train.microbatches,
-    compute_dtype=config.train.compute_dtype,
-    seed=config.train.seed,
-  )
+  step = task.make_step(config, optimizer)
   batches = train_batches(
     text.packed_train, config.data.batch_size, config.data.seed
   )

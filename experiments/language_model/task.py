@@ -8,13 +8,21 @@ from collections.abc import Callable, Mapping, Sequence
 import jax
 from flax import nnx
 
+from attnjax import training
 from attnjax.config import to_dict
 from attnjax.data import TextData, evaluation_batches
 from attnjax.models import DecoderLM, decoder_parameters, total
-from attnjax.training import cross_entropy, make_evaluate
 from experiments.language_model.config import LanguageModelConfig
 
-__all__ = ["Heldout", "check_fits", "heldout", "identity", "loss", "make_model"]
+__all__ = [
+  "Heldout",
+  "check_fits",
+  "heldout",
+  "identity",
+  "loss",
+  "make_model",
+  "make_step",
+]
 
 
 def loss(model: DecoderLM, batch: Mapping, key):
@@ -25,7 +33,7 @@ def loss(model: DecoderLM, batch: Mapping, key):
     positions=batch["positions"],
     segment_ids=batch["segment_ids"],
   )
-  return cross_entropy(logits, batch["targets"], batch["weights"])
+  return training.cross_entropy(logits, batch["targets"], batch["weights"])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,10 +58,21 @@ class Heldout:
 def heldout(config: LanguageModelConfig, text: TextData) -> Heldout:
   """The evaluation of a config on its held-out text."""
   return Heldout(
-    make_evaluate(loss, config.train.compute_dtype),
+    training.make_evaluate(loss, config.train.compute_dtype),
     evaluation_batches(text.packed_heldout, config.data.batch_size),
     text.heldout_tokens,
     text.heldout_bytes,
+  )
+
+
+def make_step(config: LanguageModelConfig, optimizer) -> Callable:
+  """The training step of a config."""
+  return training.make_step(
+    loss,
+    optimizer,
+    microbatches=config.train.microbatches,
+    compute_dtype=config.train.compute_dtype,
+    seed=config.train.seed,
   )
 
 

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from attnjax.config import replace_leaves
+from attnjax.data import load_tokenizer
 from experiments.language_model.__main__ import main
 from experiments.language_model.config import PRESETS
 
@@ -165,6 +166,20 @@ def test_a_preset_too_large_is_refused_before_any_work(tmp_path):
     ({"model.kv_heads": 3}, "kv_heads=3 must divide heads=2"),
     ({"data.path": "/nowhere/x.txt"}, "/nowhere/x.txt"),
     ({"data.length": 10**6}, "fewer than one sequence"),
+    ({"data.batch_size": 0}, "batch_size"),
+    ({"data.path": ""}, "path is empty"),
+    ({"sample.top_p": 2.0}, r"sample\.top_p must be in"),
+    ({"sample.tokens": 0}, r"sample\.tokens must be at least 1"),
+    ({"sample.top_k": 999}, "more than the vocabulary of 257"),
+    ({"sample.prompt": "a\udcff"}, r"sample\.prompt is no valid text"),
+    ({"model.width": -16}, "width must be at least 1, got -16"),
+    ({"model.head_width": 7}, "must be even, got 7"),
+    ({"model.window": -1}, "window must be at least 0"),
+    ({"optimizer.decayed": "("}, "is no regular expression"),
+    (
+      {"model.positions": "learned", "model.max_length": 40},
+      "more than model.max_length=40",
+    ),
     ({"train.microbatches": 3}, "microbatches"),
     (
       {"model.positions": "learned", "model.max_length": 8},
@@ -176,6 +191,18 @@ def test_bad_configs_say_so(corpus, tmp_path, leaves, words):
   with pytest.raises(ValueError, match=words):
     main(_config(corpus, **leaves), tmp_path / "run")
   assert not (tmp_path / "run").exists()
+
+
+def test_another_sample_of_a_finished_run(corpus, tmp_path, capsys):
+  main(_config(corpus), tmp_path / "run")
+  first = (tmp_path / "run/sample.txt").read_text(encoding="utf-8")
+  changed = {"sample.prompt": "A dog ", "sample.temperature": 0.0}
+  main(_config(corpus, **changed), tmp_path / "run")
+  assert "nothing to do" in "".join(capsys.readouterr())
+  second = (tmp_path / "run/sample.txt").read_text(encoding="utf-8")
+  assert second != first
+  assert second.startswith("A dog ")
+  assert load_tokenizer(tmp_path / "run").vocabulary_size == 257
 
 
 def test_another_vocabulary_in_the_same_workdir(corpus, tmp_path):

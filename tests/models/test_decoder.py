@@ -371,7 +371,7 @@ def _matrix(part, path):
     ({"positions": "rope"}, r"positions must be one of .*'rotary'.*'rope'"),
     ({"norm": "batch"}, "norm must be 'rms' or 'layer', got 'batch'"),
     ({"activation": "tanh"}, "activation must be one of .*'gelu'.*'tanh'"),
-    ({"depth": 0}, "depth must be at least 1 block, got 0"),
+    ({"depth": 0}, "depth must be at least 1, got 0"),
   ],
 )
 def test_a_config_that_cannot_be(options, words):
