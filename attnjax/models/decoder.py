@@ -7,9 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from attnjax.models.decoder_block import POSITIONS, DecoderConfig, make_block
-from attnjax.nn import (
-  Embedding,
-)
+from attnjax.nn import Embedding
 from attnjax.nn.norm import make_norm
 from attnjax.ops import cache as caches
 from attnjax.ops import masks, score_mods
@@ -66,10 +64,6 @@ class DecoderLM(nnx.Module):
       raise ValueError(
         f"DecoderLM: positions must be one of {POSITIONS}, got"
         f" {config.positions!r}"
-      )
-    if config.depth < 1:
-      raise ValueError(
-        f"DecoderLM: depth must be at least 1 block, got {config.depth}"
       )
     self.config = config
     self.vocabulary = vocabulary

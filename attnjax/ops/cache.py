@@ -10,6 +10,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from attnjax.ops import masks
 from attnjax.ops.cache_check import check_tokens, checked_lengths
@@ -134,11 +135,7 @@ def append(
     ...
   ValueError: cache: 3 positions do not fit the capacity of 2; ...
   """
-  batch, count = cache.length.shape, key.shape[-3]
-  if lengths is not None:
-    count = lengths = checked_lengths(lengths, batch, count)
-  over = overflows(cache, count)
-  return _store(cache, key, value, lengths, over)
+  return _store(cache, key, value, lengths, refuse=True)
 
 
 def overflows(
@@ -185,14 +182,16 @@ def roll(
   >>> state.positions.tolist()
   [2, 1]
   """
-  return _store(cache, key, value, lengths, None)
+  return _store(cache, key, value, lengths, refuse=False)
 
 
-def _store(cache, key, value, lengths, refused) -> KeyValueCache:
+def _store(cache, key, value, lengths, *, refuse: bool) -> KeyValueCache:
   """Scatters each new token to slot position % capacity, the newest winning."""
   check_tokens(cache, key, value)
   capacity, count = cache.capacity, key.shape[-3]
-  taken, refused = _taken(lengths, cache.length.shape, count, refused)
+  taken, poisoned = _taken(lengths, cache.length.shape, count)
+  if refuse:
+    poisoned = poisoned | overflows(cache, taken)
   length = cache.length + taken
   position = cache.next_positions(count)
   kept = (position < length[..., None]) & (
@@ -202,25 +201,24 @@ def _store(cache, key, value, lengths, refused) -> KeyValueCache:
   # consecutive positions, so no slot is written twice.
   slot = jnp.where(kept, position % capacity, capacity)
   return KeyValueCache(
-    key=_scatter(cache.key, slot, _poisoned(key, refused)),
-    value=_scatter(cache.value, slot, _poisoned(value, refused)),
+    key=_scatter(cache.key, slot, _poisoned(key, poisoned)),
+    value=_scatter(cache.value, slot, _poisoned(value, poisoned)),
     length=length,
   )
 
 
-def _taken(lengths, batch: tuple[int, ...], count: int, refused):
+def _taken(lengths, batch: tuple[int, ...], count: int):
   """How many tokens each row takes, and which rows take them as NaN."""
   if lengths is None:
-    return jnp.full(batch, count, jnp.int32), refused
+    return jnp.full(batch, count, jnp.int32), np.zeros(batch, bool)
   lengths = jnp.asarray(checked_lengths(lengths, batch, count))
   wrong = (lengths < 0) | (lengths > count)
-  refused = wrong if refused is None else refused | wrong
-  return jnp.where(wrong, count, lengths), refused
+  return jnp.where(wrong, count, lengths), wrong
 
 
-def _poisoned(x, rows: Bool[Array, "*B"] | None):
+def _poisoned(x, rows):
   """NaN for some rows: an error that can only be known at run time."""
-  if rows is None or (known(rows) and not rows.any()):
+  if known(rows) and not rows.any():
     return x
   return jnp.where(rows[..., None, None, None], jnp.nan, x).astype(x.dtype)
 

@@ -11,6 +11,7 @@ from flax import nnx
 import attnjax
 from attnjax import masks
 from attnjax.models import DecoderConfig, DecoderLM, decoder_parameters, total
+from experiments.language_model.config import PRESETS
 from tests.models.small import KINDS, SIZES, V, decoder, forward
 
 B, T = 2, 8
@@ -318,32 +319,14 @@ def test_parameters_are_as_many_as_the_formula_says(options):
 
 
 def test_gpt2_small_has_its_published_size():
-  config = DecoderConfig(
-    width=768,
-    depth=12,
-    heads=12,
-    hidden=3072,
-    norm="layer",
-    use_bias=True,
-    positions="learned",
-    max_length=1024,
-  )
+  config = PRESETS["gpt2_small"]().model
   parts = decoder_parameters(config, 50_257)
   assert total(parts) == 124_439_808
   assert sum(counted(config, 50_257).values()) == 124_439_808
 
 
 def test_gpt3_has_its_published_matrices():
-  config = DecoderConfig(
-    width=12_288,
-    depth=96,
-    heads=96,
-    hidden=4 * 12_288,
-    norm="layer",
-    use_bias=True,
-    positions="learned",
-    tied=False,
-  )
+  config = PRESETS["gpt3"]().model
   sizes = counted(config, 50_257)
   attention = sum(n for path, n in sizes.items() if _matrix("attention", path))
   assert attention == 57_982_058_496
