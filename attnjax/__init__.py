@@ -8,14 +8,33 @@ from attnjax import (
   score_mods,
   scoring,
 )
-from attnjax.ops.attention import Aux, attend
+from attnjax.ops.attention import (
+  Aux,
+  Blockwise,
+  Explanation,
+  Partial,
+  Verdict,
+  attend,
+  attention_weights,
+  dot_product_attention,
+  explain,
+  merge,
+)
 from attnjax.ops.multi_head import multi_head_attention, self_attention
 
 __all__ = [
   "Aux",
+  "Blockwise",
+  "Explanation",
+  "Partial",
+  "Verdict",
   "attend",
+  "attention_weights",
   "cache",
+  "dot_product_attention",
+  "explain",
   "masks",
+  "merge",
   "multi_head_attention",
   "normalizers",
   "positions",

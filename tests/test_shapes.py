@@ -40,6 +40,7 @@ MODULES = (
 )
 # Names that neither take an array nor make one.
 NO_ARRAYS = {"attnjax.masks.Tile", "attnjax.models.DecoderConfig"}
+NO_ARRAYS |= {"attnjax.Explanation", "attnjax.Verdict", "attnjax.explain"}
 NO_ARRAYS |= {"attnjax.models.decoder_parameters", "attnjax.models.total"}
 
 EVERY_AUX = ("logsumexp", "weights", "entropy", "max_logit")
@@ -129,6 +130,21 @@ TABLE = [
       q, k, v, query_positions=x, key_positions=y,
       query_segment_ids=x, key_segment_ids=y),
      f"{QKV}, int {b}T, int {b}S -> B T H E") for b in ("B ", "")),
+  *(("attnjax.Blockwise", lambda *x, a=a: attnjax.attend(
+      *x, aux=a, implementation=attnjax.Blockwise(2, 3)),
+     f"{QKV} -> B T H E{rest}") for a, rest in (
+      ((), ""), (("logsumexp", "entropy", "max_logit"), ", B H T" * 3))),
+  ("attnjax.dot_product_attention", attnjax.dot_product_attention,
+   f"{QKV} -> B T H E"),
+  ("", lambda *x: attnjax.dot_product_attention(*x, return_residual=True),
+   f"{QKV} -> B T H E, B T H"),
+  ("attnjax.attention_weights", attnjax.attention_weights,
+   "B T H D, B S K D -> B H T S"),
+  ("", lambda q, k, rows: attnjax.attention_weights(q, k, queries=rows),
+   "T H D, S K D, int N -> H N S"),
+  ("attnjax.Partial attnjax.merge",
+   lambda out, total: attnjax.merge([attnjax.Partial(out, total)] * 3),
+   "B T H E, B H T -> B T H E, B H T"),
   ("attnjax.self_attention",
    lambda x: attnjax.self_attention(single_head(), x), "B T M -> B T E"),
   ("", lambda x: attnjax.self_attention(single_head(), x, aux=("weights",)),
@@ -185,17 +201,29 @@ TABLE = [
   *((f"attnjax.scoring.{name} attnjax.scoring.Scoring", scoring,
      "B K H T D, B K S D -> B K H T S")
     for name, scoring in (
-      ("dot", scorings.dot()), ("scaled_dot", scorings.scaled_dot()))),
+      ("dot", scorings.dot()), ("scaled_dot", scorings.scaled_dot()),
+      ("general", scorings.general(jnp.ones((D, D)))),
+      ("additive", scorings.additive(
+        jnp.ones((D, C)), jnp.ones((D, C)), jnp.ones(C))),
+      ("cosine", scorings.cosine(0.1)),
+      ("gaussian", scorings.gaussian(2.0)))),
   *((f"attnjax.score_mods.{name} attnjax.score_mods.ScoreMod",
      lambda x, h, q, k, mod=mod: mod(x, h, h, q, k),
      "H T S, int H 1 1, int 1 T 1, int 1 1 S -> H T S")
     for name, mod in (
       ("softcap", score_mods.softcap(3.0)),
       ("alibi", score_mods.alibi(jnp.ones(H))),
+      ("relative_bias", score_mods.relative_bias(jnp.ones((V - 1, H)))),
       ("from_fn", score_mods.from_fn(lambda x, b, h, q, k: x)),
       ("compose", score_mods.compose(score_mods.softcap(3.0))))),
-  ("attnjax.normalizers.softmax attnjax.normalizers.Normalizer",
-   normalizers.softmax(), "B H T S -> B H T S, B H T"),
+  *((f"attnjax.normalizers.{name} attnjax.normalizers.Normalizer", normalizer,
+     "B H T S -> B H T S, B H T")
+    for name, normalizer in (
+      ("softmax", normalizers.softmax()),
+      ("softmax", normalizers.softmax(sink=jnp.ones(H))),
+      ("softmax_plus_one", normalizers.softmax_plus_one()),
+      ("sigmoid", normalizers.sigmoid()),
+      ("top_k", normalizers.top_k(3)))),
 
   # --- positions ------------------------------------------------------------
   *(("attnjax.positions.sinusoidal", lambda p: positions.sinusoidal(p, W),

@@ -71,10 +71,15 @@ def row(x: Int[Array, "... N"], rank: int, *, query: bool) -> Int[Array, "..."]:
 class Area(NamedTuple):
   """Bounds of a tile, half-open: positions and indices of both sides.
 
-  The bounds are ints, or arrays of them to ask about many tiles at once.
+  The bounds are ints, or int32 arrays that broadcast, to ask about many tiles
+  at once; a grid of them is laid out ``R T S``, R ranges of batch rows. Where
+  bounds and captured arrays are numpy, so is the answer, under `jit` too.
+  Positions lie within 2^30 of 0, so that their differences fit 32 bits.
   """
 
   query: tuple
   key: tuple
   query_index: tuple
   key_index: tuple
+  # Rows of the batch, row-major over all leading axes; None is every row.
+  batch: tuple | None = None

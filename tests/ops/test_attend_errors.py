@@ -59,7 +59,7 @@ def test_the_other_layout_is_recognised():
     ({"logits_dtype": jnp.bfloat16}, "must be float32 or float64"),
     ({"logits_dtype": jnp.float64}, "jax_enable_x64"),
     ({"aux": ("weight",)}, r"aux asks for \['weight'\], which is not among"),
-    ({"implementation": "flash"}, r"'flash' is unknown; there are \['ref"),
+    ({"implementation": "flash"}, r"'flash' is unknown; there are \['block"),
     (
       {"mask": masks.lengths(key=jnp.array([1, 2, 3]))},
       r"lengths of key has leading axes \[3\], expected the batch axes \[2\]",

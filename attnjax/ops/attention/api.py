@@ -1,15 +1,14 @@
 """`attend`: the one function behind every attention of the library."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
 from attnjax.ops import normalizers
 from attnjax.ops import scoring as scorings
-from attnjax.ops.attention import check
-from attnjax.ops.attention.call import Aux, Call
-from attnjax.ops.attention.reference import reference
+from attnjax.ops.attention.checked import checked_call
+from attnjax.ops.attention.choice import Implementation, choose
 from attnjax.ops.masks import Mask
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.score_mods import ScoreMod
@@ -21,14 +20,10 @@ from attnjax.typing import (
   Float,
   Int,
   PrecisionLike,
+  Shaped,
 )
 
-__all__ = ["IMPLEMENTATIONS", "attend"]
-
-# By name, best first. Each takes a Call and honours all of it, or refuses.
-IMPLEMENTATIONS: dict[str, Callable[[Call], tuple[Array, Aux]]] = {
-  "reference": reference,
-}
+__all__ = ["attend"]
 
 
 def attend(
@@ -45,10 +40,12 @@ def attend(
   key_positions: Int[Array, "..."] | None = None,
   query_segment_ids: Int[Array, "..."] | None = None,
   key_segment_ids: Int[Array, "..."] | None = None,
+  dropout_rate: float = 0.0,
+  dropout_key: Shaped[Array, "..."] | None = None,
   logits_dtype: DTypeLike = jnp.float32,
   precision: PrecisionLike = None,
   aux: Sequence[str] = (),
-  implementation: str | None = None,
+  implementation: str | Implementation | None = None,
 ):
   """Attention: each query reads a weighted average of the values.
 
@@ -77,16 +74,25 @@ def attend(
     query_segment_ids: int ``*B T``, aligned with the array; a query sees only
       keys of its own segment. Give both sides or neither.
     key_segment_ids: int ``*B S``.
+    dropout_rate: share of the weights to drop, in [0, 1); those that stay are
+      divided by 1 - rate. A pure function of the key and of the indices, never
+      stored: the same whatever the implementation.
+    dropout_key: a JAX random key; needed where the rate is not 0.
     logits_dtype: float32 or float64; float64 inputs make it float64.
     precision: of the matrix products, as in `jax.lax`.
     aux: any of "logsumexp", "weights", "entropy", "max_logit".
-    implementation: None takes the best there is; a name takes that one.
+    implementation: None takes the best that honours the whole call, forward and
+      backward; a name ("blockwise", "reference") or an object such as
+      ``Blockwise(query_block=256, key_block=256)`` takes that one.
 
   Returns:
     ``*B T H E`` in the dtype of the value; with `aux`, a pair (out, Aux).
 
   Raises:
     ValueError: an argument does not fit; the message names it and the remedy.
+    NotImplementedError: the named implementation cannot honour an option; the
+      message says which can. `explain` says it of all beforehand.
+    ExceptionGroup: no implementation can, and why each.
 
   A causal query reads no later key, so the first reads only itself:
 
@@ -103,54 +109,30 @@ def attend(
     Vaswani et al., "Attention Is All You Need", 2017, arXiv 1706.03762,
     equation 1.
   """
-  query, key, value = map(jnp.asarray, (query, key, value))
-  check.arrays(query, key, value)
-  batch, heads = query.shape[:-3], query.shape[-2]
-  shape = (*batch, heads, query.shape[-3], key.shape[-3])
-  check.rules(mask, score_mod, batch, heads)
-  if (query_segment_ids is None) != (key_segment_ids is None):
-    raise ValueError(
-      "attend: query_segment_ids and key_segment_ids go together; in"
-      " self-attention give the same ids twice"
-    )
-  rule = mask if isinstance(mask, Mask) else None
-  table = None if isinstance(mask, Mask) else mask
-  call = Call(
-    query=query,
-    key=key,
-    value=value,
-    mask=rule,
-    visible=None if table is None else check.broadcasts("mask", table, shape),
-    bias=None if bias is None else check.bias_of(bias, shape),
+  call = checked_call(
+    query,
+    key,
+    value,
+    mask=mask,
     score_mod=score_mod,
+    bias=bias,
     scoring=scoring,
     normalizer=normalizer,
-    query_positions=check.rows(
-      "query_positions", query_positions, batch, shape[-2]
-    ),
-    key_positions=check.rows("key_positions", key_positions, batch, shape[-1]),
-    query_segment_ids=check.rows(
-      "query_segment_ids", query_segment_ids, batch, shape[-2]
-    ),
-    key_segment_ids=check.rows(
-      "key_segment_ids", key_segment_ids, batch, shape[-1]
-    ),
-    logits_dtype=check.logits_dtype(logits_dtype, query, key, value),
+    query_positions=query_positions,
+    key_positions=key_positions,
+    query_segment_ids=query_segment_ids,
+    key_segment_ids=key_segment_ids,
+    dropout_rate=dropout_rate,
+    dropout_key=dropout_key,
+    logits_dtype=logits_dtype,
     precision=precision,
-    aux=check.aux_names(aux),
+    aux=aux,
   )
+  chosen = choose(call, implementation)
   with jax.named_scope("attend"):
-    out, extra = _chosen(implementation)(call)
+    out, extra = chosen(call)
+  batch = jnp.shape(query)[:-3]
+  out, extra = jax.tree.map(
+    lambda x: x.reshape((*batch, *x.shape[1:])), (out, extra)
+  )
   return (out, extra) if call.aux else out
-
-
-def _chosen(name: str | None) -> Callable[[Call], tuple[Array, Aux]]:
-  """The implementation of that name, or the best."""
-  if name is None:
-    return next(iter(IMPLEMENTATIONS.values()))
-  if name not in IMPLEMENTATIONS:
-    raise ValueError(
-      f"attend: implementation {name!r} is unknown; there are"
-      f" {sorted(IMPLEMENTATIONS)}, or None for the best of them"
-    )
-  return IMPLEMENTATIONS[name]

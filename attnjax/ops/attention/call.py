@@ -1,17 +1,16 @@
 """One call of attention, checked: what every implementation receives."""
 
 import dataclasses
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from attnjax.ops.grid import Grid, row
-from attnjax.ops.masks import Mask
+from attnjax.ops.attention.logits import Rules
+from attnjax.ops.grid import Grid
+from attnjax.ops.node import node, static
 from attnjax.ops.normalizers import Normalizer
-from attnjax.ops.score_mods import ScoreMod
 from attnjax.ops.scoring import Scoring
-from attnjax.typing import Array, Bool, Float, Int, PrecisionLike
+from attnjax.typing import Array, Float, Int, PrecisionLike, Shaped
 
 __all__ = ["AUX", "Aux", "Call"]
 
@@ -24,11 +23,12 @@ class Aux:
   """What attention knows beside its output; None is what was not asked for.
 
   Args:
-    logsumexp: ``*B H T`` float32, log Σ_s exp(logit), -inf where nothing is
-      seen; differentiable.
-    weights: ``*B H T S``, rows sum to 1, or to 0 where nothing is seen.
+    logsumexp: ``*B H T`` float32, log Σ_s exp(logit) over the keys that count,
+      -inf where nothing is seen; differentiable.
+    weights: ``*B H T S``, before dropout.
     entropy: ``*B H T``, -Σ_s w log w, in nats.
-    max_logit: ``*B H T``, the largest logit seen, -inf where none is.
+    max_logit: ``*B H T``, the largest logit seen, -inf where none is; of equal
+      ones the first carries the gradient.
 
   >>> import attnjax, jax.numpy as jnp
   >>> x = jnp.ones((3, 1, 2))
@@ -43,46 +43,60 @@ class Aux:
   max_logit: Float[Array, "*B H T"] | None = None
 
 
-class Call(NamedTuple):
+@node
+class Call:
   """The arguments of `attend` after its checks, defaults filled in.
 
-  `mask` is the rule of positions, `visible` an array aligned with the indices;
-  a key must pass both, and be of the query's segment.
+  However many batch axes the caller has, here there is one.
   """
 
-  query: Float[Array, "*B T H D"]
-  key: Float[Array, "*B S K D"]
-  value: Float[Array, "*B S K E"]
-  mask: Mask | None
-  visible: Bool[Array, "*#B #H #T #S"] | None
-  bias: Float[Array, "*#B #H #T #S"] | None
-  score_mod: ScoreMod | None
+  query: Float[Array, "B T H D"]
+  key: Float[Array, "B S K D"]
+  value: Float[Array, "B S K E"]
+  rules: Rules
   scoring: Scoring
   normalizer: Normalizer
-  query_positions: Int[Array, "*#B T"] | None
-  key_positions: Int[Array, "*#B S"] | None
-  query_segment_ids: Int[Array, "*#B T"] | None
-  key_segment_ids: Int[Array, "*#B S"] | None
-  logits_dtype: jnp.dtype
-  precision: PrecisionLike
-  aux: tuple[str, ...]
+  query_positions: Int[Array, "#B T"] | None
+  key_positions: Int[Array, "#B S"] | None
+  dropout_words: Shaped[Array, "2"] | None
+  dropout_rate: float = static()
+  logits_dtype: jnp.dtype = static()
+  precision: PrecisionLike = static()
+  aux: tuple[str, ...] = static()
 
   @property
-  def shape(self) -> tuple[int, ...]:
-    """``*B H T S``, the shape of the logits."""
-    *batch, length, heads, _ = self.query.shape
-    return (*batch, heads, length, self.key.shape[-3])
+  def shape(self) -> tuple[int, int, int, int]:
+    """``B H T S``, the shape of the logits."""
+    batch, length, heads, _ = self.query.shape
+    return batch, heads, length, self.key.shape[1]
 
   @property
   def group(self) -> int:
     """Query heads a key head serves, G = H // K."""
-    return self.query.shape[-2] // self.key.shape[-2]
+    return self.query.shape[2] // self.key.shape[2]
+
+  @property
+  def footprint(self) -> int:
+    """Numbers held for each logit while it, or its gradient, is made."""
+    mod = self.rules.score_mod
+    return max(self.scoring.footprint, 1 if mod is None else mod.footprint)
+
+  @property
+  def positioned(self) -> bool:
+    """Whether arrays say where a token stands, or of which segment it is."""
+    arrays = (
+      self.query_positions,
+      self.key_positions,
+      self.rules.query_segment_ids,
+      self.rules.visible,
+    )
+    return any(x is not None for x in arrays)
 
   def grid(self) -> Grid:
     """The coordinates of every logit of the call."""
-    *batch, heads, length, keys = self.shape
+    batch, heads, length, keys = self.shape
     return Grid.of(
-      tuple(batch),
+      (batch,),
       heads,
       length,
       keys,
@@ -90,10 +104,15 @@ class Call(NamedTuple):
       self.key_positions,
     )
 
-  def same_segment(self) -> Bool[Array, "..."] | None:
-    """Which query and key are of one segment; None without segments."""
-    if self.query_segment_ids is None or self.key_segment_ids is None:
-      return None
-    rank = len(self.shape)
-    queries = row(self.query_segment_ids, rank, query=True)
-    return queries == row(self.key_segment_ids, rank, query=False)
+  def prepared(self) -> tuple[Array, Array, Array]:
+    """Queries ``B K G T D``, keys ``B K S D`` and values ``B K S E``.
+
+    Queries and keys are in the dtype of the logits and ready to be scored.
+    """
+    batch, length, heads, width = self.query.shape
+    grouped = (batch, length, heads // self.group, self.group, width)
+    query = self.query.astype(self.logits_dtype).reshape(grouped)
+    query = jnp.moveaxis(query, 1, 3)
+    key, value = (jnp.moveaxis(x, 1, 2) for x in (self.key, self.value))
+    key = key.astype(self.logits_dtype)
+    return *self.scoring.prepare(query, key, self.precision), value

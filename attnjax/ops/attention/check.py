@@ -6,14 +6,19 @@ import jax.numpy as jnp
 from attnjax.ops.attention.call import AUX
 from attnjax.ops.integers import int32
 from attnjax.ops.masks import Mask
+from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.score_mods import ScoreMod
+from attnjax.ops.scoring import Scoring
 
 __all__ = [
   "arrays",
   "aux_names",
   "bias_of",
+  "both_segments",
   "broadcasts",
+  "dropout",
   "logits_dtype",
+  "parts",
   "rows",
   "rules",
 ]
@@ -130,6 +135,45 @@ def rules(mask, score_mod, batch: tuple[int, ...], heads: int) -> None:
       " wrap a function as score_mods.from_fn(fn, *arrays)"
     )
   score_mod.validate(batch, heads)
+
+
+def parts(scoring, normalizer, width: int, heads: int) -> None:
+  """Scoring and normalizer are of their kind, and fit the width and heads."""
+  for name, x, kind in (
+    ("scoring", scoring, Scoring),
+    ("normalizer", normalizer, Normalizer),
+  ):
+    if not isinstance(x, kind):
+      raise ValueError(
+        f"attend: {name} must be a {kind.__name__}, got {type(x).__name__};"
+        f" attnjax.{kind.__module__.split('.')[2]} has them"
+      )
+  scoring.validate(width)
+  normalizer.validate(heads)
+
+
+def both_segments(query_ids, key_ids) -> None:
+  """Segment ids come for both sides or for neither."""
+  if (query_ids is None) != (key_ids is None):
+    raise ValueError(
+      "attend: query_segment_ids and key_segment_ids go together; in"
+      " self-attention give the same ids twice"
+    )
+
+
+def dropout(rate, key) -> float:
+  """The rate is a share below 1, and comes with a key."""
+  if not isinstance(rate, int | float) or not 0 <= rate < 1:
+    raise ValueError(
+      "attend: dropout_rate must be a Python number in [0, 1), the share to"
+      f" drop, got {rate!r}"
+    )
+  if rate and key is None:
+    raise ValueError(
+      f"attend: dropout_rate={rate} needs dropout_key, such as"
+      " jax.random.key(0); a key a step comes from jax.random.fold_in"
+    )
+  return float(rate)
 
 
 def logits_dtype(asked, *inputs) -> jnp.dtype:

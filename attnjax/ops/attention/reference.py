@@ -1,79 +1,73 @@
 """Attention as it is defined: every logit at once, O(T S) memory.
 
-It honours the whole contract at any precision, and under float64 it is the
-oracle that other implementations are held against.
+It honours the whole contract at any precision. Where the weights themselves are
+asked for, they are T x S, and this is how they are made.
 """
+
+import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
 
 from attnjax.ops.attention.call import Aux, Call
+from attnjax.ops.attention.dropout import kept
+from attnjax.ops.attention.logits import logits, seen_by
 from attnjax.ops.grid import Grid
-from attnjax.ops.score_mods import ScoreMod
 from attnjax.typing import Array, Float
 
-__all__ = ["logits", "reference"]
+__all__ = ["Reference", "weights_of"]
 
 
-def reference(call: Call) -> tuple[Float[Array, "*B T H E"], Aux]:
-  """out[t, h] = Σ_s w[h, t, s] value[s, h // G]."""
-  scores = logits(call)
-  weights, logsumexp = call.normalizer(scores)
-  *batch, heads, length, keys = call.shape
-  shared = call.key.shape[-2]
-  grouped = weights.reshape((*batch, shared, call.group, length, keys))
-  value = call.value.astype(call.logits_dtype)
-  out = jnp.einsum(
-    "...kgts,...ske->...tkge", grouped, value, precision=call.precision
-  )
-  out = out.reshape((*batch, length, heads, call.value.shape[-1]))
-  return out.astype(call.value.dtype), _aux(call, scores, weights, logsumexp)
+@dataclasses.dataclass(frozen=True)
+class Reference:
+  """Every logit at once: out[t, h] = Σ_s w[h, t, s] value[s, h // G]."""
+
+  def refuses(self, call: Call) -> str | None:
+    """None: it honours every call, in T x S memory."""
+    del call
+    return None
+
+  def describes(self, call: Call) -> str:
+    """How it computes a call."""
+    size = math.prod(call.shape) * call.logits_dtype.itemsize
+    return f"every logit at once: {_bytes(size)} of them"
+
+  def __call__(self, call: Call) -> tuple[Float[Array, "B T H E"], Aux]:
+    """(out, aux) of the whole call."""
+    grid = call.grid()
+    scores, value = _logits(call, grid)
+    weights, logsumexp = call.normalizer(scores)
+    read = weights
+    if call.dropout_words is not None:
+      keep = kept(call.dropout_words, call.dropout_rate, grid)
+      read = jnp.where(keep, weights / (1 - call.dropout_rate), 0)
+    batch, heads, length, keys = call.shape
+    grouped = read.reshape(
+      (batch, heads // call.group, call.group, length, keys)
+    )
+    out = jnp.einsum(
+      "bkgts,bkse->btkge",
+      grouped,
+      value.astype(call.logits_dtype),
+      precision=call.precision,
+    )
+    out = out.reshape((batch, length, heads, value.shape[-1]))
+    aux = _aux(call, scores, weights, logsumexp)
+    return out.astype(call.value.dtype), aux
 
 
-def logits(call: Call) -> Float[Array, "*B H T S"]:
-  """scoring, then score_mod, then + bias, then the mask as -inf."""
-  scores = _scores(call)
-  grid = call.grid()
-  visible = _visible(call, grid)
-  if call.score_mod is not None:
-    scores = _modified(call.score_mod, scores, visible, grid)
-  if call.bias is not None:
-    scores = scores + call.bias.astype(scores.dtype)
-  return scores if visible is None else jnp.where(visible, scores, -jnp.inf)
+def weights_of(call: Call, grid: Grid) -> Float[Array, "B H T S"]:
+  """The weights of every query of a call that stands on a grid."""
+  return call.normalizer(_logits(call, grid)[0])[0]
 
 
-def _visible(call: Call, grid: Grid):
-  """Which keys each query may see by all the rules; None is every key."""
-  visible = None if call.mask is None else call.mask.visible(grid)
-  for rule in (call.visible, call.same_segment()):
-    if rule is not None:
-      visible = rule if visible is None else visible & rule
-  return visible
-
-
-def _modified(mod: ScoreMod, scores, visible, grid: Grid):
-  """Logits after the score mod.
-
-  A mod may be undefined where a key is hidden (the log of a distance ahead),
-  and the gradient of a NaN is NaN even where it is not taken. So hidden places
-  are asked about logit 0 at distance 0.
-  """
-  key_position = grid.key_position
-  if visible is not None:
-    scores = jnp.where(visible, scores, 0)
-    key_position = jnp.where(visible, key_position, grid.query_position)
-  return mod(scores, grid.batch, grid.head, grid.query_position, key_position)
-
-
-def _scores(call: Call) -> Float[Array, "*B H T S"]:
-  """The bare scores, query heads grouped by the key head that serves them."""
-  *batch, length, _, width = call.query.shape
-  shared = call.key.shape[-2]
-  query = call.query.astype(call.logits_dtype)
-  query = query.reshape((*batch, length, shared, call.group, width))
-  query = jnp.moveaxis(query, -4, -2)  # ... K G T D
-  key = jnp.moveaxis(call.key.astype(call.logits_dtype), -3, -2)  # ... K S D
-  return call.scoring(query, key, call.precision).reshape(call.shape)
+def _logits(call: Call, grid: Grid) -> tuple[Float[Array, "B H T S"], Array]:
+  """The logits, and the values ``B K S E``."""
+  query, key, value = call.prepared()
+  scores = call.scoring.score(query, key, call.precision).reshape(call.shape)
+  seen = seen_by(call.rules, grid)
+  return logits(scores, call.rules, grid, seen), value
 
 
 def _aux(call: Call, scores, weights, logsumexp) -> Aux:
@@ -89,9 +83,25 @@ def _aux(call: Call, scores, weights, logsumexp) -> Aux:
     log = jnp.log(jnp.where(held, weights, 1))
     asked["entropy"] = -jnp.sum(weights * log, axis=-1)
   if "max_logit" in call.aux:
-    largest = jnp.max(scores, axis=-1, initial=-jnp.inf)
-    # A bias of -inf hides too: such a row has no largest logit to move.
-    asked["max_logit"] = jnp.where(
-      jnp.isneginf(largest), jax.lax.stop_gradient(largest), largest
-    )
+    asked["max_logit"] = _largest(scores)
   return Aux(**asked)
+
+
+def _largest(scores: Float[Array, "B H T S"]) -> Float[Array, "B H T"]:
+  """The largest logit of each row; of a row that sees none it is -inf."""
+  if scores.shape[-1] == 0:
+    return jnp.full(scores.shape[:-1], -jnp.inf, scores.dtype)
+  where = jnp.argmax(scores, axis=-1)[..., None]
+  largest = jnp.take_along_axis(scores, where, axis=-1)[..., 0]
+  # A bias of -inf hides too: such a row has no largest logit to move.
+  return jnp.where(
+    jnp.isneginf(largest), jax.lax.stop_gradient(largest), largest
+  )
+
+
+def _bytes(size: int) -> str:
+  """A number of bytes for people."""
+  unit = min((size.bit_length() - 1) // 10, 4) if size else 0
+  return (
+    f"{size / 2 ** (10 * unit):.3g} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[unit]}"
+  )

@@ -3,6 +3,7 @@
 import dataclasses
 import enum
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -70,6 +71,11 @@ class Mask:
 
   def validate(self, batch: tuple[int, ...], heads: int) -> None:
     """Raises ValueError if a captured array does not fit this call."""
+
+  @property
+  def is_static(self) -> bool:
+    """Does it capture no array, so that tiles are decided while tracing?"""
+    return not jax.tree.leaves(self)
 
   def tile(
     self, query_range: tuple[int, int], key_range: tuple[int, int]
@@ -143,6 +149,22 @@ def _mask(x) -> Mask:
   return x
 
 
+def _both(x, y):
+  """x & y, known where one side that is known settles it."""
+  for one, other in ((x, y), (y, x)):
+    if isinstance(one, (bool, np.bool_, np.ndarray)):
+      if not np.any(one):
+        return one
+      if np.all(one):
+        return other
+  return x & y
+
+
+def _either(x, y):
+  """x | y, known where one side that is known settles it."""
+  return _both(x ^ True, y ^ True) ^ True
+
+
 @node
 class _Pair(Mask):
   left: Mask
@@ -166,7 +188,7 @@ class _And(_Pair):
       self.left.decide(area),
       self.right.decide(area),
     )
-    return some & some_, every & every_
+    return _both(some, some_), _both(every, every_)
 
 
 @node
@@ -182,7 +204,7 @@ class _Or(_Pair):
       self.left.decide(area),
       self.right.decide(area),
     )
-    return some | some_, every | every_
+    return _either(some, some_), _either(every, every_)
 
 
 @node

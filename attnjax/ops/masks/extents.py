@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops.masks.algebra import Mask
+from attnjax.ops.masks.ranges import span
 from attnjax.ops.masks.rows import below, check_rows, integers, of_row
-from attnjax.ops.node import node
+from attnjax.ops.node import node, static
 from attnjax.typing import ArrayLike
 
-__all__ = ["lengths", "prefix", "segments"]
+__all__ = ["Extent", "lengths", "prefix", "segments"]
 
 
 def prefix(length: ArrayLike | Sequence[int]) -> Mask:
@@ -98,7 +99,7 @@ class _Prefix(Mask):
     return seen & jnp.ones(jnp.shape(q), bool)
 
   def decide(self, area):
-    return below(self.length, area.key)
+    return below(self.length, area.key, area.batch)
 
   def validate(self, batch, heads):
     check_rows("prefix length", self.length, batch, 0)
@@ -127,7 +128,7 @@ class _Lengths(Mask):
       (self.key, area.key_index),
     ):
       if limit is not None:
-        some, every = below(limit, bounds)
+        some, every = below(limit, bounds, area.batch)
         verdict = (verdict[0] & some, verdict[1] & every)
     return verdict
 
@@ -135,6 +136,28 @@ class _Lengths(Mask):
     for name in ("query", "key"):
       if getattr(self, name) is not None:
         check_rows(f"lengths of {name}", getattr(self, name), batch, 0)
+
+
+@node
+class Extent(Mask):
+  """The true extent of a padded call, by index: an engine hides its padding."""
+
+  query: int = static()
+  key: int = static()
+
+  def __call__(self, b, h, q, k):
+    """Pointwise, of indices."""
+    return (q < self.query) & (k < self.key)
+
+  def visible(self, grid):
+    """The rule on a tile."""
+    return self(grid.batch, grid.head, grid.query_index, grid.key_index)
+
+  def decide(self, area):
+    """(some, every), exactly."""
+    (q0, q1), (k0, k1) = area.query_index, area.key_index
+    some = (q0 < q1) & (k0 < k1) & (q0 < self.query) & (k0 < self.key)
+    return some, (q1 <= self.query) & (k1 <= self.key)
 
 
 @node
@@ -157,6 +180,15 @@ class _Segments(Mask):
     if size == 0:
       return jnp.zeros_like(position), inside
     return ids[b, jnp.clip(position, 0, size - 1)], inside
+
+  def decide(self, area):
+    x = span(self.query_ids, area.query, area.batch)
+    y = span(self.key_ids, area.key, area.batch)
+    # A range without a position in its array has least > most.
+    some = (x.least <= x.most) & (y.least <= y.most)
+    some = some & (x.least <= y.most) & (y.least <= x.most)
+    every = x.inside & y.inside & (x.least == y.most) & (x.most == y.least)
+    return some, every & (x.least == x.most)
 
   def validate(self, batch, heads):
     check_rows("segments query_ids", self.query_ids, batch, 1)

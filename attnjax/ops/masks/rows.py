@@ -2,13 +2,22 @@
 
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops.integers import int32, known
 from attnjax.ops.masks.algebra import UNDECIDED, Verdict
 
-__all__ = ["below", "check_rows", "integers", "of_row"]
+__all__ = [
+  "below",
+  "check_rows",
+  "extremes",
+  "integers",
+  "module_of",
+  "of_row",
+  "settled",
+]
 
 
 def integers(rule: str, name: str, x, least_rank: int = 0):
@@ -40,10 +49,39 @@ def of_row(x, b, trailing: int):
   return x[jnp.zeros_like(b) if x.shape[0] == 1 else b]
 
 
-def below(limit, bounds: tuple) -> Verdict:
-  """Decides ``x < limit`` for x in a half-open range, over all batch rows."""
-  if not known(limit) or np.size(limit) == 0:
+def below(limit, bounds: tuple, batch: tuple | None) -> Verdict:
+  """Decides ``x < limit`` for x in a half-open range, over batch rows."""
+  if np.size(limit) == 0:
     return UNDECIDED
   low, high = bounds
-  limit = np.asarray(limit)
-  return low < int(limit.max()), high <= int(limit.min())
+  least, most = extremes(limit, batch, 0)
+  return low < most, high <= least
+
+
+def extremes(x, batch: tuple | None, trailing: int) -> tuple:
+  """The least and the most of an array ``*B ...`` over the rows of an area.
+
+  A range of several rows answers for all rows, which proves less but no wrong.
+  """
+  x = settled(x)
+  x = x.reshape((-1, *x.shape[x.ndim - trailing :]))
+  if x.shape[0] == 1:
+    return x[0], x[0]
+  if batch is not None and known(batch[0]) and known(batch[1]):
+    first, last = (np.asarray(b) for b in batch)
+    if np.all(last - first == 1):
+      return x[first], x[first]
+  return x.min(axis=0), x.max(axis=0)
+
+
+def settled(x):
+  """As numpy where the value is known here and now, else as it is."""
+  if not known(x) or (isinstance(x, jax.Array) and not x.is_fully_addressable):
+    return x
+  return np.asarray(x)
+
+
+def module_of(*arrays):
+  """numpy where every value is known here and now, else jax.numpy."""
+  traced = (isinstance(settled(x), jax.Array) for x in arrays)
+  return jnp if any(traced) else np

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops.masks.algebra import Mask
-from attnjax.ops.masks.rows import check_rows
+from attnjax.ops.masks.rectangles import clipped, held
+from attnjax.ops.masks.rows import check_rows, extremes
 from attnjax.ops.node import node, static
 from attnjax.typing import ArrayLike
 
@@ -84,6 +85,20 @@ class _Dense(Mask):
       if size != 1:
         inside = inside & (x >= 0) & (x < size)
     return table[b, h, q_, k_] & inside
+
+  def decide(self, area):
+    table = self.array.reshape((1,) * (3 - self.array.ndim) + self.array.shape)
+    if table.size == 0:
+      return False, False
+    least, most = extremes(table, area.batch, 3)
+    if most.ndim not in (3, 6):  # tiles not as `Area` lays them out
+      least, most = extremes(table, None, 3)
+    shape = (-1, *most.shape[-2:]) if most.ndim == 6 else most.shape[-2:]
+    seen, solid = most.any(-3).reshape(shape), least.all(-3).reshape(shape)
+    query, query_inside = clipped(area.query, table.shape[-2])
+    key, key_inside = clipped(area.key, table.shape[-1])
+    full = held(~solid, query, key) ^ True
+    return held(seen, query, key), full & query_inside & key_inside
 
   def validate(self, batch, heads):
     check_rows("the dense table", self.array, batch, min(3, self.array.ndim))

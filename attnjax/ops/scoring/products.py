@@ -1,40 +1,17 @@
-"""Scoring: how a query and a key make a logit.
-
-A scoring is a frozen pytree, called as ``scoring(query, key, precision)`` with
-query ``... G T D`` and key ``... S D``: one key head serves G query heads. It
-returns logits ``... G T S`` in the dtype of its inputs, which `attend` has
-raised to the dtype of the logits.
-"""
+"""Scorings that are a product: dot, scaled dot, general."""
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from attnjax.typing import Array, Float, PrecisionLike
+from attnjax.ops.node import node
+from attnjax.ops.scoring.protocol import Scoring
+from attnjax.typing import Array, Float
 
-__all__ = ["Scoring", "dot", "scaled_dot"]
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Scoring:
-  """How a query and a key make a logit; see `dot` and `scaled_dot`.
-
-  >>> from attnjax import scoring
-  >>> isinstance(scoring.scaled_dot(), scoring.Scoring)
-  True
-  """
-
-  def __call__(
-    self,
-    query: Float[Array, "... G T D"],
-    key: Float[Array, "... S D"],
-    precision: PrecisionLike = None,
-  ) -> Float[Array, "... G T S"]:
-    """Logits of every query against every key."""
-    raise NotImplementedError
+__all__ = ["dot", "general", "scaled_dot"]
 
 
 @jax.tree_util.register_dataclass
@@ -43,14 +20,31 @@ class _Dot(Scoring):
   # None is the one of the paper, 1 / sqrt(D), known when D is.
   scale: float | None = dataclasses.field(metadata={"static": True})
 
-  def __call__(self, query, key, precision=None):
+  def prepare(self, query, key, precision=None):
     scale = self.scale
     if scale is None:
       # A width of 0 makes every logit 0, whatever its scale.
       scale = 1 / math.sqrt(max(query.shape[-1], 1))
     # The query is the smaller operand, so the scale goes there.
-    query = query if scale == 1 else query * scale
-    return jnp.einsum("...gtd,...sd->...gts", query, key, precision=precision)
+    return query if scale == 1 else query * scale, key
+
+
+@node
+class _General(Scoring):
+  weight: Any
+
+  def prepare(self, query, key, precision=None):
+    # Projecting the query costs T D² and the key S D²; one is enough.
+    weight = jnp.asarray(self.weight).astype(query.dtype)
+    return jnp.einsum("...d,de->...e", query, weight, precision=precision), key
+
+  def validate(self, width):
+    if jnp.shape(self.weight) != (width, width):
+      raise ValueError(
+        f"scoring general: weight has shape {list(jnp.shape(self.weight))},"
+        f" expected 'D D' = [{width}, {width}], the width of query and key;"
+        " project them to one width before"
+      )
 
 
 def dot() -> Scoring:
@@ -97,3 +91,30 @@ def scaled_dot(scale: float | None = None) -> Scoring:
       " learn a scale, multiply the queries by it"
     )
   return _Dot(None if scale is None else float(scale))
+
+
+def general(weight: Float[Array, "D D2"]) -> Scoring:
+  """Bilinear form, logit[t, s] = q[t] · W k[s], not scaled.
+
+  Args:
+    weight: W, ``D D``, shared by all heads. Gradients reach it.
+
+  Raises:
+    ValueError: in `attend`, if the weight is not ``D D``.
+
+  The identity makes it the dot product, and W need not be symmetric:
+
+  >>> import jax, jax.numpy as jnp
+  >>> q, k = jax.random.normal(jax.random.key(0), (2, 1, 5, 4))
+  >>> bool((general(jnp.eye(4))(q, k[0]) == dot()(q, k[0])).all())
+  True
+  >>> turn = jnp.array([[0.0, 1.0], [-1.0, 0.0]])
+  >>> x = jnp.eye(2)
+  >>> general(turn)(x[None], x)[0].tolist()
+  [[0.0, 1.0], [-1.0, 0.0]]
+
+  Reference:
+    Luong, Pham, Manning, "Effective Approaches to Attention-based Neural
+    Machine Translation", 2015, arXiv 1508.04025, equation 8.
+  """
+  return _General(weight)

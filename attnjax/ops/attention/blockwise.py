@@ -1,0 +1,160 @@
+"""Attention tile by tile, in plain JAX: O(T) memory under every transform."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attnjax.ops.attention.blocks import Blocks, choose_blocks
+from attnjax.ops.attention.call import Aux, Call
+from attnjax.ops.attention.online import read
+from attnjax.ops.attention.padding import padded
+from attnjax.ops.attention.plan import plan, verdict
+from attnjax.ops.attention.reading import Reading
+from attnjax.ops.attention.selection import select
+from attnjax.ops.normalizers import Normalizer
+from attnjax.ops.scoring import Scoring
+from attnjax.typing import Array, Float
+
+__all__ = ["Blockwise"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Blockwise:
+  """Online softmax over the tiles that a mask leaves.
+
+  The forward pass, every derivative of every order, and each of their batches
+  walk the same list of tiles; tiles that hold nothing are not computed, and
+  tiles that hide nothing skip the mask.
+
+  Args:
+    query_block: queries a tile; None chooses by platform, shapes and mask.
+    key_block: keys a tile; None chooses. Neither changes what is computed.
+
+  Raises:
+    ValueError: if a size is below 1.
+
+  >>> import attnjax
+  >>> x = jax.random.normal(jax.random.key(0), (7, 1, 4))
+  >>> small = attnjax.Blockwise(query_block=2, key_block=3)
+  >>> out = attnjax.attend(x, x, x, implementation=small)
+  >>> dense = attnjax.attend(x, x, x, implementation="reference")
+  >>> bool(jnp.allclose(out, dense, atol=1e-6))
+  True
+
+  Reference:
+    Milakov, Gimelshein, "Online normalizer calculation for softmax", 2018,
+    arXiv 1805.02867; Rabe, Staats, "Self-attention Does Not Need O(n²) Memory",
+    2021, arXiv 2112.05682; Dao et al., "FlashAttention", 2022, arXiv
+    2205.14135.
+  """
+
+  query_block: int | None = None
+  key_block: int | None = None
+
+  def __post_init__(self):
+    """Sizes are positive."""
+    for name in ("query_block", "key_block"):
+      size = getattr(self, name)
+      if size is not None and (not isinstance(size, int) or size < 1):
+        raise ValueError(
+          f"Blockwise: {name} must be a Python int >= 1, or None to let it be"
+          f" chosen, got {size!r}"
+        )
+
+  def refuses(self, call: Call) -> str | None:
+    """Why it cannot honour a call; None if it can."""
+    if "weights" in call.aux:
+      return (
+        "aux 'weights' are T x S (attention_weights gives chosen rows of them)"
+      )
+    for name, kind in (("normalizer", Normalizer), ("scoring", Scoring)):
+      if type(getattr(call, name)).__call__ is not kind.__call__:
+        return f"this {name} is defined on whole rows only"
+    return None
+
+  def describes(self, call: Call) -> str:
+    """How it computes a call: its tiles, as far as they are known now."""
+    blocks = self.blocks(call)
+    rows = "" if blocks.rows == 1 else f"{blocks.rows} rows x "
+    shape = padded(call.shape, blocks)
+    rule = call.rules.mask
+    if (rule is not None and not rule.is_static) or call.positioned:
+      found = "decided when it runs"
+    else:
+      some, every = verdict(shape, blocks, call.rules._replace(visible=None))
+      whole = (shape[2] // blocks.query, shape[3] // blocks.key)
+      some, every = (np.broadcast_to(x[0], whole) for x in (some, every))
+      found = f"{some.sum()} of {some.size} hold something, {every.sum()} whole"
+    return f"tiles of {rows}{blocks.query} x {blocks.key}: {found}"
+
+  def __call__(self, call: Call) -> tuple[Float[Array, "B T H E"], Aux]:
+    """(out, aux) of the whole call."""
+    return _attend(call, self.blocks(call))
+
+  def blocks(self, call: Call) -> Blocks:
+    """The blocks of a call."""
+    rule = call.rules.mask
+    # Of a mask with arrays, or of positions, only the usual can be assumed.
+    rules = call.rules._replace(
+      mask=rule if rule is not None and rule.is_static else None,
+      visible=None,
+      query_segment_ids=None,
+    )
+
+    def live(blocks: Blocks) -> float:
+      shape = padded(call.shape, blocks)
+      some, _ = verdict(shape, blocks, rules)
+      batch, _, length, keys = shape
+      count = (length // blocks.query) * (keys // blocks.key)
+      share = np.count_nonzero(some) / max(some.size, 1)
+      return share * count * (batch // blocks.rows)
+
+    return choose_blocks(
+      call.shape,
+      platform=jax.default_backend(),
+      footprint=call.footprint,
+      live=live,
+      query=self.query_block,
+      key=self.key_block,
+    )
+
+
+# Compiled once also where the caller does not: a loop without `jit` would be
+# traced anew at each call.
+@functools.partial(jax.jit, static_argnames="blocks")
+def _attend(call: Call, blocks: Blocks) -> tuple[Array, Aux]:
+  """Prepares, pads, walks the tiles, and puts the heads back."""
+  length = call.shape[2]
+  reading = Reading.of(call, blocks)
+  sweep = plan(
+    reading.form.shape,
+    blocks,
+    reading.rules,
+    reading.query_positions,
+    reading.key_positions,
+  )
+  if call.normalizer.keep is not None:
+    reading = select(reading, sweep, call.normalizer.keep)
+  found = read(reading, sweep)
+  out, aux = _finished(call, found)
+  out = jnp.moveaxis(out[:, :, :length], 1, 2)
+  aux = jax.tree.map(lambda x: x[..., :length], aux)
+  return out.astype(call.value.dtype), aux
+
+
+def _finished(call: Call, found: dict) -> tuple[Array, Aux]:
+  """What is left of the row's weight by its normalizer, and the aux."""
+  out, entropy = found["out"], found.get("entropy")
+  if call.normalizer.weigh(jnp.zeros(())) is None:  # a row shares its weight
+    factor = call.normalizer.factor(found["logsumexp"])
+    if factor is not None:
+      out = out * factor[..., None]
+      if entropy is not None:
+        # -Σ c w log(c w) = c (entropy - log c), and 0 where c is.
+        log = jnp.log(jnp.where(factor > 0, factor, 1))
+        entropy = factor * (entropy - log)
+  known = found | {"entropy": entropy}
+  return out, Aux(**{name: known[name] for name in call.aux})

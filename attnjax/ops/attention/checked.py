@@ -1,0 +1,100 @@
+"""From the arguments of `attend` to a `Call`: checked, with one batch axis."""
+
+import math
+
+import jax.numpy as jnp
+
+from attnjax.ops import normalizers
+from attnjax.ops import scoring as scorings
+from attnjax.ops.attention import check
+from attnjax.ops.attention.call import Call
+from attnjax.ops.attention.dropout import words
+from attnjax.ops.attention.logits import Rules
+from attnjax.ops.masks import Mask
+
+__all__ = ["checked_call"]
+
+
+def checked_call(
+  query,
+  key,
+  value,
+  *,
+  mask=None,
+  score_mod=None,
+  bias=None,
+  scoring=scorings.scaled_dot(),
+  normalizer=normalizers.softmax(),
+  query_positions=None,
+  key_positions=None,
+  query_segment_ids=None,
+  key_segment_ids=None,
+  dropout_rate=0.0,
+  dropout_key=None,
+  logits_dtype=jnp.float32,
+  precision=None,
+  aux=(),
+) -> Call:
+  """The call that these arguments of `attend` ask for; see there."""
+  query, key, value = map(jnp.asarray, (query, key, value))
+  check.arrays(query, key, value)
+  *batch, length, heads, width = query.shape
+  keys = key.shape[-3]
+  shape = (*batch, heads, length, keys)
+  check.parts(scoring, normalizer, width, heads)
+  check.rules(mask, score_mod, tuple(batch), heads)
+  check.both_segments(query_segment_ids, key_segment_ids)
+  rows = lambda name, x, size: _rows(
+    check.rows(name, x, tuple(batch), size), tuple(batch)
+  )
+  table = None if isinstance(mask, Mask) else mask
+  if table is not None:
+    table = check.broadcasts("mask", table, shape)
+  if bias is not None:
+    bias = check.bias_of(bias, shape)
+  return Call(
+    query=_flat(query, 3),
+    key=_flat(key, 3),
+    value=_flat(value, 3),
+    rules=Rules(
+      mask=mask if isinstance(mask, Mask) else None,
+      visible=_table(table, tuple(batch)),
+      bias=_table(bias, tuple(batch)),
+      score_mod=score_mod,
+      query_segment_ids=rows("query_segment_ids", query_segment_ids, length),
+      key_segment_ids=rows("key_segment_ids", key_segment_ids, keys),
+    ),
+    scoring=scoring,
+    normalizer=normalizer,
+    query_positions=rows("query_positions", query_positions, length),
+    key_positions=rows("key_positions", key_positions, keys),
+    dropout_rate=check.dropout(dropout_rate, dropout_key),
+    dropout_words=words(dropout_key) if dropout_rate else None,
+    logits_dtype=check.logits_dtype(logits_dtype, query, key, value),
+    precision=precision,
+    aux=check.aux_names(aux),
+  )
+
+
+def _flat(x, trailing: int):
+  """One batch axis for all the leading ones."""
+  kept = x.shape[x.ndim - trailing :]
+  return x.reshape((math.prod(x.shape[: x.ndim - trailing]), *kept))
+
+
+def _table(x, batch: tuple[int, ...]):
+  """``*#B #H #T #S`` with one batch axis, of size 1 where all of them are."""
+  if x is None:
+    return None
+  if math.prod(x.shape[:-3]) != 1:
+    x = jnp.broadcast_to(x, (*batch, *x.shape[-3:]))
+  return _flat(x, 3)
+
+
+def _rows(x, batch: tuple[int, ...]):
+  """``*#B T`` with one batch axis, of size 1 where all of them are."""
+  if x is None:
+    return None
+  if math.prod(x.shape[:-1]) != 1:
+    x = jnp.broadcast_to(x, (*batch, x.shape[-1]))
+  return _flat(x, 1)

@@ -1,0 +1,101 @@
+"""Which implementation would compute a call, and what each says of it."""
+
+from typing import NamedTuple
+
+from attnjax.ops.attention.checked import checked_call
+from attnjax.ops.attention.choice import IMPLEMENTATIONS
+from attnjax.typing import Array, Float
+
+__all__ = ["Explanation", "Verdict", "explain"]
+
+
+class Verdict(NamedTuple):
+  """What one implementation says of a call.
+
+  Args:
+    name: of the implementation.
+    forward: whether it computes the output.
+    backward: whether it computes derivatives.
+    reason: why not, or how.
+
+  >>> Verdict("reference", True, True, "T x S memory").name
+  'reference'
+  """
+
+  name: str
+  forward: bool
+  backward: bool
+  reason: str
+
+
+class Explanation(NamedTuple):
+  """One verdict an implementation; `str` draws a table.
+
+  Args:
+    chosen: the name of the one that ``implementation=None`` takes; None if
+      none honours the call.
+    verdicts: of all, best first.
+
+  >>> print(Explanation("a", (Verdict("a", True, True, "of course"),)))
+    implementation  forward  backward  why
+  > a               yes      yes       of course
+  """
+
+  chosen: str | None
+  verdicts: tuple[Verdict, ...]
+
+  def __str__(self) -> str:
+    """A line each, the chosen one marked."""
+    word = {True: "yes", False: "no"}
+    rows = [("", "implementation", "forward", "backward", "why")]
+    rows += [
+      (
+        ">" if v.name == self.chosen else "",
+        v.name,
+        word[v.forward],
+        word[v.backward],
+        v.reason,
+      )
+      for v in self.verdicts
+    ]
+    line = "{:1} {:14}  {:7}  {:8}  {}"
+    return "\n".join(line.format(*row).rstrip() for row in rows)
+
+
+def explain(
+  query: Float[Array, "*B T H D"],
+  key: Float[Array, "*B S K D"],
+  value: Float[Array, "*B S K E"],
+  **options,
+) -> Explanation:
+  """Says which implementation computes a call of `attend`, and why.
+
+  Args:
+    query: ``*B T H D``.
+    key: ``*B S K D``.
+    value: ``*B S K E``.
+    **options: as for `attend`, but for `implementation`.
+
+  Returns:
+    One verdict an implementation, forward and backward, with the reason.
+
+  Raises:
+    ValueError: as `attend`.
+
+  >>> import attnjax, jax.numpy as jnp
+  >>> x = jnp.ones((4, 1, 2))
+  >>> print(attnjax.explain(x, x, x, aux=("weights",)))
+    implementation  forward  backward  why
+    blockwise       no       no        aux 'weights' are T x S ...
+  > reference       yes      yes       every logit at once: 64 B of them
+  """
+  call = checked_call(query, key, value, **options)
+  verdicts, chosen = [], None
+  for name, implementation in IMPLEMENTATIONS.items():
+    refusal = implementation.refuses(call)
+    able = refusal is None
+    chosen = name if able and chosen is None else chosen
+    reason = refusal or implementation.describes(call)
+    # Derivatives are those of the program itself: what goes forward goes back.
+    verdicts.append(Verdict(name, able, able, reason))
+  return Explanation(chosen, tuple(verdicts))

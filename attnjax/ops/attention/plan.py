@@ -1,0 +1,153 @@
+"""Which tiles of a call hold something: the walk of its engine.
+
+A rule without arrays is decided while the program is traced, and its empty
+tiles are not in it. What depends on arrays (lengths, segment ids, positions) is
+decided when it runs, by bounds of the blocks: an empty tile costs a branch.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.custom_batching import custom_vmap
+
+from attnjax.ops.attention.blocks import Blocks
+from attnjax.ops.attention.logits import Rules
+from attnjax.ops.grid import Area
+from attnjax.ops.tiles import EMPTY, FULL, MIXED, Sweep
+
+__all__ = ["plan", "verdict"]
+
+
+def plan(
+  shape: tuple[int, int, int, int],
+  blocks: Blocks,
+  rules: Rules,
+  query_positions=None,
+  key_positions=None,
+) -> Sweep:
+  """The tiles to visit, keys of a block of queries in order.
+
+  Args:
+    shape: ``B H T S``, multiples of the blocks (or 0).
+    blocks: rows, queries and keys of a tile.
+    rules: of the call, its arrays padded to that shape.
+    query_positions: int ``#B T``, or None for the index.
+    key_positions: int ``#B S``, or None for the index.
+  """
+  some, every = verdict(shape, blocks, rules, query_positions, key_positions)
+  counts = _counts(shape, blocks)
+  some, every = _spread(some, counts), _spread(every, counts)
+  known = isinstance(some, np.ndarray)
+  tiles = np.argwhere(some if known else np.ones(counts, bool)).astype(np.int32)
+  at = tuple(tiles.T)
+  if known and isinstance(every, np.ndarray):
+    codes = np.where(every[at], FULL, MIXED)
+    kinds = tuple(sorted({int(code) for code in codes}))
+    return Sweep(tiles, codes.astype(np.int32), blocks, kinds)
+  fullness = jnp.where(jnp.asarray(every)[at], FULL, MIXED)
+  found = jnp.where(jnp.asarray(some)[at], fullness, EMPTY).astype(jnp.int32)
+  return Sweep(tiles, _shared(found), blocks, (EMPTY, MIXED, FULL))
+
+
+def _spread(x, counts):
+  """Broadcast, what is known staying known."""
+  numpy = jnp if isinstance(x, jax.Array) else np
+  return numpy.broadcast_to(x, counts)
+
+
+@custom_vmap
+def _shared(codes):
+  """What is known of each tile; of a batch, what is known of all of it.
+
+  A loop whose branch differs in a batch would take every branch. So under
+  `vmap` the codes stay one for the batch: empty if all are, full if all are.
+  """
+  return codes
+
+
+@_shared.def_vmap
+def _(size, batched, codes):
+  del size
+  if not batched[0]:
+    return _shared(codes), False
+  low, high = codes.min(0), codes.max(0)
+  return _shared(jnp.where(low == high, low, MIXED)), False
+
+
+def verdict(shape, blocks, rules, query_positions=None, key_positions=None):
+  """(some, every) for all tiles, ``b t s`` of them or broadcasting to it.
+
+  numpy if it is known while tracing. `some` false proves a tile empty, `every`
+  true proves that nothing in it is hidden.
+  """
+  counts = _counts(shape, blocks)
+  some, every = np.ones((1, 1, 1), bool), np.ones((1, 1, 1), bool)
+  found = []
+  if rules.mask is not None:
+    area = _area(counts, blocks, query_positions, key_positions)
+    found.append(rules.mask.decide(area))
+  if rules.visible is not None:
+    found.append(_of_table(rules.visible, counts, blocks))
+  if rules.query_segment_ids is not None:
+    found.append(_of_segments(rules, counts, blocks))
+  for one, whole in found:
+    some, every = some & one, every & whole
+  return some, every
+
+
+def _counts(shape, blocks: Blocks) -> tuple[int, int, int]:
+  """Blocks on each axis."""
+  batch, _, length, keys = shape
+  return batch // blocks.rows, length // blocks.query, keys // blocks.key
+
+
+def _area(counts, blocks: Blocks, query_positions, key_positions) -> Area:
+  """Bounds of all tiles at once, broadcasting to ``b t s``."""
+  b, t, s = (np.arange(n, dtype=np.int32) for n in counts)
+  query_index = _span(t[None, :, None], blocks.query)
+  key_index = _span(s[None, None, :], blocks.key)
+  query, key = query_index, key_index
+  if query_positions is not None:
+    low, high = _bounds(query_positions, blocks.rows, blocks.query)
+    query = low[:, :, None], high[:, :, None] + 1
+  if key_positions is not None:
+    low, high = _bounds(key_positions, blocks.rows, blocks.key)
+    key = low[:, None, :], high[:, None, :] + 1
+  batch = _span(b[:, None, None], blocks.rows)
+  return Area(query, key, query_index, key_index, batch)
+
+
+def _span(index, size: int) -> tuple:
+  """First and last + 1 of a block."""
+  return index * size, index * size + size
+
+
+def _bounds(x, rows: int, size: int) -> tuple:
+  """Least and greatest of each block of ``#B N``, as ``#b n``."""
+  rows = min(rows, x.shape[0])
+  x = x.reshape((x.shape[0] // rows, rows, x.shape[1] // size, size))
+  return x.min((1, 3)), x.max((1, 3))
+
+
+def _of_segments(rules: Rules, counts, blocks: Blocks) -> tuple:
+  """Blocks whose ids do not overlap are strangers."""
+  low, high = _bounds(rules.query_segment_ids, blocks.rows, blocks.query)
+  least, most = _bounds(rules.key_segment_ids, blocks.rows, blocks.key)
+  low, high = low[:, :, None], high[:, :, None]
+  least, most = least[:, None, :], most[:, None, :]
+  some = (low <= most) & (least <= high)
+  return some, (low == high) & (least == most) & (low == least)
+
+
+def _of_table(table, counts, blocks: Blocks) -> tuple:
+  """Any and all of each block of ``#B #H #T #S``."""
+  batch, _, length, keys = table.shape
+  split = lambda size, block: (1, 1) if size == 1 else (size // block, block)
+  x = table.any(1), table.all(1)
+  shape = (
+    *split(batch, min(blocks.rows, batch)),
+    *split(length, blocks.query),
+    *split(keys, blocks.key),
+  )
+  some, every = (y.reshape(shape) for y in x)
+  return some.any((1, 3, 5)), every.all((1, 3, 5))

@@ -1,0 +1,167 @@
+"""What a tile of a call reads: its arrays, laid out so that tiles cut them."""
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from attnjax.ops.attention.blocks import Blocks
+from attnjax.ops.attention.call import Call
+from attnjax.ops.attention.dropout import kept
+from attnjax.ops.attention.logits import Rules, logits, seen_by
+from attnjax.ops.attention.padding import pad, padded
+from attnjax.ops.grid import Grid, row
+from attnjax.ops.masks.extents import Extent
+from attnjax.ops.node import node, static
+from attnjax.ops.normalizers import Normalizer
+from attnjax.ops.scoring import Scoring
+from attnjax.ops.tiles import Layout
+from attnjax.typing import Array, Float, PrecisionLike
+
+__all__ = ["Form", "Reading"]
+
+
+class Form(NamedTuple):
+  """What is known of a reading before its arrays are."""
+
+  shape: tuple[int, int, int, int]  # B H T S, padded
+  blocks: Blocks
+  dtype: jnp.dtype  # of the logits
+  rate: float
+  precision: PrecisionLike
+  aux: tuple[str, ...]
+
+
+@node
+class Reading:
+  """Arrays of a call, padded to whole tiles; also those of one tile."""
+
+  # Any, for their layouts stand in the same places.
+  query: Any  # B K G T A
+  key: Any  # B K S A
+  value: Any  # B K S E
+  rules: Rules
+  scoring: Scoring
+  normalizer: Normalizer
+  query_positions: Any  # #B T, or None
+  key_positions: Any  # #B S, or None
+  words: Any  # of dropout, or None
+  chosen: Any  # B H T N, the keys that count; None is all
+  form: Form = static()
+
+  @classmethod
+  def of(cls, call: Call, blocks: Blocks) -> "Reading":
+    """The reading of a whole call."""
+    shape = padded(call.shape, blocks)
+    query, key, value = call.prepared()
+    rules = call.rules
+    if shape != call.shape:
+      extent = Extent(*call.shape[2:])
+      mask = extent if rules.mask is None else rules.mask & extent
+      rules = rules._replace(mask=mask)
+    reading = cls(
+      query=query,
+      key=key,
+      value=value,
+      rules=rules,
+      scoring=call.scoring,
+      normalizer=call.normalizer,
+      query_positions=call.query_positions,
+      key_positions=call.key_positions,
+      words=call.dropout_words,
+      chosen=None,
+      form=Form(
+        shape,
+        blocks,
+        call.logits_dtype,
+        call.dropout_rate,
+        call.precision,
+        call.aux,
+      ),
+    )
+    sizes = {"t": shape[2], "s": shape[3]}
+    layouts = reading.layouts()
+    return jax.tree.map(lambda x, y: pad(x, y, sizes), reading, layouts)
+
+  def layouts(self) -> "Reading":
+    """The layout of each array, in its place."""
+    whole = jax.tree.map(lambda x: "", self)
+    rules = whole.rules._replace(
+      visible=_along("b.ts", self.rules.visible),
+      bias=_along("b.ts", self.rules.bias),
+      query_segment_ids=_along("bt", self.rules.query_segment_ids),
+      key_segment_ids=_along("bs", self.rules.key_segment_ids),
+    )
+    return dataclasses.replace(
+      whole,
+      query="b..t.",
+      key="b.s.",
+      value="b.s.",
+      rules=rules,
+      query_positions=_along("bt", self.query_positions),
+      key_positions=_along("bs", self.key_positions),
+      chosen=_along("b.t.", self.chosen),
+    )
+
+  @property
+  def shares(self) -> bool:
+    """Whether the keys of a row share its weight, as in a softmax."""
+    return self.normalizer.weigh(jnp.zeros(())) is None
+
+  def grid(self, tile) -> Grid:
+    """The coordinates of a tile's logits."""
+    size = self.form.blocks
+    along = lambda axis, n: tile[axis] * n + jnp.arange(n, dtype=jnp.int32)
+    query_index = row(along(1, size.query), 4, query=True)
+    key_index = row(along(2, size.key), 4, query=False)
+    query, key = self.query_positions, self.key_positions
+    return Grid(
+      batch=along(0, size.rows).reshape(-1, 1, 1, 1),
+      head=jnp.arange(self.form.shape[1], dtype=jnp.int32).reshape(1, -1, 1, 1),
+      query_position=query_index
+      if query is None
+      else row(query, 4, query=True),
+      key_position=key_index if key is None else row(key, 4, query=False),
+      query_index=query_index,
+      key_index=key_index,
+    )
+
+  def logits(self, grid: Grid, full: bool) -> Float[Array, "B H T S"]:
+    """Of one tile; a full one asks no mask."""
+    scores = self.scoring.score(self.query, self.key, self.form.precision)
+    heads = self.form.shape[1]
+    scores = scores.reshape(scores.shape[0], heads, *scores.shape[-2:])
+    seen = None if full else seen_by(self.rules, grid)
+    if self.chosen is not None:
+      places = self.chosen[..., None, :]
+      counts = (grid.key_index[..., None] == places).any(-1)
+      seen = counts if seen is None else seen & counts
+    return logits(scores, self.rules, grid, seen)
+
+  def read(self, weights: Float[Array, "B H T S"], grid: Grid):
+    """Values of a tile, ``B H T E``, by weights that dropout thins."""
+    if self.words is not None:
+      rate = self.form.rate
+      keep = kept(self.words, rate, grid)
+      weights = jnp.where(keep, weights / (1 - rate), 0)
+    batch, shared = self.value.shape[:2]
+    _, heads, length, keys = weights.shape
+    grouped = weights.reshape(batch, shared, heads // shared * length, keys)
+    out = jnp.einsum(
+      "bkts,bkse->bkte",
+      grouped,
+      self.value.astype(weights.dtype),
+      precision=self.form.precision,
+    )
+    return out.reshape(batch, heads, length, out.shape[-1])
+
+
+def _along(layout: Layout, x) -> Layout | None:
+  """The layout of an array, but for the axes on which it serves all alike."""
+  if x is None:
+    return None
+  return "".join(
+    "." if size == 1 else axis
+    for axis, size in zip(layout, x.shape, strict=True)
+  )

@@ -1,0 +1,84 @@
+"""The tangent of what is read, from the tangents of what it is read of."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attnjax.ops.attention.reading import Reading
+from attnjax.ops.attention.sums import finite, layouts, sums_of, totals
+from attnjax.ops.tiles import Sweep, tile_sum_tangent
+
+__all__ = ["tangent"]
+
+
+def tangent(reading: Reading, sweep: Sweep, result: dict, moving: dict) -> dict:
+  """The tangent of the result, from the tangents of some of the operands."""
+  operands, tree = jax.tree.flatten(reading)
+  names = [
+    name
+    for name in ("number", "total", "spread", "peak")
+    if name in _needed(reading)
+  ]
+  # The log-sum-exp is the shift, and moves with it in derivatives of second
+  # order; the place of the largest logit does not.
+  extra = [result[n] for n in ("logsumexp", "place") if n in result]
+  if "logsumexp" in result:
+    extra[0] = finite(extra[0])
+
+  def function(full, tile, *parts):
+    count = len(operands)
+    part, rest = jax.tree.unflatten(tree, parts[:count]), list(parts[count:])
+    grid = part.grid(tile)
+    logits = part.logits(grid, full)
+    shift = rest.pop(0) if "logsumexp" in result else None
+    sums = sums_of(part, logits, shift, grid, names)
+    if rest:
+      at = grid.key_index == rest[0][..., None]
+      sums["peak"] = jnp.where(at, logits, 0).sum(-1)
+    return [sums[name] for name in names]
+
+  shape = result["out"].shape
+  dtype = reading.form.dtype
+  moved = tile_sum_tangent(
+    function,
+    sweep,
+    [*operands, *extra],
+    moving,
+    [*jax.tree.leaves(reading.layouts()), *["b.t"] * len(extra)],
+    [
+      jax.ShapeDtypeStruct(shape if n == "number" else shape[:-1], dtype)
+      for n in names
+    ],
+    layouts(names),
+  )
+  return _moved(reading, result, dict(zip(names, moved, strict=True)))
+
+
+def _needed(reading: Reading) -> set[str]:
+  """The sums whose tangents make the tangent of the result."""
+  asked = {"number"}
+  if totals(reading):
+    asked.add("total")
+  if "entropy" in reading.form.aux:
+    asked.add("spread")
+  if "max_logit" in reading.form.aux:
+    asked.add("peak")
+  return asked
+
+
+def _moved(reading: Reading, result: dict, sums: dict) -> dict:
+  """From tangents of the sums at the log-sum-exp to those of the result."""
+  moved = {"out": sums["number"]}
+  if "total" in sums:
+    moved["logsumexp"] = sums["total"]
+  if reading.shares:
+    moved["out"] = sums["number"] - sums["total"][..., None] * result["out"]
+  if "spread" in sums:
+    moved["entropy"] = sums["spread"]
+    if reading.shares:
+      held = sums["total"] * (1 - result["entropy"])
+      moved["entropy"] = held - sums["spread"]
+  if "peak" in sums:
+    moved["max_logit"] = sums["peak"]
+    moved["place"] = np.zeros(result["place"].shape, jax.dtypes.float0)
+  return moved

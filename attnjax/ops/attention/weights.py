@@ -1,0 +1,95 @@
+"""The weights of chosen queries, whatever computed the output."""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from attnjax.ops.attention.call import Call
+from attnjax.ops.attention.checked import checked_call
+from attnjax.ops.attention.reference import weights_of
+from attnjax.ops.grid import Grid
+from attnjax.ops.integers import int32, known
+from attnjax.typing import Array, Float, Int
+
+__all__ = ["attention_weights"]
+
+
+def attention_weights(
+  query: Float[Array, "*B T H D"],
+  key: Float[Array, "*B S K D"],
+  *,
+  queries: Int[Array, " N"] | None = None,
+  **options,
+) -> Float[Array, "*B H N S"]:
+  """The weights of attention: where chosen queries look.
+
+  One row of weights is O(S): a few rows of a long sequence are cheap, where all
+  of them would not fit.
+
+  Args:
+    query: ``*B T H D``.
+    key: ``*B S K D``.
+    queries: int ``N``, indices of the queries to show, negative ones from the
+      end; None is all T.
+    **options: as for `attend`; what says how to compute (`implementation`,
+      `aux`) or what happens after (dropout) changes nothing.
+
+  Returns:
+    ``*B H N S``, rows that sum to 1, or to 0 where nothing is seen.
+
+  Raises:
+    ValueError: as `attend`, or if an index is outside the queries.
+
+  >>> import jax, attnjax
+  >>> from attnjax import masks
+  >>> x = jax.random.normal(jax.random.key(0), (5, 1, 4))
+  >>> last = attention_weights(x, x, queries=jnp.array([-1]))
+  >>> _, aux = attnjax.attend(x, x, x, aux=("weights",))
+  >>> bool(jnp.allclose(last[:, 0], aux.weights[:, -1], atol=1e-6))
+  True
+  """
+  for name in ("implementation", "aux", "dropout_rate", "dropout_key"):
+    options.pop(name, None)
+  call = checked_call(query, key, key, **options)
+  grid = call.grid()
+  if queries is not None:
+    call, grid = _of(call, grid, _indices(queries, jnp.shape(query)[-3]))
+  weights = weights_of(call, grid)
+  return weights.reshape((*jnp.shape(query)[:-3], *weights.shape[1:]))
+
+
+def _indices(queries, length: int):
+  """Indices of queries, each of them there."""
+  rows = int32("attention_weights: queries", queries)
+  if rows.ndim != 1:
+    raise ValueError(
+      "attention_weights: queries must have one axis, indices of rows, got"
+      f" shape {list(rows.shape)}"
+    )
+  if known(rows) and ((rows < -length) | (rows >= length)).any():
+    raise ValueError(
+      f"attention_weights: queries must be within the T={length} there are,"
+      f" got {rows.tolist()}"
+    )
+  return jnp.where(rows < 0, rows + length, rows)
+
+
+def _of(call: Call, grid: Grid, rows) -> tuple[Call, Grid]:
+  """The call and the grid of some of its queries."""
+
+  def table(x, axis=-2):
+    return x if x is None or x.shape[axis] == 1 else jnp.take(x, rows, axis)
+
+  grid = dataclasses.replace(
+    grid,
+    query_position=jnp.take(grid.query_position, rows, -2),
+    query_index=jnp.take(grid.query_index, rows, -2),
+  )
+  rules = call.rules._replace(
+    visible=table(call.rules.visible),
+    bias=table(call.rules.bias),
+    query_segment_ids=table(call.rules.query_segment_ids, -1),
+  )
+  query = jnp.take(call.query, rows, 1)
+  call = dataclasses.replace(call, query=query, rules=rules)
+  return call, grid

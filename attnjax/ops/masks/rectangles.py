@@ -1,0 +1,112 @@
+"""Whether a rectangle of a table holds a true entry, for many rectangles.
+
+The bounds of all rectangles cut each axis into intervals. The table is merged
+to one entry a cell of that grid, in one pass over it; every rectangle is then a
+rectangle of cells, and is counted from sums of the small grid.
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attnjax.ops.masks.rows import module_of
+
+__all__ = ["clipped", "held"]
+
+
+def clipped(bounds: tuple, size: int) -> tuple:
+  """Bounds clipped to an axis, and whether they were inside.
+
+  An axis of size 1 serves every position.
+  """
+  low, high = bounds
+  xp = module_of(low, high)
+  if size == 1:
+    some = xp.asarray(low < high, np.int32)
+    return (xp.zeros_like(some), some), True
+  inside = (low >= 0) & (high <= size)
+  return (xp.clip(low, 0, size), xp.clip(high, 0, size)), inside
+
+
+def held(table, query: tuple, key: tuple):
+  """Is something true in a table ``T S`` or ``R T S``, by rectangle?
+
+  Bounds are within the table. Those of rank 3 may differ on axis 0, which then
+  is the axis of the tables too.
+  """
+  bounds = (*query, *key)
+  arrays = (table, *bounds)
+  rows = [x.shape[:1] for x in arrays if np.ndim(x) == 3]
+  (lead,) = np.broadcast_shapes((1,), *rows)
+  if lead == 0:
+    return np.zeros((0, 1, 1), bool)
+  table = table.reshape((-1, *table.shape[-2:]))
+  if lead == 1:
+    return _held(table[0], *bounds)
+
+  def one(row):
+    own = (x[_at(x.shape[0], row)] if np.ndim(x) == 3 else x for x in bounds)
+    return _held(table[_at(table.shape[0], row)], *own)
+
+  if module_of(*arrays) is np:
+    return np.stack([one(row) for row in range(lead)])
+  table, bounds = jnp.asarray(table), tuple(map(jnp.asarray, bounds))
+  # One after another: side by side they would be scattered, not merged.
+  return jax.lax.map(one, jnp.arange(lead, dtype=jnp.int32))
+
+
+def _at(size: int, row):
+  """The row of an axis, which may serve all."""
+  return 0 if size == 1 else row
+
+
+def _held(table, q0, q1, k0, k1):
+  """The same for one table ``T S``."""
+  xp = module_of(table, q0, q1, k0, k1)
+  rows, q0, q1 = _cuts(xp, q0, q1)
+  columns, k0, k1 = _cuts(xp, k0, k1)
+  cells = _merged(xp, _merged(xp, table, rows).T, columns).T
+  sums = xp.pad(cells.astype(np.int32), ((1, 0), (1, 0)))
+  sums = sums.cumsum(0, dtype=np.int32).cumsum(1, dtype=np.int32)
+  whole = sums[q1, k1] - sums[q0, k1]
+  return whole - sums[q1, k0] + sums[q0, k0] > 0
+
+
+def _cuts(xp, *bounds) -> tuple:
+  """Where bounds cut an axis, in order, and the cut that each bound is."""
+  bounds = tuple(xp.asarray(x, np.int32) for x in bounds)
+  cuts = [xp.zeros(1, np.int32), *(x.ravel() for x in bounds)]
+  cuts = xp.sort(xp.concatenate(cuts))
+  return cuts, *(xp.searchsorted(cuts, x) for x in bounds)
+
+
+def _merged(xp, table, cuts):
+  """Table ``T S`` to ``I S``: is any of the rows from cut i to the next?"""
+  size = table.shape[0]
+  if xp is np:
+    ends = itertools.pairwise((*cuts.tolist(), size))
+    return np.stack([table[low:high].any(0) for low, high in ends])
+  place = jnp.arange(size, dtype=jnp.int32)
+  cell = jnp.searchsorted(cuts, place, side="right") - 1
+  start = jnp.zeros((cuts.size, table.shape[1]), bool)
+  # A CPU merges row after row in place; an accelerator would wait at each.
+  return jax.lax.platform_dependent(
+    jnp.asarray(table), cell, start, cpu=_by_row, default=_at_once
+  )
+
+
+def _by_row(table, cell, start):
+  """Merges the rows of a table into their cells, one after another."""
+
+  def step(t, merged):
+    return merged.at[cell[t]].set(merged[cell[t]] | table[t])
+
+  return jax.lax.fori_loop(0, table.shape[0], step, start)
+
+
+def _at_once(table, cell, start):
+  """The same as one scatter."""
+  merged = start.astype(jnp.uint8).at[cell].max(table.astype(jnp.uint8))
+  return merged.astype(bool)

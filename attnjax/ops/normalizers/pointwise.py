@@ -1,0 +1,49 @@
+"""Normalizers by which each key has a weight of its own."""
+
+import dataclasses
+import math
+
+import jax
+
+from attnjax.ops.normalizers.protocol import Normalizer
+
+__all__ = ["sigmoid"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _Sigmoid(Normalizer):
+  bias: float = dataclasses.field(metadata={"static": True})
+
+  def weigh(self, logits):
+    return jax.nn.sigmoid(logits + self.bias)
+
+
+def sigmoid(bias: float = 0.0) -> Normalizer:
+  """Sigmoid of each logit, weight[s] = 1 / (1 + exp(-logit[s] - bias)).
+
+  Keys do not compete: a row sums to anything from 0 to S. Hidden keys have
+  weight 0, and the bias is no part of the log-sum-exp.
+
+  Args:
+    bias: added to every logit, finite; the paper takes -log(S), with which a
+      row begins at a sum near 1 as under softmax.
+
+  Raises:
+    ValueError: if the bias is not a finite number.
+
+  >>> import jax.numpy as jnp
+  >>> weights, _ = sigmoid()(jnp.array([0.0, 0.0, 99.0, -jnp.inf]))
+  >>> weights.tolist()
+  [0.5, 0.5, 1.0, 0.0]
+
+  Reference:
+    Ramapuram et al., "Theory, Analysis, and Best Practices for Sigmoid
+    Self-Attention", 2024, arXiv 2409.04431, equation 3.
+  """
+  if not (isinstance(bias, int | float) and math.isfinite(bias)):
+    raise ValueError(
+      f"normalizer sigmoid: bias must be a finite Python number, got {bias!r};"
+      " one that is learned or differs between keys is the bias= of attend"
+    )
+  return _Sigmoid(float(bias))

@@ -1,0 +1,91 @@
+"""What a score mod is, any function as one, and one after the other."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from attnjax.ops.node import node, static
+
+__all__ = ["ScoreMod", "compose", "from_fn"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class ScoreMod:
+  """Changes a logit, knowing where it stands.
+
+  >>> from attnjax import score_mods
+  >>> isinstance(score_mods.softcap(30.0), score_mods.ScoreMod)
+  True
+  """
+
+  @property
+  def footprint(self) -> int:
+    """Numbers held for each logit while its gradient is made."""
+    return 1
+
+  def __call__(self, logit, b, h, q, k):
+    """The new logit, pointwise."""
+    raise NotImplementedError
+
+  def validate(self, batch: tuple[int, ...], heads: int) -> None:
+    """Raises ValueError if a captured array does not fit this call."""
+
+
+@node
+class _FromFn(ScoreMod):
+  fn: Callable = static()
+  arrays: tuple
+
+  def __call__(self, logit, b, h, q, k):
+    arrays = jax.tree.map(jnp.asarray, self.arrays)
+    return self.fn(logit, b, h, q, k, *arrays)
+
+
+@node
+class _Compose(ScoreMod):
+  mods: tuple
+
+  @property
+  def footprint(self):
+    return max((mod.footprint for mod in self.mods), default=1)
+
+  def __call__(self, logit, b, h, q, k):
+    for mod in self.mods:
+      logit = mod(logit, b, h, q, k)
+    return logit
+
+  def validate(self, batch, heads):
+    for mod in self.mods:
+      mod.validate(batch, heads)
+
+
+def from_fn(fn: Callable, *arrays) -> ScoreMod:
+  """Any function ``fn(logit, b, h, q, k, *arrays) -> logit``.
+
+  A FlexAttention ``score_mod`` ports as it is. The function is part of the
+  compiled program's identity: define it once, at top level.
+
+  Args:
+    fn: pointwise and broadcasting. Where a key is hidden it is asked about
+      logit 0 at k = q, so it must be finite there.
+    *arrays: captured arrays (or pytrees of them); gradients reach them.
+
+  >>> halve = from_fn(lambda logit, b, h, q, k: logit / 2)
+  >>> float(halve(jnp.float32(3), 0, 0, 0, 0))
+  1.5
+  """
+  return _FromFn(fn, arrays)
+
+
+def compose(*mods: ScoreMod) -> ScoreMod:
+  """One score mod after the other, the first given first.
+
+  >>> from attnjax.score_mods import softcap
+  >>> both = compose(from_fn(lambda s, b, h, q, k: s + 1), softcap(1.0))
+  >>> float(both(jnp.float32(-1), 0, 0, 0, 0))
+  0.0
+  """
+  return _Compose(mods)

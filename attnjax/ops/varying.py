@@ -1,0 +1,36 @@
+"""What a value inside `jax.shard_map` says of the mesh axes it varies over."""
+
+import jax
+
+__all__ = ["varying_alike", "varying_axes"]
+
+
+def varying_axes(*arrays) -> frozenset[str]:
+  """The mesh axes over which any of these values differs.
+
+  >>> varying_axes(1.0)
+  frozenset()
+  """
+  axes: frozenset[str] = frozenset()
+  for x in arrays:
+    aval = jax.typeof(x)
+    manual = getattr(aval, "manual_axis_type", None)  # `vma` before jax 0.10
+    here = getattr(aval, "vma", None) or getattr(manual, "varying", None)
+    axes |= frozenset(here or ())
+  return axes
+
+
+def varying_alike(x, axes: frozenset[str]):
+  """The same value, marked as one that may differ over all these axes.
+
+  A loop whose carry starts as a constant needs it: what comes out varies.
+
+  >>> varying_alike(1.0, frozenset())
+  1.0
+  """
+  missing = tuple(sorted(axes - varying_axes(x)))
+  if not missing:
+    return x
+  if hasattr(jax.lax, "pcast"):
+    return jax.lax.pcast(x, missing, to="varying")
+  return jax.lax.pvary(x, missing)  # type: ignore[attr-defined]

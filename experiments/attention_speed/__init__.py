@@ -1,0 +1,1 @@
+"""How fast attention is, beside the peers; see README.md."""

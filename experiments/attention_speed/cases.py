@@ -1,0 +1,126 @@
+"""What is measured: a mask, a length, a head width, and the inputs of it.
+
+numpy alone: the PyTorch process reads this file too and makes the same inputs.
+"""
+
+import dataclasses
+
+import numpy as np
+
+__all__ = [
+  "CASES",
+  "MODES",
+  "Case",
+  "arguments",
+  "document_ids",
+  "sample",
+  "slopes",
+  "useful_flops",
+  "visible",
+]
+
+CASES = ("full", "causal", "window", "documents", "softcap_alibi")
+CAP = 30.0
+# Of one visible logit: how often the 4 D of the forward pass are worth doing.
+# Backward has 5 products of 2 D where forward has 2; a tangent has 4 more.
+MODES = {"forward": 1.0, "forward_backward": 3.5, "jvp": 3.0}
+_ARRAYS = {"forward": 3, "forward_backward": 4, "jvp": 6}
+_SAMPLED = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """One attention call of float32 arrays, self-attention of ``B T H D``.
+
+  Args:
+    name: one of `CASES`; all but "full" are causal.
+    mode: one of `MODES`.
+    length: T.
+    head_width: D.
+    heads: H.
+    batch: B.
+    window: positions that a query sees in case "window", its own counted.
+    seed: of inputs and documents.
+
+  >>> visible(Case("causal", "forward", 5, 64))
+  15
+  """
+
+  name: str
+  mode: str
+  length: int
+  head_width: int
+  heads: int = 8
+  batch: int = 1
+  window: int = 256
+  seed: int = 0
+
+
+def document_ids(case: Case) -> np.ndarray:
+  """Segment ids int32 ``B T`` of documents of T/8 tokens, on average."""
+  rng = np.random.default_rng((case.seed, case.length))
+  most = max(2, case.length // 4)
+  rows = []
+  for _ in range(case.batch):
+    lengths = rng.integers(1, most, size=case.length)
+    ends, at = np.cumsum(lengths), np.arange(case.length)
+    rows.append(np.searchsorted(ends, at, side="right"))
+  return np.stack(rows).astype(np.int32)
+
+
+def slopes(heads: int) -> np.ndarray:
+  """ALiBi slopes 2^(-8 (h + 1) / H), float32 ``H``."""
+  return (2.0 ** (-8 * np.arange(1, heads + 1) / heads)).astype(np.float32)
+
+
+def arguments(case: Case) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
+  """Query, key, value, then what the mode wants; and the arrays by name.
+
+  The mode "forward_backward" wants the cotangent of the output, "jvp" the
+  tangents of the three.
+  """
+  rng = np.random.default_rng((case.seed, case.length, case.head_width))
+  shape = (case.batch, case.length, case.heads, case.head_width)
+  arrays = [
+    rng.standard_normal(shape, dtype=np.float32)
+    for _ in range(_ARRAYS[case.mode])
+  ]
+  if case.name == "documents":
+    return arrays, {"ids": document_ids(case)}
+  if case.name == "softcap_alibi":
+    return arrays, {"slopes": slopes(case.heads)}
+  return arrays, {}
+
+
+def visible(case: Case) -> int:
+  """How many pairs of a query and a key a head of all rows together sees."""
+  if case.name != "documents":
+    return case.batch * _pairs_of_a_row(case)
+  pairs = 0
+  for row in document_ids(case):
+    lengths = np.bincount(row)
+    pairs += int((lengths * (lengths + 1)).sum()) // 2
+  return pairs
+
+
+def useful_flops(case: Case) -> float:
+  """4 D of each visible logit, times what the mode adds to it."""
+  pairs = visible(case) * case.heads
+  return 4.0 * case.head_width * pairs * MODES[case.mode]
+
+
+def sample(array: np.ndarray) -> list[float]:
+  """A few values all over an array, to compare two results by."""
+  flat = array.reshape(-1)
+  index = np.linspace(0, flat.size - 1, _SAMPLED).astype(np.int64)
+  return [float(value) for value in flat[index]]
+
+
+def _pairs_of_a_row(case: Case) -> int:
+  """Visible pairs of one row whose mask is a rule of positions."""
+  if case.name == "full":
+    return case.length**2
+  width = case.length
+  if case.name == "window":
+    width = min(case.window, case.length)
+  return width * (width + 1) // 2 + (case.length - width) * width

@@ -1,0 +1,188 @@
+"""The presets of the comparison of speeds."""
+
+import dataclasses
+
+from attnjax.config import setting
+from attnjax.data import TextConfig
+from attnjax.models import DecoderConfig
+from experiments.attention_speed.cases import CASES
+from experiments.language_model import config as language_model
+
+__all__ = [
+  "CONTENDERS",
+  "MODEL_CONTENDERS",
+  "PRESETS",
+  "AttentionSpeedConfig",
+  "ModelSpeedConfig",
+  "RoundsConfig",
+  "listed",
+]
+
+CONTENDERS = ("attnjax", "jax.nn", "flax", "torch_sdpa", "torch_flex")
+MODEL_CONTENDERS = ("attnjax", "attnjax_reference", "flax", "torch_eager")
+PASSES = ("forward", "forward_backward")
+
+
+def listed(text: str, name: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
+  """The names in a text that separates them by commas.
+
+  Raises:
+    ValueError: a name is not allowed or comes twice, or there is none.
+  """
+  names = tuple(part.strip() for part in text.split(",") if part.strip())
+  for each in names:
+    if each not in allowed:
+      raise ValueError(
+        f"{name}: expected some of {','.join(allowed)}, got {each!r}"
+      )
+  _check_each_once(names, name)
+  return names
+
+
+def _integers(text: str, name: str) -> tuple[int, ...]:
+  """Positive integers in a text that separates them by commas."""
+  try:
+    values = tuple(int(part) for part in text.split(",") if part.strip())
+  except ValueError:
+    raise ValueError(
+      f"{name}: expected integers with commas between them, got {text!r}"
+    ) from None
+  for value in values:
+    if value < 1:
+      raise ValueError(f"{name}: expected integers >= 1, got {value}")
+  _check_each_once(values, name)
+  return values
+
+
+def _check_each_once(values: tuple, name: str) -> None:
+  """Raises where a list is empty or repeats itself."""
+  if not values or len(set(values)) < len(values):
+    raise ValueError(f"{name}: name at least one, and each once")
+
+
+@dataclasses.dataclass(frozen=True)
+class RoundsConfig:
+  """How long is measured; in a round every contender has one turn."""
+
+  seconds: float = setting(4.0, "time for the rounds of one case, seconds")
+  least: int = setting(5, "rounds at least, however long they take")
+  most: int = setting(100, "rounds at most")
+
+  def __post_init__(self):
+    if not 1 <= self.least <= self.most:
+      raise ValueError(
+        f"rounds: expected 1 <= least <= most, got {self.least}, {self.most}"
+      )
+    if not self.seconds >= 0:
+      raise ValueError(f"rounds.seconds must be >= 0, got {self.seconds}")
+
+
+@dataclasses.dataclass(frozen=True)
+class AttentionSpeedConfig:
+  """Which attention calls are measured, and of whom. All is float32."""
+
+  lengths: str = setting("256,512", "T, tokens; commas between them")
+  head_widths: str = setting("64", "D, features; commas between them")
+  cases: str = setting(",".join(CASES), "what is visible; commas between them")
+  passes: str = setting(",".join(PASSES), "commas between them")
+  contenders: str = setting(",".join(CONTENDERS), "commas between them")
+  implementation: str | None = setting(
+    None, "of attnjax.attend; none: the one it chooses"
+  )
+  jvp: bool = setting(True, "measure attnjax's jvp beside its forward pass")
+  heads: int = setting(8, "H")
+  batch: int = setting(1, "B")
+  window: int = setting(256, "positions seen in case window, its own counted")
+  memory_limit_gb: float = setting(
+    8.0, "a call that needs more is not run but says so, 10^9 bytes"
+  )
+  matmul_size: int = setting(
+    2048, "rows of the square product that tells the machine's rate"
+  )
+  seed: int = setting(0, "of the inputs and the documents")
+  rounds: RoundsConfig = RoundsConfig()
+
+  def __post_init__(self):
+    listed(self.cases, "cases", CASES)
+    listed(self.passes, "passes", PASSES)
+    listed(self.contenders, "contenders", CONTENDERS)
+    _integers(self.lengths, "lengths")
+    _integers(self.head_widths, "head_widths")
+    for name in ("heads", "batch", "window", "matmul_size"):
+      if getattr(self, name) < 1:
+        raise ValueError(f"{name} must be at least 1")
+    if not self.memory_limit_gb > 0:
+      raise ValueError("memory_limit_gb must be positive")
+
+  def sizes(self) -> list[tuple[int, int]]:
+    """Every (head width, length)."""
+    widths = _integers(self.head_widths, "head_widths")
+    lengths = _integers(self.lengths, "lengths")
+    return [(width, length) for width in widths for length in lengths]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpeedConfig:
+  """Loss and gradient of the language model, on its first batch."""
+
+  model: DecoderConfig = language_model.tiny().model
+  data: TextConfig = language_model.tiny().data
+  contenders: str = setting(",".join(MODEL_CONTENDERS), "commas between them")
+  implementation: str | None = setting(
+    None, "of attnjax.attend for `attnjax`; none: the one it chooses"
+  )
+  memory_limit_gb: float = setting(
+    8.0, "a step that needs more is not run but says so, 10^9 bytes"
+  )
+  seed: int = setting(0, "of the parameters")
+  rounds: RoundsConfig = RoundsConfig(seconds=60.0)
+
+  def __post_init__(self):
+    listed(self.contenders, "contenders", MODEL_CONTENDERS)
+    if not self.memory_limit_gb > 0:
+      raise ValueError("memory_limit_gb must be positive")
+
+
+def tiny() -> AttentionSpeedConfig:
+  """Short rows, a minute on two cores: the main job."""
+  return AttentionSpeedConfig(
+    cases="causal,documents,softcap_alibi",
+    contenders="attnjax,jax.nn,flax,torch_sdpa",
+    rounds=RoundsConfig(seconds=1.0),
+  )
+
+
+def base() -> AttentionSpeedConfig:
+  """Every case up to 8192, for two cores."""
+  return AttentionSpeedConfig(lengths="256,512,1024,2048,4096,8192")
+
+
+def full() -> AttentionSpeedConfig:
+  """Every case up to 16384, in both head widths: hours on two cores."""
+  return AttentionSpeedConfig(
+    lengths="256,512,1024,2048,4096,8192,16384",
+    head_widths="64,128",
+    memory_limit_gb=12.0,
+  )
+
+
+def model() -> ModelSpeedConfig:
+  """The language model's `tiny`, a few minutes on two cores."""
+  return ModelSpeedConfig()
+
+
+def model_long() -> ModelSpeedConfig:
+  """The same model on one row of 2048, where attention is most of the work."""
+  data = dataclasses.replace(
+    language_model.tiny().data, length=2048, batch_size=1
+  )
+  return ModelSpeedConfig(data=data)
+
+
+PRESETS = {
+  "tiny": tiny,
+  "base": base,
+  "full": full,
+  "model": model,
+  "model_long": model_long,
+}

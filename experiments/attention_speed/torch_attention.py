@@ -1,0 +1,141 @@
+"""PyTorch's attention: its C++ kernel, and flex_attention as it compiles it."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch.nn.attention.flex_attention import (
+  create_block_mask,
+  flex_attention,
+)
+
+from experiments.attention_speed.cases import CAP, Case, arguments, sample
+from experiments.attention_speed.torch_timing import (
+  Answer,
+  prepared,
+  refused_size,
+)
+
+__all__ = ["prepare"]
+
+
+def prepare(contender: str, case: dict[str, Any], limit_gb: float) -> Answer:
+  """Makes the inputs of a case, compiles and warms up a contender.
+
+  Args:
+    contender: "torch_sdpa" or "torch_flex".
+    case: the fields of a `Case`.
+    limit_gb: nothing is called that needs more.
+  """
+  make = {"torch_sdpa": _sdpa, "torch_flex": _flex}[contender]
+  return make(Case(**case), limit_gb)
+
+
+def _sdpa(case: Case, limit_gb: float) -> Answer:
+  """`scaled_dot_product_attention`; a dense mask where it has no rule."""
+  if case.name == "softcap_alibi":
+    return None, {"refused": "cannot: no softcap"}
+  dense = case.name in ("window", "documents")
+  # The boolean mask, and the float32 one that the kernel makes of it.
+  pairs = case.batch * case.length**2
+  refused = refused_size(5.0 * pairs, limit_gb) if dense else None
+  if refused is not None:
+    return refused
+  arrays, extra = _tensors(case)
+  mask = _dense_mask(case, extra) if dense else None
+  attend = lambda q, k, v: F.scaled_dot_product_attention(
+    q, k, v, attn_mask=mask, is_causal=case.name == "causal"
+  )
+  note = "dense mask" if dense else ""
+  return prepared(_in_mode(attend, arrays, case.mode), _witness, note=note)
+
+
+def _flex(case: Case, limit_gb: float) -> Answer:
+  """`flex_attention`, which compiles a mask and a score function."""
+  if case.mode != "forward":
+    return None, {"refused": "cannot: no backward pass on a CPU"}
+  if case.name == "full":
+    return None, {"refused": "not run: has no mask and no score function"}
+  # create_block_mask looks at every pair, in a few booleans and integers.
+  refused = refused_size(8.0 * case.batch * case.length**2, limit_gb)
+  if refused is not None:
+    return refused
+  arrays, extra = _tensors(case)
+  batch = case.batch if case.name == "documents" else None
+  length = case.length
+  blocks = create_block_mask(
+    _mask_mod(case, extra), batch, None, length, length, device="cpu"
+  )
+  # Else the ninth shape would run uncompiled.
+  torch.compiler.reset()
+  compiled = torch.compile(flex_attention, dynamic=False)
+  score = _score_mod(extra)
+  attend = lambda q, k, v: compiled(q, k, v, score, blocks)
+  fn = _in_mode(attend, arrays, case.mode)
+  return prepared(fn, _witness, compiled=True, note="block mask made before")
+
+
+def _tensors(case: Case) -> tuple[list, dict]:
+  """The arrays in PyTorch's layout, BHTD, contiguous; and those by name."""
+  arrays, extra = arguments(case)
+  return (
+    [torch.from_numpy(x).transpose(1, 2).contiguous() for x in arrays],
+    {name: torch.from_numpy(x) for name, x in extra.items()},
+  )
+
+
+def _mask_mod(case: Case, extra: dict) -> Callable:
+  """The rule of a case, as flex_attention wants it."""
+  if case.name == "window":
+    return lambda b, h, q, k: (k <= q) & (q - k < case.window)
+  if case.name == "documents":
+    ids = extra["ids"]
+    return lambda b, h, q, k: (k <= q) & (ids[b, q] == ids[b, k])
+  return lambda b, h, q, k: k <= q
+
+
+def _score_mod(extra: dict) -> Callable | None:
+  """Softcap, then ALiBi, where a case has them."""
+  if "slopes" not in extra:
+    return None
+  slopes = extra["slopes"]
+
+  def score(logit, b, h, q, k):
+    return CAP * torch.tanh(logit / CAP) - slopes[h] * (q - k).abs()
+
+  return score
+
+
+def _dense_mask(case: Case, extra: dict) -> torch.Tensor:
+  """What is visible, ``B 1 T T`` or ``1 1 T T``."""
+  at = torch.arange(case.length)
+  query, key = at[:, None], at[None, :]
+  seen = key <= query
+  if case.name == "window":
+    return (seen & (query - key < case.window))[None, None]
+  ids = extra["ids"]
+  return (seen & (ids[:, :, None] == ids[:, None, :]))[:, None]
+
+
+def _in_mode(attend: Callable, arrays: list, mode: str) -> Callable[[], tuple]:
+  """A function of nothing: the call itself, or with its gradients."""
+
+  def forward() -> tuple:
+    with torch.no_grad():
+      return (attend(*arrays),)
+
+  if mode == "forward":
+    return forward
+  leaves = [x.requires_grad_() for x in arrays[:3]]
+
+  def with_backward() -> tuple:
+    out = attend(*leaves)
+    return (out.detach(), *torch.autograd.grad(out, leaves, arrays[3]))
+
+  return with_backward
+
+
+def _witness(results: tuple) -> list[list[float]]:
+  """A sample of each result, in the layout BTHD."""
+  return [sample(x.transpose(1, 2).contiguous().numpy()) for x in results]

@@ -1,0 +1,81 @@
+"""Which implementation, and why: before the call, and when it is refused."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import attnjax
+from attnjax import masks, normalizers
+from attnjax.ops.attention import choice
+
+X = jnp.ones((2, 64, 4, 8))
+
+
+class Whole(normalizers.Normalizer):
+  """Defined on whole rows only, as a user may."""
+
+  def __call__(self, logits):
+    return normalizers.softmax()(logits)
+
+
+jax.tree_util.register_static(Whole)
+
+
+def test_the_engine_is_chosen_and_says_how():
+  told = attnjax.explain(X, X, X, mask=masks.causal())
+  assert told.chosen == "blockwise"
+  assert [v.name for v in told.verdicts] == ["blockwise", "reference"]
+  assert all(v.forward and v.backward for v in told.verdicts)
+  assert "1 of 1 hold something, 0 whole" in str(told)
+  assert "128 KiB" in str(told)
+
+
+def test_what_depends_on_arrays_is_decided_when_it_runs():
+  told = attnjax.explain(X, X, X, mask=masks.lengths(key=jnp.array([3, 9])))
+  assert "decided when it runs" in told.verdicts[0].reason
+
+
+@pytest.mark.parametrize(
+  ("options", "reason"),
+  [
+    ({"aux": ("weights",)}, "weights.*T x S"),
+    ({"normalizer": Whole()}, "whole rows only"),
+  ],
+)
+def test_a_refusal_is_the_same_in_words_and_in_the_error(options, reason):
+  told = attnjax.explain(X, X, X, **options)
+  assert told.chosen == "reference"
+  assert not told.verdicts[0].forward
+  with pytest.raises(NotImplementedError, match=reason) as raised:
+    attnjax.attend(X, X, X, implementation="blockwise", **options)
+  assert told.verdicts[0].reason in str(raised.value)
+  assert "['reference'] can" in str(raised.value)
+  out = attnjax.attend(X, X, X, **options)
+  out = out[0] if isinstance(out, tuple) else out
+  np.testing.assert_allclose(out, attnjax.attend(X, X, X), atol=1e-6)
+
+
+def test_if_nobody_can_each_says_why(monkeypatch):
+  monkeypatch.delitem(choice.IMPLEMENTATIONS, "reference")
+  with pytest.raises(ExceptionGroup, match="no implementation") as raised:
+    attnjax.attend(X, X, X, aux=("weights",))
+  (reason,) = raised.value.exceptions
+  assert isinstance(reason, NotImplementedError)
+  assert "blockwise: aux 'weights'" in str(reason)
+  with pytest.raises(NotImplementedError, match="none can"):
+    attnjax.attend(X, X, X, aux=("weights",), implementation="blockwise")
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("asked", ["flash", object(), 3])
+def test_an_unknown_implementation_gets_the_list(asked):
+  with pytest.raises(ValueError, match=r"there are \['blockwise', 'reference'"):
+    attnjax.attend(X, X, X, implementation=asked)
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("size", [0, -1, 2.0])
+def test_a_block_has_a_size(size):
+  with pytest.raises(ValueError, match="query_block must be a Python int >= 1"):
+    attnjax.Blockwise(query_block=size)

@@ -1,0 +1,124 @@
+"""Tiles that hold nothing are not computed, whatever says that they do not.
+
+The proof is a poison: keys and values of NaN where no query looks. 0 · NaN is
+NaN, so a finite result, forward and backward, has not touched their tiles.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import attnjax
+from attnjax import masks
+
+T, H, D, BLOCK = 32, 2, 4, 8
+ENGINE = attnjax.Blockwise(query_block=BLOCK, key_block=BLOCK)
+INDEX = np.arange(T)
+IDS = jnp.asarray(INDEX // 16)
+
+
+def half(b, h, q, k):
+  """A rule that says nothing of tiles."""
+  return k < T // 2
+
+
+# Each hides the keys of the second half from the queries of the first.
+HIDES = {
+  "causal": {"mask": masks.causal()},
+  "window": {"mask": masks.sliding_window(5, 0)},
+  "prefix": {"mask": masks.prefix(16)},
+  "chunked": {"mask": masks.chunked(16)},
+  "lengths": {"mask": masks.lengths(key=16)},
+  "segments": {"mask": masks.segments(IDS)},
+  "dense": {"mask": masks.dense(INDEX[:, None] >= INDEX)},
+  "array": {"mask": jnp.asarray(INDEX[:, None] >= INDEX)},
+  "and": {"mask": masks.full() & masks.causal()},
+  "or": {"mask": masks.causal() | masks.prefix(16)},
+  "not": {
+    "mask": ~masks.sliding_window(T, 0) & masks.causal() | masks.causal()
+  },
+  "not of arrays": {"mask": ~(~masks.lengths(key=16))},
+  "segment ids": {"query_segment_ids": IDS, "key_segment_ids": IDS},
+  "positions": {
+    "mask": masks.causal(),
+    "query_positions": jnp.asarray(INDEX),
+    "key_positions": jnp.asarray(INDEX),
+  },
+}
+
+
+@pytest.fixture
+def qkv(key):
+  return [jax.random.normal(k, (T, H, D)) for k in jax.random.split(key, 3)]
+
+
+def early(q, k, v, **options):
+  """What the first half of the queries read."""
+  out = attnjax.attend(q, k, v, implementation=ENGINE, **options)
+  return out[: T // 2]
+
+
+@pytest.mark.parametrize("traced", [False, True], ids=["known", "traced"])
+@pytest.mark.parametrize("name", HIDES)
+def test_what_is_hidden_is_not_touched(qkv, name, traced):
+  q, k, v = qkv
+  bad_k, bad_v = (x.at[T // 2 :].set(jnp.nan) for x in (k, v))
+
+  def f(q, options):
+    return (early(q, bad_k, bad_v, **options) ** 2).sum()
+
+  def g(q, options):
+    return jax.jvp(lambda q: early(q, bad_k, bad_v, **options), (q,), (q,))
+
+  run = jax.jit if traced else lambda h: h
+  value, slope = run(jax.value_and_grad(f))(q, HIDES[name])
+  assert jnp.isfinite(value)
+  assert jnp.isfinite(slope[: T // 2]).all()
+  assert all(jnp.isfinite(x).all() for x in run(g)(q, HIDES[name]))
+  clean = (early(q, k, v, **HIDES[name]) ** 2).sum()
+  np.testing.assert_allclose(value, clean, rtol=1e-5)
+
+
+def test_a_rule_that_says_nothing_of_tiles_is_still_right(qkv):
+  rule = masks.from_fn(half)
+  args = {"mask": rule}
+  got = attnjax.attend(*qkv, implementation=ENGINE, **args)
+  expected = attnjax.attend(*qkv, implementation="reference", **args)
+  np.testing.assert_allclose(got, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("rule", "live", "whole"),
+  [
+    (masks.causal(), 10, 6),
+    (masks.sliding_window(7, 0), 7, 0),
+    (masks.causal() & masks.prefix(BLOCK), 4, None),
+    (masks.full(), 16, 16),
+    (masks.chunked(16), 8, 8),
+    (~masks.full(), 0, 0),
+  ],
+  ids=["causal", "window", "prefix", "full", "chunked", "nothing"],
+)
+def test_explain_counts_the_tiles(qkv, rule, live, whole):
+  q, k, v = qkv
+  call = attnjax.ops.attention.checked.checked_call(q, k, v, mask=rule)
+  told = ENGINE.describes(call)
+  if rule.is_static:
+    assert f"{live} of 16 hold something, {whole} whole" in told
+  else:
+    assert "decided when it runs" in told
+
+
+def test_under_vmap_a_branch_is_still_a_branch(qkv):
+  """Of a batch of lengths a tile is skipped where it is empty for all."""
+  q, k, v = (jnp.stack([x, x]) for x in qkv)
+  bad = k.at[:, T // 2 :].set(jnp.nan)
+
+  def one(q, k, v, length):
+    return early(q, k, v, mask=masks.lengths(key=length))
+
+  out = jax.vmap(one)(q, bad, jnp.nan_to_num(v), jnp.array([3, 16]))
+  assert jnp.isfinite(out).all()
+  clean = jax.vmap(one)(q, k, v, jnp.array([3, 16]))
+  np.testing.assert_allclose(out, clean, atol=1e-6)
