@@ -15,7 +15,15 @@ from flax import nnx
 
 import attnjax
 from attnjax import cache as caches
-from attnjax import masks, models, nn, normalizers, positions, score_mods
+from attnjax import (
+  masks,
+  models,
+  nn,
+  normalizers,
+  positions,
+  score_mods,
+  testing,
+)
 from attnjax import scoring as scorings
 from attnjax.nn.norm import make_norm
 from attnjax.ops import heads
@@ -37,11 +45,25 @@ MODULES = (
   "attnjax.positions",
   "attnjax.score_mods",
   "attnjax.scoring",
+  "attnjax.testing",
 )
 # Names that neither take an array nor make one.
 NO_ARRAYS = {"attnjax.masks.Tile", "attnjax.models.DecoderConfig"}
 NO_ARRAYS |= {"attnjax.Explanation", "attnjax.Verdict", "attnjax.explain"}
 NO_ARRAYS |= {"attnjax.models.decoder_parameters", "attnjax.models.total"}
+# What they hold or return is checked in tests/testing.
+NO_ARRAYS |= {
+  f"attnjax.testing.{name}"
+  for name in (
+    "Case",
+    "cases",
+    "check_random",
+    "linear_memory_cases",
+    "memory_growth",
+    "oracle",
+    "strategies",
+  )
+}
 
 EVERY_AUX = ("logsumexp", "weights", "entropy", "max_logit")
 RNGS = lambda: nnx.Rngs(0)
@@ -102,6 +124,14 @@ def generate(prompt, lengths):
   return models.generate(
     decoder(), prompt, steps=N, key=KEY(), top_k=3, top_p=0.9, lengths=lengths
   )
+
+
+def drawn():
+  """The arrays that a problem of the conformance suite draws."""
+  sizes = {"length": T, "keys": S, "heads": H, "shared": K, "width": D}
+  problem = testing.Problem(batch=(B,), value_width=E, bias="H T S", **sizes)
+  arrays = problem.floats()
+  return [arrays[name] for name in ("query", "key", "value", "bias")]
 
 
 QKV = "B T H D, B S K D, B S K E"
@@ -250,6 +280,9 @@ TABLE = [
   ("", lambda: held().positions, "-> int B C"),
   ("", lambda: held().next_positions(T), "-> int B T"),
   ("", lambda: held().filled.dense(T, C, batch=(B,)), "-> bool B 1 T C"),
+
+  # --- testing --------------------------------------------------------------
+  ("attnjax.testing.Problem", drawn, "-> B T H D, B S K D, B S K E, H T S"),
 
   # --- modules --------------------------------------------------------------
   ("attnjax.nn.Embedding",

@@ -66,6 +66,17 @@ def test_positions_do_not_matter_and_the_index_does():
   np.testing.assert_array_equal(moved[..., :-1, :], whole()[..., 1:, :])
 
 
+def test_is_its_formula():
+  key = words(jax.random.key(0))
+  for b, h, t, s in ((0, 0, 0, 0), (1, 2, 3, 4), (5, 4, 6, 10), (2, 1, 4, 3)):
+    at = [jnp.uint32(x) for x in (b, h, t, s)]
+    inner = threefry((key[0], key[1]), tuple(at[:2]))
+    word = int(threefry(inner, tuple(at[2:]))[0])
+    for rate in (word / 2**32, min(word + 1, 2**32 - 1) / 2**32):
+      keep = whole(rate).reshape(6, HEADS, T, S)[b, h, t, s]
+      assert keep == (word >= round(rate * 2**32))
+
+
 def test_batch_axes_count_row_major():
   grid = Grid.of((6,), HEADS, T, S)
   flat = kept(words(jax.random.key(0)), 0.5, grid)

@@ -187,8 +187,9 @@ class _Segments(Mask):
     # A range without a position in its array has least > most.
     some = (x.least <= x.most) & (y.least <= y.most)
     some = some & (x.least <= y.most) & (y.least <= x.most)
-    every = x.inside & y.inside & (x.least == y.most) & (x.most == y.least)
-    return some, every & (x.least == x.most)
+    # So all four are equal, as least <= most.
+    every = (x.least == y.most) & (x.most == y.least)
+    return some, every & x.inside & y.inside
 
   def validate(self, batch, heads):
     check_rows("segments query_ids", self.query_ids, batch, 1)

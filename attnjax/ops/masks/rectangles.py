@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops.masks.rows import module_of
+from attnjax.ops.varying import varying_alike, varying_axes
 
 __all__ = ["clipped", "held"]
 
@@ -30,8 +31,8 @@ def clipped(bounds: tuple, size: int) -> tuple:
   return (xp.clip(low, 0, size), xp.clip(high, 0, size)), inside
 
 
-def held(table, query: tuple, key: tuple):
-  """Is something true in a table ``T S`` or ``R T S``, by rectangle?
+def held(table, query: tuple, key: tuple, value: bool = True):
+  """Is an entry of a table ``T S`` or ``R T S`` that value, by rectangle?
 
   Bounds are within the table. Those of rank 3 may differ on axis 0, which then
   is the axis of the tables too.
@@ -44,11 +45,11 @@ def held(table, query: tuple, key: tuple):
     return np.zeros((0, 1, 1), bool)
   table = table.reshape((-1, *table.shape[-2:]))
   if lead == 1:
-    return _held(table[0], *bounds)
+    return _held(table[0], *bounds, value=value)
 
   def one(row):
     own = (x[_at(x.shape[0], row)] if np.ndim(x) == 3 else x for x in bounds)
-    return _held(table[_at(table.shape[0], row)], *own)
+    return _held(table[_at(table.shape[0], row)], *own, value=value)
 
   if module_of(*arrays) is np:
     return np.stack([one(row) for row in range(lead)])
@@ -62,12 +63,13 @@ def _at(size: int, row):
   return 0 if size == 1 else row
 
 
-def _held(table, q0, q1, k0, k1):
+def _held(table, q0, q1, k0, k1, *, value):
   """The same for one table ``T S``."""
   xp = module_of(table, q0, q1, k0, k1)
   rows, q0, q1 = _cuts(xp, q0, q1)
   columns, k0, k1 = _cuts(xp, k0, k1)
-  cells = _merged(xp, _merged(xp, table, rows).T, columns).T
+  cells = _merged(xp, table, rows, value)
+  cells = _merged(xp, cells.T, columns, True).T
   sums = xp.pad(cells.astype(np.int32), ((1, 0), (1, 0)))
   sums = sums.cumsum(0, dtype=np.int32).cumsum(1, dtype=np.int32)
   whole = sums[q1, k1] - sums[q0, k1]
@@ -82,31 +84,38 @@ def _cuts(xp, *bounds) -> tuple:
   return cuts, *(xp.searchsorted(cuts, x) for x in bounds)
 
 
-def _merged(xp, table, cuts):
-  """Table ``T S`` to ``I S``: is any of the rows from cut i to the next?"""
+def _merged(xp, table, cuts, value):
+  """Table ``T S`` to ``I S``: has a row from cut i to the next that value?"""
   size = table.shape[0]
   if xp is np:
     ends = itertools.pairwise((*cuts.tolist(), size))
-    return np.stack([table[low:high].any(0) for low, high in ends])
+    return np.stack([(table[low:high] == value).any(0) for low, high in ends])
   place = jnp.arange(size, dtype=jnp.int32)
   cell = jnp.searchsorted(cuts, place, side="right") - 1
   start = jnp.zeros((cuts.size, table.shape[1]), bool)
+  start = varying_alike(start, varying_axes(table, cell))
   # A CPU merges row after row in place; an accelerator would wait at each.
   return jax.lax.platform_dependent(
-    jnp.asarray(table), cell, start, cpu=_by_row, default=_at_once
+    jnp.asarray(table),
+    cell,
+    start,
+    np.asarray(value),
+    cpu=_by_row,
+    default=_at_once,
   )
 
 
-def _by_row(table, cell, start):
+def _by_row(table, cell, start, value):
   """Merges the rows of a table into their cells, one after another."""
 
   def step(t, merged):
-    return merged.at[cell[t]].set(merged[cell[t]] | table[t])
+    row = merged[cell[t]] | (table[t] == value)
+    return merged.at[cell[t]].set(row)
 
   return jax.lax.fori_loop(0, table.shape[0], step, start)
 
 
-def _at_once(table, cell, start):
+def _at_once(table, cell, start, value):
   """The same as one scatter."""
-  merged = start.astype(jnp.uint8).at[cell].max(table.astype(jnp.uint8))
-  return merged.astype(bool)
+  found = (table == value).astype(jnp.uint8)
+  return start.astype(jnp.uint8).at[cell].max(found).astype(bool)

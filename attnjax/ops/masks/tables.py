@@ -97,7 +97,7 @@ class _Dense(Mask):
     seen, solid = most.any(-3).reshape(shape), least.all(-3).reshape(shape)
     query, query_inside = clipped(area.query, table.shape[-2])
     key, key_inside = clipped(area.key, table.shape[-1])
-    full = held(~solid, query, key) ^ True
+    full = held(solid, query, key, value=False) ^ True
     return held(seen, query, key), full & query_inside & key_inside
 
   def validate(self, batch, heads):
