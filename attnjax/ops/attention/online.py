@@ -107,7 +107,10 @@ def _merged(part: Reading, state: dict, logits, grid: Grid) -> dict:
   if "place" in state:
     first = jnp.argmax(logits, axis=-1).astype(jnp.int32)
     place = first + grid.key_index[..., 0]
-    new["place"] = jnp.where(largest > state["top"], place, state["place"])
+    # Of equal logits the first counts, whichever tile is visited first.
+    before = (largest == state["top"]) & (place < state["place"])
+    found = (largest > state["top"]) | before
+    new["place"] = jnp.where(found, place, state["place"])
   sums = sums_of(part, logits, shift, grid, tuple(state))
   decay = None if shift is None else jnp.exp(state["top"] - shift)
   if part.shares and "spread" in state:

@@ -44,6 +44,10 @@ def plan(
     codes = np.where(every[at], FULL, MIXED)
     kinds = tuple(sorted({int(code) for code in codes}))
     return Sweep(tiles, codes.astype(np.int32), blocks, kinds)
+  if counts[1] * counts[2] == 1:
+    # There is nothing to choose between: one tile a row, and its mask.
+    codes = np.full(len(tiles), MIXED, np.int32)
+    return Sweep(tiles, codes, blocks, (MIXED,))
   fullness = jnp.where(jnp.asarray(every)[at], FULL, MIXED)
   found = jnp.where(jnp.asarray(some)[at], fullness, EMPTY).astype(jnp.int32)
   return Sweep(tiles, _shared(found), blocks, (EMPTY, MIXED, FULL))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from attnjax.ops.attention.reading import Reading
-from attnjax.ops.tiles import Sweep, fold
+from attnjax.ops.tiles import MIXED, Sweep, fold
 
 __all__ = ["select"]
 
@@ -38,6 +38,10 @@ def select(reading: Reading, sweep: Sweep, count: int) -> Reading:
     places = jnp.concatenate([held[1], places], axis=-1)
     return [top, jnp.take_along_axis(places, index, axis=-1)]
 
+  # Full tiles are no kind of their own here, so that places come in order.
+  mixed = jnp.minimum(jnp.asarray(sweep.codes), MIXED)
+  kinds = tuple(sorted({min(kind, MIXED) for kind in sweep.kinds}))
+  sweep = sweep._replace(codes=mixed, kinds=kinds)
   layouts = jax.tree.leaves(fixed.layouts())
   _, chosen = fold(step, sweep, operands, layouts, start, ["b.t."] * 2)
   return dataclasses.replace(reading, chosen=chosen)

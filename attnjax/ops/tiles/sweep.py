@@ -6,6 +6,7 @@ scan, so that a program does not grow with the lengths; a tile that is empty
 costs a branch and no arithmetic.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -59,7 +60,7 @@ class Sweep(NamedTuple):
     tiles: ``N 3``, the block on the axes b, t and s of each tile.
     codes: ``N``, EMPTY, MIXED or FULL of each tile; may be traced.
     blocks: how many batch rows, queries and keys a block has.
-    kinds: which codes there can be: a branch is compiled for each.
+    kinds: which codes there can be: a loop is compiled for each.
 
   >>> sweep = Sweep(np.zeros((1, 3), np.int32), np.array([2]), (1, 4, 4), (2,))
   >>> len(sweep.tiles)
@@ -104,7 +105,7 @@ def fold(
   state,
   state_layouts,
 ) -> Any:
-  """Folds the tiles into a state, one after the other.
+  """Folds the tiles into a state, the full ones first, then the mixed.
 
   Args:
     step: ``(full, tile, parts of the operands, parts of the state) -> parts of
@@ -144,32 +145,28 @@ def fold(
       for x, y, layout in zip(state, new, state_layouts, strict=True)
     ]
 
-  branches = {
-    EMPTY: lambda tile, state: state,
-    MIXED: lambda tile, state: visit(False, tile, state),
-    FULL: lambda tile, state: visit(True, tile, state),
-  }
-  return _walk(sweep, [branches[kind] for kind in sweep.kinds], state)
+  for kind in (FULL, MIXED):
+    if kind in sweep.kinds:
+      state = _walk(sweep, kind, functools.partial(visit, kind == FULL), state)
+  return state
 
 
-def _walk(sweep: Sweep, branches: Sequence[Callable], state):
-  """Takes the branch of each tile's kind; one tile needs no loop."""
-  where = jnp.asarray(np.argsort([*sweep.kinds, *_missing(sweep.kinds)]))
+def _walk(sweep: Sweep, kind: int, visit: Callable, state):
+  """Visits the tiles of one kind; one tile needs no loop.
+
+  A walk for each kind: of two branches that both write to the state the
+  compiler copies the whole of it at each tile; of one and nothing, it does not.
+  """
 
   def at(tile, code, state):
-    if len(branches) == 1:
-      return branches[0](tile, state)
-    return lax.switch(where[code], branches, tile, state)
+    if sweep.kinds == (kind,):
+      return visit(tile, state)
+    return lax.cond(code == kind, visit, lambda _, x: x, tile, state)
 
   if len(sweep.tiles) == 1:
     return at(tuple(sweep.tiles[0]), sweep.codes[0], state)
   xs = (jnp.asarray(sweep.tiles, jnp.int32), jnp.asarray(sweep.codes))
   return lax.scan(lambda c, x: (at(x[0], x[1], c), None), state, xs)[0]
-
-
-def _missing(kinds: tuple[int, ...]) -> list[int]:
-  """The codes that do not occur."""
-  return [kind for kind in (EMPTY, MIXED, FULL) if kind not in kinds]
 
 
 def zeros(shapes: Sequence[jax.ShapeDtypeStruct]) -> list:

@@ -1,0 +1,35 @@
+"""The conformance suite: hold any attention to the contract of `attend`.
+
+    import pytest
+    from attnjax import testing
+
+    def mine(query, key, value, **options):  # called like attnjax.attend
+      ...
+
+    @pytest.mark.parametrize("case", testing.cases(), ids=str)
+    def test_conforms(case):
+      case.check(mine)
+
+Values are held against an oracle in float64 numpy, derivatives against a dense
+one in float64 JAX; what a dtype may err is measured and not chosen, see
+`attnjax.testing.budget`. What an attention does not offer is skipped by name
+and with a reason, and is reported so.
+"""
+
+from attnjax.testing import oracle, strategies
+from attnjax.testing.case import Case
+from attnjax.testing.memory import memory_growth
+from attnjax.testing.problem import Problem
+from attnjax.testing.random import check_random
+from attnjax.testing.suite import cases, linear_memory_cases
+
+__all__ = [
+  "Case",
+  "Problem",
+  "cases",
+  "check_random",
+  "linear_memory_cases",
+  "memory_growth",
+  "oracle",
+  "strategies",
+]

@@ -1,0 +1,202 @@
+"""Cases of how attention behaves: derivatives, transforms, places, devices."""
+
+from collections.abc import Callable
+from typing import Any
+
+from attnjax.testing import dropout, locality
+from attnjax.testing.case import Case
+from attnjax.testing.derivatives import reverse
+from attnjax.testing.devices import Sharded, pmapped
+from attnjax.testing.laws import (
+  Agrees,
+  checkpointed,
+  deterministic,
+  exported,
+  linearizes,
+  pushes,
+  scanned,
+  second_orders,
+  serialized,
+)
+from attnjax.testing.mapped import Mapped
+from attnjax.testing.problem import Problem
+
+__all__ = ["behaviour_cases"]
+
+_SMALL: dict[str, Any] = {
+  "batch": (2,),
+  "length": 7,
+  "keys": 11,
+  "heads": 2,
+  "shared": 1,
+}
+_EVERYTHING: dict[str, Any] = {
+  "mask": ("and", ("causal",), ("key_lengths",)),
+  "bias": "H T S",
+  "score_mod": "softcap then alibi",
+}
+_EMPTY_ROWS: dict[str, Any] = {
+  "mask": ("lengths",),
+  "bias": "B 1 T S",
+  "hidden_bias": True,
+}
+_SQUARE: dict[str, Any] = {"length": 13, "keys": 13, "aux": ()}
+# Of these forward mode is checked, and of most the second order.
+_BENT: dict[str, dict[str, Any]] = {
+  "causal with bias and score mod": _EVERYTHING,
+  "empty rows": _EMPTY_ROWS,
+  "traced lengths": {"mask": ("lengths",), "traced": True},
+  "general scoring": {"scoring": "general"},
+  "additive scoring": {"scoring": "additive"},
+  "cosine scoring": {"scoring": "cosine"},
+  "gaussian scoring": {"scoring": "gaussian"},
+  "relative bias": {"score_mod": "relative_bias"},
+  "sink": {"normalizer": "sink", "mask": ("lengths",)},
+  "plus one": {"normalizer": "plus_one"},
+  "sigmoid": {"normalizer": "sigmoid", "mask": ("window", 2, 1)},
+  "top_k": {"normalizer": "top_k"},
+  "entropy and max_logit": {"aux": ("entropy", "max_logit")},
+}
+
+# Nothing of these bends in another way than of one that is checked.
+_ALIKE = ("traced lengths", "general scoring", "relative bias", "plus one")
+# Their second derivative is right only if the first is.
+_BENT_TWICE = (
+  "cosine scoring",
+  "gaussian scoring",
+  "sink",
+  "sigmoid",
+  "entropy and max_logit",
+)
+
+
+def behaviour_cases() -> list[Case]:
+  """All of them."""
+  return [
+    *_derivatives(),
+    *_transforms(),
+    *_mapped(),
+    *_local(),
+    *_dropped(),
+    *_divided(),
+  ]
+
+
+def _derivatives() -> list[Case]:
+  """Forward mode and second order."""
+  found = []
+  for name, options in _BENT.items():
+    problem = Problem(**(_SMALL | options))
+    if name not in _BENT_TWICE:
+      found.append(Case(f"jvp/{name}", pushes, problem))
+    if name not in _ALIKE:
+      law = second_orders["jvp of grad"]
+      found.append(Case(f"second/{name}", law, problem))
+  rich = Problem(**(_SMALL | _EVERYTHING))
+  empty = Problem(**(_SMALL | _EMPTY_ROWS))
+  for order, law in list(second_orders.items())[1:]:
+    found.append(Case(f"second/{order}", law, rich))
+    found.append(Case(f"second/{order} where rows are empty", law, empty))
+  return found
+
+
+def _transforms() -> list[Case]:
+  """What must change nothing."""
+  rich = Problem(**_EVERYTHING)
+  laws: dict[str, Callable] = {
+    "eager": Agrees(reverse, reverse, how="eager"),
+    "linearize": linearizes,
+    "checkpoint": Agrees(checkpointed, reverse),
+    "scan": Agrees(scanned, reverse),
+    "export": Agrees(exported, reverse, how="eager"),
+    "determinism": deterministic,
+  }
+  found = [Case(f"transform/{name}", law, rich) for name, law in laws.items()]
+  # JAX itself writes and reads programs with it.
+  law = Agrees(serialized, reverse, how="eager")
+  name = "transform/export through bytes"
+  return [*found, Case(name, law, rich, needs_package="flatbuffers")]
+
+
+def _mapped() -> list[Case]:
+  """`vmap` over every kind of argument, and other axes than the first."""
+  alone = {name: Problem(**_EVERYTHING) for name in ("query", "key", "value")}
+  alone["bias"] = alone["score_mod slopes"] = Problem(**_EVERYTHING)
+  alone["key_lengths"] = alone["query"]
+  positions: dict[str, Any] = {
+    "mask": ("window", 4, 1),
+    "positions": "negative",
+  }
+  alone["query_positions"] = alone["key_positions"] = Problem(**positions)
+  alone["segments"] = Problem(segments=True, length=17, mask=("causal",))
+  alone["mask"] = Problem(array_mask="T S")
+  names = {"segments": ("query_segment_ids", "key_segment_ids")}
+  found = [
+    Case(f"vmap/{name}", Mapped(names.get(name, (name,))), problem)
+    for name, problem in alone.items()
+  ]
+  every = ("query", "key", "value", "bias", "key_lengths")
+  rich = Problem(**_EVERYTHING)
+  for axis in (0, 1, 2):
+    law = Mapped(every, axis)
+    found.append(Case(f"vmap/every argument on axis {axis}", law, rich))
+  lengths = Problem(mask=("lengths",))
+  for how in ("scan", "map"):
+    law = Mapped(("query", "key_lengths", "query_lengths"), 0, how)
+    found.append(Case(f"transform/{how} over lengths", law, lengths))
+  return found
+
+
+def _local() -> list[Case]:
+  """Causality and locality, by derivatives of every output by every input."""
+  found = []
+  problems: dict[str, dict[str, Any]] = {
+    "causal": {"mask": ("causal",)},
+    "window": {"mask": ("window", 3, 2)},
+    "window and lengths, traced": {
+      "mask": ("and", ("window", 3, 2), ("lengths",)),
+      "traced": True,
+    },
+    "permuted and causal": {"mask": ("causal",), "positions": "permuted"},
+    "packed": {"mask": ("causal",), "segments": True},
+  }
+  for name, options in problems.items():
+    problem = Problem(**(_SQUARE | options))
+    for how, law in {
+      "reverse": locality.reads_only_what_it_sees,
+      "forward": locality.tells_only_who_sees_it,
+    }.items():
+      found.append(Case(f"local/{name}, {how}", law, problem))
+  return found
+
+
+def _dropped() -> list[Case]:
+  """Dropout."""
+  problem = Problem(dropout_rate=0.3, mask=("window", 9, 1))
+  # Long enough for several blocks of any usual size.
+  long = Problem(dropout_rate=0.3, batch=(2,), length=300, keys=600, heads=2)
+  return [
+    Case("dropout/drops and scales", dropout.drops_and_scales, problem),
+    Case("dropout/same backward", dropout.drops_the_same_backward, problem),
+    Case("dropout/rate zero", dropout.drops_nothing_at_rate_zero, problem),
+    Case("dropout/keys decide", dropout.keys_decide, problem),
+    Case("dropout/right on average", dropout.is_right_on_average, problem),
+    Case("dropout/by place", dropout.drops_by_place, long),
+    Case("dropout/as the reference", dropout.drops_as_reference_does, problem),
+  ]
+
+
+def _divided() -> list[Case]:
+  """Several devices."""
+  problem = Problem(
+    batch=(2, 3),
+    heads=4,
+    mask=("or", ("causal",), ("dense", "B H T S")),
+    score_mod="alibi",
+  )
+  simple = Problem(batch=(2, 3), mask=("causal",))
+  return [
+    Case("devices/shard_map on batch", Sharded("batch"), problem, 2),
+    Case("devices/shard_map on heads", Sharded("heads"), problem, 2),
+    Case("devices/pmap", pmapped, simple, 2),
+  ]

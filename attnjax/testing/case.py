@@ -1,0 +1,128 @@
+"""A case: one law, one problem, one name."""
+
+import dataclasses
+import fnmatch
+import importlib.util
+import unittest
+from collections.abc import Callable, Sequence
+
+import jax
+
+from attnjax.testing.problem import Problem
+
+__all__ = ["Case", "chosen"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """One thing that attention must do.
+
+  Args:
+    name: "group/what", such as "mask/causal"; also `str(case)`.
+    law: raises AssertionError if an attention does not keep it.
+    problem: the call that the law is about.
+    needs_devices: how many it takes; with fewer the case is skipped, aloud.
+    needs_package: what must be installed for it beside JAX; else it is skipped.
+    skip: why it is not checked; None checks it.
+
+  >>> from attnjax import testing
+  >>> import attnjax
+  >>> (case,) = testing.cases(only="mask/causal")
+  >>> case.check(attnjax.attend)
+  >>> def sees_everything(query, key, value, mask=None, **options):
+  ...   return attnjax.attend(query, key, value, **options)
+  >>> case.check(sees_everything)
+  Traceback (most recent call last):
+    ...
+  AssertionError: mask/causal: out is off by ...
+  """
+
+  name: str
+  law: Callable
+  problem: Problem = dataclasses.field(default_factory=Problem)
+  needs_devices: int = 1
+  needs_package: str | None = None
+  skip: str | None = None
+
+  def __str__(self) -> str:
+    return self.name
+
+  @property
+  def not_applicable(self) -> str | None:
+    """Why the case cannot, or shall not, be checked here; None if it can."""
+    if self.skip is not None:
+      return self.skip
+    if jax.device_count() < self.needs_devices:
+      return (
+        f"needs {self.needs_devices} devices, there are {jax.device_count()};"
+        " on a CPU set XLA_FLAGS=--xla_force_host_platform_device_count=8"
+      )
+    package = self.needs_package
+    if package is not None and importlib.util.find_spec(package) is None:
+      return f"needs the package {package}: pip install {package}"
+    return None
+
+  def check(self, attend: Callable) -> None:
+    """Holds an attention to the law.
+
+    Args:
+      attend: called like `attnjax.attend`.
+
+    Raises:
+      AssertionError: it does not keep the law; the message says the case, the
+        quantity, the error and where, the budget and whence.
+      unittest.SkipTest: the case is not applicable (pytest reports the reason).
+    """
+    reason = self.not_applicable
+    if reason is not None:
+      raise unittest.SkipTest(f"{self.name}: {reason}")
+    try:
+      self.law(attend, self.problem)
+    except AssertionError as wrong:
+      raise AssertionError(f"{self.name}: {wrong}") from wrong
+    except Exception as error:
+      error.add_note(f"in case {self.name!r} of attnjax.testing")
+      raise
+
+  def matches(self, pattern: str) -> bool:
+    """Whether a shell pattern is of its whole name, or of what is after "/"."""
+    rest = self.name.split("/", 1)[-1]
+    return any(fnmatch.fnmatchcase(x, pattern) for x in (self.name, rest))
+
+
+def chosen(
+  cases: Sequence[Case],
+  only: str | Sequence[str] | None,
+  skip: dict[str, str] | None,
+) -> list[Case]:
+  """The cases that match, those to skip with their reason.
+
+  Raises:
+    ValueError: for a pattern that is of no case, or a reason that is empty.
+  """
+  wanted = [only] if isinstance(only, str) else only
+  skip = {} if skip is None else skip
+  for pattern in (*(wanted or ()), *skip):
+    if not any(case.matches(pattern) for case in cases):
+      names = ", ".join(sorted({case.name.split("/")[0] for case in cases}))
+      raise ValueError(
+        f"testing.cases: no case is called {pattern!r}; names are 'group/what'"
+        f" and the groups are {names}"
+      )
+  for pattern, reason in skip.items():
+    if not isinstance(reason, str) or not reason.strip():
+      raise ValueError(
+        f"testing.cases: skip[{pattern!r}] must be the reason, in words, got"
+        f" {reason!r}"
+      )
+  if wanted is not None:
+    cases = [c for c in cases if any(c.matches(p) for p in wanted)]
+  return [_with_reason(case, skip) for case in cases]
+
+
+def _with_reason(case: Case, skip: dict[str, str]) -> Case:
+  """The same case, skipped if a pattern is of it."""
+  for pattern, reason in skip.items():
+    if case.matches(pattern):
+      return dataclasses.replace(case, skip=reason)
+  return case

@@ -1,0 +1,109 @@
+"""What is asked of a function: its value, and its derivatives to second order.
+
+Each takes a function of a dictionary of arrays, and such a dictionary, and is
+asked of the attention under test and of the dense truth alike.
+"""
+
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = [
+  "directions",
+  "forward",
+  "grad_of_grad",
+  "grad_of_jvp",
+  "jvp_of_grad",
+  "linearized",
+  "loss",
+  "reverse",
+  "value",
+]
+
+
+def directions(tree, salt: str):
+  """A direction for every array: multiples of 1/8, which every dtype holds.
+
+  They depend on the name and shape of an array alone, so that the function
+  under test and the truth, whatever their dtype, get the same.
+  """
+  leaves = jax.tree_util.tree_leaves_with_path(tree)
+  drawn = []
+  for path, leaf in leaves:
+    seed = zlib.crc32((salt + jax.tree_util.keystr(path)).encode())
+    eighths = np.random.default_rng(seed).integers(-12, 13, np.shape(leaf))
+    drawn.append(jnp.asarray(eighths / 8, leaf.dtype))
+  return jax.tree.unflatten(jax.tree.structure(tree), drawn)
+
+
+def value(f, x):
+  """f(x)."""
+  return {"value": f(x)}
+
+
+def reverse(f, x):
+  """f(x), and the gradient of a weighted sum of all results."""
+  found, pull = jax.vjp(f, x)
+  (gradient,) = pull(directions(found, "cotangent"))
+  return {"value": found, "gradient": gradient}
+
+
+def forward(f, x):
+  """f(x), and how it changes in a direction."""
+  found, tangent = jax.jvp(f, (x,), (_tangents(x),))
+  return {"value": found, "tangent": tangent}
+
+
+def linearized(f, x):
+  """As `forward`, by the linear map that `jax.linearize` gives."""
+  found, push = jax.linearize(f, x)
+  return {"value": found, "tangent": push(_tangents(x))}
+
+
+def loss(f):
+  """A number that bends in every result, whose -inf do not count."""
+
+  def number(x):
+    found = f(x)
+    total = jnp.zeros((), jnp.result_type(*jax.tree.leaves(found)))
+    for y, d in zip(
+      jax.tree.leaves(found),
+      jax.tree.leaves(directions(found, "cotangent")),
+      strict=True,
+    ):
+      y = jnp.where(jnp.isfinite(y), y, 0)
+      total = total + jnp.sum(d * y + y * y / 2).astype(total.dtype)
+    return total
+
+  return number
+
+
+def jvp_of_grad(f, x):
+  """The Hessian of `loss` times a direction, forward over reverse."""
+  _, bent = jax.jvp(jax.grad(loss(f)), (x,), (_tangents(x),))
+  return {"second derivative": bent}
+
+
+def grad_of_jvp(f, x):
+  """The Hessian of `loss` times a direction, reverse over forward."""
+  change = lambda y: jax.jvp(loss(f), (y,), (_tangents(y),))[1]
+  return {"second derivative": jax.grad(change)(x)}
+
+
+def grad_of_grad(f, x):
+  """The Hessian of `loss` times a direction, reverse over reverse."""
+
+  def along(y):
+    gradient = jax.tree.leaves(jax.grad(loss(f))(y))
+    parts = zip(gradient, jax.tree.leaves(_tangents(y)), strict=True)
+    return sum(jnp.sum(g * d) for g, d in parts)
+
+  return {"second derivative": jax.grad(along)(x)}
+
+
+def _tangents(x):
+  """A direction for every array; none for a bias of -inf, which cannot move."""
+  drawn = directions(x, "tangent")
+  return jax.tree.map(lambda d, y: jnp.where(jnp.isfinite(y), d, 0), drawn, x)

@@ -1,0 +1,181 @@
+"""Dropout: a function of the key and of the place, the same in every pass."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import attnjax
+from attnjax.testing.budget import compare
+from attnjax.testing.compiling import compiled
+from attnjax.testing.derivatives import forward, reverse, value
+from attnjax.testing.problem import Problem
+from attnjax.testing.structure import check_structure, seen
+from attnjax.testing.subject import arrays, called, host, precise
+from attnjax.testing.truth import expected
+
+__all__ = [
+  "drops_and_scales",
+  "drops_as_reference_does",
+  "drops_by_place",
+  "drops_nothing_at_rate_zero",
+  "drops_the_same_backward",
+  "is_right_on_average",
+  "keys_decide",
+]
+
+_SIGMAS = 6.0  # of one weight in thousands, once in a hundred thousand runs
+
+
+def weights(attend: Callable, problem: Problem, keys) -> np.ndarray:
+  """The weights that values are read with, *B H T S, for each random key.
+
+  Values that are the unit vectors make the output show them.
+  """
+  shown = dataclasses.replace(problem, value_width=problem.keys, aux=())
+  with precise(problem):
+    floats, ints = arrays(shown)
+    unit = jnp.eye(problem.keys, dtype=floats["value"].dtype)[:, None, :]
+    unit = unit.reshape((1,) * len(problem.batch) + unit.shape)
+    floats["value"] = jnp.broadcast_to(unit, floats["value"].shape)
+
+    def one(key, floats):
+      rate = {"dropout_rate": problem.dropout_rate, "dropout_key": key}
+      return called(attend, shown, **rate)(floats, ints)["out"]
+
+    read = compiled(jax.vmap(one, (0, None)))(keys, floats)
+    return np.swapaxes(np.asarray(read), -2, -3)
+
+
+def drops_and_scales(attend: Callable, problem: Problem) -> None:
+  """A weight is dropped, or divided by 1 - rate; the share is as asked."""
+  rate, visible = problem.dropout_rate, seen(problem)
+  plain = expected(_showing_weights(problem), value).truth["value"]["weights"]
+  (read,) = weights(attend, problem, _keys(1))
+  scaled = plain / (1 - rate)
+  off = np.where(read == 0, 0, np.abs(read - scaled)).max()
+  if off > 1e-5:
+    raise AssertionError(
+      f"a weight is neither 0 nor divided by 1 - {rate}: off by {off:.3g}"
+    )
+  share = (read[visible] == 0).mean()
+  spread = _SIGMAS * np.sqrt(rate * (1 - rate) / visible.sum())
+  if abs(share - rate) > spread:
+    raise AssertionError(f"dropped {share:.3f} of the weights, asked {rate}")
+
+
+def drops_the_same_backward(attend: Callable, problem: Problem) -> None:
+  """Every derivative belongs to the weights that the forward pass dropped."""
+  (read,) = weights(attend, problem, _keys(1))
+  for law in (reverse, forward):
+    with precise(problem):
+      floats, ints = arrays(problem)
+      rate = {"dropout_rate": problem.dropout_rate}
+      function = called(attend, problem, **rate, dropout_key=_keys(1)[0])
+      run = lambda x: law(lambda y: function(y, ints), x)  # noqa: B023
+      got = host(compiled(run)(floats))
+    compare(got, expected(problem, law, read != 0))
+    check_structure(problem, got)
+
+
+def drops_nothing_at_rate_zero(attend: Callable, problem: Problem) -> None:
+  """Rate 0 is no dropout, to the last bit, whatever the key."""
+  with precise(problem):
+    floats, ints = arrays(problem)
+    plain = called(attend, problem)
+    zero = called(attend, problem, dropout_rate=0.0, dropout_key=_keys(1)[0])
+    same = [jax.jit(lambda x, f=f: f(x, ints))(floats) for f in (plain, zero)]
+  for a, b in zip(*map(jax.tree.leaves, same), strict=True):
+    if not np.array_equal(a, b):
+      raise AssertionError("dropout_rate=0.0 is not the same as no dropout")
+
+
+def keys_decide(attend: Callable, problem: Problem) -> None:
+  """One key drops the same in every call and batch of keys; another, others."""
+  keys = _keys(3)
+  batched = weights(attend, problem, keys)
+  for n in range(3):
+    (alone,) = weights(attend, problem, keys[n : n + 1])
+    if not np.array_equal(alone != 0, batched[n] != 0):
+      raise AssertionError(f"key {n} drops other weights alone than by vmap")
+  visible = seen(problem)
+  both = ((batched[0] != 0) == (batched[1] != 0))[visible].mean()
+  alike = (1 - problem.dropout_rate) ** 2 + problem.dropout_rate**2
+  if abs(both - alike) > _SIGMAS * np.sqrt(alike * (1 - alike) / visible.sum()):
+    raise AssertionError(
+      f"two keys agree about {both:.3f} of the weights; independent ones would"
+      f" about {alike:.3f}"
+    )
+  kept = batched[0] != 0
+  for axis, name in ((-1, "key"), (-2, "query"), (-3, "head")):
+    moved = np.roll(kept, 1, axis=axis)
+    shown = visible & np.roll(visible, 1, axis=axis)
+    same = (kept == moved)[shown].mean()
+    if abs(same - alike) > _SIGMAS * np.sqrt(alike * (1 - alike) / shown.sum()):
+      raise AssertionError(f"neighbours by {name} are dropped together")
+
+
+def is_right_on_average(attend: Callable, problem: Problem) -> None:
+  """The mean over many keys is the weight undropped."""
+  draws, rate = 64, problem.dropout_rate
+  plain = expected(_showing_weights(problem), value).truth["value"]["weights"]
+  mean = weights(attend, problem, _keys(draws)).mean(0)
+  loose = np.sqrt(rate / (1 - rate) / draws)
+  spread = plain * loose
+  worst = (np.abs(mean - plain) - _SIGMAS * spread).max()
+  if worst > 1e-5:
+    raise AssertionError(
+      f"the mean of {draws} draws is {worst:.3g} further from the undropped"
+      f" weights than {_SIGMAS:g} standard deviations"
+    )
+  # Of all weights together the mean is known much better than of each.
+  apart = abs(mean.sum() - plain.sum())
+  if apart > _SIGMAS * loose * np.sqrt((plain**2).sum()):
+    raise AssertionError(
+      f"the mean of {draws} draws sums to {mean.sum():.6g}, the undropped"
+      f" weights to {plain.sum():.6g}"
+    )
+
+
+def drops_by_place(attend: Callable, problem: Problem) -> None:
+  """A shorter call drops the corner of what a longer one drops.
+
+  So that neither lengths nor the blocks they are cut into decide anything.
+  """
+  length, keys = problem.length // 2 + 1, problem.keys // 2 + 1
+  short = dataclasses.replace(problem, length=length, keys=keys)
+  (whole,) = weights(attend, problem, _keys(1))
+  (corner,) = weights(attend, short, _keys(1))
+  wrong = (whole != 0)[..., :length, :keys] != (corner != 0)
+  if wrong.any():
+    raise AssertionError(
+      f"a call of {problem.length} x {problem.keys} drops other weights than"
+      f" one of {length} x {keys}, first at {np.argwhere(wrong)[0].tolist()}:"
+      " what is dropped depends on lengths or blocks"
+    )
+
+
+def drops_as_reference_does(attend: Callable, problem: Problem) -> None:
+  """The same weights are dropped as by attnjax's own reference."""
+  (mine,) = weights(attend, problem, _keys(1))
+  (theirs,) = weights(_reference, problem, _keys(1))
+  wrong = (mine != 0) != (theirs != 0)
+  if wrong.any():
+    raise AssertionError(
+      f"{wrong.sum()} weights are dropped here and kept by the reference, or"
+      f" the other way, first at {np.argwhere(wrong)[0].tolist()}"
+    )
+
+
+def _reference(*arrays, **options):
+  return attnjax.attend(*arrays, **options, implementation="reference")
+
+
+def _keys(count: int):
+  return jax.random.split(jax.random.key(7), count)
+
+
+def _showing_weights(problem: Problem) -> Problem:
+  return dataclasses.replace(problem, aux=("weights",), dropout_rate=0.0)

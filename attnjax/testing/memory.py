@@ -1,0 +1,117 @@
+"""How memory grows with the length, from the compiler's own account."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from attnjax.testing.derivatives import loss
+from attnjax.testing.problem import Problem
+from attnjax.testing.subject import called
+
+__all__ = ["GrowsLinearly", "memory_growth"]
+
+# From where on a tile of an engine need not grow with the length any more.
+LENGTHS = (2048, 4096, 8192)
+
+
+def memory_growth(
+  attend: Callable,
+  transform: str | Callable = "grad",
+  lengths: Sequence[int] = LENGTHS,
+  problem: Problem | None = None,
+) -> dict[int, int]:
+  """Temporary memory of a compiled attention, in bytes, for each length.
+
+  Nothing runs: it is `compiled.memory_analysis().temp_size_in_bytes`.
+
+  Args:
+    attend: called like `attnjax.attend`.
+    transform: "forward", "grad", "jvp", "hvp" (Hessian times vector), or a
+      function ``(f, x) -> tree`` of a function f of a dictionary of arrays.
+    lengths: T = S, each compiled once.
+    problem: what is asked; None is two heads of width 16, no mask.
+
+  Returns:
+    bytes by length.
+
+  Raises:
+    NotImplementedError: if this platform's compiler keeps no account.
+
+  Dense attention holds T x S logits, so that twice the length is four times
+  the memory:
+
+  >>> import attnjax
+  >>> def dense(*x, **options):
+  ...   return attnjax.attend(*x, **options, implementation="reference")
+  >>> held = memory_growth(dense, "forward", (256, 512))
+  >>> 3.5 < held[512] / held[256] < 4.5
+  True
+  """
+  law = _TRANSFORMS[transform] if isinstance(transform, str) else transform
+  problem = _PLAIN if problem is None else problem
+  return {n: _temporary(attend, law, problem, n) for n in lengths}
+
+
+def _temporary(attend, law, problem: Problem, length: int) -> int:
+  """Bytes held beside inputs and outputs."""
+  problem = dataclasses.replace(problem, length=length, keys=length)
+  move = lambda x: jax.tree.map(jnp.asarray, x)
+  floats, ints = move(problem.floats()), move(problem.ints())
+  function = called(attend, problem)
+  run = jax.jit(lambda x, i: law(lambda y: function(y, i), x))
+  analysis = run.lower(floats, ints).compile().memory_analysis()
+  if analysis is None:
+    raise NotImplementedError(
+      f"memory_growth: the compiler for {jax.default_backend()} keeps no"
+      " account of memory; measure on another platform"
+    )
+  return int(analysis.temp_size_in_bytes)
+
+
+@dataclasses.dataclass(frozen=True)
+class GrowsLinearly:
+  """Memory grows with the length, and not with its square.
+
+  n times the length may take half as much more than n times the memory.
+
+  Args:
+    transform: as of `memory_growth`.
+  """
+
+  transform: str
+
+  def __call__(self, attend: Callable, problem: Problem) -> None:
+    """Raises AssertionError where it grows faster."""
+    held = memory_growth(attend, self.transform, LENGTHS, problem)
+    longer = LENGTHS[-1] / LENGTHS[0]
+    growth = held[LENGTHS[-1]] / max(held[LENGTHS[0]], 1)
+    if growth > 1.5 * longer:
+      account = ", ".join(f"{b:,} at {n}" for n, b in held.items())
+      raise AssertionError(
+        f"{self.transform} holds {account} bytes: {growth:.1f} times the"
+        f" memory for {longer:g} times the length"
+      )
+
+
+def _forward(f, x):
+  return f(x)
+
+
+def _grad(f, x):
+  return jax.grad(loss(f))(x)
+
+
+def _jvp(f, x):
+  return jax.jvp(f, (x,), (x,))
+
+
+def _hvp(f, x):
+  return jax.jvp(jax.grad(loss(f)), (x,), (x,))[1]
+
+
+_TRANSFORMS = {"forward": _forward, "grad": _grad, "jvp": _jvp, "hvp": _hvp}
+_PLAIN = Problem(
+  batch=(1,), heads=2, shared=2, width=16, value_width=16, aux=()
+)

@@ -1,0 +1,109 @@
+"""Hypothesis strategies: masks and calls, as plain data to be built later.
+
+What is drawn is words, see `attnjax.testing.rules` and `Problem`; nothing of
+attnjax runs while hypothesis draws.
+"""
+
+from typing import Any
+
+from attnjax.testing.parts import NORMALIZERS, SCORE_MODS, SCORINGS
+
+__all__ = ["masks", "problems"]
+
+_WORDS = ("full", "causal", "prefix", "lengths", "key_lengths", "segments")
+_TABLES = ("B H T S", "H T S", "T S", "1 S", "T 1")
+_BIASES = (None, "B H T S", "H T S", "T S", "S", "B 1 1 1")
+# Undefined unless what lies ahead is hidden.
+_ANYWHERE = sorted(set(SCORE_MODS) - {"log distance"})
+
+
+def masks() -> Any:
+  """Descriptions of masks: every kind there is, under ``and``, ``or``, ``not``.
+
+  Returns:
+    A strategy of nested tuples, for ``Problem(mask=...)``.
+
+  Raises:
+    ImportError: without hypothesis, which ``pip install 'attnjax[test]'``
+      brings.
+
+  >>> from hypothesis import find
+  >>> find(masks(), lambda mask: mask[0] == "window")
+  ('window', 0, 0)
+  """
+  st = _hypothesis().strategies
+  small = st.integers(0, 9)
+  single = st.one_of(
+    st.sampled_from([(word,) for word in (*_WORDS, "shifted", "striped")]),
+    st.tuples(st.just("window"), small, small),
+    st.tuples(st.sampled_from(["dilated", "chunked"]), st.integers(1, 9)),
+    st.tuples(st.just("dense"), st.sampled_from(_TABLES)),
+  )
+  return st.recursive(
+    single,
+    lambda inner: st.one_of(
+      st.tuples(st.sampled_from(["and", "or"]), inner, inner),
+      st.tuples(st.just("not"), inner),
+    ),
+    max_leaves=4,
+  )
+
+
+def problems() -> Any:
+  """Calls of attention, as the arguments of a `Problem`.
+
+  Returns:
+    A strategy of dictionaries; ``Problem(**drawn)`` is the call.
+
+  Raises:
+    ImportError: without hypothesis, which ``pip install 'attnjax[test]'``
+      brings.
+
+  >>> from hypothesis import find
+  >>> found = find(problems(), lambda drawn: drawn["length"] > drawn["keys"])
+  >>> found["length"] - found["keys"], found["dtype"], found["bias"]
+  (1, 'float32', None)
+  """
+  st = _hypothesis().strategies
+  maybe = lambda names: st.one_of(st.none(), st.sampled_from(names))
+  heads = [(1, 1), (2, 2), (4, 2), (3, 1)]
+  return st.fixed_dictionaries(
+    {
+      "mask": st.one_of(masks(), masks(), st.none()),
+      "batch": st.sampled_from([(2,), (), (2, 1), (3,)]),
+      # Most calls have something to read.
+      "length": st.one_of(st.integers(2, 40), st.integers(0, 40)),
+      "keys": st.one_of(st.integers(2, 40), st.integers(0, 40)),
+      "heads, shared": st.sampled_from(heads),
+      "width": st.integers(1, 9),
+      "value_width": st.integers(1, 9),
+      "dtype": st.sampled_from(["float32", "bfloat16"]),
+      "bias": st.sampled_from(_BIASES),
+      "hidden_bias": st.booleans(),
+      "scoring": maybe(sorted(SCORINGS)),
+      "score_mod": maybe(_ANYWHERE),
+      "normalizer": maybe(sorted(NORMALIZERS)),
+      "positions": maybe(["decode", "negative", "repeated", "permuted"]),
+      "segments": st.booleans(),
+      "traced": st.booleans(),
+      "seed": st.integers(0, 99),
+    }
+  ).map(_unpacked)
+
+
+def _unpacked(drawn: dict) -> dict:
+  """Heads and key heads, drawn together for they must divide."""
+  drawn = dict(drawn)
+  drawn["heads"], drawn["shared"] = drawn.pop("heads, shared")
+  return drawn
+
+
+def _hypothesis():
+  """The package, asked for only when it is used."""
+  try:
+    import hypothesis
+  except ImportError as missing:
+    raise ImportError(
+      "attnjax.testing.strategies needs hypothesis: pip install 'attnjax[test]'"
+    ) from missing
+  return hypothesis

@@ -1,0 +1,88 @@
+"""The attention under test: how it is called, and what it gave."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attnjax.testing import rules
+from attnjax.testing.compiling import compiled
+from attnjax.testing.problem import Problem
+
+__all__ = ["How", "arrays", "called", "found", "host", "precise"]
+
+How = Literal["hurry", "user", "eager"]
+_POSITIONAL = ("query", "key", "value")
+_BY_NAME = (
+  "query_positions",
+  "key_positions",
+  "query_segment_ids",
+  "key_segment_ids",
+  "mask",
+)
+
+
+def precise(problem: Problem):
+  """The context in which float64 is float64 if, and only if, it is asked."""
+  return jax.enable_x64(problem.x64)
+
+
+def arrays(problem: Problem) -> tuple[dict, dict]:
+  """Floats and ints of a problem, on the device."""
+  move = lambda drawn: {n: jnp.asarray(x) for n, x in drawn.items()}
+  return move(problem.floats()), move(problem.ints())
+
+
+def called(attend: Callable, problem: Problem, **more) -> Callable:
+  """The attention as a function of (floats, ints) to results by name."""
+
+  def function(floats: dict, ints: dict) -> dict:
+    given = dict(more)
+    if "bias" in floats:
+      given["bias"] = floats["bias"]
+    given |= {name: ints[name] for name in _BY_NAME if name in ints}
+    if problem.mask is not None:
+      given["mask"] = rules.build(problem.mask, ints)
+    for role in ("scoring", "score_mod", "normalizer"):
+      part = problem.part(role)
+      if part is not None:
+        names = [n.split(":")[0].removeprefix("+") for n in part.arrays]
+        given[role] = part.build(*(floats[f"{role} {n}"] for n in names))
+    qkv = [floats[name] for name in _POSITIONAL]
+    if not problem.aux:
+      return {"out": attend(*qkv, **given)}
+    out, aux = attend(*qkv, **given, aux=problem.aux)
+    return {"out": out} | {name: getattr(aux, name) for name in problem.aux}
+
+  return function
+
+
+def found(
+  attend: Callable, problem: Problem, law: Callable, how: How = "hurry"
+):
+  """What a law of `derivatives` finds, as numpy; ints are known, or traced.
+
+  Args:
+    attend: under test.
+    problem: the call.
+    law: of `derivatives`.
+    how: "hurry" or "user", compiled as `compiling` says; "eager", not as a
+      whole.
+  """
+  with precise(problem):
+    floats, ints = arrays(problem)
+    function = called(attend, problem)
+    if how == "eager":
+      return host(law(lambda x: function(x, ints), floats))
+    if problem.traced:
+      traced = lambda x, i: law(lambda y: function(y, i), x)
+      return host(compiled(traced, hurry=how == "hurry")(floats, ints))
+    known = lambda x: law(lambda y: function(y, ints), x)
+    return host(compiled(known, hurry=how == "hurry")(floats))
+
+
+def host(tree):
+  """The same tree, of numpy arrays."""
+  return jax.tree.map(np.asarray, tree)

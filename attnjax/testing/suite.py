@@ -1,0 +1,89 @@
+"""The suite: every case, and those of memory apart."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from attnjax.testing.behaviours import behaviour_cases
+from attnjax.testing.case import Case, chosen
+from attnjax.testing.features import feature_cases
+from attnjax.testing.memory import GrowsLinearly
+from attnjax.testing.problem import Problem
+
+__all__ = ["cases", "linear_memory_cases"]
+
+
+def cases(
+  only: str | Sequence[str] | None = None, skip: dict[str, str] | None = None
+) -> list[Case]:
+  """All that attention must do, but for memory; a list to parametrize with.
+
+      @pytest.mark.parametrize("case", testing.cases(), ids=str)
+      def test_conforms(case):
+        case.check(mine)
+
+  Args:
+    only: shell patterns of names, "group/what" or "what" alone; None is all.
+    skip: reasons by pattern. A case that is skipped stays in the list, and
+      says so when it is checked: nothing passes in silence.
+
+  Returns:
+    The cases, the cheap first.
+
+  Raises:
+    ValueError: for a pattern that is of no case, or a skip without a reason.
+
+  >>> len(cases()) > 150
+  True
+  >>> [str(case) for case in cases(only="dtype/*64*")]
+  ['dtype/float64', 'dtype/float64 with captured arrays']
+  >>> cases(skip={"top_k": ""})
+  Traceback (most recent call last):
+    ...
+  ValueError: testing.cases: skip['top_k'] must be the reason, in words, got ''
+  """
+  every = [*feature_cases(), *behaviour_cases()]
+  return chosen(every, only, skip)
+
+
+def linear_memory_cases(
+  only: str | Sequence[str] | None = None, skip: dict[str, str] | None = None
+) -> list[Case]:
+  """That memory grows with the length, and not with its square.
+
+  A dense implementation fails each of them, and is right to.
+
+  Args:
+    only: as of `cases`.
+    skip: as of `cases`.
+
+  Returns:
+    The cases; each compiles three lengths and runs nothing.
+
+  >>> [str(case) for case in linear_memory_cases(only="* causal")]
+  ['memory/forward, causal', 'memory/grad, causal', 'memory/jvp, causal',
+   'memory/hvp, causal']
+  """
+  sizes: dict[str, Any] = {
+    "batch": (1,),
+    "heads": 2,
+    "width": 16,
+    "value_width": 16,
+  }
+  problems: dict[str, dict[str, Any]] = {
+    "plain": {"aux": ()},
+    "causal": {"mask": ("causal",), "aux": ("logsumexp", "entropy")},
+    "packed, grouped, softcap and alibi": {
+      "mask": ("causal",),
+      "segments": True,
+      "traced": True,
+      "shared": 1,
+      "score_mod": "softcap then alibi",
+    },
+  }
+  found = []
+  for name, options in problems.items():
+    problem = Problem(**(sizes | options))
+    for transform in ("forward", "grad", "jvp", "hvp"):
+      law = GrowsLinearly(transform)
+      found.append(Case(f"memory/{transform}, {name}", law, problem))
+  return chosen(found, only, skip)
