@@ -57,7 +57,12 @@ class Scoring:
     precision: PrecisionLike = None,
   ) -> Float[Array, "... G T S"]:
     """Logits of prepared queries against prepared keys."""
-    return jnp.einsum("...gtd,...sd->...gts", query, key, precision=precision)
+    # One axis of all queries a key serves: of two, the compiler would transpose
+    # every tile of the gradient to bring them together.
+    *lead, group, length, width = query.shape
+    query = query.reshape((*lead, group * length, width))
+    logits = jnp.einsum("...td,...sd->...ts", query, key, precision=precision)
+    return logits.reshape((*lead, group, length, key.shape[-2]))
 
   def __call__(
     self,
