@@ -50,10 +50,10 @@ def choose_blocks(
       rows = _divisor(batch, room // (t * s))
       blocks = Blocks(rows, t, s)
       size = rows * t * s
-      fits = size <= room or (t, s) == (_sizes(length, query)[0],) * 2
       cost = live(blocks) * (fixed + size * heads * footprint)
-      # Of equal ones the tallest: a matrix product likes many rows.
-      found[not fits, cost, -t] = blocks
+      # Where none fits, the smallest. Of equal ones the tallest: a matrix
+      # product likes many rows.
+      found[max(size - room, 0), cost, -t] = blocks
   return found[min(found)]
 
 

@@ -91,9 +91,9 @@ def verdict(shape, blocks, rules, query_positions=None, key_positions=None):
     area = _area(counts, blocks, query_positions, key_positions)
     found.append(rules.mask.decide(area))
   if rules.visible is not None:
-    found.append(_of_table(rules.visible, counts, blocks))
+    found.append(_of_table(rules.visible, blocks))
   if rules.query_segment_ids is not None:
-    found.append(_of_segments(rules, counts, blocks))
+    found.append(_of_segments(rules, blocks))
   for one, whole in found:
     some, every = some & one, every & whole
   return some, every
@@ -133,7 +133,7 @@ def _bounds(x, rows: int, size: int) -> tuple:
   return x.min((1, 3)), x.max((1, 3))
 
 
-def _of_segments(rules: Rules, counts, blocks: Blocks) -> tuple:
+def _of_segments(rules: Rules, blocks: Blocks) -> tuple:
   """Blocks whose ids do not overlap are strangers."""
   low, high = _bounds(rules.query_segment_ids, blocks.rows, blocks.query)
   least, most = _bounds(rules.key_segment_ids, blocks.rows, blocks.key)
@@ -143,7 +143,7 @@ def _of_segments(rules: Rules, counts, blocks: Blocks) -> tuple:
   return some, (low == high) & (least == most) & (low == least)
 
 
-def _of_table(table, counts, blocks: Blocks) -> tuple:
+def _of_table(table, blocks: Blocks) -> tuple:
   """Any and all of each block of ``#B #H #T #S``."""
   batch, _, length, keys = table.shape
   split = lambda size, block: (1, 1) if size == 1 else (size // block, block)

@@ -14,11 +14,7 @@ __all__ = ["tangent"]
 def tangent(reading: Reading, sweep: Sweep, result: dict, moving: dict) -> dict:
   """The tangent of the result, from the tangents of some of the operands."""
   operands, tree = jax.tree.flatten(reading)
-  names = [
-    name
-    for name in ("number", "total", "spread", "peak")
-    if name in _needed(reading)
-  ]
+  names = _needed(reading)
   # The log-sum-exp is the shift, and moves with it in derivatives of second
   # order; the place of the largest logit does not.
   extra = [result[n] for n in ("logsumexp", "place") if n in result]
@@ -54,15 +50,15 @@ def tangent(reading: Reading, sweep: Sweep, result: dict, moving: dict) -> dict:
   return _moved(reading, result, dict(zip(names, moved, strict=True)))
 
 
-def _needed(reading: Reading) -> set[str]:
+def _needed(reading: Reading) -> list[str]:
   """The sums whose tangents make the tangent of the result."""
-  asked = {"number"}
+  asked = ["number"]
   if totals(reading):
-    asked.add("total")
+    asked.append("total")
   if "entropy" in reading.form.aux:
-    asked.add("spread")
+    asked.append("spread")
   if "max_logit" in reading.form.aux:
-    asked.add("peak")
+    asked.append("peak")
   return asked
 
 
