@@ -6,6 +6,7 @@ wants `attnjax[data]`, and byte pair encoding wants `attnjax[bpe]`.
 
 from attnjax.data.bpe import BpeTokenizer, train_bpe
 from attnjax.data.corpora import CORPORA, Document, load
+from attnjax.data.examples import ExampleBatches, Examples
 from attnjax.data.packing import Packed, pack
 from attnjax.data.pipeline import (
   EvaluationBatches,
@@ -29,6 +30,8 @@ __all__ = [
   "ByteTokenizer",
   "Document",
   "EvaluationBatches",
+  "ExampleBatches",
+  "Examples",
   "Packed",
   "TextConfig",
   "TextData",

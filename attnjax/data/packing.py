@@ -46,6 +46,18 @@ class Packed:
     """How many tokens the documents have, without boundaries: all targets."""
     return len(self.stream) - len(self.starts)
 
+  @property
+  def padding(self) -> Row:
+    """A row that counts for nothing: one segment of boundaries, weight 0."""
+    boundaries = np.full(self.length, self.boundary, np.int32)
+    return {
+      "tokens": boundaries,
+      "targets": boundaries,
+      "weights": np.zeros(self.length, np.float32),
+      "positions": np.arange(self.length, dtype=np.int32),
+      "segment_ids": np.zeros(self.length, np.int32),
+    }
+
   def __len__(self) -> int:
     """How many rows there are."""
     # A stream of n tokens has n - 1 pairs of a token and the next one.

@@ -12,9 +12,10 @@ from typing import Any, SupportsIndex, overload
 import numpy as np
 from jaxtyping import Shaped
 
+from attnjax.data.examples import ExampleBatches, Examples, stacked
 from attnjax.data.packing import Packed
 
-Batch = dict[str, Shaped[np.ndarray, "B T"]]
+Batch = dict[str, Shaped[np.ndarray, "B ..."]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,24 +58,27 @@ class TrainBatches:
     return state
 
 
-def train_batches(packed: Packed, batch_size: int, seed: int) -> TrainBatches:
+def train_batches(
+  packed: Packed | Examples, batch_size: int, seed: int
+) -> TrainBatches | ExampleBatches:
   """Batches to train on, by step; each epoch is shuffled anew.
 
   Within an epoch each row comes once. A batch may begin in one epoch and end
   in the next: none is ever short.
 
   Args:
-    packed: the rows.
+    packed: the rows: of a text, or examples.
     batch_size: B, rows in a batch.
     seed: of the shuffle, in [0, 2**32).
 
   Returns:
-    A function of the step, a pure one: `batches(step)` is a dict of tokens,
-    targets, weights, positions and segment_ids, each [B, T].
+    A function of the step, a pure one: `batches(step)` is a dict of arrays: of
+    a text tokens, targets, weights, positions and segment_ids, each [B, T]; of
+    examples those that they have.
 
   Raises:
     ValueError: `batch_size` or `seed` is out of its range.
-    ImportError: grain is missing.
+    ImportError: grain is missing, which deals out the rows of a text.
 
   >>> from attnjax.data import pack
   >>> packed = pack([np.arange(1, 40)], boundary=0, length=5)
@@ -84,10 +88,12 @@ def train_batches(packed: Packed, batch_size: int, seed: int) -> TrainBatches:
   >>> bool((batches(3)["tokens"] == batches(3)["tokens"]).all())
   True
   """
-  _grain()
   _check_batch_size(batch_size)
   if not 0 <= seed < 1 << 32:
     raise ValueError(f"seed: expected a number in [0, 2**32), got {seed}.")
+  if isinstance(packed, Examples):
+    return ExampleBatches(packed, batch_size, seed)
+  _grain()
   return TrainBatches(packed, batch_size, seed)
 
 
@@ -102,7 +108,7 @@ class EvaluationBatches(Sequence[Batch]):
   (2, (3, 2))
   """
 
-  packed: Packed
+  packed: Packed | Examples
   batch_size: int
 
   def __len__(self) -> int:
@@ -125,40 +131,28 @@ class EvaluationBatches(Sequence[Batch]):
     start = number % len(self) * self.batch_size
     stop = min(start + self.batch_size, len(self.packed))
     rows = [self.packed[row] for row in range(start, stop)]
-    rows += [self._padding] * (self.batch_size - len(rows))
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+    rows += [self.packed.padding] * (self.batch_size - len(rows))
+    return stacked(rows)
 
   def __iter__(self) -> Iterator[Batch]:
     """The batches in order."""
     return (self[number] for number in range(len(self)))
 
-  @property
-  def _padding(self) -> dict[str, np.ndarray]:
-    """A row that counts for nothing: one segment of boundaries, weight 0."""
-    length = self.packed.length
-    boundaries = np.full(length, self.packed.boundary, np.int32)
-    return {
-      "tokens": boundaries,
-      "targets": boundaries,
-      "weights": np.zeros(length, np.float32),
-      "positions": np.arange(length, dtype=np.int32),
-      "segment_ids": np.zeros(length, np.int32),
-    }
 
-
-def evaluation_batches(packed: Packed, batch_size: int) -> EvaluationBatches:
+def evaluation_batches(
+  packed: Packed | Examples, batch_size: int
+) -> EvaluationBatches:
   """Batches that hold each row exactly once, in order.
 
   The last batch is filled up with rows of weight 0, so that all batches have
   one shape and the evaluation is compiled once.
 
   Args:
-    packed: the rows.
+    packed: the rows: of a text, or examples.
     batch_size: B, rows in a batch.
 
   Returns:
-    A sequence of dicts of tokens, targets, weights, positions and segment_ids,
-    each [B, T].
+    A sequence of dicts of arrays, as those of `train_batches`.
 
   Raises:
     ValueError: `batch_size` is less than 1.

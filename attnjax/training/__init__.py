@@ -2,6 +2,7 @@
 
 from attnjax.training.checkpoint import Checkpoints, Restored
 from attnjax.training.evaluation import make_evaluate
+from attnjax.training.fit import Fitted, fit
 from attnjax.training.json_lines import read_metrics
 from attnjax.training.loop import train
 from attnjax.training.losses import cross_entropy
@@ -23,6 +24,7 @@ from attnjax.training.workdir import claim as claim_workdir
 __all__ = [
   "CheckpointConfig",
   "Checkpoints",
+  "Fitted",
   "Metrics",
   "OptimizerConfig",
   "Progress",
@@ -33,6 +35,7 @@ __all__ = [
   "claim_workdir",
   "cross_entropy",
   "decay_mask",
+  "fit",
   "init_state",
   "jit_step",
   "make_evaluate",

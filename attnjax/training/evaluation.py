@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -34,6 +34,22 @@ class Evaluate:
       sums.append(jax.device_get(pending))
     return _means(sums)
 
+  def on(self, batches: Sequence[PyTree]) -> "EvaluateOn":
+    """The evaluation on these batches: `params -> metrics`."""
+    return EvaluateOn(self, batches)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class EvaluateOn:
+  """`params -> metrics` on batches that stay the same; see `Evaluate.on`."""
+
+  evaluate: Evaluate
+  batches: Sequence[PyTree]
+
+  def __call__(self, params: PyTree) -> dict[str, float]:
+    """The metrics of all batches."""
+    return self.evaluate(params, self.batches)
+
 
 def make_evaluate(
   loss_fn: LossFn, compute_dtype: DTypeLike | None = None
@@ -55,6 +71,7 @@ def make_evaluate(
     `evaluate(params, batches)`: a dict of Python floats with `loss`,
     `perplexity`, `weight` and the extra metrics per weight. It raises
     ValueError where nothing has a weight, for then there is no mean.
+    `evaluate.on(batches)(params)` is the same, of batches that stay.
 
   >>> def loss_fn(params, batch, key):
   ...   return (params * batch).sum(), batch.size

@@ -39,7 +39,10 @@ def write_labels(axes: Any, labels: Sequence[Label], *, font: float) -> None:
   """
   low, high = axes.get_ylim()
   axes.set_ylim(low, high)
-  ends = [(label.value - low) / (high - low) for label in labels]
+  # Linear or logarithmic: heights are in the axis's own scale.
+  scale = axes.yaxis.get_transform().transform
+  bottom, top, *values = scale([low, high, *(label.value for label in labels)])
+  ends = [float(value - bottom) / float(top - bottom) for value in values]
   points = axes.figure.get_size_inches()[1] * 72 * 0.8  # less title and ticks
   heights = spread(ends, gap=1.35 * font / points)
   for label, end, height in zip(labels, ends, heights, strict=True):

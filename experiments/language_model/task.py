@@ -21,7 +21,6 @@ __all__ = [
   "identity",
   "loss",
   "make_model",
-  "make_step",
 ]
 
 
@@ -62,17 +61,6 @@ def heldout(config: LanguageModelConfig, text: TextData) -> Heldout:
     evaluation_batches(text.packed_heldout, config.data.batch_size),
     text.heldout_tokens,
     text.heldout_bytes,
-  )
-
-
-def make_step(config: LanguageModelConfig, optimizer) -> Callable:
-  """The training step of a config."""
-  return training.make_step(
-    loss,
-    optimizer,
-    microbatches=config.train.microbatches,
-    compute_dtype=config.train.compute_dtype,
-    seed=config.train.seed,
   )
 
 

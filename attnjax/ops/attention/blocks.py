@@ -51,9 +51,10 @@ def choose_blocks(
       blocks = Blocks(rows, t, s)
       size = rows * t * s
       cost = live(blocks) * (fixed + size * heads * footprint)
-      # Where none fits, the smallest. Of equal ones the tallest: a matrix
-      # product likes many rows.
-      found[max(size - room, 0), cost, -t] = blocks
+      # Where none fits, the smallest. Of equal ones the tallest, for a matrix
+      # product likes many rows, but no sliver: at T = 8192 tiles of 4096 x 64
+      # took 1.16 (backward 1.33) of the time of 2048 x 128.
+      found[max(size - room, 0), cost, -min(t, 16 * s)] = blocks
   return found[min(found)]
 
 

@@ -1,0 +1,105 @@
+"""From a model to a trained one in one call: directory, optimizer, loop."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+from attnjax.training.checkpoint import Checkpoints
+from attnjax.training.loop import train as run_loop
+from attnjax.training.losses import LossFn
+from attnjax.training.metrics import Metrics
+from attnjax.training.optimizer import OptimizerConfig
+from attnjax.training.optimizer import make as make_optimizer
+from attnjax.training.state import init as init_state
+from attnjax.training.step import jit_step, make_step
+from attnjax.training.train_config import TrainConfig
+from attnjax.training.workdir import claim
+from attnjax.typing import PyTree
+
+
+class Fitted(NamedTuple):
+  """A trained model and how it came to be."""
+
+  params: PyTree
+  records: list[dict[str, Any]]  # of every evaluation, in order
+
+
+def fit(
+  model: PyTree,
+  loss: LossFn,
+  batches: Callable[[int], Any],
+  *,
+  workdir: str | Path,
+  experiment: str,
+  identity: Mapping[str, Any],
+  optimizer: OptimizerConfig,
+  train: TrainConfig,
+  evaluate: Callable[[Any], Mapping[str, float]] | None = None,
+) -> Fitted:
+  """Trains a model in a directory of its own, or goes on training it there.
+
+  Called again with the same directory it goes on from the newest whole
+  checkpoint, bit for bit, and returns at once where the run is finished.
+
+  Args:
+    model: parameters to start from, a pytree such as a Flax NNX module. It is
+      consumed: use the one that is returned.
+    loss: `(params, batch, key) -> (total, weight[, extra])` as for `make_step`.
+    batches: updates done before -> batch, a pure function.
+    workdir: of this run alone; made if need be.
+    experiment: its name.
+    identity: what decides how the run trains, nested values that JSON can
+      hold: a directory of another identity is refused.
+    optimizer: AdamW and its schedule.
+    train: how long, how often, and the seed of the keys.
+    evaluate: parameters -> scalars with a `loss`; None evaluates nothing.
+
+  Returns:
+    The trained parameters and the records of every evaluation.
+
+  Raises:
+    ValueError: the directory belongs to another run, or the batch does not
+      suit the loss; nothing is written then.
+    FloatingPointError: a loss is not finite.
+    SystemExit: with code 75, after a request to stop.
+
+  >>> import tempfile
+  >>> import jax.numpy as jnp
+  >>> def loss(params, batch, key):
+  ...   return ((params["kernel"] - batch) ** 2).sum(), jnp.float32(1)
+  >>> fitted = fit(
+  ...   {"kernel": jnp.float32(0)}, loss, lambda step: jnp.float32(3),
+  ...   workdir=tempfile.mkdtemp(), experiment="mean", identity={},
+  ...   optimizer=OptimizerConfig(0.3, warmup_steps=0, weight_decay=0.0),
+  ...   train=TrainConfig(steps=60))
+  >>> abs(float(fitted.params["kernel"]) - 3) < 0.1
+  True
+  """
+  transform = make_optimizer(optimizer, train.steps)
+  step = make_step(
+    loss,
+    transform,
+    microbatches=train.microbatches,
+    compute_dtype=train.compute_dtype,
+    seed=train.seed,
+  )
+  state = init_state(model, transform)
+  jax.eval_shape(step, state, batches(0))
+  # Only now is the run known to be sound: nothing was written before.
+  path = claim(workdir, experiment, identity)
+  with (
+    Checkpoints(path / "checkpoints", train.checkpoint) as checkpoints,
+    Metrics(path) as metrics,
+  ):
+    state = run_loop(
+      state,
+      step=jit_step(step),
+      batch_at=batches,
+      checkpoints=checkpoints,
+      metrics=metrics,
+      config=train,
+      evaluate=evaluate,
+    )
+    return Fitted(state.params, metrics.evaluations())

@@ -1,0 +1,134 @@
+"""Lines of y against x, with the spread over seeds as a band."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attnjax.viz import style
+from attnjax.viz.labels import Label, write_labels
+
+if TYPE_CHECKING:
+  import matplotlib.figure
+
+_WIDTH, _HEIGHT, _FONT = 6.4, 3.8, 8.5  # inches, inches, points
+
+
+def lines_figure(
+  series: Mapping[str, tuple[Any, Any]],
+  *,
+  x_label: str,
+  y_label: str,
+  title: str | None = None,
+  log_x: bool = False,
+  log_y: bool = False,
+  levels: Mapping[str, float] | None = None,
+) -> "matplotlib.figure.Figure":
+  """Draws each series as a line that carries its name at its right end.
+
+  Args:
+    series: name -> (x, y): x "N", and y "N" or, one seed a row, "S N": the line
+      is the mean, the band goes from the least to the greatest seed. NaN leaves
+      a gap.
+    x_label: name of the horizontal axis, with its unit.
+    y_label: name of the vertical axis, with its unit.
+    title: above the figure; None writes nothing.
+    log_x: whether the horizontal axis is logarithmic, base 2 where all x are
+      powers of 2.
+    log_y: whether the vertical axis is logarithmic.
+    levels: name -> y of a dashed horizontal line: a bound, a chance level.
+
+  Returns:
+    A matplotlib Figure, to save or to display.
+
+  Raises:
+    ValueError: there is no series, or x and y of one do not fit.
+    ImportError: matplotlib is not installed.
+
+  >>> figure = lines_figure({"ours": ([1, 2], [[3, 5], [5, 7]])},
+  ...                       x_label="length", y_label="error")
+  >>> figure.axes[0].lines[0].get_ydata().tolist()
+  [4.0, 6.0]
+  """
+  if not series:
+    raise ValueError("series: expected one line at least, got none")
+  figure = style.new_figure(_WIDTH, _HEIGHT)
+  axes = figure.subplots()
+  labels = []
+  for index, (name, (x, y)) in enumerate(series.items()):
+    color = style.PALETTE[index % len(style.PALETTE)]
+    last = _draw(axes, *_checked(name, x, y), color)
+    labels.append(Label(last, name, color))
+  for name, level in (levels or {}).items():
+    axes.axhline(level, color=style.QUIET, linewidth=0.9, dashes=(4, 3))
+    labels.append(Label(float(level), name, style.QUIET))
+  _scale(axes, series, log_x, log_y)
+  _dress(axes, x_label, y_label, title)
+  write_labels(axes, labels, font=_FONT)
+  return figure
+
+
+def save_lines(
+  path: str | Path, series: Mapping[str, tuple[Any, Any]], **options: Any
+) -> Path:
+  """Writes what `lines_figure` draws; the suffix says the format.
+
+  Args:
+    path: file to write; its directory is made if missing.
+    series: as for `lines_figure`.
+    **options: its keyword arguments.
+
+  >>> import tempfile
+  >>> path = f"{tempfile.mkdtemp()}/lines.png"
+  >>> save_lines(path, {"a": ([1], [2])}, x_label="x", y_label="y").exists()
+  True
+  """
+  return style.save_figure(lines_figure(series, **options), path)
+
+
+def _checked(name: str, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+  """X "N" and y "S N"."""
+  x, y = np.asarray(x, float), np.atleast_2d(np.asarray(y, float))
+  if x.ndim != 1 or y.ndim != 2 or y.shape[1] != len(x) or not len(x):
+    raise ValueError(
+      f"series {name!r}: expected x of N numbers and y of N, or S N, got"
+      f" {x.shape} and {y.shape}"
+    )
+  return x, y
+
+
+def _draw(axes: Any, x: np.ndarray, y: np.ndarray, color: str) -> float:
+  """A line and its band; returns the last finite value."""
+  mean = y.mean(0)
+  marker = "o" if len(x) < 40 else ""
+  axes.plot(x, mean, color=color, linewidth=1.6, marker=marker, markersize=3.5)
+  if len(y) > 1:
+    axes.fill_between(
+      x, y.min(0), y.max(0), color=color, alpha=0.18, linewidth=0
+    )
+  finite = mean[np.isfinite(mean)]
+  return float(finite[-1]) if len(finite) else float("nan")
+
+
+def _scale(axes: Any, series: Any, log_x: bool, log_y: bool) -> None:
+  """Logarithmic axes, where they are asked for."""
+  if log_x:
+    every = np.concatenate([np.asarray(x, float) for x, _ in series.values()])
+    powers = np.log2(every)
+    base = 2 if np.array_equal(powers, np.round(powers)) else 10
+    axes.set_xscale("log", base=base)
+  if log_y:
+    axes.set_yscale("log")
+
+
+def _dress(axes: Any, x_label: str, y_label: str, title: str | None) -> None:
+  """Axis names, a light grid, thin spines."""
+  style.quiet_axes(axes, sides=("left", "bottom"))
+  axes.set_xlabel(x_label, fontsize=9, color=style.QUIET)
+  axes.set_ylabel(y_label, fontsize=9, color=style.QUIET)
+  axes.tick_params(labelsize=_FONT, pad=4)
+  axes.grid(axis="y", color="#f0f0f0", linewidth=0.8, zorder=0)
+  axes.set_axisbelow(True)
+  if title is not None:
+    axes.set_title(title, fontsize=10, color=style.INK, loc="left", pad=10)

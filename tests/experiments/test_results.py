@@ -1,0 +1,32 @@
+import doctest
+import json
+
+import pytest
+
+from experiments import results
+
+
+def test_its_examples_hold():
+  assert doctest.testmod(results).failed == 0
+
+
+@pytest.mark.parametrize(
+  ("values", "expected"),
+  [
+    ([1.0], "1.00"),
+    ([12.0, 14.0], "13.0 ± 1.4"),
+    ([1234.0], "1234"),
+    ([0.0, 0.0], "0.000 ± 0.000"),
+    ([1e-5, 3e-5], "2.00e-05 ± 1.41e-05"),
+  ],
+)
+def test_a_spread_has_three_digits(values, expected):
+  assert results.spread(values) == expected
+
+
+def test_results_are_written_whole_or_not_at_all(tmp_path):
+  results.write_results(tmp_path, {"a": 1})
+  with pytest.raises(TypeError):
+    results.write_results(tmp_path, {"a": object()})
+  assert json.loads((tmp_path / "result.json").read_text()) == {"a": 1}
+  assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
