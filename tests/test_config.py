@@ -383,3 +383,49 @@ def test_ctrl_c_ends_with_code_130(program, tmp_path):
   _, err = child.communicate(timeout=30)
   assert child.returncode == 130
   assert err == "interrupted\n"
+
+
+@dataclasses.dataclass(frozen=True)
+class Lists:
+  sizes: tuple[int, ...] = config.setting((4, 16), "sizes")
+  rates: tuple[float, ...] = config.setting((), "rates")
+  names: tuple[str, ...] = config.setting(("a",), "names", choices=("a", "b"))
+
+
+def _resolved(*argv):
+  values = flags.FlagValues()
+  argv = ["prog", *argv]
+  handle = config.define_flags(
+    {"tiny": Lists}, default="tiny", flag_values=values, argv=argv
+  )
+  values(argv)
+  return handle.resolve(), values
+
+
+def test_a_tuple_is_read_written_and_shown_with_commas():
+  got, values = _resolved("--config.sizes=3,5", "--config.rates=1,2.5")
+  assert got == Lists(sizes=(3, 5), rates=(1.0, 2.5))
+  assert values["config.sizes"].default_as_str == "'4,16'"
+  assert _resolved("--config.sizes=")[0].sizes == ()
+  again = config.from_dict(Lists(), json.loads(config.to_json(got)))
+  assert again == got
+  assert type(again.rates[0]) is float
+
+
+@pytest.mark.parametrize(
+  ("argument", "words"),
+  [
+    ("--config.sizes=3,x", "commas between: an integer"),
+    ("--config.names=a,c", "expected one of a, b, got 'c'"),
+  ],
+)
+def test_a_wrong_item_of_a_tuple_is_refused(argument, words):
+  with pytest.raises(flags.IllegalFlagValueError, match=words):
+    _resolved(argument)
+
+
+def test_no_tuple_where_one_is_meant_is_refused():
+  with pytest.raises(ValueError, match="sizes: expected a tuple, got 3"):
+    config.replace_leaves(Lists(), {"sizes": 3})
+  with pytest.raises(ValueError, match="sizes: expected int in a tuple"):
+    config.replace_leaves(Lists(), {"sizes": [3.5]})

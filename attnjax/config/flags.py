@@ -42,7 +42,9 @@ class _LeafParser(flags.ArgumentParser):
   def __init__(self, leaf: Leaf):
     self.leaf = leaf
     noun = {int: "an integer", float: "a number", bool: "a boolean"}
-    text = noun.get(leaf.kind, "a string")
+    text = noun.get(leaf.item or leaf.kind, "a string")
+    if leaf.item is not None:
+      text = f"commas between: {text}"
     if leaf.choices is not None:
       text = f"<{'|'.join(map(str, leaf.choices))}>"
     self.syntactic_help = text + (" or none" if leaf.optional else "")
@@ -56,15 +58,25 @@ class _LeafParser(flags.ArgumentParser):
     return self.leaf.checked(argument)
 
   def _read(self, text: str) -> Any:
-    """An int, a float or a bool from its text."""
+    """An int, a float, a bool or a tuple from its text."""
     if self.leaf.optional and text.lower() == "none":
       return None
     if self.leaf.kind is bool:
       return flags.BooleanParser().parse(text)
     try:
+      if self.leaf.item is not None:
+        return tuple(map(self.leaf.item, text.split(",") if text else ()))
       return self.leaf.kind(text)
     except ValueError as error:
       raise ValueError(f"expected {self.syntactic_help}") from error
+
+
+class _LeafSerializer(flags.ArgumentSerializer):
+  """Writes the text that the parser reads."""
+
+  def serialize(self, value: Any) -> str:
+    """Commas between the items of a tuple."""
+    return ",".join(map(str, value)) if type(value) is tuple else str(value)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -192,7 +204,7 @@ def _flag(leaf: Leaf, name: str) -> flags.Flag:
   flag: flags.Flag = flags.Flag(
     parser=_LeafParser(leaf),
     # absl writes a bool itself: --name or --noname.
-    serializer=None if leaf.kind is bool else flags.ArgumentSerializer(),
+    serializer=None if leaf.kind is bool else _LeafSerializer(),
     name=name,
     default=leaf.value,
     help_string=leaf.help,

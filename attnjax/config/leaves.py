@@ -1,8 +1,8 @@
 """Frozen dataclasses of hyper-parameters, and the paths of their leaves.
 
 Each field is either a leaf made by `setting` (an int, a float, a bool, a str,
-or one of them `| None`) or another config. A leaf is named by its dotted path,
-`model.depth`.
+one of them `| None`, or `tuple[int, ...]` and the like) or another config. A
+leaf is named by its dotted path, `model.depth`.
 """
 
 import dataclasses
@@ -45,11 +45,13 @@ class Leaf:
 
   Args:
     name: dotted path from the root, `model.depth`.
-    kind: int, float, bool or str.
+    kind: int, float, bool, str or tuple.
     optional: whether None is a value too.
     help: meaning and unit.
-    choices: the only values allowed; None allows every value of the kind.
+    choices: the only values allowed, or items of a tuple; None allows every
+      value of the kind.
     value: what the config holds.
+    item: of a tuple, the kind of its items.
 
   >>> leaf = Leaf("depth", int, False, "blocks", None, 4)
   >>> leaf.checked(12)
@@ -62,6 +64,7 @@ class Leaf:
   help: str
   choices: tuple[Any, ...] | None
   value: Any
+  item: type | None = None
 
   def checked(self, value: Any) -> Any:
     """Returns the value, an int as a float where a float is meant.
@@ -71,11 +74,20 @@ class Leaf:
     """
     if value is None and self.optional:
       return None
-    if self.kind is float and type(value) is int:
+    if self.item is None:
+      return self._one(value, self.kind, " or None" if self.optional else "")
+    if not isinstance(value, tuple | list):
+      raise ValueError(f"{self.name}: expected a tuple, got {value!r}")
+    return tuple(self._one(item, self.item, " in a tuple") for item in value)
+
+  def _one(self, value: Any, kind: type, where: str) -> Any:
+    """A value, or one item of a tuple."""
+    if kind is float and type(value) is int:
       value = float(value)
-    if type(value) is not self.kind:
-      expected = self.kind.__name__ + (" or None" if self.optional else "")
-      raise ValueError(f"{self.name}: expected {expected}, got {value!r}")
+    if type(value) is not kind:
+      raise ValueError(
+        f"{self.name}: expected {kind.__name__}{where}, got {value!r}"
+      )
     if self.choices is not None and value not in self.choices:
       allowed = ", ".join(map(str, self.choices))
       raise ValueError(f"{self.name}: expected one of {allowed}, got {value!r}")
@@ -112,29 +124,33 @@ def _leaves(config: Any, prefix: str) -> list[Leaf]:
     if dataclasses.is_dataclass(value):
       found += _leaves(value, name + ".")
       continue
-    kind, optional = _kind(hints[field.name], name)
+    kind, optional, item = _kind(hints[field.name], name)
     if "help" not in field.metadata:
       raise TypeError(
         f"{name} says nothing of what it means: declare it with"
         " attnjax.config.setting(default, help)"
       )
     help, choices = field.metadata["help"], field.metadata.get("choices")
-    found.append(Leaf(name, kind, optional, help, choices, value))
+    found.append(Leaf(name, kind, optional, help, choices, value, item))
   return found
 
 
-def _kind(hint: Any, name: str) -> tuple[type, bool]:
-  """Splits a type hint into its kind and whether it admits None."""
+def _kind(hint: Any, name: str) -> tuple[type, bool, type | None]:
+  """Of a type hint its kind, whether it admits None, and the kind of items."""
+  if typing.get_origin(hint) is tuple:
+    item, *rest = typing.get_args(hint)
+    if item in _KINDS and rest == [...]:
+      return tuple, False, item
   arguments = [hint]
   if typing.get_origin(hint) in (typing.Union, types.UnionType):
     arguments = list(typing.get_args(hint))
   kinds = [kind for kind in arguments if kind is not type(None)]
   if len(kinds) != 1 or kinds[0] not in _KINDS:
     raise TypeError(
-      f"{name}: a leaf is an int, float, bool or str, or one of them | None;"
-      f" got {hint}"
+      f"{name}: a leaf is an int, float, bool or str, one of them | None, or a"
+      f" tuple[int, ...] and the like; got {hint}"
     )
-  return kinds[0], len(arguments) == 2
+  return kinds[0], len(arguments) == 2, None
 
 
 def replace_leaves(config: ConfigT, values: Mapping[str, Any]) -> ConfigT:

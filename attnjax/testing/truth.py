@@ -100,7 +100,7 @@ def _nudged(floats: dict, seed: int) -> dict:
 
   def moved(x: np.ndarray) -> np.ndarray:
     steps = draws.integers(-1, 2, x.shape) * eps
-    return (x * (1 + steps)).astype(x.dtype)
+    return np.asarray(x * (1 + steps), x.dtype)
 
   return {name: moved(x) for name, x in floats.items()}
 

@@ -1,0 +1,1 @@
+"""The price of context: bytes and time against its length."""

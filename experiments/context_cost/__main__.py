@@ -1,0 +1,26 @@
+"""Measures what context costs, prints the slopes, draws both curves."""
+
+from pathlib import Path
+
+from attnjax import config as configs
+from experiments.context_cost import report
+from experiments.context_cost.config import PRESETS, ContextCostConfig
+from experiments.context_cost.measure import costs
+from experiments.results import write_results
+
+
+def main(config: ContextCostConfig, workdir: Path) -> None:
+  """One length after the other, the longest last."""
+  found = []
+  for length in sorted(config.lengths):
+    found += costs(config, length)
+    print(f"T = {length}: measured", flush=True)
+  print(report.cost_table(config, found))
+  print(report.slope_table(found))
+  workdir.mkdir(parents=True, exist_ok=True)
+  print(*report.draw(workdir, found), sep="\n")
+  write_results(workdir, {"costs": [cost._asdict() for cost in found]})
+
+
+if __name__ == "__main__":
+  configs.run(main, PRESETS, experiment="context_cost")

@@ -1,0 +1,50 @@
+"""The presets of the experiment on the cost of context."""
+
+import dataclasses
+
+from attnjax.config import setting
+
+__all__ = ["PRESETS", "ContextCostConfig"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ContextCostConfig:
+  """All that the experiment is determined by."""
+
+  lengths: tuple[int, ...] = setting(
+    (256, 512, 1024, 2048, 4096, 8192), "context T, tokens"
+  )
+  batch: int = setting(1, "rows B")
+  heads: int = setting(4, "heads H")
+  width: int = setting(64, "width D of a head, features")
+  causal: bool = setting(True, "whether a query sees only what came before")
+  rounds: int = setting(5, "times that every computation is timed, in turn")
+  limit_gb: float = setting(
+    3.0, "temporary memory beyond which nothing is run, only compiled, GB"
+  )
+
+  def __post_init__(self):
+    if len(self.lengths) < 2 or min(self.lengths) < 1:
+      raise ValueError(
+        f"lengths: expected two numbers >= 1 or more, got {self.lengths}"
+      )
+    for name in ("batch", "heads", "width", "rounds"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"{name} must be at least 1, got {getattr(self, name)}"
+        )
+
+
+def tiny() -> ContextCostConfig:
+  """To 8192 tokens, two minutes on two cores."""
+  return ContextCostConfig()
+
+
+def base() -> ContextCostConfig:
+  """To 65 536 tokens for what fits: ten minutes on two cores."""
+  return ContextCostConfig(
+    lengths=(512, 1024, 2048, 4096, 8192, 16384, 32768, 65536), rounds=2
+  )
+
+
+PRESETS = {"tiny": tiny, "base": base}

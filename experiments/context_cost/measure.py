@@ -1,0 +1,98 @@
+"""Bytes and seconds of attention at one length, dense and by the engine."""
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import attnjax
+from attnjax import masks
+from experiments.context_cost.config import ContextCostConfig
+
+__all__ = ["PATHS", "Cost", "costs", "slope"]
+
+PATHS = {"dense": "reference", "engine": "blockwise"}
+
+
+class Cost(NamedTuple):
+  """What one computation costs."""
+
+  length: int  # T
+  path: str  # of `PATHS`
+  what: str  # "forward" or "gradient"
+  bytes: int  # of temporaries, as XLA plans them
+  seconds: list[float]  # one a round; none where it was not run
+
+
+def costs(config: ContextCostConfig, length: int) -> list[Cost]:
+  """Every path, forward and gradient, timed in turn."""
+  shape = (config.batch, length, config.heads, config.width)
+  draw = lambda n: jax.random.normal(jax.random.key(n), shape)
+  arrays = tuple(draw(n) for n in range(3))
+  compiled = {
+    (path, what): _compiled(config, name, what, arrays)
+    for path, name in PATHS.items()
+    for what in ("forward", "gradient")
+  }
+  sizes = {
+    which: run.memory_analysis().temp_size_in_bytes
+    for which, run in compiled.items()
+  }
+  runs = {
+    which: run
+    for which, run in compiled.items()
+    if sizes[which] <= config.limit_gb * 1e9
+  }
+  seconds = _timed(runs, arrays, config.rounds)
+  return [
+    Cost(length, *which, size, seconds.get(which, []))
+    for which, size in sizes.items()
+  ]
+
+
+def _compiled(config: ContextCostConfig, name: str, what: str, arrays) -> Any:
+  """Ahead of time, so that what is too large is planned and not run."""
+
+  def forward(query, key, value):
+    mask = masks.causal() if config.causal else None
+    return attnjax.attend(query, key, value, mask=mask, implementation=name)
+
+  def gradient(*arrays):
+    total = lambda *xs: jnp.sum(forward(*xs))
+    return jax.grad(total, argnums=(0, 1, 2))(*arrays)
+
+  function: Callable = forward if what == "forward" else gradient
+  return jax.jit(function).lower(*arrays).compile()
+
+
+def _timed(runs: dict, arrays, rounds: int) -> dict[Any, list[float]]:
+  """Seconds of each, one after the other in every round."""
+  for run in runs.values():
+    jax.block_until_ready(run(*arrays))
+  seconds: dict[Any, list[float]] = {which: [] for which in runs}
+  for _ in range(rounds):
+    for which, run in runs.items():
+      start = time.perf_counter()
+      jax.block_until_ready(run(*arrays))
+      seconds[which].append(time.perf_counter() - start)
+  return seconds
+
+
+def slope(found: list[Cost], path: str, what: str, of: str) -> float:
+  """d log(cost) / d log(T), by least squares over the longer half."""
+  points = [
+    (
+      cost.length,
+      cost.bytes if of == "bytes" else statistics.median(cost.seconds),
+    )
+    for cost in found
+    if (cost.path, cost.what) == (path, what)
+    and (of == "bytes" or cost.seconds)
+  ]
+  points = points[-max(2, (len(points) + 1) // 2) :]
+  x, y = np.log(np.array(points, float)).T
+  return float(np.polyfit(x, y, 1)[0])

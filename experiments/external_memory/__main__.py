@@ -1,0 +1,77 @@
+"""Stores pairs and asks with noisy keys: recall against noise and size."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from attnjax import config as configs
+from attnjax import training
+from experiments.external_memory import report, trained
+from experiments.external_memory.config import PRESETS, ExternalMemoryConfig
+from experiments.external_memory.measure import READERS, recall
+from experiments.results import write_results
+
+
+def main(config: ExternalMemoryConfig, workdir: Path) -> None:
+  """Untrained readers on stores of every size; then the layer that learns."""
+  found = {reader: measured(config, reader) for reader in READERS}
+  for reader, recalls in found.items():
+    print(report.recall_table(config, reader, recalls))
+  accuracy = {
+    source: [fit(config, source, seed, workdir) for seed in range(config.seeds)]
+    for source in trained.SOURCES
+  }
+  print(report.trained_table(accuracy))
+  print(*report.draw(config, workdir, found), sep="\n")
+  untrained = {reader: recalls.tolist() for reader, recalls in found.items()}
+  write_results(workdir, {"recall": untrained, "accuracy": accuracy})
+
+
+def measured(config: ExternalMemoryConfig, reader: str) -> np.ndarray:
+  """Recall of one reader, ``seeds sizes noises``."""
+
+  def one(seed: int, size: int, noise: float) -> float:
+    return float(
+      recall(
+        jax.random.key(seed),
+        reader=reader,
+        size=size,
+        noise=noise,
+        width=config.width,
+        symbols=config.symbols,
+        questions=config.questions,
+      )
+    )
+
+  seeds = range(config.seeds)
+  return np.array(
+    [
+      [
+        [one(seed, size, noise) for noise in config.noises]
+        for size in config.sizes
+      ]
+      for seed in seeds
+    ]
+  )
+
+
+def fit(config, source, seed, workdir) -> float:
+  """The held-out accuracy of one training run."""
+  run, loss = f"{source.replace(' ', '_')}/seed{seed}", trained.Loss(source)
+  held = [trained.Batches(config, 99_999)(n) for n in range(16)]
+  return training.fit(
+    trained.make(config, seed),
+    loss,
+    trained.Batches(config, seed),
+    workdir=workdir / run,
+    experiment="external_memory",
+    identity=configs.to_dict(config) | {"run": run},
+    optimizer=config.optimizer,
+    train=configs.replace_leaves(config.train, {"seed": seed}),
+    evaluate=training.make_evaluate(loss).on(held),
+  ).records[-1]["accuracy"]
+
+
+if __name__ == "__main__":
+  configs.run(main, PRESETS, experiment="external_memory")

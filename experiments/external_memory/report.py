@@ -1,0 +1,57 @@
+"""Tables and figures of the experiment."""
+
+from pathlib import Path
+
+import numpy as np
+
+from attnjax.viz import save_lines
+from experiments.external_memory.config import ExternalMemoryConfig
+from experiments.results import spread, table
+
+__all__ = ["draw", "recall_table", "trained_table"]
+
+
+def recall_table(
+  config: ExternalMemoryConfig, reader: str, recalls: np.ndarray
+) -> str:
+  """Recall of one reader: a line a noise, a column a size."""
+  columns = ["noise", *(f"M = {size}" for size in config.sizes)]
+  rows = [
+    [
+      noise,
+      *(spread(recalls[:, m, n].tolist()) for m in range(len(config.sizes))),
+    ]
+    for n, noise in enumerate(config.noises)
+  ]
+  return f"\n{reader}: recall\n\n" + table(columns, rows)
+
+
+def trained_table(accuracy: dict[str, list[float]]) -> str:
+  """Held-out accuracy of the layer, by what it attends over."""
+  rows = [[source, spread(values)] for source, values in accuracy.items()]
+  return "\ntrained layer\n\n" + table(["attends over", "accuracy"], rows)
+
+
+def draw(
+  config: ExternalMemoryConfig, workdir: Path, found: dict[str, np.ndarray]
+) -> list[Path]:
+  """Recall against the size of the store, and against the noise."""
+  noise, size = len(config.noises) // 2, len(config.sizes) - 1
+  chance = {"chance": 1 / config.symbols}
+  return [
+    save_lines(
+      workdir / "recall_by_size.png",
+      {name: (config.sizes, x[:, :, noise]) for name, x in found.items()},
+      x_label=f"pairs M in the store, noise {config.noises[noise]}",
+      y_label="recall",
+      log_x=True,
+      levels=chance,
+    ),
+    save_lines(
+      workdir / "recall_by_noise.png",
+      {name: (config.noises, x[:, size]) for name, x in found.items()},
+      x_label=f"noise on each feature of a key, M = {config.sizes[size]}",
+      y_label="recall",
+      levels=chance,
+    ),
+  ]

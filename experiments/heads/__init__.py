@@ -1,0 +1,1 @@
+"""Two heads for two questions."""

@@ -1,0 +1,51 @@
+"""Two independent relations: two heads, and one, answer both."""
+
+from pathlib import Path
+
+from attnjax import config as configs
+from attnjax import training
+from experiments.heads import report, task
+from experiments.heads.config import PRESETS, HeadsConfig
+from experiments.results import write_results
+
+
+def main(config: HeadsConfig, workdir: Path) -> None:
+  """Trains every layer with every seed; then silences each head."""
+  held = [
+    task.Batches(config, 99_999)(n)
+    for n in range(config.heldout // config.batch_size)
+  ]
+  results: dict[str, list] = {}
+  heads: list[list[dict]] = []
+  models: dict[str, task.Answerer] = {}
+  for name in task.SHAPES:
+    for seed in range(config.seeds):
+      fitted = fit(config, name, seed, held, workdir)
+      results.setdefault(name, []).append(fitted.records[-1])
+      models.setdefault(name, fitted.params)
+      if name == "two heads":
+        heads.append(report.heads_of(fitted.params, held))
+  print(report.accuracy_table(results))
+  print(report.head_table(heads))
+  print(report.draw(config, workdir, models))
+  write_results(workdir, {"accuracy": results, "heads": heads})
+
+
+def fit(config, name, seed, held, workdir) -> training.Fitted:
+  """One training run."""
+  run = f"{name.replace(', ', '_').replace(' ', '_')}/seed{seed}"
+  return training.fit(
+    task.make(config, task.SHAPES[name], seed),
+    task.loss,
+    task.Batches(config, seed),
+    workdir=workdir / run,
+    experiment="heads",
+    identity=configs.to_dict(config) | {"run": run},
+    optimizer=config.optimizer,
+    train=configs.replace_leaves(config.train, {"seed": seed}),
+    evaluate=training.make_evaluate(task.loss).on(held),
+  )
+
+
+if __name__ == "__main__":
+  configs.run(main, PRESETS, experiment="heads")

@@ -1,0 +1,52 @@
+"""The presets of the experiment on heads."""
+
+import dataclasses
+
+from attnjax.config import setting
+from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+
+__all__ = ["PRESETS", "HeadsConfig"]
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadsConfig:
+  """All that the experiment is determined by."""
+
+  items: int = setting(8, "things in a scene, S; each has a place and a colour")
+  values: int = setting(16, "values that a thing may carry")
+  width: int = setting(64, "model width M, features")
+  head_width: int = setting(16, "width D of one of two heads, features")
+  batch_size: int = setting(128, "rows in a batch, B")
+  heldout: int = setting(2048, "rows of the evaluation")
+  seeds: int = setting(3, "repetitions with other draws")
+  optimizer: OptimizerConfig = OptimizerConfig()
+  train: TrainConfig = TrainConfig()
+
+  def __post_init__(self):
+    for name in ("items", "values", "width", "head_width", "seeds"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"{name} must be at least 1, got {getattr(self, name)}"
+        )
+    if self.heldout % self.batch_size:
+      raise ValueError(
+        f"batch_size={self.batch_size} must divide heldout={self.heldout}"
+      )
+
+
+def tiny() -> HeadsConfig:
+  """Three kinds of layer, three seeds, two minutes on two cores."""
+  return HeadsConfig(
+    optimizer=OptimizerConfig(
+      peak_learning_rate=3e-3, warmup_steps=50, weight_decay=0.0
+    ),
+    train=TrainConfig(
+      steps=2000,
+      evaluate_every=250,
+      log_every=50,
+      checkpoint=CheckpointConfig(every_steps=1000),
+    ),
+  )
+
+
+PRESETS = {"tiny": tiny}

@@ -1,0 +1,1 @@
+"""Why attention divides by the square root of the width."""

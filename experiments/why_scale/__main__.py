@@ -1,0 +1,69 @@
+"""Measures and trains with and without the scale: tables and figures."""
+
+import math
+from pathlib import Path
+
+import jax
+
+from attnjax import config as configs
+from attnjax import training
+from experiments.results import write_results
+from experiments.why_scale import lookup, report
+from experiments.why_scale.config import PRESETS, WhyScaleConfig
+from experiments.why_scale.measure import SCORINGS, measure
+
+
+def main(config: WhyScaleConfig, workdir: Path) -> None:
+  """Random vectors first, then the same in training."""
+  random = {
+    name: [
+      [
+        measure(
+          jax.random.key(seed * 10_007 + width),
+          scores,
+          width=width,
+          keys=config.keys,
+          queries=config.queries,
+        )
+        for width in config.widths
+      ]
+      for seed in range(config.seeds)
+    ]
+    for name, scores in SCORINGS.items()
+  }
+  trained = {
+    name: {
+      width: [
+        fitted(config, name, width, seed, workdir)
+        for seed in range(config.seeds)
+      ]
+      for width in config.lookup.widths
+    }
+    for name in SCORINGS
+  }
+  print(report.random_table(config, random))
+  print(report.trained_table(config, trained))
+  report.draw(config, workdir, random, trained, math.log(config.keys))
+  write_results(workdir, report.summary(config, random, trained))
+
+
+def fitted(config, name, width, seed, workdir) -> list[dict]:
+  """The evaluations of one training run."""
+  train = configs.replace_leaves(config.train, {"seed": seed})
+  held = [lookup.Batches(config.lookup, 10_000 + seed)(n) for n in range(16)]
+  run = f"{name}/width{width}/seed{seed}"
+  return training.fit(
+    lookup.make(config.lookup, width, SCORINGS[name], seed),
+    lookup.loss,
+    lookup.Batches(config.lookup, seed),
+    workdir=workdir / run,
+    experiment="why_scale",
+    identity=configs.to_dict(config) | {"run": run},
+    optimizer=config.optimizer,
+    train=train,
+    evaluate=training.make_evaluate(lookup.loss).on(held),
+  ).records
+
+
+if __name__ == "__main__":
+  configs.run(main, PRESETS, experiment="why_scale")

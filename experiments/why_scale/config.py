@@ -1,0 +1,68 @@
+"""The presets of the experiment on the scale."""
+
+import dataclasses
+
+from attnjax.config import setting
+from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+
+__all__ = ["PRESETS", "LookupConfig", "WhyScaleConfig"]
+
+
+@dataclasses.dataclass(frozen=True)
+class LookupConfig:
+  """The task that is trained with and without the scale."""
+
+  widths: tuple[int, ...] = setting((4, 16, 64, 256, 1024), "widths D trained")
+  items: int = setting(16, "pairs S among which the asked one is")
+  symbols: int = setting(64, "keys, and as many values, to draw pairs of")
+  width: int = setting(64, "model width M, features")
+  batch_size: int = setting(64, "rows in a batch, B")
+
+  def __post_init__(self):
+    if not 1 <= self.items <= self.symbols:
+      raise ValueError(
+        f"lookup.items: expected 1 to lookup.symbols={self.symbols}, for the"
+        f" keys of a row differ, got {self.items}"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class WhyScaleConfig:
+  """All that the experiment is determined by."""
+
+  widths: tuple[int, ...] = setting(
+    (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096), "widths D measured"
+  )
+  keys: int = setting(64, "keys S that a query chooses from")
+  queries: int = setting(512, "random queries, for each width and seed")
+  seeds: int = setting(3, "repetitions with other draws")
+  lookup: LookupConfig = LookupConfig()
+  optimizer: OptimizerConfig = OptimizerConfig()
+  train: TrainConfig = TrainConfig()
+
+  def __post_init__(self):
+    if min(self.widths, default=0) < 1:
+      raise ValueError(f"widths: expected numbers >= 1, got {self.widths}")
+    for name in ("keys", "queries", "seeds"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"{name} must be at least 1, got {getattr(self, name)}"
+        )
+
+
+def tiny() -> WhyScaleConfig:
+  """Every width measured, five of them trained, minutes on two cores."""
+  return WhyScaleConfig(
+    optimizer=OptimizerConfig(
+      peak_learning_rate=1e-3, warmup_steps=50, weight_decay=0.0
+    ),
+    train=TrainConfig(
+      steps=800,
+      evaluate_every=50,
+      log_every=50,
+      checkpoint=CheckpointConfig(every_steps=1000),
+    ),
+  )
+
+
+PRESETS = {"tiny": tiny}

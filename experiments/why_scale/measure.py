@@ -1,0 +1,61 @@
+"""What random queries and keys of a width make of the attention weights."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+import attnjax
+from attnjax import scoring
+
+__all__ = ["SCORINGS", "Saturation", "measure"]
+
+SCORINGS = {"unscaled": scoring.dot(), "scaled": scoring.scaled_dot()}
+
+
+class Saturation(NamedTuple):
+  """How far a softmax is from choosing softly; means over queries."""
+
+  variance: jax.Array  # of the logits
+  largest: jax.Array  # weight, 1/S to 1
+  entropy: jax.Array  # nats, 0 to log S
+  gradient: jax.Array  # Frobenius norm of d weights / d logits
+
+
+@functools.partial(jax.jit, static_argnames=("width", "keys", "queries"))
+def measure(key, scores, *, width: int, keys: int, queries: int) -> Saturation:
+  """Of q, k ~ N(0, 1) independently: Var(q · k) = D, unless it is scaled.
+
+  Args:
+    key: of the draws.
+    scores: a scoring.
+    width: D.
+    keys: S.
+    queries: how many, each with keys of its own.
+  """
+  of_query, of_key = jax.random.split(key)
+  query = jax.random.normal(of_query, (queries, 1, 1, width))
+  key = jax.random.normal(of_key, (queries, keys, 1, width))
+  logits = scores(query, key[:, :, 0])[:, 0, 0]
+  weights = attnjax.attention_weights(query, key, scoring=scores)[:, 0, 0]
+  return Saturation(
+    variance=jnp.var(logits),
+    largest=weights.max(-1).mean(),
+    entropy=jax.scipy.special.entr(weights).sum(-1).mean(),
+    gradient=_gradient_norm(logits).mean(),
+  )
+
+
+@jax.vmap
+def _gradient_norm(logits):
+  """|d softmax / d logits|, taken through the attention itself."""
+
+  def weights(logits):
+    row = logits[None, :, None, None]
+    # A query of 1 and keys that are the logits: their dot product.
+    one = jnp.ones((1, 1, 1, 1))
+    found = attnjax.attention_weights(one, row, scoring=scoring.dot())
+    return found[0, 0, 0]
+
+  return jnp.linalg.norm(jax.jacfwd(weights)(logits))
