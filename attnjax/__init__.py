@@ -2,11 +2,14 @@
 
 from attnjax import (
   cache,
+  glimpses,
   masks,
   normalizers,
+  patterns,
   positions,
   score_mods,
   scoring,
+  slots,
 )
 from attnjax.ops.attention import (
   Aux,
@@ -20,6 +23,7 @@ from attnjax.ops.attention import (
   explain,
   merge,
 )
+from attnjax.ops.glimpse import glimpse
 from attnjax.ops.multi_head import multi_head_attention, self_attention
 
 __all__ = [
@@ -33,14 +37,18 @@ __all__ = [
   "cache",
   "dot_product_attention",
   "explain",
+  "glimpse",
+  "glimpses",
   "masks",
   "merge",
   "multi_head_attention",
   "normalizers",
+  "patterns",
   "positions",
   "score_mods",
   "scoring",
   "self_attention",
+  "slots",
 ]
 
 __version__ = "0.1.0"

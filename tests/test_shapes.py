@@ -16,12 +16,15 @@ from flax import nnx
 import attnjax
 from attnjax import cache as caches
 from attnjax import (
+  glimpses,
   masks,
   models,
   nn,
   normalizers,
+  patterns,
   positions,
   score_mods,
+  slots,
   testing,
 )
 from attnjax import scoring as scorings
@@ -38,18 +41,25 @@ DTYPES = {"int": jnp.int32, "bool": jnp.bool_, "bf16": jnp.bfloat16}
 MODULES = (
   "attnjax",
   "attnjax.cache",
+  "attnjax.glimpses",
   "attnjax.masks",
   "attnjax.models",
   "attnjax.nn",
   "attnjax.normalizers",
+  "attnjax.patterns",
   "attnjax.positions",
   "attnjax.score_mods",
   "attnjax.scoring",
+  "attnjax.slots",
   "attnjax.testing",
 )
 # Names that neither take an array nor make one.
 NO_ARRAYS = {"attnjax.masks.Tile", "attnjax.models.DecoderConfig"}
 NO_ARRAYS |= {"attnjax.Explanation", "attnjax.Verdict", "attnjax.explain"}
+NO_ARRAYS |= {
+  f"attnjax.models.{name}Config"
+  for name in ("EncoderDecoder", "Seq2Seq", "ViT")
+}
 NO_ARRAYS |= {"attnjax.models.decoder_parameters", "attnjax.models.total"}
 # What they hold or return is checked in tests/testing.
 NO_ARRAYS |= {
@@ -126,6 +136,41 @@ def generate(prompt, lengths):
   )
 
 
+def cross_block():
+  return nn.CrossBlock(layer(), layer(), feed_forward(), width=M, rngs=RNGS())
+
+
+def seq2seq(attention="additive"):
+  config = models.Seq2SeqConfig(W, D, depth=L, attention=attention)
+  return models.Seq2Seq(config, N, V, rngs=RNGS())
+
+
+def encoder_decoder():
+  config = models.EncoderDecoderConfig(
+    W, encoder_depth=E, decoder_depth=L, heads=K, hidden=F, positions="learned"
+  )
+  return models.EncoderDecoder(config, N, V, rngs=RNGS())
+
+
+def vit(**options):
+  # Six patches and a class token.
+  sizes = {"height": 6, "breadth": 4, "channels": 3, "patch": 2, "width": W}
+  sizes |= {"depth": L, "heads": K, "hidden": F}
+  return models.ViT(models.ViTConfig(**(sizes | options)), V, rngs=RNGS())
+
+
+def next_token(model, source, tokens):
+  """One step of a decoding, as the searches ask for it."""
+  memory = model.encode(source)
+  return models.NextToken(model, memory)(model.init_state(memory, C), tokens)
+
+
+def search(found, **options):
+  """A search in a model that says everything is as likely."""
+  step = lambda state, tokens: (jnp.zeros((len(tokens), V)), state)
+  return found(step, (), batch=B, start=0, end=1, max_length=N, **options)
+
+
 def drawn():
   """The arrays that a problem of the conformance suite draws."""
   sizes = {"length": T, "keys": S, "heads": H, "shared": K, "width": D}
@@ -200,6 +245,26 @@ TABLE = [
      "B T H E -> B T M") for c in ("concatenate", "sum")),
   ("", lambda x: heads.linear(single_head().value, x), "B T M -> B T E"),
 
+  # --- the glimpse ----------------------------------------------------------
+  *(("attnjax.glimpse", lambda x, s, a=a: attnjax.glimpse(x, s, axis=a),
+     f"{line} -> B T D")
+    for a, line in ((-2, "B T D, B T"), (-2, "B T D, T"), (-1, "B T D, B D"),
+                    (-1, "B T D, B T D"), (-2, "B T D, bf16 B T 1"))),
+  ("", attnjax.glimpse, "B T, B T -> B T"),
+  ("", attnjax.glimpse, "bf16 T, T -> bf16 T"),
+  ("", lambda x, s: attnjax.glimpse(x, s, axis=-2, pool=True),
+   "B T D, B T -> B D"),
+  *(("attnjax.glimpses.GlimpseAux", lambda x, s, m: attnjax.glimpse(
+      x, s, axis=1, mask=m, aux=("weights", "entropy")),
+     f"B T D, {line}") for line in (
+      "B T, bool B T -> B T D, B T, B", "T, bool B 1 -> B T D, B T, B",
+      "B T D, bool B T -> B T D, B T D, B D")),
+  ("attnjax.glimpses.draw attnjax.glimpses.Draw",
+   lambda x, s: glimpses.draw(x, s, KEY(), axis=-2, pool=True),
+   "B T D, B T -> B D, int B, B"),
+  ("attnjax.glimpses.score_function", glimpses.score_function, "B, B, B -> B"),
+  ("attnjax.glimpses.leave_one_out", glimpses.leave_one_out, "N B -> N B"),
+
   # --- masks: dense(T, S) is * B H T S --------------------------------------
   *((f"attnjax.masks.{name} attnjax.masks.Mask",
      lambda mask=mask: mask.dense(T, S, batch=(B,), heads=H),
@@ -267,6 +332,27 @@ TABLE = [
    "bf16 T H D, int T -> bf16 T H D"),
   ("attnjax.positions.alibi_slopes", lambda: positions.alibi_slopes(H), "-> H"),
 
+  # --- slots: a store is (key, value), one for all rows or one a row ---------
+  ("attnjax.slots.Slots", slots.Slots, "S D, S E -> S D, S E"),
+  ("attnjax.slots.read", lambda k, v, q: slots.read(slots.Slots(k, v), q),
+   "S D, S E, B T D -> B T E"),
+  ("", lambda k, v, q: slots.read(slots.Slots(k, v), q, aux=("weights",)),
+   "B S D, B S E, B T D -> B T E, B 1 T S"),
+  ("attnjax.slots.write", lambda k, v, a, new: slots.write(
+    slots.Slots(k, v), a, new),
+   "S D, S E, B T D, B T E -> B S D, B S E"),
+  # --- patterns -------------------------------------------------------------
+  ("attnjax.patterns.attention_pattern",
+   lambda x: patterns.attention_pattern(x, "columns"), "B H T S -> B H S T"),
+  ("", patterns.attention_pattern, "T S -> T S"),
+  ("attnjax.patterns.attention_rollout", patterns.attention_rollout,
+   "L B H T T -> B T T"),
+  ("", patterns.attention_rollout, "L H T T -> T T"),
+  ("attnjax.patterns.value_maps", lambda: patterns.value_maps(multi_head()),
+   "-> H M M"),
+  ("attnjax.patterns.move", patterns.move,
+   "B H T S, B S M, H M M -> B T M"),
+
   # --- cache: a KeyValueCache is (key, value, length) -----------------------
   ("attnjax.cache.init", held, "-> B C K D, B C K E, int B"),
   ("", lambda: caches.init((), C, K, D, dtype=jnp.bfloat16),
@@ -300,10 +386,43 @@ TABLE = [
    "B T M -> B T M, B C K D, B C K E, int B"),
   ("", lambda: layer().params,
    "-> M H D, H D, M K D, K D, M K E, K E, H E M, M"),
+  *(("attnjax.nn.GlimpseNetwork", lambda x, c, p=p: nn.GlimpseNetwork(
+      C, T, E, pool=p, rngs=RNGS())(x, c), "B T, int B -> B E")
+    for p in (False, True)),
+  *(("", lambda x, c, p=p: nn.GlimpseNetwork(
+      C, T, E, width=D, pool=p, rngs=RNGS())(x, c, aux="weights"),
+     "B T D, int B -> B E, B T") for p in (False, True)),
+  ("", lambda: nn.GlimpseNetwork(C, T, E, rngs=RNGS()).effective_weights(),
+   "-> C T E"),
+  ("", lambda: nn.GlimpseNetwork(C, T, E, rngs=RNGS()).weights(), "-> C T"),
+  ("attnjax.nn.ContentGlimpse", lambda x, c: nn.ContentGlimpse(
+    C, M, E, key_width=D, rngs=RNGS())(x, c, aux="weights"),
+   "B T M, int B -> B E, B T"),
   ("attnjax.nn.TransformerBlock", lambda x: block()(x), "B T M -> B T M"),
   ("", lambda x: block()(x, aux=("logsumexp",)), "B T M -> B T M, B H T"),
   ("", lambda x: block().decode(x, held()),
    "B T M -> B T M, B C K D, B C K E, int B"),
+  ("attnjax.nn.CrossBlock", lambda *x: cross_block()(*x),
+   "B T M, B S K D, B S K E -> B T M"),
+  ("", lambda *x: cross_block()(*x, aux=("weights",)),
+   "B T M, B S K D, B S K E -> B T M, B H T T, B H T S"),
+  ("", lambda x, *m: cross_block().decode(x, held(), *m),
+   "B T M, B S K D, B S K E -> B T M, B C K D, B C K E, int B"),
+  ("", lambda m: layer().project_memory(m), "B S M -> B S K D, B S K E"),
+  ("", lambda *x: layer().read(*x), "B T M, B S K D, B S K E -> B T M"),
+  ("attnjax.nn.GRUCell", lambda *x: nn.GRUCell(D, M, rngs=RNGS())(*x),
+   "B M, B D -> B M"),
+  ("", lambda: nn.GRUCell(D, M, rngs=RNGS()).params,
+   "-> D 3 M, M 3 M, 3 M, 3 M"),
+  ("attnjax.nn.GRU", lambda x, n: nn.GRU(D, M, rngs=RNGS())(x, lengths=n),
+   "B T D, int B -> B T M, B M"),
+  ("", lambda *x: nn.GRU(D, 5, bidirectional=True, rngs=RNGS())(*x),
+   "T D, W -> T W, W"),
+  ("attnjax.nn.StepAttention",
+   lambda *x: nn.StepAttention(M, rngs=RNGS())(*x),
+   "B M, B S M, B S M -> B M"),
+  ("", lambda *x: nn.StepAttention(M, rngs=RNGS())(*x, aux=("weights",)),
+   "B M, B S M, B S M -> B M, B 1 1 S"),
 
   # --- models ---------------------------------------------------------------
   *(("attnjax.models.DecoderLM", lambda x, p=p: decoder(positions=p)(x),
@@ -324,6 +443,39 @@ TABLE = [
   ("attnjax.models.generate", generate, "int B T, int B -> int B N"),
   ("attnjax.models.sample", lambda x: models.sample(x, KEY()), "B V -> int B"),
   ("", lambda x: models.sample(x, KEY(), temperature=0.0), "V -> int ()"),
+  *(("attnjax.models.Seq2Seq",
+     lambda x, y, n, a=a: seq2seq(a)(x, y, source_lengths=n),
+     "int B S, int B T, int B -> B T V")
+    for a in ("additive", "dot", "general", "none")),
+  ("", lambda *x: seq2seq()(*x, aux=EVERY_AUX),
+   "int B S, int B T -> B T V, B 1 T, B 1 T S, B 1 T, B 1 T"),
+  ("attnjax.models.SequenceMemory", lambda *x: seq2seq().encode(*x),
+   "int B S, int B -> B S D, B S D, L B D, int B"),
+  ("attnjax.models.NextToken", lambda *x: next_token(seq2seq(), *x),
+   "int B S, int B -> B V, L B D"),
+  ("attnjax.models.EncoderDecoder",
+   lambda x, y, n: encoder_decoder()(x, y, source_lengths=n),
+   "int B S, int B T, int B -> B T V"),
+  ("attnjax.models.EncoderDecoderAux",
+   lambda *x: encoder_decoder()(*x, aux=("weights",)),
+   "int B S, int B T -> B T V, E B K S S, L B K T T, L B K T S"),
+  ("attnjax.models.CrossMemory", lambda *x: encoder_decoder().encode(*x),
+   "int B S, int B -> L B S K 5, L B S K 5, int B"),
+  ("", lambda *x: next_token(encoder_decoder(), *x),
+   "int B S, int B -> B V, L B C K 5, L B C K 5, int L B"),
+  *(("attnjax.models.translate",
+     lambda x, n, make=make: models.translate(
+       make(), x, n, beams=K, start=0, end=1, max_length=N),
+     "int B S, int B -> int B K N, int B K, B K")
+    for make in (seq2seq, encoder_decoder)),
+  ("attnjax.models.beam_search attnjax.models.Hypotheses",
+   lambda: search(models.beam_search, beams=K),
+   "-> int B K N, int B K, B K"),
+  ("attnjax.models.greedy", lambda: search(models.greedy),
+   "-> int B N, int B, B"),
+  *(("attnjax.models.ViT", lambda x, p=p: vit(**p)(x), "B 6 4 3 -> B V")
+    for p in ({}, {"pool": "mean"}, {"positions": "none"})),
+  ("", lambda x: vit()(x, aux=("weights",)), "6 4 3 -> V, L K T T"),
 ]
 # fmt: on
 

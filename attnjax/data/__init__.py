@@ -1,12 +1,21 @@
 """Texts, tokenizers, packed rows, batches by step, and honest yardsticks.
 
-Nothing here imports grain or tokenizers until it is used: `train_batches`
-wants `attnjax[data]`, and byte pair encoding wants `attnjax[bpe]`.
+Beside them are readers of public data: words and how they are said, verses in
+two languages, tagged sentences, pictures, reactions. They take what `fetch`
+has put on this disk, and `fetch` downloads only when it is called.
+
+Nothing here imports grain, tokenizers, scikit-learn or pysword until it is
+used: packed `train_batches` want `attnjax[data]`, byte pair encoding
+`attnjax[bpe]`, `digits` `attnjax[vision]`, `load_verses`
+`attnjax[translation]`.
 """
 
+from attnjax.data.assets import ASSETS, Asset, AssetError, cached, fetch
 from attnjax.data.bpe import BpeTokenizer, train_bpe
 from attnjax.data.corpora import CORPORA, Document, load
 from attnjax.data.examples import ExampleBatches, Examples
+from attnjax.data.g2p_checkpoint import G2P_GRAPHEMES, G2P_PHONEMES, g2p_weights
+from attnjax.data.images import Images, digits, fashion_mnist, mnist5k
 from attnjax.data.packing import Packed, pack
 from attnjax.data.pipeline import (
   EvaluationBatches,
@@ -14,7 +23,29 @@ from attnjax.data.pipeline import (
   evaluation_batches,
   train_batches,
 )
+from attnjax.data.pronunciations import (
+  GRAPHEMES,
+  Word,
+  load_pronunciations,
+  phoneme_vocabulary,
+  split_words,
+)
+from attnjax.data.reactions import (
+  MappedReaction,
+  ReactionVocabulary,
+  expected_maps,
+  reaction_vocabulary,
+  reaction_weights,
+  smiles_tokens,
+)
+from attnjax.data.sides import side_of
 from attnjax.data.split import shared_lines, split
+from attnjax.data.tagged import (
+  TaggedSentence,
+  adjective_noun_events,
+  load_brown,
+  split_sentences,
+)
 from attnjax.data.text import TextConfig, TextData, load_text
 from attnjax.data.tokenizers import (
   ByteTokenizer,
@@ -22,29 +53,66 @@ from attnjax.data.tokenizers import (
   load_tokenizer,
   show,
 )
+from attnjax.data.torch_archive import read_torch_archive
+from attnjax.data.verses import VersePair, load_verses, split_verses
+from attnjax.data.vocabulary import Vocabulary, encode_pairs
 from attnjax.data.yardsticks import yardsticks
 
 __all__ = [
+  "ASSETS",
   "CORPORA",
+  "G2P_GRAPHEMES",
+  "G2P_PHONEMES",
+  "GRAPHEMES",
+  "Asset",
+  "AssetError",
   "BpeTokenizer",
   "ByteTokenizer",
   "Document",
   "EvaluationBatches",
   "ExampleBatches",
   "Examples",
+  "Images",
+  "MappedReaction",
   "Packed",
+  "ReactionVocabulary",
+  "TaggedSentence",
   "TextConfig",
   "TextData",
   "Tokenizer",
   "TrainBatches",
+  "VersePair",
+  "Vocabulary",
+  "Word",
+  "adjective_noun_events",
+  "cached",
+  "digits",
+  "encode_pairs",
   "evaluation_batches",
+  "expected_maps",
+  "fashion_mnist",
+  "fetch",
+  "g2p_weights",
   "load",
+  "load_brown",
+  "load_pronunciations",
   "load_text",
   "load_tokenizer",
+  "load_verses",
+  "mnist5k",
   "pack",
+  "phoneme_vocabulary",
+  "reaction_vocabulary",
+  "reaction_weights",
+  "read_torch_archive",
   "shared_lines",
   "show",
+  "side_of",
+  "smiles_tokens",
   "split",
+  "split_sentences",
+  "split_verses",
+  "split_words",
   "train_batches",
   "train_bpe",
   "yardsticks",

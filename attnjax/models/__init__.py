@@ -1,16 +1,42 @@
 """Whole networks, and what is done with them."""
 
+from attnjax.models.beam_search import beam_search, greedy
 from attnjax.models.decoder import DecoderLM
 from attnjax.models.decoder_block import DecoderConfig
+from attnjax.models.encoder_decoder import EncoderDecoder
+from attnjax.models.encoder_decoder_config import EncoderDecoderConfig
 from attnjax.models.generate import generate
+from attnjax.models.hypotheses import Hypotheses, NextToken
+from attnjax.models.memory import (
+  CrossMemory,
+  EncoderDecoderAux,
+  SequenceMemory,
+)
 from attnjax.models.parameters import decoder_parameters, total
 from attnjax.models.sampling import sample
+from attnjax.models.seq2seq import Seq2Seq, Seq2SeqConfig
+from attnjax.models.translate import translate
+from attnjax.models.vit import ViT, ViTConfig
 
 __all__ = [
+  "CrossMemory",
   "DecoderConfig",
   "DecoderLM",
+  "EncoderDecoder",
+  "EncoderDecoderAux",
+  "EncoderDecoderConfig",
+  "Hypotheses",
+  "NextToken",
+  "Seq2Seq",
+  "Seq2SeqConfig",
+  "SequenceMemory",
+  "ViT",
+  "ViTConfig",
+  "beam_search",
   "decoder_parameters",
   "generate",
+  "greedy",
   "sample",
   "total",
+  "translate",
 ]

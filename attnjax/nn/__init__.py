@@ -6,11 +6,22 @@ on it. It holds nothing but floating-point parameters.
 
 from attnjax.nn.attention import MultiHeadAttention
 from attnjax.nn.block import FeedForward, TransformerBlock
+from attnjax.nn.content_glimpse import ContentGlimpse
+from attnjax.nn.cross_block import CrossBlock
 from attnjax.nn.embed import Embedding
+from attnjax.nn.glimpse import GlimpseNetwork
+from attnjax.nn.recurrent import GRU, GRUCell
+from attnjax.nn.step_attention import StepAttention
 
 __all__ = [
+  "GRU",
+  "ContentGlimpse",
+  "CrossBlock",
   "Embedding",
   "FeedForward",
+  "GRUCell",
+  "GlimpseNetwork",
   "MultiHeadAttention",
+  "StepAttention",
   "TransformerBlock",
 ]

@@ -8,6 +8,7 @@ from flax import nnx
 from attnjax.ops import heads as maps
 from attnjax.ops.attention import attend as default_attend
 from attnjax.ops.cache import KeyValueCache
+from attnjax.ops.cross import project_memory, read_memory
 from attnjax.ops.multi_head import decode_attention, multi_head_attention
 from attnjax.typing import Array, Float
 
@@ -122,6 +123,28 @@ class MultiHeadAttention(nnx.Module):
     """Attends new tokens over a cache; see `ops.multi_head`."""
     return decode_attention(
       self.params, inputs, cache, **self._injected(), **attend_kw
+    )
+
+  def project_memory(self, memory: Float[Array, "*B S M"]):
+    """Keys and values of a memory, for `read`; see `ops.cross`."""
+    return project_memory(self.params, memory)
+
+  def read(
+    self,
+    inputs: Float[Array, "*B T M"],
+    key: Float[Array, "*B S K D"],
+    value: Float[Array, "*B S K E"],
+    **attend_kw,
+  ):
+    """Attends over a projected memory, where no position is encoded."""
+    return read_memory(
+      self.params,
+      inputs,
+      key,
+      value,
+      combine=self.combine,
+      attend=self.attend,
+      **attend_kw,
     )
 
   def _injected(self) -> dict:

@@ -9,6 +9,7 @@ from flax import nnx
 from attnjax.nn.attention import MultiHeadAttention
 from attnjax.nn.norm import make_norm
 from attnjax.ops.cache import KeyValueCache
+from attnjax.ops.drop import Dropout
 from attnjax.typing import Array, Float
 
 __all__ = ["FeedForward", "TransformerBlock"]
@@ -127,12 +128,24 @@ class TransformerBlock(nnx.Module):
     self.feed_forward_norm = make_norm(norm, width, use_bias, rngs)
     self.feed_forward = feed_forward
 
-  def __call__(self, x: Float[Array, "*B T M"], **attend_kw):
-    """The new x; with ``aux=`` a pair, as `attnjax.attend` returns."""
+  def __call__(
+    self,
+    x: Float[Array, "*B T M"],
+    *,
+    drop: Dropout = Dropout(0.0, None),
+    **attend_kw,
+  ):
+    """The new x; with ``aux=`` a pair, as `attnjax.attend` returns.
+
+    Args:
+      x: ``*B T M``.
+      drop: thins what each layer adds; by default it keeps all.
+      **attend_kw: for the attention.
+    """
     change = self.attention(self.attention_norm(x), **attend_kw)
     change, *aux = change if isinstance(change, tuple) else (change,)
-    x = x + change
-    x = x + self.feed_forward(self.feed_forward_norm(x))
+    x = x + drop(change, 0)
+    x = x + drop(self.feed_forward(self.feed_forward_norm(x)), 1)
     return (x, *aux) if aux else x
 
   def decode(

@@ -18,6 +18,10 @@ class Slots(NamedTuple):
   Args:
     key: ``*#B S D``, what a slot answers to.
     value: ``*#B S E``, what it holds.
+
+  >>> store = Slots(jnp.eye(3), jnp.zeros((3, 2)))
+  >>> read(store, jnp.ones((5, 3))).shape
+  (5, 2)
   """
 
   key: Float[Array, "*#B S D"]

@@ -20,10 +20,18 @@ from attnjax.typing import PyTree
 
 
 class Fitted(NamedTuple):
-  """A trained model and how it came to be."""
+  """A trained model and how it came to be.
+
+  Args:
+    params: after the last step.
+    records: of every evaluation, in order: step, split and metrics.
+
+  >>> Fitted(params=3.0, records=[{"step": 1, "loss": 0.5}]).records[-1]["loss"]
+  0.5
+  """
 
   params: PyTree
-  records: list[dict[str, Any]]  # of every evaluation, in order
+  records: list[dict[str, Any]]
 
 
 def fit(

@@ -9,7 +9,7 @@ import numpy as np
 
 from attnjax.ops.attention.blocks import Blocks, choose_blocks
 from attnjax.ops.attention.call import Aux, Call
-from attnjax.ops.attention.online import read
+from attnjax.ops.attention.online import folded
 from attnjax.ops.attention.padding import padded
 from attnjax.ops.attention.plan import plan, verdict
 from attnjax.ops.attention.reading import Reading
@@ -138,7 +138,7 @@ def _attend(call: Call, blocks: Blocks) -> tuple[Array, Aux]:
   )
   if call.normalizer.keep is not None:
     reading = select(reading, sweep, call.normalizer.keep)
-  found = read(reading, sweep)
+  found = folded(reading, sweep)
   out, aux = _finished(call, found)
   out = jnp.moveaxis(out[:, :, :length], 1, 2)
   aux = jax.tree.map(lambda x: x[..., :length], aux)

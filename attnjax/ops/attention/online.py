@@ -23,10 +23,10 @@ from attnjax.ops.attention.tangent import tangent
 from attnjax.ops.grid import Grid
 from attnjax.ops.tiles import Sweep, fold
 
-__all__ = ["read"]
+__all__ = ["folded"]
 
 
-def read(reading: Reading, sweep: Sweep) -> dict:
+def folded(reading: Reading, sweep: Sweep) -> dict:
   """Output ``B H T E`` and the aux of a call, by name.
 
   "logsumexp" is there wherever the keys of a row share its weight.

@@ -1,0 +1,11 @@
+"""Public data and weights: pinned, checked, and kept outside the repository.
+
+`fetch` downloads an asset once; `cached` only looks. From the command line:
+`python -m attnjax.data.assets --all`. DATA.md has the licences.
+"""
+
+from attnjax.data.assets.cache import AssetError, cached
+from attnjax.data.assets.fetch import fetch
+from attnjax.data.assets.table import ASSETS, Asset
+
+__all__ = ["ASSETS", "Asset", "AssetError", "cached", "fetch"]

@@ -1,0 +1,85 @@
+"""Where assets lie on this machine, and what to say when one does not."""
+
+import difflib
+import os
+from pathlib import Path
+
+from attnjax.data.assets.table import ASSETS, Asset
+
+
+class AssetError(OSError):
+  """An asset cannot be had; the message says why and what to do about it.
+
+  >>> issubclass(AssetError, OSError)
+  True
+  """
+
+
+def known(name: str) -> Asset:
+  """The asset of that name; ValueError lists the names there are."""
+  if name in ASSETS:
+    return ASSETS[name]
+  close = difflib.get_close_matches(name, ASSETS, n=1)
+  hint = f"Did you mean {close[0]!r}? " if close else ""
+  raise ValueError(
+    f"name={name!r} is no asset. {hint}Expected one of {sorted(ASSETS)}."
+  )
+
+
+def cache_root() -> Path:
+  """The directory that holds every asset; it may not exist yet."""
+  if chosen := os.environ.get("ATTNJAX_CACHE"):
+    return Path(chosen).expanduser()
+  base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+  return Path(base).expanduser() / "attnjax"
+
+
+def folder(asset: Asset) -> Path:
+  """Where its unpacked files lie once it is there; another pin, another one."""
+  return cache_root() / "assets" / f"{asset.name}-{asset.sha256[:12]}"
+
+
+def by_hand(asset: Asset) -> Path:
+  """Where a user puts the package file that the machine could not get."""
+  return cache_root() / "packages" / asset.file
+
+
+def cached(name: str) -> Path | None:
+  """The directory of an asset's unpacked files if it is there already.
+
+  Never downloads. A directory under the cache is always whole: it got its name
+  by one rename, after every check.
+
+  Args:
+    name: a key of `ASSETS`.
+
+  Returns:
+    The directory, laid out as in the package; None where `fetch` has not put
+    it yet.
+
+  Raises:
+    ValueError: there is no asset of that name.
+
+  >>> cached("cmudic")
+  Traceback (most recent call last):
+    ...
+  ValueError: name='cmudic' is no asset. Did you mean 'cmudict'? Expected ...
+  """
+  place = folder(known(name))
+  return place if place.is_dir() else None
+
+
+def failure(asset: Asset, what: str) -> AssetError:
+  """The error of an asset: what went wrong, then the ways to get it."""
+  remedy = (
+    f"Get the file {asset.file} ({asset.kind} package {asset.package},"
+    f" version {asset.version}) on a machine that can, and put it at"
+    f" {by_hand(asset)}"
+  )
+  if asset.kind == "debian":
+    remedy = (
+      "On Debian, `apt-get update` may help, and so does `apt-get install"
+      f" {asset.package}`: installed files serve if they are the pinned ones."
+      f" Or: {remedy[0].lower()}{remedy[1:]}"
+    )
+  return AssetError(f"asset {asset.name!r}: {what}. {remedy}.")

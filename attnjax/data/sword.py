@@ -1,0 +1,120 @@
+"""Verses out of a SWORD module: blocks of compressed text and two indices.
+
+A zText module keeps a testament in three files: `.bzz` is blocks of deflated
+text, `.bzs` says where each block lies, `.bzv` where each verse lies in its
+block. Which verse has which number is the versification's business; pysword
+has those tables. Its own reader is not used: it inflates a block anew for each
+verse, answers a broken file with empty text, and its cleaner glues words.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+Reference = tuple[str, int, int]  # book by its OSIS name, chapter, verse
+
+
+def read_module(folder: Path, versification: str) -> dict[Reference, str]:
+  """Every verse of a module that has any text, as marked up in it.
+
+  Args:
+    folder: the directory of `ot.bzs`, `ot.bzv`, `ot.bzz` and of the same of
+      `nt`.
+    versification: the module's numbering, as its .conf names it: "kjv",
+      "nrsva" and others.
+
+  Returns:
+    The OSIS text of each verse, in the order of the books.
+
+  Raises:
+    ImportError: pysword is missing: `pip install 'attnjax[translation]'`.
+    ValueError: a file is broken, or the versification is unknown or another
+      one than the module's.
+
+  >>> read_module(Path("nowhere"), "kjv")
+  Traceback (most recent call last):
+    ...
+  FileNotFoundError: [Errno 2] No such file or directory: 'nowhere/ot.bzs'
+  """
+  structure = _structure(versification)
+  found = {}
+  for testament, books in structure.get_books().items():
+    texts = _Testament(folder, testament)
+    for book in books:
+      for chapter, verse, index in _indices(structure, testament, book):
+        if text := texts.text(index):
+          found[book.osis_name, chapter, verse] = text
+  return found
+
+
+class _Testament:
+  """The text of each index of one testament."""
+
+  def __init__(self, folder: Path, name: str):
+    self._path = folder / f"{name}.bzz"
+    places = (folder / f"{name}.bzs").read_bytes()
+    verses = (folder / f"{name}.bzv").read_bytes()
+    content = self._path.read_bytes()
+    try:
+      self._verses = list(struct.iter_unpack("<IIH", verses))
+      self._blocks = [
+        _inflated(content[start : start + length], size)
+        for start, length, size in struct.iter_unpack("<III", places)
+      ]
+    except (zlib.error, struct.error, ValueError) as error:
+      raise ValueError(
+        f"{self._path.with_suffix('.bz*')}: a broken SWORD module ({error});"
+        " get it anew."
+      ) from error
+
+  def text(self, index: int) -> str:
+    """The text of an index of the versification, "" where there is none."""
+    try:
+      block, start, length = self._verses[index]
+      content = self._blocks[block][start : start + length] if length else b""
+      if len(content) == length:
+        return content.decode("utf-8")
+    except (IndexError, UnicodeDecodeError):
+      pass
+    raise ValueError(
+      f"{self._path}: verse {index} does not lie in the module; expected its"
+      " own versification, and whole files."
+    )
+
+
+def _inflated(block: bytes, size: int) -> bytes:
+  """A block's text; ValueError if it is not of the size that is written."""
+  text = zlib.decompress(block)
+  if len(text) != size:
+    raise ValueError(f"a block of {len(text)} bytes instead of {size}")
+  return text
+
+
+def _indices(
+  structure: Any, testament: str, book: Any
+) -> Iterator[tuple[int, int, int]]:
+  """(chapter, verse, index in its testament) of each verse of a book."""
+  name = book.osis_name.lower()
+  for chapter in range(1, book.num_chapters + 1):
+    indices = structure.ref_to_indicies(books=[name], chapters=[chapter])
+    for verse, index in enumerate(indices[testament], start=1):
+      yield chapter, verse, index
+
+
+def _structure(versification: str) -> Any:
+  """The books, chapters and verses of a versification."""
+  try:
+    from pysword.books import BibleStructure
+    from pysword.canons import canons
+  except ImportError as error:
+    raise ImportError(
+      "SWORD modules need pysword: pip install 'attnjax[translation]'."
+    ) from error
+  if versification not in canons:
+    raise ValueError(
+      f"versification={versification!r} is unknown; expected one of"
+      f" {sorted(canons)}."
+    )
+  return BibleStructure(versification)

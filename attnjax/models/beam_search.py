@@ -1,0 +1,208 @@
+"""Searches for a likely sequence: greedy, and with a beam."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from attnjax.models.hypotheses import (
+  Hypotheses,
+  check_search,
+  length_factor,
+)
+from attnjax.typing import Array, Bool, Float, Int, PyTree
+
+__all__ = ["beam_search", "greedy"]
+
+
+def greedy(
+  step: Callable,
+  state: PyTree,
+  *,
+  batch: int,
+  start: int,
+  end: int,
+  max_length: int,
+) -> Hypotheses:
+  """The likeliest token, again and again.
+
+  Args:
+    step: ``(state, tokens) -> (log-probabilities, state)``, of tokens int32
+      ``B`` and log-probabilities ``B V``.
+    state: what the step has before the first token: any pytree.
+    batch: B, rows.
+    start: the token that is read first.
+    end: the token after which a row is finished.
+    max_length: N, tokens at most, the end token included.
+
+  Returns:
+    `Hypotheses` of tokens ``B N``.
+
+  Raises:
+    ValueError: if an option or the step does not fit.
+
+  >>> count = lambda n, token: (jnp.log(jnp.eye(4)[token + 1]), n)
+  >>> found = greedy(count, (), batch=1, start=0, end=3, max_length=5)
+  >>> found.tokens.tolist(), found.lengths.tolist()
+  ([[1, 2, 3, 3, 3]], [2])
+  """
+  check_search(step, state, batch, start=start, end=end, max_length=max_length)
+  empty = Hypotheses(
+    jnp.full((batch, max_length), end, jnp.int32),
+    jnp.zeros(batch, jnp.int32),
+    jnp.zeros(batch, jnp.float32),
+  )
+
+  def going(carry):
+    n, _, done, *_ = carry
+    return (n < max_length) & ~done.all()
+
+  def advance(carry):
+    n, token, done, held, found = carry
+    log, held = step(held, token)
+    token = jnp.where(done, end, log.argmax(-1).astype(jnp.int32))
+    gain = jnp.take_along_axis(log, token[:, None], axis=-1)[:, 0]
+    scores = found.scores + jnp.where(done, 0, gain).astype(jnp.float32)
+    done = done | (token == end)
+    lengths = found.lengths + (~done).astype(jnp.int32)
+    tokens = found.tokens.at[:, n].set(token)
+    return n + 1, token, done, held, Hypotheses(tokens, lengths, scores)
+
+  first = jnp.full(batch, start, jnp.int32)
+  carry = (jnp.int32(0), first, jnp.zeros(batch, bool), state, empty)
+  return jax.lax.while_loop(going, advance, carry)[-1]
+
+
+class _Beam(NamedTuple):
+  """What a search holds after n tokens."""
+
+  n: Int[Array, ""]
+  tokens: Int[Array, "B K N"]
+  lengths: Int[Array, "B K"]
+  total: Float[Array, "B K"]  # log-probabilities
+  done: Bool[Array, "B K"]
+  last: Int[Array, "B K"]
+  state: Any
+
+
+def beam_search(
+  step: Callable,
+  state: PyTree,
+  *,
+  batch: int,
+  beams: int,
+  start: int,
+  end: int,
+  max_length: int,
+  length_penalty: float = 0.0,
+  axis: int = 0,
+) -> Hypotheses:
+  """The likeliest of many sequences, the best K kept at every step.
+
+      score = Σ_n log p(token[n] | tokens before) / ((5 + length) / 6)^penalty
+
+  A beam that has read the end token is frozen: it keeps its score and its place
+  among the K until better ones push it out. The search stops when every beam
+  is frozen, or at `max_length`. It is pure: jit it, the step closed over or
+  given as a pytree. A log-probability that is NaN comes out as a NaN score.
+
+  Args:
+    step: ``(state, tokens) -> (log-probabilities, state)``, of tokens int32
+      ``R`` and log-probabilities ``R V``, with rows R = B K, those of one
+      source side by side. `NextToken` makes one of a model.
+    state: what the step has before the first token, for all R rows: any pytree.
+      What is the same for all beams is better held by the step.
+    batch: B, sources.
+    beams: K >= 1; 1 is greedy.
+    start: the token that is read first.
+    end: the token that finishes a sequence.
+    max_length: N, tokens at most, the end token included.
+    length_penalty: >= 0; 0 compares log-probabilities, more favours long ones.
+      The length counts the end token.
+    axis: of the rows, in every leaf of the state.
+
+  Returns:
+    `Hypotheses` of tokens ``B K N``, the best first.
+
+  Raises:
+    ValueError: if an option or the step does not fit.
+
+  Greedy takes 1, the likelier first token; no good sequence begins with it:
+
+  >>> table = jnp.log(jnp.array([[0, .6, .4, 0], [.34, .33, .33, 0],
+  ...                            [.01, 0, 0, .99], [.25, .25, .25, .25]]))
+  >>> step = lambda n, token: (table[token], n)
+  >>> options = dict(batch=1, start=0, end=3, max_length=2)
+  >>> [beam_search(step, (), beams=k, **options).tokens[0, 0, 0].item()
+  ...  for k in (1, 2)]
+  [1, 2]
+
+  Reference:
+    Sutskever, Vinyals, Le, "Sequence to Sequence Learning with Neural
+    Networks", 2014, arXiv 1409.3215, section 3.2; the length penalty: Wu et
+    al., 2016, arXiv 1609.08144, equation 14.
+  """
+  if beams < 1 or batch < 0 or not length_penalty >= 0:
+    raise ValueError(
+      "beam_search: needs beams >= 1, batch >= 0 and length_penalty >= 0, got"
+      f" {beams}, {batch} and {length_penalty}"
+    )
+  rows = batch * beams
+  check_search(step, state, rows, start=start, end=end, max_length=max_length)
+  shape = (batch, beams)
+  # At first all beams are the same empty sequence: one of them is enough.
+  alone = jnp.where(jnp.arange(beams) == 0, 0.0, -jnp.inf)
+  beam = _Beam(
+    n=jnp.int32(0),
+    tokens=jnp.full((*shape, max_length), end, jnp.int32),
+    lengths=jnp.zeros(shape, jnp.int32),
+    total=jnp.broadcast_to(alone.astype(jnp.float32)[None], shape),
+    done=jnp.zeros(shape, bool),
+    last=jnp.full(shape, start, jnp.int32),
+    state=state,
+  )
+  beam = jax.lax.while_loop(
+    lambda beam: (beam.n < max_length) & ~beam.done.all(),
+    lambda beam: _advance(step, beam, end, length_penalty, axis),
+    beam,
+  )
+  scores = beam.total / _factor(beam.lengths, beam.done, length_penalty)
+  return Hypotheses(beam.tokens, beam.lengths, scores)
+
+
+def _advance(step, beam: _Beam, end: int, penalty: float, axis: int) -> _Beam:
+  """One token more: the best K of all continuations of all beams."""
+  batch, beams = beam.last.shape
+  log, state = step(beam.state, beam.last.reshape(-1))
+  log = log.astype(jnp.float32).reshape((batch, beams, -1))
+  vocabulary = log.shape[-1]
+  ending = (jnp.arange(vocabulary) == end)[None, None]
+  # A frozen beam goes on in one way only, and at no price.
+  frozen = jnp.where(ending, 0.0, -jnp.inf)
+  log = jnp.where(beam.done[..., None], frozen, log)
+  total = beam.total[..., None] + log
+  done = beam.done[..., None] | ending
+  lengths = beam.lengths[..., None] + (~done).astype(jnp.int32)
+  scores = total / _factor(lengths, done, penalty)
+  # In float32 a tie goes to the first: the beam that was better.
+  _, place = jax.lax.top_k(scores.reshape((batch, -1)), beams)
+  came, token = place // vocabulary, (place % vocabulary).astype(jnp.int32)
+  pick = lambda x: jnp.take_along_axis(x.reshape((batch, -1)), place, axis=1)
+  tokens = jnp.take_along_axis(beam.tokens, came[..., None], axis=1)
+  rows = (came + beams * jnp.arange(batch)[:, None]).reshape(-1)
+  return _Beam(
+    n=beam.n + 1,
+    tokens=tokens.at[:, :, beam.n].set(token),
+    lengths=pick(lengths),
+    total=pick(total),
+    done=pick(done),
+    last=token,
+    state=jax.tree.map(lambda x: jnp.take(x, rows, axis=axis), state),
+  )
+
+
+def _factor(lengths, done, penalty: float):
+  """The length factor of sequences, their end token counted."""
+  counted = lengths + done.astype(jnp.int32)
+  return length_factor(counted.astype(jnp.float32), penalty)

@@ -1,0 +1,221 @@
+"""A recurrent encoder-decoder, with attention or with a fixed vector."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from attnjax.models.memory import SequenceMemory
+from attnjax.models.seq2seq_config import Seq2SeqConfig
+from attnjax.nn import Embedding
+from attnjax.nn.recurrent import GRU, GRUCell
+from attnjax.nn.step_attention import StepAttention
+from attnjax.ops.attention import attend as default_attend
+from attnjax.ops.drop import Dropout
+from attnjax.ops.recurrent import gru_inputs, gru_update, real_steps
+from attnjax.typing import Array, Float, Int, Key
+
+__all__ = ["Seq2Seq", "Seq2SeqConfig"]
+
+# Where in the network something is dropped.
+_SOURCE, _TARGET, _READOUT, _ENCODER, _DECODER = 0, 1, 2, 100, 200
+
+
+class Seq2Seq(nnx.Module):
+  """Gated recurrent units read a sequence, and others write another.
+
+      memory, h[·, 0] = encoder(embed(source))
+      c[t]      = attention(h[0, t - 1], memory), or the top of h[·, 0]
+      h[0, t]   = gru(h[0, t - 1], [embed(target[t]); c[t]])
+      h[l, t]   = gru(h[l, t - 1], h[l - 1, t]),  l = 1 .. L - 1
+      logits[t] = table · tanh(W [h[L - 1, t]; c[t]] + b)
+
+  The decoder revisits the encoder's outputs at every step: the bottom state
+  asks before each token. With ``attention="none"`` its context is instead one
+  fixed vector, the encoder's last state, given at every step and also what the
+  decoder starts from; nothing else differs. Luong's rules stand where
+  Bahdanau's does, so that only the score differs between them.
+
+  Args:
+    config: sizes and choices.
+    source_vocabulary: tokens of the source.
+    target_vocabulary: V, tokens of the target.
+    attend: the attention to call; see `nn.MultiHeadAttention`.
+    rngs: Flax NNX random streams; uses "params".
+
+  Raises:
+    ValueError: from the config, if a size or an option cannot be.
+
+  What is said of now depends on all of the source and on no later target:
+
+  >>> model = Seq2Seq(
+  ...   Seq2SeqConfig(width=6, hidden=4, depth=1), 7, 11, rngs=nnx.Rngs(0))
+  >>> source, target = jnp.array([3, 1, 4]), jnp.array([2, 7, 1])
+  >>> logits = model(source, target)
+  >>> bool((logits[:2] == model(source, target.at[2].set(9))[:2]).all())
+  True
+  >>> bool((logits[0] == model(source.at[2].set(5), target)[0]).any())
+  False
+
+  Reference:
+    Bahdanau, Cho, Bengio, "Neural Machine Translation by Jointly Learning to
+    Align and Translate", 2014, arXiv 1409.0473. The fixed vector at every step:
+    Cho et al., 2014, arXiv 1406.1078. The bottom layer asks: Wu et al.,
+    "Google's Neural Machine Translation System", 2016, arXiv 1609.08144,
+    section 3.
+  """
+
+  def __init__(
+    self,
+    config: Seq2SeqConfig,
+    source_vocabulary: int,
+    target_vocabulary: int,
+    *,
+    attend: Callable = default_attend,
+    rngs: nnx.Rngs,
+  ):
+    self.config = config
+    self.vocabulary = target_vocabulary
+    width, hidden = config.width, config.hidden
+    one = hidden // 2 if config.bidirectional else hidden
+    # Unit embeddings: small ones would leave the gates half open for long.
+    table = lambda rows: Embedding(rows, width, stddev=1.0, rngs=rngs)
+    self.source_embed = table(source_vocabulary)
+    self.target_embed = table(target_vocabulary)
+    # Layers differ in what comes in, so they are a list and no stack.
+    self.encoder = nnx.List(
+      GRU(inputs, one, bidirectional=config.bidirectional, rngs=rngs)
+      for inputs in (width, *(hidden,) * (config.depth - 1))
+    )
+    self.bottom = GRUCell(width + hidden, hidden, rngs=rngs)
+    self.upper = nnx.List(
+      GRU(hidden, hidden, rngs=rngs) for _ in range(config.depth - 1)
+    )
+    none = config.attention == "none"
+    self.attention = (
+      None
+      if none
+      else StepAttention(
+        hidden, rule=config.attention, attend=attend, rngs=rngs
+      )
+    )
+    self.merge = nnx.Linear(2 * hidden, width, rngs=rngs)
+    self.readout = Embedding(target_vocabulary, width, rngs=rngs)
+
+  def __call__(
+    self,
+    source: Int[Array, "*B S"],
+    target: Int[Array, "*B T"],
+    *,
+    source_lengths: Int[Array, "*B"] | None = None,
+    dropout_key: Key[Array, ""] | None = None,
+    aux: tuple[str, ...] = (),
+  ):
+    """Logits of the token after each target token: teacher forcing.
+
+    Args:
+      source: int ``*B S``; beyond its length a row may hold anything.
+      target: int ``*B T``, what the decoder reads, a start token first; padding
+        may be any token of the vocabulary.
+      source_lengths: int ``*B``; None is S.
+      dropout_key: of a training step; None drops nothing.
+      aux: what to keep of the attention, as in `attnjax.attend`.
+
+    Returns:
+      float32 ``*B T V``; with `aux`, a pair with an `Aux` of one head: weights
+      are ``*B 1 T S``.
+
+    Raises:
+      ValueError: if `aux` is asked of a model without attention.
+    """
+    drop = Dropout(self.config.dropout, dropout_key)
+    memory = self.encode(source, source_lengths, dropout_key=dropout_key)
+    inputs = drop(self.target_embed(target), _TARGET)
+    x, context, extra = self._attentive(memory, inputs, aux)
+    for place, layer in enumerate(self.upper, start=1):
+      x, _ = layer(drop(x, _DECODER + place), memory.last[place])
+    logits = self._read_out(x, context, drop)
+    return (logits, extra) if aux else logits
+
+  def encode(
+    self,
+    source: Int[Array, "*B S"],
+    lengths: Int[Array, "*B"] | None = None,
+    *,
+    dropout_key: Key[Array, ""] | None = None,
+  ) -> SequenceMemory:
+    """What the decoder may read of the source; see `__call__`."""
+    drop = Dropout(self.config.dropout, dropout_key)
+    x = self.source_embed(source)
+    real = real_steps(lengths, source.shape[:-1], source.shape[-1])
+    if real is not None:
+      x = jnp.where(real[..., None], x, 0)
+    x, last = drop(x, _SOURCE), []
+    for place, layer in enumerate(self.encoder):
+      x = drop(x, _ENCODER + place) if place else x
+      x, state = layer(x, lengths=lengths)
+      last.append(state)
+    keys = None if self.attention is None else self.attention.prepare(x)
+    return SequenceMemory(x, keys, jnp.stack(last), lengths)
+
+  def init_state(
+    self, memory: SequenceMemory, capacity: int
+  ) -> Float[Array, "L *B M"]:
+    """The state of each layer before the first token; any capacity will do."""
+    return memory.last
+
+  def step(
+    self,
+    memory: SequenceMemory,
+    state: Float[Array, "L *B M"],
+    tokens: Int[Array, "*B"],
+  ) -> tuple[Float[Array, "*B V"], Float[Array, "L *B M"]]:
+    """Logits of the next token, and the state that has read this one."""
+    context = self._context(memory, state[0], ())
+    inputs = jnp.concatenate([self.target_embed(tokens), context], axis=-1)
+    states = [self.bottom(state[0], inputs)]
+    for layer, held in zip(self.upper, state[1:], strict=True):
+      states.append(layer.forward(held, states[-1]))
+    nothing = Dropout(0.0, None)
+    return self._read_out(states[-1], context, nothing), jnp.stack(states)
+
+  def _attentive(self, memory, inputs, aux):
+    """States and contexts ``*B T M`` of the bottom layer, and what was kept."""
+    if aux and self.attention is None:
+      raise ValueError(
+        f"Seq2Seq: aux={aux} asks for attention, and this model has"
+        ' attention="none"; choose another'
+      )
+    # What tokens say to the gates is known for all steps before the first.
+    width = self.config.width
+    kernel = self.bottom.params.inputs
+    params = self.bottom.params._replace(inputs=kernel[:width])
+    gates = jnp.moveaxis(gru_inputs(params, inputs), -3, 0)
+
+    def step(state, gates):
+      result = self._context(memory, state, aux)
+      context, *extra = result if aux else (result,)
+      gates = gates + jnp.einsum("...d,dgm->...gm", context, kernel[width:])
+      state = gru_update(params, state, gates)
+      return state, (state, context, extra)
+
+    _, (states, contexts, extra) = jax.lax.scan(step, memory.last[0], gates)
+    states, contexts = (jnp.moveaxis(x, 0, -2) for x in (states, contexts))
+    # Steps, T *B H 1 [S], become the axis of queries, *B H T [S].
+    place = memory.last.ndim - 1
+    queries = lambda x: jnp.moveaxis(x.squeeze(place + 1), 0, place)
+    return states, contexts, jax.tree.map(queries, extra[0]) if aux else None
+
+  def _context(self, memory, state, aux):
+    """What the decoder reads of the source now."""
+    if self.attention is None:
+      return memory.last[-1]
+    return self.attention(
+      state, memory.outputs, memory.keys, lengths=memory.lengths, aux=aux
+    )
+
+  def _read_out(self, x, context, drop):
+    """Logits of states and contexts."""
+    merged = self.merge(jnp.concatenate([x, context], axis=-1))
+    return self.readout.attend(drop(jnp.tanh(merged), _READOUT))

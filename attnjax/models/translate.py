@@ -1,0 +1,73 @@
+"""Decoding with an encoder-decoder model, as one compiled program."""
+
+from typing import Any
+
+import jax
+
+from attnjax.models.beam_search import beam_search
+from attnjax.models.hypotheses import Hypotheses, NextToken
+from attnjax.typing import Array, Int
+
+__all__ = ["translate"]
+
+
+def translate(
+  model: Any,
+  source: Int[Array, "B S"],
+  source_lengths: Int[Array, "B"] | None = None,
+  *,
+  beams: int = 1,
+  start: int,
+  end: int,
+  max_length: int,
+  length_penalty: float = 0.0,
+) -> Hypotheses:
+  """Decodes sources with a beam: one compiled program a shape and a setting.
+
+  Args:
+    model: a `Seq2Seq` or an `EncoderDecoder`.
+    source: int ``B S``; beyond its length a row may hold anything.
+    source_lengths: int ``B``; None is S.
+    beams: as the others, see `beam_search`.
+    start: the token that the decoder reads first.
+    end: the token that finishes a sequence.
+    max_length: tokens at most, the end token included.
+    length_penalty: see `beam_search`.
+
+  Returns:
+    `Hypotheses` of tokens ``B K N``, the best first.
+
+  Raises:
+    ValueError: as `beam_search`.
+
+  >>> import jax.numpy as jnp
+  >>> from flax import nnx
+  >>> from attnjax.models import Seq2Seq, Seq2SeqConfig
+  >>> model = Seq2Seq(
+  ...   Seq2SeqConfig(width=6, hidden=4, depth=1), 7, 11, rngs=nnx.Rngs(0))
+  >>> translate(model, jnp.ones((2, 3), jnp.int32), beams=3, start=0, end=1,
+  ...           max_length=5).tokens.shape
+  (2, 3, 5)
+  """
+  return _translate(
+    model, source, source_lengths, beams, start, end, max_length, length_penalty
+  )
+
+
+def _run(model, source, lengths, beams, start, end, max_length, penalty):
+  """The program behind `translate`."""
+  memory = model.encode(source, lengths).repeat(beams)
+  return beam_search(
+    NextToken(model, memory),
+    model.init_state(memory, max_length),
+    batch=source.shape[0],
+    beams=beams,
+    start=start,
+    end=end,
+    max_length=max_length,
+    length_penalty=penalty,
+    axis=1,
+  )
+
+
+_translate = jax.jit(_run, static_argnums=(3, 4, 5, 6, 7))

@@ -1,0 +1,73 @@
+"""Attention over a memory whose keys and values are projected once."""
+
+from collections.abc import Callable
+
+from attnjax.ops.attention import attend as default_attend
+from attnjax.ops.heads import (
+  Combine,
+  MultiHeadParams,
+  combine_heads,
+  project_heads,
+)
+from attnjax.typing import Array, Float
+
+__all__ = ["project_memory", "read_memory"]
+
+
+def project_memory(
+  params: MultiHeadParams, memory: Float[Array, "*B S M"]
+) -> tuple[Float[Array, "*B S K D"], Float[Array, "*B S K E"]]:
+  """Keys and values of a memory, for as many readings as there will be.
+
+  >>> import jax.numpy as jnp
+  >>> from attnjax.ops.heads import Projection
+  >>> up = Projection(jnp.ones((6, 2, 3)))
+  >>> params = MultiHeadParams(up, up, up, Projection(jnp.ones((2, 3, 6))))
+  >>> [x.shape for x in project_memory(params, jnp.ones((5, 6)))]
+  [(5, 2, 3), (5, 2, 3)]
+  """
+  nobody = memory[..., :0, :]
+  _, key, value = project_heads(params, nobody, memory)
+  return key, value
+
+
+def read_memory(
+  params: MultiHeadParams,
+  inputs: Float[Array, "*B T M"],
+  key: Float[Array, "*B S K D"],
+  value: Float[Array, "*B S K E"],
+  *,
+  combine: Combine = "concatenate",
+  attend: Callable = default_attend,
+  **attend_kw,
+):
+  """Many heads read a memory that `project_memory` has made ready.
+
+      read_memory(params, x, *project_memory(params, memory))
+        = multi_head_attention(params, x, memory)
+
+  Args:
+    params: projections to heads and back.
+    inputs: ``*B T M``, what asks.
+    key: ``*B S K D``.
+    value: ``*B S K E``.
+    combine: as in `multi_head_attention`.
+    attend: the attention to call.
+    **attend_kw: for it; see `attend`.
+
+  Returns:
+    ``*B T M``; with ``aux=`` a pair, as `attend` returns.
+
+  >>> import jax.numpy as jnp
+  >>> from attnjax.ops.heads import Projection
+  >>> up = Projection(jnp.ones((6, 2, 3)))
+  >>> params = MultiHeadParams(up, up, up, Projection(jnp.ones((2, 3, 6))))
+  >>> key, value = project_memory(params, jnp.ones((5, 6)))
+  >>> read_memory(params, jnp.ones((4, 6)), key, value).shape
+  (4, 6)
+  """
+  query, _, _ = project_heads(params, inputs, inputs[..., :0, :])
+  result = attend(query, key, value, **attend_kw)
+  heads, *aux = result if isinstance(result, tuple) else (result,)
+  out = combine_heads(params.output, heads, combine)
+  return (out, *aux) if aux else out

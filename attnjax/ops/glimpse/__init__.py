@@ -1,0 +1,18 @@
+"""The glimpse: an input with some of its parts emphasised, others not.
+
+`glimpse` multiplies; `draw` looks at one part alone, chosen at random, and
+`score_function` gives its loss the gradient that a random choice has.
+"""
+
+from attnjax.ops.glimpse.draws import Draw, draw
+from attnjax.ops.glimpse.estimators import leave_one_out, score_function
+from attnjax.ops.glimpse.primitive import GlimpseAux, glimpse
+
+__all__ = [
+  "Draw",
+  "GlimpseAux",
+  "draw",
+  "glimpse",
+  "leave_one_out",
+  "score_function",
+]

@@ -1,0 +1,102 @@
+"""The attention pattern, and the values it moves, as 3Blue1Brown draws them."""
+
+from typing import Literal
+
+import jax.numpy as jnp
+
+from attnjax.ops.heads import MultiHeadParams
+from attnjax.typing import Array, Float
+
+__all__ = ["attention_pattern", "move", "value_maps"]
+
+
+def attention_pattern(
+  weights: Float[Array, "*B T S"], layout: Literal["rows", "columns"] = "rows"
+) -> Float[Array, "..."]:
+  """Attention weights in one of the two layouts in which they are drawn.
+
+      rows:    pattern[t, s] = weight[t, s]   queries down the side
+      columns: pattern[s, t] = weight[t, s]   queries along the top
+
+  Args:
+    weights: ``*B T S`` (or ``*B H T S``), as ``aux=("weights",)`` gives them.
+    layout: "rows", each summing to 1; or "columns", the transpose: below each
+      word, how much it takes from the words on the left.
+
+  Returns:
+    ``*B T S``, or ``*B S T`` in columns.
+
+  Raises:
+    ValueError: if the layout is neither of the two.
+
+  >>> weights = jnp.array([[1.0, 0.0], [0.25, 0.75]])  # causal
+  >>> attention_pattern(weights, "columns").tolist()
+  [[1.0, 0.25], [0.0, 0.75]]
+  >>> attention_pattern(weights, "columns").sum(0).tolist()
+  [1.0, 1.0]
+
+  Reference:
+    G. Sanderson, "Attention in transformers, step-by-step" (3Blue1Brown), 2024.
+  """
+  if layout not in ("rows", "columns"):
+    raise ValueError(f"layout must be 'rows' or 'columns', got {layout!r}")
+  return weights if layout == "rows" else jnp.swapaxes(weights, -1, -2)
+
+
+def value_maps(params: MultiHeadParams) -> Float[Array, "H M M"]:
+  """The map of each head from what is read to the change it proposes.
+
+      W_V[h] = down[h] up[h],   down ``M E``, up ``E M``
+
+  The value projection maps down to E features, and the head's part of the
+  output projection up again: a matrix of ``M M`` numbers, of rank E at most.
+
+  Args:
+    params: of `multi_head_attention`; biases are no part of the map.
+
+  Returns:
+    ``H M M``; a row vector times one is the change.
+
+  >>> from attnjax.ops.heads import Projection
+  >>> up = Projection(jnp.arange(12.0).reshape(6, 1, 2))
+  >>> params = MultiHeadParams(up, up, up, Projection(jnp.ones((1, 2, 6))))
+  >>> maps = value_maps(params)
+  >>> maps.shape, jnp.linalg.matrix_rank(maps[0]).item()
+  ((1, 6, 6), 1)
+
+  Reference:
+    G. Sanderson, "Attention in transformers, step-by-step" (3Blue1Brown), 2024;
+    Elhage et al., "A Mathematical Framework for Transformer Circuits", 2021,
+    where it is the OV circuit.
+  """
+  up = params.output.kernel
+  down = jnp.moveaxis(params.value.kernel, -2, 0)
+  down = jnp.repeat(down, up.shape[0] // down.shape[0], axis=0)
+  return jnp.einsum("hme,hen->hmn", down, up)
+
+
+def move(
+  weights: Float[Array, "*B H T S"],
+  inputs: Float[Array, "*B S M"],
+  maps: Float[Array, "H M M"],
+) -> Float[Array, "*B T M"]:
+  """The sum of the changes that heads propose to each embedding.
+
+      change[t] = Σ_h Σ_s weight[h, t, s] inputs[s] W_V[h]
+
+  It is `multi_head_attention` without biases, as one head after another.
+
+  Args:
+    weights: ``*B H T S``.
+    inputs: ``*B S M``, the embeddings that are read.
+    maps: ``H M M``, from `value_maps`.
+
+  Returns:
+    ``*B T M``, to add to the embeddings.
+
+  >>> weights, eye = jnp.array([[[0.5, 0.5]]]), jnp.eye(2)[None]
+  >>> move(weights, jnp.array([[1.0, 0.0], [0.0, 1.0]]), eye).tolist()
+  [[0.5, 0.5]]
+  """
+  values = jnp.einsum("...sm,hmn->...hsn", inputs, maps)
+  return jnp.einsum("...hts,...hsn->...tn", weights, values)

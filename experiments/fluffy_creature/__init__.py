@@ -1,0 +1,1 @@
+"""A fluffy blue creature roamed the verdant forest."""

@@ -1,0 +1,37 @@
+"""A head by hand, a head that learns, and what keeps it from learning."""
+
+from pathlib import Path
+
+from attnjax import config as configs
+from experiments.fluffy_creature import model as models
+from experiments.fluffy_creature import report
+from experiments.fluffy_creature.config import PRESETS, FluffyCreatureConfig
+from experiments.fluffy_creature.corpora import load
+from experiments.fluffy_creature.fitting import fit
+from experiments.fluffy_creature.measure import Measures, measure
+from experiments.results import write_results
+
+
+def main(config: FluffyCreatureConfig, workdir: Path) -> None:
+  """Builds one head, trains the others, measures all, draws."""
+  corpus = load(config)
+  built = report.by_hand()
+  print(report.hand_table(built))
+  found: dict[str, list[Measures]] = {}
+  heads: list[models.OneHead] = []
+  for look in models.LOOKS:
+    for seed in range(config.seeds):
+      head = fit(config, corpus, look, seed, workdir)
+      found.setdefault(look, []).append(measure(head, corpus.heldout, look))
+      heads.append(head)
+  print(report.measures_table(found))
+  print(report.shift_table(heads[0], corpus.vocabulary, corpus.pairs))
+  vocabulary, shown = corpus.vocabulary, corpus.shown
+  print(report.draw(workdir, heads[0], vocabulary, shown, built))
+  write_results(
+    workdir, {k: [x._asdict() for x in v] for k, v in found.items()}
+  )
+
+
+if __name__ == "__main__":
+  configs.run(main, PRESETS, experiment="fluffy_creature")

@@ -1,0 +1,83 @@
+"""The presets of the experiment on adjectives and nouns."""
+
+import dataclasses
+
+from attnjax.config import setting
+from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+
+__all__ = ["PRESETS", "FluffyCreatureConfig", "HeadConfig"]
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadConfig:
+  """Sizes of the one head."""
+
+  width: int = setting(64, "width M of an embedding, features")
+  head_width: int = setting(32, "width D of queries and keys, features")
+  value_width: int = setting(32, "width E that values pass through, features")
+  buckets: int = setting(32, "distances that the head can tell apart")
+
+
+@dataclasses.dataclass(frozen=True)
+class FluffyCreatureConfig:
+  """All that the experiment is determined by."""
+
+  corpus: str = setting(
+    "grammar",
+    "sentences from a grammar, or Brown's tagged text",
+    choices=("grammar", "brown"),
+  )
+  sentences: int = setting(20_000, "training sentences of the grammar")
+  heldout: int = setting(2_000, "held-out sentences")
+  length: int = setting(16, "words of a sentence, T; later ones are left out")
+  least: int = setting(1, "times that a word must come to have a number")
+  batch_size: int = setting(64, "sentences in a batch, B")
+  seeds: int = setting(3, "repetitions with other draws")
+  model: HeadConfig = HeadConfig()
+  optimizer: OptimizerConfig = OptimizerConfig()
+  train: TrainConfig = TrainConfig()
+
+  def __post_init__(self):
+    for name in ("sentences", "heldout", "length", "least", "seeds"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"{name} must be at least 1, got {getattr(self, name)}"
+        )
+
+
+def tiny() -> FluffyCreatureConfig:
+  """The grammar, three seeds and three kinds of head, minutes on two cores."""
+  return FluffyCreatureConfig(
+    optimizer=OptimizerConfig(
+      peak_learning_rate=5e-3, warmup_steps=50, weight_decay=0.0
+    ),
+    train=TrainConfig(
+      steps=2500,
+      evaluate_every=500,
+      log_every=50,
+      checkpoint=CheckpointConfig(every_steps=1000),
+    ),
+  )
+
+
+def brown() -> FluffyCreatureConfig:
+  """Real text: a million tagged words of the Brown corpus."""
+  return FluffyCreatureConfig(
+    corpus="brown",
+    length=40,
+    least=5,
+    heldout=5_000,
+    model=HeadConfig(width=128, head_width=64, value_width=64),
+    optimizer=OptimizerConfig(
+      peak_learning_rate=3e-3, warmup_steps=100, weight_decay=0.0
+    ),
+    train=TrainConfig(
+      steps=4000,
+      evaluate_every=1000,
+      log_every=50,
+      checkpoint=CheckpointConfig(every_steps=1000),
+    ),
+  )
+
+
+PRESETS = {"tiny": tiny, "brown": brown}

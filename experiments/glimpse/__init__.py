@@ -1,0 +1,1 @@
+"""The context decides where to look: the seed's network; see README.md."""

@@ -1,0 +1,47 @@
+"""The context decides where to look: among numbers, and among real digits."""
+
+from pathlib import Path
+
+from attnjax import config as configs
+from experiments.glimpse import mosaic, pictures, places, report
+from experiments.glimpse.config import PRESETS, GlimpseConfig
+from experiments.results import write_results
+
+
+def main(config: GlimpseConfig, workdir: Path) -> None:
+  """Trains every variant with every seed, and shows where contexts look."""
+  results: dict[str, dict] = {}
+  # First of all: what cannot be had should say so before any work.
+  digits = mosaic.load(config.mosaic) if config.tasks != "places" else None
+  if config.tasks != "mosaic":
+    found = {
+      name: [
+        places.run(config.places, name, seed, workdir / "places")
+        for seed in range(config.seeds)
+      ]
+      for name in places.names(config.places)
+    }
+    print(report.places_table(found))
+    print(pictures.draw_effective(workdir / "effective.png", found))
+    print(report.draw_curves(workdir / "curves.png", found))
+    results["places"] = report.plain(found)
+  if digits is not None:
+    for question in mosaic.QUESTIONS:
+      answers = {
+        name: [
+          mosaic.run(
+            config.mosaic, digits, question, name, seed, workdir / question
+          )
+          for seed in range(config.seeds)
+        ]
+        for name in mosaic.VARIANTS
+      }
+      print(report.mosaic_table(question, answers))
+      path = workdir / f"{question}.png"
+      print(pictures.draw_glimpses(path, config.mosaic, question, answers))
+      results[question] = report.plain(answers)
+  write_results(workdir, results)
+
+
+if __name__ == "__main__":
+  configs.run(main, PRESETS, experiment="glimpse")

@@ -1,0 +1,147 @@
+"""The presets of the glimpse."""
+
+import dataclasses
+
+from attnjax.config import setting
+from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+
+__all__ = ["PRESETS", "GlimpseConfig", "MosaicConfig", "PlacesConfig"]
+
+
+def _at_least_one(config, *names: str) -> None:
+  """Counts that are none would make no run."""
+  for name in names:
+    if getattr(config, name) < 1:
+      raise ValueError(
+        f"{name} must be at least 1, got {getattr(config, name)}"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class PlacesConfig:
+  """The seed's task: eight numbers, and a context that asks for one."""
+
+  rows: int = setting(10_000, "examples to train on")
+  heldout: int = setting(10_000, "examples of the evaluation")
+  batch_size: int = setting(32, "examples in a batch, B")
+  stddev: float = setting(0.02, "of the initial embedding; the seed's is 1")
+  soft_only: bool = setting(
+    False, "leave out the variants that look at one number alone"
+  )
+  optimizer: OptimizerConfig = OptimizerConfig()
+  train: TrainConfig = TrainConfig()
+
+  def __post_init__(self):
+    _at_least_one(self, "rows", "heldout", "batch_size")
+
+
+@dataclasses.dataclass(frozen=True)
+class MosaicConfig:
+  """Four real digits, and a context that asks for one of them."""
+
+  rows: int = setting(20_000, "mosaics to train on")
+  heldout: int = setting(4_000, "mosaics of the evaluation")
+  heldout_digits: int = setting(
+    597, "digits, the last of the file, that no mosaic to train on has"
+  )
+  patch: int = setting(4, "side of a patch, pixels", choices=(1, 2, 4, 8))
+  key_width: int = setting(16, "width D of query and keys, features")
+  hidden: int = setting(
+    128, "hidden units of the large network without a glimpse"
+  )
+  batch_size: int = setting(64, "mosaics in a batch, B")
+  plain_learning_rate: float = setting(
+    3e-3,
+    "peak learning rate of the networks without a glimpse, per step: of 1e-3,"
+    " 3e-3 and 1e-2 the one that is best for them",
+  )
+  optimizer: OptimizerConfig = OptimizerConfig()
+  train: TrainConfig = TrainConfig()
+
+  def __post_init__(self):
+    _at_least_one(
+      self,
+      *("rows", "heldout", "heldout_digits", "key_width", "hidden"),
+      "batch_size",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class GlimpseConfig:
+  """All that the experiment is determined by."""
+
+  tasks: str = setting(
+    "both", "what is trained", choices=("both", "places", "mosaic")
+  )
+  seeds: int = setting(3, "repetitions with other draws and parameters")
+  places: PlacesConfig = PlacesConfig()
+  mosaic: MosaicConfig = MosaicConfig()
+
+  def __post_init__(self):
+    _at_least_one(self, "seeds")
+
+
+def tiny() -> GlimpseConfig:
+  """Both tasks, every variant, three seeds: minutes on two cores."""
+  return GlimpseConfig(
+    places=PlacesConfig(
+      optimizer=OptimizerConfig(
+        peak_learning_rate=0.1,
+        warmup_steps=0,
+        floor=0.0,
+        beta2=0.999,
+        weight_decay=0.0,
+        clip_norm=None,
+      ),
+      train=TrainConfig(
+        steps=2000,
+        evaluate_every=250,
+        log_every=50,
+        checkpoint=CheckpointConfig(every_steps=2000, keep_best=False),
+      ),
+    ),
+    mosaic=MosaicConfig(
+      optimizer=OptimizerConfig(
+        peak_learning_rate=1e-2,
+        warmup_steps=50,
+        floor=0.0,
+        beta2=0.999,
+        weight_decay=0.0,
+      ),
+      train=TrainConfig(
+        steps=4000,
+        evaluate_every=0,
+        log_every=50,
+        checkpoint=CheckpointConfig(every_steps=4000, keep_best=False),
+      ),
+    ),
+  )
+
+
+def published() -> GlimpseConfig:
+  """The seed's recipe: Adam, one example at a time, four epochs of 10,000."""
+  return GlimpseConfig(
+    tasks="places",
+    places=PlacesConfig(
+      batch_size=1,
+      stddev=1.0,
+      soft_only=True,
+      optimizer=OptimizerConfig(
+        peak_learning_rate=1e-3,
+        warmup_steps=0,
+        floor=1.0,
+        beta2=0.999,
+        weight_decay=0.0,
+        clip_norm=None,
+      ),
+      train=TrainConfig(
+        steps=40_000,
+        evaluate_every=10_000,
+        log_every=100,
+        checkpoint=CheckpointConfig(every_steps=10_000, keep_best=False),
+      ),
+    ),
+  )
+
+
+PRESETS = {"tiny": tiny, "published": published}

@@ -1,0 +1,237 @@
+"""Four real digits in a square, and a question about one of them.
+
+"place": the context is a quadrant; which digit stands there? The glimpse is
+over patches of pixels, whose weights are a row of the embedding.
+
+"digit": the context is a number; in which quadrant does it stand? The glimpse
+is over the four digits, whose weights are how well they answer the question.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from attnjax import config as configs
+from attnjax import training
+from attnjax.data import Examples, evaluation_batches, train_batches
+from attnjax.nn import ContentGlimpse, GlimpseNetwork
+from experiments.glimpse.config import MosaicConfig
+from experiments.glimpse.digits import (
+  SIDE,
+  Digits,
+  Mosaics,
+  arrange,
+  load_digits,
+  patches,
+)
+
+__all__ = ["QUESTIONS", "VARIANTS", "Result", "load", "run"]
+
+QUESTIONS = {"place": (4, 10), "digit": (10, 4)}  # contexts, answers
+VARIANTS = ("glimpse", "no context", "concatenated", "concatenated, large")
+
+
+class Sides(NamedTuple):
+  """Digits to train on, and others to be examined on."""
+
+  train: Digits
+  heldout: Digits
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """What one run came to.
+
+  Args:
+    accuracy: of answers about held-out digits.
+    parameters: how many the network has.
+    net: the trained network.
+    mosaics: those of the evaluation.
+  """
+
+  accuracy: float
+  parameters: int
+  net: nnx.Module
+  mosaics: Mosaics
+
+
+class Concatenated(nnx.Module):
+  """No glimpse: the context stands beside the input, and a layer mixes both."""
+
+  def __init__(self, contexts: int, features: int, hidden: int, outputs, rngs):
+    self.inner = nnx.Linear(contexts + features, hidden, rngs=rngs)
+    self.readout = nnx.Linear(hidden, outputs, rngs=rngs)
+    self.contexts = contexts
+
+  def __call__(self, inputs, context):
+    """``*B O`` from ``*B T D`` and ``*B``."""
+    flat = inputs.reshape((*inputs.shape[:-2], -1))
+    onehot = jax.nn.one_hot(context, self.contexts, dtype=flat.dtype)
+    both = jnp.concatenate([flat, onehot], axis=-1)
+    return self.readout(jax.nn.relu(self.inner(both)))
+
+
+class Blind(nnx.Module):
+  """A network that is told one and the same context, whatever is asked."""
+
+  def __init__(self, net: nnx.Module):
+    self.net = net
+
+  def __call__(self, inputs, context):
+    """As the network it is made of."""
+    return self.net(inputs, jnp.zeros_like(context))
+
+
+def load(config: MosaicConfig) -> Sides:
+  """Both sides of the digits; the last of the file are held out.
+
+  Raises:
+    ValueError: one side would lack some digit.
+    ImportError: scikit-learn is not installed.
+  """
+  digits = load_digits()
+  kept = max(len(digits.labels) - config.heldout_digits, 0)
+  sides = Sides(
+    *(
+      Digits(*(part[side] for part in digits))
+      for side in (slice(kept), slice(kept, None))
+    )
+  )
+  for name, side in zip(sides._fields, sides, strict=True):
+    if len(set(side.labels.tolist())) < 10:
+      raise ValueError(
+        f"mosaic.heldout_digits={config.heldout_digits} of the"
+        f" {len(digits.labels)} digits leaves {len(side.labels)} on the side"
+        f" {name!r}, where not every number from 0 to 9 is"
+      )
+  return sides
+
+
+def inputs_of(
+  images: np.ndarray, question: str, config: MosaicConfig
+) -> np.ndarray:
+  """What the networks get: patches; of whole digits also where they stand."""
+  if question == "place":
+    return patches(images, config.patch)
+  tiles = patches(images, SIDE)
+  where = np.broadcast_to(np.eye(4, dtype=np.float32), (len(images), 4, 4))
+  return np.concatenate([tiles, where], axis=-1)
+
+
+def ask(mosaics: Mosaics, question: str, config: MosaicConfig, rng) -> Examples:
+  """A question about each mosaic, and its answer."""
+  rows = np.arange(len(mosaics.images))
+  quadrant = rng.integers(0, 4, len(rows)).astype(np.int32)
+  label = mosaics.labels[rows, quadrant]
+  context, answer = (
+    (quadrant, label) if question == "place" else (label, quadrant)
+  )
+  inputs = inputs_of(mosaics.images, question, config)
+  return Examples({"inputs": inputs, "context": context, "answer": answer})
+
+
+def network(
+  config: MosaicConfig, question: str, variant: str, seed: int
+) -> nnx.Module:
+  """A variant for a question."""
+  contexts, outputs = QUESTIONS[question]
+  rngs = nnx.Rngs(seed)
+  parts, width = (2 * SIDE // config.patch) ** 2, config.patch**2
+  if question == "digit":
+    parts, width = 4, SIDE**2 + 4
+  if variant in ("glimpse", "no context"):
+    blind = variant == "no context"
+    asked = 1 if blind else contexts
+    net = (
+      GlimpseNetwork(
+        *(asked, parts, outputs),
+        width=width,
+        normalizer="softmax",
+        stddev=0.02,
+        rngs=rngs,
+      )
+      if question == "place"
+      else ContentGlimpse(
+        *(asked, width, outputs), key_width=config.key_width, rngs=rngs
+      )
+    )
+    return Blind(net) if blind else net
+  hidden = config.hidden
+  if variant == "concatenated":
+    # As many parameters as the glimpse has, or the next unit more.
+    glimpse = lambda: network(config, question, "glimpse", seed)
+    size = count(jax.eval_shape(glimpse))
+    hidden = -(-size // (contexts + parts * width + outputs + 1))
+  return Concatenated(contexts, parts * width, hidden, outputs, rngs)
+
+
+def count(net: nnx.Module) -> int:
+  """How many parameters a network has."""
+  return sum(leaf.size for leaf in jax.tree.leaves(net))
+
+
+def loss(net, batch: Mapping, key):
+  """(nats, weight, correct answers), summed."""
+  del key  # nothing is random
+  logits = net(batch["inputs"], batch["context"])
+  total, weight = training.cross_entropy(
+    logits, batch["answer"], batch["weights"]
+  )
+  right = jnp.where(logits.argmax(-1) == batch["answer"], batch["weights"], 0)
+  return total, weight, {"accuracy": right.sum()}
+
+
+def run(
+  config: MosaicConfig,
+  digits: Sides,
+  question: str,
+  variant: str,
+  seed: int,
+  workdir: Path,
+) -> Result:
+  """Trains one variant with one seed."""
+  distinct = question == "digit"
+  made = {}
+  for number, (side, rows) in enumerate(
+    (("train", config.rows), ("heldout", config.heldout))
+  ):
+    # The mosaics of the evaluation are the same for all seeds.
+    rng = np.random.default_rng((number, seed * (1 - number)))
+    mosaics = arrange(getattr(digits, side), rows, rng, distinct=distinct)
+    made[side] = (mosaics, ask(mosaics, question, config, rng))
+  net = network(config, question, variant, seed)
+  fitted = training.fit(
+    net,
+    loss,
+    train_batches(made["train"][1], config.batch_size, seed),
+    workdir=workdir / variant.replace(", ", "_").replace(" ", "_") / f"{seed}",
+    experiment="glimpse",
+    identity=configs.to_dict(config)
+    | {"question": question, "variant": variant, "seed": seed},
+    optimizer=_optimizer(config, variant),
+    train=configs.replace_leaves(config.train, {"seed": seed}),
+    evaluate=training.make_evaluate(loss).on(
+      evaluation_batches(made["heldout"][1], 500)
+    ),
+  )
+  record: dict[str, Any] = fitted.records[-1]
+  return Result(
+    accuracy=record["accuracy"],
+    parameters=count(fitted.params),
+    net=fitted.params,
+    mosaics=made["heldout"][0],
+  )
+
+
+def _optimizer(config: MosaicConfig, variant: str) -> training.OptimizerConfig:
+  """Each kind of network learns at the rate that suits it."""
+  if variant.startswith("concatenated"):
+    rate = {"peak_learning_rate": config.plain_learning_rate}
+    return configs.replace_leaves(config.optimizer, rate)
+  return config.optimizer
