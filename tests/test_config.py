@@ -429,3 +429,16 @@ def test_no_tuple_where_one_is_meant_is_refused():
     config.replace_leaves(Lists(), {"sizes": 3})
   with pytest.raises(ValueError, match="sizes: expected int in a tuple"):
     config.replace_leaves(Lists(), {"sizes": [3.5]})
+
+
+def test_an_error_may_say_its_own_exit_code(capsys):
+  from attnjax.config.entry import _readable_errors
+
+  class Unavailable(OSError):
+    exit_code = 69
+
+  for error, code in ((Unavailable("no network"), 69), (OSError("full"), 1)):
+    with pytest.raises(SystemExit) as ended, _readable_errors(debug=False):
+      raise error
+    assert ended.value.code == code
+    assert str(error) in capsys.readouterr().err

@@ -33,6 +33,7 @@ CLOSED = {
 }
 BACKENDS = ("reference", "blockwise", "pallas_tpu", "pallas_gpu", "cudnn")
 LATE = ("grain", "matplotlib", "tensorboardX", "tokenizers", "rich.progress")
+LATE += ("sklearn", "pysword", "sacrebleu")
 
 
 def sources(root):

@@ -33,9 +33,9 @@ def run(
 ) -> None:
   """Runs an experiment: reads the flags, prints the config, calls `main`.
 
-  It ends the process: code 0 when `main` returns, 1 after an error, 130 after
-  Ctrl-C. An error that is the user's is one line on stderr, with no traceback
-  unless `--debug` is given.
+  It ends the process: code 0 when `main` returns, 1 after an error or what the
+  error's `exit_code` says, 130 after Ctrl-C. An error that is the user's is one
+  line on stderr, with no traceback unless `--debug` is given.
 
   Args:
     main: takes the config and the directory to write to, an absolute path that
@@ -106,7 +106,7 @@ def _readable_errors(*, debug: bool) -> Iterator[None]:
       raise
     print(f"error: {_message(error)}", file=sys.stderr)
     print("(--debug shows where)", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(getattr(error, "exit_code", 1))
 
 
 def _is_users(error: BaseException) -> bool:

@@ -1,6 +1,7 @@
 """The transformer block: attention, then a feed-forward layer, both added."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ _FAN_IN = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 
 _ACTIVATIONS = {
   "gelu": jax.nn.gelu,
+  "gelu_erf": lambda x: jax.nn.gelu(x, approximate=False),
   "relu": jax.nn.relu,
   "squared_relu": lambda x: jnp.square(jax.nn.relu(x)),
 }
@@ -27,13 +29,14 @@ class FeedForward(nnx.Module):
   """A layer of two maps with a nonlinearity between, position by position.
 
       gelu, relu:    act(x W_up) W_down
+      gelu_erf:      gelu by the error function; gelu is its fit by tanh
       squared_relu:  max(x W_up, 0)² W_down
       swiglu:        (silu(x W_gate) ⊙ x W_up) W_down
 
   Args:
     width: M.
     hidden: F, features between the maps.
-    activation: "gelu", "relu", "squared_relu" or "swiglu".
+    activation: "gelu", "gelu_erf", "relu", "squared_relu" or "swiglu".
     use_bias: whether the maps have biases.
     output_init: of the map down.
     rngs: Flax NNX random streams; uses "params".
@@ -47,6 +50,7 @@ class FeedForward(nnx.Module):
   True
 
   Reference:
+    Hendrycks, Gimpel, "Gaussian Error Linear Units", 2016, arXiv 1606.08415;
     Shazeer, "GLU Variants Improve Transformer", 2020, arXiv 2002.05202; squared
     ReLU: So et al., "Primer: Searching for Efficient Transformers for Language
     Modeling", 2021, arXiv 2109.08668.
@@ -84,10 +88,10 @@ class FeedForward(nnx.Module):
 
 
 class TransformerBlock(nnx.Module):
-  """A pre-norm block: each layer reads a normalised x and adds its change.
+  """Two layers, each of which adds its change to x; norms before or after.
 
-      x <- x + attention(norm(x))
-      x <- x + feed_forward(norm(x))
+      pre:  x <- x + attention(norm(x))    post: x <- norm(x + attention(x))
+            x <- x + feed_forward(norm(x))       x <- norm(x + feed_forward(x))
 
   Args:
     attention: a `MultiHeadAttention`.
@@ -95,10 +99,13 @@ class TransformerBlock(nnx.Module):
     width: M.
     norm: "rms" or "layer".
     use_bias: whether layer norms have a bias.
+    order: "pre", where x itself is never normalised; or "post", as the first
+      transformers had it.
+    epsilon: of the norms, added to the mean square or the variance.
     rngs: Flax NNX random streams; uses "params".
 
   Raises:
-    ValueError: if the norm is neither of the two.
+    ValueError: if the norm or the order is neither of its two.
 
   >>> import jax.numpy as jnp
   >>> rngs = nnx.Rngs(0)
@@ -110,7 +117,7 @@ class TransformerBlock(nnx.Module):
 
   Reference:
     Xiong et al., "On Layer Normalization in the Transformer Architecture",
-    2020, arXiv 2002.04745.
+    2020, arXiv 2002.04745; "post": Vaswani et al., 2017, arXiv 1706.03762.
   """
 
   def __init__(
@@ -121,12 +128,20 @@ class TransformerBlock(nnx.Module):
     width: int,
     norm: str = "rms",
     use_bias: bool = False,
+    order: Literal["pre", "post"] = "pre",
+    epsilon: float = 1e-6,
     rngs: nnx.Rngs,
   ):
-    self.attention_norm = make_norm(norm, width, use_bias, rngs)
+    if order not in ("pre", "post"):
+      raise ValueError(
+        f"TransformerBlock: order must be 'pre' or 'post', got {order!r}"
+      )
+    make = lambda: make_norm(norm, width, use_bias, rngs, epsilon=epsilon)
+    self.attention_norm = make()
     self.attention = attention
-    self.feed_forward_norm = make_norm(norm, width, use_bias, rngs)
+    self.feed_forward_norm = make()
     self.feed_forward = feed_forward
+    self.order = order
 
   def __call__(
     self,
@@ -142,10 +157,9 @@ class TransformerBlock(nnx.Module):
       drop: thins what each layer adds; by default it keeps all.
       **attend_kw: for the attention.
     """
-    change = self.attention(self.attention_norm(x), **attend_kw)
+    change = self.attention(self._before(self.attention_norm, x), **attend_kw)
     change, *aux = change if isinstance(change, tuple) else (change,)
-    x = x + drop(change, 0)
-    x = x + drop(self.feed_forward(self.feed_forward_norm(x)), 1)
+    x = self._rest(x, change, drop)
     return (x, *aux) if aux else x
 
   def decode(
@@ -153,7 +167,20 @@ class TransformerBlock(nnx.Module):
   ):
     """(x, cache) for new tokens over a cache; with ``aux=`` a triple."""
     change, *state = self.attention.decode(
-      self.attention_norm(x), cache, **attend_kw
+      self._before(self.attention_norm, x), cache, **attend_kw
     )
-    x = x + change
-    return (x + self.feed_forward(self.feed_forward_norm(x)), *state)
+    return (self._rest(x, change, Dropout(0.0, None)), *state)
+
+  def _rest(self, x, change, drop):
+    """What comes after the attention has proposed its change."""
+    x = self._after(self.attention_norm, x + drop(change, 0))
+    change = self.feed_forward(self._before(self.feed_forward_norm, x))
+    return self._after(self.feed_forward_norm, x + drop(change, 1))
+
+  def _before(self, norm, x):
+    """What a layer reads."""
+    return norm(x) if self.order == "pre" else x
+
+  def _after(self, norm, x):
+    """What stays of x and a layer's change."""
+    return norm(x) if self.order == "post" else x

@@ -54,14 +54,21 @@ class LayerNorm(nnx.LayerNorm):
       return super().__call__(x, *args, **kw)
 
 
-def make_norm(norm: str, width: int, use_bias: bool, rngs: nnx.Rngs):
+def make_norm(
+  norm: str,
+  width: int,
+  use_bias: bool,
+  rngs: nnx.Rngs,
+  *,
+  epsilon: float = 1e-6,
+):
   """A norm by its short name, "rms" or "layer".
 
   >>> type(make_norm("rms", 3, False, nnx.Rngs(0))).__name__
   'RMSNorm'
   """
   if norm == "rms":
-    return RMSNorm(width, rngs=rngs)
+    return RMSNorm(width, epsilon=epsilon, rngs=rngs)
   if norm == "layer":
-    return LayerNorm(width, use_bias=use_bias, rngs=rngs)
+    return LayerNorm(width, use_bias=use_bias, epsilon=epsilon, rngs=rngs)
   raise ValueError(f"norm must be 'rms' or 'layer', got {norm!r}")

@@ -19,10 +19,11 @@ def main(config: FluffyCreatureConfig, workdir: Path) -> None:
   print(report.hand_table(built))
   found: dict[str, list[Measures]] = {}
   heads: list[models.OneHead] = []
-  for look in models.LOOKS:
+  for look in config.looks:
     for seed in range(config.seeds):
       head = fit(config, corpus, look, seed, workdir)
-      found.setdefault(look, []).append(measure(head, corpus.heldout, look))
+      measured = measure(head, corpus.heldout, look, config.loss)
+      found.setdefault(look, []).append(measured)
       heads.append(head)
   print(report.measures_table(found))
   print(report.shift_table(heads[0], corpus.vocabulary, corpus.pairs))

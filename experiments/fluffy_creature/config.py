@@ -5,7 +5,10 @@ import dataclasses
 from attnjax.config import setting
 from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
 
-__all__ = ["PRESETS", "FluffyCreatureConfig", "HeadConfig"]
+__all__ = ["LOOKS", "PRESETS", "FluffyCreatureConfig", "HeadConfig"]
+
+# What a query may look at, and whether the head knows distances.
+LOOKS = ("head", "no distances", "previous word")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,11 +36,19 @@ class FluffyCreatureConfig:
   least: int = setting(1, "times that a word must come to have a number")
   batch_size: int = setting(64, "sentences in a batch, B")
   seeds: int = setting(3, "repetitions with other draws")
+  looks: tuple[str, ...] = setting(LOOKS, "which heads to train", choices=LOOKS)
+  loss: str = setting(
+    "squared",
+    "how a report is judged; entropy suits thousands of rare adjectives",
+    choices=("squared", "entropy"),
+  )
   model: HeadConfig = HeadConfig()
   optimizer: OptimizerConfig = OptimizerConfig()
   train: TrainConfig = TrainConfig()
 
   def __post_init__(self):
+    if not self.looks:
+      raise ValueError(f"looks: expected some of {LOOKS}, got none")
     for name in ("sentences", "heldout", "length", "least", "seeds"):
       if getattr(self, name) < 1:
         raise ValueError(
@@ -52,8 +63,8 @@ def tiny() -> FluffyCreatureConfig:
       peak_learning_rate=5e-3, warmup_steps=50, weight_decay=0.0
     ),
     train=TrainConfig(
-      steps=2500,
-      evaluate_every=500,
+      steps=3000,
+      evaluate_every=1000,
       log_every=50,
       checkpoint=CheckpointConfig(every_steps=1000),
     ),
@@ -67,12 +78,13 @@ def brown() -> FluffyCreatureConfig:
     length=40,
     least=5,
     heldout=5_000,
+    loss="entropy",
     model=HeadConfig(width=128, head_width=64, value_width=64),
     optimizer=OptimizerConfig(
-      peak_learning_rate=3e-3, warmup_steps=100, weight_decay=0.0
+      peak_learning_rate=2e-3, warmup_steps=100, weight_decay=0.0
     ),
     train=TrainConfig(
-      steps=4000,
+      steps=2000,
       evaluate_every=1000,
       log_every=50,
       checkpoint=CheckpointConfig(every_steps=1000),

@@ -23,7 +23,10 @@ def fit(
 ) -> models.OneHead:
   """Trains a head that may look as `look` says, or finds it trained."""
   words, adjectives = map(len, corpus.vocabulary)
-  loss, run = models.Loss(look), f"{look.replace(' ', '_')}/seed{seed}"
+  loss, run = (
+    models.Loss(look, config.loss),
+    f"{look.replace(' ', '_')}/seed{seed}",
+  )
   first = jax.device_put(corpus.heldout[:250])
   return training.fit(
     models.make(config.model, words, adjectives, seed),

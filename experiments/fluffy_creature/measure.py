@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.data import Examples
-from experiments.fluffy_creature.model import OneHead
+from experiments.fluffy_creature.model import OneHead, shares
 from experiments.fluffy_creature.sentences import MOST
 
 __all__ = ["Measures", "context_shift", "measure"]
@@ -23,13 +23,15 @@ class Measures(NamedTuple):
   along: float  # of described nouns: cosine of E' - E and its adjectives' sum
 
 
-def measure(model: OneHead, examples: Examples, look: str) -> Measures:
+def measure(
+  model: OneHead, examples: Examples, look: str, kind: str
+) -> Measures:
   """Runs the head on every sentence, some hundred at a time."""
-  run = jax.jit(_facts, static_argnames="look")
+  run = jax.jit(_facts, static_argnames=("look", "kind"))
   parts = []
   for first in range(0, len(examples), 250):
     batch = examples[first : first + 250]
-    parts.append(jax.device_get(run(model, batch, look=look)))
+    parts.append(jax.device_get(run(model, batch, look=look, kind=kind)))
   facts = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
   is_noun, described = facts["is_noun"], facts["described"]
   groups = [is_noun & (described == n) for n in range(MOST + 1)]
@@ -43,7 +45,7 @@ def measure(model: OneHead, examples: Examples, look: str) -> Measures:
   )
 
 
-def _facts(model: OneHead, batch, look: str) -> dict:
+def _facts(model: OneHead, batch, look: str, kind: str) -> dict:
   """Of every word: is it a noun, and what became of it."""
   tokens, places = batch["tokens"], batch["places"]
   before, after, weights = model(tokens, look)
@@ -52,7 +54,7 @@ def _facts(model: OneHead, batch, look: str) -> dict:
   on = jnp.take_along_axis(weights, at, axis=-1)
   later = jnp.triu(weights, 1).max((-1, -2))
   # Half of what each of three adjectives is of a description.
-  reported = model.readout(after) > 1 / (2 * MOST)
+  reported = shares(model.readout(after), kind) > 1 / (2 * MOST)
   rows = jnp.where(given, batch["described"], reported.shape[-1])
   wanted = jax.nn.one_hot(rows, reported.shape[-1], dtype=bool).any(-2)
   return {

@@ -11,10 +11,7 @@ from attnjax import masks, score_mods
 from attnjax.nn import Embedding, MultiHeadAttention
 from experiments.fluffy_creature.config import HeadConfig
 
-__all__ = ["LOOKS", "Loss", "OneHead", "make"]
-
-# What a query may look at, and whether the head knows distances.
-LOOKS = ("head", "no distances", "previous word")
+__all__ = ["Loss", "OneHead", "make", "shares"]
 
 
 def _previous(batch, head, query, key):
@@ -41,7 +38,7 @@ class OneHead(nnx.Module):
       rngs=rngs,
     )
     self.distances = nnx.Param(jnp.zeros((config.buckets, 1)))
-    self.readout = nnx.Linear(config.width, adjectives, rngs=rngs)
+    self.readout = nnx.Linear(config.width, adjectives + 1, rngs=rngs)
 
   def __call__(self, tokens, look: str = "head"):
     """(embeddings before, after, weights ``B T S``)."""
@@ -60,36 +57,52 @@ class OneHead(nnx.Module):
     return before, before + change, aux.weights[:, 0]
 
   def report(self, tokens, look: str = "head"):
-    """Of every word, which share of its description each adjective is."""
+    """Of every word, a number for each adjective and, last, for nothing."""
     return self.readout(self(tokens, look)[1])
+
+
+def shares(report, kind: str):
+  """The share of a word's description that each adjective is said to be."""
+  report = jax.nn.softmax(report) if kind == "entropy" else report
+  return report[..., :-1]
 
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-  """Squared error of the report, summed over adjectives, a word.
+  """How far the report of each word is from what describes it.
 
-  A noun with k adjectives is described by each to 1/k, all other words by
-  nothing. So the change of a noun must be as large whether one adjective makes
-  it or three, and attention cannot leave a part of itself on other words.
+  A noun with k adjectives is described by each to 1/k; other words, and nouns
+  without any, wholly by nothing. "squared" is the squared error of the report,
+  "entropy" the cross-entropy of its softmax, in nats, for corpora of thousands
+  of adjectives, each so rare that its square hardly pulls.
   """
 
   look: str
+  kind: str
 
   def __call__(self, model: OneHead, batch: Mapping, key):
-    """(squared error, words), summed."""
+    """(loss, words), summed."""
     del key  # nothing is random
     report = model.report(batch["tokens"], self.look)
-    described = batch["described"]
-    given = described >= 0
-    share = 1 / jnp.maximum(given.sum(-1), 1).astype(report.dtype)
-    picked = jnp.take_along_axis(report, jnp.where(given, described, 0), -1)
-    # Σ_a (r_a - s_a)² = Σ_a r_a² - Σ_own (2 r_a s_a - s_a²)
-    own = jnp.where(
-      given, (2 * picked - share[..., None]) * share[..., None], 0
-    )
-    error = jnp.square(report).sum(-1) - own.sum(-1)
+    wanted = _wanted(batch["described"], report.shape[-1] - 1)
+    if self.kind == "entropy":
+      loss = -(wanted * jax.nn.log_softmax(report)).sum(-1)
+    else:
+      loss = jnp.square(report - wanted).sum(-1)
     weights = batch["weights"]
-    return (error * weights).sum(), weights.sum()
+    return (loss * weights).sum(), weights.sum()
+
+
+def _wanted(described, adjectives: int):
+  """Shares of every adjective and of nothing, ``B T (adjectives + 1)``."""
+  given = described >= 0
+  rows = jnp.where(given, described, adjectives)
+  # The first place of a word that nothing describes stands for that.
+  counts = given.at[..., 0].set(given[..., 0] | ~given.any(-1))
+  counts = counts.astype(jnp.float32)
+  share = counts / counts.sum(-1, keepdims=True)
+  hot = jax.nn.one_hot(rows, adjectives + 1)
+  return (hot * share[..., None]).sum(-2)
 
 
 def make(config: HeadConfig, words: int, adjectives: int, seed: int) -> OneHead:

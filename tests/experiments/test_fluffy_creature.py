@@ -12,7 +12,7 @@ from attnjax.config import replace_leaves
 from attnjax.data.tagged import TaggedSentence
 from experiments.fluffy_creature import corpora, grammar, model, report
 from experiments.fluffy_creature.__main__ import main
-from experiments.fluffy_creature.config import PRESETS, HeadConfig
+from experiments.fluffy_creature.config import LOOKS, PRESETS, HeadConfig
 from experiments.fluffy_creature.measure import context_shift, measure
 from experiments.fluffy_creature.sentences import (
   Sentence,
@@ -102,20 +102,28 @@ def head():
   return model.make(HeadConfig(width=8, head_width=4, value_width=4), 12, 5, 0)
 
 
-def test_the_loss_is_the_squared_error_of_the_shares(head):
+def _wanted(rows):
+  """Shares of the five adjectives and of nothing, of each of eight words."""
+  wanted = np.zeros((8, 6))
+  for word in range(8):
+    own = [i for i in rows["described"][0, word] if i >= 0] or [5]
+    wanted[word, own] = 1 / len(own)
+  return wanted
+
+
+@pytest.mark.parametrize("kind", ["squared", "entropy"])
+def test_the_loss_is_of_the_shares_of_what_describes(head, kind):
   rows = encode([TEXT], Vocabulary.of([TEXT]), 8)[:1]
   batch = {k: jnp.asarray(x) for k, x in rows.items()}
-  wanted = np.zeros((8, 5))
-  for word in range(8):
-    own = [i for i in rows["described"][0, word] if i >= 0]
-    for i in own:
-      wanted[word, i] = 1 / len(own)
-  report_ = np.asarray(head.report(batch["tokens"]))[0]
-  total, words = model.Loss("head")(head, batch, None)
+  wanted, report_ = _wanted(rows), np.asarray(head.report(batch["tokens"]))[0]
+  logs = report_ - np.log(np.exp(report_).sum(-1, keepdims=True))
+  expected = {
+    "squared": ((report_ - wanted) ** 2).sum(),
+    "entropy": -(wanted * logs).sum(),
+  }
+  total, words = model.Loss("head", kind)(head, batch, None)
   assert float(words) == 8
-  assert float(total) == pytest.approx(
-    ((report_ - wanted) ** 2).sum(), rel=1e-5
-  )
+  assert float(total) == pytest.approx(expected[kind], rel=1e-5)
 
 
 def test_nothing_is_seen_of_later_words(head):
@@ -141,7 +149,7 @@ def test_the_previous_word_is_all_that_the_baseline_sees(head):
 
 def test_measures_count_the_nouns_by_their_adjectives(head):
   rows = encode([TEXT] * 3, Vocabulary.of([TEXT]), 8)
-  found = measure(head, rows, "previous word")
+  found = measure(head, rows, "previous word", "squared")
   assert found.nouns == [0, 3, 3, 0]
   assert found.mass[1:3] == [1.0, 1.0]
   assert np.isnan(found.mass[0])
@@ -156,7 +164,7 @@ def test_tagged_sentences_become_nouns_and_what_describes_them():
 def test_a_run_writes_its_numbers_and_figure(tmp_path, capsys):
   main(replace_leaves(PRESETS["tiny"](), SMALL), tmp_path)
   written = json.loads((tmp_path / "result.json").read_text())
-  assert set(written) == set(model.LOOKS)
+  assert set(written) == set(LOOKS)
   assert (tmp_path / "pattern.png").stat().st_size > 1000
   assert "built by hand" in capsys.readouterr().out
 

