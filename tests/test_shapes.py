@@ -58,9 +58,11 @@ NO_ARRAYS = {"attnjax.masks.Tile", "attnjax.models.DecoderConfig"}
 NO_ARRAYS |= {"attnjax.Explanation", "attnjax.Verdict", "attnjax.explain"}
 NO_ARRAYS |= {
   f"attnjax.models.{name}Config"
-  for name in ("EncoderDecoder", "Seq2Seq", "ViT")
+  for name in ("Albert", "EncoderDecoder", "Seq2Seq", "ViT")
 }
 NO_ARRAYS |= {"attnjax.models.decoder_parameters", "attnjax.models.total"}
+# Its arrays have no letters here; tests/models/test_albert.py has their shapes.
+NO_ARRAYS |= {"attnjax.models.load_albert"}
 # What they hold or return is checked in tests/testing.
 NO_ARRAYS |= {
   f"attnjax.testing.{name}"
@@ -110,8 +112,10 @@ def feed_forward(activation="gelu"):
   return nn.FeedForward(M, F, activation=activation, rngs=RNGS())
 
 
-def block():
-  return nn.TransformerBlock(layer(), feed_forward(), width=M, rngs=RNGS())
+def block(order="pre"):
+  return nn.TransformerBlock(
+    layer(), feed_forward(), width=M, order=order, rngs=RNGS()
+  )
 
 
 def held(batch=(B,)):
@@ -143,6 +147,13 @@ def cross_block():
 def seq2seq(attention="additive"):
   config = models.Seq2SeqConfig(W, D, depth=L, attention=attention)
   return models.Seq2Seq(config, N, V, rngs=RNGS())
+
+
+def albert():
+  config = models.AlbertConfig(
+    V, embedding=D, width=W, depth=L, heads=K, hidden=F, max_length=N
+  )
+  return models.Albert(config, rngs=RNGS())
 
 
 def encoder_decoder():
@@ -375,7 +386,8 @@ TABLE = [
    lambda x: nn.Embedding(V, M, rngs=RNGS())(x), "int B T -> B T M"),
   ("", lambda x: nn.Embedding(V, M, rngs=RNGS()).attend(x), "B T M -> B T V"),
   *(("attnjax.nn.FeedForward", lambda x, a=a: feed_forward(a)(x),
-     "B T M -> B T M") for a in ("gelu", "relu", "squared_relu", "swiglu")),
+     "B T M -> B T M")
+    for a in ("gelu", "gelu_erf", "relu", "squared_relu", "swiglu")),
   *(("", lambda x, n=n: make_norm(n, M, True, RNGS())(x), "B T M -> B T M")
     for n in ("rms", "layer")),
   ("attnjax.nn.MultiHeadAttention", lambda x: layer()(x), "B T M -> B T M"),
@@ -399,6 +411,7 @@ TABLE = [
     C, M, E, key_width=D, rngs=RNGS())(x, c, aux="weights"),
    "B T M, int B -> B E, B T"),
   ("attnjax.nn.TransformerBlock", lambda x: block()(x), "B T M -> B T M"),
+  ("", lambda x: block("post")(x), "B T M -> B T M"),
   ("", lambda x: block()(x, aux=("logsumexp",)), "B T M -> B T M, B H T"),
   ("", lambda x: block().decode(x, held()),
    "B T M -> B T M, B C K D, B C K E, int B"),
@@ -473,6 +486,9 @@ TABLE = [
    "-> int B K N, int B K, B K"),
   ("attnjax.models.greedy", lambda: search(models.greedy),
    "-> int B N, int B, B"),
+  ("attnjax.models.Albert", lambda *x: albert()(*x), "int B T -> B T V"),
+  ("", lambda x, n: albert()(x, kinds=x, lengths=n, aux=("weights", "entropy")),
+   "int B T, int B -> B T V, L B K T T, L B K T"),
   *(("attnjax.models.ViT", lambda x, p=p: vit(**p)(x), "B 6 4 3 -> B V")
     for p in ({}, {"pool": "mean"}, {"positions": "none"})),
   ("", lambda x: vit()(x, aux=("weights",)), "6 4 3 -> V, L K T T"),

@@ -1,5 +1,7 @@
 """Whole networks, and what is done with them."""
 
+from attnjax.models.albert import Albert, AlbertConfig
+from attnjax.models.albert_weights import load_albert
 from attnjax.models.beam_search import beam_search, greedy
 from attnjax.models.decoder import DecoderLM
 from attnjax.models.decoder_block import DecoderConfig
@@ -19,6 +21,8 @@ from attnjax.models.translate import translate
 from attnjax.models.vit import ViT, ViTConfig
 
 __all__ = [
+  "Albert",
+  "AlbertConfig",
   "CrossMemory",
   "DecoderConfig",
   "DecoderLM",
@@ -36,6 +40,7 @@ __all__ = [
   "decoder_parameters",
   "generate",
   "greedy",
+  "load_albert",
   "sample",
   "total",
   "translate",

@@ -102,7 +102,8 @@ def _nudged(floats: dict, seed: int) -> dict:
     steps = draws.integers(-1, 2, x.shape) * eps
     return np.asarray(x * (1 + steps), x.dtype)
 
-  return {name: moved(x) for name, x in floats.items()}
+  # Some are one number, which numpy does not call an array.
+  return {name: moved(np.asarray(x)) for name, x in floats.items()}
 
 
 def _worst(truth: np.ndarray, own: np.ndarray, *others) -> np.ndarray:

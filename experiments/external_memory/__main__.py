@@ -6,11 +6,11 @@ import jax
 import numpy as np
 
 from attnjax import config as configs
-from attnjax import training
 from experiments.external_memory import report, trained
 from experiments.external_memory.config import PRESETS, ExternalMemoryConfig
 from experiments.external_memory.measure import READERS, recall
 from experiments.results import write_results
+from experiments.runs import fit_run
 
 
 def main(config: ExternalMemoryConfig, workdir: Path) -> None:
@@ -58,19 +58,18 @@ def measured(config: ExternalMemoryConfig, reader: str) -> np.ndarray:
 
 def fit(config, source, seed, workdir) -> float:
   """The held-out accuracy of one training run."""
-  run, loss = f"{source.replace(' ', '_')}/seed{seed}", trained.Loss(source)
-  held = [trained.Batches(config, 99_999)(n) for n in range(16)]
-  return training.fit(
+  fitted = fit_run(
+    config,
     trained.make(config, seed),
-    loss,
+    trained.Loss(source),
     trained.Batches(config, seed),
-    workdir=workdir / run,
+    [trained.Batches(config, 99_999)(n) for n in range(16)],
     experiment="external_memory",
-    identity=configs.to_dict(config) | {"run": run},
-    optimizer=config.optimizer,
-    train=configs.replace_leaves(config.train, {"seed": seed}),
-    evaluate=training.make_evaluate(loss).on(held),
-  ).records[-1]["accuracy"]
+    variant=source,
+    seed=seed,
+    workdir=workdir,
+  )
+  return fitted.records[-1]["accuracy"]
 
 
 if __name__ == "__main__":

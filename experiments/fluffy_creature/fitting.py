@@ -4,12 +4,11 @@ from pathlib import Path
 
 import jax
 
-from attnjax import config as configs
-from attnjax import training
 from attnjax.data import train_batches
 from experiments.fluffy_creature import model as models
 from experiments.fluffy_creature.config import FluffyCreatureConfig
 from experiments.fluffy_creature.corpora import Corpus
+from experiments.runs import fit_run
 
 __all__ = ["fit"]
 
@@ -23,19 +22,15 @@ def fit(
 ) -> models.OneHead:
   """Trains a head that may look as `look` says, or finds it trained."""
   words, adjectives = map(len, corpus.vocabulary)
-  loss, run = (
-    models.Loss(look, config.loss),
-    f"{look.replace(' ', '_')}/seed{seed}",
-  )
-  first = jax.device_put(corpus.heldout[:250])
-  return training.fit(
+  return fit_run(
+    config,
     models.make(config.model, words, adjectives, seed),
-    loss,
+    models.Loss(look, config.loss),
     train_batches(corpus.train, config.batch_size, seed),
-    workdir=workdir / run,
+    [jax.device_put(corpus.heldout[:250])],
     experiment="fluffy_creature",
-    identity=configs.to_dict(config) | {"run": run, "corpus": corpus.digest},
-    optimizer=config.optimizer,
-    train=configs.replace_leaves(config.train, {"seed": seed}),
-    evaluate=training.make_evaluate(loss).on([first]),
+    variant=look,
+    seed=seed,
+    workdir=workdir,
+    data={"corpus": corpus.digest},
   ).params

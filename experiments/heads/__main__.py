@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from attnjax import config as configs
-from attnjax import training
 from experiments.heads import report, task
 from experiments.heads.config import PRESETS, HeadsConfig
 from experiments.results import write_results
+from experiments.runs import fit_run
 
 
 def main(config: HeadsConfig, workdir: Path) -> None:
@@ -31,19 +31,18 @@ def main(config: HeadsConfig, workdir: Path) -> None:
   write_results(workdir, {"accuracy": results, "heads": heads})
 
 
-def fit(config, name, seed, held, workdir) -> training.Fitted:
+def fit(config, name, seed, held, workdir):
   """One training run."""
-  run = f"{name.replace(', ', '_').replace(' ', '_')}/seed{seed}"
-  return training.fit(
+  return fit_run(
+    config,
     task.make(config, task.SHAPES[name], seed),
     task.loss,
     task.Batches(config, seed),
-    workdir=workdir / run,
+    held,
     experiment="heads",
-    identity=configs.to_dict(config) | {"run": run},
-    optimizer=config.optimizer,
-    train=configs.replace_leaves(config.train, {"seed": seed}),
-    evaluate=training.make_evaluate(task.loss).on(held),
+    variant=name,
+    seed=seed,
+    workdir=workdir,
   )
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import jax
 
 from attnjax import config as configs
-from attnjax import training
 from experiments.results import write_results
+from experiments.runs import fit_run
 from experiments.why_scale import lookup, report
 from experiments.why_scale.config import PRESETS, WhyScaleConfig
 from experiments.why_scale.measure import SCORINGS, measure
@@ -49,19 +49,16 @@ def main(config: WhyScaleConfig, workdir: Path) -> None:
 
 def fitted(config, name, width, seed, workdir) -> list[dict]:
   """The evaluations of one training run."""
-  train = configs.replace_leaves(config.train, {"seed": seed})
-  held = [lookup.Batches(config.lookup, 10_000 + seed)(n) for n in range(16)]
-  run = f"{name}/width{width}/seed{seed}"
-  return training.fit(
+  return fit_run(
+    config,
     lookup.make(config.lookup, width, SCORINGS[name], seed),
     lookup.loss,
     lookup.Batches(config.lookup, seed),
-    workdir=workdir / run,
+    [lookup.Batches(config.lookup, 10_000 + seed)(n) for n in range(16)],
     experiment="why_scale",
-    identity=configs.to_dict(config) | {"run": run},
-    optimizer=config.optimizer,
-    train=train,
-    evaluate=training.make_evaluate(lookup.loss).on(held),
+    variant=f"{name}/width{width}",
+    seed=seed,
+    workdir=workdir,
   ).records
 
 

@@ -1,5 +1,7 @@
 """The block adds what its two layers propose."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,11 +17,11 @@ T, M, F, H = 5, 6, 17, 2
 (X,) = drawn.arrays((T, M))
 
 
-def block(norm="rms", use_bias=False):
+def block(norm="rms", use_bias=False, order="pre"):
   def make():
     rngs = nnx.Rngs(0)
     layers = MultiHeadAttention(M, H, rngs=rngs), FeedForward(M, F, rngs=rngs)
-    options = {"norm": norm, "use_bias": use_bias}
+    options = {"norm": norm, "use_bias": use_bias, "order": order}
     return TransformerBlock(*layers, width=M, **options, rngs=rngs)
 
   return drawn.module(make)
@@ -38,6 +40,11 @@ def affine(layer, x):
   return x @ kernel.astype(np.float64) + bias
 
 
+def gelu_erf(x):
+  """As it is defined: x times the chance of a normal draw below x."""
+  return x / 2 * (1 + np.vectorize(math.erf)(x / 2**0.5))
+
+
 def gelu(x):
   """By tanh, as GPT-2 has it and as `jax.nn.gelu` is."""
   inner = (2 / np.pi) ** 0.5 * (x + 0.044715 * x**3)
@@ -50,6 +57,7 @@ def gelu(x):
     ("relu", lambda x: np.maximum(x, 0)),
     ("squared_relu", lambda x: np.maximum(x, 0) ** 2),
     ("gelu", gelu),
+    ("gelu_erf", gelu_erf),
   ],
 )
 def test_feed_forward_follows_its_formula(activation, formula):
@@ -109,6 +117,22 @@ def test_a_block_adds_both_changes():
   np.testing.assert_allclose(module(X, **kw), x, atol=1e-6)
 
 
+def test_a_block_may_normalise_afterwards():
+  module = block("layer", use_bias=True, order="post")
+  x = module.attention_norm(X + module.attention(X))
+  x = module.feed_forward_norm(x + module.feed_forward(x))
+  np.testing.assert_allclose(module(X), x, atol=1e-6)
+  assert np.abs(x - block("layer", use_bias=True)(X)).max() > 0.1
+
+
+def test_the_epsilon_of_a_norm():
+  for norm in ("rms", "layer"):
+    layer = make_norm(norm, M, False, nnx.Rngs(0), epsilon=9.0)
+    # Of -4 and 4 the mean is 0 and the mean square 16.
+    x = jnp.array([-4.0, 4.0, -4.0, 4.0, -4.0, 4.0])
+    np.testing.assert_allclose(layer(x), x / 5, rtol=1e-6)
+
+
 def test_a_block_of_silent_layers_changes_nothing():
   module = block("layer", use_bias=True)
   for layer in (module.attention.output, module.feed_forward.down):
@@ -124,8 +148,9 @@ def test_a_block_hands_on_what_attention_knows():
   np.testing.assert_array_equal(aux.weights, inner.weights)
 
 
-def test_a_block_decodes():
-  module = block()
+@pytest.mark.parametrize("order", ["pre", "post"])
+def test_a_block_decodes(order):
+  module = block(order=order)
   state = cache.init((), T, H, M // H)
   x, held = module.decode(X, state)
   np.testing.assert_allclose(x, module(X, mask=masks.causal()), atol=1e-5)
@@ -140,3 +165,8 @@ def test_options_that_do_not_exist():
     FeedForward(M, F, activation="tanh", rngs=nnx.Rngs(0))
   with pytest.raises(ValueError, match="norm must be 'rms' or 'layer', got 'b"):
     make_norm("batch", M, False, nnx.Rngs(0))
+
+
+def test_an_order_that_does_not_exist(as_a_user):
+  with pytest.raises(ValueError, match="must be 'pre' or 'post', got 'both'"):
+    block(order="both")

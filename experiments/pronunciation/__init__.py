@@ -1,0 +1,1 @@
+"""How a word is said: attention against a fixed vector."""

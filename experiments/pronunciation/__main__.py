@@ -1,0 +1,58 @@
+"""Letters to phonemes: a decoder that looks again, and one that cannot."""
+
+from pathlib import Path
+
+from attnjax import config as configs
+from attnjax import training
+from attnjax.data import evaluation_batches
+from experiments.pronunciation import g2p, measure, report, task, words
+from experiments.pronunciation.config import PRESETS, PronunciationConfig
+from experiments.results import write_results
+
+
+def main(config: PronunciationConfig, workdir: Path) -> None:
+  """Trains every variant with every seed, and lets each say unseen words."""
+  # First of all: what cannot be had should say so before any work.
+  data = task.load(config.data)
+  speakers = {g2p.NAME: [g2p.speaker()]} if config.published else {}
+  print(report.sizes(data))
+  for variant in config.variants:
+    speakers[report.NAMES[variant]] = [
+      measure.ours(fit(config, data, variant, seed, workdir).params)
+      for seed in range(config.seeds)
+    ]
+  found = {
+    name: {
+      search: [report.tested(one, data.test, beams) for one in seeds]
+      for search, beams in report.searches(config.beams).items()
+    }
+    for name, seeds in speakers.items()
+  }
+  print(report.overall_table(found, speakers))
+  print(report.length_tables(found))
+  print(report.draw_errors(workdir / "errors.png", found))
+  print(words.words_table(config, data, speakers))
+  for path in words.draw_alignments(config, workdir, speakers):
+    print(path)
+  write_results(workdir, report.plain(found))
+
+
+def fit(config, data, variant, seed, workdir) -> training.Fitted:
+  """One training run."""
+  run = f"{variant}/seed{seed}"
+  held = evaluation_batches(data.validation, config.data.batch_size)
+  return training.fit(
+    task.make(config, variant, seed),
+    task.loss,
+    task.Batches(data.train, config.data, seed),
+    workdir=workdir / run,
+    experiment="pronunciation",
+    identity=task.identity(config, data, run),
+    optimizer=config.optimizer,
+    train=configs.replace_leaves(config.train, {"seed": seed}),
+    evaluate=training.make_evaluate(task.loss).on(held),
+  )
+
+
+if __name__ == "__main__":
+  configs.run(main, PRESETS, experiment="pronunciation")

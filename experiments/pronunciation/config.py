@@ -1,0 +1,117 @@
+"""The presets of the experiment on pronunciation."""
+
+import dataclasses
+
+from attnjax.config import setting
+from attnjax.data import GRAPHEMES
+from attnjax.models import Seq2SeqConfig
+from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+
+__all__ = ["PRESETS", "VARIANTS", "DataConfig", "PronunciationConfig"]
+
+VARIANTS = ("additive", "dot", "general", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+  """Which words, and in what batches."""
+
+  dictionary: str | None = setting(
+    None, "a file in the format of the CMU dictionary; none: that dictionary"
+  )
+  max_letters: int = setting(28, "letters of the longest word to train on")
+  train_words: int | None = setting(None, "words to train on; none: all")
+  validation_words: int | None = setting(
+    2000, "words to validate on; none: all"
+  )
+  test_words: int | None = setting(
+    None, "words, of any length, to test on; none: all"
+  )
+  batch_size: int = setting(64, "pronunciations in a batch, B")
+  multiple: int = setting(
+    4, "letters and phonemes of a batch are padded to a multiple of this"
+  )
+
+  def __post_init__(self):
+    for name in (field.name for field in dataclasses.fields(self)):
+      value = getattr(self, name)
+      if type(value) is int and value < 1:
+        raise ValueError(f"data.{name} must be at least 1, got {value}")
+
+
+@dataclasses.dataclass(frozen=True)
+class PronunciationConfig:
+  """All that the experiment is determined by."""
+
+  variants: tuple[str, ...] = setting(
+    ("additive", "dot", "none"),
+    "each is trained, in place of model.attention",
+    choices=VARIANTS,
+  )
+  seeds: int = setting(3, "repetitions with other parameters and batches")
+  beams: int = setting(4, "sequences kept by the search beside the greedy one")
+  published: bool = setting(True, "test the network of g2p-en too")
+  words: tuple[str, ...] = setting(
+    ("unknowingly", "hemisphere", "thoroughbred"),
+    "words to say and to draw when training is done",
+  )
+  model: Seq2SeqConfig = Seq2SeqConfig()
+  data: DataConfig = DataConfig()
+  optimizer: OptimizerConfig = OptimizerConfig()
+  train: TrainConfig = TrainConfig()
+
+  def __post_init__(self):
+    for name in ("seeds", "beams"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"{name} must be at least 1, got {getattr(self, name)}"
+        )
+    if not self.variants or len({*self.variants}) < len(self.variants):
+      raise ValueError(
+        f"variants: expected one or more, each once, got {self.variants}"
+      )
+    for word in self.words:
+      if not word or not set(word) <= set(GRAPHEMES.symbols):
+        raise ValueError(
+          f"words: expected small letters a to z and apostrophes, one at least,"
+          f" got {word!r}"
+        )
+
+
+def tiny() -> PronunciationConfig:
+  """Three variants, three seeds, minutes on two cores."""
+  return PronunciationConfig(
+    model=Seq2SeqConfig(width=48, hidden=96, depth=1, dropout=0.1),
+    data=DataConfig(max_letters=12, train_words=30_000, multiple=8),
+    optimizer=OptimizerConfig(
+      peak_learning_rate=6e-3, warmup_steps=100, floor=0.02, weight_decay=0.0
+    ),
+    train=TrainConfig(
+      steps=4000,
+      evaluate_every=1000,
+      log_every=50,
+      checkpoint=CheckpointConfig(every_steps=1000, keep_last=1),
+    ),
+  )
+
+
+def base() -> PronunciationConfig:
+  """The whole dictionary, 20 times; about an hour a variant on two cores."""
+  return PronunciationConfig(
+    variants=("additive", "none"),
+    seeds=1,
+    model=Seq2SeqConfig(width=128, hidden=256, depth=2, dropout=0.3),
+    data=DataConfig(batch_size=128),
+    optimizer=OptimizerConfig(
+      peak_learning_rate=2e-3, warmup_steps=500, floor=0.02, weight_decay=0.01
+    ),
+    train=TrainConfig(
+      steps=17_500,
+      evaluate_every=1750,
+      log_every=50,
+      checkpoint=CheckpointConfig(every_steps=500),
+    ),
+  )
+
+
+PRESETS = {"tiny": tiny, "base": base}

@@ -1,0 +1,172 @@
+"""Spelled words in, phonemes out: the sides, the batches and the loss."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from attnjax import training
+from attnjax.config import to_dict
+from attnjax.data import (
+  GRAPHEMES,
+  Examples,
+  Word,
+  encode_pairs,
+  load_pronunciations,
+  phoneme_vocabulary,
+  split_words,
+  train_batches,
+)
+from attnjax.models import Seq2Seq
+from experiments.pronunciation.config import DataConfig, PronunciationConfig
+
+__all__ = ["PHONEMES", "Batches", "Data", "identity", "load", "loss", "make"]
+
+PHONEMES = phoneme_vocabulary()
+_POOL = 32  # batches whose words are put in order of length together
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Data:
+  """Words to train on, to validate on and to test on; none is on two sides."""
+
+  train: Examples
+  validation: Examples
+  test: Sequence[Word]
+  sides: Mapping[str, str]  # spelling -> its side of the whole dictionary
+
+  @functools.cached_property
+  def digest(self) -> str:
+    """Names what is trained and validated on."""
+    arrays = [*self.train.arrays.values(), *self.validation.arrays.values()]
+    return hashlib.sha256(b"".join(x.tobytes() for x in arrays)).hexdigest()
+
+
+def load(config: DataConfig) -> Data:
+  """The dictionary, split by a hash of the spelling.
+
+  Words to train and to validate on have `max_letters` at most, those to test
+  on any number. Of several pronunciations each is an example.
+
+  Raises:
+    ValueError: a side has no word.
+    AssetError: the dictionary cannot be had.
+  """
+  path = None if config.dictionary is None else Path(config.dictionary)
+  sides = split_words(load_pronunciations(path))
+  short = {
+    name: [w for w in words if len(w.spelling) <= config.max_letters]
+    for name, words in sides.items()
+  }
+  kept = {
+    "train": _some(short["train"], config.train_words),
+    "validation": _some(short["validation"], config.validation_words),
+    "test": _some(sides["test"], config.test_words),
+  }
+  for name, words in kept.items():
+    if not words:
+      raise ValueError(
+        f"data: no word of {config.max_letters} letters or fewer is on the"
+        f" {name} side; raise data.max_letters or take a larger dictionary"
+      )
+  return Data(
+    _examples(kept["train"], config.multiple),
+    _examples(kept["validation"], config.multiple),
+    kept["test"],
+    {w.spelling: name for name, words in sides.items() for w in words},
+  )
+
+
+def _some(words: Sequence[Word], count: int | None) -> list[Word]:
+  """So many words, drawn always alike; all where there are no more."""
+  order = np.random.default_rng(0).permutation(len(words))
+  return [words[place] for place in sorted(order[:count])]
+
+
+def _examples(words: Sequence[Word], multiple: int) -> Examples:
+  """Every pronunciation of some words, padded to one width."""
+  pairs = [pair for word in words for pair in word.pairs()]
+  longest = max(max(len(letters), len(said) + 1) for letters, said in pairs)
+  width = -(-longest // multiple) * multiple
+  arrays = encode_pairs(
+    pairs, GRAPHEMES, PHONEMES, source_length=width, target_length=width
+  )
+  return Examples(arrays)
+
+
+def loss(model: Seq2Seq, batch: Mapping, key):
+  """(nats, phonemes) of a batch; how many phonemes were the likeliest."""
+  logits = model(
+    batch["source"],
+    batch["inputs"],
+    source_lengths=batch["source_lengths"],
+    dropout_key=key,
+  )
+  right = jnp.argmax(logits, -1) == batch["targets"]
+  nats, count = training.cross_entropy(
+    logits, batch["targets"], batch["weights"]
+  )
+  return nats, count, {"accuracy": jnp.where(right, batch["weights"], 0).sum()}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Batches:
+  """Batches of words of about one length: `batches(step)`, without end.
+
+  Rows are drawn for several batches at once, put in order of length, and dealt
+  out in a random order of batches: so little is padding.
+  """
+
+  examples: Examples
+  config: DataConfig
+  seed: int
+
+  def __call__(self, step: int) -> dict[str, np.ndarray]:
+    """The batch of one step, cut to the width that it needs."""
+    number, place = divmod(step, _POOL)
+    batch = self._pool(number)[place]
+    lengths = np.maximum(batch["source_lengths"], batch["target_lengths"])
+    multiple = self.config.multiple
+    width = -(-int(lengths.max()) // multiple) * multiple
+    return {
+      name: x[:, :width] if x.ndim > 1 else x for name, x in batch.items()
+    }
+
+  @functools.cached_property
+  def _pool(self) -> Callable[[int], list[dict[str, np.ndarray]]]:
+    """Number -> batches of one pool; the last one is kept."""
+    size = self.config.batch_size
+    draw = train_batches(self.examples, _POOL * size, self.seed)
+
+    @functools.lru_cache(maxsize=1)
+    def pool(number: int) -> list[dict[str, np.ndarray]]:
+      rows = draw(number)
+      lengths = np.maximum(rows["source_lengths"], rows["target_lengths"])
+      order = np.argsort(lengths, kind="stable").reshape(_POOL, size)
+      order = np.random.default_rng((self.seed, number)).permutation(order)
+      return [{name: x[part] for name, x in rows.items()} for part in order]
+
+    return pool
+
+
+def make(config: PronunciationConfig, variant: str, seed: int) -> Seq2Seq:
+  """A new model."""
+  options = dataclasses.replace(config.model, attention=variant)
+  make_one = lambda: Seq2Seq(
+    options, len(GRAPHEMES), len(PHONEMES), rngs=nnx.Rngs(seed)
+  )
+  return jax.jit(make_one)()
+
+
+def identity(config: PronunciationConfig, data: Data, run: str) -> dict:
+  """What decides how a run trains; what is said after it may change."""
+  leaves = to_dict(config)
+  for name in ("variants", "seeds", "beams", "published", "words"):
+    del leaves[name]
+  return leaves | {"run": run, "words": data.digest}

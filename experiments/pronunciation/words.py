@@ -1,0 +1,74 @@
+"""Words that the user asks for: how they are said, and where is looked."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attnjax.data import GRAPHEMES
+from attnjax.data.vocabulary import START
+from attnjax.viz import save_attention
+from experiments.pronunciation.config import PronunciationConfig
+from experiments.pronunciation.measure import Speaker, say
+from experiments.pronunciation.report import NAMES
+from experiments.pronunciation.task import PHONEMES, Data
+from experiments.results import table
+
+__all__ = ["draw_alignments", "words_table"]
+
+Speakers = Mapping[str, Sequence[Speaker]]
+
+
+def words_table(
+  config: PronunciationConfig, data: Data, speakers: Speakers
+) -> str:
+  """What each network says, by its first seed and the wider search."""
+  said = [
+    say(seeds[0], config.words, config.beams) for seeds in speakers.values()
+  ]
+  where = [data.sides.get(word, "in no dictionary") for word in config.words]
+  columns = ["word", "side", *speakers]
+  phonemes = [[" ".join(one) for one in every] for every in said]
+  rows = list(zip(config.words, where, *phonemes, strict=True))
+  return "\n" + table(columns, rows)
+
+
+def draw_alignments(
+  config: PronunciationConfig, workdir: Path, speakers: Speakers
+) -> list[Path]:
+  """A picture a word: what was looked at before each phoneme.
+
+  All networks that look are made to say what the first of them says.
+  """
+  looking = [NAMES[v] for v in config.variants if v != "none"]
+  if not looking:
+    return []
+  models = [speakers[name][0].model for name in looking]
+  said = say(speakers[looking[0]][0], config.words, config.beams)
+  return [
+    save_attention(
+      workdir / f"alignment_{word.replace(chr(39), '_')}.png",
+      np.stack([alignment(model, word, phonemes) for model in models]),
+      [*phonemes, "end"],
+      list(word),
+      titles=looking,
+      columns=len(looking),
+    )
+    for word, phonemes in zip(config.words, said, strict=True)
+  ]
+
+
+def alignment(model, word: str, phonemes: Sequence[str]) -> np.ndarray:
+  """Weights ``T S``: of each phoneme, and of the end, on the letters."""
+  source = jnp.asarray([GRAPHEMES.encode(word)], jnp.int32)
+  target = jnp.asarray([[START, *PHONEMES.encode(phonemes)]], jnp.int32)
+  _, aux = _look(model, source, target)
+  return np.asarray(aux.weights)[0, 0]
+
+
+@jax.jit
+def _look(model, source, target):
+  """Logits, and where the decoder looked."""
+  return model(source, target, aux=("weights",))

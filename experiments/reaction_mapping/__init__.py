@@ -1,0 +1,1 @@
+"""A published transformer of reactions, run through our modules."""

@@ -1,0 +1,53 @@
+"""A published transformer of reactions: what it fills in, what it maps."""
+
+from pathlib import Path
+
+from attnjax import config as configs
+from experiments.reaction_mapping import measure, network, own, report
+from experiments.reaction_mapping.config import PRESETS, MappingConfig
+from experiments.reaction_mapping.published import Published, load
+from experiments.results import write_results
+
+
+def main(config: MappingConfig, workdir: Path) -> None:
+  """Maps one reaction, or all those that the published program maps."""
+  published = load()
+  if config.reaction:
+    own.show(config, published, workdir)
+    return
+  maps, cases = check(config, published)
+  known = [case for case in published.cases if case.known]
+  model, vocabulary = published.model, published.vocabulary
+  untrained = [network.untrained(seed) for seed in range(config.seeds)]
+  reactions = list({case.read.text: case.read for case in known}.values())
+  filled = [
+    measure.filled(one, vocabulary, reactions) for one in (model, *untrained)
+  ]
+  print(report.filled_table(filled[0], filled[1:]))
+  print(maps)
+  weights = measure.look(model, vocabulary, known)
+  heads = measure.head_shares(known, weights)
+  print(report.head_table(heads))
+  atoms = measure.share_all(config, published, known, weights, untrained)
+  print(report.share_table(atoms))
+  print(report.draw_heads(workdir / "heads.png", heads))
+  weight = weights[0][config.layer, config.head]
+  path = workdir / "attention.png"
+  print(report.draw_attention(path, weight, known[0].reaction, known[0].origin))
+  write_results(
+    workdir,
+    {"filled": filled, "maps": cases, "heads": heads.tolist(), "atoms": atoms},
+  )
+
+
+def check(config: MappingConfig, published: Published):
+  """Our maps beside the published ones, reaction by reaction."""
+  rows = measure.encoded(
+    published.vocabulary, [case.read for case in published.cases]
+  )
+  weights = network.attention(published.model, rows)
+  return report.case_table(config, published.cases, weights)
+
+
+if __name__ == "__main__":
+  configs.run(main, PRESETS, experiment="reaction_mapping")

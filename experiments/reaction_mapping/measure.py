@@ -1,0 +1,177 @@
+"""How many atoms are mapped as published: by heads, and by simpler rules."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from attnjax.data import ReactionVocabulary
+from attnjax.models import Albert
+from experiments.reaction_mapping import network
+from experiments.reaction_mapping.config import MappingConfig
+from experiments.reaction_mapping.mapping import (
+  between_atoms,
+  guided,
+  largest,
+  same_element,
+)
+from experiments.reaction_mapping.published import Case, Published
+from experiments.reaction_mapping.smiles import ARROW, Reaction, read_mapped
+
+__all__ = [
+  "encoded",
+  "filled",
+  "head_shares",
+  "look",
+  "same_order",
+  "share_all",
+  "shares",
+  "shuffled",
+]
+
+_DIRECTIONS = {"to reactants": "forth", "to products": "back", "both": "both"}
+
+
+def encoded(
+  vocabulary: ReactionVocabulary, reactions: Sequence[Reaction]
+) -> list[np.ndarray]:
+  """Token ids of each; what the network never learned is [UNK]."""
+  return [vocabulary.encode(one.text, unknown_ok=True) for one in reactions]
+
+
+def look(
+  model: Albert, vocabulary: ReactionVocabulary, cases: Sequence[Case]
+) -> list[np.ndarray]:
+  """The attention ``L H T T`` on each case."""
+  return network.attention(
+    model, encoded(vocabulary, [case.reaction for case in cases])
+  )
+
+
+def share(cases: Sequence[Case], origins: Sequence[np.ndarray]) -> np.ndarray:
+  """Of all atoms that are mapped, which share is mapped so: ``... N P``."""
+  right, atoms = np.zeros(origins[0].shape[:-1]), 0
+  for case, origin in zip(cases, origins, strict=True):
+    mapped = case.origin >= 0
+    right = right + ((origin == case.origin) & mapped).sum(-1)
+    atoms += mapped.sum()
+  return right / atoms
+
+
+def head_shares(
+  cases: Sequence[Case],
+  weights: Sequence[np.ndarray],
+  direction: str = "both",
+) -> np.ndarray:
+  """``L H``: of each head, by its largest attention."""
+  origins = [
+    largest(between_atoms(weight, case.reaction, direction), case.reaction)
+    for case, weight in zip(cases, weights, strict=True)
+  ]
+  return share(cases, origins)
+
+
+def shares(
+  config: MappingConfig, cases: Sequence[Case], weights: Sequence[np.ndarray]
+) -> dict[str, float]:
+  """Of the head that maps, by its largest attention and by better rules."""
+  head = [weight[config.layer, config.head] for weight in weights]
+  pairs = list(zip(head, cases, strict=True))
+  found = {
+    f"largest attention {name}": head_shares(cases, head, direction)
+    for name, direction in _DIRECTIONS.items()
+  }
+  rules = {"one to one": 1.0, "the published procedure": config.multiplier}
+  for name, multiplier in rules.items():
+    origins = [
+      guided(between_atoms(w, c.reaction), c.reaction, multiplier).origin
+      for w, c in pairs
+    ]
+    found[name] = share(cases, origins)
+  heads = head_shares(cases, weights)
+  found |= {"best of all heads": heads.max(), "mean of all heads": heads.mean()}
+  return {name: float(value) for name, value in found.items()}
+
+
+def same_order(cases: Sequence[Case]) -> dict[str, float]:
+  """Rules without a network: the n-th carbon is the n-th; any carbon."""
+  chances, atoms = 0.0, 0
+  for case in cases:
+    mapped = case.origin >= 0
+    same = same_element(case.reaction)
+    chances += (1 / np.maximum(same.sum(-1), 1))[mapped].sum()
+    atoms += mapped.sum()
+  ordered = share(cases, [_in_order(case.reaction) for case in cases])
+  return {
+    "same element, same order": float(ordered),
+    "same element, at random": float(chances / atoms),
+  }
+
+
+def _in_order(reaction: Reaction) -> np.ndarray:
+  """The n-th atom of an element comes from the n-th."""
+  before = reaction.reactants.elements
+  at = {e: np.flatnonzero(np.array(before) == e) for e in set(before)}
+  seen: Counter[str] = Counter()
+  origin = []
+  for element in reaction.products.elements:
+    places = at.get(element, ())
+    nth = seen[element]
+    origin.append(places[nth] if nth < len(places) else -1)
+    seen[element] += 1
+  return np.array(origin)
+
+
+def shuffled(cases: Sequence[Case], seed: int) -> list[Case]:
+  """The same reactions with their reactants in another order."""
+  draws = np.random.default_rng(seed)
+  found = []
+  for case in cases:
+    before, after = case.mapped.split(ARROW)
+    mapped = ".".join(draws.permutation(before.split("."))) + ARROW + after
+    reaction, origin = read_mapped(mapped)
+    found.append(case._replace(mapped=mapped, reaction=reaction, origin=origin))
+  return found
+
+
+def filled(
+  model: Albert, vocabulary: ReactionVocabulary, reactions: Sequence[Reaction]
+) -> dict[str, list[int]]:
+  """Hidden tokens guessed right, and how many there were, of each reaction."""
+  rows = encoded(vocabulary, reactions)
+  hidden = network.gaps(rows, vocabulary.tokens.index("[MASK]"))
+  right = network.guesses(model, hidden) == hidden.answers
+  sizes = [len(row) - 2 for row in rows]
+  parts = np.split(right, np.cumsum(sizes)[:-1])
+  # Without a network: the token that is commonest in all of them.
+  common = Counter(np.concatenate([row[1:-1] for row in rows]).tolist())
+  token, _ = common.most_common(1)[0]
+  return {
+    "right": [int(part.sum()) for part in parts],
+    "often": [int((row == token).sum()) for row in rows],
+    "tokens": sizes,
+  }
+
+
+def share_all(
+  config: MappingConfig,
+  published: Published,
+  known: Sequence[Case],
+  weights: Sequence[np.ndarray],
+  untrained: Sequence[Albert],
+) -> dict[str, list[dict[str, float]]]:
+  """Every rule: as published, with reactants shuffled, and on noise."""
+  vocabulary = published.vocabulary
+  moved = [shuffled(known, seed) for seed in range(config.seeds)]
+  return {
+    "published weights": [shares(config, known, weights) | same_order(known)],
+    "reactants shuffled": [
+      shares(config, cases, look(published.model, vocabulary, cases))
+      | same_order(cases)
+      for cases in moved
+    ],
+    "untrained": [
+      shares(config, known, look(model, vocabulary, known))
+      for model in untrained
+    ],
+  }

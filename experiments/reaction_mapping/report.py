@@ -1,0 +1,164 @@
+"""What the network fills in, what its heads map, and pictures of both."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from attnjax.data import smiles_tokens
+from attnjax.viz import save_attention, style
+from experiments.reaction_mapping.config import MODEL, MappingConfig
+from experiments.reaction_mapping.mapping import (
+  AtomMap,
+  between_atoms,
+  guided,
+  same_map,
+)
+from experiments.reaction_mapping.published import Case
+from experiments.reaction_mapping.smiles import Reaction
+from experiments.results import spread, table
+
+__all__ = [
+  "case_table",
+  "draw_attention",
+  "draw_heads",
+  "filled_table",
+  "head_table",
+  "map_table",
+  "share_table",
+]
+
+
+def filled_table(trained: Mapping, untrained: Sequence[Mapping]) -> str:
+  """Hidden tokens guessed: the first reaction, and all."""
+
+  def cell(found: Sequence[Mapping], name: str, chosen: slice) -> str:
+    right = [sum(one[name][chosen]) for one in found]
+    tokens = sum(trained["tokens"][chosen])
+    if len(found) == 1:
+      return f"{right[0]} of {tokens}"
+    return f"{spread([n / tokens for n in right])} of {tokens}"
+
+  first, every = slice(0, 1), slice(None)
+  rows = [
+    [name, cell(found, key, first), cell(found, key, every)]
+    for name, found, key in (
+      ("published weights", [trained], "right"),
+      ("untrained", untrained, "right"),
+      ("always the commonest token", [trained], "often"),
+    )
+  ]
+  count = len(trained["tokens"])
+  columns = ["hidden tokens", "first reaction", f"all {count} reactions"]
+  return "\nfilled in\n\n" + table(columns, rows)
+
+
+def case_table(
+  config: MappingConfig, cases: Sequence[Case], weights: Sequence[np.ndarray]
+) -> tuple[str, list[dict]]:
+  """Each published map beside ours, with the confidence in either."""
+  rows, found = [], []
+  for case, weight in zip(cases, weights, strict=True):
+    attention = between_atoms(weight[config.layer, config.head], case.read)
+    mapped = guided(attention, case.read, config.multiplier)
+    same = same_map((case.reaction, case.origin), (case.read, mapped.origin))
+    sure = float(np.prod(mapped.confidence))
+    published = case.confidence
+    rows.append(
+      [
+        f"`{case.read.text}`",
+        "yes" if same else "no",
+        f"{sure:.7f}",
+        "not published" if published is None else f"{published:.7f}",
+      ]
+    )
+    found.append({"same": bool(same), "sure": sure, "published": published})
+  columns = ["reaction", "the published map", "confidence", "published"]
+  return "\nmaps\n\n" + table(columns, rows), found
+
+
+def head_table(heads: np.ndarray, best: int = 8) -> str:
+  """The heads that map most atoms as published."""
+  order = np.argsort(-heads, axis=None, kind="stable")[:best]
+  places = [np.unravel_index(n, heads.shape) for n in order]
+  rows = [[f"{at[0]}", at[1], f"{heads[at]:.3f}"] for at in places]
+  return "\nheads\n\n" + table(["layer", "head", "atoms right"], rows)
+
+
+def share_table(columns: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+  """Atoms mapped as published, by rule and by what the rule is applied to."""
+  names = list(dict.fromkeys(n for runs in columns.values() for n in runs[0]))
+  rows = [
+    [
+      name,
+      *(
+        spread([run[name] for run in runs]) if name in runs[0] else ""
+        for runs in columns.values()
+      ),
+    ]
+    for name in names
+  ]
+  return "\natoms mapped as published\n\n" + table(["rule", *columns], rows)
+
+
+def map_table(reaction: Reaction, found: AtomMap) -> str:
+  """Where each product atom comes from."""
+  before, after = _names(reaction, found.origin)
+  rows = [
+    [product, before[r] if r >= 0 else "nowhere", f"{sure:.3f}"]
+    for product, r, sure in zip(
+      after, found.origin, found.confidence, strict=True
+    )
+  ]
+  return table(["product atom", "reactant atom", "confidence"], rows)
+
+
+def draw_attention(
+  path: Path, weight: np.ndarray, reaction: Reaction, origin: np.ndarray
+) -> Path:
+  """What product atoms attend to: numbers are those of the map."""
+  before, after = _names(reaction, origin)
+  return save_attention(
+    path,
+    between_atoms(weight, reaction, "forth")[None],
+    after,
+    before,
+    titles=[""],
+  )
+
+
+def draw_heads(path: Path, heads: np.ndarray) -> Path:
+  """The share of atoms that each head maps as published, layer by layer."""
+  figure = style.new_figure(4.6, 5.2)
+  axes = figure.subplots()
+  image = axes.imshow(heads, cmap=style.weight_colormap(), vmin=0, vmax=1)
+  axes.set_xticks(range(MODEL.heads))
+  axes.set_yticks(range(MODEL.depth))
+  axes.set_xlabel("head", fontsize=9, color=style.QUIET)
+  axes.set_ylabel("layer", fontsize=9, color=style.QUIET)
+  for (layer, head), value in np.ndenumerate(heads):
+    ink = "white" if value > 0.5 else style.INK
+    text = f"{value:.2f}"
+    axes.text(
+      head, layer, text, ha="center", va="center", fontsize=7, color=ink
+    )
+  style.quiet_axes(axes, sides=())
+  bar = figure.colorbar(image, ax=axes, shrink=0.6)
+  bar.outline.set_visible(False)
+  bar.set_label("atoms mapped as published", fontsize=9, color=style.QUIET)
+  bar.ax.tick_params(length=0, labelsize=8, labelcolor=style.QUIET)
+  return style.save_figure(figure, path)
+
+
+def _names(
+  reaction: Reaction, origin: np.ndarray
+) -> tuple[list[str], list[str]]:
+  """Tokens of the atoms; those of one number come from each other."""
+  tokens = ["[CLS]", *smiles_tokens(reaction.text)]
+  name = lambda side: [tokens[place] for place in side.places]
+  before, after = name(reaction.reactants), name(reaction.products)
+  for product, reactant in enumerate(origin):
+    after[product] += f":{product + 1}"
+    if reactant >= 0:
+      before[reactant] += f":{product + 1}"
+  return before, after

@@ -1,0 +1,185 @@
+"""Reactions as text: which tokens are atoms, which atoms are bonded.
+
+Just as much of SMILES as the mapping of atoms needs: elements, bonds, and the
+numbers of a mapped reaction. Valences are not checked.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from attnjax.data import smiles_tokens
+
+__all__ = [
+  "ARROW",
+  "Reaction",
+  "Side",
+  "join_groups",
+  "read_mapped",
+  "read_reaction",
+  "without_numbers",
+]
+
+ARROW = ">>"
+_ATOM = re.compile(r"[A-Za-z\[*]")
+_ELEMENT = re.compile(r"\[?\d*(\*|[A-Z][a-z]?|se|as|te|[a-z])")
+_NUMBER = re.compile(r":(\d+)]$")
+_RING = re.compile(r"%?\d+")
+# An atom that needs no bracket, once its number and its hydrogens are gone.
+_SIMPLE = re.compile(r"\[(Br|Cl|[BCNOSPFI]|[cops])(?:H\d*)?]|\[(\*|n)]")
+_GROUPS = re.compile(r" \|f:([\d.,]+)\|$")
+
+
+class Side(NamedTuple):
+  """The reactants or the products.
+
+  Args:
+    places: of each atom, where its token stands in what the model reads.
+    elements: of each atom, such as "C"; aromatic or not is the same.
+    bonds: bool, atom by atom.
+  """
+
+  places: np.ndarray
+  elements: tuple[str, ...]
+  bonds: np.ndarray
+
+
+class Reaction(NamedTuple):
+  """A reaction without numbers; [CLS] stands before its first token."""
+
+  text: str
+  reactants: Side
+  products: Side
+
+
+def read_reaction(text: str) -> Reaction:
+  """A reaction `reactants>>products`.
+
+  Raises:
+    ValueError: it is no SMILES, or no reaction, or a ring or a branch is left
+      open.
+  """
+  tokens = smiles_tokens(text)
+  if tokens.count(ARROW) != 1 or not all(text.split(ARROW)):
+    raise ValueError(
+      f"reaction={text!r:.80}: expected reactants>>products, both of one"
+      f" molecule or more, got {tokens.count(ARROW)} arrows; put reagents with"
+      " the reactants"
+    )
+  arrow = tokens.index(ARROW)
+  return Reaction(
+    text,
+    _read_side(tokens[:arrow], 1, text),
+    _read_side(tokens[arrow + 1 :], arrow + 2, text),
+  )
+
+
+def read_mapped(mapped: str) -> tuple[Reaction, np.ndarray]:
+  """A mapped reaction without its numbers, and what they said.
+
+  Of each product atom, which reactant atom has its number; -1 where none has.
+  """
+  mapped = join_groups(mapped)
+  reaction = read_reaction(without_numbers(mapped))
+  atoms = [token for token in smiles_tokens(mapped) if _ATOM.match(token)]
+  numbers = [_number(atom) for atom in atoms]
+  before = numbers[: len(reaction.reactants.elements)]
+  at = {number: place for place, number in enumerate(before) if number}
+  after = numbers[len(before) :]
+  return reaction, np.array([at.get(number, -1) for number in after])
+
+
+def without_numbers(text: str) -> str:
+  """The reaction without the numbers of its atoms.
+
+  Brackets that are there for a number go with it: `[CH3:1]` is `C` again.
+  """
+  return "".join(_plain(token) for token in smiles_tokens(text))
+
+
+def join_groups(text: str) -> str:
+  """A reaction that says behind it which fragments are one salt, |f:0.1|.
+
+  They are joined by `~`, as the model learned them.
+
+  Raises:
+    ValueError: fragments of one salt do not stand side by side.
+  """
+  found = _GROUPS.search(text)
+  if not found:
+    return text
+  fragments = re.split(r"(>>|\.)", text[: found.start()])
+  for group in found[1].split(","):
+    numbers = [int(number) for number in group.split(".")]
+    for first, second in itertools.pairwise(numbers):
+      if second != first + 1 or 2 * second >= len(fragments):
+        raise ValueError(
+          f"reaction={text!r:.80}: fragments {group} do not stand side by side;"
+          " write those of one salt together, joined by ~"
+        )
+      fragments[2 * first + 1] = "~"
+  return "".join(fragments)
+
+
+def _plain(token: str) -> str:
+  """An atom without its number; other tokens stay."""
+  if not _NUMBER.search(token):
+    return token
+  token = _NUMBER.sub("]", token)
+  simple = _SIMPLE.fullmatch(token)
+  return token if simple is None else simple[1] or simple[2]
+
+
+def _number(token: str) -> int:
+  """The number of an atom, or 0."""
+  found = _NUMBER.search(token)
+  return int(found[1]) if found else 0
+
+
+def _read_side(tokens: list[str], start: int, text: str) -> Side:
+  """The atoms and bonds of one side."""
+  places = [n for n, token in enumerate(tokens) if _ATOM.match(token)]
+  bonds = np.zeros((len(places), len(places)), bool)
+  for one, two in _bonded(tokens, text):
+    bonds[one, two] = bonds[two, one] = True
+  elements = tuple(_element(tokens[place]) for place in places)
+  return Side(np.array(places, int) + start, elements, bonds)
+
+
+def _bonded(tokens: list[str], text: str) -> Iterator[tuple[int, int]]:
+  """Pairs of atoms with a bond between them, of whatever order."""
+  atoms, last = 0, None
+  rings: dict[str, int | None] = {}
+  branches: list[int | None] = []
+  for token in tokens:
+    if _ATOM.match(token):
+      if last is not None:
+        yield last, atoms
+      last, atoms = atoms, atoms + 1
+    elif token == ".":
+      last = None
+    elif token == "(":
+      branches.append(last)
+    elif token == ")":
+      if not branches:
+        raise ValueError(f"reaction={text!r:.80}: a branch ends unbegun")
+      last = branches.pop()
+    elif _RING.fullmatch(token):
+      if token not in rings:
+        rings[token] = last
+      else:
+        first = rings.pop(token)
+        if first is not None and last is not None:
+          yield first, last
+  if rings or branches:
+    what = f"ring {next(iter(rings))}" if rings else "a branch"
+    raise ValueError(f"reaction={text!r:.80}: {what} is left open")
+
+
+def _element(atom: str) -> str:
+  """The element of an atom's token."""
+  found = _ELEMENT.match(atom)
+  return found[1].capitalize() if found else atom

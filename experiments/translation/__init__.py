@@ -1,0 +1,1 @@
+"""English verses in Spanish, with attention and with a fixed vector."""

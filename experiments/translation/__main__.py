@@ -1,0 +1,49 @@
+"""Verses into another language: a transformer, and RNNs with and without."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from attnjax import config as configs
+from attnjax.data import VersePair
+from experiments.results import write_results
+from experiments.translation import measure, report, task
+from experiments.translation.config import PRESETS, TranslationConfig
+from experiments.translation.corpus import load
+
+
+def main(
+  config: TranslationConfig,
+  workdir: Path,
+  verses: Sequence[VersePair] | None = None,
+) -> None:
+  """Trains every variant with every seed; translates a held-out book."""
+  corpus = load(config, verses)
+  print(report.size_table(corpus), flush=True)
+  found: dict[str, list[measure.Measures]] = {}
+  records: dict[str, list[list[dict]]] = {}
+  models: dict[str, task.Model] = {}
+  # Seeds outside: a run that is cut short has as many of every variant.
+  for seed in range(config.seeds):
+    for name in task.VARIANTS:
+      fitted = task.fit(config, corpus, name, seed, workdir)
+      scored = measure.measure(config, corpus, fitted.params)
+      found.setdefault(name, []).append(scored)
+      records.setdefault(name, []).append(fitted.records)
+      models.setdefault(name, fitted.params)
+      print(f"{name}, seed {seed}: BLEU {scored.beam[0]:.2f}", flush=True)
+  print(report.score_table(corpus, found))
+  print(report.length_table(corpus, found))
+  print(report.example_table(corpus, found))
+  print(report.draw_alignment(workdir, corpus, models))
+  print(report.draw_curves(workdir, records))
+  if config.text is not None:
+    print(f"\n{config.text}")
+    for name, model in models.items():
+      print(f"{name}: {measure.say(config, corpus, model, config.text)}")
+  write_results(
+    workdir, {k: [m._asdict() for m in v] for k, v in found.items()}
+  )
+
+
+if __name__ == "__main__":
+  configs.run(main, PRESETS, experiment="translation")
