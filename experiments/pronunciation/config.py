@@ -87,16 +87,16 @@ def tiny() -> PronunciationConfig:
       peak_learning_rate=6e-3, warmup_steps=100, floor=0.02, weight_decay=0.0
     ),
     train=TrainConfig(
-      steps=4000,
-      evaluate_every=1000,
+      steps=2400,
+      evaluate_every=600,
       log_every=50,
-      checkpoint=CheckpointConfig(every_steps=1000, keep_last=1),
+      checkpoint=CheckpointConfig(every_steps=1200, keep_last=1),
     ),
   )
 
 
 def base() -> PronunciationConfig:
-  """The whole dictionary, 20 times; about an hour a variant on two cores."""
+  """The whole dictionary, 10 times; the README says what that costs."""
   return PronunciationConfig(
     variants=("additive", "none"),
     seeds=1,
@@ -106,8 +106,8 @@ def base() -> PronunciationConfig:
       peak_learning_rate=2e-3, warmup_steps=500, floor=0.02, weight_decay=0.01
     ),
     train=TrainConfig(
-      steps=17_500,
-      evaluate_every=1750,
+      steps=9000,
+      evaluate_every=1500,
       log_every=50,
       checkpoint=CheckpointConfig(every_steps=500),
     ),

@@ -7,7 +7,7 @@ from attnjax import config as configs
 from attnjax.data import VersePair
 from experiments.results import write_results
 from experiments.translation import measure, report, task
-from experiments.translation.config import PRESETS, TranslationConfig
+from experiments.translation.config import NAMES, PRESETS, TranslationConfig
 from experiments.translation.corpus import load
 
 
@@ -24,8 +24,9 @@ def main(
   models: dict[str, task.Model] = {}
   # Seeds outside: a run that is cut short has as many of every variant.
   for seed in range(config.seeds):
-    for name in task.VARIANTS:
-      fitted = task.fit(config, corpus, name, seed, workdir)
+    for variant in config.variants:
+      fitted = task.fit(config, corpus, variant, seed, workdir)
+      name = NAMES[variant]
       scored = measure.measure(config, corpus, fitted.params)
       found.setdefault(name, []).append(scored)
       records.setdefault(name, []).append(fitted.records)
@@ -34,7 +35,8 @@ def main(
   print(report.score_table(corpus, found))
   print(report.length_table(corpus, found))
   print(report.example_table(corpus, found))
-  print(report.draw_alignment(workdir, corpus, models))
+  for path in report.draw_alignment(workdir, corpus, models):
+    print(path)
   print(report.draw_curves(workdir, records))
   if config.text is not None:
     print(f"\n{config.text}")

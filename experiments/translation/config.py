@@ -6,7 +6,14 @@ from attnjax.config import setting
 from attnjax.models import EncoderDecoderConfig, Seq2SeqConfig
 from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
 
-__all__ = ["PRESETS", "TranslationConfig"]
+__all__ = ["NAMES", "PRESETS", "TranslationConfig"]
+
+# What each variant is called where it is shown.
+NAMES = {
+  "transformer": "transformer",
+  "attentive": "RNN with attention",
+  "fixed": "RNN with a fixed vector",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,6 +24,12 @@ class TranslationConfig:
     "english",
     "the language to translate from; the other one is the target",
     choices=("english", "spanish"),
+  )
+  variants: tuple[str, ...] = setting(
+    tuple(NAMES),
+    "each is trained: a transformer, an RNN that attends, and the same RNN with"
+    " a fixed vector in place of attention",
+    choices=tuple(NAMES),
   )
   vocabulary: int = setting(2000, "pieces of each language, at most")
   buckets: tuple[int, ...] = setting(
@@ -44,6 +57,10 @@ class TranslationConfig:
         raise ValueError(
           f"{name} must be at least 1, got {getattr(self, name)}"
         )
+    if not self.variants or len({*self.variants}) < len(self.variants):
+      raise ValueError(
+        f"variants: expected one or more, each once, got {self.variants}"
+      )
     rising = list(self.buckets) == sorted(set(self.buckets))
     if not self.buckets or self.buckets[0] < 2 or not rising:
       raise ValueError(
@@ -103,4 +120,36 @@ def base() -> TranslationConfig:
   )
 
 
-PRESETS = {"tiny": tiny, "base": base}
+def d2l() -> TranslationConfig:
+  """The recurrent configuration of "Dive into Deep Learning", 30 epochs.
+
+  Zhang, Lipton, Li, Smola, "Dive into Deep Learning", 2023, arXiv 2106.11342,
+  section 11.4: widths, layers, dropout, Adam at a constant rate, clipping and
+  batches are theirs, and so is an encoder that reads one way. Theirs is a few
+  hundred English and French phrases in words; ours the short verses in pieces.
+  """
+  return TranslationConfig(
+    variants=("attentive", "fixed"),
+    batch_size=128,
+    seeds=1,
+    rnn=Seq2SeqConfig(
+      width=256, hidden=256, depth=2, bidirectional=False, dropout=0.2
+    ),
+    optimizer=OptimizerConfig(
+      peak_learning_rate=5e-3,
+      warmup_steps=0,
+      floor=1.0,
+      beta2=0.999,
+      weight_decay=0.0,
+      clip_norm=1.0,
+    ),
+    train=TrainConfig(
+      steps=30 * 42,  # epochs, and batches in one
+      evaluate_every=42,
+      log_every=42,
+      checkpoint=CheckpointConfig(every_steps=420, keep_last=1),
+    ),
+  )
+
+
+PRESETS = {"tiny": tiny, "base": base, "d2l": d2l}

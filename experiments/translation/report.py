@@ -9,6 +9,7 @@ import numpy as np
 
 from attnjax.viz import save_attention, save_lines
 from experiments.results import spread, table
+from experiments.translation.config import NAMES
 from experiments.translation.corpus import Corpus
 from experiments.translation.measure import Measures, length_groups, scores
 from experiments.translation.task import Model
@@ -92,26 +93,33 @@ def example_table(corpus: Corpus, found: Mapping[str, list[Measures]]) -> str:
 
 def draw_alignment(
   workdir: Path, corpus: Corpus, models: Mapping[str, Model]
-) -> Path:
-  """Where two models look in one held-out verse, its translation given."""
+) -> list[Path]:
+  """Where models look in one held-out verse, its translation given.
+
+  A picture of all that look, a panel each; none where none does.
+  """
+  titles = {
+    NAMES["transformer"]: "transformer, last layer, mean of heads",
+    NAMES["attentive"]: NAMES["attentive"],
+  }
+  looking = [name for name in titles if name in models]
+  if not looking:
+    return []
   side = corpus.sides["test"]
   first = side.buckets[0]
   far = np.abs(np.array(side.lengths[: len(first)]) - DRAWN)
   row = first[int(far.argmin())]
   heard, said = row["source_lengths"], row["target_lengths"]
-  names = {
-    "transformer": "transformer, last layer, mean of heads",
-    "RNN with attention": "RNN with attention",
-  }
-  weights = np.stack([_looks(models[name], row) for name in names])
-  return save_attention(
+  weights = np.stack([_looks(models[name], row) for name in looking])
+  path = save_attention(
     workdir / "alignment.png",
     weights[:, :said, :heard],
     corpus.target.spelled(row["targets"][:said]),
     corpus.source.spelled(row["source"][:heard]),
-    titles=list(names.values()),
-    columns=len(names),
+    titles=[titles[name] for name in looking],
+    columns=len(looking),
   )
+  return [path]
 
 
 def _looks(model: Model, row: Mapping) -> np.ndarray:

@@ -18,27 +18,18 @@ from attnjax.models import EncoderDecoder, Seq2Seq
 from experiments.translation.config import TranslationConfig
 from experiments.translation.corpus import Corpus
 
-__all__ = [
-  "VARIANTS",
-  "Bucketed",
-  "evaluate_on",
-  "fit",
-  "loss",
-  "make",
-]
+__all__ = ["Bucketed", "Model", "evaluate_on", "fit", "loss", "make"]
 
 Model = EncoderDecoder | Seq2Seq
-
-VARIANTS = ("transformer", "RNN with attention", "RNN with a fixed vector")
 
 
 def make(
   config: TranslationConfig, corpus: Corpus, variant: str, seed: int
 ) -> Model:
-  """A new model."""
+  """A new model of a variant of the config."""
   sizes = len(corpus.source.vocabulary), len(corpus.target.vocabulary)
   rnn = config.rnn
-  if variant == "RNN with a fixed vector":
+  if variant == "fixed":
     rnn = dataclasses.replace(rnn, attention="none")
 
   def build() -> Model:
@@ -114,9 +105,9 @@ def fit(
   workdir: Path,
 ) -> training.Fitted:
   """Trains a variant, or finds it trained."""
-  run = f"{variant.replace(' ', '_')}/seed{seed}"
+  run = f"{variant}/seed{seed}"
   leaves = configs.to_dict(config)
-  for name in ("text", "beams", "length_penalty", "seeds"):
+  for name in ("variants", "text", "beams", "length_penalty", "seeds"):
     del leaves[name]  # these come after training
   sides = corpus.sides
   return training.fit(

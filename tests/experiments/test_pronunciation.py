@@ -168,6 +168,25 @@ def test_a_dictionary_of_long_words_alone_leaves_nothing(tmp_path):
     task.load(small(path).data)
 
 
+@pytest.mark.parametrize(
+  ("content", "error", "message"),
+  [
+    (None, FileNotFoundError, "other.dict"),
+    ("cab K AE1 B\ncat\n", ValueError, "line 2: expected a word and its"),
+    ("cab K AE1 XX\n", ValueError, "line 1: 'XX' is no phoneme"),
+  ],
+)
+def test_a_dictionary_that_is_missing_or_broken_leaves_nothing(
+  content, error, message, tmp_path
+):
+  path, workdir = tmp_path / "other.dict", tmp_path / "run"
+  if content is not None:
+    path.write_text(content)
+  with pytest.raises(error, match=message):
+    main(small(path), workdir)
+  assert not workdir.exists()
+
+
 def test_what_cannot_be_had_stops_before_any_work(
   dictionary, tmp_path, monkeypatch
 ):

@@ -9,12 +9,13 @@ import jax
 import numpy as np
 import pytest
 
+from attnjax import training
 from attnjax.config import replace_leaves
 from attnjax.data import AssetError, Examples, VersePair
 from experiments.translation import corpus as corpora
 from experiments.translation import measure, report, task
 from experiments.translation.__main__ import main
-from experiments.translation.config import PRESETS, TranslationConfig
+from experiments.translation.config import NAMES, PRESETS, TranslationConfig
 
 SMALL = {
   "vocabulary": 300,
@@ -152,7 +153,7 @@ def test_in_a_round_every_row_of_every_bucket_comes_once():
 
 
 def test_the_loss_is_the_mean_over_real_pieces_and_ignores_padding(corpus):
-  model = task.make(small(), corpus, "RNN with attention", 0)
+  model = task.make(small(), corpus, "attentive", 0)
   buckets = corpus.sides["train"].buckets
   found = task.evaluate_on(buckets, 3)(model)
   assert found["weight"] == sum(b.arrays["weights"].sum() for b in buckets)
@@ -173,7 +174,7 @@ def test_the_loss_is_the_mean_over_real_pieces_and_ignores_padding(corpus):
 def test_nothing_is_dropped_without_a_key(corpus):
   config = small(**{"rnn.dropout": 0.5, "transformer.dropout": 0.5})
   batch = jax.device_put(corpus.sides["train"].buckets[0][:4])
-  for variant in task.VARIANTS:
+  for variant in NAMES:
     model = task.make(config, corpus, variant, 0)
     calm = [float(task.loss(model, batch, None)[0]) for _ in range(2)]
     wild = float(task.loss(model, batch, jax.random.key(1))[0])
@@ -181,7 +182,7 @@ def test_nothing_is_dropped_without_a_key(corpus):
 
 
 def test_the_fixed_vector_has_no_attention_and_the_other_has(corpus):
-  made = [task.make(small(), corpus, v, 0) for v in task.VARIANTS[1:]]
+  made = [task.make(small(), corpus, v, 0) for v in ("attentive", "fixed")]
   assert [model.attention is None for model in made] == [False, True]
 
 
@@ -220,6 +221,10 @@ def test_buckets_have_to_rise(change):
 def test_bad_settings_are_named():
   with pytest.raises(ValueError, match="beams"):
     TranslationConfig(beams=0)
+  with pytest.raises(ValueError, match="one of transformer, attentive, fixed"):
+    small(variants=("transformer", "recurrent"))
+  with pytest.raises(ValueError, match="one or more, each once"):
+    small(variants=("fixed", "fixed"))
   with pytest.raises(ValueError, match="fixed vector twice"):
     small(**{"rnn.attention": "none"})
 
@@ -228,7 +233,7 @@ def test_a_run_writes_its_numbers_and_figures(tmp_path, capsys):
   config = small(text="the king's 漢字", buckets=(24,))
   main(config, tmp_path, verses())
   written = json.loads((tmp_path / "result.json").read_text())
-  assert set(written) == set(task.VARIANTS)
+  assert list(written) == list(NAMES.values())
   for runs in written.values():
     assert len(runs[0]["texts"]) == 5
     assert runs[0]["loss"] > 0
@@ -237,6 +242,37 @@ def test_a_run_writes_its_numbers_and_figures(tmp_path, capsys):
   said = capsys.readouterr().out
   assert "the king's 漢字\ntransformer: " in said
   assert said.count("reference: ") == report.SHOWN
+
+
+def test_a_run_may_have_no_model_that_looks(tmp_path, capsys):
+  main(small(variants=("fixed",), buckets=(24,)), tmp_path, verses())
+  assert list(json.loads((tmp_path / "result.json").read_text())) == [
+    NAMES["fixed"]
+  ]
+  assert not (tmp_path / "alignment.png").exists()
+  assert "alignment" not in capsys.readouterr().out
+
+
+def test_the_recurrent_preset_has_the_sizes_that_its_book_has():
+  found = PRESETS["d2l"]()
+  rnn, optimizer = found.rnn, found.optimizer
+  assert (rnn.width, rnn.hidden, rnn.depth, rnn.dropout) == (256, 256, 2, 0.2)
+  assert not rnn.bidirectional
+  assert found.batch_size == 128
+  rate = training.schedule(optimizer, found.train.steps)
+  assert {float(rate(n)) for n in (0, 1, 1259)} == {np.float32(5e-3).item()}
+  assert (optimizer.clip_norm, optimizer.weight_decay) == (1.0, 0.0)
+
+
+def test_the_recurrent_preset_runs_both_of_its_variants(tmp_path):
+  steps = {"train.steps": 2, "train.evaluate_every": 0, "batch_size": 4}
+  cut = {"vocabulary": 300, "beams": 2}
+  main(replace_leaves(PRESETS["d2l"](), steps | cut), tmp_path, verses())
+  written = json.loads((tmp_path / "result.json").read_text())
+  assert list(written) == [NAMES["attentive"], NAMES["fixed"]]
+  # Both have two layers of 256, and attention its two maps and a vector more.
+  attentive, fixed = (runs[0]["parameters"] for runs in written.values())
+  assert attentive - fixed == 2 * 256 * 256 + 256
 
 
 def test_another_sentence_does_not_train_again(tmp_path, corpus):
@@ -251,12 +287,15 @@ def test_another_sentence_does_not_train_again(tmp_path, corpus):
     task.fit(small(vocabulary=290), corpus, "transformer", 0, tmp_path)
 
 
-def test_an_asset_that_cannot_be_had_passes_through(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+  "error", [AssetError("no Bible"), ValueError("no Bible: ot.bzv is short")]
+)
+def test_verses_that_cannot_be_read_leave_nothing(error, monkeypatch, tmp_path):
   def absent():
-    raise AssetError("no Bible")
+    raise error
 
   monkeypatch.setattr(corpora, "load_verses", absent)
-  with pytest.raises(AssetError, match="no Bible"):
+  with pytest.raises(type(error), match="no Bible"):
     main(small(), tmp_path)
   assert not list(tmp_path.iterdir())
 
