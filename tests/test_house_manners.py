@@ -66,10 +66,11 @@ def undocumented(root):
 
 def names_given_out(root):
   """Every name in the `__all__` of a package, or of a front module's room."""
-  fronts = {path.stem for path in (root / "attnjax").glob("*.py")}
+  fronts = {*(root / "attnjax").glob("*.py")}
+  fronts |= {path.parent / "ops" / path.name for path in fronts}
   names = set()
   for path in python_files(root, "attnjax"):
-    if path.name == "__init__.py" or path.stem in fronts:
+    if path.name == "__init__.py" or path in fronts:
       for node in ast.parse(path.read_text(), str(path)).body:
         if is_all(node) and isinstance(node.value, ast.List):
           names |= set(ast.literal_eval(node.value))

@@ -1,0 +1,81 @@
+"""Neural memory: networks whose weights are written as a sequence is read."""
+
+from attnjax.ops.memory.algorithms import (
+  Algorithm,
+  gradient_descent,
+  momentum,
+  muon,
+  orthogonalized,
+)
+from attnjax.ops.memory.api import read, stream, write
+from attnjax.ops.memory.features import Features, polynomial
+from attnjax.ops.memory.gates import Gates
+from attnjax.ops.memory.objectives import (
+  Objective,
+  dot,
+  huber,
+  l2,
+  l_p,
+  negative,
+)
+from attnjax.ops.memory.presets import (
+  atlas,
+  delta_net,
+  gated_delta_net,
+  lact,
+  linear_attention,
+  memora,
+  moneta,
+  titans,
+  ttt_linear,
+  ttt_mlp,
+  yaad,
+)
+from attnjax.ops.memory.retentions import Retention, decay, kl, l_q, none
+from attnjax.ops.memory.rule import Rule
+from attnjax.ops.memory.state import MemoryState, init, initial_weights
+from attnjax.ops.memory.structures import Structure, gated_mlp, matrix, mlp
+
+__all__ = [
+  "Algorithm",
+  "Features",
+  "Gates",
+  "MemoryState",
+  "Objective",
+  "Retention",
+  "Rule",
+  "Structure",
+  "atlas",
+  "decay",
+  "delta_net",
+  "dot",
+  "gated_delta_net",
+  "gated_mlp",
+  "gradient_descent",
+  "huber",
+  "init",
+  "initial_weights",
+  "kl",
+  "l2",
+  "l_p",
+  "l_q",
+  "lact",
+  "linear_attention",
+  "matrix",
+  "memora",
+  "mlp",
+  "momentum",
+  "moneta",
+  "muon",
+  "negative",
+  "none",
+  "orthogonalized",
+  "polynomial",
+  "read",
+  "stream",
+  "titans",
+  "ttt_linear",
+  "ttt_mlp",
+  "write",
+  "yaad",
+]

@@ -1,0 +1,112 @@
+"""How a write steps: along the gradient, with momentum, or orthogonalised."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from attnjax.typing import Array, Float
+
+__all__ = [
+  "Algorithm",
+  "gradient_descent",
+  "momentum",
+  "muon",
+  "orthogonalized",
+]
+
+_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
+
+
+@dataclasses.dataclass(frozen=True)
+class Algorithm:
+  """How the gradients g of the writes become steps; see its neighbours.
+
+      S[t] = η[t] S[t-1] - θ[t] g[t],   step[t] = S[t]
+
+  Args:
+    has_momentum: whether a gate η carries earlier steps on.
+    iterations: of Newton and Schulz that make a step orthogonal; 0: none. Then
+      the rate scales the step, step[t] = θ[t] orthogonal(S[t]), and not the
+      gradient, whose size orthogonalising forgets.
+
+  >>> momentum().has_momentum, muon().iterations
+  (True, 5)
+  """
+
+  has_momentum: bool = False
+  iterations: int = 0
+
+
+def gradient_descent() -> Algorithm:
+  """Along the gradient, step[t] = -θ[t] g[t].
+
+  >>> gradient_descent()
+  Algorithm(has_momentum=False, iterations=0)
+  """
+  return Algorithm()
+
+
+def momentum() -> Algorithm:
+  """Past surprise carried on, S[t] = η[t] S[t-1] - θ[t] g[t]; step[t] = S[t].
+
+  >>> momentum()
+  Algorithm(has_momentum=True, iterations=0)
+
+  Reference:
+    Behrouz, Zhong, Mirrokni, "Titans: Learning to Memorize at Test Time", 2025,
+    arXiv 2501.00663, equation 10.
+  """
+  return Algorithm(has_momentum=True)
+
+
+def muon(iterations: int = 5, *, has_momentum: bool = True) -> Algorithm:
+  """Orthogonalised, S[t] = η[t] S[t-1] - g[t]; step[t] = θ[t] orthogonal(S[t]).
+
+  Args:
+    iterations: of Newton and Schulz, >= 1.
+    has_momentum: without, S[t] = -g[t].
+
+  Raises:
+    ValueError: if there is no iteration.
+
+  >>> muon(3).iterations
+  3
+
+  Reference:
+    Jordan et al., "Muon: An optimizer for hidden layers in neural networks",
+    2024; in a memory (Atlas): Behrouz et al., "ATLAS: Learning to Optimally
+    Memorize the Context at Test Time", 2025, arXiv 2505.23735.
+  """
+  if iterations < 1:
+    raise ValueError(f"muon: iterations must be at least 1, got {iterations}")
+  return Algorithm(has_momentum, iterations)
+
+
+def orthogonalized(
+  x: Float[Array, "... I O"], iterations: int = 5
+) -> Float[Array, "... I O"]:
+  """About the nearest matrix whose singular values are all 1.
+
+  Args:
+    x: matrices; 0 stays 0.
+    iterations: of Newton and Schulz, whose coefficients end between 0.7 and
+      1.2, and get there fast.
+
+  >>> x = jnp.diag(jnp.array([3.0, 1.0]))
+  >>> spread = jnp.linalg.svd(orthogonalized(x), compute_uv=False)
+  >>> bool((spread > 0.6).all() and (spread < 1.3).all())
+  True
+
+  Reference:
+    Jordan et al., "Muon", 2024.
+  """
+  wide = x.shape[-2] > x.shape[-1]
+  x = jnp.swapaxes(x, -1, -2) if wide else x
+  square = (x * x).sum((-2, -1), keepdims=True)
+  x = x * jax.lax.rsqrt(jnp.where(square > 0, square, 1))
+  a, b, c = _NEWTON_SCHULZ
+  for _ in range(iterations):
+    gram = x @ jnp.swapaxes(x, -1, -2)
+    x = a * x + (b * gram + c * gram @ gram) @ x
+  return jnp.swapaxes(x, -1, -2) if wide else x

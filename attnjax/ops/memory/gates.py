@@ -1,0 +1,96 @@
+"""The gates of a memory: how fast it learns, carries on and forgets."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attnjax.ops.integers import known
+from attnjax.ops.memory.rule import Rule
+from attnjax.typing import Array, Float
+
+__all__ = ["Gates"]
+
+_RANGES = {
+  "rate": (0.0, np.inf),
+  "momentum": (0.0, 1.0),
+  "decay": (0.0, 1.0),
+  "threshold": (0.0, np.inf),
+}
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Gates:
+  """Numbers a token and a head, usually functions of the token.
+
+  Args:
+    rate: θ >= 0, ``*B T H``, of a step.
+    momentum: η within 0 and 1, ``*B T H``, for rules that have momentum.
+    decay: α within 0 and 1, ``*B T H``, for rules that decay.
+    threshold: δ > 0, ``*B T H``, for an objective that takes it.
+
+  >>> Gates(jnp.ones((5, 2))).decay is None
+  True
+  """
+
+  rate: Any
+  momentum: Any = None
+  decay: Any = None
+  threshold: Any = None
+
+
+def wanted(rule: Rule) -> tuple[str, ...]:
+  """The gates that a rule uses.
+
+  >>> wanted(Rule())
+  ('rate',)
+  """
+  uses = {
+    "rate": True,
+    "momentum": rule.algorithm.has_momentum,
+    "decay": rule.retention.decays,
+    "threshold": rule.objective.takes_threshold,
+  }
+  return tuple(name for name, used in uses.items() if used)
+
+
+def checked(rule: Rule, gates: Gates, shape: tuple[int, ...]) -> dict:
+  """Name -> gate of those that a rule uses.
+
+  Raises:
+    ValueError: a gate is missing, is not used, has another shape than
+      ``*B T H``, or is out of its range where that is known now.
+  """
+  for name in _RANGES:
+    given, used = getattr(gates, name) is not None, name in wanted(rule)
+    if given != used:
+      said = "is given, and the rule has no use for it; leave it out"
+      if used:
+        said = "is missing, and the rule needs it; give one number a token"
+      raise ValueError(f"gates: {name} {said}")
+  found = {name: jnp.asarray(getattr(gates, name)) for name in wanted(rule)}
+  for name, x in found.items():
+    if x.shape != shape:
+      raise ValueError(
+        f"gates: {name} must have the shape '*B T H' = {list(shape)} of the"
+        f" keys, got {list(x.shape)}"
+      )
+    _check_range(name, x)
+  return found
+
+
+def _check_range(name: str, x: Float[Array, "..."]) -> None:
+  """Raises ValueError where a number is outside; of known numbers only."""
+  if not known(x) or not x.size:
+    return
+  low, high = _RANGES[name]
+  inside = bool(((x >= low) & (x <= high) & jnp.isfinite(x)).all())
+  if not inside:
+    limits = f"{low} or more" if high == np.inf else f"within {low} and {high}"
+    raise ValueError(
+      f"gates: {name} must be finite and {limits}, got numbers from"
+      f" {float(x.min())} to {float(x.max())}; a sigmoid keeps them there"
+    )

@@ -1,0 +1,195 @@
+"""What a memory is asked to do with a pair: the loss that a write descends."""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from attnjax.typing import Array, Float
+
+__all__ = ["Objective", "dot", "huber", "l2", "l_p", "negative"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+  """The loss of what a memory answers to a key; see `l2` and its neighbours.
+
+  >>> l2()(jnp.array([1.0, 2.0]), jnp.array([1.0, 0.0])).item()
+  2.0
+  """
+
+  @property
+  def takes_threshold(self) -> bool:
+    """Whether a gate of its own says where it bends."""
+    return False
+
+  @property
+  def slopes(self) -> tuple[float, float] | None:
+    """(p, q) where the derivative by the answer is p answer - q value."""
+    return None
+
+  def __call__(
+    self,
+    answer: Float[Array, "... E"],
+    value: Float[Array, "... E"],
+    threshold: Float[Array, "..."] | None = None,
+  ) -> Float[Array, "..."]:
+    """The loss of each pair."""
+    raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class _L2(Objective):
+  @property
+  def slopes(self):
+    return 1.0, 1.0
+
+  def __call__(self, answer, value, threshold=None):
+    return ((answer - value) ** 2).sum(-1) / 2
+
+
+@dataclasses.dataclass(frozen=True)
+class _Dot(Objective):
+  @property
+  def slopes(self):
+    return 0.0, 1.0
+
+  def __call__(self, answer, value, threshold=None):
+    return -(answer * value).sum(-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Huber(Objective):
+  delta: float | None
+
+  @property
+  def takes_threshold(self):
+    return self.delta is None
+
+  def __call__(self, answer, value, threshold=None):
+    miss = jnp.abs(answer - value)
+    delta = self.delta
+    if delta is None:
+      delta = threshold[..., None]  # type: ignore[index]
+    # The smaller of the two at every point, with one tangent where they meet.
+    within = jnp.minimum(miss, delta)
+    return (within * (miss - within / 2)).sum(-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Lp(Objective):
+  p: float
+
+  def __call__(self, answer, value, threshold=None):
+    miss = jnp.abs(answer - value)
+    # At a miss of 0 the power's own derivative would be 0 · inf below p = 2.
+    safe = jnp.where(miss > 0, miss, 1)
+    return jnp.where(miss > 0, safe**self.p, 0).sum(-1) / self.p
+
+
+@dataclasses.dataclass(frozen=True)
+class _Negative(Objective):
+  objective: Objective
+
+  @property
+  def takes_threshold(self):
+    return self.objective.takes_threshold
+
+  @property
+  def slopes(self):
+    inner = self.objective.slopes
+    return None if inner is None else (-inner[0], -inner[1])
+
+  def __call__(self, answer, value, threshold=None):
+    return -self.objective(answer, value, threshold)
+
+
+def l2() -> Objective:
+  """Squared distance, ℓ = ½ ‖M(k) - v‖².
+
+  With the half, one step of rate 1 on a unit key makes a matrix answer v. The
+  Titans paper writes it without (its equation 12): its θ is half of ours.
+
+  >>> l2()(jnp.zeros(3), jnp.ones(3)).item()
+  1.5
+
+  Reference:
+    Widrow, Hoff, "Adaptive switching circuits", 1960; Behrouz, Zhong, Mirrokni,
+    "Titans: Learning to Memorize at Test Time", 2025, arXiv 2501.00663.
+  """
+  return _L2()
+
+
+def dot() -> Objective:
+  """Inner product, ℓ = - M(k) · v: a write that does not look what is there.
+
+  With a matrix it is linear attention; Hebb's rule.
+
+  >>> dot()(jnp.ones(3), jnp.ones(3)).item()
+  -3.0
+
+  Reference:
+    Katharopoulos et al., "Transformers are RNNs: Fast Autoregressive
+    Transformers with Linear Attention", 2020, arXiv 2006.16236.
+  """
+  return _Dot()
+
+
+def huber(delta: float | None = 1.0) -> Objective:
+  """Squared near, absolute far, of each feature's miss m = |M(k) - v|.
+
+      ℓ = Σ_e ½ m² where m <= δ, δ (m - ½ δ) where m > δ
+
+  Args:
+    delta: δ > 0; None takes it from the gates, a threshold a token.
+
+  Raises:
+    ValueError: if delta is not above 0.
+
+  >>> huber(1.0)(jnp.zeros(2), jnp.array([1.0, 3.0])).item()
+  3.0
+
+  Reference:
+    Huber, "Robust Estimation of a Location Parameter", 1964; as a memory's
+    (Yaad): Behrouz et al., "It's All Connected: A Journey Through Test-Time
+    Memorization, Attentional Bias, Retention, and Online Optimization", 2025,
+    arXiv 2504.13173.
+  """
+  if delta is not None and not delta > 0:
+    raise ValueError(f"huber: delta must be above 0, got {delta}")
+  return _Huber(delta)
+
+
+def l_p(p: float = 3.0) -> Objective:
+  """Power of the miss, ℓ = 1/p Σ_e |M(k) - v|^p; p = 2 is `l2`.
+
+  Args:
+    p: above 1, so that its gradient has no jump.
+
+  Raises:
+    ValueError: if p is not above 1.
+
+  >>> l_p(3.0)(jnp.zeros(1), jnp.full(1, 3.0)).item()
+  9.0
+
+  Reference:
+    Behrouz et al., "It's All Connected", 2025, arXiv 2504.13173 (Moneta).
+  """
+  if not p > 1:
+    raise ValueError(f"l_p: p must be above 1, got {p}")
+  return _Lp(p)
+
+
+def negative(objective: Objective) -> Objective:
+  """The same with its sign turned: a control that climbs where others descend.
+
+  Args:
+    objective: what to climb.
+
+  >>> negative(l2())(jnp.zeros(3), jnp.ones(3)).item()
+  -1.5
+
+  Reference:
+    "Test-Time Training with KV Binding Is Secretly Linear Attention", 2026,
+    arXiv 2602.21204, finds that climbing may serve a task as well.
+  """
+  return _Negative(objective)

@@ -1,0 +1,142 @@
+"""What is kept: how a memory forgets, and how weights follow from writes.
+
+Writes add up in an accumulator, A[t] = (1 - α[t]) A[t-1] + step[t]. The weights
+that answer are a function of it, W = link(A): the mirror of a regulariser.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from attnjax.typing import Array
+
+__all__ = ["Retention", "decay", "kl", "l_q", "none"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Retention:
+  """What is kept of earlier writes; see `decay` and its neighbours.
+
+  Args:
+    decays: whether a gate α forgets.
+
+  >>> decay().decays, none().decays
+  (True, False)
+  """
+
+  decays: bool = True
+
+  @property
+  def is_plain(self) -> bool:
+    """Whether the weights are the accumulator itself."""
+    return True
+
+  def link(self, accumulator: dict[str, Array]) -> dict[str, Array]:
+    """The weights of an accumulator, map by map."""
+    return accumulator
+
+
+@dataclasses.dataclass(frozen=True)
+class _Lq(Retention):
+  q: float = 4.0
+
+  @property
+  def is_plain(self):
+    return self.q == 2
+
+  def link(self, accumulator):
+    return {name: self._of(a) for name, a in accumulator.items()}
+
+  def _of(self, a):
+    total = (jnp.abs(a) ** self.q).sum((-2, -1), keepdims=True)
+    # Of nothing written the norm is 0, and so is what it answers.
+    empty = total == 0
+    power = jnp.where(empty, 1, total) ** ((self.q - 2) / self.q)
+    return jnp.where(empty, 0, a / power)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Kl(Retention):
+  scale: float = 1.0
+
+  @property
+  def is_plain(self):
+    return False
+
+  def link(self, accumulator):
+    return {
+      name: self.scale * jax.nn.softmax(a, axis=-2)
+      for name, a in accumulator.items()
+    }
+
+
+def none() -> Retention:
+  """Nothing is forgotten: A[t] = A[t-1] + step[t], W = A.
+
+  >>> none().link({"map_0": jnp.ones((1, 1))})["map_0"].item()
+  1.0
+  """
+  return Retention(decays=False)
+
+
+def decay() -> Retention:
+  """A share α of everything is forgotten: A[t] = (1 - α[t]) A[t-1] + step[t].
+
+  >>> decay().is_plain
+  True
+
+  Reference:
+    Behrouz, Zhong, Mirrokni, "Titans: Learning to Memorize at Test Time", 2025,
+    arXiv 2501.00663, equation 13.
+  """
+  return Retention()
+
+
+def l_q(q: float = 4.0) -> Retention:
+  """Decay, and weights by their norm, W = A / ‖A‖_q^(q-2); q = 2 is `decay`.
+
+  A small accumulator makes large weights where q > 2, so begin with weights
+  that are not small.
+
+  Args:
+    q: of the norm over all numbers of a map, above 1.
+
+  Raises:
+    ValueError: if q is not above 1.
+
+  >>> l_q(4.0).link({"map_0": jnp.full((1, 1), 2.0)})["map_0"].item()
+  0.5
+
+  Reference:
+    Behrouz et al., "It's All Connected", 2025, arXiv 2504.13173 (Moneta).
+  """
+  if not q > 1:
+    raise ValueError(f"l_q: q must be above 1, got {q}")
+  return _Lq(q=q)
+
+
+def kl(scale: float = 1.0) -> Retention:
+  """Entropy: the weights of an output are shares, W = scale · softmax(A).
+
+      W[t] = scale · softmax((1 - α[t]) log W[t-1] + step[t])
+
+  over the inputs of a map: what an output reads is a mean of its inputs. The
+  accumulator is log W up to a constant that the softmax takes no notice of.
+
+  Args:
+    scale: of the shares, above 0.
+
+  Raises:
+    ValueError: if the scale is not above 0.
+
+  >>> kl().link({"map_0": jnp.zeros((2, 1))})["map_0"].tolist()
+  [[0.5], [0.5]]
+
+  Reference:
+    Behrouz et al., "It's All Connected", 2025, arXiv 2504.13173 (Memora). Over
+    which axis it normalises is not said there; the inputs are our choice.
+  """
+  if not scale > 0:
+    raise ValueError(f"kl: scale must be above 0, got {scale}")
+  return _Kl(scale=scale)

@@ -1,0 +1,185 @@
+"""What remembers: a small network, each of whose maps is written as it reads.
+
+A structure says which maps there are and how a vector runs through them. It is
+given the maps as one function, `linear(name, x)`, because there are two ways to
+hold a map: as a matrix, and as a matrix with the writes since then beside it.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+
+from attnjax.typing import Array, Float
+
+__all__ = ["Linear", "Structure", "gated_mlp", "matrix", "mlp"]
+
+Linear = Callable[[str, Array], Array]  # (name, x) -> x times the map
+
+
+@dataclasses.dataclass(frozen=True)
+class Structure:
+  """A network of maps; see `matrix` and its neighbours.
+
+  Args:
+    residual: whether the input is added to the normalised output, which keeps a
+      memory that has learned nothing from answering 0; needs D == E.
+
+  >>> mlp(depth=3, expansion=2).shapes(4, 5)
+  {'map_0': (4, 8), 'map_1': (8, 8), 'map_2': (8, 5)}
+  """
+
+  residual: bool = dataclasses.field(default=False, kw_only=True)
+
+  @property
+  def is_linear(self) -> bool:
+    """Whether the output is linear in the one map there is."""
+    return False
+
+  def shapes(self, width: int, value_width: int) -> dict[str, tuple[int, int]]:
+    """Name -> sizes of input and output of each map."""
+    raise NotImplementedError
+
+  def through(self, linear: Linear, x: Array) -> Array:
+    """The network without its residual, ``... D -> ... E``."""
+    raise NotImplementedError
+
+  def __call__(
+    self, linear: Linear, x: Float[Array, "... D"]
+  ) -> Float[Array, "... E"]:
+    """What the memory answers."""
+    y = self.through(linear, x)
+    return x + _normalized(y) if self.residual else y
+
+  def validate(self, width: int, value_width: int) -> None:
+    """Raises ValueError if vectors of these widths do not fit."""
+    if self.residual and width != value_width:
+      raise ValueError(
+        f"memory: residual=True adds a query of width {width} to a value of"
+        f" width {value_width}; make them equal, or leave the residual out"
+      )
+
+
+def _normalized(x):
+  """Mean 0 and variance 1 over the features."""
+  x = x - x.mean(-1, keepdims=True)
+  return x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + 1e-6)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Matrix(Structure):
+  @property
+  def is_linear(self):
+    return not self.residual
+
+  def shapes(self, width, value_width):
+    return {"map_0": (width, value_width)}
+
+  def through(self, linear, x):
+    return linear("map_0", x)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Mlp(Structure):
+  depth: int
+  expansion: int
+
+  def shapes(self, width, value_width):
+    hidden = [self.expansion * width] * (self.depth - 1)
+    sizes = [width, *hidden, value_width]
+    return {f"map_{n}": (sizes[n], sizes[n + 1]) for n in range(self.depth)}
+
+  def through(self, linear, x):
+    for n in range(self.depth - 1):
+      x = jax.nn.gelu(linear(f"map_{n}", x))
+    return linear(f"map_{self.depth - 1}", x)
+
+
+@dataclasses.dataclass(frozen=True)
+class _GatedMlp(Structure):
+  expansion: int
+
+  def shapes(self, width, value_width):
+    hidden = self.expansion * width
+    up = (width, hidden)
+    return {"gate": up, "up": up, "down": (hidden, value_width)}
+
+  def through(self, linear, x):
+    return linear("down", jax.nn.silu(linear("gate", x)) * linear("up", x))
+
+
+def matrix(*, residual: bool = False) -> Structure:
+  """One matrix, M(x) = x W: the memory of linear attention and delta rules.
+
+  Args:
+    residual: see `Structure`.
+
+  >>> matrix().shapes(3, 2)
+  {'map_0': (3, 2)}
+
+  Reference:
+    Schlag, Irie, Schmidhuber, "Linear Transformers Are Secretly Fast Weight
+    Programmers", 2021, arXiv 2102.11174.
+  """
+  return _Matrix(residual=residual)
+
+
+def mlp(depth: int = 2, expansion: int = 4, *, residual: bool = False):
+  """A perceptron, M(x) = gelu(gelu(x W_0) W_1) ... W_last, without biases.
+
+  Args:
+    depth: maps, >= 1; one is `matrix`.
+    expansion: hidden width in units of D, >= 1.
+    residual: see `Structure`.
+
+  Raises:
+    ValueError: if a size is below 1.
+
+  >>> mlp(2, 4).shapes(3, 2)
+  {'map_0': (3, 12), 'map_1': (12, 2)}
+
+  Reference:
+    Behrouz, Zhong, Mirrokni, "Titans: Learning to Memorize at Test Time", 2025,
+    arXiv 2501.00663, section 3.1; Sun et al., "Learning to (Learn at Test
+    Time)", 2024, arXiv 2407.04620, section 2.7.
+  """
+  _at_least_one("mlp", depth=depth, expansion=expansion)
+  return _Mlp(depth, expansion, residual=residual)
+
+
+def gated_mlp(expansion: int = 2, *, residual: bool = False) -> Structure:
+  """A gated perceptron, M(x) = (silu(x W_gate) ⊙ x W_up) W_down.
+
+  Args:
+    expansion: hidden width in units of D, >= 1.
+    residual: see `Structure`.
+
+  Raises:
+    ValueError: if the expansion is below 1.
+
+  >>> sorted(gated_mlp().shapes(3, 2))
+  ['down', 'gate', 'up']
+
+  Reference:
+    Zhang et al., "Test-Time Training Done Right", 2025, arXiv 2505.23884; the
+    unit: Shazeer, "GLU Variants Improve Transformer", 2020, arXiv 2002.05202.
+  """
+  _at_least_one("gated_mlp", expansion=expansion)
+  return _GatedMlp(expansion, residual=residual)
+
+
+def _at_least_one(name: str, **sizes: int) -> None:
+  """Raises ValueError for a network without a layer or a unit."""
+  for size, value in sizes.items():
+    if value < 1:
+      raise ValueError(f"{name}: {size} must be at least 1, got {value}")
+
+
+def held_as(weights: dict[str, Array]) -> Linear:
+  """Maps that are matrices.
+
+  >>> import jax.numpy as jnp
+  >>> held_as({"map_0": jnp.eye(2)})("map_0", jnp.ones(2)).tolist()
+  [1.0, 1.0]
+  """
+  return lambda name, x: x @ weights[name]
