@@ -1,0 +1,34 @@
+"""Attention between patches: beside a convolution, a line, and blinded."""
+
+from pathlib import Path
+
+from attnjax import config as configs
+from experiments.results import write_results
+from experiments.vision import report, rollout, task
+from experiments.vision.config import PRESETS, VisionConfig
+
+
+def main(config: VisionConfig, workdir: Path) -> None:
+  """Trains every variant with every seed, and shows where the ViT looks."""
+  # First of all: what cannot be had should say so before any work.
+  sides = task.load(config)
+  found = {
+    variant: [
+      task.fit(config, sides, variant, seed, workdir)
+      for seed in range(config.seeds)
+    ]
+    for variant in config.variants
+  }
+  seeing = found["attention"]
+  erased = [
+    rollout.erased_accuracy(config, sides, run.params) for run in seeing
+  ]
+  print(report.accuracy_table(config, found))
+  print(report.erased_table(config, seeing, erased))
+  print(report.draw_curves(workdir / "curves.png", found))
+  print(rollout.draw(workdir / "rollout.png", sides, seeing[0].params))
+  write_results(workdir, {"runs": report.plain(found), "erased": erased})
+
+
+if __name__ == "__main__":
+  configs.run(main, PRESETS, experiment="vision")

@@ -1,0 +1,120 @@
+"""The presets of the experiment on images."""
+
+import dataclasses
+
+from attnjax.config import setting
+from attnjax.models import ViTConfig
+from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+
+__all__ = ["PRESETS", "SIDES", "VARIANTS", "VisionConfig"]
+
+SIDES = {"digits": 8, "mnist5k": 28, "fashion_mnist": 28}  # pixels of a side
+BASELINES = ("convolution", "linear")
+VARIANTS = ("attention", "alone", "uniform", "unplaced", *BASELINES)
+
+
+@dataclasses.dataclass(frozen=True)
+class VisionConfig:
+  """All that the experiment is determined by."""
+
+  data: str = setting("digits", "which images", choices=tuple(SIDES))
+  variants: tuple[str, ...] = setting(
+    VARIANTS, "what is trained; attention is always", choices=VARIANTS
+  )
+  examine: str = setting(
+    "test",
+    "images held out: those of the test, or the last tenth of those to train"
+    " on, with which settings are chosen",
+    choices=("test", "validation"),
+  )
+  seeds: int = setting(3, "repetitions with other parameters and batches")
+  batch_size: int = setting(64, "images in a batch, B")
+  erased: float = setting(
+    0.25, "share of the patches erased where rollout is examined, 0 to 1"
+  )
+  baseline_learning_rate: float = setting(
+    3e-3, "peak learning rate of the convolution and the linear map, per step"
+  )
+  model: ViTConfig = ViTConfig()
+  optimizer: OptimizerConfig = OptimizerConfig()
+  train: TrainConfig = TrainConfig()
+
+  def __post_init__(self):
+    self._check_images()
+    for name in ("seeds", "batch_size"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"{name} must be at least 1, got {getattr(self, name)}"
+        )
+    if "attention" not in self.variants or not {*self.variants} <= {*VARIANTS}:
+      raise ValueError(
+        "variants: expected 'attention', with which the others are compared,"
+        f" and any of {', '.join(VARIANTS)}, got {self.variants}"
+      )
+    if len({*self.variants}) < len(self.variants):
+      raise ValueError(f"variants: expected each once, got {self.variants}")
+    if not 0 < self.erased < 1:
+      raise ValueError(
+        f"erased: expected a share above 0 and below 1, got {self.erased}"
+      )
+    if not self.baseline_learning_rate > 0:
+      raise ValueError(
+        "baseline_learning_rate: expected a number above 0, got"
+        f" {self.baseline_learning_rate}"
+      )
+
+  def _check_images(self):
+    """The model is as large as the images are."""
+    if self.data not in SIDES:
+      raise ValueError(
+        f"data: expected one of {', '.join(SIDES)}, got {self.data!r}"
+      )
+    side, model = SIDES[self.data], self.model
+    if (model.height, model.breadth, model.channels) != (side, side, 1):
+      raise ValueError(
+        f"model: the images of data={self.data!r} have {side} x {side} pixels"
+        f" of 1 channel, got height={model.height}, breadth={model.breadth},"
+        f" channels={model.channels}; set the three to {side}, {side} and 1"
+      )
+
+
+def tiny() -> VisionConfig:
+  """Real digits of 8 x 8, all variants, three seeds: minutes on two cores."""
+  return VisionConfig(
+    model=ViTConfig(
+      height=8, breadth=8, patch=2, width=32, depth=3, heads=4, hidden=64
+    ),
+    optimizer=OptimizerConfig(
+      peak_learning_rate=3e-3, warmup_steps=50, floor=0.02
+    ),
+    train=TrainConfig(
+      steps=600,
+      evaluate_every=150,
+      log_every=50,
+      checkpoint=CheckpointConfig(every_steps=600, keep_best=False),
+    ),
+  )
+
+
+def base() -> VisionConfig:
+  """Clothes of 28 x 28 beside both baselines: one seed, three epochs."""
+  return VisionConfig(
+    data="fashion_mnist",
+    variants=("attention", *BASELINES),
+    seeds=1,
+    batch_size=128,
+    baseline_learning_rate=2e-3,
+    model=ViTConfig(patch=4, width=48, depth=3, heads=4, hidden=96),
+    optimizer=OptimizerConfig(
+      peak_learning_rate=2e-3, warmup_steps=200, floor=0.02
+    ),
+    train=TrainConfig(
+      steps=1407,
+      evaluate_every=469,
+      log_every=50,
+      checkpoint=CheckpointConfig(every_steps=469, keep_best=False),
+    ),
+  )
+
+
+PRESETS = {"tiny": tiny, "base": base}

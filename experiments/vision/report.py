@@ -1,0 +1,66 @@
+"""What the networks came to: tables and curves."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from attnjax.training import Fitted
+from attnjax.viz import save_lines
+from experiments.results import spread, table
+from experiments.vision.config import VisionConfig
+from experiments.vision.networks import NAMES, count
+
+__all__ = ["accuracy_table", "draw_curves", "erased_table", "plain"]
+
+
+def accuracy_table(
+  config: VisionConfig, found: Mapping[str, Sequence[Fitted]]
+) -> str:
+  """Parameters and held-out accuracy of each variant over the seeds."""
+  rows = [
+    [
+      NAMES[variant],
+      f"{count(runs[0].params):,}",
+      spread([run.records[-1]["accuracy"] for run in runs]),
+      spread([run.records[-1]["loss"] for run in runs]),
+    ]
+    for variant, runs in found.items()
+  ]
+  columns = ["network", "parameters", f"accuracy, {config.examine}", "nats"]
+  return f"\n{config.data}\n\n{table(columns, rows)}"
+
+
+def erased_table(
+  config: VisionConfig, whole: Sequence[Fitted], erased: Sequence[Mapping]
+) -> str:
+  """Accuracy of the ViT by which patches are black, over the seeds."""
+  rows = [["none", spread([run.records[-1]["accuracy"] for run in whole])]]
+  rows += [
+    [name, spread([seed[name] for seed in erased])] for name in erased[0]
+  ]
+  share = f"{config.erased:.0%}".replace("%", " %")
+  head = [f"{share} of the patches erased", "accuracy of the ViT"]
+  return f"\n{table(head, rows)}"
+
+
+def draw_curves(path: Path, found: Mapping[str, Sequence[Fitted]]) -> Path:
+  """Held-out accuracy against the steps of training."""
+  curves = {
+    NAMES[variant]: (
+      [record["step"] for record in runs[0].records],
+      [[record["accuracy"] for record in run.records] for run in runs],
+    )
+    for variant, runs in found.items()
+  }
+  return save_lines(
+    path, curves, x_label="optimizer steps", y_label="accuracy, held out"
+  )
+
+
+def plain(found: Mapping[str, Sequence[Fitted]]) -> dict[str, list[dict]]:
+  """The numbers of every run, as JSON holds them."""
+  return {
+    variant: [
+      run.records[-1] | {"parameters": count(run.params)} for run in runs
+    ]
+    for variant, runs in found.items()
+  }
