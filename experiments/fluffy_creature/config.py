@@ -34,6 +34,11 @@ class FluffyCreatureConfig:
   heldout: int = setting(2_000, "held-out sentences")
   length: int = setting(16, "words of a sentence, T; later ones are left out")
   least: int = setting(1, "times that a word must come to have a number")
+  repeats: int = setting(
+    1,
+    "times that a training sentence comes in which a noun has two adjectives or"
+    " more; such nouns are rare in real text",
+  )
   batch_size: int = setting(64, "sentences in a batch, B")
   seeds: int = setting(3, "repetitions with other draws")
   looks: tuple[str, ...] = setting(LOOKS, "which heads to train", choices=LOOKS)
@@ -49,7 +54,7 @@ class FluffyCreatureConfig:
   def __post_init__(self):
     if not self.looks:
       raise ValueError(f"looks: expected some of {LOOKS}, got none")
-    for name in ("sentences", "heldout", "length", "least", "seeds"):
+    for name in ("sentences", "heldout", "length", "least", "repeats", "seeds"):
       if getattr(self, name) < 1:
         raise ValueError(
           f"{name} must be at least 1, got {getattr(self, name)}"
@@ -75,19 +80,19 @@ def brown() -> FluffyCreatureConfig:
   """Real text: a million tagged words of the Brown corpus."""
   return FluffyCreatureConfig(
     corpus="brown",
-    length=40,
+    length=32,
     least=5,
     heldout=5_000,
     loss="entropy",
     model=HeadConfig(width=128, head_width=64, value_width=64),
     optimizer=OptimizerConfig(
-      peak_learning_rate=2e-3, warmup_steps=100, weight_decay=0.0
+      peak_learning_rate=3e-3, warmup_steps=100, weight_decay=0.0
     ),
     train=TrainConfig(
-      steps=2000,
-      evaluate_every=1000,
+      steps=1500,
+      evaluate_every=500,
       log_every=50,
-      checkpoint=CheckpointConfig(every_steps=1000),
+      checkpoint=CheckpointConfig(every_steps=500),
     ),
   )
 

@@ -53,7 +53,7 @@ def load(config: FluffyCreatureConfig) -> Corpus:
     ]
   return Corpus(
     vocabulary,
-    encode(train, vocabulary, config.length),
+    encode(_repeated(train, config.repeats), vocabulary, config.length),
     encode(heldout, vocabulary, config.length),
     shown,
     pairs,
@@ -73,6 +73,14 @@ def described(sentences: Sequence[TaggedSentence]) -> list[Sentence]:
     words = tuple(word.lower() for word in sentence.words)
     found.append(Sentence(words, nouns | dict(events)))
   return found
+
+
+def _repeated(sentences: list[Sentence], times: int) -> list[Sentence]:
+  """Sentences in which a noun has several adjectives come some times each."""
+  several = [
+    one for one in sentences if max(map(len, one.nouns.values()), default=0) > 1
+  ]
+  return sentences + several * (times - 1)
 
 
 def _to_show(sentences: list[Sentence], vocabulary: Vocabulary) -> Sentence:

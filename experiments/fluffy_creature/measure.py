@@ -91,7 +91,8 @@ def context_shift(
     look: of `LOOKS`.
   """
   before, after, _ = model(tokens, look)
-  apart = lambda x: float(1 - _cosine(x[0, place], x[1, place]))
+  # Rounding may leave two equal directions a little closer than equal.
+  apart = lambda x: max(0.0, float(1 - _cosine(x[0, place], x[1, place])))
   return apart(before), apart(after)
 
 

@@ -72,35 +72,57 @@ class Loss:
   """How far the report of each word is from what describes it.
 
   A noun with k adjectives is described by each to 1/k; other words, and nouns
-  without any, wholly by nothing. "squared" is the squared error of the report,
-  "entropy" the cross-entropy of its softmax, in nats, for corpora of thousands
-  of adjectives, each so rare that its square hardly pulls.
+  without any, wholly by nothing. "squared" is the squared error of the report
+  of every word. "entropy" is the cross-entropy of the softmax of a noun's
+  report, in nats, for corpora of a thousand adjectives, each so rare that its
+  square hardly pulls; there only nouns are asked, for most words of a text are
+  none, and what a step costs is the softmax over all adjectives.
   """
 
   look: str
   kind: str
 
   def __call__(self, model: OneHead, batch: Mapping, key):
-    """(loss, words), summed."""
+    """(loss, words asked), summed; NaN if more than one in four is a noun."""
     del key  # nothing is random
+    if self.kind == "entropy":
+      return self._entropy(model, batch)
     report = model.report(batch["tokens"], self.look)
     wanted = _wanted(batch["described"], report.shape[-1] - 1)
-    if self.kind == "entropy":
-      loss = -(wanted * jax.nn.log_softmax(report)).sum(-1)
-    else:
-      loss = jnp.square(report - wanted).sum(-1)
+    loss = jnp.square(report - wanted).sum(-1)
     weights = batch["weights"]
     return (loss * weights).sum(), weights.sum()
 
+  def _entropy(self, model: OneHead, batch: Mapping):
+    """Of the nouns alone, gathered from all places of the batch."""
+    is_noun = batch["is_noun"].ravel()
+    asked = max(1, is_noun.size // 4)
+    (at,) = jnp.nonzero(is_noun, size=asked, fill_value=is_noun.size)
+    moved = model(batch["tokens"], self.look)[1]
+    rows = lambda x: x.reshape(is_noun.size, -1).at[at].get(mode="clip")
+    report = model.readout(rows(moved))
+    which, share = _described(rows(batch["described"]), report.shape[-1] - 1)
+    said = jnp.take_along_axis(jax.nn.log_softmax(report), which, axis=-1)
+    weights = (at < is_noun.size).astype(said.dtype)
+    count = is_noun.sum().astype(said.dtype)
+    loss = -((said * share).sum(-1) * weights).sum()
+    # A noun that found no place must not be left out in silence.
+    return jnp.where(count > asked, jnp.nan, loss), count
 
-def _wanted(described, adjectives: int):
-  """Shares of every adjective and of nothing, ``B T (adjectives + 1)``."""
+
+def _described(described, adjectives: int):
+  """The numbers of what describes each word, and their shares, ``... MOST``."""
   given = described >= 0
   rows = jnp.where(given, described, adjectives)
   # The first place of a word that nothing describes stands for that.
   counts = given.at[..., 0].set(given[..., 0] | ~given.any(-1))
   counts = counts.astype(jnp.float32)
-  share = counts / counts.sum(-1, keepdims=True)
+  return rows, counts / counts.sum(-1, keepdims=True)
+
+
+def _wanted(described, adjectives: int):
+  """Shares of every adjective and of nothing, ``B T (adjectives + 1)``."""
+  rows, share = _described(described, adjectives)
   hot = jax.nn.one_hot(rows, adjectives + 1)
   return (hot * share[..., None]).sum(-2)
 

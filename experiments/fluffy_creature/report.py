@@ -46,7 +46,7 @@ def measures_table(found: dict[str, list[Measures]]) -> str:
   columns = ["", "adjectives", "nouns", "mass on them", "reported exactly"]
   rows = []
   for look, runs in found.items():
-    for n in range(len(runs[0].nouns)):
+    for n in np.flatnonzero(runs[0].nouns):
       mass = spread([run.mass[n] for run in runs]) if n else "-"
       exact = spread([run.exact[n] for run in runs])
       rows.append([look, n, runs[0].nouns[n], mass, exact])

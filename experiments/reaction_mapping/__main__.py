@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from attnjax import config as configs
-from experiments.reaction_mapping import measure, network, own, report
+from experiments.reaction_mapping import filling, measure, network, own, report
 from experiments.reaction_mapping.config import PRESETS, MappingConfig
 from experiments.reaction_mapping.published import Published, load
 from experiments.results import write_results
@@ -15,15 +15,17 @@ def main(config: MappingConfig, workdir: Path) -> None:
   if config.reaction:
     own.show(config, published, workdir)
     return
-  maps, cases = check(config, published)
   known = [case for case in published.cases if case.known]
   model, vocabulary = published.model, published.vocabulary
   untrained = [network.untrained(seed) for seed in range(config.seeds)]
   reactions = list({case.read.text: case.read for case in known}.values())
   filled = [
-    measure.filled(one, vocabulary, reactions) for one in (model, *untrained)
+    filling.filled(one, vocabulary, reactions) for one in (model, *untrained)
   ]
   print(report.filled_table(filled[0], filled[1:]))
+  products = filling.products(model, vocabulary, reactions)
+  print(report.product_table(products, filled[0]))
+  maps, cases = check(config, published)
   print(maps)
   weights = measure.look(model, vocabulary, known)
   heads = measure.head_shares(known, weights)
@@ -31,18 +33,15 @@ def main(config: MappingConfig, workdir: Path) -> None:
   atoms = measure.share_all(config, published, known, weights, untrained)
   print(report.share_table(atoms))
   print(report.draw_heads(workdir / "heads.png", heads))
-  weight = weights[0][config.layer, config.head]
-  path = workdir / "attention.png"
-  print(report.draw_attention(path, weight, known[0].reaction, known[0].origin))
-  write_results(
-    workdir,
-    {"filled": filled, "maps": cases, "heads": heads.tolist(), "atoms": atoms},
-  )
+  print(report.draw_largest(workdir, config, known, weights))
+  found = {"reactions": [one.text for one in reactions], "filled": filled}
+  found |= {"products": products, "maps": cases}
+  write_results(workdir, found | {"heads": heads.tolist(), "atoms": atoms})
 
 
 def check(config: MappingConfig, published: Published):
   """Our maps beside the published ones, reaction by reaction."""
-  rows = measure.encoded(
+  rows = filling.encoded(
     published.vocabulary, [case.read for case in published.cases]
   )
   weights = network.attention(published.model, rows)

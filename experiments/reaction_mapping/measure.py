@@ -9,34 +9,28 @@ from attnjax.data import ReactionVocabulary
 from attnjax.models import Albert
 from experiments.reaction_mapping import network
 from experiments.reaction_mapping.config import MappingConfig
+from experiments.reaction_mapping.filling import encoded
 from experiments.reaction_mapping.mapping import (
   between_atoms,
   guided,
   largest,
   same_element,
+  same_map,
 )
 from experiments.reaction_mapping.published import Case, Published
 from experiments.reaction_mapping.smiles import ARROW, Reaction, read_mapped
 
 __all__ = [
-  "encoded",
-  "filled",
   "head_shares",
   "look",
   "same_order",
   "share_all",
   "shares",
   "shuffled",
+  "whole",
 ]
 
 _DIRECTIONS = {"to reactants": "forth", "to products": "back", "both": "both"}
-
-
-def encoded(
-  vocabulary: ReactionVocabulary, reactions: Sequence[Reaction]
-) -> list[np.ndarray]:
-  """Token ids of each; what the network never learned is [UNK]."""
-  return [vocabulary.encode(one.text, unknown_ok=True) for one in reactions]
 
 
 def look(
@@ -56,6 +50,15 @@ def share(cases: Sequence[Case], origins: Sequence[np.ndarray]) -> np.ndarray:
     right = right + ((origin == case.origin) & mapped).sum(-1)
     atoms += mapped.sum()
   return right / atoms
+
+
+def whole(cases: Sequence[Case], origins: Sequence[np.ndarray]) -> float:
+  """Of all reactions, which share is mapped as published but for symmetry."""
+  same = [
+    same_map((case.reaction, case.origin), (case.reaction, origin))
+    for case, origin in zip(cases, origins, strict=True)
+  ]
+  return sum(same) / len(same)
 
 
 def head_shares(
@@ -88,6 +91,8 @@ def shares(
       for w, c in pairs
     ]
     found[name] = share(cases, origins)
+  same = np.asarray(whole(cases, origins))
+  found["whole reactions, the published procedure"] = same
   heads = head_shares(cases, weights)
   found |= {"best of all heads": heads.max(), "mean of all heads": heads.mean()}
   return {name: float(value) for name, value in found.items()}
@@ -101,9 +106,10 @@ def same_order(cases: Sequence[Case]) -> dict[str, float]:
     same = same_element(case.reaction)
     chances += (1 / np.maximum(same.sum(-1), 1))[mapped].sum()
     atoms += mapped.sum()
-  ordered = share(cases, [_in_order(case.reaction) for case in cases])
+  ordered = [_in_order(case.reaction) for case in cases]
   return {
-    "same element, same order": float(ordered),
+    "same element, same order": float(share(cases, ordered)),
+    "whole reactions, same order": whole(cases, ordered),
     "same element, at random": float(chances / atoms),
   }
 
@@ -132,25 +138,6 @@ def shuffled(cases: Sequence[Case], seed: int) -> list[Case]:
     reaction, origin = read_mapped(mapped)
     found.append(case._replace(mapped=mapped, reaction=reaction, origin=origin))
   return found
-
-
-def filled(
-  model: Albert, vocabulary: ReactionVocabulary, reactions: Sequence[Reaction]
-) -> dict[str, list[int]]:
-  """Hidden tokens guessed right, and how many there were, of each reaction."""
-  rows = encoded(vocabulary, reactions)
-  hidden = network.gaps(rows, vocabulary.tokens.index("[MASK]"))
-  right = network.guesses(model, hidden) == hidden.answers
-  sizes = [len(row) - 2 for row in rows]
-  parts = np.split(right, np.cumsum(sizes)[:-1])
-  # Without a network: the token that is commonest in all of them.
-  common = Counter(np.concatenate([row[1:-1] for row in rows]).tolist())
-  token, _ = common.most_common(1)[0]
-  return {
-    "right": [int(part.sum()) for part in parts],
-    "often": [int((row == token).sum()) for row in rows],
-    "tokens": sizes,
-  }
 
 
 def share_all(

@@ -69,8 +69,14 @@ def load() -> Published:
 
   Raises:
     AssetError: it cannot be had.
+    ValueError: the vocabulary or the weights are not those of the model.
   """
   vocabulary = data.reaction_vocabulary()
+  if len(vocabulary.tokens) != MODEL.vocabulary:
+    raise ValueError(
+      f"vocabulary: expected the {MODEL.vocabulary} tokens that the model"
+      f" learned, got {len(vocabulary.tokens)}; get the asset rxnmapper anew"
+    )
   model = load_albert(data.reaction_weights(), MODEL)
   return Published(model, vocabulary, _cases(vocabulary))
 

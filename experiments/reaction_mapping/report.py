@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from attnjax.data import smiles_tokens
-from attnjax.viz import save_attention, style
+from attnjax.viz import attention_figure, style
 from experiments.reaction_mapping.config import MODEL, MappingConfig
 from experiments.reaction_mapping.mapping import (
   AtomMap,
@@ -15,42 +15,70 @@ from experiments.reaction_mapping.mapping import (
   same_map,
 )
 from experiments.reaction_mapping.published import Case
-from experiments.reaction_mapping.smiles import Reaction
+from experiments.reaction_mapping.smiles import ARROW, Reaction, is_atom
 from experiments.results import spread, table
 
 __all__ = [
   "case_table",
   "draw_attention",
   "draw_heads",
+  "draw_largest",
   "filled_table",
   "head_table",
   "map_table",
+  "product_table",
   "share_table",
 ]
 
+_LONG = 50  # tokens, where a reaction says enough to guess one of them
+
 
 def filled_table(trained: Mapping, untrained: Sequence[Mapping]) -> str:
-  """Hidden tokens guessed: the first reaction, and all."""
-
-  def cell(found: Sequence[Mapping], name: str, chosen: slice) -> str:
-    right = [sum(one[name][chosen]) for one in found]
-    tokens = sum(trained["tokens"][chosen])
-    if len(found) == 1:
-      return f"{right[0]} of {tokens}"
-    return f"{spread([n / tokens for n in right])} of {tokens}"
-
-  first, every = slice(0, 1), slice(None)
+  """Hidden tokens guessed: in long reactions, in short ones, and in all."""
+  sizes, groups = np.array(trained["tokens"]), _by_length(trained["tokens"])
   rows = [
-    [name, cell(found, key, first), cell(found, key, every)]
+    [name, *(_share(found, key, chosen) for chosen in groups.values())]
     for name, found, key in (
       ("published weights", [trained], "right"),
       ("untrained", untrained, "right"),
       ("always the commonest token", [trained], "often"),
     )
   ]
-  count = len(trained["tokens"])
-  columns = ["hidden tokens", "first reaction", f"all {count} reactions"]
-  return "\nfilled in\n\n" + table(columns, rows)
+  rows.append(["hidden tokens", *(sizes[at].sum() for at in groups.values())])
+  columns = [f"{name} ({at.sum()})" for name, at in groups.items()]
+  return "\nfilled in\n\n" + table(["reactions", *columns], rows)
+
+
+def _by_length(sizes: Sequence[int]) -> dict[str, np.ndarray]:
+  """Which reactions are long, which are short; those groups that are not empty.
+
+  Args:
+    sizes: their tokens.
+  """
+  long = np.array(sizes) >= _LONG
+  groups = {f"of {_LONG} tokens or more": long, "shorter": ~long}
+  groups["all"] = np.ones_like(long)
+  return {name: chosen for name, chosen in groups.items() if chosen.any()}
+
+
+def _share(found: Sequence[Mapping], name: str, chosen: np.ndarray) -> str:
+  """Of the hidden tokens of some reactions, over the networks."""
+  total = lambda key, one: np.array(one[key])[chosen].sum()
+  return spread([total(name, one) / total("tokens", one) for one in found])
+
+
+def product_table(found: Mapping, trained: Mapping) -> str:
+  """The products' tokens with their reactants and without."""
+  groups = _by_length(trained["tokens"])
+  total = lambda key, at: np.array(found[key])[at].sum()
+  rows = [
+    [
+      f"their reactants {key}",
+      *(f"{total(key, at)} of {total('tokens', at)}" for at in groups.values()),
+    ]
+    for key in ("seen", "hidden")
+  ]
+  return "\n" + table(["products of reactions", *groups], rows)
 
 
 def case_table(
@@ -103,14 +131,25 @@ def share_table(columns: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
 
 def map_table(reaction: Reaction, found: AtomMap) -> str:
   """Where each product atom comes from."""
-  before, after = _names(reaction, found.origin)
+  _, after = _names(reaction, found.origin)
+  names = [*_places(reaction), ("nowhere", "")]  # -1 is the last
   rows = [
-    [product, before[r] if r >= 0 else "nowhere", f"{sure:.3f}"]
-    for product, r, sure in zip(
+    [product, *names[reactant], f"{sure:.3f}"]
+    for product, reactant, sure in zip(
       after, found.origin, found.confidence, strict=True
     )
   ]
-  return table(["product atom", "reactant atom", "confidence"], rows)
+  return table(["product atom", "is atom", "of", "confidence"], rows)
+
+
+def _places(reaction: Reaction) -> list[tuple[str, str]]:
+  """Of each reactant atom, which atom it is of which molecule."""
+  before, _ = reaction.text.split(ARROW)
+  return [
+    (f"{token} {n}", f"`{molecule}`")
+    for molecule in before.split(".")
+    for n, token in enumerate(filter(is_atom, smiles_tokens(molecule)), start=1)
+  ]
 
 
 def draw_attention(
@@ -118,13 +157,28 @@ def draw_attention(
 ) -> Path:
   """What product atoms attend to: numbers are those of the map."""
   before, after = _names(reaction, origin)
-  return save_attention(
-    path,
-    between_atoms(weight, reaction, "forth")[None],
-    after,
-    before,
-    titles=[""],
+  figure = attention_figure(
+    between_atoms(weight, reaction, "forth")[None], after, before, titles=[""]
   )
+  panel = figure.axes[0]
+  panel.set_xlabel("reactant atom (key)")
+  panel.set_ylabel("product atom (query)")
+  width, height = figure.get_size_inches()
+  figure.set_size_inches(width + 0.4, height)  # the name is a longer one
+  return style.save_figure(figure, path)
+
+
+def draw_largest(
+  workdir: Path,
+  config: MappingConfig,
+  cases: Sequence[Case],
+  weights: Sequence[np.ndarray],
+) -> Path:
+  """The reaction of most atoms, which come from reactants in another order."""
+  n = max(range(len(cases)), key=lambda n: len(cases[n].origin))
+  weight = weights[n][config.layer, config.head]
+  path = workdir / "attention.png"
+  return draw_attention(path, weight, cases[n].reaction, cases[n].origin)
 
 
 def draw_heads(path: Path, heads: np.ndarray) -> Path:

@@ -17,6 +17,7 @@ __all__ = [
   "ARROW",
   "Reaction",
   "Side",
+  "is_atom",
   "join_groups",
   "read_mapped",
   "read_reaction",
@@ -55,6 +56,11 @@ class Reaction(NamedTuple):
   products: Side
 
 
+def is_atom(token: str) -> bool:
+  """Whether a token of SMILES is an atom, and no bond, ring or bracket."""
+  return _ATOM.match(token) is not None
+
+
 def read_reaction(text: str) -> Reaction:
   """A reaction `reactants>>products`.
 
@@ -84,7 +90,7 @@ def read_mapped(mapped: str) -> tuple[Reaction, np.ndarray]:
   """
   mapped = join_groups(mapped)
   reaction = read_reaction(without_numbers(mapped))
-  atoms = [token for token in smiles_tokens(mapped) if _ATOM.match(token)]
+  atoms = [token for token in smiles_tokens(mapped) if is_atom(token)]
   numbers = [_number(atom) for atom in atoms]
   before = numbers[: len(reaction.reactants.elements)]
   at = {number: place for place, number in enumerate(before) if number}
@@ -141,7 +147,7 @@ def _number(token: str) -> int:
 
 def _read_side(tokens: list[str], start: int, text: str) -> Side:
   """The atoms and bonds of one side."""
-  places = [n for n, token in enumerate(tokens) if _ATOM.match(token)]
+  places = [n for n, token in enumerate(tokens) if is_atom(token)]
   bonds = np.zeros((len(places), len(places)), bool)
   for one, two in _bonded(tokens, text):
     bonds[one, two] = bonds[two, one] = True
@@ -155,7 +161,7 @@ def _bonded(tokens: list[str], text: str) -> Iterator[tuple[int, int]]:
   rings: dict[str, int | None] = {}
   branches: list[int | None] = []
   for token in tokens:
-    if _ATOM.match(token):
+    if is_atom(token):
       if last is not None:
         yield last, atoms
       last, atoms = atoms, atoms + 1

@@ -9,6 +9,7 @@ import pytest
 
 from attnjax import masks
 from attnjax.config import replace_leaves
+from attnjax.data import tagged as readers
 from attnjax.data.tagged import TaggedSentence
 from experiments.fluffy_creature import corpora, grammar, model, report
 from experiments.fluffy_creature.__main__ import main
@@ -111,19 +112,38 @@ def _wanted(rows):
   return wanted
 
 
-@pytest.mark.parametrize("kind", ["squared", "entropy"])
-def test_the_loss_is_of_the_shares_of_what_describes(head, kind):
+def test_every_word_is_asked_for_its_shares(head):
   rows = encode([TEXT], Vocabulary.of([TEXT]), 8)[:1]
   batch = {k: jnp.asarray(x) for k, x in rows.items()}
-  wanted, report_ = _wanted(rows), np.asarray(head.report(batch["tokens"]))[0]
-  logs = report_ - np.log(np.exp(report_).sum(-1, keepdims=True))
-  expected = {
-    "squared": ((report_ - wanted) ** 2).sum(),
-    "entropy": -(wanted * logs).sum(),
-  }
-  total, words = model.Loss("head", kind)(head, batch, None)
+  report_ = np.asarray(head.report(batch["tokens"]))[0]
+  total, words = model.Loss("head", "squared")(head, batch, None)
   assert float(words) == 8
-  assert float(total) == pytest.approx(expected[kind], rel=1e-5)
+  expected = ((report_ - _wanted(rows)) ** 2).sum()
+  assert float(total) == pytest.approx(expected, rel=1e-5)
+
+
+def test_by_entropy_only_nouns_are_asked(head):
+  other = Sentence(
+    ("a", "odd", "wolf", "met", "the", "old", "thief"), {6: (5,)}
+  )
+  rows = encode([TEXT, other], Vocabulary.of([TEXT]), 8)[:2]
+  batch = {k: jnp.asarray(x) for k, x in rows.items()}
+  report_ = np.asarray(head.report(batch["tokens"]))
+  logs = report_ - np.log(np.exp(report_).sum(-1, keepdims=True))
+  total, nouns = model.Loss("head", "entropy")(head, batch, None)
+  assert float(nouns) == 3
+  first = (_wanted(rows) * logs[0])[[3, 7]].sum()
+  second = logs[1, 6, Vocabulary.of([TEXT]).adjectives.index("old")]
+  assert float(total) == pytest.approx(-(first + second), rel=1e-5)
+
+
+def test_more_nouns_than_are_gathered_are_not_left_out_in_silence(head):
+  crowd = Sentence(("old", "wolf", "thief", "wolf"), {1: (0,), 2: (), 3: ()})
+  rows = encode([crowd], Vocabulary.of([TEXT]), 8)[:1]
+  batch = {k: jnp.asarray(x) for k, x in rows.items()}
+  total, nouns = model.Loss("head", "entropy")(head, batch, None)
+  assert float(nouns) == 3
+  assert np.isnan(float(total))
 
 
 def test_nothing_is_seen_of_later_words(head):
@@ -167,6 +187,57 @@ def test_a_run_writes_its_numbers_and_figure(tmp_path, capsys):
   assert set(written) == set(LOOKS)
   assert (tmp_path / "pattern.png").stat().st_size > 1000
   assert "built by hand" in capsys.readouterr().out
+
+
+def tagged(path, text="the/at old/jj dog/nn saw/vbd a/at grey/jj cat/nn ./."):
+  """A corpus as Brown lies on a disk: forty documents of six sentences."""
+  package = path / "package"
+  package.mkdir()
+  for number in range(40):
+    (package / f"ca{number:02}").write_text(f"\t{text}\n\n" * 6)
+  return path
+
+
+def test_a_run_on_tagged_text(monkeypatch, tmp_path, capsys):
+  monkeypatch.setattr(readers, "fetch", lambda _: tagged(tmp_path))
+  config = replace_leaves(PRESETS["brown"](), SMALL)
+  main(config, tmp_path / "run")
+  written = json.loads((tmp_path / "run" / "result.json").read_text())
+  assert set(written) == set(LOOKS)
+  for runs in written.values():
+    assert runs[0]["nouns"] == [0, 24, 0, 0]  # two documents are held out
+  printed = capsys.readouterr().out
+  assert "the white house" in printed
+  assert "nan" not in printed
+
+
+def test_a_corrupted_corpus_is_named_before_anything_is_trained(
+  monkeypatch, tmp_path
+):
+  broken = tagged(tmp_path, "the/at old dog/nn")
+  monkeypatch.setattr(readers, "fetch", lambda _: broken)
+  with pytest.raises(ValueError, match="ca00, line 1: expected word/tag, got"):
+    main(PRESETS["brown"](), tmp_path / "run")
+  assert not (tmp_path / "run").exists()
+
+
+def test_sentences_of_several_adjectives_are_repeated_in_training_alone(
+  monkeypatch, tmp_path
+):
+  texts = "old/jj dog/nn", "old/jj grey/jj dog/nn"
+  found = [
+    TaggedSentence(f"ca{n:02}", tuple(tuple(x.split("/")) for x in t.split()))
+    for n in range(40)
+    for t in texts
+  ]
+  monkeypatch.setattr(corpora, "load_brown", lambda: found)
+  once, thrice = (
+    corpora.load(replace_leaves(PRESETS["brown"](), {"repeats": n}))
+    for n in (1, 3)
+  )
+  assert len(thrice.train) == 2 * len(once.train)
+  assert len(thrice.heldout) == len(once.heldout)
+  assert thrice.vocabulary == once.vocabulary
 
 
 def test_real_text_is_read_where_it_is(asset):

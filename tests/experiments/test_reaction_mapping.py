@@ -6,12 +6,19 @@ import numpy as np
 import pytest
 
 from attnjax.config import replace_leaves
-from attnjax.data import ReactionVocabulary, cached
+from attnjax.data import ReactionVocabulary, cached, reactions
 from attnjax.data.reactions import SPECIAL_TOKENS
 from experiments.reaction_mapping import (
   __main__ as program,
 )
-from experiments.reaction_mapping import mapping, measure, network, published
+from experiments.reaction_mapping import (
+  filling,
+  mapping,
+  measure,
+  network,
+  published,
+  report,
+)
 from experiments.reaction_mapping.config import PRESETS, MappingConfig
 from experiments.reaction_mapping.smiles import (
   join_groups,
@@ -150,6 +157,27 @@ def test_rules_without_a_network():
   assert found["same element, same order"] == pytest.approx(5 / 6)
   chance = (4 * 1 / 4 + 2 * 1 / 3) / 6
   assert found["same element, at random"] == pytest.approx(chance)
+  assert found["whole reactions, same order"] == 0
+
+
+def test_a_whole_map_may_exchange_what_is_alike():
+  one = case("[CH3:1][O:2]C.[CH3:3]Br>>[CH3:1][O:2][CH3:3]")
+  assert one.origin.tolist() == [0, 1, 3]
+  turned = np.array([3, 1, 0])
+  assert measure.share([one], [turned]) == pytest.approx(1 / 3)
+  assert measure.whole([one], [turned]) == 1
+  # The methyl group that the oxygen keeps and the one that leaves differ.
+  assert measure.whole([one], [np.array([2, 1, 0])]) == 0
+
+
+def test_where_an_atom_comes_from_is_named():
+  reaction, _ = read_mapped(ESTER)
+  found = mapping.AtomMap(np.array([0, 1, 2, 4, -1, 6]), np.full(6, 0.5))
+  rows = report.map_table(reaction, found).splitlines()[2:]
+  cells = [[x.strip() for x in row.strip("|").split("|")] for row in rows]
+  assert cells[2] == ["O:3", "O 3", "`CC(=O)O`", "0.500"]
+  assert cells[3] == ["O:4", "O 1", "`OCC`", "0.500"]
+  assert cells[4][:3] == ["C:5", "nowhere", ""]
 
 
 def synthetic():
@@ -174,6 +202,24 @@ def test_every_token_is_hidden_once():
   ]
   assert gaps.places.tolist() == [1, 2, 1]
   assert gaps.answers.tolist() == [5, 6, 6]
+
+
+def test_products_are_guessed_with_their_reactants_and_without():
+  vocabulary = synthetic().vocabulary
+  reaction = read_reaction("CO.C>>OC")
+  read = []
+
+  def guesses(_, gaps):
+    read.append([vocabulary.tokens[n] for n in gaps.rows[-1]])
+    return gaps.answers
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(network, "guesses", guesses)
+    found = filling.products(None, vocabulary, [reaction])
+  assert found == {"seen": [2], "hidden": [2], "tokens": [2]}
+  head, tail = ["[CLS]"], [">>", "O", "[MASK]", "[SEP]"]
+  hidden = ["[MASK]"] * 4
+  assert read == [[*head, *"CO.C", *tail], [*head, *hidden, *tail]]
 
 
 def test_runs(nothing_published, tmp_path, capsys):
@@ -202,6 +248,14 @@ def test_a_reaction_of_ones_own(nothing_published, tmp_path, capsys):
   assert "confidence in all of it" in capsys.readouterr().out
 
 
+def test_a_reaction_of_unknown_tokens_is_mapped_if_asked(
+  nothing_published, tmp_path
+):
+  program.main(MappingConfig(reaction="CN>>NC", unknown_ok=True), tmp_path)
+  written = json.loads((tmp_path / "result.json").read_text())
+  assert sorted(written["origin"]) == [0, 1]
+
+
 @pytest.mark.parametrize("bad", ["CCO", "CC>>CN"])
 def test_a_bad_reaction_leaves_nothing(nothing_published, tmp_path, bad):
   workdir = tmp_path / "run"
@@ -221,6 +275,24 @@ def test_bad_settings_are_named():
     MappingConfig(multiplier=0.0)
 
 
+@pytest.mark.parametrize(
+  ("tokens", "message"),
+  [
+    (590, "expected the 591 tokens that the model learned, got 590"),
+    (591, "Expected a whole file of weights"),
+  ],
+)
+def test_a_corrupted_asset_is_refused(monkeypatch, tmp_path, tokens, message):
+  folder = tmp_path / reactions._MODEL
+  folder.mkdir(parents=True)
+  names = [*SPECIAL_TOKENS, *map(str, range(tokens - len(SPECIAL_TOKENS)))]
+  (folder / "vocab.txt").write_text("\n".join(names))
+  (folder / "pytorch_model.bin").write_bytes(b"cut short")
+  monkeypatch.setattr(reactions, "fetch", lambda _: tmp_path)
+  with pytest.raises(ValueError, match=message):
+    published.load()
+
+
 @pytest.fixture(scope="module")
 def real():
   """The published network, or a skip."""
@@ -233,7 +305,7 @@ def real():
 
 def test_the_published_network_fills_in_tokens(real):
   first = real.cases[0].read
-  found = measure.filled(real.model, real.vocabulary, [first])
+  found = filling.filled(real.model, real.vocabulary, [first])
   assert (found["right"], found["tokens"]) == ([53], [54])
 
 
@@ -251,7 +323,7 @@ def test_the_published_head_maps_atoms(real):
 
 
 def test_the_published_maps_and_confidences(real):
-  rows = measure.encoded(real.vocabulary, [one.read for one in real.cases])
+  rows = filling.encoded(real.vocabulary, [one.read for one in real.cases])
   weights = network.attention(real.model, rows)
   confident = 0
   for one, weight in zip(real.cases, weights, strict=True):
