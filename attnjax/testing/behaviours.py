@@ -140,6 +140,12 @@ def _mapped() -> list[Case]:
   for axis in (0, 1, 2):
     law = Mapped(every, axis)
     found.append(Case(f"vmap/every argument on axis {axis}", law, rich))
+  moving = ("query", "value", "bias", "score_mod slopes")
+  others = dict.fromkeys(moving, rich)
+  others["normalizer sink"] = Problem(normalizer="sink")
+  for name, problem in others.items():
+    law = Mapped((name,), how="grad")
+    found.append(Case(f"vmap/gradient of a mapped {name}", law, problem))
   lengths = Problem(mask=("lengths",))
   for how in ("scan", "map"):
     law = Mapped(("query", "key_lengths", "query_lengths"), 0, how)

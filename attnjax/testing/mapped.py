@@ -10,7 +10,7 @@ import numpy as np
 
 from attnjax.testing.budget import compare
 from attnjax.testing.compiling import compiled
-from attnjax.testing.derivatives import reverse
+from attnjax.testing.derivatives import directions, reverse
 from attnjax.testing.problem import Problem
 from attnjax.testing.subject import called, host, precise
 from attnjax.testing.truth import Expected, expected_of
@@ -27,12 +27,13 @@ class Mapped:
   Args:
     names: of the arrays that are mapped, floats or ints; the rest is shared.
     axis: which axis of each is mapped.
-    how: "vmap", or one of the loops "scan" and "map".
+    how: "vmap", or one of the loops "scan" and "map", of function and gradient
+      together; or "grad", the gradient of the mapped function.
   """
 
   names: tuple[str, ...]
   axis: int = 0
-  how: Literal["vmap", "scan", "map"] = "vmap"
+  how: Literal["vmap", "scan", "map", "grad"] = "vmap"
 
   def __call__(self, attend: Callable, problem: Problem) -> None:
     """Raises AssertionError where the stack is not what its slices are."""
@@ -41,6 +42,11 @@ class Mapped:
     pile = lambda *x: np.stack(x)
     truth = jax.tree.map(pile, *(e.truth for e in each))
     own = jax.tree.map(pile, *(e.own for e in each))
+    if self.how == "grad":  # of what is mapped; the rest is given
+      truth["gradient"], own["gradient"] = (
+        {n: y for n, y in x["gradient"].items() if n in self.names}
+        for x in (truth, own)
+      )
     compare(self._found(attend, problem, slices), Expected(truth, own))
 
   def _slice(self, problem: Problem, n: int) -> tuple[dict, dict]:
@@ -70,14 +76,36 @@ class Mapped:
     function = called(attend, problem)
     floats = tuple(slices[0][0])
 
-    def one(mapped: dict) -> dict:
+    def value(mapped: dict) -> dict:
       both = shared | mapped
       ints = {n: x for n, x in both.items() if n not in floats}
-      x = {n: both[n] for n in floats}
-      return reverse(lambda y: function(y, ints), x)
+      return function({n: both[n] for n in floats}, ints)
 
+    def one(mapped: dict) -> dict:
+      fixed = shared | mapped
+      x = {n: fixed.pop(n) for n in floats}
+      return reverse(lambda y: value(fixed | y), x)
+
+    run = self._inside(value, floats) if self.how == "grad" else self._over(one)
     with precise(problem):
-      return host(compiled(self._over(one))(mapped))
+      return host(compiled(run)(mapped))
+
+  def _inside(self, value: Callable, floats: tuple[str, ...]) -> Callable:
+    """The value mapped first, and then its gradient, of a stack."""
+
+    def run(mapped: dict) -> dict:
+      ints = {n: x for n, x in mapped.items() if n not in floats}
+      x = {n: y for n, y in mapped.items() if n in floats}
+      axes = {n: self._axis_of(y, 1) for n, y in mapped.items()}
+      every = jax.vmap(value, (axes,))
+      found, pull = jax.vjp(lambda y: every(ints | y), x)
+      # Each slice is asked in the directions in which it is asked alone.
+      one = directions(jax.tree.map(lambda y: y[0], found), "cotangent")
+      (gradient,) = pull(jax.tree.map(lambda y: jnp.stack([y] * _SLICES), one))
+      front = {n: jnp.moveaxis(y, axes[n], 0) for n, y in gradient.items()}
+      return {"value": found, "gradient": front}
+
+    return run
 
   def _over(self, one: Callable) -> Callable:
     """One slice's function, made that of a stack."""

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx
 
 import attnjax
-from attnjax import cache, masks, positions, score_mods
+from attnjax import cache, masks, normalizers, positions, score_mods
 from attnjax.models import sample
 from attnjax.nn.norm import LayerNorm
 from attnjax.ops import scoring
@@ -163,3 +163,10 @@ def test_an_equal_new_mask_does_not_compile_again(qkv):
   for n in (2, 3):
     f(qkv[0], masks.causal() & masks.prefix(n) & masks.sliding_window(4))
   assert len(traces) == 1
+
+
+def test_top_k_of_more_keys_than_there_are_is_softmax_in_its_memory(qkv):
+  most = normalizers.top_k(10**9)
+  for implementation in (attnjax.Blockwise(3, 2), "reference"):
+    got = attnjax.attend(*qkv, normalizer=most, implementation=implementation)
+    np.testing.assert_allclose(got, attnjax.attend(*qkv), atol=1e-6)

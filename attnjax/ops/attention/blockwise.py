@@ -137,7 +137,8 @@ def _attend(call: Call, blocks: Blocks) -> tuple[Array, Aux]:
     reading.key_positions,
   )
   if call.normalizer.keep is not None:
-    reading = select(reading, sweep, call.normalizer.keep)
+    keep = min(call.normalizer.keep, call.shape[3])  # there are no more
+    reading = select(reading, sweep, keep)
   found = folded(reading, sweep)
   out, aux = _finished(call, found)
   out = jnp.moveaxis(out[:, :, :length], 1, 2)

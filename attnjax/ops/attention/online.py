@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from attnjax.ops.alike import mapped_alike
 from attnjax.ops.attention.reading import Reading
 from attnjax.ops.attention.sums import finite, layouts, sums_of, totals
 from attnjax.ops.attention.tangent import tangent
@@ -36,9 +37,9 @@ def folded(reading: Reading, sweep: Sweep) -> dict:
   # Not closed over but given: the codes may be traced.
   @jax.custom_jvp
   def found(codes, *operands):
-    return _forward(
-      jax.tree.unflatten(tree, operands), sweep._replace(codes=codes)
-    )
+    here = jax.tree.unflatten(tree, operands)
+    result = _forward(here, sweep._replace(codes=codes))
+    return mapped_alike(result, operands)
 
   def rule(primals, tangents):
     codes, *operands = primals
