@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 import attnjax
-from attnjax import masks, score_mods, scoring
+from attnjax import masks, normalizers, score_mods, scoring
 
 pytestmark = pytest.mark.usefixtures("as_a_user")
 
@@ -37,6 +37,38 @@ def test_the_other_layout_is_recognised():
   q, kv = jnp.ones((2, 4, 50, 8)), jnp.ones((2, 4, 30, 8))
   with pytest.raises(ValueError, match=r"look like '\*B H T D'.*swapaxes"):
     attnjax.attend(q, kv, kv)
+
+
+@pytest.mark.parametrize(
+  "options",
+  [
+    {"mask": jnp.ones((50, 50), bool)},
+    {"bias": jnp.ones((2, 4, 50, 50))},
+    {"query_positions": jnp.arange(50)},
+    {
+      "query_segment_ids": jnp.zeros(50, int),
+      "key_segment_ids": jnp.zeros(50, int),
+    },
+    {"score_mod": score_mods.alibi(jnp.ones(4))},
+    {"normalizer": normalizers.softmax(jnp.ones(4))},
+    {"mask": masks.dense(jnp.ones((4, 50, 50), bool))},
+  ],
+  ids=lambda options: next(iter(options)),
+)
+def test_the_other_layout_is_recognised_by_what_comes_with_it(options):
+  x = jnp.ones((2, 4, 50, 8))
+  words = r"query, key, value look like '\*B H T D'.*swapaxes"
+  with pytest.raises(ValueError, match=words):
+    attnjax.attend(x, x, x, **options)
+
+
+@pytest.mark.parametrize("swapped", ["key, value", "query", "value"])
+def test_which_arrays_have_the_other_layout_is_said(swapped):
+  named = {n: jnp.ones((2, 50, 4, 8)) for n in ("query", "key", "value")}
+  for name in swapped.split(", "):
+    named[name] = named[name].swapaxes(-3, -2)
+  with pytest.raises(ValueError, match=rf"; {swapped} look like '\*B H T D'"):
+    attnjax.attend(**named)
 
 
 @pytest.mark.parametrize(

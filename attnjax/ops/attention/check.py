@@ -49,7 +49,7 @@ def arrays(query, key, value) -> None:
   if shared == 0 or heads % shared:
     raise ValueError(
       f"attend: query heads H={heads} must be a multiple of key heads"
-      f" K={shared}; {_shapes(named)}{_layout_hint(query, key)}"
+      f" K={shared}; {_shapes(named)}"
     )
 
 
@@ -59,7 +59,6 @@ def _same(what: str, seen: dict, named: dict) -> None:
     sizes = ", ".join(f"{n} has {v}" for n, v in seen.items())
     raise ValueError(
       f"attend: {what} must be equal, but {sizes}; {_shapes(named)}"
-      f"{_layout_hint(named['query'], named['key'])}"
     )
 
 
@@ -67,23 +66,6 @@ def _shapes(named: dict) -> str:
   """Expected axes beside the shapes that came."""
   return "; ".join(
     f"{n} is '{_AXES[n]}', got {list(x.shape)}" for n, x in named.items()
-  )
-
-
-def _layout_hint(query, key) -> str:
-  """Says so where the sizes betray arrays laid out as B H T D."""
-  axis = -3
-  fits = (
-    query.shape[:axis] == key.shape[:axis]
-    and query.shape[-1] == key.shape[-1]
-    and key.shape[axis] > 0
-    and query.shape[axis] % key.shape[axis] == 0
-  )
-  if not fits or query.shape[axis] > query.shape[-2]:
-    return ""
-  return (
-    "; these sizes look like '*B H T D': the layout here is '*B T H D', swap"
-    " them with jnp.swapaxes(x, -3, -2)"
   )
 
 

@@ -14,8 +14,47 @@ from attnjax.ops.masks import Mask
 
 __all__ = ["checked_call"]
 
+_OFTEN_SWAPPED = (
+  ("query", "key", "value"),
+  ("key", "value"),
+  ("query",),
+  ("value",),
+)
 
-def checked_call(
+
+def checked_call(query, key, value, **options) -> Call:
+  """The call that these arguments of `attend` ask for; see there."""
+  named = {"query": query, "key": key, "value": value}
+  named = {name: jnp.asarray(x) for name, x in named.items()}
+  try:
+    return _checked(**named, **options)
+  except ValueError as wrong:
+    hint = _layout_hint(named, options)
+    if not hint:
+      raise
+    raise ValueError(f"{wrong}{hint}") from None
+
+
+def _layout_hint(named: dict, options: dict) -> str:
+  """Says so where a call fits once axes T and H of some arrays are swapped."""
+  if any(x.ndim < 3 for x in named.values()):
+    return ""
+  for names in _OFTEN_SWAPPED:
+    if not any(named[n].shape[-3] < named[n].shape[-2] for n in names):
+      continue  # it would have fewer tokens than heads
+    swapped = {n: jnp.swapaxes(named[n], -3, -2) for n in names}
+    try:
+      _checked(**named | swapped, **options)
+    except (TypeError, ValueError):
+      continue
+    return (
+      f"; {', '.join(names)} look like '*B H T D': the layout here is"
+      " '*B T H D', swap with jnp.swapaxes(x, -3, -2)"
+    )
+  return ""
+
+
+def _checked(
   query,
   key,
   value,
@@ -35,8 +74,7 @@ def checked_call(
   precision=None,
   aux=(),
 ) -> Call:
-  """The call that these arguments of `attend` ask for; see there."""
-  query, key, value = map(jnp.asarray, (query, key, value))
+  """The call, of arrays."""
   check.arrays(query, key, value)
   *batch, length, heads, width = query.shape
   keys = key.shape[-3]

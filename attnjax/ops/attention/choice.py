@@ -7,7 +7,7 @@ from attnjax.ops.attention.call import Aux, Call
 from attnjax.ops.attention.reference import Reference
 from attnjax.typing import Array
 
-__all__ = ["IMPLEMENTATIONS", "Implementation", "choose"]
+__all__ = ["IMPLEMENTATIONS", "Implementation", "choose", "named"]
 
 
 @runtime_checkable
@@ -35,13 +35,7 @@ def choose(call: Call, asked: str | Implementation | None) -> Implementation:
   """The implementation asked for, or the best that honours the whole call."""
   if asked is None:
     return _best(call)
-  name = asked if isinstance(asked, str) else type(asked).__name__
-  chosen = IMPLEMENTATIONS.get(asked) if isinstance(asked, str) else asked
-  if chosen is None or not hasattr(chosen, "refuses"):
-    raise ValueError(
-      f"attend: implementation {name!r} is unknown; there are"
-      f" {sorted(IMPLEMENTATIONS)}, or None for the best of them"
-    )
+  name, chosen = named(asked)
   reason = chosen.refuses(call)
   if reason is not None:
     able = [n for n, i in IMPLEMENTATIONS.items() if i.refuses(call) is None]
@@ -50,6 +44,18 @@ def choose(call: Call, asked: str | Implementation | None) -> Implementation:
       f" {able or 'none'} can"
     )
   return chosen
+
+
+def named(asked: str | Implementation) -> tuple[str, Implementation]:
+  """An implementation that is asked for, and its name."""
+  name = asked if isinstance(asked, str) else type(asked).__name__
+  found = IMPLEMENTATIONS.get(asked) if isinstance(asked, str) else asked
+  if found is None or not hasattr(found, "refuses"):
+    raise ValueError(
+      f"attend: implementation {name!r} is unknown; there are"
+      f" {sorted(IMPLEMENTATIONS)}, or None for the best of them"
+    )
+  return name, found
 
 
 def _best(call: Call) -> Implementation:

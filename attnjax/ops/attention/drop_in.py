@@ -1,8 +1,11 @@
 """`dot_product_attention` as JAX and Flax call it."""
 
+import math
+
 import jax.numpy as jnp
 
 from attnjax.ops import masks
+from attnjax.ops.attention import check
 from attnjax.ops.attention.api import attend
 from attnjax.ops.integers import known
 from attnjax.ops.scoring import scaled_dot
@@ -93,8 +96,11 @@ def dot_product_attention(
   if query_seq_lengths is not None or key_value_seq_lengths is not None:
     lengths = masks.lengths(query_seq_lengths, key_value_seq_lengths)
     rule = lengths if rule is None else rule & lengths
-  sizes = jnp.shape(query)[-3], jnp.shape(key)[-3]
   if mask is not None:
+    query, key, value = map(jnp.asarray, (query, key, value))
+    check.arrays(query, key, value)
+    *batch, length, heads, _ = query.shape
+    sizes = length, key.shape[-3]
     if is_causal and sizes[0] != sizes[1]:
       raise ValueError(
         "dot_product_attention: is_causal=True counts queries and keys from"
@@ -102,7 +108,7 @@ def dot_product_attention(
         " means other pairs; drop is_causal if the mask hides the future, or"
         " call attnjax.attend with mask=masks.causal() and query_positions="
       )
-    rule = _with_table(rule, _truth(mask), jnp.shape(query)[:-3])
+    rule = _with_table(rule, _truth(mask), (*batch, heads, *sizes))
   out, aux = attend(
     query,
     key,
@@ -142,11 +148,12 @@ def _truth(mask):
   return mask.astype(bool)
 
 
-def _with_table(rule, table, batch: tuple[int, ...]):
-  """A rule and an array of booleans; alone the array stays one."""
+def _with_table(rule, table, shape: tuple[int, ...]):
+  """A rule and an array of booleans ``*#B #H #T #S``; alone it stays one."""
   if rule is None:
     return table
-  table = jnp.asarray(table)
-  if table.ndim > 3:
-    table = jnp.broadcast_to(table, (*batch, *table.shape[-3:]))
+  # What lies outside of a table is hidden: one too small would say nothing.
+  table = check.broadcasts("mask", table, shape)
+  if math.prod(table.shape[:-3]) != 1:
+    table = jnp.broadcast_to(table, (*shape[:-3], *table.shape[-3:]))
   return rule & masks.dense(table)

@@ -3,7 +3,11 @@
 from typing import NamedTuple
 
 from attnjax.ops.attention.checked import checked_call
-from attnjax.ops.attention.choice import IMPLEMENTATIONS
+from attnjax.ops.attention.choice import (
+  IMPLEMENTATIONS,
+  Implementation,
+  named,
+)
 from attnjax.typing import Array, Float
 
 __all__ = ["Explanation", "Verdict", "explain"]
@@ -32,9 +36,8 @@ class Explanation(NamedTuple):
   """One verdict an implementation; `str` draws a table.
 
   Args:
-    chosen: the name of the one that ``implementation=None`` takes; None if
-      none honours the call.
-    verdicts: of all, best first.
+    chosen: the name of the one that computes the call; None if none does.
+    verdicts: of all, the one asked for and then the best first.
 
   >>> print(Explanation("a", (Verdict("a", True, True, "of course"),)))
     implementation  forward  backward  why
@@ -66,6 +69,8 @@ def explain(
   query: Float[Array, "*B T H D"],
   key: Float[Array, "*B S K D"],
   value: Float[Array, "*B S K E"],
+  *,
+  implementation: str | Implementation | None = None,
   **options,
 ) -> Explanation:
   """Says which implementation computes a call of `attend`, and why.
@@ -74,7 +79,9 @@ def explain(
     query: ``*B T H D``.
     key: ``*B S K D``.
     value: ``*B S K E``.
-    **options: as for `attend`, but for `implementation`.
+    implementation: as for `attend`; one that is asked for computes the call or
+      nobody does.
+    **options: as for `attend`.
 
   Returns:
     One verdict an implementation, forward and backward, with the reason.
@@ -90,12 +97,16 @@ def explain(
   > reference       yes      yes       every logit at once: 64 B of them
   """
   call = checked_call(query, key, value, **options)
+  every, wanted = dict(IMPLEMENTATIONS), None
+  if implementation is not None:
+    wanted, asked = named(implementation)
+    every = {wanted: asked} | {n: x for n, x in every.items() if n != wanted}
   verdicts, chosen = [], None
-  for name, implementation in IMPLEMENTATIONS.items():
-    refusal = implementation.refuses(call)
+  for name, one in every.items():
+    refusal = one.refuses(call)
     able = refusal is None
-    chosen = name if able and chosen is None else chosen
-    reason = refusal or implementation.describes(call)
+    if able and chosen is None and wanted in (None, name):
+      chosen = name
     # Derivatives are those of the program itself: what goes forward goes back.
-    verdicts.append(Verdict(name, able, able, reason))
+    verdicts.append(Verdict(name, able, able, refusal or one.describes(call)))
   return Explanation(chosen, tuple(verdicts))

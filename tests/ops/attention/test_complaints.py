@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax import lax
 
 import attnjax
@@ -61,6 +62,24 @@ def test_flax_1317_a_prompt_longer_than_one_decodes(qkv):
   np.testing.assert_allclose(later, whole[:, 9:], atol=1e-6)
 
 
+def test_flax_5591_decoding_sees_all_that_is_cached(key):
+  x = jax.random.normal(key, (B, 5, 6))
+  layer = nnx.MultiHeadAttention(
+    2,
+    6,
+    decode=True,
+    attention_fn=dot_product_attention,
+    rngs=nnx.Rngs(0),
+  )
+  whole = layer(x, mask=nnx.make_causal_mask(x[..., 0]), decode=False)
+  layer.init_cache(x.shape)
+  steps = [layer(x[:, t : t + 1]) for t in range(5)]
+  np.testing.assert_allclose(jnp.concatenate(steps, 1), whole, atol=1e-6)
+  layer.init_cache(x.shape)
+  with pytest.raises(ValueError, match="drop is_causal"):
+    layer(x[:, :1], is_causal=True)
+
+
 def test_jax_28974_a_mask_that_only_broadcasts_is_enough(qkv):
   mask = jnp.arange(T) < 7
   got = engine(*qkv, mask=mask)
@@ -69,7 +88,7 @@ def test_jax_28974_a_mask_that_only_broadcasts_is_enough(qkv):
 
 
 @pytest.mark.parametrize("width", [1, 3, 64, 80, 192])
-def test_jax_30861_26433_any_head_width(key, width):
+def test_jax_30861_26433_maxtext_1047_any_head_width(key, width):
   q, k, v = (
     jax.random.normal(x, (3, 1, width)) for x in jax.random.split(key, 3)
   )
@@ -101,7 +120,7 @@ def test_jax_23349_lengths_of_keys_are_respected(qkv):
 
 
 @pytest.mark.usefixtures("as_a_user")
-def test_jax_35916_the_other_layout_is_told_where_sizes_betray_it():
+def test_jax_35916_flash_attn_jax_3_the_other_layout_is_told():
   q, k = jnp.ones((B, 4, 64, D)), jnp.ones((B, 2, 48, D))  # B H T D
   with pytest.raises(ValueError, match=r"look like '\*B H T D'.*swapaxes"):
     attnjax.attend(q, k, k)
@@ -198,7 +217,7 @@ def test_gym_123_a_new_bias_compiles_nothing(qkv):
   assert len(traces) == 1
 
 
-def test_gym_149_torch_151043_134756_a_mask_costs_no_dense_array():
+def test_gym_149_torch_151043_134756_jax_25213_37179_no_dense_mask():
   """Temporaries of a masked call of 16384 tokens: far below T x T booleans."""
   length = 16384
   x = jax.ShapeDtypeStruct((length, 1, 4), jnp.float32)

@@ -44,6 +44,34 @@ def test_it_is_that_of_jax(name):
   np.testing.assert_allclose(ours, theirs, atol=2e-6)
 
 
+RULES = {
+  "causal": {"is_causal": True},
+  "window": {"local_window_size": 6},
+  "lengths": {"key_value_seq_lengths": jnp.array([3, 5])},
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize(
+  "shape", [(B, 1, S - 1, S), (B, 1, T, S - 1), (S - 1,)]
+)
+def test_a_mask_of_another_size_is_refused_beside_a_rule_too(name, shape):
+  q, k, v = arrays(length=S)
+  q = q if name == "causal" else jnp.concatenate([q, q[:, : T - S]], 1)
+  with pytest.raises(ValueError, match="mask must broadcast to"):
+    dot_product_attention(q, k, v, mask=jnp.ones(shape, bool), **RULES[name])
+
+
+@pytest.mark.parametrize("shape", [(S,), (1, S), (B, 1, 1, S), (1, 1, 1, S)])
+def test_a_mask_that_broadcasts_serves_beside_a_rule(shape):
+  mask = jnp.asarray(np.random.default_rng(4).random(shape) < 0.5)
+  q, k, v = arrays(length=S)
+  both = dot_product_attention(q, k, v, mask=mask, is_causal=True)
+  table = np.broadcast_to(mask, (B, H, S, S)) & np.tri(S, dtype=bool)
+  alone = dot_product_attention(q, k, v, mask=jnp.asarray(table))
+  np.testing.assert_allclose(both, alone, atol=1e-6)
+
+
 def test_queries_past_their_length_read_zero():
   q, k, v = arrays()
   out = dot_product_attention(q, k, v, query_seq_lengths=jnp.array([3, 7]))

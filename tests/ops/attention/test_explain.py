@@ -56,6 +56,21 @@ def test_a_refusal_is_the_same_in_words_and_in_the_error(options, reason):
   np.testing.assert_allclose(out, attnjax.attend(X, X, X), atol=1e-6)
 
 
+def test_one_that_is_asked_for_computes_the_call_or_nobody_does():
+  told = attnjax.explain(X, X, X, implementation="reference")
+  assert told.chosen == told.verdicts[0].name == "reference"
+  told = attnjax.explain(X, X, X, implementation=attnjax.Blockwise(16, 32))
+  assert told.chosen == "Blockwise"
+  assert "x 16 x 32" in told.verdicts[0].reason
+  assert [v.name for v in told.verdicts[1:]] == ["blockwise", "reference"]
+  options = {"aux": ("weights",), "implementation": "blockwise"}
+  told = attnjax.explain(X, X, X, **options)
+  assert told.chosen is None
+  assert [v.forward for v in told.verdicts] == [False, True]
+  with pytest.raises(ValueError, match="'flash' is unknown"):
+    attnjax.explain(X, X, X, implementation="flash")
+
+
 def test_if_nobody_can_each_says_why(monkeypatch):
   monkeypatch.delitem(choice.IMPLEMENTATIONS, "reference")
   with pytest.raises(ExceptionGroup, match="no implementation") as raised:
