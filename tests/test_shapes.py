@@ -398,6 +398,8 @@ TABLE = [
    "B T M -> B T M, B C K D, B C K E, int B"),
   ("", lambda: layer().params,
    "-> M H D, H D, M K D, K D, M K E, K E, H E M, M"),
+  ("attnjax.nn.SelfAttention",
+   lambda x: nn.SelfAttention(M, rngs=RNGS())(x), "B T M -> B T M"),
   *(("attnjax.nn.GlimpseNetwork", lambda x, c, p=p: nn.GlimpseNetwork(
       C, T, E, pool=p, rngs=RNGS())(x, c), "B T, int B -> B E")
     for p in (False, True)),

@@ -11,6 +11,7 @@ from attnjax.nn.cross_block import CrossBlock
 from attnjax.nn.embed import Embedding
 from attnjax.nn.glimpse import GlimpseNetwork
 from attnjax.nn.recurrent import GRU, GRUCell
+from attnjax.nn.self_attention import SelfAttention
 from attnjax.nn.step_attention import StepAttention
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
   "GRUCell",
   "GlimpseNetwork",
   "MultiHeadAttention",
+  "SelfAttention",
   "StepAttention",
   "TransformerBlock",
 ]

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 import attnjax
+from attnjax.nn import SelfAttention
 from attnjax.ops.heads import Projection, SelfAttentionParams
 from tests import drawn
 
@@ -40,6 +42,19 @@ def golden():
 def test_is_the_class_of_the_notes_in_numpy():
   for got, expected in zip(ours(), golden(), strict=True):
     np.testing.assert_allclose(got, expected, atol=1e-5)
+
+
+def test_the_module_is_the_class_of_the_notes():
+  layer = SelfAttention(D, rngs=nnx.Rngs(0))
+  layers = (layer.query, layer.key, layer.value)
+  for linear, projection in zip(layers, PARAMS, strict=True):
+    linear.kernel[...] = projection.kernel
+    linear.bias[...] = projection.bias
+  out, aux = layer(X, aux=("weights",))
+  for got, expected in zip((out, aux.weights[:, 0]), golden(), strict=True):
+    np.testing.assert_allclose(got, expected, atol=1e-5)
+  with pytest.raises(ValueError, match="width must be at least 1, got 0"):
+    SelfAttention(0, rngs=nnx.Rngs(0))
 
 
 def test_is_the_class_of_the_notes_in_pytorch():
