@@ -66,6 +66,8 @@ class Blockwise:
 
   def refuses(self, call: Call) -> str | None:
     """Why it cannot honour a call; None if it can."""
+    if not all(isinstance(size, int) for size in call.shape):
+      return f"tiles are cut of sizes that are known, not of {call.shape}"
     if "weights" in call.aux:
       return (
         "aux 'weights' are T x S (attention_weights gives chosen rows of them)"

@@ -31,6 +31,8 @@ class Reference:
   def describes(self, call: Call) -> str:
     """How it computes a call."""
     size = math.prod(call.shape) * call.logits_dtype.itemsize
+    if not isinstance(size, int):  # a size that jax.export leaves open
+      return f"every logit at once: {size} bytes of them"
     return f"every logit at once: {_bytes(size)} of them"
 
   def __call__(self, call: Call) -> tuple[Float[Array, "B T H E"], Aux]:

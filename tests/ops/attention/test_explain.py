@@ -71,6 +71,28 @@ def test_one_that_is_asked_for_computes_the_call_or_nobody_does():
     attnjax.explain(X, X, X, implementation="flash")
 
 
+@pytest.mark.usefixtures("as_a_user")  # a symbol is no int to an annotation
+def test_sizes_that_an_export_leaves_open_are_for_the_reference():
+  (batch,) = jax.export.symbolic_shape("batch")
+  told = []
+
+  def run(x):
+    told.append(attnjax.explain(x, x, x, mask=masks.causal()))
+    with pytest.raises(NotImplementedError, match=r"known.*'reference'\] can"):
+      attnjax.attend(x, x, x, implementation="blockwise")
+    return attnjax.attend(x, x, x, mask=masks.causal())
+
+  shape = jax.ShapeDtypeStruct((batch, *X.shape[1:]), X.dtype)
+  program = jax.export.export(jax.jit(run))(shape)
+  assert told[0].chosen == "reference"
+  assert "of sizes that are known, not of (batch, 4, 64, 64)" in str(told[0])
+  assert "65536*batch bytes" in str(told[0])
+  for rows in (1, 3):
+    x = jax.random.normal(jax.random.key(rows), (rows, *X.shape[1:]))
+    expected = attnjax.attend(x, x, x, mask=masks.causal())
+    np.testing.assert_allclose(program.call(x), expected, atol=1e-6)
+
+
 def test_if_nobody_can_each_says_why(monkeypatch):
   monkeypatch.delitem(choice.IMPLEMENTATIONS, "reference")
   with pytest.raises(ExceptionGroup, match="no implementation") as raised:
