@@ -20,14 +20,14 @@ def main(config: VisionConfig, workdir: Path) -> None:
     for variant in config.variants
   }
   seeing = found["attention"]
-  erased = [
-    rollout.erased_accuracy(config, sides, run.params) for run in seeing
+  exchanged = [
+    rollout.exchanged_accuracy(config, sides, run.params) for run in seeing
   ]
   print(report.accuracy_table(config, found))
-  print(report.erased_table(config, seeing, erased))
+  print(report.exchanged_table(config, seeing, exchanged))
   print(report.draw_curves(workdir / "curves.png", found))
   print(rollout.draw(workdir / "rollout.png", sides, seeing[0].params))
-  write_results(workdir, {"runs": report.plain(found), "erased": erased})
+  write_results(workdir, {"runs": report.plain(found), "exchanged": exchanged})
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from experiments.results import spread, table
 from experiments.vision.config import VisionConfig
 from experiments.vision.networks import NAMES, count
 
-__all__ = ["accuracy_table", "draw_curves", "erased_table", "plain"]
+__all__ = ["accuracy_table", "draw_curves", "exchanged_table", "plain"]
 
 
 def accuracy_table(
@@ -29,16 +29,16 @@ def accuracy_table(
   return f"\n{config.data}\n\n{table(columns, rows)}"
 
 
-def erased_table(
-  config: VisionConfig, whole: Sequence[Fitted], erased: Sequence[Mapping]
+def exchanged_table(
+  config: VisionConfig, whole: Sequence[Fitted], exchanged: Sequence[Mapping]
 ) -> str:
-  """Accuracy of the ViT by which patches are black, over the seeds."""
+  """Accuracy of the ViT by which patches another image gives."""
   rows = [["none", spread([run.records[-1]["accuracy"] for run in whole])]]
   rows += [
-    [name, spread([seed[name] for seed in erased])] for name in erased[0]
+    [name, spread([seed[name] for seed in exchanged])] for name in exchanged[0]
   ]
-  share = f"{config.erased:.0%}".replace("%", " %")
-  head = [f"{share} of the patches erased", "accuracy of the ViT"]
+  share = f"{config.exchanged:.0%}".replace("%", " %")
+  head = [f"{share} of the patches exchanged", "accuracy of the ViT"]
   return f"\n{table(head, rows)}"
 
 

@@ -16,7 +16,7 @@ from attnjax.viz import style
 from experiments.vision import task
 from experiments.vision.config import VisionConfig
 
-__all__ = ["draw", "erase", "erased_accuracy", "orders", "shares"]
+__all__ = ["draw", "exchange", "exchanged_accuracy", "orders", "shares"]
 
 
 @jax.jit
@@ -48,17 +48,21 @@ def shares(model: ViT, images: np.ndarray) -> dict[str, np.ndarray]:
   return {"rollout": rolled, "last layer": last}
 
 
-def erase(
+def exchange(
   images: np.ndarray, chosen: np.ndarray, config: ViTConfig
 ) -> np.ndarray:
-  """Images ``N Y X C`` whose chosen patches ``N T`` are black."""
+  """Images ``N Y X C`` whose chosen patches ``N T`` are those of the next one.
+
+  Black patches would not do: a patch that is empty, which may say much, would
+  stay what it is.
+  """
   grid = chosen.reshape((len(images), *config.grid))
   pixels = grid.repeat(config.patch, axis=1).repeat(config.patch, axis=2)
-  return np.where(pixels[..., None], np.float32(0), images)
+  return np.where(pixels[..., None], np.roll(images, -1, axis=0), images)
 
 
 def orders(model: ViT, images: np.ndarray) -> dict[str, np.ndarray]:
-  """Scores ``N T`` of the patches: those with the highest are erased."""
+  """Scores ``N T`` of the patches: those with the highest are exchanged."""
   config = model.config
   looks = shares(model, images)
   (rows, columns), side = config.grid, config.patch
@@ -74,20 +78,20 @@ def orders(model: ViT, images: np.ndarray) -> dict[str, np.ndarray]:
   }
 
 
-def erased_accuracy(
+def exchanged_accuracy(
   config: VisionConfig, sides: task.Sides, model: ViT
 ) -> dict[str, float]:
-  """Held-out accuracy with a share of the patches black, by which ones."""
+  """Held-out accuracy with some patches of another image, by which ones."""
   evaluate = training.make_evaluate(task.loss)
   arrays = sides.held.arrays
   images, found = arrays["image"], {}
-  number = max(round(config.erased * np.prod(model.config.grid)), 1)
+  number = max(round(config.exchanged * np.prod(model.config.grid)), 1)
   for name, scores in orders(model, images).items():
     chosen = np.zeros(scores.shape, bool)
     most = np.argsort(-scores, axis=1, kind="stable")[:, :number]
     np.put_along_axis(chosen, most, True, axis=1)
-    black = erase(images, chosen, model.config)
-    examples = type(sides.held)(dict(arrays) | {"image": black})
+    mixed = exchange(images, chosen, model.config)
+    examples = type(sides.held)(dict(arrays) | {"image": mixed})
     batches = evaluation_batches(examples, min(task.EXAMINED, len(examples)))
     found[name] = evaluate(model, batches)["accuracy"]
   return found

@@ -105,8 +105,8 @@ def fit(
   """One training run."""
   own = config
   if variant in BASELINES:
-    rate = {"optimizer.peak_learning_rate": config.baseline_learning_rate}
-    own = replace_leaves(config, rate)
+    rate = getattr(config, f"{variant}_learning_rate")
+    own = replace_leaves(config, {"optimizer.peak_learning_rate": rate})
   return fit_run(
     own,
     networks.make(config, variant, seed),
