@@ -18,6 +18,7 @@ from attnjax import cache as caches
 from attnjax import (
   glimpses,
   masks,
+  memory,
   models,
   nn,
   normalizers,
@@ -43,6 +44,7 @@ MODULES = (
   "attnjax.cache",
   "attnjax.glimpses",
   "attnjax.masks",
+  "attnjax.memory",
   "attnjax.models",
   "attnjax.nn",
   "attnjax.normalizers",
@@ -58,11 +60,16 @@ NO_ARRAYS = {"attnjax.masks.Tile", "attnjax.models.DecoderConfig"}
 NO_ARRAYS |= {"attnjax.Explanation", "attnjax.Verdict", "attnjax.explain"}
 NO_ARRAYS |= {
   f"attnjax.models.{name}Config"
-  for name in ("Albert", "EncoderDecoder", "Seq2Seq", "ViT")
+  for name in ("Albert", "EncoderDecoder", "MemoryLM", "Seq2Seq", "ViT")
 }
 NO_ARRAYS |= {"attnjax.models.decoder_parameters", "attnjax.models.total"}
 # Its arrays have no letters here; tests/models/test_albert.py has their shapes.
 NO_ARRAYS |= {"attnjax.models.load_albert"}
+NO_ARRAYS |= {
+  f"attnjax.memory.{name}"
+  for name in ("Algorithm", "Rule", "gradient_descent", "momentum", "muon")
+}
+NO_ARRAYS |= {"attnjax.memory.wanted_gates"}
 # What they hold or return is checked in tests/testing.
 NO_ARRAYS |= {
   f"attnjax.testing.{name}"
@@ -116,6 +123,33 @@ def block(order="pre"):
   return nn.TransformerBlock(
     layer(), feed_forward(), width=M, order=order, rngs=RNGS()
   )
+
+
+def neural_memory(width=W, heads=2, head_width=None):
+  rule = memory.delta_net()
+  return nn.NeuralMemory(
+    width, heads, rule=rule, head_width=head_width, rngs=RNGS()
+  )
+
+
+def near(window=3):
+  return nn.WindowAttention(W, 2, window=window, persistent=E, rngs=RNGS())
+
+
+def mixer(kind):
+  """A memory beside attention, or alone."""
+  if kind is nn.MemoryAlone:
+    return kind(neural_memory())
+  options = {"segment": T} if kind is nn.MemoryAsContext else {}
+  window = None if options else 3
+  return kind(near(window), neural_memory(), width=W, rngs=RNGS(), **options)
+
+
+def memory_lm(architecture):
+  config = models.MemoryLMConfig(
+    architecture, "delta_net", window=3, width=W, depth=L, heads=2, hidden=F
+  )
+  return models.MemoryLM(config, V, rngs=RNGS())
 
 
 def held(batch=(B,)):
@@ -180,6 +214,39 @@ def search(found, **options):
   """A search in a model that says everything is as likely."""
   step = lambda state, tokens: (jnp.zeros((len(tokens), V)), state)
   return found(step, (), batch=B, start=0, end=1, max_length=N, **options)
+
+
+MEMORIES = {
+  f.__name__: f(chunk=3)
+  for f in (
+    memory.atlas,
+    memory.delta_net,
+    memory.gated_delta_net,
+    memory.lact,
+    memory.linear_attention,
+    memory.memora,
+    memory.moneta,
+    memory.titans,
+    memory.ttt_linear,
+    memory.ttt_mlp,
+    memory.yaad,
+  )
+}
+
+
+def memory_state(rule, batch=(B,), width=E):
+  """A memory that has read nothing."""
+  sizes = {"heads": H, "width": D, "value_width": width}
+  weights = memory.initial_weights(rule, KEY(), **sizes)
+  return memory.init(rule, batch, **sizes, weights=weights)
+
+
+def remember(rule, query, key, value, rate):
+  """A sequence through a memory, whose gates are all the rate."""
+  gates = dict.fromkeys(memory.wanted_gates(rule), rate)
+  state = memory_state(rule, query.shape[:-3], value.shape[-1])
+  state, out = memory.stream(state, query, key, value, memory.Gates(**gates))
+  return out, state.weights
 
 
 def drawn():
@@ -378,6 +445,47 @@ TABLE = [
   ("", lambda: held().next_positions(T), "-> int B T"),
   ("", lambda: held().filled.dense(T, C, batch=(B,)), "-> bool B 1 T C"),
 
+  # --- memory: a state of these rules is weights, its momentum, a position ----
+  *((f"attnjax.memory.{name} attnjax.memory.stream",
+     lambda *x, rule=rule: remember(rule, *x)[0],
+     f"B T H D, B T H D, B T H {e}, B T H -> B T H {e}")
+    for name, rule in MEMORIES.items()
+    for e in (("D",) if rule.structure.residual else ("E", "D"))),
+  ("", lambda *x: remember(MEMORIES["delta_net"], *x),
+   "N B T H D, N B T H D, N B T H E, N B T H -> N B T H E, N B H D E"),
+  ("", lambda *x: remember(MEMORIES["delta_net"], *x),
+   "bf16 T H D, bf16 T H D, bf16 T H E, T H -> bf16 T H E, H D E"),
+  ("attnjax.memory.write attnjax.memory.Gates",
+   lambda k, v, r: memory.write(
+     memory_state(memory.Rule()), k, v, memory.Gates(r)),
+   "B T H D, B T H E, B T H -> B H D E, int ()"),
+  ("attnjax.memory.read",
+   lambda q: memory.read(memory_state(memory.Rule()), q),
+   "B T H D -> B T H E"),
+  ("attnjax.memory.init attnjax.memory.MemoryState",
+   lambda: memory_state(memory.Rule(algorithm=memory.momentum())),
+   "-> B H D E, B H D E, int ()"),
+  ("", lambda: memory_state(memory.Rule()).norm, "-> B H"),
+  ("attnjax.memory.initial_weights",
+   lambda: memory.initial_weights(memory.Rule(), KEY(), H, D, value_width=E),
+   "-> H D E"),
+  *((f"attnjax.memory.{f.__name__} attnjax.memory.Structure",
+     lambda x, f=f, shapes=shapes: f()(
+       lambda name, y: y @ jnp.ones(shapes[name]), x), "B T D -> B T E")
+    for f in (memory.matrix, memory.mlp, memory.gated_mlp)
+    for shapes in [f().shapes(D, E)]),
+  *((f"attnjax.memory.{name} attnjax.memory.Objective", objective,
+     "B T E, B T E, B T -> B T")
+    for name, objective in (
+      ("l2", memory.l2()), ("dot", memory.dot()), ("huber", memory.huber(None)),
+      ("l_p", memory.l_p()), ("negative", memory.negative(memory.l2())))),
+  *((f"attnjax.memory.{f.__name__} attnjax.memory.Retention",
+     lambda x, f=f: f().link({"map_0": x}), "D E -> D E")
+    for f in (memory.none, memory.decay, memory.l_q, memory.kl)),
+  ("attnjax.memory.orthogonalized", memory.orthogonalized, "H D E -> H D E"),
+  ("attnjax.memory.polynomial attnjax.memory.Features",
+   lambda x: memory.polynomial(2)(x), "B T D -> B T 42"),
+
   # --- testing --------------------------------------------------------------
   ("attnjax.testing.Problem", drawn, "-> B T H D, B S K D, B S K E, H T S"),
 
@@ -412,6 +520,15 @@ TABLE = [
   ("attnjax.nn.ContentGlimpse", lambda x, c: nn.ContentGlimpse(
     C, M, E, key_width=D, rngs=RNGS())(x, c, aux="weights"),
    "B T M, int B -> B E, B T"),
+  ("attnjax.nn.NeuralMemory attnjax.nn.NeuralMemoryState",
+   lambda x: neural_memory(M, H, D)(x),
+   "B T M -> B T M, B H D D, int (), B 3 72"),
+  ("attnjax.nn.WindowAttention", lambda x: near()(x), "B T W -> B T W"),
+  ("", lambda x, y: near(None)(x, y), "B T W, B T W -> B T W"),
+  *((f"attnjax.nn.{kind.__name__}", lambda x, kind=kind: mixer(kind)(x)[0],
+     "B T W -> B T W")
+    for kind in (nn.MemoryAlone, nn.MemoryAsContext, nn.MemoryAsGate,
+                 nn.MemoryAsLayer)),
   ("attnjax.nn.TransformerBlock", lambda x: block()(x), "B T M -> B T M"),
   ("", lambda x: block("post")(x), "B T M -> B T M"),
   ("", lambda x: block()(x, aux=("logsumexp",)), "B T M -> B T M, B H T"),
@@ -491,6 +608,12 @@ TABLE = [
   ("attnjax.models.Albert", lambda *x: albert()(*x), "int B T -> B T V"),
   ("", lambda x, n: albert()(x, kinds=x, lengths=n, aux=("weights", "entropy")),
    "int B T, int B -> B T V, L B K T T, L B K T"),
+  *(("attnjax.models.MemoryLM", lambda x, a=a: memory_lm(a)(x),
+     "int B T -> B T V") for a in ("attention", "memory", "mac", "mag", "mal")),
+  ("", lambda x: memory_lm("memory")(x, norms=True),
+   "int B T -> B T V, L B 2"),
+  ("attnjax.models.norms_by_layer", lambda x: models.norms_by_layer(x[:2]),
+   "L B H -> (), ()"),
   *(("attnjax.models.ViT", lambda x, p=p: vit(**p)(x), "B 6 4 3 -> B V")
     for p in ({}, {"pool": "mean"}, {"positions": "none"})),
   ("", lambda x: vit()(x, aux=("weights",)), "6 4 3 -> V, L K T T"),

@@ -9,7 +9,7 @@ from attnjax.ops.memory.algorithms import (
 )
 from attnjax.ops.memory.api import read, stream, write
 from attnjax.ops.memory.features import Features, polynomial
-from attnjax.ops.memory.gates import Gates
+from attnjax.ops.memory.gates import Gates, wanted_gates
 from attnjax.ops.memory.objectives import (
   Objective,
   dot,
@@ -76,6 +76,7 @@ __all__ = [
   "titans",
   "ttt_linear",
   "ttt_mlp",
+  "wanted_gates",
   "write",
   "yaad",
 ]

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from attnjax.ops.memory import chunked, sequential
 from attnjax.ops.memory.gates import Gates, checked
+from attnjax.ops.memory.raised import raised, wide
 from attnjax.ops.memory.state import MemoryState
 from attnjax.typing import Array, Float
 
@@ -133,13 +134,13 @@ def read(
     Behrouz, Zhong, Mirrokni, "Titans", 2025, arXiv 2501.00663, equation 15.
   """
   _check(state, {"query": query})
-  dtype = _dtype(state, query)
-  raised = _cast(state, dtype)
+  dtype = wide(state, query)
+  held = raised(state, dtype)
   one = lambda weights, q: sequential.answer(state.rule, weights, q)
   for _ in state.lead:
     one = jax.vmap(one)
   with jax.named_scope("memory"):
-    found = one(raised.weights, _heads_first(query.astype(dtype)))
+    found = one(held.weights, _heads_first(query.astype(dtype)))
   return _heads_last(found).astype(query.dtype)
 
 
@@ -150,8 +151,9 @@ def _run(state, query, key, value, gates, implementation):
   found = checked(state.rule, gates, key.shape[:-1])
   one = _chosen(state, key.shape[-3], implementation)
   if not key.size:
-    return state, None if query is None else jnp.zeros_like(value)
-  dtype = _dtype(state, query, key, value, *found.values())
+    moved = state.replace(position=_moved(state.position, key.shape[-3]))
+    return moved, None if query is None else jnp.zeros_like(value)
+  dtype = wide(state, query, key, value, *found.values())
   raise_ = lambda x: None if x is None else _heads_first(x.astype(dtype))
   numbers = {
     name: jnp.swapaxes(x.astype(dtype), -1, -2) for name, x in found.items()
@@ -161,7 +163,8 @@ def _run(state, query, key, value, gates, implementation):
   for _ in state.lead:
     one = jax.vmap(one, in_axes=(axes, 0, 0), out_axes=(axes, 0))
   with jax.named_scope("memory"):
-    new, answers = one(_cast(state, dtype), raise_(query), tokens)
+    held = raised(state, dtype, query, *jax.tree.leaves(tokens))
+    new, answers = one(held, raise_(query), tokens)
   new = jax.tree.map(lambda x, old: x.astype(old.dtype), new, state)
   new = new.replace(position=_moved(state.position, key.shape[-3]))
   if answers is None:
@@ -219,23 +222,9 @@ def _check(state: MemoryState, arrays: dict[str, Any]) -> None:
 
 def _value_width(state: MemoryState) -> int:
   """E of a state, which no other array of a read tells."""
-  return list(state.weights.values())[-1].shape[-1]
-
-
-def _dtype(state: MemoryState, *arrays):
-  """float32, or what is wider: sums of a sequence are made in it."""
-  given = [x.dtype for x in arrays if x is not None]
-  dtype = jnp.dtype(jnp.float32)
-  for other in (*given, *(x.dtype for x in state.weights.values())):
-    if jnp.finfo(other).bits > jnp.finfo(dtype).bits:
-      dtype = jnp.dtype(other)
-  return dtype
-
-
-def _cast(state: MemoryState, dtype) -> MemoryState:
-  """The state in the dtype of a computation; its position stays a number."""
-  raised = jax.tree.map(lambda x: x.astype(dtype), state)
-  return raised.replace(position=state.position)
+  # The structure says which map is the last; a pytree puts names in order.
+  last = list(state.rule.structure.shapes(1, 1))[-1]
+  return state.weights[last].shape[-1]
 
 
 _heads_first = functools.partial(jnp.moveaxis, source=-3, destination=-2)

@@ -55,7 +55,7 @@ def can_chunk(rule: Rule) -> bool:
 def stream_chunks(
   state: MemoryState, queries, tokens
 ) -> tuple[MemoryState, Any]:
-  """One head; see `sequential.stream_tokens`, of which it is the faster twin."""
+  """One head, as `sequential.stream_tokens` does it, but sooner."""
   rule, count = state.rule, len(tokens[0])
   chunks, offset = _laid_out(state, queries, tokens)
   visit = whole.visit if rule.updates == "chunk" else _visit

@@ -11,7 +11,7 @@ from attnjax.ops.integers import known
 from attnjax.ops.memory.rule import Rule
 from attnjax.typing import Array, Float
 
-__all__ = ["Gates"]
+__all__ = ["Gates", "wanted_gates"]
 
 _RANGES = {
   "rate": (0.0, np.inf),
@@ -30,7 +30,7 @@ class Gates:
     rate: θ >= 0, ``*B T H``, of a step.
     momentum: η within 0 and 1, ``*B T H``, for rules that have momentum.
     decay: α within 0 and 1, ``*B T H``, for rules that decay.
-    threshold: δ > 0, ``*B T H``, for an objective that takes it.
+    threshold: δ >= 0, ``*B T H``, for an objective that takes it.
 
   >>> Gates(jnp.ones((5, 2))).decay is None
   True
@@ -42,10 +42,10 @@ class Gates:
   threshold: Any = None
 
 
-def wanted(rule: Rule) -> tuple[str, ...]:
+def wanted_gates(rule: Rule) -> tuple[str, ...]:
   """The gates that a rule uses.
 
-  >>> wanted(Rule())
+  >>> wanted_gates(Rule())
   ('rate',)
   """
   uses = {
@@ -61,18 +61,22 @@ def checked(rule: Rule, gates: Gates, shape: tuple[int, ...]) -> dict:
   """Name -> gate of those that a rule uses.
 
   Raises:
-    ValueError: a gate is missing, is not used, has another shape than
-      ``*B T H``, or is out of its range where that is known now.
+    ValueError: a gate is missing, is not used, holds no floats, has another
+      shape than ``*B T H``, or is out of its range where that is known now.
   """
   for name in _RANGES:
-    given, used = getattr(gates, name) is not None, name in wanted(rule)
+    given, used = getattr(gates, name) is not None, name in wanted_gates(rule)
     if given != used:
       said = "is given, and the rule has no use for it; leave it out"
       if used:
         said = "is missing, and the rule needs it; give one number a token"
       raise ValueError(f"gates: {name} {said}")
-  found = {name: jnp.asarray(getattr(gates, name)) for name in wanted(rule)}
+  found = {
+    name: jnp.asarray(getattr(gates, name)) for name in wanted_gates(rule)
+  }
   for name, x in found.items():
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+      raise ValueError(f"gates: {name} must be floats, got {x.dtype}")
     if x.shape != shape:
       raise ValueError(
         f"gates: {name} must have the shape '*B T H' = {list(shape)} of the"

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from attnjax.ops.memory.rule import Rule
+from attnjax.ops.varying import varying_alike, varying_axes
 from attnjax.typing import Array, Float
 
 __all__ = ["Factors", "factors", "matrices"]
@@ -43,10 +44,11 @@ def factors(
   >>> found.inputs["map_0"].item(), found.owed["map_0"].item()
   (1.0, -1.0)
   """
-  shifts = {
-    name: jnp.zeros((len(keys), w.shape[-1]), w.dtype)
-    for name, w in weights.items()
-  }
+  # Alike to what they are added to: inside `jax.shard_map` a gradient by what
+  # is the same on all devices would be the sum over them.
+  axes = varying_axes(keys, values, *weights.values())
+  zeros = lambda w: jnp.zeros((len(keys), w.shape[-1]), w.dtype)
+  shifts = {n: varying_alike(zeros(w), axes) for n, w in weights.items()}
 
   def loss(shifts):
     inputs = {}

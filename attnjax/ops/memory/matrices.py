@@ -35,13 +35,13 @@ def read_matrices(
   for name, before in state.weights.items():
     steps = _outer(given, name, counts)
     if state.momentum is not None:
-      carried = found.momentum_kept[:, None, None] * state.momentum[name]
+      carried = found.momentum_kept[:, None, None] * state.momentum[name][None]
       steps = carried + _mixed(found.momentum_written, steps)
       momenta[name] = steps[-1]
     if rule.algorithm.iterations:
       turned = orthogonalized(steps, rule.algorithm.iterations)
       steps = rate[:, None, None] * turned
-    kept = found.kept[:, None, None] * before
+    kept = found.kept[:, None, None] * before[None]
     accumulators[name] = kept + _mixed(found.stepped, steps)
   last = {name: a[-1] for name, a in accumulators.items()}
   momentum = None if state.momentum is None else momenta

@@ -69,7 +69,7 @@ class _Huber(Objective):
     miss = jnp.abs(answer - value)
     delta = self.delta
     if delta is None:
-      delta = threshold[..., None]  # type: ignore[index]
+      delta = threshold[..., None]
     # The smaller of the two at every point, with one tangent where they meet.
     within = jnp.minimum(miss, delta)
     return (within * (miss - within / 2)).sum(-1)

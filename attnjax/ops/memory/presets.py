@@ -125,7 +125,7 @@ def titans(chunk: int = 64, depth: int = 2, expansion: int = 4) -> Rule:
     arXiv 2501.00663, section 3.
   """
   return Rule(
-    matrix() if depth == 1 else mlp(depth, expansion),
+    mlp(depth, expansion),
     l2(),
     decay(),
     with_momentum(),

@@ -137,13 +137,13 @@ def init(
       f"memory.init: weights must have the shapes {expected}, got {found}"
     )
   spread = lambda w: jnp.broadcast_to(w, (*batch, *w.shape)).astype(dtype)
-  held = {name: spread(weights[name]) for name in shapes}
+  held = _own({name: spread(weights[name]) for name in shapes})
   return _with(rule, held, (*batch, heads), (width, value_width), dtype)
 
 
 def _with(rule: Rule, held: Maps, lead, widths, dtype) -> MemoryState:
   """The state with such weights and nothing else in it."""
-  nothing = jax.tree.map(jnp.zeros_like, held)
+  nothing = lambda: jax.tree.map(jnp.zeros_like, held)
   by_chunk = rule.updates == "chunk"
   number = lambda: jnp.zeros(lead, dtype)
   sums = {"rate": number(), "momentum": number(), "decay": number()}
@@ -154,15 +154,20 @@ def _with(rule: Rule, held: Maps, lead, widths, dtype) -> MemoryState:
     gates["threshold"] = before() + jnp.ones((), dtype)
   return MemoryState(
     weights=held,
-    momentum=nothing if rule.algorithm.has_momentum else None,
-    start=held if rule.gradients == "chunk" and not by_chunk else None,
-    pending=Pending(nothing, sums) if by_chunk else None,
+    momentum=nothing() if rule.algorithm.has_momentum else None,
+    start=_own(held) if rule.gradients == "chunk" and not by_chunk else None,
+    pending=Pending(nothing(), sums) if by_chunk else None,
     recent=Recent(before(widths[0]), before(widths[1]), gates)
     if tokens
     else None,
     position=np.zeros((), np.int32),  # of numpy: known while a program is made
     rule=rule,
   )
+
+
+def _own(maps: Maps) -> Maps:
+  """Copies: a state shares no buffer, so that a program may be given all."""
+  return {name: jnp.array(w, copy=True) for name, w in maps.items()}
 
 
 def initial_weights(

@@ -124,7 +124,9 @@ def matrix(*, residual: bool = False) -> Structure:
   return _Matrix(residual=residual)
 
 
-def mlp(depth: int = 2, expansion: int = 4, *, residual: bool = False):
+def mlp(
+  depth: int = 2, expansion: int = 4, *, residual: bool = False
+) -> Structure:
   """A perceptron, M(x) = gelu(gelu(x W_0) W_1) ... W_last, without biases.
 
   Args:
@@ -144,6 +146,8 @@ def mlp(depth: int = 2, expansion: int = 4, *, residual: bool = False):
     Time)", 2024, arXiv 2407.04620, section 2.7.
   """
   _at_least_one("mlp", depth=depth, expansion=expansion)
+  if depth == 1:
+    return _Matrix(residual=residual)
   return _Mlp(depth, expansion, residual=residual)
 
 
