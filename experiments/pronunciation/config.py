@@ -87,10 +87,10 @@ def tiny() -> PronunciationConfig:
       peak_learning_rate=6e-3, warmup_steps=100, floor=0.02, weight_decay=0.0
     ),
     train=TrainConfig(
-      steps=2400,
-      evaluate_every=600,
+      steps=1600,
+      evaluate_every=400,
       log_every=50,
-      checkpoint=CheckpointConfig(every_steps=1200, keep_last=1),
+      checkpoint=CheckpointConfig(every_steps=800, keep_last=1),
     ),
   )
 
