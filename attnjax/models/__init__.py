@@ -14,6 +14,8 @@ from attnjax.models.memory import (
   EncoderDecoderAux,
   SequenceMemory,
 )
+from attnjax.models.memory_config import MemoryLMConfig
+from attnjax.models.memory_lm import MemoryLM, norms_by_layer
 from attnjax.models.parameters import decoder_parameters, total
 from attnjax.models.sampling import sample
 from attnjax.models.seq2seq import Seq2Seq, Seq2SeqConfig
@@ -30,6 +32,8 @@ __all__ = [
   "EncoderDecoderAux",
   "EncoderDecoderConfig",
   "Hypotheses",
+  "MemoryLM",
+  "MemoryLMConfig",
   "NextToken",
   "Seq2Seq",
   "Seq2SeqConfig",
@@ -41,6 +45,7 @@ __all__ = [
   "generate",
   "greedy",
   "load_albert",
+  "norms_by_layer",
   "sample",
   "total",
   "translate",

@@ -52,6 +52,8 @@ class DecoderLM(nnx.Module):
     2005.14165.
   """
 
+  ragged = True  # rows of a prompt may differ in length
+
   def __init__(
     self,
     config: DecoderConfig,

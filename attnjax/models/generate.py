@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.models.decoder import DecoderLM
+from attnjax.models.memory_lm import MemoryLM
 from attnjax.models.sampling import check_sampling, sample
 from attnjax.ops.integers import known
 from attnjax.typing import Array, Int, Key
@@ -13,7 +14,7 @@ __all__ = ["generate"]
 
 
 def generate(
-  model: DecoderLM,
+  model: DecoderLM | MemoryLM,
   prompt: Int[Array, "B T"],
   *,
   steps: int,
@@ -30,7 +31,7 @@ def generate(
   shape of prompt, `steps`, `top_k` and `stop`.
 
   Args:
-    model: a decoder.
+    model: a decoder; a `MemoryLM` takes prompts of one length.
     prompt: int ``B T``, T >= 1, padded at the end where rows differ.
     steps: N, tokens to generate.
     key: of the draws.
@@ -79,10 +80,12 @@ def generate(
     )
   if rows == 0:
     return jnp.zeros((0, steps), jnp.int32)
-  if lengths is None:
-    lengths = jnp.full((rows,), length, jnp.int32)
-  _check_lengths(lengths, rows, length)
-  _check_tokens(prompt, lengths, model.vocabulary)
+  whole = jnp.full((rows,), length, jnp.int32)
+  real = whole if lengths is None else lengths
+  _check_lengths(real, rows, length)
+  _check_tokens(prompt, real, model.vocabulary)
+  if model.ragged:  # with and without lengths it is one compiled program
+    lengths = real
   # As an array, so that 0 and 0.0 are one compiled program.
   heat = jnp.asarray(temperature, jnp.float32)
   return _generate(model, prompt, lengths, key, heat, top_p, steps, top_k, stop)
@@ -95,7 +98,10 @@ def _run(model, prompt, lengths, key, temperature, top_p, steps, top_k, stop):
   rows, length = prompt.shape
   cache = model.init_cache((rows,), length + steps, dtype)
   logits, cache = model.decode(prompt, cache, lengths=lengths)
-  last = jnp.take_along_axis(logits, lengths[:, None, None] - 1, axis=1)[:, 0]
+  last = logits[:, -1]
+  if lengths is not None:
+    end = lengths[:, None, None] - 1
+    last = jnp.take_along_axis(logits, end, axis=1)[:, 0]
   keys = jax.random.split(key, steps)
   token = sample(last, keys[0], **options)
 

@@ -10,9 +10,13 @@ from attnjax.nn.content_glimpse import ContentGlimpse
 from attnjax.nn.cross_block import CrossBlock
 from attnjax.nn.embed import Embedding
 from attnjax.nn.glimpse import GlimpseNetwork
+from attnjax.nn.memory import NeuralMemory, NeuralMemoryState
+from attnjax.nn.memory_as_context import MemoryAsContext
 from attnjax.nn.recurrent import GRU, GRUCell
 from attnjax.nn.self_attention import SelfAttention
 from attnjax.nn.step_attention import StepAttention
+from attnjax.nn.titans import MemoryAlone, MemoryAsGate, MemoryAsLayer
+from attnjax.nn.window import WindowAttention
 
 __all__ = [
   "GRU",
@@ -22,8 +26,15 @@ __all__ = [
   "FeedForward",
   "GRUCell",
   "GlimpseNetwork",
+  "MemoryAlone",
+  "MemoryAsContext",
+  "MemoryAsGate",
+  "MemoryAsLayer",
   "MultiHeadAttention",
+  "NeuralMemory",
+  "NeuralMemoryState",
   "SelfAttention",
   "StepAttention",
   "TransformerBlock",
+  "WindowAttention",
 ]

@@ -14,7 +14,10 @@ from attnjax.training.progress import Progress, Throughput
 from attnjax.training.state import TrainState
 from attnjax.training.train_config import TrainConfig
 
-_FINITE = ("loss", "gradient_norm", "parameter_norm")
+
+def _must_be_finite(name: str) -> bool:
+  """The loss, and every norm: of gradients, of parameters, of memories."""
+  return name == "loss" or name.endswith("_norm")
 
 
 @dataclasses.dataclass
@@ -144,8 +147,8 @@ class Run:
     """Raises where a loss or a norm is infinite or NaN."""
     bad = [
       f"{name} is {values[name]}"
-      for name in _FINITE
-      if name in values and not math.isfinite(values[name])
+      for name in sorted(values, key=lambda name: (name != "loss", name))
+      if _must_be_finite(name) and not math.isfinite(values[name])
     ]
     if not bad:
       return

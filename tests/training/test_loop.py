@@ -292,6 +292,13 @@ def test_the_first_step_can_be_bad_too(tmp_path):
     )
 
 
+def test_a_memory_that_is_not_finite_is_named(tmp_path):
+  found = {"loss": 1.0, "layer0_memory_norm": 2.0, "layer1_memory_norm": np.inf}
+  words = "step 4: layer1_memory_norm is inf"
+  with pytest.raises(FloatingPointError, match=words):
+    train(tmp_path, InMemory(), evaluate=lambda params: found)
+
+
 def test_an_evaluation_that_is_not_finite(tmp_path):
   checkpoints = InMemory()
   with pytest.raises(FloatingPointError, match="step 4: loss is nan"):

@@ -1,0 +1,195 @@
+"""Attention over a window, over tokens that are always there, or over all."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from attnjax.nn.attention import MultiHeadAttention
+from attnjax.ops import cache as caches
+from attnjax.ops import masks, score_mods
+from attnjax.ops.attention import attend as default_attend
+from attnjax.ops.heads import combine_heads, project_heads
+from attnjax.ops.positions import alibi_slopes
+from attnjax.typing import Array, DTypeLike, Float
+
+__all__ = ["WindowAttention"]
+
+_FAN_IN = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+_LATER = np.int32(2**30)  # the position of what is not there yet
+
+
+class WindowAttention(nnx.Module):
+  """Causal attention to the latest tokens and to persistent ones.
+
+      out[t] = attend(q[t]; [p, x[t - window], ..., x[t]])
+
+  The persistent tokens p are parameters: they hold what is true of every
+  sequence. Half of the heads (the first) prefer near tokens, by ALiBi, half do
+  not know distance: so lengths beyond those trained on mean nothing new.
+
+  Args:
+    width: M.
+    heads: H.
+    window: tokens before its own that a query sees; None is all of them.
+    persistent: N, tokens that are always there.
+    attend: the attention to call.
+    output_init: of the map out.
+    rngs: Flax NNX random streams; uses "params".
+
+  Raises:
+    ValueError: if heads do not divide the width, or a size is negative.
+
+  >>> layer = WindowAttention(6, 2, window=1, persistent=3, rngs=nnx.Rngs(0))
+  >>> x = jnp.ones((7, 6))
+  >>> far = layer(x.at[0].set(2.0))[2:] == layer(x)[2:]
+  >>> bool(far.all())  # what left the window is not seen
+  True
+
+  Reference:
+    Behrouz, Zhong, Mirrokni, "Titans", 2025, arXiv 2501.00663, equations 19 and
+    26; persistent tokens: Sukhbaatar et al., "Augmenting Self-attention with
+    Persistent Memory", 2019, arXiv 1907.01470.
+  """
+
+  def __init__(
+    self,
+    width: int,
+    heads: int,
+    *,
+    window: int | None,
+    persistent: int = 0,
+    attend: Callable = default_attend,
+    output_init: Callable = _FAN_IN,
+    rngs: nnx.Rngs,
+  ):
+    for name, value in (("window", window), ("persistent", persistent)):
+      if value is not None and value < 0:
+        raise ValueError(
+          f"WindowAttention: {name} must be 0 or more tokens, got {value}"
+        )
+    self.attention = MultiHeadAttention(
+      width, heads, attend=attend, output_init=output_init, rngs=rngs
+    )
+    tokens = jax.random.normal(rngs.params(), (persistent, width))
+    self.persistent = nnx.Param(tokens) if persistent else None
+    self.window, self.heads = window, heads
+
+  @property
+  def count(self) -> int:
+    """Persistent tokens."""
+    return 0 if self.persistent is None else self.persistent.shape[0]
+
+  def __call__(
+    self,
+    inputs: Float[Array, "*B T M"],
+    beside: Float[Array, "*B T M"] | None = None,
+  ) -> Float[Array, "*B T M"]:
+    """Attends.
+
+    Args:
+      inputs: ``*B T M``.
+      beside: ``*B T M``, a second token at each position, seen by those that
+        see the position; what a memory recalled there.
+    """
+    place = jnp.arange(inputs.shape[-2], dtype=jnp.int32)
+    sources = [inputs] if beside is None else [beside, inputs]
+    heads = [self._key_value(x) for x in sources]
+    places = [place for _ in sources]
+    return self._attend(inputs, place, heads, places)
+
+  def init_cache(
+    self,
+    batch: tuple[int, ...],
+    capacity: int,
+    dtype: DTypeLike = jnp.float32,
+  ) -> caches.KeyValueCache:
+    """An empty cache: of the window, or of so many tokens where it is all."""
+    if self.window is not None:
+      capacity = self.window + 1
+    _, heads, width = self.attention.key.kernel.shape
+    return caches.init(batch, capacity, heads, width, dtype=dtype)
+
+  def decode(
+    self,
+    inputs: Float[Array, "*B 1 M"],
+    cache: caches.KeyValueCache,
+    beside: tuple[Float[Array, "*B 1 M"], caches.KeyValueCache] | None = None,
+  ):
+    """Attends one new token over those before it.
+
+    Args:
+      inputs: ``*B 1 M``.
+      cache: of the tokens before.
+      beside: the second token of the position, and the cache of those before.
+
+    Returns:
+      ``*B 1 M`` and the new cache; with `beside` its cache too.
+    """
+    store = caches.append if self.window is None else caches.roll
+    place = cache.next_positions(1)
+    pairs = [(inputs, cache)] if beside is None else [beside, (inputs, cache)]
+    held = [store(old, *self._key_value(x)) for x, old in pairs]
+    heads = [(new.key, new.value) for new in held]
+    places = [_filled(new) for new in held]
+    out = self._attend(inputs, place, heads, places)
+    return (out, *reversed(held))
+
+  def _key_value(self, x):
+    """Keys and values of tokens."""
+    return project_heads(self.attention.params, x, None)[1:]
+
+  def _attend(self, inputs, place, heads: Sequence, places: Sequence):
+    """Over the persistent tokens and then over what is given."""
+    params = self.attention.params
+    query, _, _ = project_heads(params, inputs, None)
+    if self.persistent is not None:
+      always = self.persistent[...].astype(inputs.dtype)
+      lead = heads[0][0].shape[:-3]
+      spread = lambda x: jnp.broadcast_to(x, (*lead, *x.shape))
+      heads = [tuple(map(spread, self._key_value(always))), *heads]
+      before = jnp.arange(-self.count, 0, dtype=jnp.int32)
+      like = places[0].shape[:-1]
+      places = [jnp.broadcast_to(before, (*like, self.count)), *places]
+    key, value = (
+      jnp.concatenate([pair[n].astype(query.dtype) for pair in heads], axis=-3)
+      for n in (0, 1)
+    )
+    out = self.attention.attend(
+      query,
+      key,
+      value,
+      mask=self._mask(),
+      score_mod=score_mods.from_fn(_near, _slopes(self.heads)),
+      query_positions=place,
+      key_positions=jnp.concatenate(places, axis=-1),
+    )
+    return combine_heads(params.output, out, "concatenate")
+
+  def _mask(self) -> masks.Mask:
+    """The window, and whatever stands before the sequence."""
+    if self.window is None:
+      return masks.causal()
+    return masks.sliding_window(self.window) | masks.prefix(0)
+
+
+def _filled(cache: caches.KeyValueCache):
+  """Positions of what a cache holds; the slots that hold nothing are later."""
+  found = cache.positions
+  return jnp.where(found < 0, _LATER, found)
+
+
+def _slopes(heads: int) -> Any:
+  """Of ALiBi for the first half of the heads, 0 for the others."""
+  near = heads // 2
+  some = alibi_slopes(near) if near else jnp.zeros(0)
+  return jnp.concatenate([some, jnp.zeros(heads - near)])
+
+
+def _near(logit, b, h, q, k, slopes):
+  """ALiBi, but for persistent tokens, which are at no distance."""
+  distance = jnp.where(k < 0, 0, jnp.abs(q - k)).astype(logit.dtype)
+  return logit - slopes[h].astype(logit.dtype) * distance

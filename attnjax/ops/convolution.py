@@ -1,0 +1,49 @@
+"""Convolution along a sequence, feature by feature, blind to later tokens."""
+
+import jax.numpy as jnp
+
+from attnjax.typing import Array, Float
+
+__all__ = ["causal_convolution"]
+
+
+def causal_convolution(
+  inputs: Float[Array, "*B T A"],
+  kernel: Float[Array, "K A"],
+  tail: Float[Array, "*B J A"] | None = None,
+) -> tuple[Float[Array, "*B T A"], Float[Array, "*B J A"]]:
+  """Each feature's weighted sum of its latest K values.
+
+      out[t] = Σ_n kernel[n] inputs[t - K + 1 + n],   n = 0 .. K - 1
+
+  Args:
+    inputs: ``*B T A``.
+    kernel: ``K A``; its last row weighs the token itself.
+    tail: the ``J = K - 1`` inputs before; None is zeros.
+
+  Returns:
+    ``*B T A``, and the tail for the next call.
+
+  In parts it gives what it gives at once:
+
+  >>> x, kernel = jnp.arange(5.0)[:, None], jnp.array([[1.0], [2.0]])
+  >>> whole, _ = causal_convolution(x, kernel)
+  >>> first, tail = causal_convolution(x[:2], kernel)
+  >>> rest, _ = causal_convolution(x[2:], kernel, tail)
+  >>> whole[:, 0].tolist() == [*first[:, 0].tolist(), *rest[:, 0].tolist()]
+  True
+
+  Reference:
+    Behrouz, Zhong, Mirrokni, "Titans", 2025, arXiv 2501.00663, section 4.4, of
+    which this is the depthwise part: the maps before it mix the features.
+  """
+  size, length = kernel.shape[0], inputs.shape[-2]
+  if tail is None:
+    lead = inputs.shape[:-2]
+    tail = jnp.zeros((*lead, size - 1, inputs.shape[-1]), inputs.dtype)
+  padded = jnp.concatenate([tail.astype(inputs.dtype), inputs], axis=-2)
+  at = lambda n: padded[..., n : n + length, :]
+  like = (1,) * (inputs.ndim - 1) + (-1,)
+  weight = lambda n: kernel[n].astype(inputs.dtype).reshape(like)
+  out = sum((weight(n) * at(n) for n in range(1, size)), weight(0) * at(0))
+  return out, padded[..., length:, :]

@@ -1,0 +1,89 @@
+"""A language model with a memory: it decodes, generates, and can be watched."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attnjax import memory
+from attnjax.models import (
+  MemoryLM,
+  MemoryLMConfig,
+  generate,
+  norms_by_layer,
+)
+from tests import drawn
+
+V = 13
+SIZES = {"width": 8, "depth": 2, "heads": 2, "hidden": 16, "chunk": 2}
+KINDS = {
+  "attention": {"architecture": "attention"},
+  "memory": {"architecture": "memory", "rule": "gated_delta_net"},
+  "mac": {"architecture": "mac", "segment": 4, "persistent": 1},
+}
+PROMPT = jnp.array([[3, 1, 4, 1, 5], [9, 2, 6, 5, 3]], jnp.int32)
+
+
+def made(kind):
+  config = MemoryLMConfig(**SIZES | KINDS[kind])
+  return drawn.module(lambda: MemoryLM(config, V, rngs=nnx.Rngs(0)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_generation_says_what_the_whole_text_says(kind):
+  model, steps = made(kind), 5
+  text = np.zeros((2, PROMPT.shape[1] + steps), np.int32)
+  text[:, : PROMPT.shape[1]] = PROMPT
+  forward = jax.jit(lambda text: model(text))
+  for t in range(PROMPT.shape[1], text.shape[1]):
+    text[:, t] = forward(jnp.asarray(text))[:, t - 1].argmax(-1)
+  written = generate(
+    model, PROMPT, steps=steps, key=jax.random.key(0), temperature=0.0
+  )
+  np.testing.assert_array_equal(written, text[:, PROMPT.shape[1] :])
+
+
+def test_rows_of_different_lengths_are_refused():
+  with pytest.raises(ValueError, match="as long as the others, got lengths"):
+    generate(
+      made("memory"),
+      PROMPT,
+      steps=2,
+      key=jax.random.key(0),
+      lengths=jnp.array([2, 5]),
+    )
+
+
+def test_the_size_of_its_memories_can_be_watched():
+  logits, sizes = made("memory")(PROMPT, norms=True)
+  assert logits.shape == (2, 5, V)
+  assert sizes.shape == (2, 2, 2)  # layers, rows, heads
+  assert (sizes > 0).all()
+  assert sorted(norms_by_layer(sizes)) == [
+    "layer0_memory_norm",
+    "layer1_memory_norm",
+  ]
+  assert made("attention")(PROMPT, norms=True)[1] is None
+  assert norms_by_layer(None) == {}
+
+
+def test_the_control_climbs():
+  config = MemoryLMConfig(objective_sign=-1)
+  from attnjax.models.memory_config import make_rule
+
+  assert make_rule(config).objective == memory.negative(memory.l2())
+
+
+@pytest.mark.parametrize(
+  ("options", "words"),
+  [
+    ({"architecture": "mag"}, "attends to a window; give model.window"),
+    ({"heads": 3}, "heads=3 must divide width=128"),
+    ({"chunk": 0}, "chunk must be at least 1, got 0"),
+    ({"objective_sign": 0}, "objective_sign must be 1 or -1, got 0"),
+  ],
+)
+def test_a_config_that_cannot_be(options, words):
+  with pytest.raises(ValueError, match=words):
+    MemoryLMConfig(**options)
