@@ -13,8 +13,8 @@ from tests.ops.memory.rows import PRESETS, ROWS, Problem
 from tests.ops.memory.streams import near, problem, quick, streamed
 
 # One that steps by WY, one by vectors, both with momentum and decay.
-PAIR = ("exact momentum", "titans")
 slow = lambda name: pytest.param(name, marks=pytest.mark.slow)
+PAIR = ("exact momentum", slow("titans"))
 
 
 @pytest.fixture(autouse=True)
