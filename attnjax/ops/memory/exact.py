@@ -7,13 +7,12 @@ is the whole recurrence: no gradient is stale.
 """
 
 import jax.numpy as jnp
-from jax.scipy.linalg import solve_triangular
 
 from attnjax.ops.memory.response import Response
 from attnjax.ops.memory.rule import Rule
 from attnjax.typing import Array, Float
 
-__all__ = ["is_exact", "written_rows"]
+__all__ = ["is_exact", "unit_inverse", "written_rows"]
 
 
 def is_exact(rule: Rule) -> bool:
@@ -79,9 +78,36 @@ def written_rows(
     answers = answers + found.carried[:, None] * (keys @ momentum)
   wanted = of_value * rate * values - scale * answers
   system = scale * found.written * (keys @ keys.T)
-  return solve_triangular(
-    system + jnp.eye(len(keys), dtype=system.dtype),
-    wanted,
-    lower=True,
-    unit_diagonal=True,
-  )
+  return unit_inverse(system) @ wanted
+
+
+def unit_inverse(below: Float[Array, "C C"]) -> Float[Array, "C C"]:
+  """(I + L)⁻¹ of a strictly lower triangular L, by products alone.
+
+      [[A, 0], [B, D]]⁻¹ = [[A⁻¹, 0], [-D⁻¹ B A⁻¹, D⁻¹]]
+
+  from blocks of one token to the whole, all blocks of a size at once: log C
+  steps, where a solver has C. And the solver of LAPACK, called by two parts of
+  a program at once for many heads, can wait for itself for ever on a machine of
+  two cores (jaxlib 0.10.2): each call holds a thread and asks for another.
+
+  >>> unit_inverse(jnp.array([[0.0, 0.0], [3.0, 0.0]])).tolist()
+  [[1.0, 0.0], [-3.0, 1.0]]
+  """
+  count = len(below)
+  size = 1 << (count - 1).bit_length()
+  below = jnp.pad(below, (0, size - count))
+  blocks = jnp.ones((size, 1, 1), below.dtype)
+  while len(blocks) > 1:
+    first, second = blocks[0::2], blocks[1::2]
+    pairs, width = len(first), blocks.shape[-1]
+    tiles = below.reshape((pairs, 2, width, pairs, 2, width))
+    # Left of the second block of a pair, below its first.
+    between = jnp.einsum("nanb->nab", tiles[:, 1, :, :, 0, :])
+    blocks = jnp.block(
+      [
+        [first, jnp.zeros_like(first)],
+        [-second @ between @ first, second],
+      ]
+    )
+  return blocks[0, :count, :count]
