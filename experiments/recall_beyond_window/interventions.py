@@ -1,0 +1,140 @@
+"""What a memory holds is changed after the pairs and before the questions.
+
+The rows of a test are read as far as the questions, which comes to an end of a
+chunk and of a segment; then the state of the memory alone is changed: what a
+convolution and a window hold is left as it is, and comes from the filler.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from attnjax import memory
+from attnjax.models import MemoryLM
+from attnjax.nn.memory import NeuralMemoryState
+from attnjax.nn.titans import MixerState
+from experiments.recall_beyond_window.config import RecallConfig
+from experiments.recall_beyond_window.task import draw_words, lay_out
+
+__all__ = ["COLUMNS", "has_memory", "intervene", "without_rate"]
+
+COLUMNS = (
+  "as trained",
+  "reset",
+  "swapped: own",
+  "swapped: the other's",
+  "rate 0",
+  "sign flipped",
+)
+
+
+def has_memory(model: MemoryLM) -> bool:
+  """Whether there is something to change."""
+  return model.config.architecture != "attention"
+
+
+def intervene(config: RecallConfig, model: MemoryLM) -> dict[str, float]:
+  """Accuracy after each change, by the names of `COLUMNS`."""
+  batch = twins(config)
+  asked = config.test.pairs
+  said = lambda model, change: np.argmax(
+    answer_logits(model, batch["tokens"], asked, change), -1
+  )
+  wanted = batch["targets"]
+  share = lambda found, wanted: float((found == wanted).mean())
+  exchanged = said(model, swapped)
+  found = (
+    share(said(model, kept), wanted),
+    share(said(model, reset), wanted),
+    share(exchanged, wanted),
+    share(exchanged, np.roll(wanted, 1, axis=0)),
+    share(said(without_rate(model), kept), wanted),
+    share(said(with_flipped_sign(model), kept), wanted),
+  )
+  return dict(zip(COLUMNS, found, strict=True))
+
+
+def twins(config: RecallConfig) -> dict[str, np.ndarray]:
+  """Rows of the same keys, asked in the same order, with values of their own.
+
+  So the questions are the same in all, and only a memory can tell the rows
+  from each other.
+  """
+  draws = np.random.default_rng(77_777)
+  rows, pairs = config.test.rows, config.test.pairs
+  keys, values = draw_words(config.task, draws, rows, pairs)
+  asked = draws.permuted(keys, axis=1)
+  same = lambda x: np.broadcast_to(x[:1], x.shape)
+  length = config.test.read + pairs
+  return lay_out(same(keys), values, same(asked), np.zeros(rows), length)
+
+
+def answer_logits(model: MemoryLM, tokens, asked: int, change: Callable):
+  """Logits of the answers when the state was changed before the questions."""
+  fresh, state = _read(model, tokens[:, :-asked])
+  return _ask(model, tokens[:, -asked:], change(state, fresh))
+
+
+@jax.jit
+def _read(model: MemoryLM, tokens):
+  """The state before the tokens, and after them."""
+  fresh = model.init_cache(tokens.shape[:1], 2 * tokens.shape[1])
+  return fresh, model.decode(tokens, fresh)[1]
+
+
+@jax.jit
+def _ask(model: MemoryLM, tokens, state):
+  """Logits of tokens that follow on a state."""
+  return model.decode(tokens, state)[0]
+
+
+def kept(state: MixerState, fresh: MixerState) -> MixerState:
+  """No change."""
+  del fresh
+  return state
+
+
+def reset(state: MixerState, fresh: MixerState) -> MixerState:
+  """Memories as they were before the first token."""
+  blank = fresh.memory.memory
+  return _changed(state, lambda held: blank.replace(position=held.position))
+
+
+def swapped(state: MixerState, fresh: MixerState) -> MixerState:
+  """Each row with the memory of the row before it."""
+  del fresh
+  # The axes are blocks, rows, ...; a position has blocks alone.
+  exchange = lambda x: jnp.roll(x, 1, axis=1) if x.ndim > 1 else x
+  return _changed(state, lambda held: jax.tree.map(exchange, held))
+
+
+def _changed(state: MixerState, change: Callable) -> MixerState:
+  """A state whose memories are changed, and nothing else."""
+  one = lambda held: NeuralMemoryState(change(held.memory), held.tail)
+  segment: Any = state.segment
+  if segment is not None:  # the memory as its segment began, which is read too
+    segment = dataclasses.replace(segment, began=one(segment.began))
+  return dataclasses.replace(state, memory=one(state.memory), segment=segment)
+
+
+def without_rate(model: MemoryLM) -> MemoryLM:
+  """The model whose memory never writes, θ = 0."""
+  still = nnx.clone(model)
+  still.blocks.mixer.memory.max_rate = 0.0
+  return still
+
+
+def with_flipped_sign(model: MemoryLM) -> MemoryLM:
+  """The model whose writes climb what they descended in training."""
+  climbing = nnx.clone(model)
+  held = climbing.blocks.mixer.memory
+  objective = memory.negative(held.rule.objective)
+  if model.config.objective_sign == -1:  # two signs are none
+    objective = held.rule.objective.objective
+  held.rule = dataclasses.replace(held.rule, objective=objective)
+  return climbing

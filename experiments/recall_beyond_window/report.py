@@ -1,0 +1,109 @@
+"""Tables and figures of the experiment."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from attnjax.viz import save_lines
+from experiments.recall_beyond_window.config import RecallConfig
+from experiments.recall_beyond_window.interventions import COLUMNS
+from experiments.recall_beyond_window.measure import deviation
+from experiments.results import spread, table
+
+__all__ = ["check_reach", "draw", "tables"]
+
+Results = Mapping[str, list[dict]]  # variant -> what was measured, one a seed
+
+_LIMIT = 5.0  # standard deviations: by chance, one run in two millions
+
+
+def tables(config: RecallConfig, results: Results) -> str:
+  """All tables, one below the other."""
+  test = config.test
+  parts = [
+    ("accuracy at every length", "length", "by length", test.lengths),
+    ("accuracy by number of pairs", "pairs", "by capacity", test.capacities),
+    ("keys told twice", "says", "overwritten", ("later", "earlier")),
+    ("the memory changed", "memory", "interventions", COLUMNS),
+  ]
+  found = [_table(results, *part) for part in parts]
+  return "\n".join([*found, _sizes(config, results)])
+
+
+def _table(results: Results, title: str, what: str, name: str, columns) -> str:
+  """One measure: a line a variant, a column a condition."""
+  rows = [
+    [variant, *(spread([run[name][str(c)] for run in runs]) for c in columns)]
+    for variant, runs in results.items()
+    if runs and runs[0][name]
+  ]
+  heads = [f"variant, {what}", *columns]
+  return f"\n{title}\n\n" + table(heads, rows)
+
+
+def _sizes(config: RecallConfig, results: Results) -> str:
+  """Parameters, bytes of the state, and seconds of training."""
+  ends = min(config.test.lengths), max(config.test.lengths)
+  rows = [
+    [
+      variant,
+      f"{runs[0]['parameters']:,}",
+      *(f"{runs[0]['bytes'][str(length)]:,}" for length in ends),
+      f"{min(run['seconds'] for run in runs):.0f}",
+    ]
+    for variant, runs in results.items()
+    if runs
+  ]
+  heads = ["variant", "parameters", *(f"bytes at {n:,}" for n in ends)]
+  return "\nsizes\n\n" + table([*heads, "seconds of a run"], rows)
+
+
+def check_reach(config: RecallConfig, results: Results) -> str:
+  """Says how near chance a window is beyond its reach.
+
+  Raises:
+    RuntimeError: if it is not at chance: then something leaks.
+  """
+  test, model = config.test, config.model
+  reach = model.depth * (model.window or 0)
+  lines = []
+  for variant in ("window", "window, persistent"):
+    far = [n for n in test.lengths if n - 3 * test.pairs > reach]
+    runs = [run["by length"] for run in results.get(variant, [])]
+    if not runs or not far:
+      continue
+    accuracies = [run[str(length)] for run in runs for length in far]
+    away = deviation(config, accuracies)
+    said = (
+      f"{variant}: {sum(accuracies) / len(accuracies):.4f} beyond its reach of"
+      f" {reach} tokens, chance {1 / config.task.values:.4f}:"
+      f" {away:+.1f} standard deviations"
+    )
+    if abs(away) > _LIMIT:
+      raise RuntimeError(f"{said}; what it cannot see it cannot know: a leak")
+    lines.append(said)
+  return "\n".join(lines)
+
+
+def draw(config: RecallConfig, workdir: Path, results: Results) -> list[Path]:
+  """Accuracy against length, and against the number of pairs."""
+  test = config.test
+  chance = {"chance": 1 / config.task.values}
+  parts = [
+    ("by_length.png", "by length", test.lengths, "tokens of a row"),
+    ("by_capacity.png", "by capacity", test.capacities, "pairs"),
+  ]
+  return [
+    save_lines(
+      workdir / path,
+      {
+        variant: (xs, [[run[name][str(x)] for x in xs] for run in runs])
+        for variant, runs in results.items()
+        if runs
+      },
+      x_label=label,
+      y_label="accuracy",
+      log_x=True,
+      levels=chance,
+    )
+    for path, name, xs, label in parts
+  ]

@@ -1,0 +1,44 @@
+"""One training run, and all that is asked of what came out of it."""
+
+import time
+from pathlib import Path
+
+from experiments.recall_beyond_window import measure, variants
+from experiments.recall_beyond_window.config import RecallConfig
+from experiments.recall_beyond_window.interventions import has_memory, intervene
+from experiments.recall_beyond_window.task import Batches, loss
+from experiments.runs import fit_run
+
+__all__ = ["trial"]
+
+
+def trial(config: RecallConfig, variant: str, seed: int, workdir: Path) -> dict:
+  """The measures of a variant, trained with a seed, as JSON holds them.
+
+  Raises:
+    FloatingPointError: if training diverges.
+  """
+  began = time.monotonic()
+  fitted = fit_run(
+    config,
+    variants.make(config, variant, seed),
+    loss,
+    Batches(config.task, seed),
+    [Batches(config.task, 88_888)(n) for n in range(4)],
+    experiment="recall_beyond_window",
+    variant=variant,
+    seed=seed,
+    workdir=workdir,
+  )
+  seconds, model = time.monotonic() - began, fitted.params
+  named = lambda numbers: {str(name): x for name, x in numbers.items()}
+  return {
+    "records": fitted.records,
+    "seconds": seconds,
+    "parameters": variants.count(config, model.config),
+    "bytes": named(variants.state_bytes(model, config.test.lengths)),
+    "by length": named(measure.by_length(config, model)),
+    "by capacity": named(measure.by_capacity(config, model)),
+    "overwritten": measure.overwritten(config, model),
+    "interventions": intervene(config, model) if has_memory(model) else {},
+  }

@@ -1,0 +1,228 @@
+"""Recall: the task, models of one size, changed memories, a leak, and a run."""
+
+import json
+
+import chex
+import jax
+import numpy as np
+import pytest
+
+from attnjax import memory
+from attnjax.config import replace_leaves
+from experiments.recall_beyond_window import (
+  interventions,
+  measure,
+  report,
+  task,
+  variants,
+)
+from experiments.recall_beyond_window.__main__ import main
+from experiments.recall_beyond_window.config import (
+  PRESETS,
+  VARIANTS,
+  RecallConfig,
+  TaskConfig,
+)
+from tests import drawn
+
+SMALL = {
+  "parameters": 9000,
+  "seeds": 1,
+  "model.window": 4,
+  "model.persistent": 2,
+  "model.segment": 8,
+  "model.chunk": 4,
+  "model.width": 16,
+  "task.keys": 11,
+  "task.values": 13,
+  "task.length": 29,
+  "task.fewest": 2,
+  "task.most": 5,
+  "task.questions": 3,
+  "task.batch_size": 4,
+  "test.lengths": (32, 48),
+  "test.pairs": 3,
+  "test.capacities": (2, 7),
+  "test.capacity_length": 32,
+  "test.read": 24,
+  "test.rows": 6,
+  "train.steps": 3,
+  "train.evaluate_every": 0,
+  "optimizer.warmup_steps": 1,
+}
+MEMORIES = ("linear attention", "gated delta net", "LMM", "MAC", "MAG", "MAL")
+
+
+def small(**changes):
+  return replace_leaves(PRESETS["tiny"](), SMALL | changes)
+
+
+def random_model(config, variant):
+  model = variants.model_config(config, variant)
+  return drawn.module(lambda: variants._made(config, model, 0))
+
+
+def test_every_question_is_about_a_pair_and_the_later_value_answers_it():
+  config = TaskConfig(rewritten=0.5)
+  batch = task.Batches(config, 3)(5)
+  gaps, again = set(), 0
+  for tokens, targets in zip(batch["tokens"], batch["targets"], strict=True):
+    told, asked = np.split(tokens, [config.length - config.questions])
+    (places,) = told.nonzero()
+    keys, values = told[places[::2]], told[places[1::2]]
+    assert (keys <= 64).all()
+    assert (values > 64).all()
+    assert (np.diff(places) == 1).all()
+    gaps.add(len(told) - places[-1])
+    again += len(keys) - len({*keys})
+    latest = dict(zip(keys.tolist(), values.tolist(), strict=True))
+    assert [latest[key] for key in asked.tolist()] == targets.tolist()
+  assert len(gaps) > 8
+  assert again > 10
+
+
+def test_batches_are_of_their_step_and_seed_alone():
+  draw = lambda seed, step: task.Batches(TaskConfig(), seed)(step)["tokens"]
+  np.testing.assert_array_equal(draw(1, 2), draw(1, 2))
+  assert (draw(1, 2) != draw(1, 3)).any()
+  assert (draw(1, 2) != draw(2, 2)).any()
+
+
+def test_variants_have_about_as_many_parameters():
+  config = PRESETS["tiny"]()
+  for variant in VARIANTS:
+    found = variants.count(config, variants.model_config(config, variant))
+    assert abs(found / config.parameters - 1) < 0.01, variant
+
+
+def test_a_state_grows_with_the_length_of_full_attention_alone():
+  config = small()
+  sizes = {
+    name: variants.state_bytes(random_model(config, name), (32, 64))
+    for name in VARIANTS
+  }
+  growing = {name for name, size in sizes.items() if size[64] > size[32]}
+  assert growing == {"full attention"}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_window_knows_nothing_of_pairs_beyond_its_reach(variant):
+  config = small()
+  model = random_model(config, variant)
+  batch = measure.asked_rows(config, 32, 3)
+  other = batch["tokens"].copy()
+  other[:, 1:6:2] = 12 + (other[:, 1:6:2] - 11) % 13  # every value
+  forward = jax.jit(lambda model, tokens: model(tokens)[:, -3:])
+  before, after = forward(model, batch["tokens"]), forward(model, other)
+  blind = variant.startswith("window")
+  assert bool((before == after).all()) == blind
+
+
+@pytest.mark.parametrize("variant", MEMORIES)
+def test_reading_on_from_a_state_says_what_the_whole_row_says(variant):
+  config = small()
+  model = variants.make(config, variant, 0)
+  tokens = interventions.twins(config)["tokens"]
+  kept = interventions.answer_logits(model, tokens, 3, interventions.kept)
+  whole = jax.jit(lambda model, x: model(x)[:, -3:])(model, tokens)
+  apart = np.abs(kept - np.roll(kept, 1, axis=0)).max()
+  assert 1e-4 < apart < np.inf
+  assert np.abs(kept - whole).max() < 0.02 * apart
+
+
+@pytest.mark.parametrize("variant", ["gated delta net", "MAC"])
+def test_memories_are_changed_and_nothing_else_is(variant):
+  model = random_model(small(), variant)
+  tokens = interventions.twins(small())["tokens"][:, :-3]
+  fresh = model.init_cache((6,), 29)
+  state = jax.jit(lambda model, x: model.decode(x, fresh)[1])(model, tokens)
+  held = lambda state: (state.memory.memory, state.memory.tail, state.cache)
+  old = held(state)
+  new = held(interventions.swapped(state, fresh))
+  weights = lambda memory: np.asarray(memory.weights["map_0"])
+  np.testing.assert_array_equal(
+    weights(new[0]), np.roll(weights(old[0]), 1, axis=1)
+  )
+  blank = held(interventions.reset(state, fresh))
+  np.testing.assert_array_equal(weights(blank[0]), weights(fresh.memory.memory))
+  chex.assert_trees_all_equal(old[1:], new[1:], blank[1:])
+  for found in (new, blank):
+    np.testing.assert_array_equal(found[0].position, old[0].position)
+
+
+@pytest.mark.parametrize("variant", ["LMM", "MAC"])
+def test_without_a_rate_all_rows_are_alike(variant):
+  config = small()
+  model = variants.make(config, variant, 0)
+  tokens = interventions.twins(config)["tokens"]
+  after = lambda model: interventions.answer_logits(
+    model, tokens, 3, interventions.kept
+  )
+  still = interventions.without_rate(model)
+  found, writing = after(still), after(model)
+  apart = lambda x: np.abs(x - np.roll(x, 1, axis=0)).max()
+  # What is forgotten still depends on the row, if only a little.
+  assert apart(found) < 0.1 * apart(writing)
+  assert model.blocks.mixer.memory.max_rate == 1.0
+
+
+def test_a_flipped_sign_climbs_and_flips_back():
+  config = small()
+  objective = lambda variant: (
+    interventions.with_flipped_sign(
+      random_model(config, variant)
+    ).blocks.mixer.memory.rule.objective
+  )
+  assert objective("LMM") == memory.negative(memory.l2())
+  assert objective("LMM, climbing") == memory.l2()
+
+
+def test_what_is_not_at_chance_beyond_the_reach_is_called_a_leak():
+  config = PRESETS["tiny"]()
+  runs = lambda x: {"window": [{"by length": {"128": x} | FAR}] * 3}
+  assert "standard deviations" in report.check_reach(config, runs(1 / 32))
+  with pytest.raises(RuntimeError, match="a leak"):
+    report.check_reach(config, runs(0.5))
+  assert report.check_reach(config, {"MAC": runs(0.5)["window"]}) == ""
+
+
+FAR = {str(n): 1 / 32 for n in (256, 512, 1024, 2048, 4096)}
+
+
+def test_a_run_writes_its_numbers_and_figures(tmp_path, capsys):
+  main(small(variants=("window", "MAC")), tmp_path)
+  written = json.loads((tmp_path / "result.json").read_text())
+  [found] = written["MAC"]
+  assert set(found["interventions"]) == set(interventions.COLUMNS)
+  assert set(found["by length"]) == {"32", "48"}
+  assert written["window"][0]["interventions"] == {}
+  assert (tmp_path / "by_length.png").stat().st_size > 1000
+  said = capsys.readouterr().out
+  assert "the memory changed" in said
+  assert "beyond its reach of 8 tokens" in said
+
+
+@pytest.mark.parametrize(
+  ("options", "words"),
+  [
+    ({"task.fewest": 9}, "fewest <= most <= keys, got 9, 8 and 64"),
+    ({"task.length": 40}, "does not hold 8 pairs and 32 questions"),
+    ({"task.rewritten": 1.0}, "rewritten must be within 0 and 1, got 1.0"),
+    ({"test.rows": 7}, "rows must be even, got 7"),
+    ({"test.read": 15}, "read must hold 8 pairs"),
+    ({"test.lengths": ()}, "lengths must be numbers of at least 1"),
+    ({"test.capacity_length": 100}, "capacity_length must be at least 136"),
+    ({"task.keys": 32}, "task.keys must be at least the 64 pairs"),
+    ({"model.window": None}, "model.window: expected a number of tokens"),
+    ({"variants": ("MAC", "MAC")}, "each once"),
+    ({"seeds": 0}, "seeds must be at least 1, got 0"),
+  ],
+)
+def test_bad_settings_are_named(options, words):
+  with pytest.raises(ValueError, match=words):
+    replace_leaves(PRESETS["tiny"](), options)
+
+
+def test_too_few_parameters_are_named():
+  with pytest.raises(ValueError, match="parameters must be at least"):
+    variants.model_config(RecallConfig(parameters=5), "MAC")
