@@ -20,9 +20,9 @@ _FAN_IN = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 # Of the sigmoid of each gate at the start: learn a little, carry some on,
 # forget hardly anything.
 _BIASES = {"rate": -1.0, "momentum": 0.0, "decay": -5.0, "threshold": 0.0}
-# Momentum at its bias of 0 doubles a step; a perceptron that has learned values
-# of a length of 3 or so is a few times as steep as one that has not.
-_STEEPER = 8.0
+# Momentum at its bias of 0 doubles a step, and a perceptron that has learned a
+# little is steeper than one that has not.
+_STEEPER = 4.0
 
 
 @node
@@ -110,13 +110,16 @@ class NeuralMemory(nnx.Module):
     taps = jax.random.normal(rngs.params(), (convolution, 3 * inner))
     self.kernel = nnx.Param(taps / convolution**0.5)
     self.names = memory.wanted_gates(rule)
-    first = _BIASES | {"rate": _rate_bias(rule)}
+    first = _BIASES | {"rate": _rate_bias(rule, max_rate)}
     biases = jnp.repeat(jnp.array([first[n] for n in self.names]), heads)
     self.gates = linear(width, len(self.names) * heads)
     self.gate_bias = nnx.Param(biases)
     start = memory.initial_weights(rule, rngs.params(), heads, head_width)
-    if len(start) == 1:  # a matrix can learn from nothing, and begins with it
-      start = jax.tree.map(jnp.zeros_like, start)
+    # The last map begins at 0: what is read at first is what was written. Where
+    # the output is normalised, 0 would be no place to take a gradient.
+    if not rule.structure.residual:
+      last = list(start)[-1]
+      start[last] = jnp.zeros_like(start[last])
     self.start = nnx.Dict({name: nnx.Param(w) for name, w in start.items()})
     self.norm = make_norm("rms", head_width, False, rngs)
     self.output_gate = linear(width, inner)
@@ -163,6 +166,9 @@ class NeuralMemory(nnx.Module):
     query, key, value = (
       self._headed(x) for x in jnp.split(jax.nn.silu(mixed), 3, axis=-1)
     )
+    # Values of a length of about 1, whatever D: a perceptron that had to answer
+    # longer ones would grow steep, and its writes unstable.
+    value = value / value.shape[-1] ** 0.5
     held, answers = memory.stream(
       state.memory, _unit(query), _unit(key), value, self._gates(inputs)
     )
@@ -209,7 +215,7 @@ def _unit(x):
   return x * jax.lax.rsqrt(square + 1e-6)
 
 
-def _rate_bias(rule: memory.Rule) -> float:
+def _rate_bias(rule: memory.Rule, max_rate: float) -> float:
   """Of the rate at the start; lower where a chunk's gradients are stale.
 
   C tokens of one key then step C times as far as one that sees the others'
@@ -217,7 +223,8 @@ def _rate_bias(rule: memory.Rule) -> float:
   """
   if rule.gradients == "token":
     return _BIASES["rate"]
-  return -math.log(_STEEPER * rule.chunk)
+  share = 1 / (_STEEPER * rule.chunk * max_rate)
+  return min(-math.log(max(1 / share - 1, 1)), _BIASES["rate"])
 
 
 def _check_rate(rule: memory.Rule, max_rate: float) -> None:

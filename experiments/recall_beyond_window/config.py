@@ -8,18 +8,20 @@ from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
 
 __all__ = ["PRESETS", "VARIANTS", "RecallConfig", "TaskConfig", "TestConfig"]
 
-# What each variant changes in the model of the config.
+# What each variant changes in the model of the config. A perceptron takes the
+# gradients of a chunk at its beginning: the shorter, the less stale they are.
+_DEEP = {"rule": "titans", "chunk": 4, "max_rate": 0.25}
 VARIANTS: dict[str, dict] = {
   "full attention": {"architecture": "attention", "window": None},
   "window": {"architecture": "attention", "persistent": 0},
   "window, persistent": {"architecture": "attention"},
   "linear attention": {"architecture": "memory", "rule": "linear_attention"},
   "gated delta net": {"architecture": "memory", "rule": "gated_delta_net"},
-  "LMM": {"architecture": "memory"},
-  "MAC": {"architecture": "mac", "window": None},
-  "MAG": {"architecture": "mag"},
-  "MAL": {"architecture": "mal"},
-  "LMM, climbing": {"architecture": "memory", "objective_sign": -1},
+  "LMM": {"architecture": "memory"} | _DEEP,
+  "MAC": {"architecture": "mac", "window": None} | _DEEP,
+  "MAG": {"architecture": "mag"} | _DEEP,
+  "MAL": {"architecture": "mal"} | _DEEP,
+  "LMM, climbing": {"architecture": "memory", "objective_sign": -1} | _DEEP,
 }
 
 

@@ -11,6 +11,7 @@ from attnjax.nn import NeuralMemory, WindowAttention
 
 RULES = {
   "titans": memory.titans,
+  "ttt_linear": memory.ttt_linear,
   "ttt_mlp": memory.ttt_mlp,
   "yaad": memory.yaad,
   "gated_delta_net": memory.gated_delta_net,
