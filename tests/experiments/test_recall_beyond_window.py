@@ -50,7 +50,15 @@ SMALL = {
   "train.evaluate_every": 0,
   "optimizer.warmup_steps": 1,
 }
+QUICK = ("full attention", "window, persistent", "gated delta net")
 MEMORIES = ("linear attention", "gated delta net", "LMM", "MAC", "MAG", "MAL")
+
+
+def mostly_slow(names):
+  """The names, all but the quick ones marked as slow: each is a compilation."""
+  return [
+    n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in names
+  ]
 
 
 def small(**changes):
@@ -105,7 +113,7 @@ def test_a_state_grows_with_the_length_of_full_attention_alone():
   assert growing == {"full attention"}
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", mostly_slow(VARIANTS))
 def test_a_window_knows_nothing_of_pairs_beyond_its_reach(variant):
   config = small()
   model = random_model(config, variant)
@@ -118,7 +126,7 @@ def test_a_window_knows_nothing_of_pairs_beyond_its_reach(variant):
   assert bool((before == after).all()) == blind
 
 
-@pytest.mark.parametrize("variant", MEMORIES)
+@pytest.mark.parametrize("variant", mostly_slow(MEMORIES))
 def test_reading_on_from_a_state_says_what_the_whole_row_says(variant):
   config = small()
   model = variants.make(config, variant, 0)
@@ -130,7 +138,7 @@ def test_reading_on_from_a_state_says_what_the_whole_row_says(variant):
   assert np.abs(kept - whole).max() < 0.02 * apart
 
 
-@pytest.mark.parametrize("variant", ["gated delta net", "MAC"])
+@pytest.mark.parametrize("variant", mostly_slow(["gated delta net", "MAC"]))
 def test_memories_are_changed_and_nothing_else_is(variant):
   model = random_model(small(), variant)
   tokens = interventions.twins(small())["tokens"][:, :-3]
@@ -150,7 +158,7 @@ def test_memories_are_changed_and_nothing_else_is(variant):
     np.testing.assert_array_equal(found[0].position, old[0].position)
 
 
-@pytest.mark.parametrize("variant", ["LMM", "MAC"])
+@pytest.mark.parametrize("variant", mostly_slow(["LMM", "MAC"]))
 def test_without_a_rate_all_rows_are_alike(variant):
   config = small()
   model = variants.make(config, variant, 0)
