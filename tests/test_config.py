@@ -375,6 +375,8 @@ def test_ctrl_c_ends_with_code_130(program, tmp_path):
     text=True,
     cwd=tmp_path,
     env=program.env,
+    # A shell starts background jobs deaf to it, and they start others so.
+    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
   )
   while "asleep" not in child.stdout.readline():
     assert child.poll() is None
