@@ -11,7 +11,7 @@ from jax import lax
 from attnjax.ops.integers import known
 from attnjax.ops.memory import whole
 from attnjax.ops.memory.exact import is_exact, written_rows
-from attnjax.ops.memory.gradient import Factors, factors
+from attnjax.ops.memory.gradient import Factors, factors, matrices
 from attnjax.ops.memory.matrices import read_matrices
 from attnjax.ops.memory.response import Response, response
 from attnjax.ops.memory.rule import Rule
@@ -218,23 +218,15 @@ def read_vectors(
   if queries is not None:
     answers = rule.structure(linear, rule.features(queries))
   written = looked(found.written)[-1]
-  added = _added(given, written)
+  added = matrices(given, written)
   weights = {n: found.kept[-1] * a + added[n] for n, a in state.weights.items()}
   if state.momentum is None:
     return answers, weights, None
   weights = {
     n: w + found.carried[-1] * state.momentum[n] for n, w in weights.items()
   }
-  added = _added(given, looked(found.momentum_written)[-1])
+  added = matrices(given, looked(found.momentum_written)[-1])
   momentum = {
     n: found.momentum_kept[-1] * s + added[n] for n, s in state.momentum.items()
   }
   return answers, weights, momentum
-
-
-def _added(given: Factors, shares) -> dict:
-  """Σ_j shares[j] inputs[j] ⊗ owed[j]."""
-  return {
-    name: (a * shares[:, None]).T @ given.owed[name]
-    for name, a in given.inputs.items()
-  }
