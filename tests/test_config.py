@@ -368,15 +368,20 @@ def test_the_room_needs_only_absl(program):
 
 
 def test_ctrl_c_ends_with_code_130(program, tmp_path):
+  # A shell starts background jobs deaf to it, and they start others so; a
+  # wrapper hears again, where `preexec_fn` would fork a threaded process.
+  hear = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+  )
+  script = str(program.script)
   child = subprocess.Popen(
-    [sys.executable, str(program.script), "--config.note=sleep"],
+    [sys.executable, "-c", hear, script, "--config.note=sleep"],
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
     cwd=tmp_path,
     env=program.env,
-    # A shell starts background jobs deaf to it, and they start others so.
-    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
   )
   while "asleep" not in child.stdout.readline():
     assert child.poll() is None
