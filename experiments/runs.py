@@ -4,10 +4,42 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from attnjax import config as configs
 from attnjax import training
+from attnjax.models import partition_rules
 
-__all__ = ["fit_run"]
+__all__ = ["fit", "fit_run", "make_model"]
+
+# Which runs there are, and what is asked of them afterwards: no run trains
+# another way for it, so that one may be added to others that are done.
+_NOT_OF_A_RUN = ("variants", "seeds", "test")
+
+
+def make_model(make: Callable[[], Any], train: training.TrainConfig) -> Any:
+  """A new model, each part of it made on the devices that have it.
+
+  Args:
+    make: makes the model; compiled.
+    train: has the mesh.
+  """
+  mesh = training.make_mesh(train.mesh)
+  rules = None if mesh is None else partition_rules(jax.eval_shape(make))
+  return training.initialise(make, mesh=mesh, rules=rules)
+
+
+def fit(model: Any, loss: Callable, *arguments: Any, **keywords: Any) -> Any:
+  """`training.fit` of a model whose table says how a mesh shares it out.
+
+  Args:
+    model: parameters to start from.
+    loss: as for `training.make_step`.
+    *arguments: as for `training.fit`.
+    **keywords: as for `training.fit`.
+  """
+  rules = partition_rules(model)
+  return training.fit(model, loss, *arguments, rules=rules, **keywords)
 
 
 def fit_run(
@@ -38,13 +70,18 @@ def fit_run(
     data: what else decides the run, such as a digest of its text.
   """
   run = f"{variant.replace(', ', '_').replace(' ', '_')}/seed{seed}"
-  return training.fit(
+  decisive = {
+    name: value
+    for name, value in configs.to_dict(config).items()
+    if name not in _NOT_OF_A_RUN
+  }
+  return fit(
     model,
     loss,
     batches,
     workdir=workdir / run,
     experiment=experiment,
-    identity=configs.to_dict(config) | {"run": run} | dict(data or {}),
+    identity=decisive | {"run": run} | dict(data or {}),
     optimizer=config.optimizer,
     train=configs.replace_leaves(config.train, {"seed": seed}),
     evaluate=training.make_evaluate(loss).on(heldout),

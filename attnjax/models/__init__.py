@@ -17,6 +17,7 @@ from attnjax.models.memory import (
 from attnjax.models.memory_config import MemoryLMConfig
 from attnjax.models.memory_lm import MemoryLM, norms_by_layer
 from attnjax.models.parameters import decoder_parameters, total
+from attnjax.models.partition import partition_rules
 from attnjax.models.sampling import sample
 from attnjax.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from attnjax.models.translate import translate
@@ -46,6 +47,7 @@ __all__ = [
   "greedy",
   "load_albert",
   "norms_by_layer",
+  "partition_rules",
   "sample",
   "total",
   "translate",

@@ -2,10 +2,12 @@
 
 from attnjax.training.checkpoint import Checkpoints, Restored
 from attnjax.training.evaluation import make_evaluate
+from attnjax.training.feed import Feed
 from attnjax.training.fit import Fitted, fit
 from attnjax.training.json_lines import read_metrics
 from attnjax.training.loop import train
 from attnjax.training.losses import cross_entropy
+from attnjax.training.mesh import MeshConfig, make_mesh
 from attnjax.training.metrics import Metrics
 from attnjax.training.optimizer import (
   OptimizerConfig,
@@ -13,6 +15,12 @@ from attnjax.training.optimizer import (
   schedule,
 )
 from attnjax.training.optimizer import make as make_optimizer
+from attnjax.training.partition import (
+  gathered,
+  initialise,
+  shardings,
+  spread,
+)
 from attnjax.training.progress import Progress, Throughput
 from attnjax.training.retention import CheckpointConfig
 from attnjax.training.state import TrainState, step_key
@@ -24,7 +32,9 @@ from attnjax.training.workdir import claim as claim_workdir
 __all__ = [
   "CheckpointConfig",
   "Checkpoints",
+  "Feed",
   "Fitted",
+  "MeshConfig",
   "Metrics",
   "OptimizerConfig",
   "Progress",
@@ -36,13 +46,18 @@ __all__ = [
   "cross_entropy",
   "decay_mask",
   "fit",
+  "gathered",
   "init_state",
+  "initialise",
   "jit_step",
   "make_evaluate",
+  "make_mesh",
   "make_optimizer",
   "make_step",
   "read_metrics",
   "schedule",
+  "shardings",
+  "spread",
   "step_key",
   "train",
 ]

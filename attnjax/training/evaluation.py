@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from attnjax.training.feed import put_beside
 from attnjax.training.losses import LossFn, loss_sums
 from attnjax.typing import DTypeLike, PyTree
 
@@ -23,9 +24,11 @@ class Evaluate:
     self, params: PyTree, batches: Iterable[PyTree]
   ) -> dict[str, float]:
     """Loss in nats per weight, perplexity and weight over all batches."""
-    pending, sums = None, []
+    pending, sums, place = None, [], put_beside(params)
     for batch in batches:
-      current = _batch_sums(self.loss_fn, self.compute_dtype, params, batch)
+      current = _batch_sums(
+        self.loss_fn, self.compute_dtype, params, place(batch)
+      )
       # Read one batch late: the device has work while Python waits.
       if pending is not None:
         sums.append(jax.device_get(pending))

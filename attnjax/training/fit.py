@@ -7,14 +7,18 @@ from typing import Any, NamedTuple
 import jax
 
 from attnjax.training.checkpoint import Checkpoints
+from attnjax.training.feed import Feed
 from attnjax.training.loop import train as run_loop
 from attnjax.training.losses import LossFn
+from attnjax.training.mesh import make_mesh
 from attnjax.training.metrics import Metrics
 from attnjax.training.optimizer import OptimizerConfig
 from attnjax.training.optimizer import make as make_optimizer
+from attnjax.training.partition import Rules, gathered
 from attnjax.training.state import init as init_state
+from attnjax.training.state import init_on
 from attnjax.training.step import jit_step, make_step
-from attnjax.training.train_config import TrainConfig
+from attnjax.training.train_config import TrainConfig, without_machines
 from attnjax.training.workdir import claim
 from attnjax.typing import PyTree
 
@@ -45,11 +49,14 @@ def fit(
   optimizer: OptimizerConfig,
   train: TrainConfig,
   evaluate: Callable[[Any], Mapping[str, float]] | None = None,
+  rules: Rules | None = None,
 ) -> Fitted:
   """Trains a model in a directory of its own, or goes on training it there.
 
   Called again with the same directory it goes on from the newest whole
-  checkpoint, bit for bit, and returns at once where the run is finished.
+  checkpoint, bit for bit, and returns at once where the run is finished. It may
+  go on on another mesh or on another number of processes: the batches are the
+  same, and so are the losses to float tolerance.
 
   Args:
     model: parameters to start from, a pytree such as a Flax NNX module. It is
@@ -61,15 +68,20 @@ def fit(
     identity: what decides how the run trains, nested values that JSON can
       hold: a directory of another identity is refused.
     optimizer: AdamW and its schedule.
-    train: how long, how often, and the seed of the keys.
+    train: how long, how often, the seed of the keys, and the mesh.
     evaluate: parameters -> scalars with a `loss`; None evaluates nothing.
+    rules: which part of each array a device of the mesh has; see
+      `shardings`.
 
   Returns:
-    The trained parameters and the records of every evaluation.
+    The trained parameters and the records of every evaluation. On a mesh the
+    parameters are whole on one device of every process, unless
+    `train.mesh.gather` says no.
 
   Raises:
-    ValueError: the directory belongs to another run, or the batch does not
-      suit the loss; nothing is written then.
+    ValueError: the directory belongs to another run, the batch does not suit
+      the loss, or the mesh does not suit the devices, the model or the batch;
+      nothing is written then.
     FloatingPointError: a loss is not finite.
     SystemExit: with code 75, after a request to stop.
 
@@ -93,21 +105,27 @@ def fit(
     compute_dtype=train.compute_dtype,
     seed=train.seed,
   )
-  state = init_state(model, transform)
+  mesh = make_mesh(train.mesh)
+  if mesh is None:
+    state, jitted = init_state(model, transform), jit_step(step)
+  else:
+    state, places = init_on(mesh, model, transform, rules)
+    batches, jitted = Feed(batches, mesh), jit_step(step, places)
   jax.eval_shape(step, state, batches(0))
   # Only now is the run known to be sound: nothing was written before.
-  path = claim(workdir, experiment, identity)
+  path = claim(workdir, experiment, without_machines(identity))
   with (
     Checkpoints(path / "checkpoints", train.checkpoint) as checkpoints,
     Metrics(path) as metrics,
   ):
     state = run_loop(
       state,
-      step=jit_step(step),
+      step=jitted,
       batch_at=batches,
       checkpoints=checkpoints,
       metrics=metrics,
       config=train,
       evaluate=evaluate,
     )
-    return Fitted(state.params, metrics.evaluations())
+    params = gathered(state.params) if train.mesh.gather else state.params
+    return Fitted(params, metrics.evaluations())

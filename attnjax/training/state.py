@@ -10,7 +10,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from attnjax.training.partition import Rules, initialise, shardings, spread
 from attnjax.typing import Array, Key, PyTree
 
 
@@ -57,6 +59,41 @@ def init(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
   with jax.numpy_dtype_promotion("standard"):
     opt_state = optimizer.init(params)
   return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
+
+
+def init_on(
+  mesh: Mesh,
+  params: PyTree,
+  optimizer: optax.GradientTransformation,
+  rules: Rules | None = None,
+) -> tuple[TrainState, tuple[PyTree, NamedSharding]]:
+  """The state before the first step on a mesh, and where a step leaves it.
+
+  Args:
+    mesh: from `make_mesh`.
+    params: as for `init`; from `initialise`, or of one device. Consumed.
+    optimizer: an Optax transformation.
+    rules: as for `shardings`; they place the moments as the parameters.
+
+  Returns:
+    The state at step 0, and `places` for `jit_step`.
+
+  Raises:
+    ValueError: as `shardings`.
+
+  >>> from attnjax.training.mesh import MeshConfig, make_mesh
+  >>> mesh = make_mesh(MeshConfig(fsdp=8))
+  >>> params = {"kernel": jnp.ones((16, 5))}
+  >>> state, _ = init_on(mesh, params, optax.adam(1e-3))
+  >>> state.opt_state[0].mu["kernel"].addressable_shards[0].data.shape
+  (2, 5)
+  """
+  params = spread(params, mesh, rules)
+  make = lambda params: init(params, optimizer)
+  shapes = jax.eval_shape(make, params)
+  state = initialise(make, params, mesh=mesh, rules=rules)
+  everywhere = NamedSharding(mesh, PartitionSpec())
+  return state, (shardings(shapes, mesh, rules), everywhere)
 
 
 def step_key(seed: int, step: Any) -> Key[Array, ""]:

@@ -149,18 +149,24 @@ def make_step(
   return Step(loss_fn, optimizer, microbatches, compute_dtype, seed)
 
 
-def jit_step(step: Callable[..., Any]) -> Callable[..., Any]:
+def jit_step(
+  step: Callable[..., Any], places: PyTree | None = None
+) -> Callable[..., Any]:
   """Compiles a step and donates its state, so that only one state is alive.
 
   Args:
     step: `(state, batch) -> (state, metrics)`, from `make_step`.
+    places: the shardings of the state and of the metrics, on a mesh; None
+      leaves them to the compiler.
 
   >>> double = jit_step(lambda state, batch: (state * batch, {}))
   >>> state = jnp.arange(3.0)
   >>> double(state, 2.0)[0].tolist(), state.is_deleted()
   ([0.0, 2.0, 4.0], True)
   """
-  return jax.jit(step, donate_argnums=0)
+  if places is None:
+    return jax.jit(step, donate_argnums=0)
+  return jax.jit(step, donate_argnums=0, out_shardings=places)
 
 
 def split_batch(batch: PyTree, parts: int) -> PyTree:

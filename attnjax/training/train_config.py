@@ -1,8 +1,11 @@
 """How long a run is, and what happens every so many steps."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from attnjax.config import setting
+from attnjax.training.mesh import MeshConfig
 from attnjax.training.retention import CheckpointConfig
 
 
@@ -37,6 +40,7 @@ class TrainConfig:
   )
   seed: int = setting(0, "of the random keys of every step")
   checkpoint: CheckpointConfig = CheckpointConfig()
+  mesh: MeshConfig = MeshConfig()
 
   def __post_init__(self):
     for name in ("steps", "log_every", "microbatches"):
@@ -48,3 +52,21 @@ class TrainConfig:
       raise ValueError(
         f"evaluate_every: expected 0 or more, got {self.evaluate_every}"
       )
+
+
+def without_machines(identity: Mapping[str, Any]) -> dict[str, Any]:
+  """What decides how a run trains, without where it does.
+
+  A run may go on on another mesh, and on another number of processes.
+
+  Args:
+    identity: nested values, of which some hold a `TrainConfig`.
+
+  >>> without_machines({"train": {"seed": 0, "mesh": {"data": 8}}})
+  {'train': {'seed': 0}}
+  """
+  return {
+    name: without_machines(value) if isinstance(value, Mapping) else value
+    for name, value in identity.items()
+    if name not in ("mesh", "processes") or not isinstance(value, Mapping)
+  }

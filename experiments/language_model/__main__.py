@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from attnjax import config as configs
-from attnjax import training
 from attnjax.data import load_text, train_batches, yardsticks
+from experiments import runs
 from experiments.language_model import report, task
 from experiments.language_model.config import PRESETS, LanguageModelConfig
 
@@ -17,7 +17,7 @@ def main(config: LanguageModelConfig, workdir: Path) -> None:
 
   model = task.make_model(config, text.tokenizer.vocabulary_size)
   report.check_sample(model, text, config.sample)
-  params, records = training.fit(
+  params, records = runs.fit(
     model,
     task.loss,
     train_batches(text.packed_train, config.data.batch_size, config.data.seed),

@@ -12,6 +12,7 @@ from attnjax import training
 from attnjax.config import to_dict
 from attnjax.data import TextData, evaluation_batches
 from attnjax.models import DecoderLM, decoder_parameters, total
+from experiments import runs
 from experiments.language_model.config import LanguageModelConfig
 
 __all__ = [
@@ -87,6 +88,7 @@ def check_fits(config: LanguageModelConfig) -> None:
   # Every vocabulary has bytes. Of each parameter there are four float32:
   # itself, its gradient and Adam's two averages.
   least = 16 * total(decoder_parameters(config.model, 257))
+  least //= config.train.mesh.fsdp * config.train.mesh.tensor
   if least > memory:
     raise ValueError(
       f"model: its parameters, gradients and optimizer state take more than"
@@ -104,4 +106,4 @@ def make_model(config: LanguageModelConfig, vocabulary: int) -> DecoderLM:
     if count:
       print(f"  {name:13}{count:>15,}")
   make = lambda: DecoderLM(config.model, vocabulary, rngs=nnx.Rngs(config.seed))
-  return jax.jit(make)()
+  return runs.make_model(make, config.train)

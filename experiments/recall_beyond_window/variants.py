@@ -10,6 +10,7 @@ from flax import nnx
 from attnjax.models import MemoryLM, MemoryLMConfig
 from experiments.recall_beyond_window.config import VARIANTS, RecallConfig
 from experiments.recall_beyond_window.task import vocabulary
+from experiments.runs import make_model
 
 __all__ = ["count", "make", "model_config", "state_bytes"]
 
@@ -41,7 +42,7 @@ def count(config: RecallConfig, model: MemoryLMConfig) -> int:
 def make(config: RecallConfig, variant: str, seed: int) -> MemoryLM:
   """A new model."""
   model = model_config(config, variant)
-  return jax.jit(lambda: _made(config, model, seed))()
+  return make_model(lambda: _made(config, model, seed), config.train)
 
 
 def _made(config: RecallConfig, model: MemoryLMConfig, seed: int) -> MemoryLM:

@@ -1,0 +1,74 @@
+"""How each model is shared out over a mesh: a table of path patterns a model.
+
+A row is `(pattern, spec, spec, ...)`: of the specs the first that divides the
+leaf is taken, so a second one says what happens where `tensor` does not divide
+(a vocabulary of 257 bytes, few key heads). `fsdp` shares out the axis of the
+model's width, `tensor` that of heads, features or words: then one sum over
+`tensor` follows each layer's map back to the width, forward and backward.
+
+Reference:
+  Shoeybi et al., "Megatron-LM: Training Multi-Billion Parameter Language Models
+  Using Model Parallelism", 2019, arXiv 1909.08053, section 3; fully sharded
+  data parallelism: Rajbhandari et al., "ZeRO", 2019, arXiv 1910.02054.
+"""
+
+from typing import Any
+
+from jax.sharding import PartitionSpec as P
+
+__all__ = ["DECODER", "MEMORY", "partition_rules"]
+
+_WORDS = (
+  (r"position_table\.embedding", P(None, "fsdp")),
+  (r"(embed|readout)\.embedding", P("tensor", "fsdp"), P(None, "fsdp")),
+)
+_ATTENTION = (
+  (r"attention\.query\.kernel", P("fsdp", "tensor", None)),
+  (r"attention\.query\.bias", P("tensor", None)),
+  (
+    r"attention\.(key|value)\.kernel",
+    P("fsdp", "tensor", None),
+    P("fsdp", None, None),
+  ),
+  (r"attention\.(key|value)\.bias", P("tensor", None), P()),
+  (r"attention\.output\.kernel", P("tensor", None, "fsdp")),
+)
+_FEED_FORWARD = (
+  (r"feed_forward\.(up|gate)\.kernel", P("fsdp", "tensor")),
+  (r"feed_forward\.(up|gate)\.bias", P("tensor")),
+  (r"feed_forward\.down\.kernel", P("tensor", "fsdp")),
+)
+# Norms, biases of the width, scalars, the counts of an optimizer.
+_THE_REST = (("", P()),)
+
+DECODER = (*_WORDS, *_ATTENTION, *_FEED_FORWARD, *_THE_REST)
+
+# A memory's heads stand side by side in one axis, three times over where
+# queries, keys and values are projected at once; only its maps know them apart.
+MEMORY = (
+  *_WORDS,
+  *_ATTENTION,
+  (r"memory\.(project|gates|output_gate)\.kernel", P("fsdp", None)),
+  (r"memory\.output\.kernel|gated\.output\.kernel", P(None, "fsdp")),
+  (r"memory\.start\.", P("tensor", None, None), P()),
+  *_FEED_FORWARD,
+  *_THE_REST,
+)
+
+_TABLES = {"DecoderLM": DECODER, "MemoryLM": MEMORY}
+
+
+def partition_rules(model: Any) -> tuple[tuple[Any, ...], ...] | None:
+  """The table of a model; None for a model that has none.
+
+  Args:
+    model: a module of this package, of arrays or of shapes.
+
+  >>> from flax import nnx
+  >>> from attnjax.models import DecoderConfig, DecoderLM
+  >>> config = DecoderConfig(width=8, depth=1, heads=2, hidden=16)
+  >>> model = DecoderLM(config, 11, rngs=nnx.Rngs(0))
+  >>> partition_rules(model) is DECODER
+  True
+  """
+  return _TABLES.get(type(model).__name__)

@@ -1,0 +1,141 @@
+"""Global batches: each process reads its rows, each device gets its part."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from attnjax.training.partition import common_mesh
+from attnjax.typing import PyTree
+
+ROWS = ("data", "fsdp")  # the axes of the mesh that share out rows
+
+
+@runtime_checkable
+class ReadsRows(Protocol):
+  """Batches of which some rows can be read without the others."""
+
+  batch_size: int
+
+  def rows(self, step: int, start: int, stop: int) -> PyTree:
+    """The rows from start to stop of the batch of a step."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Feed:
+  """The batches of a run as global arrays: `feed(step)`.
+
+  The order of the data is a function of the step alone, whatever the number
+  of processes: a run goes on on another number of them with the next batch.
+
+  Args:
+    batches: updates done before -> the whole batch. Where it can read `rows`
+      each process reads its own only.
+    mesh: from `make_mesh`.
+
+  Raises:
+    ValueError: at the call, an axis of the mesh does not divide the rows or
+      the tokens.
+
+  >>> from attnjax.training.mesh import MeshConfig, make_mesh
+  >>> mesh = make_mesh(MeshConfig(data=4, sequence=2))
+  >>> feed = Feed(lambda step: {"tokens": np.full((8, 6), step)}, mesh)
+  >>> tokens = feed(3)["tokens"]
+  >>> tokens.shape, tokens.addressable_shards[0].data.shape
+  ((8, 6), (2, 3))
+  """
+
+  batches: Callable[[int], PyTree]
+  mesh: Mesh
+
+  def __call__(self, step: int) -> PyTree:
+    """The batch of a step, on its devices."""
+    if jax.process_count() == 1 or not isinstance(self.batches, ReadsRows):
+      return put(self.batches(step), self.mesh)
+    size = self.batches.batch_size
+    start, stop = own_rows(size, self.mesh)
+    part = self.batches.rows(step, start, stop)
+    return put(part, self.mesh, rows=size, start=start)
+
+
+def put(
+  batch: PyTree,
+  mesh: Mesh | None,
+  *,
+  rows: int | None = None,
+  start: int = 0,
+  strict: bool = True,
+) -> PyTree:
+  """A batch on the devices of a mesh: rows, and tokens, shared out.
+
+  Args:
+    batch: arrays ``B ...`` or ``B T ...``; of each the whole, or some rows.
+    mesh: from `make_mesh`; None leaves the batch as it is.
+    rows: of the whole batch; None: the arrays are whole.
+    start: the first of the rows that the arrays hold.
+    strict: whether an axis that cannot be divided is an error; otherwise
+      every device has it whole, and works as if it were alone.
+
+  Raises:
+    ValueError: an axis of the mesh does not divide the rows or the tokens.
+  """
+  if mesh is None:
+    return batch
+
+  def one(path: Any, x: Any) -> jax.Array:
+    x = np.asarray(x)
+    shape = x.shape if rows is None else (rows, *x.shape[1:])
+    spec = _spec(jax.tree_util.keystr(path), shape, mesh, strict)
+    place = NamedSharding(mesh, spec)
+    if jax.process_count() == 1:
+      return jax.device_put(x, place)
+
+    def part(index: tuple[slice, ...] | None) -> np.ndarray:
+      if not index:
+        return x
+      first, stop, _ = index[0].indices(shape[0])
+      return x[(slice(first - start, stop - start), *index[1:])]
+
+    return jax.make_array_from_callback(shape, place, part)
+
+  return jax.tree_util.tree_map_with_path(one, batch)
+
+
+def put_beside(params: PyTree) -> Callable[[PyTree], PyTree]:
+  """Puts batches where parameters are; for one device it does nothing."""
+  mesh = common_mesh(params)
+  return lambda batch: put(batch, mesh, strict=False)
+
+
+def own_rows(size: int, mesh: Mesh) -> tuple[int, int]:
+  """The first and the last but one of the rows this process has to read."""
+  place = NamedSharding(mesh, PartitionSpec(ROWS))
+  parts = place.addressable_devices_indices_map((size,)).values()
+  ends = [index[0].indices(size) for index in parts if index is not None]
+  return min(end[0] for end in ends), max(end[1] for end in ends)
+
+
+def _spec(
+  name: str, shape: tuple[int, ...], mesh: Mesh, strict: bool
+) -> PartitionSpec:
+  """Rows over data and fsdp, tokens over sequence."""
+  axes = (ROWS, ("sequence",))[: len(shape)]
+  spec: list[Any] = []
+  for over, size, what in zip(axes, shape, ("rows", "tokens"), strict=False):
+    count = math.prod(mesh.shape[axis] for axis in over)
+    if size % count == 0:
+      spec.append(over)
+    elif not strict:
+      spec.append(None)
+    else:
+      said = " x ".join(f"mesh.{axis}={mesh.shape[axis]}" for axis in over)
+      raise ValueError(
+        f"batch{name}: {said} does not divide its {size} {what}; choose a"
+        f" divisor for the mesh, or {'a batch size' if what == 'rows' else 'a'}"
+        f" {'' if what == 'rows' else 'length '}that {count} divides"
+      )
+  return PartitionSpec(*spec)

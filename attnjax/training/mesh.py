@@ -1,0 +1,112 @@
+"""A mesh of named axes over all devices of a run, chosen by flags."""
+
+import dataclasses
+import math
+
+import jax
+from jax.sharding import AxisType, Mesh
+
+from attnjax.config import setting
+
+# The innermost axis speaks most: neighbours share the features of a layer.
+AXES = ("data", "fsdp", "sequence", "tensor")
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+  """Over how many devices each thing is shared out; all 1 is one device.
+
+  The product is the number of devices of all processes. A run may go on on
+  another mesh: it decides where numbers are, and not what they are.
+
+  Raises:
+    ValueError: a size is below 1, `data` below 0.
+
+  >>> MeshConfig(data=2, tensor=4).product
+  8
+  """
+
+  data: int = setting(
+    1, "devices that share out the rows of a batch; 0: all that are left"
+  )
+  fsdp: int = setting(
+    1, "devices that share out rows, and parameters and optimizer state too"
+  )
+  tensor: int = setting(1, "devices that share out heads, features and words")
+  sequence: int = setting(1, "devices that share out the tokens of a row")
+  layout: str = setting(
+    "contiguous",
+    "which tokens of a row a device of the sequence axis has",
+    choices=("contiguous", "zigzag", "striped"),
+  )
+  gather: bool = setting(
+    True,
+    "put the trained parameters whole on one device of every process, for what"
+    " is asked of them then",
+  )
+
+  def __post_init__(self):
+    for axis in AXES:
+      least = 0 if axis == "data" else 1
+      if getattr(self, axis) < least:
+        raise ValueError(
+          f"mesh.{axis}: expected {least} or more, got {getattr(self, axis)}"
+        )
+
+  @property
+  def product(self) -> int:
+    """Devices of the mesh; 0 where `data` is 0, which takes what is left."""
+    return math.prod(getattr(self, axis) for axis in AXES)
+
+
+def make_mesh(config: MeshConfig) -> Mesh | None:
+  """The mesh of a config, over every device of every process.
+
+  Its axes are automatic: the compiler moves what a computation needs, and a
+  program means the same on every mesh.
+
+  Args:
+    config: the sizes of the axes.
+
+  Returns:
+    A mesh with the axes data, fsdp, sequence and tensor; None for one device.
+
+  Raises:
+    ValueError: the sizes do not multiply to the number of devices.
+
+  >>> make_mesh(MeshConfig()) is None
+  True
+  >>> dict(make_mesh(MeshConfig(data=0, tensor=2)).shape)
+  {'data': 4, 'fsdp': 1, 'sequence': 1, 'tensor': 2}
+  """
+  devices, processes = jax.device_count(), jax.process_count()
+  sizes = {axis: getattr(config, axis) for axis in AXES}
+  rest = math.prod(size for size in sizes.values() if size)
+  if not sizes["data"]:
+    sizes["data"] = max(devices // rest, 1)
+  product = math.prod(sizes.values())
+  if product == 1 and processes == 1:
+    return None
+  if product != devices:
+    raise ValueError(_misfit(sizes, devices, processes))
+  return jax.make_mesh(
+    tuple(sizes.values()),
+    tuple(sizes),
+    axis_types=(AxisType.Auto,) * len(sizes),
+    devices=jax.devices(),
+  )
+
+
+def _misfit(sizes: dict[str, int], devices: int, processes: int) -> str:
+  """What is wrong with a mesh, and which one there could be."""
+  product = math.prod(sizes.values())
+  said = " x ".join(f"{axis}={size}" for axis, size in sizes.items())
+  rest = product // sizes["data"]
+  where = f" of {processes} processes" if processes > 1 else ""
+  remedy = f"data={devices // rest}"
+  if devices % rest:
+    remedy = f"a product of the other axes that divides {devices}"
+  return (
+    f"mesh: expected sizes that multiply to the {devices} devices{where}, got"
+    f" {said} = {product}; choose {remedy}, or data=0 for all that are left"
+  )

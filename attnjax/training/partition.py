@@ -1,0 +1,224 @@
+"""Which part of each array a device has: a table of path patterns.
+
+A table is a sequence of rows `(pattern, spec, spec, ...)`. The first row whose
+pattern is found in a leaf's path, `blocks.up.kernel.value`, decides; of its
+specs the first that divides the leaf is taken. A spec speaks of the last axes
+of a leaf: layers that are stacked have more in front. Moments of an optimizer
+carry the paths of their parameters, and so one table places both.
+"""
+
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from attnjax.typing import PyTree
+
+Rules = Sequence[tuple[Any, ...]]  # (pattern, spec, spec, ...)
+
+
+def shardings(tree: PyTree, mesh: Mesh, rules: Rules | None = None) -> PyTree:
+  """Where every leaf of a tree has to be.
+
+  Args:
+    tree: of arrays or `jax.ShapeDtypeStruct`.
+    mesh: from `make_mesh`.
+    rules: a table. None shares each matrix out over `fsdp`, along its longest
+      axis that can be divided, and nothing over `tensor`.
+
+  Returns:
+    A tree of the same structure, a `NamedSharding` a leaf.
+
+  Raises:
+    ValueError: no row of the table speaks of a leaf, or none of its specs
+      divides it; or the mesh has a `tensor` axis and there is no table.
+
+  >>> from attnjax.training.mesh import MeshConfig, make_mesh
+  >>> mesh = make_mesh(MeshConfig(fsdp=4, tensor=2))
+  >>> table = [("up.kernel", PartitionSpec("fsdp", "tensor"))]
+  >>> state = {"up": {"kernel": jax.numpy.ones((3, 16, 6))}}
+  >>> tuple(shardings(state, mesh, table)["up"]["kernel"].spec)
+  (None, 'fsdp', 'tensor')
+  """
+  if rules is None and mesh.shape["tensor"] > 1:
+    raise ValueError(
+      f"mesh.tensor: expected 1, got {mesh.shape['tensor']}: nobody says which"
+      " axes of this model it shares out; give rules, or use mesh.fsdp"
+    )
+
+  def place(path: Any, leaf: Any) -> NamedSharding:
+    name = jax.tree_util.keystr(path, simple=True, separator=".")
+    return NamedSharding(mesh, _spec(name, leaf.shape, mesh, rules))
+
+  return jax.tree_util.tree_map_with_path(place, tree)
+
+
+def initialise(
+  make: Callable[..., PyTree],
+  *arguments: PyTree,
+  mesh: Mesh | None,
+  rules: Rules | None = None,
+) -> PyTree:
+  """Makes parameters where they belong: no device ever has them whole.
+
+  Args:
+    make: arrays -> a tree of new arrays, a pure function.
+    *arguments: for `make`. They are consumed.
+    mesh: from `make_mesh`; None is the one device that JAX would take.
+    rules: as for `shardings`.
+
+  Returns:
+    The same numbers on every mesh.
+
+  Raises:
+    ValueError: as `shardings`.
+
+  >>> from attnjax.training.mesh import MeshConfig, make_mesh
+  >>> make = lambda: {"kernel": jax.random.normal(jax.random.key(0), (8, 3))}
+  >>> mesh = make_mesh(MeshConfig(fsdp=8))
+  >>> alone, shared = (initialise(make, mesh=m)["kernel"] for m in (None, mesh))
+  >>> shared.addressable_shards[7].data.shape, bool((alone == shared).all())
+  ((1, 3), True)
+  """
+  if mesh is None:
+    return jax.jit(make)(*arguments)
+  places = shardings(jax.eval_shape(make, *arguments), mesh, rules)
+  donated = tuple(range(len(arguments)))
+  return jax.jit(make, out_shardings=places, donate_argnums=donated)(*arguments)
+
+
+def spread(
+  tree: PyTree, mesh: Mesh | None, rules: Rules | None = None
+) -> PyTree:
+  """The same arrays where they belong, those that are there left alone.
+
+  Args:
+    tree: of arrays that every process has, or that lie on the mesh already.
+    mesh: from `make_mesh`; None leaves all where it is.
+    rules: as for `shardings`.
+
+  >>> from attnjax.training.mesh import MeshConfig, make_mesh
+  >>> mesh = make_mesh(MeshConfig(fsdp=8))
+  >>> kernel = spread(jax.numpy.ones((8, 3)), mesh)
+  >>> kernel.shape, kernel.addressable_shards[0].data.shape
+  ((8, 3), (1, 3))
+  """
+  if mesh is None:
+    return tree
+  return jax.tree.map(_put, tree, shardings(tree, mesh, rules))
+
+
+def gathered(tree: PyTree) -> PyTree:
+  """Every array whole, on the first device of each process.
+
+  One leaf at a time, so that no device has more than it has to. What lies on
+  one device already is left alone.
+
+  Args:
+    tree: of arrays, on one mesh or on one device.
+
+  >>> from attnjax.training.mesh import MeshConfig, make_mesh
+  >>> mesh = make_mesh(MeshConfig(fsdp=8))
+  >>> kernel = gathered(spread(jax.numpy.ones((8, 3)), mesh))
+  >>> len(kernel.addressable_shards)
+  1
+  """
+  return jax.tree.map(_gather, tree)
+
+
+def common_mesh(tree: PyTree) -> Mesh | None:
+  """The mesh that the arrays of a tree lie on; None for one device."""
+  for leaf in jax.tree.leaves(tree):
+    place = getattr(leaf, "sharding", None)
+    if isinstance(place, NamedSharding) and isinstance(place.mesh, Mesh):
+      return place.mesh if place.mesh.size > 1 else None
+  return None
+
+
+def _spec(
+  name: str, shape: tuple[int, ...], mesh: Mesh, rules: Rules | None
+) -> PartitionSpec:
+  """Of one leaf, with only the axes that there are more than one of."""
+  if rules is None:
+    return _longest(shape, mesh)
+  for pattern, *specs in rules:
+    if re.search(pattern, name):
+      return _first_that_fits(name, shape, mesh, specs)
+  raise ValueError(
+    f"rules: no pattern is found in {name}; add a row for it, or ('',"
+    " PartitionSpec()) as the last row for all that stays whole"
+  )
+
+
+def _first_that_fits(
+  name: str, shape: tuple[int, ...], mesh: Mesh, specs: Sequence[PartitionSpec]
+) -> PartitionSpec:
+  """The first spec that divides a shape."""
+  reasons = []
+  for spec in specs:
+    axes = [_several(mesh, part) for part in spec]
+    axes = [()] * (len(shape) - len(axes)) + axes
+    reason = _misfit(shape, axes, mesh)
+    if reason is None:
+      return PartitionSpec(*(one if len(one) != 1 else one[0] for one in axes))
+    reasons.append(reason)
+  raise ValueError(
+    f"mesh: {name} has shape {shape}: {'; '.join(reasons)}. Choose a divisor"
+    " for the mesh, or other sizes for the model"
+  )
+
+
+def _misfit(
+  shape: tuple[int, ...], axes: Sequence[tuple[str, ...]], mesh: Mesh
+) -> str | None:
+  """Why axes of the mesh do not divide a shape; None where they do."""
+  if len(axes) > len(shape):
+    return f"its rule speaks of {len(axes)} axes"
+  for number, (size, over) in enumerate(zip(shape, axes, strict=True)):
+    if size % math.prod(mesh.shape[axis] for axis in over):
+      said = " x ".join(f"mesh.{axis}={mesh.shape[axis]}" for axis in over)
+      return f"{said} does not divide the {size} of axis {number}"
+  return None
+
+
+def _several(mesh: Mesh, part: Any) -> tuple[str, ...]:
+  """The axes of one part of a spec that more than one device is on."""
+  names = (part,) if isinstance(part, str) else tuple(part or ())
+  return tuple(name for name in names if mesh.shape[name] > 1)
+
+
+def _longest(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+  """The longest axis of a matrix that `fsdp` divides is shared out."""
+  count = mesh.shape["fsdp"]
+  able = [axis for axis, size in enumerate(shape) if size and not size % count]
+  if count == 1 or len(shape) < 2 or not able:
+    return PartitionSpec()
+  longest = max(able, key=lambda axis: shape[axis])
+  return PartitionSpec(*(None,) * longest, "fsdp")
+
+
+def _put(x: Any, place: NamedSharding) -> Any:
+  """One array where it belongs."""
+  if isinstance(x, jax.Array) and x.sharding == place:
+    return x
+  if jax.process_count() == 1:
+    return jax.device_put(x, place)
+  # Each process cuts its parts out of the whole that it has.
+  return jax.make_array_from_callback(x.shape, place, lambda index: x[index])
+
+
+def _gather(x: Any) -> Any:
+  """One array on the first device of this process."""
+  if common_mesh(x) is None:
+    return x
+  first = jax.local_devices()[0]
+  if x.is_fully_addressable:
+    return jax.device_put(x, first)
+  whole = jax.jit(
+    lambda x: x,
+    out_shardings=NamedSharding(x.sharding.mesh, PartitionSpec()),
+  )(x)
+  return jax.device_put(whole.addressable_data(0), first)
