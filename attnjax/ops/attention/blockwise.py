@@ -18,7 +18,7 @@ from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.scoring import Scoring
 from attnjax.typing import Array, Float
 
-__all__ = ["Blockwise"]
+__all__ = ["Blockwise", "finished"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,13 +142,13 @@ def _attend(call: Call, blocks: Blocks) -> tuple[Array, Aux]:
     keep = min(call.normalizer.keep, call.shape[3])  # there are no more
     reading = select(reading, sweep, keep)
   found = folded(reading, sweep)
-  out, aux = _finished(call, found)
+  out, aux = finished(call, found)
   out = jnp.moveaxis(out[:, :, :length], 1, 2)
   aux = jax.tree.map(lambda x: x[..., :length], aux)
   return out.astype(call.value.dtype), aux
 
 
-def _finished(call: Call, found: dict) -> tuple[Array, Aux]:
+def finished(call: Call, found: dict) -> tuple[Array, Aux]:
   """What is left of the row's weight by its normalizer, and the aux."""
   out, entropy = found["out"], found.get("entropy")
   if call.normalizer.weigh(jnp.zeros(())) is None:  # a row shares its weight

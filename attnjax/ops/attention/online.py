@@ -106,8 +106,8 @@ def _merged(part: Reading, state: dict, logits, grid: Grid) -> dict:
     new["top"] = jnp.maximum(state["top"], largest)
     shift = finite(new["top"])
   if "place" in state:
-    first = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-    place = first + grid.key_index[..., 0]
+    first = jnp.argmax(logits, axis=-1)
+    place = grid.key_index.reshape(-1)[first]
     # Of equal logits the first counts, whichever tile is visited first.
     before = (largest == state["top"]) & (place < state["place"])
     found = (largest > state["top"]) | before

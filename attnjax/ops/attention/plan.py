@@ -15,7 +15,7 @@ from attnjax.ops.attention.logits import Rules
 from attnjax.ops.grid import Area
 from attnjax.ops.tiles import EMPTY, FULL, MIXED, Sweep
 
-__all__ = ["plan", "verdict"]
+__all__ = ["plan", "verdict", "verdict_codes"]
 
 
 def plan(
@@ -53,6 +53,20 @@ def plan(
   return Sweep(tiles, _shared(found), blocks, (EMPTY, MIXED, FULL))
 
 
+def verdict_codes(*of, **options):
+  """EMPTY, MIXED or FULL of every tile, ``b t s``; of what `verdict` is.
+
+  numpy if it is known while tracing.
+  """
+  shape, blocks, *_ = of
+  counts = _counts(shape, blocks)
+  some, every = (_spread(x, counts) for x in verdict(*of, **options))
+  numpy = jnp if isinstance(some & every, jax.Array) else np
+  codes = numpy.where(some, numpy.where(every, FULL, MIXED), EMPTY)
+  codes = codes.astype(np.int32)
+  return codes if numpy is np else _shared(codes)
+
+
 def _spread(x, counts):
   """Broadcast, what is known staying known."""
   numpy = jnp if isinstance(x, jax.Array) else np
@@ -78,17 +92,27 @@ def _(size, batched, codes):
   return _shared(jnp.where(low == high, low, MIXED)), False
 
 
-def verdict(shape, blocks, rules, query_positions=None, key_positions=None):
+def verdict(
+  shape,
+  blocks,
+  rules,
+  query_positions=None,
+  key_positions=None,
+  query_index=None,
+  key_index=None,
+):
   """(some, every) for all tiles, ``b t s`` of them or broadcasting to it.
 
   numpy if it is known while tracing. `some` false proves a tile empty, `every`
-  true proves that nothing in it is hidden.
+  true proves that nothing in it is hidden. An index, ``1 T`` or ``1 S``, is
+  given where the array is not in the order of the call.
   """
   counts = _counts(shape, blocks)
   some, every = np.ones((1, 1, 1), bool), np.ones((1, 1, 1), bool)
   found = []
   if rules.mask is not None:
-    area = _area(counts, blocks, query_positions, key_positions)
+    index = query_index, key_index
+    area = _area(counts, blocks, index, (query_positions, key_positions))
     found.append(rules.mask.decide(area))
   if rules.visible is not None:
     found.append(_of_table(rules.visible, blocks))
@@ -105,18 +129,23 @@ def _counts(shape, blocks: Blocks) -> tuple[int, int, int]:
   return batch // blocks.rows, length // blocks.query, keys // blocks.key
 
 
-def _area(counts, blocks: Blocks, query_positions, key_positions) -> Area:
+def _area(counts, blocks: Blocks, index: tuple, positions: tuple) -> Area:
   """Bounds of all tiles at once, broadcasting to ``b t s``."""
   b, t, s = (np.arange(n, dtype=np.int32) for n in counts)
+
+  def of(x, size, axis, otherwise):
+    if x is None:
+      return otherwise
+    low, high = _bounds(x, blocks.rows, size)
+    along = (slice(None),) * axis + (None,)
+    return low[along], high[along] + 1
+
   query_index = _span(t[None, :, None], blocks.query)
   key_index = _span(s[None, None, :], blocks.key)
-  query, key = query_index, key_index
-  if query_positions is not None:
-    low, high = _bounds(query_positions, blocks.rows, blocks.query)
-    query = low[:, :, None], high[:, :, None] + 1
-  if key_positions is not None:
-    low, high = _bounds(key_positions, blocks.rows, blocks.key)
-    key = low[:, None, :], high[:, None, :] + 1
+  query_index = of(index[0], blocks.query, 2, query_index)
+  key_index = of(index[1], blocks.key, 1, key_index)
+  query = of(positions[0], blocks.query, 2, query_index)
+  key = of(positions[1], blocks.key, 1, key_index)
   batch = _span(b[:, None, None], blocks.rows)
   return Area(query, key, query_index, key_index, batch)
 

@@ -19,7 +19,16 @@ from attnjax.ops.scoring import Scoring
 from attnjax.ops.tiles import Layout
 from attnjax.typing import Array, Float, PrecisionLike
 
-__all__ = ["Form", "Reading"]
+__all__ = ["Form", "Places", "Reading", "bounded"]
+
+
+class Places(NamedTuple):
+  """The indices, in the whole call, of the parts of it that are here."""
+
+  batch: Any  # B
+  head: Any  # H
+  query: Any  # T
+  key: Any  # S
 
 
 class Form(NamedTuple):
@@ -31,6 +40,8 @@ class Form(NamedTuple):
   rate: float
   precision: PrecisionLike
   aux: tuple[str, ...]
+  # Of a part of a call: as of the whole, where no axis of size 1 is a part.
+  layouts: tuple[Layout, ...] | None = None
 
 
 @node
@@ -48,29 +59,40 @@ class Reading:
   key_positions: Any  # #B S, or None
   words: Any  # of dropout, or None
   chosen: Any  # B H T N, the keys that count; None is all
+  places: Places | None  # None where all of the call is here
   form: Form = static()
 
   @classmethod
   def of(cls, call: Call, blocks: Blocks) -> "Reading":
     """The reading of a whole call."""
     shape = padded(call.shape, blocks)
+    reading = cls.unpadded(call, blocks, shape)
+    sizes = {"t": shape[2], "s": shape[3]}
+    layouts = reading.layouts()
+    return jax.tree.map(lambda x, y: pad(x, y, sizes), reading, layouts)
+
+  @classmethod
+  def unpadded(
+    cls,
+    call: Call,
+    blocks: Blocks,
+    shape: tuple[int, int, int, int],
+    places: Places | None = None,
+  ) -> "Reading":
+    """The reading of a call, to be padded to a shape."""
     query, key, value = call.prepared()
-    rules = call.rules
-    if shape != call.shape:
-      extent = Extent(*call.shape[2:])
-      mask = extent if rules.mask is None else rules.mask & extent
-      rules = rules._replace(mask=mask)
-    reading = cls(
+    return cls(
       query=query,
       key=key,
       value=value,
-      rules=rules,
+      rules=bounded(call, shape),
       scoring=call.scoring,
       normalizer=call.normalizer,
       query_positions=call.query_positions,
       key_positions=call.key_positions,
       words=call.dropout_words,
       chosen=None,
+      places=places,
       form=Form(
         shape,
         blocks,
@@ -80,28 +102,30 @@ class Reading:
         call.aux,
       ),
     )
-    sizes = {"t": shape[2], "s": shape[3]}
-    layouts = reading.layouts()
-    return jax.tree.map(lambda x, y: pad(x, y, sizes), reading, layouts)
 
   def layouts(self) -> "Reading":
     """The layout of each array, in its place."""
+    if self.form.layouts is not None:
+      tree = jax.tree.structure(dataclasses.replace(self, chosen=None))
+      known = jax.tree.unflatten(tree, self.form.layouts)
+      return dataclasses.replace(known, chosen=_along("bht.", self.chosen))
     whole = jax.tree.map(lambda x: "", self)
     rules = whole.rules._replace(
-      visible=_along("b.ts", self.rules.visible),
-      bias=_along("b.ts", self.rules.bias),
+      visible=_along("bhts", self.rules.visible),
+      bias=_along("bhts", self.rules.bias),
       query_segment_ids=_along("bt", self.rules.query_segment_ids),
       key_segment_ids=_along("bs", self.rules.key_segment_ids),
     )
     return dataclasses.replace(
       whole,
-      query="b..t.",
-      key="b.s.",
-      value="b.s.",
+      query="bh.t.",
+      key="bhs.",
+      value="bhs.",
       rules=rules,
       query_positions=_along("bt", self.query_positions),
       key_positions=_along("bs", self.key_positions),
-      chosen=_along("b.t.", self.chosen),
+      chosen=_along("bht.", self.chosen),
+      places=None if self.places is None else Places(*"bhts"),
     )
 
   @property
@@ -111,20 +135,30 @@ class Reading:
 
   def grid(self, tile) -> Grid:
     """The coordinates of a tile's logits."""
-    size = self.form.blocks
-    along = lambda axis, n: tile[axis] * n + jnp.arange(n, dtype=jnp.int32)
-    query_index = row(along(1, size.query), 4, query=True)
-    key_index = row(along(2, size.key), 4, query=False)
+    places = self._here(tile) if self.places is None else self.places
+    query_index = row(places.query, 4, query=True)
+    key_index = row(places.key, 4, query=False)
     query, key = self.query_positions, self.key_positions
     return Grid(
-      batch=along(0, size.rows).reshape(-1, 1, 1, 1),
-      head=jnp.arange(self.form.shape[1], dtype=jnp.int32).reshape(1, -1, 1, 1),
+      batch=places.batch.reshape(-1, 1, 1, 1),
+      head=places.head.reshape(1, -1, 1, 1),
       query_position=query_index
       if query is None
       else row(query, 4, query=True),
       key_position=key_index if key is None else row(key, 4, query=False),
       query_index=query_index,
       key_index=key_index,
+    )
+
+  def _here(self, tile) -> Places:
+    """Of a tile of a call that is here as a whole."""
+    size = self.form.blocks
+    along = lambda axis, n: tile[axis] * n + jnp.arange(n, dtype=jnp.int32)
+    return Places(
+      batch=along(0, size.rows),
+      head=jnp.arange(self.form.shape[1], dtype=jnp.int32),
+      query=along(1, size.query),
+      key=along(2, size.key),
     )
 
   def logits(self, grid: Grid, full: bool) -> Float[Array, "B H T S"]:
@@ -155,6 +189,14 @@ class Reading:
       precision=self.form.precision,
     )
     return out.reshape(batch, heads, length, out.shape[-1])
+
+
+def bounded(call: Call, shape: tuple[int, int, int, int]) -> Rules:
+  """The rules of a call that is padded to a shape: they hide what is padded."""
+  if shape == call.shape:
+    return call.rules
+  extent, mask = Extent(*call.shape[2:]), call.rules.mask
+  return call.rules._replace(mask=extent if mask is None else mask & extent)
 
 
 def _along(layout: Layout, x) -> Layout | None:

@@ -34,8 +34,12 @@ def select(reading: Reading, sweep: Sweep, count: int) -> Reading:
     places = jnp.broadcast_to(grid.key_index, logits.shape)
     # What is held comes first: of equal logits the first place stays.
     every = jnp.concatenate([held[0], logits], axis=-1)
-    top, index = lax.top_k(every, count)
     places = jnp.concatenate([held[1], places], axis=-1)
+    if (
+      reading.places is not None
+    ):  # but keys of other devices come in any order
+      places, every = lax.sort((places, every), num_keys=1)
+    top, index = lax.top_k(every, count)
     return [top, jnp.take_along_axis(places, index, axis=-1)]
 
   # Full tiles are no kind of their own here, so that places come in order.

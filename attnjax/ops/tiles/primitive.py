@@ -35,9 +35,14 @@ class _Form(NamedTuple):
   function: Callable  # (full, tile, *parts) -> parts of the sums
   blocks: tuple[int, int, int]
   kinds: tuple[int, ...]
+  courier: Callable | None
   inputs: tuple[Layout, ...]
   outputs: tuple[Layout, ...]
   sums: tuple[jax.ShapeDtypeStruct, ...]
+
+  def sweep(self, tiles, codes) -> Sweep:
+    """The sweep of the sum."""
+    return Sweep(tiles, codes, self.blocks, self.kinds, self.courier)
 
 
 def tile_sum(
@@ -76,6 +81,7 @@ def tile_sum(
     function,
     sweep.blocks,
     sweep.kinds,
+    sweep.courier,
     tuple(layouts),
     tuple(sum_layouts),
     tuple(sums),
@@ -131,7 +137,7 @@ def _bind(form: _Form, tiles, codes, operands) -> list:
 
 def _evaluate(tiles, codes, *operands, form: _Form) -> list:
   """The sum as a loop."""
-  sweep = Sweep(tiles, codes, form.blocks, form.kinds)
+  sweep = form.sweep(tiles, codes)
 
   def step(full, tile, parts, held):
     new = form.function(full, tile, *parts)
@@ -158,7 +164,7 @@ def _jvp(primals, tangents, *, form: _Form):
   }
   moved = tile_sum_tangent(
     form.function,
-    Sweep(tiles, codes, form.blocks, form.kinds),
+    form.sweep(tiles, codes),
     operands,
     moving,
     form.inputs,
@@ -189,7 +195,7 @@ def _transpose(cotangents, tiles, codes, *operands, form: _Form):
     }
     found = tile_sum(
       transpose_of(form.function, parts, given, len(operands)),
-      Sweep(tiles, codes, form.blocks, form.kinds),
+      form.sweep(tiles, codes),
       [*(operands[k] for k in known), *(cotangents[k] for k in given)],
       [
         *(form.inputs[k] for k in known),

@@ -33,8 +33,10 @@ __all__ = [
 EMPTY, MIXED, FULL = 0, 1, 2
 
 # A letter for each axis of an array: the axis of the grid that it lies along,
-# or a dot. "" is an array given whole, such as a table that a score captures.
+# or another sign for one that no tile cuts: "h" for heads, a dot for the rest.
+# "" is an array given whole, such as a table that a score captures.
 Layout = str
+_CUT = "bts"
 
 
 def part_shape(
@@ -48,7 +50,7 @@ def part_shape(
   if not layout:
     return tuple(shape)
   return tuple(
-    size if axis == "." else blocks["bts".index(axis)]
+    blocks[_CUT.index(axis)] if axis in _CUT else size
     for size, axis in zip(shape, layout, strict=True)
   )
 
@@ -61,6 +63,11 @@ class Sweep(NamedTuple):
     codes: ``N``, EMPTY, MIXED or FULL of each tile; may be traced.
     blocks: how many batch rows, queries and keys a block has.
     kinds: which codes there can be: a loop is compiled for each.
+    courier: brings keys that are kept elsewhere, and takes what is summed over
+      queries back to them; None where all keys are here. Called as
+      ``courier(walk, sweep, operands, layouts, state, state_layouts)``, where
+      ``walk(sweep, operands, state)`` folds the tiles that are here. It is
+      hashable, and says what codes it wants.
 
   >>> sweep = Sweep(np.zeros((1, 3), np.int32), np.array([2]), (1, 4, 4), (2,))
   >>> len(sweep.tiles)
@@ -71,13 +78,14 @@ class Sweep(NamedTuple):
   codes: Int[Array | np.ndarray, " N"]
   blocks: tuple[int, int, int]
   kinds: tuple[int, ...]
+  courier: Callable | None = None
 
   def start(self, layout: Layout, tile) -> tuple:
     """Where the tile's part of an array begins."""
     return tuple(
-      np.int32(0)
-      if axis == "."
-      else tile["bts".index(axis)] * self.blocks["bts".index(axis)]
+      tile[_CUT.index(axis)] * self.blocks[_CUT.index(axis)]
+      if axis in _CUT
+      else np.int32(0)
       for axis in layout
     )
 
@@ -129,6 +137,16 @@ def fold(
     return list(state)
   axes = varying_axes(*operands, *state)
   state = [varying_alike(x, axes) for x in state]
+  if sweep.courier is not None:
+    walk = lambda here, operands, state: fold(
+      step,
+      here._replace(courier=None),
+      operands,
+      layouts,
+      state,
+      state_layouts,
+    )
+    return sweep.courier(walk, sweep, operands, layouts, state, state_layouts)
 
   def visit(full, tile, state):
     parts = [

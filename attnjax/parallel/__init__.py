@@ -1,0 +1,27 @@
+"""Sharded attention: `attend` over tokens divided among devices, any mask.
+
+    mesh = parallel.make_mesh(data=2, sequence=4)
+    ring = parallel.RingAttention(mesh, "sequence", "zigzag", batch="data")
+    model = DecoderLM(..., attend=ring)
+    tokens, positions = ring.permute(tokens), ring.permute(np.arange(T))
+
+Masks, score mods and dropout are the same objects as on one device: they speak
+of positions, and positions travel with the tokens.
+"""
+
+from attnjax.parallel.attention import (
+  AllGatherAttention,
+  RingAttention,
+  UlyssesAttention,
+)
+from attnjax.parallel.layouts import permute, unpermute
+from attnjax.parallel.mesh import make_mesh
+
+__all__ = [
+  "AllGatherAttention",
+  "RingAttention",
+  "UlyssesAttention",
+  "make_mesh",
+  "permute",
+  "unpermute",
+]

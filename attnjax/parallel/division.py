@@ -1,0 +1,194 @@
+"""How one call of attention is divided among the devices of a mesh."""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from attnjax.ops.attention.blocks import Blocks, choose_blocks
+from attnjax.ops.attention.blockwise import Blockwise
+from attnjax.ops.attention.call import Call
+from attnjax.ops.attention.plan import verdict_codes
+from attnjax.ops.attention.reading import Places, Reading, bounded
+from attnjax.ops.tiles import Layout
+from attnjax.parallel import layouts
+
+__all__ = ["Division"]
+
+
+class Division(NamedTuple):
+  """Which axis of a mesh divides which axis of a call, and into what tiles.
+
+  Args:
+    mesh: of the devices.
+    layout: of the tokens.
+    shards: parts that the layout has.
+    axes: mesh axes that divide b, h, t and s where a call is computed.
+    home: how queries, keys, values and the output lie, ``B T H``.
+    blocks: of a tile; None until a call is known.
+  """
+
+  mesh: Mesh
+  layout: layouts.Layout
+  shards: int
+  axes: tuple[tuple[str, ...], ...]
+  home: PartitionSpec
+  blocks: Blocks = Blocks(1, 1, 1)
+
+  def parts(self, axis: str) -> int:
+    """Into how many parts an axis, b, h, t or s, is divided."""
+    names = self.axes["bhts".index(axis)]
+    return math.prod(self.mesh.shape[name] for name in names)
+
+  def spec(self, layout: Layout) -> PartitionSpec:
+    """How an array lies on the mesh; one along t and s lies along t alone."""
+    names = dict(zip("bhts", self.axes, strict=True))
+    if "t" in layout:
+      names.pop("s")
+    return PartitionSpec(*(names.get(axis) or None for axis in layout))
+
+  @property
+  def runs(self) -> int:
+    """Pieces of a sequence that no tile may straddle."""
+    return self.shards * layouts.runs(self.layout)
+
+  def with_blocks(self, call: Call, engine: Blockwise) -> "Division":
+    """The division with blocks for the part of a call that a device has."""
+    batch, heads, length, keys = call.shape
+    rows, length, keys = (
+      batch // self.parts("b"),
+      length // self.runs,
+      keys // self.runs,
+    )
+    count = lambda n, size: -(-n // size)
+    blocks = choose_blocks(
+      (rows, heads // self.parts("h"), length, keys),
+      platform=self.mesh.devices.flat[0].platform,
+      footprint=call.footprint,
+      live=lambda x: (
+        count(rows, x.rows) * count(length, x.query) * count(keys, x.key)
+      ),
+      query=engine.query_block,
+      key=engine.key_block,
+    )
+    return self._replace(blocks=blocks)
+
+  def at_home(self, call: Call) -> Call:
+    """The call with its large arrays where they belong, gradients too."""
+    lay = lambda x: self._lay(x, self.home)
+    query, key, value = map(lay, (call.query, call.key, call.value))
+    return dataclasses.replace(call, query=query, key=key, value=value)
+
+  def result_at_home(self, out, aux):
+    """The output and the aux where the queries are."""
+    batch, length, heads = self.home
+    rows = PartitionSpec(batch, heads, length)
+    return self._lay(out, self.home), jax.tree.map(
+      lambda x: self._lay(x, rows), aux
+    )
+
+  def _lay(self, x, spec: PartitionSpec):
+    """An array, laid on the mesh."""
+    sharding = NamedSharding(self.mesh, spec)
+    return jax.lax.with_sharding_constraint(x, sharding)
+
+  def padded(self, call: Call) -> tuple[int, int, int, int]:
+    """``B H T S`` where each run is whole blocks."""
+    batch, heads, length, keys = call.shape
+    _, query, key = self.blocks
+    up = lambda n, size: -(-(n // self.runs) // size) * size * self.runs
+    return batch, heads, up(length, query), up(keys, key)
+
+  def places(self, call: Call) -> Places:
+    """The token in each place; in padding one past the last."""
+    batch, heads, length, keys = call.shape
+    _, _, longer, more = self.padded(call)
+
+    def index(length: int, longer: int):
+      order = layouts.order(self.layout, length, self.shards)
+      order = order.reshape(self.runs, -1)
+      wide = np.full((self.runs, longer // self.runs), length, np.int32)
+      wide[:, : order.shape[1]] = order
+      return wide.reshape(-1)
+
+    return Places(
+      np.arange(batch, dtype=np.int32),
+      np.arange(heads, dtype=np.int32),
+      index(length, longer),
+      index(keys, more),
+    )
+
+  def reading(self, call: Call) -> Reading:
+    """The reading of the whole call, each run padded."""
+    shape = self.padded(call)
+    places = jax.tree.map(jnp.asarray, self.places(call))
+    reading = Reading.unpadded(call, self.blocks, shape, places)
+    laid = reading.layouts()
+
+    def pad(x, layout: Layout):
+      for axis, old, new in zip("ts", call.shape[2:], shape[2:], strict=True):
+        at = layout.find(axis)
+        if at >= 0 and x.shape[at] == old != new:
+          x = self._longer(x, at, new)
+      return x
+
+    return jax.tree.map(pad, reading, laid)
+
+  def _longer(self, x, axis: int, length: int):
+    """Repeats the last of each run, as `pad` does of a whole axis."""
+    shape = x.shape
+    x = x.reshape((*shape[:axis], self.runs, -1, *shape[axis + 1 :]))
+    widths = [(0, 0)] * x.ndim
+    widths[axis + 1] = (0, length // self.runs - x.shape[axis + 1])
+    numpy = np if isinstance(x, np.ndarray) else jnp
+    x = numpy.pad(x, widths, mode="edge")
+    return x.reshape((*shape[:axis], length, *shape[axis + 1 :]))
+
+  def shorter(self, x, axis: int, length: int):
+    """An array of runs without what was padded to each."""
+    shape = x.shape
+    if shape[axis] == length:
+      return x
+    x = x.reshape((*shape[:axis], self.runs, -1, *shape[axis + 1 :]))
+    x = jax.lax.slice_in_dim(x, 0, length // self.runs, axis=axis + 1)
+    return x.reshape((*shape[:axis], length, *shape[axis + 1 :]))
+
+  def known_codes(self, call: Call, positions) -> np.ndarray | None:
+    """What is known of every tile while tracing, ``b t s``; None if it is not.
+
+    Args:
+      call: the whole.
+      positions: of queries and keys, ``#B T`` and ``#B S`` of numpy; None is
+        the order of the tokens.
+    """
+    shape, places = self.padded(call), self.places(call)
+    longer = [
+      x if x is None else self._longer(x, 1, size)
+      for x, size in zip(positions, shape[2:], strict=True)
+    ]
+    return self._codes(shape, bounded(call, shape), longer, places)
+
+  def found_codes(self, reading: Reading):
+    """What is found of every tile when the program runs, ``b t s``."""
+    positions = reading.query_positions, reading.key_positions
+    return jnp.asarray(
+      self._codes(reading.form.shape, reading.rules, positions, reading.places)
+    )
+
+  def _codes(self, shape, rules, positions, places: Places | None):
+    """EMPTY, MIXED or FULL of every tile."""
+    index = (None, None)
+    if places is not None:
+      index = (places.query[None], places.key[None])
+    return verdict_codes(
+      shape,
+      self.blocks,
+      rules,
+      *positions,
+      query_index=index[0],
+      key_index=index[1],
+    )

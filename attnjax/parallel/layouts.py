@@ -1,0 +1,176 @@
+"""Layouts: which tokens of a sequence stand on which device.
+
+A layout is an order of the tokens, cut into equal parts, one a device. It is
+applied once, to whatever is fed to a model: tokens, targets, positions and
+segment ids alike. Everything after that speaks of positions.
+"""
+
+from typing import Literal
+
+import jax.numpy as jnp
+import numpy as np
+
+from attnjax.ops.integers import known
+from attnjax.typing import Array, Shaped
+
+__all__ = [
+  "LAYOUTS",
+  "Layout",
+  "check_length",
+  "check_positions",
+  "order",
+  "permute",
+  "runs",
+  "unpermute",
+]
+
+Layout = Literal["contiguous", "zigzag", "striped"]
+LAYOUTS: tuple[Layout, ...] = ("contiguous", "zigzag", "striped")
+
+
+def permute(
+  x: Shaped[Array | np.ndarray, "..."],
+  layout: Layout,
+  shards: int,
+  axis: int = -1,
+) -> Shaped[Array | np.ndarray, "..."]:
+  """Puts an axis of tokens into the order of a layout.
+
+      contiguous  shard i holds tokens i T/n to (i + 1) T/n
+      zigzag      shard i holds the pieces i and 2n - 1 - i of 2n
+      striped     shard i holds tokens i, i + n, i + 2n...
+
+  Under a causal mask a contiguous shard has the less to do the earlier it is;
+  the other two share the work evenly.
+
+  Args:
+    x: any array; numpy stays numpy, and so known while a program is traced.
+    layout: the order.
+    shards: n, devices that share the axis.
+    axis: the axis of tokens.
+
+  Returns:
+    The array in another order; `unpermute` puts it back.
+
+  Raises:
+    ValueError: for a layout that is none, or a length that does not divide.
+
+  >>> permute(np.arange(8), "zigzag", 2).tolist()
+  [0, 1, 6, 7, 2, 3, 4, 5]
+  >>> permute(np.arange(8), "striped", 2).tolist()
+  [0, 2, 4, 6, 1, 3, 5, 7]
+
+  Reference:
+    Brandon et al., "Striped Attention: Faster Ring Attention for Causal
+    Transformers", 2023, arXiv 2311.09431. Zigzag: Llama Team, "The Llama 3 Herd
+    of Models", 2024, arXiv 2407.21783, section 3.3.2.
+  """
+  return _taken(x, order(layout, x.shape[axis], shards), axis)
+
+
+def unpermute(
+  x: Shaped[Array | np.ndarray, "..."],
+  layout: Layout,
+  shards: int,
+  axis: int = -1,
+) -> Shaped[Array | np.ndarray, "..."]:
+  """Puts an axis of tokens back from the order of a layout; see `permute`.
+
+  >>> x = np.arange(12)
+  >>> (unpermute(permute(x, "zigzag", 3), "zigzag", 3) == x).all().item()
+  True
+  """
+  return _taken(x, _inverse(layout, x.shape[axis], shards), axis)
+
+
+def order(layout: Layout, length: int, shards: int) -> np.ndarray:
+  """The token in each place of the array, int32 ``T``.
+
+  >>> order("contiguous", 3, 3).tolist()
+  [0, 1, 2]
+  """
+  check_length("tokens", length, layout, shards)
+  index = np.arange(length, dtype=np.int32)
+  if layout == "striped":
+    return index.reshape(-1, shards).T.reshape(-1)
+  if layout == "zigzag":
+    pieces = index.reshape(2 * shards, -1)
+    pairs = np.stack([pieces[:shards], pieces[: shards - 1 : -1]], axis=1)
+    return pairs.reshape(-1)
+  return index
+
+
+def runs(layout: Layout) -> int:
+  """Pieces of a shard that no tile should straddle, for they lie far apart.
+
+  >>> runs("zigzag"), runs("striped")
+  (2, 1)
+  """
+  return 2 if layout == "zigzag" else 1
+
+
+def check_length(
+  what: str, length: int, layout: Layout, shards: int, call: str = "permute"
+) -> None:
+  """Raises ValueError where a length cannot be laid out on so many devices."""
+  if layout not in LAYOUTS:
+    raise ValueError(
+      f"{call}: layout must be one of {list(LAYOUTS)}, got {layout!r}"
+    )
+  pieces = shards * runs(layout)
+  if length % pieces:
+    longer = -(-length // pieces) * pieces
+    raise ValueError(
+      f"{call}: {what}={length} must be a multiple of {pieces} for the layout"
+      f" {layout!r} over {shards} devices; pad to {longer} and hide what is"
+      " padded by mask=masks.lengths(...), or take fewer devices"
+    )
+
+
+def check_positions(
+  call: str, name: str, positions, layout: Layout, shards: int
+) -> None:
+  """Raises ValueError where tokens do not stand as the layout has them.
+
+  Positions that run on through the array, but would leap if it were put back
+  in order, are of tokens that nobody has permuted. What is traced cannot be
+  asked: it is right all the same, for masks follow the positions.
+  """
+  if layout == "contiguous" or shards == 1:
+    return
+  remedy = (
+    "permute tokens, targets, positions and segment ids once, with"
+    " attention.permute(x), and give the positions"
+  )
+  if positions is None:
+    raise ValueError(
+      f"{call}: {name} must say where the tokens of a {layout!r} layout stand,"
+      f" got None; {remedy}: {name}=attention.permute(np.arange(T))"
+    )
+  if not known(positions):
+    return
+  found = np.asarray(positions)
+  ordered = np.take(found, _inverse(layout, found.shape[-1], shards), -1)
+  if _runs_on(found) and not _runs_on(ordered):
+    raise ValueError(
+      f"{call}: {name} disagree with the layout {layout!r}: they run through"
+      f" the array as if it were not permuted; {remedy}, or take"
+      " layout='contiguous'"
+    )
+
+
+def _runs_on(positions: np.ndarray) -> bool:
+  """Whether no position leaps ahead of the one before; it may start anew."""
+  return bool((np.diff(positions.astype(np.int64), axis=-1) <= 1).all())
+
+
+def _inverse(layout: Layout, length: int, shards: int) -> np.ndarray:
+  """The place in the array of each token."""
+  return np.argsort(order(layout, length, shards))
+
+
+def _taken(x, places: np.ndarray, axis: int):
+  """The array in another order, of the same kind."""
+  if isinstance(x, np.ndarray):
+    return np.take(x, places, axis)
+  return jnp.take(x, places, axis)

@@ -1,0 +1,198 @@
+"""The ring: keys go round the devices, queries stay where they are."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from attnjax.ops.tiles import EMPTY, Sweep
+from attnjax.parallel.carried import column, parted, rejoined, with_column
+
+__all__ = ["Ring", "arc"]
+
+
+def arc(live) -> tuple:
+  """The shortest way round that passes every step which is live.
+
+  Step d shows a device the keys of the one d before it. The way begins some
+  steps back, and goes forward from there.
+
+  Args:
+    live: bool ``n``, numpy if it is known.
+
+  Returns:
+    How far back it begins, and how many steps it has.
+
+  >>> arc(np.array([True, True, False, False, False, True]))
+  (1, 3)
+  >>> arc(np.ones(6, bool))
+  (0, 6)
+  """
+  xp = np if isinstance(live, np.ndarray) else jnp
+  size = live.shape[0]
+  step = np.arange(size, dtype=np.int32)
+  most = lambda which: xp.max(xp.where(live & which, step, 0))
+  forward = most(step <= size // 2)
+  back = xp.max(xp.where(live & (step > size // 2), size - step, 0))
+  # Going back costs steps of its own, on which nothing is computed.
+  whole = most(step >= 0)
+  straight = whole <= 2 * back + forward
+  found = xp.where(straight, 0, back), xp.where(straight, whole, back + forward)
+  found = found[0], xp.where(live.any(), found[1] + 1, 0)
+  return tuple(map(int, found)) if xp is np else found
+
+
+@dataclasses.dataclass(frozen=True)
+class Ring:
+  """The courier of a ring: brings the keys of every device by, in turn.
+
+  The next keys are sent on before anything is computed with those that are
+  here. What is summed over queries travels beside the keys that it is of, one
+  step behind, and goes home at the end.
+
+  Args:
+    axis: of the mesh.
+    size: devices on it.
+    everyone: axes of the mesh over which what is computed differs.
+    steps: that hold something for some device, in order; None where that is
+      found out when the program runs.
+
+  >>> known = np.zeros((1, 4, 4), np.int32)
+  >>> known[0] = np.tri(4) - np.tri(4, k=-2)  # a window, two blocks wide
+  >>> Ring("sequence", 4, ("sequence",)).knowing(known).steps
+  (0, 1)
+  """
+
+  axis: str
+  size: int
+  everyone: tuple[str, ...]
+  steps: tuple[int, ...] | None = None
+
+  @property
+  def pieces(self) -> int:
+    """Keys come in as many pieces as there are devices."""
+    return self.size
+
+  def knowing(self, codes: np.ndarray | None) -> "Ring":
+    """The courier that goes only the steps which hold something."""
+    if codes is None:
+      return self
+    batch, queries, keys = codes.shape
+    n = self.size
+    every = codes.reshape(batch, n, queries // n, n, keys // n)
+    pairs = (every != EMPTY).any((0, 2, 4))
+    device = np.arange(n)
+    live = np.array([pairs[device, device - step].any() for step in range(n)])
+    back, count = arc(live)
+    steps = range(-back, count - back)
+    return dataclasses.replace(
+      self, steps=tuple(step for step in steps if live[step % n])
+    )
+
+  def __call__(
+    self,
+    walk: Callable,
+    sweep: Sweep,
+    operands,
+    layouts,
+    state,
+    state_layouts,
+  ) -> list:
+    """Folds the tiles of all keys into the state of the queries here."""
+    here, fixed = parted(operands, layouts)
+    sums, held = parted(state, state_layouts)
+    nothing = sums  # sums over queries begin as zeros, wherever they are
+    me = lax.axis_index(self.axis)
+
+    def visit(step, here, held):
+      """The state of the queries, and what their tiles add to these keys."""
+      origin = (me - step) % self.size
+      cut = lambda x, layout: column(x, layout, origin, self.size)
+      parts = list(map(cut, rejoined(here, fixed, layouts), layouts))
+      before = rejoined(nothing, held, state_layouts)
+      start = list(map(cut, before, state_layouts))
+      codes = lax.dynamic_index_in_dim(sweep.codes, origin, keepdims=False)
+      new = walk(sweep._replace(codes=codes), parts, start)
+      put = lambda x, y, layout: with_column(x, y, layout, origin)
+      new = list(map(put, before, new, state_layouts))
+      gained, held = parted(new, state_layouts)
+      return held, gained
+
+    if self.steps is None:
+      live = self._live(sweep, me)
+      held, sums = self._found(live, visit, here, held, sums)
+    else:
+      held, sums = self._known(self.steps, visit, here, held, sums)
+    return rejoined(sums, held, state_layouts)
+
+  def shift(self, xs, by: int):
+    """Sends arrays so many devices on."""
+    if by % self.size == 0:
+      return xs
+    pairs = [(i, (i + by) % self.size) for i in range(self.size)]
+    return jax.tree.map(lambda x: lax.ppermute(x, self.axis, pairs), xs)
+
+  def _known(self, steps: tuple[int, ...], visit, here, held, sums):
+    """Goes the steps that are known: in a loop where they are equal."""
+    strides = [after - before for before, after in itertools.pairwise(steps)]
+    here = self.shift(here, steps[0])
+    if len(strides) > 1 and len(set(strides)) == 1:
+      way = (steps[0], strides[0], len(strides))
+      held, sums = self._loop(visit, here, held, sums, *way)
+    else:
+      for arrived, step, leaves in zip(
+        [0, *strides], steps, [*strides, 0], strict=True
+      ):
+        ahead = self.shift(here, leaves) if leaves else here
+        sums = self.shift(sums, arrived) if arrived else sums
+        held, gained = visit(step, here, held)
+        here, sums = ahead, _added(sums, gained)
+    return held, self.shift(sums, -steps[-1])
+
+  def _found(self, live, visit, here, held, sums):
+    """Goes the steps that are found to hold something."""
+    back, count = arc(live)
+    last = jnp.maximum(count - 1, 0)
+    here = self._turned(here, -1, back)
+    held, sums = self._loop(visit, here, held, sums, -back, 1, last)
+    home = (back - last) % self.size
+    nearer = home <= self.size // 2
+    sums = self._turned(sums, 1, jnp.where(nearer, home, 0))
+    return held, self._turned(sums, -1, jnp.where(nearer, 0, self.size - home))
+
+  def _turned(self, xs, by: int, times):
+    """Sends arrays on, as many times as it is found to take."""
+    return lax.fori_loop(0, times, lambda _, x: self.shift(x, by), xs)
+
+  def _loop(self, visit, here, held, sums, first, stride, more):
+    """Visits the first step and so many more; the last sends nothing on."""
+
+    def hop(i, carry):
+      here, held, sums = carry
+      ahead = self.shift(here, stride)  # on its way before anything is computed
+      # Also where these are still zeros: to spare that would take a third copy
+      # of what is computed.
+      sums = self.shift(sums, stride)
+      held, gained = visit(first + stride * i, here, held)
+      return ahead, held, _added(sums, gained)
+
+    here, held, sums = lax.fori_loop(0, more, hop, (here, held, sums))
+    sums = self.shift(sums, stride)
+    held, gained = visit(first + stride * more, here, held)
+    return held, _added(sums, gained)
+
+  def _live(self, sweep: Sweep, me):
+    """Which steps hold something for some device; the same on all of them."""
+    step = jnp.arange(self.size, dtype=jnp.int32)
+    codes = sweep.codes[(me - step) % self.size]
+    live = (codes != EMPTY).any(1).astype(jnp.int32)
+    return lax.pmax(live, self.everyone) > 0
+
+
+def _added(sums, gained):
+  """Sums that have arrived, and what was added meanwhile."""
+  return [x + y for x, y in zip(sums, gained, strict=True)]
