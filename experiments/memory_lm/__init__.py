@@ -1,0 +1,1 @@
+"""Every architecture of memory on real text, far beyond the trained length."""

@@ -1,0 +1,144 @@
+"""The presets of the language models with a memory."""
+
+import dataclasses
+
+from attnjax.config import setting
+from attnjax.data import TextConfig
+from attnjax.models import MemoryLMConfig
+from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+from experiments.memory_models import architectures
+
+__all__ = ["PRESETS", "VARIANTS", "MemoryTextConfig", "TestConfig"]
+
+# What each variant changes in the model of the config. A perceptron takes the
+# gradients of a chunk at its beginning: as many tokens of one key as a chunk of
+# 16 has step at most once the way to what they say.
+VARIANTS = architectures(chunk=16, max_rate=1 / 16)
+
+
+@dataclasses.dataclass(frozen=True)
+class TestConfig:
+  """Held-out rows, each of one document, many times as long as in training."""
+
+  __test__ = False  # pytest, looking for tests
+
+  times: int = setting(
+    16, "length of a row, as a multiple of data.length: a power of 2"
+  )
+  rows: int = setting(
+    64, "rows; every document gives its first, then its second, and so on"
+  )
+  batch_size: int = setting(4, "rows in a batch, B")
+
+  def __post_init__(self):
+    for name in ("times", "rows", "batch_size"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"test: {name} must be at least 1, got {getattr(self, name)}"
+        )
+    if self.times < 2 or self.times & (self.times - 1):
+      raise ValueError(
+        f"test: times must be a power of 2, at least 2, got {self.times}"
+      )
+    if self.rows % self.batch_size or self.rows < 2:
+      raise ValueError(
+        f"test: rows must be 2 or more, whole batches of {self.batch_size}, got"
+        f" {self.rows}"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryTextConfig:
+  """All that the experiment is determined by."""
+
+  variants: tuple[str, ...] = setting(
+    tuple(VARIANTS), "each is trained", choices=tuple(VARIANTS)
+  )
+  parameters: int = setting(
+    350_000,
+    "of every variant, about: what its mixing leaves over goes to the"
+    " feed-forward maps",
+  )
+  seeds: int = setting(3, "repetitions with other draws")
+  model: MemoryLMConfig = MemoryLMConfig(window=64, persistent=4)
+  data: TextConfig = TextConfig()
+  test: TestConfig = TestConfig()
+  optimizer: OptimizerConfig = OptimizerConfig()
+  train: TrainConfig = TrainConfig()
+
+  def __post_init__(self):
+    for name in ("parameters", "seeds"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+          f"{name} must be at least 1, got {getattr(self, name)}"
+        )
+    if not self.variants or len({*self.variants}) < len(self.variants):
+      raise ValueError(
+        f"variants: expected one or more, each once, got {self.variants}"
+      )
+    if self.model.window is None:
+      raise ValueError(
+        "model.window: expected a number of tokens, got none; the variant"
+        " 'full attention' has none anyway"
+      )
+    if self.data.tokenizer != "bytes":
+      raise ValueError(
+        "data.tokenizer must be bytes, for positions are counted in them, got"
+        f" {self.data.tokenizer}"
+      )
+    if self.data.length % 4:
+      raise ValueError(
+        f"data.length must be a multiple of 4, got {self.data.length}"
+      )
+
+
+def tiny() -> MemoryTextConfig:
+  """Nine variants on the sources of the standard library, a core and hours."""
+  return MemoryTextConfig(
+    model=MemoryLMConfig(
+      # Two blocks reach 2 (60 + 3) bytes back, with what a convolution mixes:
+      # no more than half of the length, which every byte has when restarted.
+      window=60,
+      persistent=4,
+      segment=64,
+      width=96,
+      depth=2,
+      heads=4,
+      chunk=16,
+    ),
+    data=TextConfig(
+      corpus="python", length=256, batch_size=8, heldout_fraction=0.03
+    ),
+    optimizer=OptimizerConfig(peak_learning_rate=3e-3, warmup_steps=50),
+    train=TrainConfig(
+      steps=600,
+      evaluate_every=200,
+      log_every=10,
+      checkpoint=CheckpointConfig(every_steps=100, keep_last=1),
+    ),
+  )
+
+
+def base() -> MemoryTextConfig:
+  """The same, longer, wider and deeper, for an accelerator; not run by us."""
+  return MemoryTextConfig(
+    parameters=8_000_000,
+    model=MemoryLMConfig(
+      window=124,
+      persistent=16,
+      segment=128,
+      width=384,
+      depth=4,
+      heads=6,
+      chunk=16,
+    ),
+    data=TextConfig(
+      corpus="python", length=1024, batch_size=16, heldout_fraction=0.1
+    ),
+    test=TestConfig(rows=32),
+    optimizer=OptimizerConfig(peak_learning_rate=2e-3, warmup_steps=500),
+    train=TrainConfig(steps=20_000, evaluate_every=2000),
+  )
+
+
+PRESETS = {"tiny": tiny, "base": base}

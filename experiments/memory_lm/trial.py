@@ -1,0 +1,67 @@
+"""One training run, and what comes out of it on long rows."""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from attnjax.data import TextData, train_batches
+from experiments import memory_models
+from experiments.memory_lm import measure, task
+from experiments.memory_lm.config import VARIANTS, MemoryTextConfig
+from experiments.runs import fit_run
+
+__all__ = ["trial"]
+
+
+def trial(
+  config: MemoryTextConfig,
+  text: TextData,
+  rows: Mapping[str, np.ndarray],
+  variant: str,
+  seed: int,
+  workdir: Path,
+) -> dict:
+  """The measures of a variant, trained with a seed, as JSON holds them.
+
+  Raises:
+    FloatingPointError: if training diverges.
+  """
+  began = time.monotonic()
+  data, vocabulary = config.data, text.tokenizer.vocabulary_size
+  sized = memory_models.fitted(
+    config.model,
+    VARIANTS[variant],
+    vocabulary=vocabulary,
+    parameters=config.parameters,
+  )
+  fitted = fit_run(
+    config,
+    memory_models.make(sized, vocabulary, seed, config.train),
+    task.loss,
+    train_batches(text.packed_train, data.batch_size, data.seed + seed),
+    task.heldout(config, text),
+    experiment="memory_lm",
+    variant=variant,
+    seed=seed,
+    workdir=workdir,
+    data={"text": text.digest},
+  )
+  seconds, model = time.monotonic() - began, fitted.params
+  ends = data.length, data.length * config.test.times
+  sizes = memory_models.state_bytes(model, ends)
+  return {
+    "records": fitted.records,
+    "seconds": seconds,
+    "parameters": memory_models.count(sized, vocabulary),
+    "bytes": {str(length): size for length, size in sizes.items()},
+    "read": _means(config, measure.bits(config, model, rows)),
+    "restarted": _means(config, measure.restarted_bits(config, model, rows)),
+  }
+
+
+def _means(config: MemoryTextConfig, bits: np.ndarray) -> list[list[float]]:
+  """Of every row the mean of every octave."""
+  spans = measure.octaves(config)
+  return [[float(row[a:b].mean()) for a, b in spans] for row in bits]

@@ -1,0 +1,102 @@
+"""Attention, memories, and both together, as models of one size."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+from flax import nnx
+
+from attnjax.models import MemoryLM, MemoryLMConfig
+from attnjax.training import TrainConfig
+from experiments.runs import make_model
+
+__all__ = ["architectures", "count", "fitted", "make", "state_bytes"]
+
+
+def architectures(**deep: Any) -> dict[str, dict[str, Any]]:
+  """What each changes in a config that has a window and persistent tokens.
+
+  Args:
+    **deep: what all whose memory is a perceptron change besides.
+
+  >>> architectures(chunk=4)["LMM"]
+  {'architecture': 'memory', 'rule': 'titans', 'chunk': 4}
+  """
+  deep = {"rule": "titans"} | deep
+  return {
+    "full attention": {"architecture": "attention", "window": None},
+    "window": {"architecture": "attention", "persistent": 0},
+    "window + persistent": {"architecture": "attention"},
+    "linear attention": {"architecture": "memory", "rule": "linear_attention"},
+    "gated delta net": {"architecture": "memory", "rule": "gated_delta_net"},
+    "LMM": {"architecture": "memory"} | deep,
+    "MAC": {"architecture": "mac", "window": None} | deep,
+    "MAG": {"architecture": "mag"} | deep,
+    "MAL": {"architecture": "mal"} | deep,
+  }
+
+
+def fitted(
+  config: MemoryLMConfig,
+  changes: Mapping[str, Any],
+  *,
+  vocabulary: int,
+  parameters: int,
+) -> MemoryLMConfig:
+  """A config with changes, its feed-forward maps as wide as parameters allow.
+
+  Args:
+    config: what is changed; its `hidden` is not looked at.
+    changes: field -> value.
+    vocabulary: V, tokens.
+    parameters: of the whole model, about.
+
+  Raises:
+    ValueError: if there are not enough parameters for a feature.
+
+  >>> small = MemoryLMConfig(width=8, depth=1, heads=2)
+  >>> changes = architectures()["LMM"]
+  >>> model = fitted(small, changes, vocabulary=11, parameters=4000)
+  >>> abs(count(model, 11) - 4000) <= small.width  # half a feature
+  True
+  """
+  chosen = dataclasses.replace(config, **changes)
+  sized = lambda hidden: dataclasses.replace(chosen, hidden=hidden)
+  one, two = (count(sized(hidden), vocabulary) for hidden in (1, 2))
+  hidden = 1 + round((parameters - one) / (two - one))
+  if hidden < 1:
+    raise ValueError(
+      f"parameters must be at least {one} for {dict(changes)}, got {parameters}"
+    )
+  return sized(hidden)
+
+
+def count(config: MemoryLMConfig, vocabulary: int) -> int:
+  """Parameters of a model, of which none is made."""
+  shapes = jax.eval_shape(lambda: _made(config, vocabulary, 0))
+  return sum(math.prod(x.shape) for x in jax.tree.leaves(shapes))
+
+
+def make(
+  config: MemoryLMConfig, vocabulary: int, seed: int, train: TrainConfig
+) -> MemoryLM:
+  """A new model, on the mesh of its training."""
+  return make_model(lambda: _made(config, vocabulary, seed), train)
+
+
+def _made(config: MemoryLMConfig, vocabulary: int, seed: int) -> MemoryLM:
+  return MemoryLM(config, vocabulary, rngs=nnx.Rngs(seed))
+
+
+def state_bytes(model: MemoryLM, lengths: Sequence[int]) -> dict[int, int]:
+  """What decoding one row of a length carries from token to token."""
+
+  def one(length: int) -> int:
+    held = lambda model: jax.tree.leaves(model.init_cache((1,), length))
+    return sum(
+      math.prod(x.shape) * x.dtype.itemsize for x in jax.eval_shape(held, model)
+    )
+
+  return {length: one(length) for length in lengths}
