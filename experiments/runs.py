@@ -1,5 +1,6 @@
-"""One of the runs of an experiment: a variant, trained with one seed."""
+"""The runs of an experiment: on one device, on a mesh, in several processes."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,48 @@ import jax
 from attnjax import config as configs
 from attnjax import training
 from attnjax.models import partition_rules
+from experiments.sequence import loss_on
 
-__all__ = ["fit", "fit_run", "make_model"]
+__all__ = ["fit", "fit_run", "make_model", "run"]
 
 # Which runs there are, and what is asked of them afterwards: no run trains
 # another way for it, so that one may be added to others that are done.
 _NOT_OF_A_RUN = ("variants", "seeds", "test")
+
+
+def run(
+  main: Callable[[Any, Path], None],
+  presets: Mapping[str, Callable[[], Any]],
+  *,
+  experiment: str,
+) -> None:
+  """`configs.run`, in as many processes as flags or a launcher say.
+
+  Args:
+    main: takes the config, which has `train`, and the directory.
+    presets: as for `configs.run`.
+    experiment: its name.
+  """
+  configs.run(
+    _Agreed(main),
+    presets,
+    experiment=experiment,
+    around=lambda config: training.joined(config.train.processes),
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Agreed:
+  """`main`, once all processes are known to have been asked for the same."""
+
+  main: Callable[[Any, Path], None]
+
+  def __call__(self, config: Any, workdir: Path) -> None:
+    """Compares everything but how each process joins the others."""
+    asked = configs.to_dict(config)
+    del asked["train"]["processes"]
+    training.require_agreement("flags", {"config": asked, "to": str(workdir)})
+    self.main(config, workdir)
 
 
 def make_model(make: Callable[[], Any], train: training.TrainConfig) -> Any:
@@ -29,17 +66,41 @@ def make_model(make: Callable[[], Any], train: training.TrainConfig) -> Any:
   return training.initialise(make, mesh=mesh, rules=rules)
 
 
-def fit(model: Any, loss: Callable, *arguments: Any, **keywords: Any) -> Any:
-  """`training.fit` of a model whose table says how a mesh shares it out.
+def fit(
+  model: Any,
+  loss: Callable,
+  batches: Callable[[int], Any],
+  *,
+  train: training.TrainConfig,
+  evaluate: Any = None,
+  **keywords: Any,
+) -> training.Fitted:
+  """`training.fit` of a model that a mesh shares out as its table says.
 
   Args:
     model: parameters to start from.
     loss: as for `training.make_step`.
-    *arguments: as for `training.fit`.
+    batches: of a step.
+    train: as for `training.fit`; has the mesh.
+    evaluate: None, or a frozen dataclass whose `evaluate` is what
+      `training.make_evaluate` made.
     **keywords: as for `training.fit`.
   """
-  rules = partition_rules(model)
-  return training.fit(model, loss, *arguments, rules=rules, **keywords)
+  mesh = training.make_mesh(train.mesh)
+  if mesh is not None:
+    loss = loss_on(mesh, train.mesh, model, loss)
+    if evaluate is not None:
+      inner = dataclasses.replace(evaluate.evaluate, loss_fn=loss)
+      evaluate = dataclasses.replace(evaluate, evaluate=inner)
+  return training.fit(
+    model,
+    loss,
+    batches,
+    train=train,
+    evaluate=evaluate,
+    rules=partition_rules(model),
+    **keywords,
+  )
 
 
 def fit_run(

@@ -523,7 +523,8 @@ TABLE = [
   ("attnjax.nn.NeuralMemory attnjax.nn.NeuralMemoryState",
    lambda x: neural_memory(M, H, D)(x),
    "B T M -> B T M, B H D D, int (), B 3 72"),
-  ("attnjax.nn.WindowAttention", lambda x: near()(x), "B T W -> B T W"),
+  ("attnjax.nn.WindowAttention attnjax.nn.WindowCache",
+   lambda x: near()(x), "B T W -> B T W"),
   ("", lambda x, y: near(None)(x, y), "B T W, B T W -> B T W"),
   *((f"attnjax.nn.{kind.__name__}", lambda x, kind=kind: mixer(kind)(x)[0],
      "B T W -> B T W")

@@ -45,6 +45,11 @@ class MemoryLMConfig:
     "titans", "the memory, by name; see attnjax.memory", choices=tuple(RULES)
   )
   chunk: int = setting(16, "tokens C that the memory reads at once")
+  residual: bool = setting(
+    False,
+    "the memory answers its query plus a normalised change: writes cannot make"
+    " it steeper without end",
+  )
   objective_sign: int = setting(
     1, "1: writes descend their loss; -1: they climb it, a control"
   )
@@ -92,6 +97,9 @@ class MemoryLMConfig:
 def make_rule(config: MemoryLMConfig) -> memory.Rule:
   """The memory of a config."""
   rule = RULES[config.rule](chunk=config.chunk)
+  if config.residual:
+    structure = dataclasses.replace(rule.structure, residual=True)
+    rule = dataclasses.replace(rule, structure=structure)
   if config.objective_sign == 1:
     return rule
   return dataclasses.replace(rule, objective=memory.negative(rule.objective))
@@ -107,6 +115,7 @@ def make_mixer(
     config.heads,
     window=window,
     persistent=config.persistent,
+    convolution=config.convolution,
     attend=attend,
     output_init=init,
     rngs=rngs,

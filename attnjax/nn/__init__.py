@@ -16,7 +16,7 @@ from attnjax.nn.recurrent import GRU, GRUCell
 from attnjax.nn.self_attention import SelfAttention
 from attnjax.nn.step_attention import StepAttention
 from attnjax.nn.titans import MemoryAlone, MemoryAsGate, MemoryAsLayer
-from attnjax.nn.window import WindowAttention
+from attnjax.nn.window import WindowAttention, WindowCache
 
 __all__ = [
   "GRU",
@@ -37,4 +37,5 @@ __all__ = [
   "StepAttention",
   "TransformerBlock",
   "WindowAttention",
+  "WindowCache",
 ]

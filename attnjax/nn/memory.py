@@ -107,12 +107,17 @@ class NeuralMemory(nnx.Module):
     )
     self.rule, self.heads, self.max_rate = rule, heads, max_rate
     self.project = linear(width, 3 * inner)
-    taps = jax.random.normal(rngs.params(), (convolution, 3 * inner))
-    self.kernel = nnx.Param(taps / convolution**0.5)
+    # It begins as none: each token as it is.
+    taps = jnp.zeros((convolution, 3 * inner)).at[-1].set(1)
+    self.kernel = nnx.Param(taps)
     self.names = memory.wanted_gates(rule)
     first = _BIASES | {"rate": _rate_bias(rule, max_rate)}
     biases = jnp.repeat(jnp.array([first[n] for n in self.names]), heads)
-    self.gates = linear(width, len(self.names) * heads)
+    # Gates begin the same for every token: drawn ones would give some token,
+    # and a row that repeats it, several times the rate that is meant.
+    self.gates = linear(
+      width, len(self.names) * heads, nnx.initializers.zeros_init()
+    )
     self.gate_bias = nnx.Param(biases)
     start = memory.initial_weights(rule, rngs.params(), heads, head_width)
     # The last map begins at 0: what is read at first is what was written. Where

@@ -138,7 +138,7 @@ class MemoryAsContext(nnx.Module):
       x, state.cache, (h, segment.recalled)
     )
     m, held = self.memory(self.norm(y), state.memory)
-    batch, dtype = x.shape[:-2], cache.key.dtype
+    batch, dtype = x.shape[:-2], cache.rows.key.dtype
     ends = held.memory.position % self.segment == 0
     go_on = cache, _Segment(segment.began, recalled)
     anew = self._fresh(held, batch, dtype)

@@ -12,13 +12,33 @@ from attnjax.nn.attention import MultiHeadAttention
 from attnjax.ops import cache as caches
 from attnjax.ops import masks, score_mods
 from attnjax.ops.attention import attend as default_attend
+from attnjax.ops.convolution import causal_convolution
 from attnjax.ops.heads import combine_heads, project_heads
+from attnjax.ops.node import node
 from attnjax.typing import Array, DTypeLike, Float
 
-__all__ = ["WindowAttention"]
+__all__ = ["WindowAttention", "WindowCache"]
 
 _FAN_IN = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 _LATER = np.int32(2**30)  # the position of what is not there yet
+
+
+@node
+class WindowCache:
+  """What attention carries from token to token.
+
+  Args:
+    rows: keys and values.
+    tail: the latest inputs of the convolution, ``*B J 3HD``; None where there
+      is no convolution.
+
+  >>> layer = WindowAttention(6, 2, window=3, convolution=4, rngs=nnx.Rngs(0))
+  >>> layer.init_cache((5,), 100).tail.shape
+  (5, 3, 18)
+  """
+
+  rows: Any
+  tail: Any
 
 
 class WindowAttention(nnx.Module):
@@ -28,13 +48,16 @@ class WindowAttention(nnx.Module):
 
   The persistent tokens p are parameters: they hold what is true of every
   sequence. Half of the heads (the first) prefer near tokens, by ALiBi, half do
-  not know distance: so lengths beyond those trained on mean nothing new.
+  not know distance: so lengths beyond those trained on mean nothing new. A
+  convolution may run over the queries, keys and values of the sequence, so that
+  a key can tell what stood before its token.
 
   Args:
     width: M.
     heads: H.
     window: tokens before its own that a query sees; None is all of them.
     persistent: N, tokens that are always there.
+    convolution: tokens that the convolution sees; 1 is none.
     attend: the attention to call.
     output_init: of the map out.
     rngs: Flax NNX random streams; uses "params".
@@ -50,8 +73,9 @@ class WindowAttention(nnx.Module):
 
   Reference:
     Behrouz, Zhong, Mirrokni, "Titans", 2025, arXiv 2501.00663, equations 19 and
-    26; persistent tokens: Sukhbaatar et al., "Augmenting Self-attention with
-    Persistent Memory", 2019, arXiv 1907.01470.
+    26, and section 4.4 for the convolution; persistent tokens: Sukhbaatar et
+    al., "Augmenting Self-attention with Persistent Memory", 2019, arXiv
+    1907.01470.
   """
 
   def __init__(
@@ -61,6 +85,7 @@ class WindowAttention(nnx.Module):
     *,
     window: int | None,
     persistent: int = 0,
+    convolution: int = 1,
     attend: Callable = default_attend,
     output_init: Callable = _FAN_IN,
     rngs: nnx.Rngs,
@@ -70,11 +95,19 @@ class WindowAttention(nnx.Module):
         raise ValueError(
           f"WindowAttention: {name} must be 0 or more tokens, got {value}"
         )
+    if convolution < 1:
+      raise ValueError(
+        "WindowAttention: convolution must see 1 token or more, got"
+        f" {convolution}"
+      )
     self.attention = MultiHeadAttention(
       width, heads, attend=attend, output_init=output_init, rngs=rngs
     )
     tokens = jax.random.normal(rngs.params(), (persistent, width))
     self.persistent = nnx.Param(tokens) if persistent else None
+    # It begins as none: each token as it is.
+    taps = jnp.zeros((convolution, 3 * width)).at[-1].set(1)
+    self.kernel = nnx.Param(taps) if convolution > 1 else None
     self.window, self.heads = window, heads
 
   @property
@@ -95,28 +128,31 @@ class WindowAttention(nnx.Module):
         see the position; what a memory recalled there.
     """
     place = jnp.arange(inputs.shape[-2], dtype=jnp.int32)
-    sources = [inputs] if beside is None else [beside, inputs]
-    heads = [self._key_value(x) for x in sources]
-    places = [place for _ in sources]
-    return self._attend(inputs, place, heads, places)
+    (query, *own), _ = self._projected(inputs, None)
+    heads = [own] if beside is None else [self._alone(beside), own]
+    return self._attend(query, place, heads, [place for _ in heads])
 
   def init_cache(
     self,
     batch: tuple[int, ...],
     capacity: int,
     dtype: DTypeLike = jnp.float32,
-  ) -> caches.KeyValueCache:
+  ) -> WindowCache:
     """An empty cache: of the window, or of so many tokens where it is all."""
     if self.window is not None:
       capacity = self.window + 1
     _, heads, width = self.attention.key.kernel.shape
-    return caches.init(batch, capacity, heads, width, dtype=dtype)
+    rows = caches.init(batch, capacity, heads, width, dtype=dtype)
+    if self.kernel is None:
+      return WindowCache(rows, None)
+    taps, features = self.kernel.shape
+    return WindowCache(rows, jnp.zeros((*batch, taps - 1, features), dtype))
 
   def decode(
     self,
     inputs: Float[Array, "*B 1 M"],
-    cache: caches.KeyValueCache,
-    beside: tuple[Float[Array, "*B 1 M"], caches.KeyValueCache] | None = None,
+    cache: WindowCache,
+    beside: tuple[Float[Array, "*B 1 M"], WindowCache] | None = None,
   ):
     """Attends one new token over those before it.
 
@@ -129,27 +165,41 @@ class WindowAttention(nnx.Module):
       ``*B 1 M`` and the new cache; with `beside` its cache too.
     """
     store = caches.append if self.window is None else caches.roll
-    place = cache.next_positions(1)
-    pairs = [(inputs, cache)] if beside is None else [beside, (inputs, cache)]
-    held = [store(old, *self._key_value(x)) for x, old in pairs]
-    heads = [(new.key, new.value) for new in held]
-    places = [_filled(new) for new in held]
-    out = self._attend(inputs, place, heads, places)
-    return (out, *reversed(held))
+    place = cache.rows.next_positions(1)
+    (query, *own), tail = self._projected(inputs, cache.tail)
+    held = [WindowCache(store(cache.rows, *own), tail)]
+    if beside is not None:
+      token, old = beside
+      rows = store(old.rows, *self._alone(token))
+      held = [WindowCache(rows, old.tail), *held]
+    heads = [(new.rows.key, new.rows.value) for new in held]
+    places = [_filled(new.rows) for new in held]
+    return (self._attend(query, place, heads, places), *reversed(held))
 
-  def _key_value(self, x):
-    """Keys and values of tokens."""
+  def _projected(self, x, tail):
+    """Queries, keys and values of the sequence, and the convolution's tail."""
+    parts = project_heads(self.attention.params, x, None)
+    if self.kernel is None:
+      return parts, tail
+    flat = [part.reshape((*part.shape[:-2], -1)) for part in parts]
+    mixed, new = causal_convolution(
+      jnp.concatenate(flat, axis=-1), self.kernel[...], tail
+    )
+    pieces = jnp.split(mixed, 3, axis=-1)
+    parts = [y.reshape(x.shape) for y, x in zip(pieces, parts, strict=True)]
+    return parts, new if tail is None else new.astype(tail.dtype)
+
+  def _alone(self, x):
+    """Keys and values of tokens that stand beside the sequence."""
     return project_heads(self.attention.params, x, None)[1:]
 
-  def _attend(self, inputs, place, heads: Sequence, places: Sequence):
+  def _attend(self, query, place, heads: Sequence, places: Sequence):
     """Over the persistent tokens and then over what is given."""
-    params = self.attention.params
-    query, _, _ = project_heads(params, inputs, None)
     if self.persistent is not None:
-      always = self.persistent[...].astype(inputs.dtype)
+      always = self.persistent[...].astype(query.dtype)
       lead = heads[0][0].shape[:-3]
       spread = lambda x: jnp.broadcast_to(x, (*lead, *x.shape))
-      heads = [tuple(map(spread, self._key_value(always))), *heads]
+      heads = [tuple(map(spread, self._alone(always))), *heads]
       before = jnp.arange(-self.count, 0, dtype=jnp.int32)
       like = places[0].shape[:-1]
       places = [jnp.broadcast_to(before, (*like, self.count)), *places]
@@ -166,7 +216,7 @@ class WindowAttention(nnx.Module):
       query_positions=place,
       key_positions=jnp.concatenate(places, axis=-1),
     )
-    return combine_heads(params.output, out, "concatenate")
+    return combine_heads(self.attention.params.output, out, "concatenate")
 
   def _mask(self) -> masks.Mask:
     """The window, and whatever stands before the sequence."""

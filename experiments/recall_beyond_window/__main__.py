@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from attnjax import config as configs
 from experiments.recall_beyond_window import report
 from experiments.recall_beyond_window.config import PRESETS, RecallConfig
 from experiments.recall_beyond_window.trial import trial
 from experiments.results import write_results
+from experiments.runs import run
 
 
 def main(config: RecallConfig, workdir: Path) -> None:
@@ -29,4 +29,4 @@ def main(config: RecallConfig, workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-  configs.run(main, PRESETS, experiment="recall_beyond_window")
+  run(main, PRESETS, experiment="recall_beyond_window")

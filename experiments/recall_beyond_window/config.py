@@ -9,19 +9,20 @@ from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
 __all__ = ["PRESETS", "VARIANTS", "RecallConfig", "TaskConfig", "TestConfig"]
 
 # What each variant changes in the model of the config. A perceptron takes the
-# gradients of a chunk at its beginning: the shorter, the less stale they are.
-_DEEP = {"rule": "titans", "chunk": 4, "max_rate": 0.25}
+# gradients of a chunk at its beginning, where they are stale for its end: small
+# rates, and answers whose size no write can change, keep it from diverging.
+_DEEP = {"rule": "titans", "max_rate": 1 / 16, "residual": True}
 VARIANTS: dict[str, dict] = {
   "full attention": {"architecture": "attention", "window": None},
   "window": {"architecture": "attention", "persistent": 0},
-  "window, persistent": {"architecture": "attention"},
+  "window + persistent": {"architecture": "attention"},
   "linear attention": {"architecture": "memory", "rule": "linear_attention"},
   "gated delta net": {"architecture": "memory", "rule": "gated_delta_net"},
   "LMM": {"architecture": "memory"} | _DEEP,
   "MAC": {"architecture": "mac", "window": None} | _DEEP,
   "MAG": {"architecture": "mag"} | _DEEP,
   "MAL": {"architecture": "mal"} | _DEEP,
-  "LMM, climbing": {"architecture": "memory", "objective_sign": -1} | _DEEP,
+  "LMM climbing": {"architecture": "memory", "objective_sign": -1} | _DEEP,
 }
 
 
@@ -162,8 +163,8 @@ def tiny() -> RecallConfig:
       peak_learning_rate=4e-3, warmup_steps=50, weight_decay=0.0
     ),
     train=TrainConfig(
-      steps=500,
-      evaluate_every=125,
+      steps=1000,
+      evaluate_every=250,
       log_every=50,
       checkpoint=CheckpointConfig(every_steps=500, keep_last=1),
     ),

@@ -64,9 +64,9 @@ def check_reach(config: RecallConfig, results: Results) -> str:
     RuntimeError: if it is not at chance: then something leaks.
   """
   test, model = config.test, config.model
-  reach = model.depth * (model.window or 0)
+  reach = model.depth * ((model.window or 0) + model.convolution - 1)
   lines = []
-  for variant in ("window", "window, persistent"):
+  for variant in ("window", "window + persistent"):
     far = [n for n in test.lengths if n - 3 * test.pairs > reach]
     runs = [run["by length"] for run in results.get(variant, [])]
     if not runs or not far:

@@ -13,6 +13,7 @@ from attnjax.models import (
   generate,
   norms_by_layer,
 )
+from attnjax.models.memory_config import make_rule
 from tests import drawn
 
 V = 13
@@ -70,9 +71,15 @@ def test_the_size_of_its_memories_can_be_watched():
 
 def test_the_control_climbs():
   config = MemoryLMConfig(objective_sign=-1)
-  from attnjax.models.memory_config import make_rule
-
   assert make_rule(config).objective == memory.negative(memory.l2())
+
+
+def test_a_residual_is_a_choice_of_any_rule():
+  for rule in ("titans", "delta_net"):
+    structure = make_rule(MemoryLMConfig(rule=rule, residual=True)).structure
+    plain = make_rule(MemoryLMConfig(rule=rule)).structure
+    assert structure.residual
+    assert structure.shapes(3, 3) == plain.shapes(3, 3)
 
 
 @pytest.mark.parametrize(

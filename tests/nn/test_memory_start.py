@@ -27,6 +27,21 @@ def test_one_token_over_and_over_does_not_make_a_memory_diverge(rule, chunk):
   assert float(state.memory.norm.max()) < 100
 
 
+def test_gates_begin_alike_for_every_token():
+  layer = NeuralMemory(14, 2, rule=memory.titans(chunk=5), rngs=nnx.Rngs(3))
+  gates = layer._gates(jax.random.normal(jax.random.key(1), (11, 14)))
+  for gate in (gates.rate, gates.momentum, gates.decay):
+    np.testing.assert_array_equal(gate, jnp.broadcast_to(gate[0], gate.shape))
+
+
+def test_a_convolution_begins_as_none():
+  x = jax.random.normal(jax.random.key(1), (11, 14))
+  made = lambda n: WindowAttention(
+    14, 2, window=3, convolution=n, rngs=nnx.Rngs(0)
+  )
+  np.testing.assert_array_equal(made(1)(x), made(4)(x))
+
+
 def test_a_head_can_look_at_the_token_before():
   layer = WindowAttention(8, 4, window=None, rngs=nnx.Rngs(0))
   for name in ("query", "key"):  # content says nothing

@@ -27,7 +27,9 @@ def held(rule, rngs):
 
 
 def attention(window, rngs):
-  return WindowAttention(M, H, window=window, persistent=2, rngs=rngs)
+  return WindowAttention(
+    M, H, window=window, persistent=2, convolution=2, rngs=rngs
+  )
 
 
 def context(rngs):
@@ -105,7 +107,7 @@ def test_what_it_carries_does_not_grow(name):
 
 
 def test_beyond_the_window_attention_is_blind_and_a_memory_is_not():
-  def reach(name):
+  def reach(name):  # of a window 3 tokens, of the convolution one more
     mixer = made(name)
     far = lambda x: mixer(jnp.concatenate([x[None], X[0, 1:]]))[0][-1].sum()
     return float(jnp.abs(jax.grad(far)(X[0, 0])).max())
@@ -142,6 +144,8 @@ def test_sizes_that_cannot_be():
     NeuralMemory(M, H, rule=memory.delta_net(), max_rate=2.5, rngs=rngs)
   with pytest.raises(ValueError, match="window must be 0 or more tokens"):
     WindowAttention(M, H, window=-1, rngs=rngs)
+  with pytest.raises(ValueError, match="must see 1 token or more, got 0"):
+    WindowAttention(M, H, window=1, convolution=0, rngs=rngs)
 
 
 def test_gates_stay_in_their_ranges():

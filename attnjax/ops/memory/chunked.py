@@ -58,15 +58,31 @@ def stream_chunks(
   """One head, as `sequential.stream_tokens` does it, but sooner."""
   rule, count = state.rule, len(tokens[0])
   chunks, offset = _laid_out(state, queries, tokens)
-  visit = whole.visit if rule.updates == "chunk" else _visit
-  # What a chunk makes is made again for its gradient: states alone are kept.
-  visit = jax.checkpoint(visit)
-  position = jnp.asarray(state.position, jnp.int32)
-  state, found = lax.scan(visit, state.replace(position=position), chunks)
+  even = known(offset) and not offset and not count % rule.chunk
+  state, found = _visited(state, chunks, even)
   if found is None:
     return state, None
   found = found.reshape((-1, found.shape[-1]))
   return state, lax.dynamic_slice_in_dim(found, offset, count)
+
+
+def _visited(state: MemoryState, chunks: Chunk, even: bool):
+  """All chunks in turn; even: each begins here, and ends here.
+
+  Then what a chunk began with and what it put off need not be carried beside
+  the weights, which is most of what short chunks cost; the next call begins
+  with a chunk as well.
+  """
+  visit = whole.visit if state.rule.updates == "chunk" else _visit
+  # What a chunk makes is made again for its gradient: states alone are kept.
+  visit = jax.checkpoint(visit)
+  held = state.replace(position=jnp.asarray(state.position, jnp.int32))
+  if not even:
+    return lax.scan(visit, held, chunks)
+  new, found = lax.scan(visit, held.replace(start=None, pending=None), chunks)
+  start = None if state.start is None else new.weights
+  pending = jax.tree.map(jnp.zeros_like, state.pending)
+  return new.replace(start=start, pending=pending), found
 
 
 def _laid_out(state: MemoryState, queries, tokens):
@@ -108,15 +124,16 @@ def _visit(state: MemoryState, chunk: Chunk):
   if start is not None:
     new = lambda old, a: jnp.where(chunk.begins, a, old)
     start = jax.tree.map(new, start, state.weights)
+  begin = state.weights if start is None else start
   gates = chunk.gates
   found = response(
     chunk.real, gates.get("decay"), gates.get("momentum"), chunk.keys.dtype
   )
   tokens, counts = _within_window(state.recent, chunk)
-  if start is None:
+  if rule.gradients == "token":
     given = _exact(state, found, chunk)
   else:
-    given = _stale(rule, start, tokens)
+    given = _stale(rule, begin, tokens)
   read = functools.partial(read_vectors, state, found, counts, given)
   if not rule.retention.is_plain or rule.algorithm.iterations:
     read = functools.partial(

@@ -26,23 +26,26 @@ def visit(state: MemoryState, chunk):
     chunk.gates.get("threshold"),
   )
   update = matrices(given, -shares(rule, chunk.gates["rate"]))
-  held = state.pending
-  pending = Pending(
-    jax.tree.map(jnp.add, held.update, update),
-    {
-      name: total + (chunk.gates[name].sum() if name in chunk.gates else 0)
-      for name, total in held.gates.items()
-    },
-  )
+  sums = {name: gate.sum() for name, gate in chunk.gates.items()}
+  new = _after(state, Pending(update, sums), chunk.real[-1])
   position = state.position + chunk.real.sum(dtype=jnp.int32)
-  ends = chunk.real[-1]
-  new = jax.tree.map(
+  return new.replace(position=position), _answers(state, new, chunk.queries)
+
+
+def _after(state: MemoryState, new: Pending, ends) -> MemoryState:
+  """The state after a chunk, or a part of one, which puts its step off."""
+  held = state.pending
+  if held is None:  # there are no parts
+    return ended_chunk(state, new).replace(pending=None)
+  pending = Pending(
+    jax.tree.map(jnp.add, held.update, new.update),
+    {n: total + new.gates.get(n, 0) for n, total in held.gates.items()},
+  )
+  return jax.tree.map(
     lambda x, y: jnp.where(ends, x, y),
     ended_chunk(state, pending),
     state.replace(pending=pending),
   )
-  new = new.replace(position=position)
-  return new, _answers(state, new, chunk.queries)
 
 
 def _answers(state: MemoryState, new: MemoryState, queries):
