@@ -6,14 +6,9 @@ from attnjax.config import setting
 from attnjax.data import TextConfig
 from attnjax.models import MemoryLMConfig
 from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
-from experiments.memory_models import architectures
+from experiments.memory_models import ARCHITECTURES
 
-__all__ = ["PRESETS", "VARIANTS", "MemoryTextConfig", "TestConfig"]
-
-# What each variant changes in the model of the config. A perceptron takes the
-# gradients of a chunk at its beginning: as many tokens of one key as a chunk of
-# 16 has step at most once the way to what they say.
-VARIANTS = architectures(chunk=16, max_rate=1 / 16)
+__all__ = ["PRESETS", "MemoryTextConfig", "TestConfig"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +47,7 @@ class MemoryTextConfig:
   """All that the experiment is determined by."""
 
   variants: tuple[str, ...] = setting(
-    tuple(VARIANTS), "each is trained", choices=tuple(VARIANTS)
+    tuple(ARCHITECTURES), "each is trained", choices=tuple(ARCHITECTURES)
   )
   parameters: int = setting(
     350_000,

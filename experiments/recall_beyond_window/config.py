@@ -5,24 +5,13 @@ import dataclasses
 from attnjax.config import setting
 from attnjax.models import MemoryLMConfig
 from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+from experiments.memory_models import ARCHITECTURES
 
 __all__ = ["PRESETS", "VARIANTS", "RecallConfig", "TaskConfig", "TestConfig"]
 
-# What each variant changes in the model of the config. A perceptron takes the
-# gradients of a chunk at its beginning, where they are stale for its end: small
-# rates, and answers whose size no write can change, keep it from diverging.
-_DEEP = {"rule": "titans", "max_rate": 1 / 16, "residual": True}
-VARIANTS: dict[str, dict] = {
-  "full attention": {"architecture": "attention", "window": None},
-  "window": {"architecture": "attention", "persistent": 0},
-  "window + persistent": {"architecture": "attention"},
-  "linear attention": {"architecture": "memory", "rule": "linear_attention"},
-  "gated delta net": {"architecture": "memory", "rule": "gated_delta_net"},
-  "LMM": {"architecture": "memory"} | _DEEP,
-  "MAC": {"architecture": "mac", "window": None} | _DEEP,
-  "MAG": {"architecture": "mag"} | _DEEP,
-  "MAL": {"architecture": "mal"} | _DEEP,
-  "LMM climbing": {"architecture": "memory", "objective_sign": -1} | _DEEP,
+# What each variant changes in the model of the config.
+VARIANTS = ARCHITECTURES | {
+  "LMM climbing": ARCHITECTURES["LMM"] | {"objective_sign": -1}
 }
 
 
