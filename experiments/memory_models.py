@@ -12,30 +12,25 @@ from attnjax.models import MemoryLM, MemoryLMConfig
 from attnjax.training import TrainConfig
 from experiments.runs import make_model
 
-__all__ = ["architectures", "count", "fitted", "make", "state_bytes"]
+__all__ = ["ARCHITECTURES", "count", "fitted", "make", "state_bytes"]
 
 
-def architectures(**deep: Any) -> dict[str, dict[str, Any]]:
-  """What each changes in a config that has a window and persistent tokens.
-
-  Args:
-    **deep: what all whose memory is a perceptron change besides.
-
-  >>> architectures(chunk=4)["LMM"]
-  {'architecture': 'memory', 'rule': 'titans', 'chunk': 4}
-  """
-  deep = {"rule": "titans"} | deep
-  return {
-    "full attention": {"architecture": "attention", "window": None},
-    "window": {"architecture": "attention", "persistent": 0},
-    "window + persistent": {"architecture": "attention"},
-    "linear attention": {"architecture": "memory", "rule": "linear_attention"},
-    "gated delta net": {"architecture": "memory", "rule": "gated_delta_net"},
-    "LMM": {"architecture": "memory"} | deep,
-    "MAC": {"architecture": "mac", "window": None} | deep,
-    "MAG": {"architecture": "mag"} | deep,
-    "MAL": {"architecture": "mal"} | deep,
-  }
+# A perceptron takes the gradients of a chunk at its beginning, where they are
+# stale for its end: small rates, and answers whose size no write can change,
+# keep it from diverging.
+_DEEP = {"rule": "titans", "max_rate": 1 / 16, "residual": True}
+# What each changes in a config that has a window and persistent tokens.
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+  "full attention": {"architecture": "attention", "window": None},
+  "window": {"architecture": "attention", "persistent": 0},
+  "window + persistent": {"architecture": "attention"},
+  "linear attention": {"architecture": "memory", "rule": "linear_attention"},
+  "gated delta net": {"architecture": "memory", "rule": "gated_delta_net"},
+  "LMM": {"architecture": "memory"} | _DEEP,
+  "MAC": {"architecture": "mac", "window": None} | _DEEP,
+  "MAG": {"architecture": "mag"} | _DEEP,
+  "MAL": {"architecture": "mal"} | _DEEP,
+}
 
 
 def fitted(
@@ -57,7 +52,7 @@ def fitted(
     ValueError: if there are not enough parameters for a feature.
 
   >>> small = MemoryLMConfig(width=8, depth=1, heads=2)
-  >>> changes = architectures()["LMM"]
+  >>> changes = ARCHITECTURES["LMM"]
   >>> model = fitted(small, changes, vocabulary=11, parameters=4000)
   >>> abs(count(model, 11) - 4000) <= small.width  # half a feature
   True

@@ -9,7 +9,7 @@ import numpy as np
 from attnjax.data import TextData, train_batches
 from experiments import memory_models
 from experiments.memory_lm import measure, task
-from experiments.memory_lm.config import VARIANTS, MemoryTextConfig
+from experiments.memory_lm.config import MemoryTextConfig
 from experiments.runs import fit_run
 
 __all__ = ["trial"]
@@ -32,7 +32,7 @@ def trial(
   data, vocabulary = config.data, text.tokenizer.vocabulary_size
   sized = memory_models.fitted(
     config.model,
-    VARIANTS[variant],
+    memory_models.ARCHITECTURES[variant],
     vocabulary=vocabulary,
     parameters=config.parameters,
   )

@@ -13,7 +13,8 @@ from attnjax.data import load_text
 from experiments import memory_models
 from experiments.memory_lm import measure, report, task
 from experiments.memory_lm.__main__ import main
-from experiments.memory_lm.config import PRESETS, VARIANTS, MemoryTextConfig
+from experiments.memory_lm.config import PRESETS, MemoryTextConfig
+from experiments.memory_models import ARCHITECTURES
 
 SMALL = {
   "parameters": 12_000,
@@ -66,7 +67,7 @@ def test_variants_have_about_as_many_parameters():
   for variant in ("window", "gated delta net", "MAC"):  # three are as nine
     sized = memory_models.fitted(
       config.model,
-      VARIANTS[variant],
+      ARCHITECTURES[variant],
       vocabulary=257,
       parameters=config.parameters,
     )
@@ -154,7 +155,7 @@ def test_a_window_that_gains_by_reading_on_is_called_a_leak():
   assert report.check_reach(config, {"MAC": [invented(2.0, 2.1)]}) == ""
 
 
-@pytest.mark.parametrize("variant", mostly_slow(VARIANTS))
+@pytest.mark.parametrize("variant", mostly_slow(ARCHITECTURES))
 def test_a_run_writes_its_numbers_and_figures(
   corpus, tmp_path, capsys, variant
 ):
@@ -164,7 +165,7 @@ def test_a_run_writes_its_numbers_and_figures(
   assert np.shape(found["read"]) == np.shape(found["restarted"]) == (6, 5)
   assert 0 < np.min(found["read"]) < np.max(found["read"]) < 12
   [record] = found["records"]
-  attention = VARIANTS[variant]["architecture"] == "attention"
+  attention = ARCHITECTURES[variant]["architecture"] == "attention"
   assert ("layer1_memory_norm" in record) != attention
   for name in ("by_position.png", "gained.png"):
     assert (tmp_path / name).stat().st_size > 1000
