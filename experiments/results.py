@@ -3,6 +3,7 @@
 import json
 import os
 import statistics
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -75,7 +76,8 @@ def write_results(workdir: Path, results: Mapping[str, Any]) -> Path:
   [0.5, 0.7]
   """
   path = workdir / "result.json"
-  half = path.with_suffix(".partial")
+  # Several processes of one run may come here at once.
+  half = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
   half.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
   os.replace(half, path)
   return path

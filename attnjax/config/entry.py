@@ -5,6 +5,7 @@ import dataclasses
 import io
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ def run(
   *,
   experiment: str,
   default: str = "tiny",
+  around: Callable[[Any], AbstractContextManager[Any]] = nullcontext,
 ) -> None:
   """Runs an experiment: reads the flags, prints the config, calls `main`.
 
@@ -44,6 +46,8 @@ def run(
     experiment: name of the experiment, for `--workdir`, which defaults to
       `runs/<experiment>/<preset>`.
     default: the preset where the command line names none.
+    around: takes the config; `main` runs, and its errors are told, inside the
+      context that it returns.
 
   >>> run(print, {"base": dict}, experiment="demo")
   Traceback (most recent call last):
@@ -53,7 +57,7 @@ def run(
   folder = f"runs/{experiment}/<preset>"
   flags.DEFINE_string("workdir", folder, "directory to write to")
   flags.DEFINE_boolean("debug", False, "show the traceback of an error")
-  app.run(_Program(main, handle))
+  app.run(_Program(main, handle, around))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +66,7 @@ class _Program:
 
   main: Callable[[Any, Path], None]
   handle: ConfigFlags
+  around: Callable[[Any], AbstractContextManager[Any]]
 
   def __call__(self, argv: Sequence[str]) -> None:
     """Resolves the config and runs `main`, with errors made readable."""
@@ -72,15 +77,17 @@ class _Program:
       # A terminal without UTF-8 shows text as far as it can.
       if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")
-    with _readable_errors(debug=flags.FLAGS.debug):
+    debug = flags.FLAGS.debug
+    with _readable_errors(debug=debug):
       if len(argv) > 1:
         raise ValueError(
           f"unexpected argument {argv[1]!r}: a flag is written --name=value"
         )
       config = self.handle.resolve()
-      print(f"preset = {flags.FLAGS.preset}")
-      print(describe(config, baseline=self.handle.preset()), flush=True)
-      self.main(config, _workdir(flags.FLAGS.workdir, flags.FLAGS.preset))
+      with self.around(config), _readable_errors(debug=debug):
+        print(f"preset = {flags.FLAGS.preset}")
+        print(describe(config, baseline=self.handle.preset()), flush=True)
+        self.main(config, _workdir(flags.FLAGS.workdir, flags.FLAGS.preset))
 
 
 def _workdir(text: str, preset: str) -> Path:

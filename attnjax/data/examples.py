@@ -75,13 +75,17 @@ class ExampleBatches:
 
   def __call__(self, step: SupportsIndex) -> Batch:
     """The batch of one step; steps count from 0."""
+    return self.rows(step, 0, self.batch_size)
+
+  def rows(self, step: SupportsIndex, start: int, stop: int) -> Batch:
+    """Some rows of the batch of one step: what one process of many reads."""
     number = step.__index__()
     if number < 0:
       raise ValueError(f"step: expected 0 or more, got {number}.")
     size = len(self.examples)
     if not size:
       raise ValueError("examples: there is none to make a batch of")
-    places = number * self.batch_size + np.arange(self.batch_size)
+    places = number * self.batch_size + np.arange(start, stop)
     epochs = places // size
     order = [self._order(int(e)) for e in range(epochs[0], epochs[-1] + 1)]
     return self.examples[np.stack(order)[epochs - epochs[0], places % size]]

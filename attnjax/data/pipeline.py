@@ -37,10 +37,15 @@ class TrainBatches:
 
   def __call__(self, step: SupportsIndex) -> Batch:
     """The batch of one step, arrays [B, T]; steps count from 0."""
+    return self.rows(step, 0, self.batch_size)
+
+  def rows(self, step: SupportsIndex, start: int, stop: int) -> Batch:
+    """Some rows of the batch of one step: what one process of many reads."""
     number = step.__index__()
     if number < 0:
       raise ValueError(f"step: expected 0 or more, got {number}.")
-    return self._dataset[number]
+    first = number * self.batch_size
+    return stacked([self._dataset[first + row] for row in range(start, stop)])
 
   @functools.cached_property
   def _dataset(self) -> Any:
@@ -49,7 +54,7 @@ class TrainBatches:
     # would be epoch 0 of seed 8, and runs meant to differ would not.
     [seed] = np.random.SeedSequence(self.seed).generate_state(1, np.uint32)
     rows = _grain().MapDataset.source(self.packed).shuffle(seed=int(seed))
-    return rows.repeat().batch(self.batch_size)
+    return rows.repeat()
 
   def __getstate__(self) -> dict[str, Any]:
     """Leaves the dataset out of a pickle: it is made again."""

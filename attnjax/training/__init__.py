@@ -1,6 +1,7 @@
 """Training: states, losses, steps, checkpoints and the loop, of any pytree."""
 
 from attnjax.training.checkpoint import Checkpoints, Restored
+from attnjax.training.cluster import ProcessesConfig
 from attnjax.training.evaluation import make_evaluate
 from attnjax.training.feed import Feed
 from attnjax.training.fit import Fitted, fit
@@ -21,6 +22,8 @@ from attnjax.training.partition import (
   shardings,
   spread,
 )
+from attnjax.training.pmap_step import pmap_step
+from attnjax.training.processes import joined, require_agreement
 from attnjax.training.progress import Progress, Throughput
 from attnjax.training.retention import CheckpointConfig
 from attnjax.training.state import TrainState, step_key
@@ -37,6 +40,7 @@ __all__ = [
   "MeshConfig",
   "Metrics",
   "OptimizerConfig",
+  "ProcessesConfig",
   "Progress",
   "Restored",
   "Throughput",
@@ -50,11 +54,14 @@ __all__ = [
   "init_state",
   "initialise",
   "jit_step",
+  "joined",
   "make_evaluate",
   "make_mesh",
   "make_optimizer",
   "make_step",
+  "pmap_step",
   "read_metrics",
+  "require_agreement",
   "schedule",
   "shardings",
   "spread",

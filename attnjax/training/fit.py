@@ -1,10 +1,12 @@
 """From a model to a trained one in one call: directory, optimizer, loop."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import optax
 
 from attnjax.training.checkpoint import Checkpoints
 from attnjax.training.feed import Feed
@@ -15,9 +17,10 @@ from attnjax.training.metrics import Metrics
 from attnjax.training.optimizer import OptimizerConfig
 from attnjax.training.optimizer import make as make_optimizer
 from attnjax.training.partition import Rules, gathered
+from attnjax.training.processes import require_agreement
+from attnjax.training.state import TrainState, init_on
 from attnjax.training.state import init as init_state
-from attnjax.training.state import init_on
-from attnjax.training.step import jit_step, make_step
+from attnjax.training.step import Step, jit_step, make_step
 from attnjax.training.train_config import TrainConfig, without_machines
 from attnjax.training.workdir import claim
 from attnjax.typing import PyTree
@@ -97,6 +100,11 @@ def fit(
   >>> abs(float(fitted.params["kernel"]) - 3) < 0.1
   True
   """
+  require_agreement(
+    "fit",
+    {"workdir": str(workdir), "experiment": experiment}
+    | {"identity": identity, "mesh": dataclasses.asdict(train.mesh)},
+  )
   transform = make_optimizer(optimizer, train.steps)
   step = make_step(
     loss,
@@ -105,13 +113,8 @@ def fit(
     compute_dtype=train.compute_dtype,
     seed=train.seed,
   )
-  mesh = make_mesh(train.mesh)
-  if mesh is None:
-    state, jitted = init_state(model, transform), jit_step(step)
-  else:
-    state, places = init_on(mesh, model, transform, rules)
-    batches, jitted = Feed(batches, mesh), jit_step(step, places)
-  jax.eval_shape(step, state, batches(0))
+  ready = _placed(model, transform, step, batches, train, rules)
+  jax.eval_shape(step, ready.state, ready.batches(0))
   # Only now is the run known to be sound: nothing was written before.
   path = claim(workdir, experiment, without_machines(identity))
   with (
@@ -119,13 +122,42 @@ def fit(
     Metrics(path) as metrics,
   ):
     state = run_loop(
-      state,
-      step=jitted,
-      batch_at=batches,
+      ready.state,
+      step=ready.step,
+      batch_at=ready.batches,
       checkpoints=checkpoints,
       metrics=metrics,
       config=train,
       evaluate=evaluate,
+      place=ready.place,
     )
     params = gathered(state.params) if train.mesh.gather else state.params
     return Fitted(params, metrics.evaluations())
+
+
+class _Ready(NamedTuple):
+  """What the loop runs on: one device, or a mesh."""
+
+  state: TrainState
+  step: Callable[..., Any]
+  batches: Callable[[int], Any]
+  place: Callable[[Any], Any]
+
+
+def _placed(
+  model: PyTree,
+  transform: optax.GradientTransformation,
+  step: Step,
+  batches: Callable[[int], Any],
+  train: TrainConfig,
+  rules: Rules | None,
+) -> _Ready:
+  """State, step and batches where the config wants them."""
+  mesh = make_mesh(train.mesh)
+  if mesh is None:
+    state = init_state(model, transform)
+    return _Ready(state, jit_step(step), batches, jax.device_put)
+  state, places = init_on(mesh, model, transform, rules)
+  # The batches of a feed are on their devices.
+  feed = Feed(batches, mesh)
+  return _Ready(state, jit_step(step, places), feed, lambda batch: batch)

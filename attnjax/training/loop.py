@@ -13,6 +13,7 @@ import jax
 from attnjax.training.checkpoint import Checkpoints
 from attnjax.training.interruption import Interruption
 from attnjax.training.metrics import Metrics
+from attnjax.training.processes import watched
 from attnjax.training.progress import Progress
 from attnjax.training.run import Run
 from attnjax.training.state import TrainState
@@ -83,7 +84,7 @@ def train(
     seconds=config.progress_seconds,
     quiet=jax.process_index() != 0,
   )
-  with show as progress, Interruption() as interruption:
+  with show as progress, Interruption() as interruption, watched():
     state = _restore(state, checkpoints, progress)
     first = int(state.step)
     metrics.resume(first)

@@ -39,6 +39,11 @@ class MeshConfig:
     "which tokens of a row a device of the sequence axis has",
     choices=("contiguous", "zigzag", "striped"),
   )
+  attention: str = setting(
+    "ring",
+    "how tokens that are shared out attend to each other",
+    choices=("ring", "all_gather", "ulysses"),
+  )
   gather: bool = setting(
     True,
     "put the trained parameters whole on one device of every process, for what"

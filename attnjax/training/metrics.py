@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-
-from attnjax.training.json_lines import JsonLines, Record, read_metrics
+from attnjax.training.json_lines import JsonLines, Record
+from attnjax.training.processes import from_primary, is_primary
 
 
 class TensorBoard:
@@ -49,8 +48,8 @@ class TensorBoard:
 class Metrics:
   """Every scalar of a run: `metrics.jsonl`, and TensorBoard beside it.
 
-  Where several processes train together, the first one writes and the others
-  only read.
+  Where several processes train together, the first one writes and tells the
+  others what was evaluated.
 
   Args:
     workdir: directory of the run; holds `metrics.jsonl` and `tensorboard/`.
@@ -96,15 +95,17 @@ class Metrics:
     """
     self.close()
     path = self._workdir / "metrics.jsonl"
-    if jax.process_index() == 0:
+    records: list[Record] = []
+    if is_primary():
       lines = JsonLines(path, step)
       self._writers, records = [lines], lines.records
       if self._tensorboard:
         board = TensorBoard(self._workdir / "tensorboard", step)
         self._writers.append(board)
-    else:
-      records = [found for found in read_metrics(path) if found["step"] <= step]
-    self._evaluations = [found for found in records if found["split"] == "eval"]
+    # Told and not read: all have to find the same evaluations the best.
+    self._evaluations = from_primary(
+      lambda: [found for found in records if found["split"] == "eval"]
+    )
     self._open = True
 
   def write(self, step: int, split: str, values: Mapping[str, Any]) -> None:

@@ -66,7 +66,7 @@ class Step:
 
   def _sums(self, state: TrainState, batch: PyTree) -> tuple[Any, ...]:
     """Sums over the whole batch: gradients, loss, weight, extra metrics."""
-    key = step_key(self.seed, state.step)
+    key = self._key(state)
     if self.microbatches == 1:
       return self._microbatch_sums(state.params, batch, key)
     keys = jax.random.split(key, self.microbatches)
@@ -81,6 +81,10 @@ class Step:
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     sums, _ = jax.lax.scan(add, zeros, (parts, keys))
     return sums
+
+  def _key(self, state: TrainState) -> Any:
+    """The random key of the step that comes next."""
+    return step_key(self.seed, state.step)
 
   def _microbatch_sums(
     self, params: PyTree, batch: PyTree, key: Any

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from attnjax.config import setting
+from attnjax.training.cluster import ProcessesConfig
 from attnjax.training.mesh import MeshConfig
 from attnjax.training.retention import CheckpointConfig
 
@@ -13,7 +14,8 @@ from attnjax.training.retention import CheckpointConfig
 class TrainConfig:
   """Length of a run, and what happens every so many steps.
 
-  `microbatches`, `compute_dtype` and `seed` are for `make_step`.
+  `microbatches`, `compute_dtype` and `seed` are for `make_step`, `processes` is
+  for `joined`, which an experiment calls before anything else.
 
   Raises:
     ValueError: a value is outside its range.
@@ -41,6 +43,7 @@ class TrainConfig:
   seed: int = setting(0, "of the random keys of every step")
   checkpoint: CheckpointConfig = CheckpointConfig()
   mesh: MeshConfig = MeshConfig()
+  processes: ProcessesConfig = ProcessesConfig()
 
   def __post_init__(self):
     for name in ("steps", "log_every", "microbatches"):

@@ -73,15 +73,32 @@ def _parse(path: Path, text: bytes) -> dict[str, Any]:
   )
 
 
+def differences(
+  before: Any, now: Any, there: str = "there", here: str = "here"
+) -> list[str]:
+  """One clause for each leaf that two nested dicts do not have alike.
+
+  Args:
+    before: a nested dict of what JSON can hold.
+    now: another one.
+    there: where the first is from.
+    here: where the second is from.
+
+  >>> differences({"model": {"depth": 2}}, {"model": {"depth": 3}})
+  ['model.depth is 2 there and 3 here']
+  """
+  first, second = _leaves(before), _leaves(now)
+  return [
+    f"{name} is {first.get(name, _ABSENT)} {there} and"
+    f" {second.get(name, _ABSENT)} {here}"
+    for name in sorted(first.keys() | second.keys(), key=_experiment_first)
+    if first.get(name) != second.get(name)
+  ]
+
+
 def _compare(path: Path, stored: Any, asked: Any) -> None:
   """Raises where the stored config is not the one asked for."""
-  before, now = _leaves(stored), _leaves(asked)
-  differ = [
-    f"{name} is {before.get(name, _ABSENT)} there and "
-    f"{now.get(name, _ABSENT)} here"
-    for name in sorted(before.keys() | now.keys(), key=_experiment_first)
-    if before.get(name) != now.get(name)
-  ]
+  differ = differences(stored, asked)
   if differ:
     raise ValueError(
       f"workdir: {path} belongs to another run: {', '.join(differ)}. Name "

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from attnjax import config as configs
 from attnjax.data import load_text, train_batches, yardsticks
 from experiments import runs
 from experiments.language_model import report, task
@@ -38,4 +37,4 @@ def main(config: LanguageModelConfig, workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-  configs.run(main, PRESETS, experiment="language_model")
+  runs.run(main, PRESETS, experiment="language_model")

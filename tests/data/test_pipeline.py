@@ -8,7 +8,7 @@ import chex
 import numpy as np
 import pytest
 
-from attnjax.data import evaluation_batches, pack, train_batches
+from attnjax.data import Examples, evaluation_batches, pack, train_batches
 
 BOUNDARY = 0
 
@@ -68,6 +68,22 @@ def test_the_step_alone_decides():
     chex.assert_trees_all_equal(resumed(step), straight[step])
   copy = pickle.loads(pickle.dumps(run))
   chex.assert_trees_all_equal(copy(np.int64(12)), straight[12])
+
+
+@pytest.mark.parametrize("parts", [1, 2, 3])
+def test_processes_read_the_rows_of_one_batch(parts):
+  examples = Examples({"x": np.arange(13)})
+  for rows in (_packed(), examples):
+    batches = train_batches(rows, batch_size=6, seed=7)
+    size = 6 // parts
+    for step in (0, 5):  # the second begins in one epoch and ends in the next
+      read = [
+        batches.rows(step, size * part, size * (part + 1))
+        for part in range(parts)
+      ]
+      for name, whole in batches(step).items():
+        together = np.concatenate([part[name] for part in read])
+        np.testing.assert_array_equal(together, whole)
 
 
 def test_steps_go_on_for_ever():

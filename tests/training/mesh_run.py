@@ -9,6 +9,9 @@ from jax.sharding import PartitionSpec as P
 from attnjax import training
 
 STEPS, ROWS = 12, 24
+OPTIMIZER = training.OptimizerConfig(
+  peak_learning_rate=0.05, warmup_steps=2, decayed="kernel|readout"
+)
 RULES = [("kernel", P("fsdp", "tensor")), ("readout", P("tensor")), ("", P())]
 
 
@@ -71,9 +74,7 @@ def fit(workdir, mesh, batches=None, steps=STEPS):
     workdir=workdir,
     experiment="mesh",
     identity={"train": {"steps": steps, "mesh": dataclasses.asdict(mesh)}},
-    optimizer=training.OptimizerConfig(
-      peak_learning_rate=0.05, warmup_steps=2, decayed="kernel|readout"
-    ),
+    optimizer=OPTIMIZER,
     train=train,
     evaluate=training.make_evaluate(loss).on([Batches()(99), Batches()(98)]),
     rules=RULES,

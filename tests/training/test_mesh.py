@@ -74,6 +74,28 @@ def test_a_run_goes_on_on_another_mesh(tmp_path, unbroken):
     np.testing.assert_allclose(leaf, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_pmap_takes_the_same_steps():
+  transform = training.make_optimizer(mesh_run.OPTIMIZER, mesh_run.STEPS)
+  quiet = lambda params, batch, key: mesh_run.loss(params, batch, None)
+  step = training.make_step(quiet, transform)
+  replicate, stepped = training.pmap_step(step)
+  alone = training.init_state(mesh_run.make(), transform)
+  copies, jitted = replicate(alone), training.jit_step(step)
+  for number in range(5):
+    batch = mesh_run.Batches()(number)
+    copies, found = stepped(copies, batch)
+    alone, expected = jitted(alone, batch)
+    for name in expected:
+      np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
+  for all_of, one in zip(
+    jax.tree.leaves(copies), jax.tree.leaves(alone), strict=True
+  ):
+    for copy in all_of:
+      np.testing.assert_allclose(copy, one, rtol=1e-4, atol=1e-6)
+  with pytest.raises(ValueError, match="rows that 8 devices divide, got"):
+    stepped(copies, mesh_run.Batches().rows(0, 0, 20))
+
+
 def test_parameters_are_never_whole_on_one_device():
   def make():
     return {"kernel": jax.random.normal(jax.random.key(0), (64, 1024))}

@@ -1,0 +1,167 @@
+"""Experiments run on any mesh, in any number of processes, by flags alone."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from attnjax.config import replace_leaves
+from attnjax.training import read_metrics
+from experiments.language_model.__main__ import main as language_model
+from experiments.language_model.config import PRESETS
+from experiments.recall_beyond_window.config import PRESETS as RECALL
+from experiments.recall_beyond_window.trial import trial
+
+ENGLISH = "The cat sat on the mat. A dog ran by the old red barn.\n"
+SMALL = {
+  "model.width": 16,
+  "model.depth": 1,
+  "model.heads": 2,
+  "model.hidden": 32,
+  "data.length": 32,
+  "data.batch_size": 8,
+  "train.steps": 6,
+  "optimizer.warmup_steps": 2,
+  "train.evaluate_every": 3,
+  "train.log_every": 1,
+  "train.checkpoint.every_steps": 3,
+  "sample.tokens": 5,
+  "yardsticks": False,
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+  """A directory of small texts."""
+  folder = tmp_path_factory.mktemp("texts")
+  for i in range(8):
+    words = "".join(f"{w}{i} " for w in ENGLISH.split())
+    (folder / f"{i}.txt").write_text(ENGLISH * 3 + words * (i + 1))
+  return folder
+
+
+def losses(workdir):
+  """The loss of every step and of every evaluation."""
+  records = read_metrics(workdir / "metrics.jsonl")
+  return {(r["step"], r["split"]): r["loss"] for r in records}
+
+
+@pytest.fixture(scope="module")
+def alone(corpus, tmp_path_factory):
+  """The losses of the language model on one device."""
+  workdir = tmp_path_factory.mktemp("alone")
+  config = replace_leaves(PRESETS["tiny"](), SMALL | {"data.path": str(corpus)})
+  language_model(config, workdir)
+  return losses(workdir)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  "mesh",
+  [
+    {"fsdp": 4, "tensor": 2},
+    {"data": 2, "sequence": 4, "layout": "zigzag"},
+  ],
+  ids=str,
+)
+def test_the_language_model_on_a_mesh(tmp_path, corpus, alone, mesh):
+  leaves = {f"train.mesh.{name}": value for name, value in mesh.items()}
+  config = replace_leaves(
+    PRESETS["tiny"](), SMALL | {"data.path": str(corpus)} | leaves
+  )
+  language_model(config, tmp_path)
+  assert losses(tmp_path) == pytest.approx(alone, rel=1e-4)
+  assert (tmp_path / "sample.txt").exists()  # all of it, to the last figure
+  assert (tmp_path / "curves.png").exists()
+
+
+@pytest.mark.slow
+def test_the_language_model_in_two_processes(tmp_path, corpus, alone):
+  with socket.socket() as listener:
+    listener.bind(("127.0.0.1", 0))
+    address = f"127.0.0.1:{listener.getsockname()[1]}"
+  flags = [
+    f"--config.{name}={value}"
+    for name, value in (
+      SMALL | {"train.mesh.data": 0, "train.mesh.fsdp": 2}
+    ).items()
+  ]
+  ran = [
+    subprocess.Popen(
+      [
+        *(sys.executable, "-m", "experiments.language_model", *flags),
+        f"--config.data.path={corpus}",
+        f"--workdir={tmp_path / 'run'}",
+        f"--config.train.processes.coordinator={address}",
+        "--config.train.processes.count=2",
+        f"--config.train.processes.index={index}",
+      ],
+      env=os.environ
+      | {
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
+        "JAX_COORDINATOR_BIND_ADDRESS": address,
+      },
+      stdout=subprocess.PIPE,
+      stderr=subprocess.PIPE,
+      text=True,
+    )
+    for index in range(2)
+  ]
+  try:
+    said = [process.communicate(timeout=500) for process in ran]
+  finally:
+    for process in ran:
+      process.kill()
+  for process, (_, err) in zip(ran, said, strict=True):
+    assert process.returncode == 0, err
+  assert "bits per byte" in said[0][0]
+  assert "bits per byte" not in said[1][0]
+  assert losses(tmp_path / "run") == pytest.approx(alone, rel=1e-4)
+
+
+RECALL_SMALL = {
+  "parameters": 9000,
+  "seeds": 1,
+  "model.window": 4,
+  "model.persistent": 2,
+  "model.segment": 8,
+  "model.chunk": 4,
+  "model.width": 16,
+  "task.keys": 11,
+  "task.values": 13,
+  "task.length": 32,
+  "task.fewest": 2,
+  "task.most": 5,
+  "task.questions": 4,
+  "task.batch_size": 8,
+  "test.lengths": (32,),
+  "test.pairs": 3,
+  "test.capacities": (2,),
+  "test.capacity_length": 32,
+  "test.read": 24,
+  "test.rows": 6,
+  "train.steps": 3,
+  "train.log_every": 1,
+  "train.evaluate_every": 0,
+  "optimizer.warmup_steps": 1,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variant", ["window + persistent", "MAC"])
+def test_recall_on_a_mesh(tmp_path, variant):
+  found = []
+  for name, mesh in (
+    ("alone", {}),
+    ("shared", {"fsdp": 2, "sequence": 2, "tensor": 2}),
+  ):
+    leaves = {f"train.mesh.{axis}": size for axis, size in mesh.items()}
+    config = replace_leaves(RECALL["tiny"](), RECALL_SMALL | leaves)
+    found.append(trial(config, variant, 0, tmp_path / name))
+  folder = f"{variant.replace(' ', '_')}/seed0"
+  shared, alone = (losses(tmp_path / n / folder) for n in ("shared", "alone"))
+  assert len(alone) == 4
+  assert shared == pytest.approx(alone, rel=1e-4)
+  assert found[0]["parameters"] == found[1]["parameters"]

@@ -1,0 +1,199 @@
+"""Real processes on loopback: preempted, killed, frozen, at odds, resized.
+
+The program is `process_run.py` beside this file: four devices a process.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mesh_run
+import pytest
+
+from attnjax.training import MeshConfig
+
+PROGRAM = Path(__file__).with_name("process_run.py")
+
+
+def free_port():
+  """A port that nobody listens on now."""
+  with socket.socket() as listener:
+    listener.bind(("127.0.0.1", 0))
+    return listener.getsockname()[1]
+
+
+class Processes:
+  """Some processes of one run, all ended when the context is left."""
+
+  def __init__(self, workdir, *flags, count=2, own=((), ())):
+    root = str(PROGRAM.parents[2])
+    address = f"127.0.0.1:{free_port()}"
+    environment = dict(
+      os.environ,
+      JAX_PLATFORMS="cpu",
+      XLA_FLAGS="--xla_force_host_platform_device_count=4",
+      JAX_COORDINATOR_BIND_ADDRESS=address,
+      PYTHONPATH=root,
+    )
+    self.workdir = workdir
+    self.ran = []
+    for index in range(count):
+      command = [sys.executable, str(PROGRAM), str(workdir), *flags]
+      command += [f"--coordinator={address}", f"--index={index}", *own[index]]
+      self.ran.append(
+        subprocess.Popen(
+          [*command, "--count=2"] if count == 2 else [*command, "--count=1"],
+          cwd=root,
+          env=environment,
+          stdout=subprocess.PIPE,
+          stderr=subprocess.PIPE,
+          text=True,
+        )
+      )
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    for process in self.ran:
+      process.kill()
+      process.communicate()
+
+  def __getitem__(self, index):
+    return self.ran[index]
+
+  def after(self, step):
+    """Waits until the log has a step."""
+    path, deadline = self.workdir / "metrics.jsonl", time.monotonic() + 400
+    while time.monotonic() < deadline:
+      text = path.read_text() if path.exists() else ""
+      if max(map(int, re.findall(r'"step": (\d+)', text)), default=0) >= step:
+        return
+      for process in self.ran:
+        assert process.poll() is None, process.communicate()
+      time.sleep(0.02)
+    raise TimeoutError(f"no step {step}")
+
+  def ends(self, *indices):
+    """(exit code, standard output, standard error) of each."""
+    found = []
+    for index in indices:
+      out, err = self.ran[index].communicate(timeout=400)
+      found.append((self.ran[index].returncode, out, err))
+    return found
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+  """The losses of a run on one device that nobody disturbed."""
+  workdir = tmp_path_factory.mktemp("unbroken")
+  mesh_run.fit(workdir, MeshConfig())
+  return mesh_run.losses(workdir)
+
+
+def saved(workdir):
+  """The steps that are saved."""
+  return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+
+
+def test_preempted_in_one_of_two_and_gone_on_alone(tmp_path, unbroken):
+  with Processes(tmp_path, "--pause=0.2", "--fsdp=4") as two:
+    two.after(2)
+    two[1].send_signal(signal.SIGTERM)
+    first, second = two.ends(0, 1)
+  assert (first[0], second[0]) == (75, 75), first[2] + second[2]
+  stopped = saved(tmp_path)[-1]
+  assert f"stopped by preemption after step {stopped} of 12" in first[2]
+  assert "stopped by" not in second[2]  # one process speaks
+  # One process with eight devices goes on, on another mesh.
+  mesh_run.fit(tmp_path, MeshConfig(data=2, fsdp=2, tensor=2))
+  assert mesh_run.losses(tmp_path) == pytest.approx(unbroken, rel=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_killed_in_one_of_two(tmp_path, unbroken, victim):
+  with Processes(tmp_path, "--pause=0.3", "--lost=10") as two:
+    two.after(6)
+    two[victim].kill()
+    killed = time.monotonic()
+    [(code, out, err)] = two.ends(1 - victim)
+    seconds = time.monotonic() - killed
+  assert seconds < 20
+  assert "done" not in out
+  if victim == 1:  # else JAX may be first to notice, and aborts
+    assert code == 75, err
+  assert code != 0
+  assert "another process of this run stopped" in err or "oordination" in err
+  last = saved(tmp_path)[-1]
+  assert last in (4, 5, 8)
+  with Processes(tmp_path) as two:
+    (code, _, err), (other, _, _) = two.ends(0, 1)
+  assert (code, other) == (0, 0), err
+  assert f"resuming after step {last}" in err
+  assert mesh_run.losses(tmp_path) == pytest.approx(unbroken, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_frozen_process_is_noticed_in_bounded_time(tmp_path):
+  with Processes(tmp_path, "--pause=0.3", "--lost=5") as two:
+    two.after(3)
+    two[1].send_signal(signal.SIGSTOP)
+    frozen = time.monotonic()
+    [(code, _, err)] = two.ends(0)
+    seconds = time.monotonic() - frozen
+  assert code != 0
+  assert seconds < 25
+  assert "heartbeat" in err
+
+
+@pytest.mark.slow
+def test_processes_that_disagree_both_say_so(tmp_path):
+  own = ((), ("--fsdp=2",))
+  with Processes(tmp_path / "run", own=own) as two:
+    ends = two.ends(0, 1)
+  for code, _, err in ends:
+    assert code == 1, err
+    assert (
+      "error: fit: the processes of this run disagree: identity.train.mesh.fsdp"
+      " is 1 in process 0 and 2 in process 1"
+    ) in err
+  assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_one_process_becomes_two(tmp_path, unbroken):
+  with pytest.raises(SystemExit):
+    mesh_run.fit(tmp_path, MeshConfig(fsdp=8), Stopping(at=5))
+  with Processes(tmp_path, "--fsdp=2") as two:
+    for code, _, err in two.ends(0, 1):
+      assert code == 0, err
+  assert mesh_run.losses(tmp_path) == pytest.approx(unbroken, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_process_that_never_comes(tmp_path):
+  with Processes(tmp_path, "--join=5") as two:
+    two[1].kill()
+    [(code, _, err)] = two.ends(0)
+  assert code != 0
+  assert "joining the others at 127.0.0.1" in err
+  assert "for 5 seconds at most" in err
+
+
+class Stopping(mesh_run.Batches):
+  """The same batches; before one of them somebody asks the run to stop."""
+
+  def __init__(self, at):
+    super().__init__()
+    object.__setattr__(self, "at", at)
+
+  def __call__(self, step):
+    if step == self.at:
+      signal.raise_signal(signal.SIGTERM)
+    return super().__call__(step)
