@@ -45,6 +45,15 @@ class RingAttention(ShardedAttention):
     Near-Infinite Context", 2023, arXiv 2310.01889.
   """
 
+  def steps(self, query, key, value, *, implementation=None, **options):
+    """The steps that a call goes round, where that is known; see `work`.
+
+    At step d a device meets the keys of the one d before it; what comes next is
+    sent once a step, but for the last. As `work`, it computes nothing.
+    """
+    table = self._known(query, key, value, implementation, options)[1]
+    return self.courier().knowing(table.codes).steps
+
   def courier(self) -> Ring:
     """The ring."""
     return Ring(self.axis, self._shards, (*self._axes()[0], self.axis))

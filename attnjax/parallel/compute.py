@@ -14,9 +14,9 @@ from attnjax.ops.attention.call import Aux, Call
 from attnjax.ops.attention.online import folded
 from attnjax.ops.attention.reading import Reading
 from attnjax.ops.attention.selection import select
-from attnjax.ops.integers import known
 from attnjax.ops.tiles import EMPTY, FULL, MIXED, Sweep
 from attnjax.parallel.division import Division
+from attnjax.parallel.layouts import is_told
 from attnjax.typing import Array
 
 __all__ = ["Courier", "Table", "attend_divided", "known_table"]
@@ -66,7 +66,7 @@ def known_table(
   rules, given = call.rules, list(positions)
   if rules.visible is not None or rules.query_segment_ids is not None:
     return None
-  if not all(map(known, jax.tree.leaves((rules.mask, given)))):
+  if not all(map(is_told, jax.tree.leaves((rules.mask, given)))):
     return None
 
   def rows(x):

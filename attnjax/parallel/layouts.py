@@ -18,6 +18,7 @@ __all__ = [
   "Layout",
   "check_length",
   "check_positions",
+  "is_told",
   "order",
   "permute",
   "runs",
@@ -147,7 +148,7 @@ def check_positions(
       f"{call}: {name} must say where the tokens of a {layout!r} layout stand,"
       f" got None; {remedy}: {name}=attention.permute(np.arange(T))"
     )
-  if not known(positions):
+  if not is_told(positions):
     return
   found = np.asarray(positions)
   ordered = np.take(found, _inverse(layout, found.shape[-1], shards), -1)
@@ -157,6 +158,16 @@ def check_positions(
       f" the array as if it were not permuted; {remedy}, or take"
       " layout='contiguous'"
     )
+
+
+def is_told(x) -> bool:
+  """Whether an array is known now, to this process, and as a whole.
+
+  >>> import jax
+  >>> is_told(np.ones(2)), jax.jit(lambda x: is_told(x))(1.0).item()
+  (True, False)
+  """
+  return known(x) and getattr(x, "is_fully_addressable", True)
 
 
 def _runs_on(positions: np.ndarray) -> bool:

@@ -1,7 +1,6 @@
 """The ring: keys go round the devices, queries stay where they are."""
 
 import dataclasses
-import itertools
 from collections.abc import Callable
 
 import jax
@@ -88,7 +87,8 @@ class Ring:
     device = np.arange(n)
     live = np.array([pairs[device, device - step].any() for step in range(n)])
     back, count = arc(live)
-    steps = range(-back, count - back)
+    # From here on first, so that the way to those behind is no idle one.
+    steps = (*range(count - back), *range(-back, 0))
     return dataclasses.replace(
       self, steps=tuple(step for step in steps if live[step % n])
     )
@@ -137,28 +137,24 @@ class Ring:
     return jax.tree.map(lambda x: lax.ppermute(x, self.axis, pairs), xs)
 
   def _known(self, steps: tuple[int, ...], visit, here, held, sums):
-    """Goes the steps that are known: in a loop where they are equal."""
-    strides = [after - before for before, after in itertools.pairwise(steps)]
-    here = self.shift(here, steps[0])
-    if len(strides) > 1 and len(set(strides)) == 1:
-      way = (steps[0], strides[0], len(strides))
-      held, sums = self._loop(visit, here, held, sums, *way)
-    else:
-      for arrived, step, leaves in zip(
-        [0, *strides], steps, [*strides, 0], strict=True
-      ):
-        ahead = self.shift(here, leaves) if leaves else here
-        sums = self.shift(sums, arrived) if arrived else sums
-        held, gained = visit(step, here, held)
-        here, sums = ahead, _added(sums, gained)
-    return held, self.shift(sums, -steps[-1])
+    """Goes the steps that are known, in a loop where they are equal."""
+    strides, at = _strides(steps), 0
+    for k, (first, stride, more) in enumerate(strides):
+      here = self.shift(here, first) if not k else here
+      # Sums arrive with the stride: here they begin one before.
+      sums = self.shift(sums, first - stride - at) if k else sums
+      at = first + stride * more
+      leaves = strides[k + 1][0] - at if k + 1 < len(strides) else 0
+      way = (first, stride, more, leaves)
+      here, held, sums = self._loop(visit, here, held, sums, *way)
+    return held, self.shift(sums, -at)
 
   def _found(self, live, visit, here, held, sums):
     """Goes the steps that are found to hold something."""
     back, count = arc(live)
     last = jnp.maximum(count - 1, 0)
     here = self._turned(here, -1, back)
-    held, sums = self._loop(visit, here, held, sums, -back, 1, last)
+    _, held, sums = self._loop(visit, here, held, sums, -back, 1, last)
     home = (back - last) % self.size
     nearer = home <= self.size // 2
     sums = self._turned(sums, 1, jnp.where(nearer, home, 0))
@@ -168,22 +164,21 @@ class Ring:
     """Sends arrays on, as many times as it is found to take."""
     return lax.fori_loop(0, times, lambda _, x: self.shift(x, by), xs)
 
-  def _loop(self, visit, here, held, sums, first, stride, more):
-    """Visits the first step and so many more; the last sends nothing on."""
+  def _loop(self, visit, here, held, sums, first, stride, more, leaves=0):
+    """Visits a step and so many more, and leaves the last for another."""
 
-    def hop(i, carry):
+    def hop(i, carry, leaves=stride):
       here, held, sums = carry
-      ahead = self.shift(here, stride)  # on its way before anything is computed
+      # On its way before anything is computed.
+      ahead = self.shift(here, leaves) if leaves else here
       # Also where these are still zeros: to spare that would take a third copy
       # of what is computed.
       sums = self.shift(sums, stride)
       held, gained = visit(first + stride * i, here, held)
-      return ahead, held, _added(sums, gained)
+      return ahead, held, [x + y for x, y in zip(sums, gained, strict=True)]
 
-    here, held, sums = lax.fori_loop(0, more, hop, (here, held, sums))
-    sums = self.shift(sums, stride)
-    held, gained = visit(first + stride * more, here, held)
-    return held, _added(sums, gained)
+    carry = lax.fori_loop(0, more, hop, (here, held, sums))
+    return hop(more, carry, leaves)
 
   def _live(self, sweep: Sweep, me):
     """Which steps hold something for some device; the same on all of them."""
@@ -193,6 +188,19 @@ class Ring:
     return lax.pmax(live, self.everyone) > 0
 
 
-def _added(sums, gained):
-  """Sums that have arrived, and what was added meanwhile."""
-  return [x + y for x, y in zip(sums, gained, strict=True)]
+def _strides(steps: tuple[int, ...]) -> list[tuple[int, int, int]]:
+  """Steps as (first, stride, how many more).
+
+  >>> _strides((0, 1, 2, -1)), _strides((0, 3, 5))
+  ([(0, 1, 2), (-1, 0, 0)], [(0, 3, 1), (5, 0, 0)])
+  """
+  found: list[tuple[int, int, int]] = []
+  for step in steps:
+    first, stride, more = found[-1] if found else (step, 0, -1)
+    if more == 0:
+      found[-1] = (first, step - first, 1)
+    elif more > 0 and step == first + stride * (more + 1):
+      found[-1] = (first, stride, more + 1)
+    else:
+      found.append((step, 0, 0))
+  return found

@@ -13,7 +13,12 @@ from attnjax.ops.attention.checked import checked_call
 from attnjax.ops.attention.choice import named
 from attnjax.ops.tiles import EMPTY
 from attnjax.parallel import layouts
-from attnjax.parallel.compute import Courier, attend_divided, known_table
+from attnjax.parallel.compute import (
+  Courier,
+  Table,
+  attend_divided,
+  known_table,
+)
 from attnjax.parallel.division import Division
 
 __all__ = ["ShardedAttention"]
@@ -105,14 +110,7 @@ class ShardedAttention:
     Raises:
       ValueError: if it depends on arrays that are known only when it runs.
     """
-    plan = self._planned(query, key, value, implementation, options)
-    _, division, table = plan
-    if table is None:
-      raise ValueError(
-        f"{self._name}: which tiles are computed depends on segment ids, on a"
-        " boolean mask or on what is traced; ask of positions and masks that"
-        " are known"
-      )
+    division, table = self._known(query, key, value, implementation, options)
     parts = division.parts("t")
     batch, queries, keys = table.codes.shape
     live = table.codes.reshape(batch, parts, queries // parts, keys) != EMPTY
@@ -129,6 +127,17 @@ class ShardedAttention:
   def courier(self) -> Courier | None:
     """What brings the keys of other devices; None where all are here."""
     raise NotImplementedError
+
+  def _known(self, *of) -> tuple[Division, Table]:
+    """The division of a call, and its tiles, which must be known."""
+    _, division, table = self._planned(*of)
+    if table is None:
+      raise ValueError(
+        f"{self._name}: which tiles are computed depends on segment ids, on a"
+        " boolean mask or on what is traced; ask of positions and masks that"
+        " are known"
+      )
+    return division, table
 
   def _planned(self, query, key, value, implementation, options):
     """(call, division, table): checked, divided, and what is known of it."""

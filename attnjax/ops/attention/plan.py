@@ -63,7 +63,7 @@ def verdict_codes(*of, **options):
   some, every = (_spread(x, counts) for x in verdict(*of, **options))
   numpy = jnp if isinstance(some & every, jax.Array) else np
   codes = numpy.where(some, numpy.where(every, FULL, MIXED), EMPTY)
-  codes = codes.astype(np.int32)
+  codes = codes.astype(np.int8)  # of many tiles there are many
   return codes if numpy is np else _shared(codes)
 
 

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from jax.custom_derivatives import zero_from_primal
 
 from attnjax.ops.attention.reading import Reading
 from attnjax.ops.attention.sums import finite, layouts, sums_of, totals
@@ -76,5 +76,5 @@ def _moved(reading: Reading, result: dict, sums: dict) -> dict:
       moved["entropy"] = held - sums["spread"]
   if "peak" in sums:
     moved["max_logit"] = sums["peak"]
-    moved["place"] = np.zeros(result["place"].shape, jax.dtypes.float0)
+    moved["place"] = zero_from_primal(result["place"], symbolic_zeros=True)
   return moved

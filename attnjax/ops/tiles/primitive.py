@@ -141,7 +141,7 @@ def _evaluate(tiles, codes, *operands, form: _Form) -> list:
 
   def step(full, tile, parts, held):
     new = form.function(full, tile, *parts)
-    return [x + y for x, y in zip(held, new, strict=True)]
+    return [x + y.astype(x.dtype) for x, y in zip(held, new, strict=True)]
 
   return fold(
     step, sweep, operands, form.inputs, zeros(form.sums), form.outputs
@@ -183,10 +183,8 @@ def _transpose(cotangents, tiles, codes, *operands, form: _Form):
   known = [k for k in range(len(operands)) if k not in linear]
   answers: list = [None] * len(operands)
   if given:
-    shapes = [
-      jax.ShapeDtypeStruct(operands[k].aval.shape, operands[k].aval.dtype)
-      for k in linear
-    ]
+    avals = [operands[k].aval for k in linear]
+    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in avals]
     parts = {
       k: jax.ShapeDtypeStruct(
         part_shape(x.shape, form.inputs[k], form.blocks), x.dtype
@@ -201,12 +199,17 @@ def _transpose(cotangents, tiles, codes, *operands, form: _Form):
         *(form.inputs[k] for k in known),
         *(form.outputs[k] for k in given),
       ],
-      shapes,
+      list(map(_wide, shapes)),
       [form.inputs[k] for k in linear],
     )
-    for k, x in zip(linear, found, strict=True):
-      answers[k] = x
+    for k, x, like in zip(linear, found, shapes, strict=True):
+      answers[k] = x.astype(like.dtype)
   return [None, None, *answers]
+
+
+def _wide(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+  """Many tiles add to a gradient: in few bits their sum would lose the last."""
+  return jax.ShapeDtypeStruct(x.shape, jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _batch(arrays, axes, *, form: _Form):

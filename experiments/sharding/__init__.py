@@ -1,0 +1,1 @@
+"""Sharded attention: memory, work and what is sent, a device."""
