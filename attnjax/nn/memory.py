@@ -17,9 +17,10 @@ from attnjax.typing import Array, DTypeLike, Float
 __all__ = ["NeuralMemory", "NeuralMemoryState"]
 
 _FAN_IN = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
-# Of the sigmoid of each gate at the start: learn a little, carry some on,
-# forget hardly anything.
-_BIASES = {"rate": -1.0, "momentum": 0.0, "decay": -5.0, "threshold": 0.0}
+# Of the sigmoid of each gate at the start: learn a little, carry some on, and
+# forget half in 2000 tokens: what is forgotten within the rows of training
+# cannot be there beyond them.
+_BIASES = {"rate": -1.0, "momentum": 0.0, "decay": -8.0, "threshold": 0.0}
 # Momentum at its bias of 0 doubles a step, and a perceptron that has learned a
 # little is steeper than one that has not.
 _STEEPER = 4.0
