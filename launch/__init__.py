@@ -1,0 +1,1 @@
+"""Where experiments run: planned here first, then started."""

@@ -1,0 +1,71 @@
+"""Plans a step for a machine that is not here: memory, work, time, a verdict.
+
+python -m launch.plan --experiment=language_model --preset=gpt2_small \
+    --topology=v5e:1x1 --config.train.microbatches=16
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+# The device that is planned for is not the device that plans.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+from absl import flags
+
+from attnjax import config as configs
+from attnjax.plan import make_plan, mesh_of, save_plan, to_dict, topology
+from launch import plan_alternatives, plan_text
+from launch.plan_experiments import chosen, presets_of
+from launch.plan_jobs import decoding_job, training_job
+from launch.plan_subjects import EXPERIMENTS
+from launch.writable import check_writable
+
+flags.DEFINE_string("experiment", None, "folder of experiments/ to plan for")
+flags.DEFINE_string(
+  "topology", None, "v5e:1x1, v5p:8x8x8, h100:8, cpu:8: chips, and how many"
+)
+flags.DEFINE_enum("step", "train", ["train", "decode"], "which step to plan")
+flags.DEFINE_float("token_budget", 300e9, "tokens to price, in device-hours")
+flags.DEFINE_integer(
+  "alternatives", 0, "how many other ways to compile, and to rank"
+)
+flags.DEFINE_string(
+  "output", None, "directory for plan.json and plan.png; none: not written"
+)
+
+
+def main(config, workdir: Path) -> None:
+  """Checks, compiles, prints."""
+  options = flags.FLAGS
+  machine = topology(options.topology or "")
+  check_writable(workdir)
+  if options.output:
+    check_writable(Path(options.output))
+  make = EXPERIMENTS[options.experiment]
+  job_of = training_job if options.step == "train" else decoding_job
+
+  def planned_for(config):
+    mesh = mesh_of(machine, plan_alternatives.axes(config, machine.devices))
+    return make_plan(job_of(make(config), mesh), machine, mesh)
+
+  planned = planned_for(config)
+  print("\n" + plan_text.describe(planned, options.token_budget), flush=True)
+  values = to_dict(planned, options.token_budget)
+  if options.alternatives:
+    others = plan_alternatives.tried(
+      config, machine.devices, options.alternatives, planned_for
+    )
+    plans = {"as it is": planned} | others
+    print("\n" + plan_text.ranking(plans))
+    values["alternatives"] = {name: to_dict(p) for name, p in others.items()}
+  if options.output:
+    folder = Path(options.output)
+    print(f"\n{save_plan(folder / 'plan.png', planned)}")
+    (folder / "plan.json").write_text(json.dumps(values, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+  experiment = chosen(sys.argv)
+  configs.run(main, presets_of(experiment), experiment=experiment)

@@ -1,0 +1,186 @@
+"""From an experiment's config to the step it would run, as shapes on a mesh."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from attnjax import training
+from attnjax.models import partition_rules
+from attnjax.plan import Job, kept_bytes, written_flops
+from attnjax.training.losses import loss_sums
+from experiments.sequence import loss_on
+from launch.plan_subjects import Subject
+
+__all__ = ["decoding_job", "training_job"]
+
+
+def training_job(subject: Subject, mesh: Mesh) -> Job:
+  """The training step of an experiment: the very one that `fit` runs.
+
+  Args:
+    subject: from `EXPERIMENTS`.
+    mesh: with the axes of `MeshConfig`.
+
+  Raises:
+    ValueError: an axis of the mesh does not divide the model or the batch.
+  """
+  config = subject.config
+  transform = training.make_optimizer(config.optimizer, config.train.steps)
+  shapes = jax.eval_shape(
+    lambda: training.init_state(subject.make_model(), transform)
+  )
+  # As for `fit`, a mesh of one device is none.
+  several = mesh if mesh.size > 1 else None
+  loss = loss_on(several, config.train.mesh, shapes.params, subject.loss)
+  step = training.make_step(
+    loss,
+    transform,
+    microbatches=config.train.microbatches,
+    compute_dtype=config.train.compute_dtype,
+    seed=config.train.seed,
+  )
+  rules = partition_rules(shapes.params)
+  places = training.shardings(shapes, mesh, rules)
+  state = _placed(shapes, places)
+  batch = _batch(subject, mesh)
+  rows, length = config.data.batch_size, config.data.length
+  return Job(
+    name=subject.name,
+    step=step,
+    arguments=(state, batch),
+    parts={
+      "parameters": state.params,
+      "optimizer": (state.step, state.opt_state),
+      "batch": batch,
+    },
+    tokens=rows * length,
+    model_flops=subject.model_flops(shapes.params, rows),
+    donated=(0,),
+    out_shardings=(places, NamedSharding(mesh, PartitionSpec())),
+    gradients=("parameters",),
+    kept=_kept(subject, shapes.params, mesh),
+  )
+
+
+def decoding_job(subject: Subject, mesh: Mesh) -> Job:
+  """One token more for every row, its cache full to the last slot.
+
+  Parameters and cache are in the dtype that training computes in.
+
+  Raises:
+    ValueError: an axis of the mesh does not divide the model or the batch.
+  """
+  config = subject.config
+  dtype = jnp.dtype(config.train.compute_dtype)
+  rows, length = config.data.batch_size, config.data.length
+  model = jax.eval_shape(subject.make_model)
+  rules = partition_rules(model)
+  cast = lambda x: jax.ShapeDtypeStruct(x.shape, dtype)
+  shapes = jax.tree.map(cast, model)
+  params = _placed(shapes, training.shardings(model, mesh, rules))
+  structure = None
+
+  def leaves_of_cache(model: Any) -> list[Any]:
+    # A cache checks that it is made of arrays, and shapes are none.
+    nonlocal structure
+    cache = model.init_cache((rows,), length, dtype)
+    leaves, structure = jax.tree.flatten(cache)
+    return leaves
+
+  leaves = jax.eval_shape(leaves_of_cache, shapes)
+  held = [_cache_leaf(leaf, mesh, rows) for leaf in leaves]
+  place = NamedSharding(mesh, PartitionSpec(_over(mesh, rows)))
+  tokens = jax.ShapeDtypeStruct((rows, 1), jnp.int32, sharding=place)
+
+  def step(params: Any, held: Any, tokens: Any) -> Any:
+    logits, cache = params.decode(tokens, jax.tree.unflatten(structure, held))
+    return logits, jax.tree.leaves(cache)
+
+  return Job(
+    name=f"{subject.name}, one token decoded",
+    step=step,
+    arguments=(params, held, tokens),
+    parts={"parameters": params, "cache": held, "tokens": tokens},
+    tokens=rows,
+    model_flops=written_flops(step, params, held, tokens),
+    donated=(1,),
+  )
+
+
+def _batch(subject: Subject, mesh: Mesh) -> dict[str, Any]:
+  """Shapes of a batch: rows over data and fsdp, tokens over sequence."""
+  data = subject.config.data
+  rows = mesh.shape["data"] * mesh.shape["fsdp"]
+  for size, over, what in (
+    (data.batch_size, rows, "data.batch_size"),
+    (data.length, mesh.shape["sequence"], "data.length"),
+  ):
+    if size % over:
+      raise ValueError(
+        f"{what}: expected a multiple of the {over} devices of the mesh that"
+        f" share it out, got {size}"
+      )
+  parts = subject.config.train.microbatches
+  if data.batch_size // rows % parts:
+    raise ValueError(
+      f"train.microbatches: expected a divisor of the {data.batch_size // rows}"
+      f" rows of a device, got {parts}; lower it, or raise data.batch_size"
+    )
+  place = NamedSharding(mesh, PartitionSpec(("data", "fsdp"), "sequence"))
+  shape = (data.batch_size, data.length)
+  return {
+    name: jax.ShapeDtypeStruct(shape, dtype, sharding=place)
+    for name, dtype in subject.batch.items()
+  }
+
+
+def _placed(shapes: Any, places: Any) -> Any:
+  """The same shapes, each with its sharding."""
+  return jax.tree.map(
+    lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+    shapes,
+    places,
+  )
+
+
+def _kept(subject: Subject, params: Any, mesh: Mesh) -> int:
+  """Bytes on a device of the activations that a microbatch keeps.
+
+  As if tensor parallelism shared none of them out: it does some.
+  """
+  data, train = subject.config.data, subject.config.train
+  shape = (data.batch_size // train.microbatches, data.length)
+  batch = {
+    name: jax.ShapeDtypeStruct(shape, dtype)
+    for name, dtype in subject.batch.items()
+  }
+
+  def total(params: Any, batch: Any) -> Any:
+    key = jax.random.key(0)
+    sums = loss_sums(subject.loss, params, batch, key, train.compute_dtype)
+    return sums[0]
+
+  shared = math.prod(mesh.shape[axis] for axis in ("data", "fsdp", "sequence"))
+  return kept_bytes(total, params, batch) // min(shared, math.prod(shape))
+
+
+def _over(mesh: Mesh, rows: int) -> tuple[str, ...]:
+  """The axes that share out rows, as far as they divide them."""
+  axes: tuple[str, ...] = ("data", "fsdp")
+  while rows % math.prod(mesh.shape[axis] for axis in axes):
+    axes = axes[:-1]
+  return axes
+
+
+def _cache_leaf(x: Any, mesh: Mesh, rows: int) -> Any:
+  """One array of a cache, ``L B ...``: rows shared out, heads over tensor."""
+  spec: list[Any] = [None] * x.ndim
+  if x.ndim > 1 and x.shape[1] == rows:
+    spec[1] = _over(mesh, rows)
+  if x.ndim == 5 and x.shape[3] % mesh.shape["tensor"] == 0:
+    spec[3] = "tensor"
+  place = NamedSharding(mesh, PartitionSpec(*spec))
+  return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)

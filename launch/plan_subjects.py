@@ -1,0 +1,121 @@
+"""The experiments whose step can be planned, and what a plan asks of each."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from attnjax.models import DecoderLM, MemoryLM
+from attnjax.plan import written_flops
+
+__all__ = ["EXPERIMENTS", "Subject"]
+
+BYTES = 257  # tokens of the tokenizer that has bytes
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Subject:
+  """What a plan has to know of an experiment: no data is read.
+
+  Args:
+    name: what it is, for people.
+    config: of the experiment; has `data`, `optimizer` and `train`.
+    make_model: nothing -> a new model; only its shapes are asked for.
+    loss: as for `training.make_step`.
+    batch: name -> dtype of the arrays ``B T`` of a batch.
+    model_flops: (model's shapes, rows) -> arithmetic of a training step.
+  """
+
+  name: str
+  config: Any
+  make_model: Callable[[], nnx.Module]
+  loss: Callable
+  batch: Mapping[str, Any]
+  model_flops: Callable[[Any, int], float]
+
+
+def _language_model(config: Any) -> Subject:
+  """A decoder on text."""
+  from experiments.language_model import task
+
+  data = config.data
+  words = data.vocabulary if data.tokenizer == "bpe" else BYTES
+
+  def model_flops(model: Any, rows: int) -> float:
+    """6 a weight and token, and the pairs that the mask shows."""
+    sizes = config.model
+    weights = sum(
+      leaf.size for leaf in jax.tree.leaves(model.blocks) if leaf.ndim > 2
+    )
+    weights += words * sizes.width  # the readout
+    window = data.length if sizes.window is None else sizes.window
+    near = min(window + 1, data.length)
+    pairs = near * (near + 1) // 2 + (data.length - near) * near
+    width = sizes.head_width or sizes.width // sizes.heads
+    # A pair is met in 2 products of width D, each twice more backward.
+    attention = 12 * sizes.depth * sizes.heads * width * pairs
+    return float(rows * (6 * weights * data.length + attention))
+
+  return Subject(
+    name="language_model",
+    config=config,
+    make_model=lambda: DecoderLM(config.model, words, rngs=nnx.Rngs(0)),
+    loss=task.loss,
+    batch={
+      "tokens": jnp.int32,
+      "targets": jnp.int32,
+      "weights": jnp.float32,
+      "positions": jnp.int32,
+      "segment_ids": jnp.int32,
+    },
+    model_flops=model_flops,
+  )
+
+
+def _memory_lm(config: Any) -> Subject:
+  """A model with a memory, of the one variant that is named."""
+  from experiments import memory_models
+  from experiments.memory_lm import task
+
+  if len(config.variants) != 1:
+    raise ValueError(
+      f"variants: expected one to plan, got {', '.join(config.variants)}; give"
+      " --config.variants=MAC"
+    )
+  (variant,) = config.variants
+  model = memory_models.fitted(
+    config.model,
+    memory_models.ARCHITECTURES[variant],
+    vocabulary=BYTES,
+    parameters=config.parameters,
+  )
+  make = lambda: MemoryLM(model, BYTES, rngs=nnx.Rngs(0))
+
+  def model_flops(shapes: Any, rows: int) -> float:
+    """Thrice the products of the forward pass, as they are written."""
+    row = jax.ShapeDtypeStruct((1, config.data.length), jnp.int32)
+    forward = written_flops(lambda model, row: model(row), shapes, row)
+    return 3 * rows * forward
+
+  return Subject(
+    name=f"memory_lm, {variant}",
+    config=config,
+    make_model=make,
+    loss=task.loss,
+    batch={
+      "tokens": jnp.int32,
+      "targets": jnp.int32,
+      "weights": jnp.float32,
+    },
+    model_flops=model_flops,
+  )
+
+
+# Experiments whose step can be planned.
+EXPERIMENTS: dict[str, Callable[[Any], Subject]] = {
+  "language_model": _language_model,
+  "memory_lm": _memory_lm,
+}

@@ -1,0 +1,144 @@
+"""A plan as tables to read."""
+
+from attnjax.plan import Plan, caveats
+from experiments.results import table
+
+__all__ = ["describe", "ranking"]
+
+GIB = 2**30
+
+
+def describe(planned: Plan, token_budget: float) -> str:
+  """The verdict and the tables of a plan.
+
+  Args:
+    planned: from `make_plan`.
+    token_budget: tokens whose handling is priced, in hours of devices.
+  """
+  mesh = " x ".join(f"{axis}={n}" for axis, n in planned.axes.items() if n > 1)
+  parts = [
+    f"{planned.job} on {planned.machine.name}: {planned.machine.devices}"
+    f" devices, mesh {mesh or 'of one device'}, {planned.tokens:,} tokens a"
+    " step",
+    f"verdict: {planned.memory.verdict()}",
+    _memory(planned),
+  ]
+  if planned.costs is not None:
+    parts.append(_work(planned))
+  if planned.exchanges:
+    parts.append(_exchanges(planned))
+  if planned.times is not None:
+    parts.append(_times(planned, token_budget))
+  known = "\n".join(f"- {sentence}" for sentence in caveats(planned))
+  return "\n\n".join([*parts, f"What this cannot know:\n\n{known}"])
+
+
+def ranking(plans: dict[str, Plan]) -> str:
+  """What was changed, and what came of it; what fits first, then the fastest.
+
+  Args:
+    plans: change -> its plan.
+  """
+
+  def order(name: str) -> tuple:
+    planned = plans[name]
+    seconds = planned.times.apart if planned.times else float("inf")
+    return (not planned.memory.fits, seconds, planned.memory.total)
+
+  rows = []
+  for name in sorted(plans, key=order):
+    planned, times = plans[name], plans[name].times
+    memory = planned.memory
+    rows.append(
+      (
+        name,
+        "yes" if memory.fits else "no",
+        f"{'' if memory.exact else '> '}{memory.total / GIB:.2f}",
+        f"{1000 * times.best:,.0f}" if times else "-",
+        f"{1000 * times.apart:,.0f}" if times else "-",
+        f"{100 * times.utilisation(times.best):.0f} %" if times else "-",
+      )
+    )
+  columns = ("change", "fits", "GiB", "step >= ms", "apart ms", "MFU <=")
+  return table(columns, rows)
+
+
+def _memory(planned: Plan) -> str:
+  """What a device holds."""
+  memory = planned.memory
+  rows = [(name, memory.parts[name]) for name in memory.parts]
+  rows += [("layouts, less what is unused", memory.padding)]
+  rows += [("temporaries", memory.temporaries)]
+  if memory.gradients:
+    rows += [("  of which gradients, about", memory.gradients)]
+  if memory.kept is not None:
+    rows += [("  of which activations kept, about", memory.kept)]
+  rows += [
+    ("results that replace nothing", memory.fresh),
+    ("program", memory.code),
+    ("total", memory.total),
+    ("a device has", memory.capacity),
+  ]
+  cells = [(name, f"{size / GIB:,.3f}") for name, size in rows]
+  return table(("memory of a device", "GiB"), cells)
+
+
+def _work(planned: Plan) -> str:
+  """What a device computes and moves."""
+  spent = planned.costs
+  if spent is None:
+    return ""
+  own = planned.model_flops / planned.machine.devices
+  rows = [
+    ("FLOPs of the model", f"{own / 1e12:,.3f} T"),
+    ("FLOPs compiled, at most", f"{spent.flops / 1e12:,.3f} T"),
+    ("FLOPs compiled, at least", f"{spent.certain_flops / 1e12:,.3f} T"),
+    ("bytes from and to memory", f"{spent.bytes / 1e9:,.3f} G"),
+  ]
+  return table(("work of a device, a step", ""), rows)
+
+
+def _exchanges(planned: Plan) -> str:
+  """What devices tell each other."""
+  rows = [
+    (
+      each.kind,
+      ", ".join(each.axes) or "none",
+      each.size,
+      f"{each.count:,.0f}",
+      f"{each.bytes / 1e9:,.3f}",
+      f"{each.sent / 1e9:,.3f}",
+    )
+    for each in planned.exchanges
+  ]
+  columns = ("collective", "axes", "group", "times", "GB", "GB sent")
+  return table(columns, rows)
+
+
+def _times(planned: Plan, token_budget: float) -> str:
+  """How long, how fast, how dear."""
+  times = planned.times
+  if times is None:
+    return ""
+  ms = lambda seconds: f"{1000 * seconds:,.1f} ms"
+  percent = lambda seconds: f"{100 * times.utilisation(seconds):.1f} %"
+  rows = [
+    ("arithmetic alone", ms(times.compute)),
+    ("memory alone", ms(times.memory)),
+    ("network alone", ms(times.network)),
+  ]
+  if times.compiler is not None:
+    rows.append(("kernels, as the compiler thinks", ms(times.compiler)))
+  hours = planned.device_hours(token_budget) or 0.0
+  slow = hours * times.apart / times.best
+  rate = planned.tokens_per_second or 0.0
+  rows += [
+    (f"step, at least ({times.bound})", ms(times.best)),
+    ("step, nothing overlapping", ms(times.apart)),
+    ("model-FLOP utilisation, at most", percent(times.best)),
+    ("model-FLOP utilisation, nothing overlapping", percent(times.apart)),
+    ("tokens a second, at most", f"{rate:,.0f}"),
+    (f"device-hours for {token_budget:.3g} tokens", f"{hours:,.1f}"),
+    ("device-hours, nothing overlapping", f"{slow:,.1f}"),
+  ]
+  return table(("time", ""), rows)

@@ -1,0 +1,162 @@
+"""What is read from a compiled program, against what is known by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+
+from attnjax.plan import (
+  collectives,
+  costs,
+  mesh_of,
+  read_program,
+  topology,
+  written_flops,
+)
+from attnjax.plan.collectives import groups_of
+from attnjax.plan.flops import flops_of
+from attnjax.plan.hlo_text import parse
+
+A, B, C = 5, 7, 11
+
+
+def compiled(function, *arguments):
+  return read_program(jax.jit(function).lower(*arguments).compile().as_text())
+
+
+def nested(x, y):
+  """3 x 2 products inside two loops, and one outside."""
+
+  def outer(x, _):
+    step = lambda x, _: (jnp.tanh(x @ y), None)
+    return jax.lax.scan(step, x, length=2)[0], None
+
+  return jax.lax.scan(outer, x, length=3)[0] @ y
+
+
+def branching(x, y):
+  """One product certain, one if the data say so."""
+  return jax.lax.cond(x[0, 0] > 0, lambda x: x @ y, lambda x: x, x @ y)
+
+
+X, Y = jnp.ones((A, B)), jnp.ones((B, B))
+ONE = 2 * A * B * B
+
+
+@pytest.mark.parametrize(
+  ("function", "most", "least"),
+  [(nested, 7 * ONE, 7 * ONE), (branching, 2 * ONE, ONE)],
+)
+def test_products_count_at_every_turn(function, most, least):
+  found = costs(compiled(function, X, Y))
+  assert (found.flops, found.certain_flops) == (most, least)
+  assert written_flops(function, X, Y) == most
+
+
+def test_a_loop_moves_its_bytes_at_every_turn():
+  once = costs(compiled(lambda x: jnp.sin(x), jnp.ones((A, B)))).bytes
+  step = lambda x, _: (jnp.sin(x), None)
+  loop = lambda x: jax.lax.scan(step, x, length=C)[0]
+  assert once == 2 * 4 * A * B
+  assert (
+    C * once <= costs(compiled(loop, jnp.ones((A, B)))).bytes < 3 * C * once
+  )
+
+
+def test_a_slice_moves_what_is_cut_and_not_the_whole():
+  big = jnp.ones((1000, C))
+  f = lambda x, i: jax.lax.dynamic_slice(x, (i, 0), (A, C)) * 2
+  assert costs(compiled(f, big, 3)).bytes < 4 * 4 * A * C
+
+
+def test_a_product_with_batch_axes_written_as_a_convolution():
+  """As the TPU compiler writes it: 8 x 12 products of 128 x 64 x 128."""
+  text = """ENTRY %main (a: f32[8,12,128,64], b: f32[8,12,128,64]) -> f32[] {
+  %a = f32[8,12,128,64]{3,2,1,0:T(8,128)} parameter(0)
+  %b = f32[8,12,128,64]{3,2,1,0:T(8,128)} parameter(1)
+  ROOT %c = f32[8,12,128,128]{2,3,1,0:T(8,128)S(1)} convolution(%a, %b), \
+window={size=8x12 stride=7x11 lhs_dilate=8x12}, dim_labels=01bf_01oi->01bf
+}"""
+  computations, entry = parse(text)
+  instruction = computations[entry].instructions["c"]
+  found = flops_of(instruction, computations[entry])
+  assert found == 2 * 8 * 12 * 128 * 64 * 128
+  assert instruction.arrays[0].space == 1
+
+
+@pytest.mark.parametrize(
+  ("text", "expected"),
+  [
+    ("replica_groups={{0,1},{2,3}}", [[0, 1], [2, 3]]),
+    ("replica_groups={}", [[0, 1, 2, 3, 4, 5, 6, 7]]),
+    ("replica_groups=[4,2]<=[8]", [[0, 1], [2, 3], [4, 5], [6, 7]]),
+    ("replica_groups=[2,4]<=[4,2]T(1,0)", [[0, 2, 4, 6], [1, 3, 5, 7]]),
+    (
+      "replica_groups=mesh['a'=4,'b'=2] {'a'}",
+      [[0, 2, 4, 6], [1, 3, 5, 7]],
+    ),
+    (
+      "replica_groups=mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a'}",
+      [[0, 1, 2, 3], [4, 5, 6, 7]],
+    ),
+    (
+      "replica_groups=mesh['a'=8] {'a':(2)2}",
+      [[0, 2], [1, 3], [4, 6], [5, 7]],
+    ),
+    ("source_target_pairs={{0,1},{1,0}}", [[0, 1], [1, 0]]),
+  ],
+)
+def test_groups_are_read_in_every_notation(text, expected):
+  assert groups_of(text, 8).tolist() == expected
+
+
+@pytest.fixture(scope="module")
+def mesh():
+  return mesh_of(topology("cpu:8"), {"data": 2, "tensor": 4})
+
+
+def test_collectives_have_their_kind_axis_and_bytes(mesh):
+  """A sum over tensor at each of 3 turns, then one over data."""
+  put = lambda shape, *spec: jax.ShapeDtypeStruct(
+    shape, jnp.float32, sharding=NamedSharding(mesh, PartitionSpec(*spec))
+  )
+  x, w = put((6, 8), "data", "tensor"), put((8, 8), "tensor", None)
+
+  def function(x, w):
+    def step(x, _):
+      y = jax.lax.with_sharding_constraint(
+        x @ w, NamedSharding(mesh, PartitionSpec("data", None))
+      )
+      return jnp.sin(y), None
+
+    return jax.lax.scan(step, x, length=3)[0].sum(0)
+
+  found = collectives(compiled(function, x, w), mesh)
+  rows = {c.axes: c for c in found if c.kind == "all-reduce"}
+  turns = rows["tensor",]
+  assert (turns.size, turns.count, turns.bytes) == (4, 3, 3 * (6 // 2) * 8 * 4)
+  assert turns.sent == pytest.approx(2 * 3 / 4 * turns.bytes)
+  assert (rows["data",].size, rows["data",].count) == (2, 1)
+
+
+def test_text_without_an_entry_is_refused():
+  with pytest.raises(ValueError, match="expected HLO with an ENTRY"):
+    read_program("nothing")
+
+
+def test_a_permutation_moves_along_one_axis(mesh):
+  move = lambda x: jax.lax.ppermute(
+    x, "tensor", [(i, (i + 1) % 4) for i in range(4)]
+  )
+  spec = PartitionSpec("tensor")
+  shifted = jax.shard_map(move, mesh=mesh, in_specs=spec, out_specs=spec)
+  x = jax.ShapeDtypeStruct(
+    (8, A), np.float32, sharding=NamedSharding(mesh, spec)
+  )
+  (found,) = collectives(compiled(shifted, x), mesh)
+  assert (found.kind, found.axes, found.bytes) == (
+    "collective-permute",
+    ("tensor",),
+    2 * A * 4,
+  )
