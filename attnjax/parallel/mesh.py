@@ -4,7 +4,10 @@ import math
 from collections.abc import Sequence
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh
+
+from attnjax.parallel.wiring import in_rings
 
 __all__ = ["make_mesh"]
 
@@ -12,7 +15,8 @@ __all__ = ["make_mesh"]
 def make_mesh(devices: Sequence | None = None, **axes: int) -> Mesh:
   """A mesh whose axes have names, in the order in which they are given.
 
-  Neighbours on the last axis are the nearest: put what talks most there. Axes
+  Neighbours on the last axis are the nearest, on a grid of TPUs one wire apart
+  and in a ring where there is one: put the axis of `RingAttention` last. Axes
   are automatic: what is not said of an array's sharding, the compiler decides.
 
   Args:
@@ -29,18 +33,22 @@ def make_mesh(devices: Sequence | None = None, **axes: int) -> Mesh:
   ('data', 'sequence')
   """
   devices = jax.devices() if devices is None else devices
-  if any(not isinstance(n, int) or n < 1 for n in axes.values()):
-    raise ValueError(f"make_mesh: axes must have sizes >= 1, got {axes}")
+  if not axes or any(not isinstance(n, int) or n < 1 for n in axes.values()):
+    raise ValueError(
+      f"make_mesh: give one axis or more, of sizes >= 1, got {axes}"
+    )
   if math.prod(axes.values()) != len(devices):
-    shape = " x ".join(f"{name} {n}" for name, n in axes.items()) or "no axis"
+    shape = " x ".join(f"{name} {n}" for name, n in axes.items())
     raise ValueError(
       f"make_mesh: {shape} makes {math.prod(axes.values())} devices, there are"
       f" {len(devices)}; change an axis, or give devices=jax.devices()[:n]; on"
       " a CPU XLA_FLAGS=--xla_force_host_platform_device_count=8 makes eight"
     )
-  return jax.make_mesh(
-    tuple(axes.values()),
-    tuple(axes),
-    axis_types=(AxisType.Auto,) * len(axes),
-    devices=devices,
-  )
+  names, shape = tuple(axes), tuple(axes.values())
+  automatic = (AxisType.Auto,) * len(axes)
+  ordered = in_rings(devices, shape[-1])
+  if ordered is None:
+    return jax.make_mesh(shape, names, axis_types=automatic, devices=devices)
+  grid = np.empty(len(ordered), object)
+  grid[:] = ordered
+  return Mesh(grid.reshape(shape), names, axis_types=automatic)

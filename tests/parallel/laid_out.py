@@ -40,6 +40,7 @@ class LaidOut:
 
   attention: parallel.RingAttention
   repeat: int = 1  # of key heads, where their number does not divide
+  engine: attnjax.Blockwise = attnjax.Blockwise(4, 8)
 
   def __call__(self, query, key, value, **options):
     length, keys = query.shape[-3], key.shape[-3]
@@ -69,7 +70,7 @@ class LaidOut:
       )
     if self.repeat > 1:
       key, value = (jnp.repeat(x, self.repeat, -2) for x in (key, value))
-    options.setdefault("implementation", attnjax.Blockwise(4, 8))
+    options.setdefault("implementation", self.engine)
     found = self.attention(
       lay(query, "t.."), lay(key, "s.."), lay(value, "s.."), **options
     )

@@ -7,6 +7,7 @@ By default a few cases, none of a kind twice, over all kinds and layouts; with
 import pytest
 from laid_out import KINDS, LAYOUTS, LaidOut, sharded
 
+import attnjax
 from attnjax import testing
 from attnjax.testing.case import Case
 from attnjax.testing.laws import conforms
@@ -84,3 +85,16 @@ def test_conforms_in_full(kind, layout, case):
     case.check(repeated)
   else:
     case.check(attention(kind, layout))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["ring", "gather"])
+def test_random_calls_conform(kind):
+  testing.check_random(attention(kind, "zigzag"), max_examples=25)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", testing.linear_memory_cases(), ids=str)
+def test_memory_grows_linearly(case):
+  ring = sharded("ring", "zigzag", sequence=4)
+  case.check(LaidOut(ring, engine=attnjax.Blockwise(128, 128)))

@@ -1,6 +1,5 @@
 """The ring goes no step in vain, and sends before it computes."""
 
-
 import jax
 import jax.numpy as jnp
 import numpy as np
