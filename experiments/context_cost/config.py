@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from attnjax.config import setting
+from attnjax.config import check_at_least, setting
 
 __all__ = ["PRESETS", "ContextCostConfig"]
 
@@ -28,11 +28,7 @@ class ContextCostConfig:
       raise ValueError(
         f"lengths: expected two numbers >= 1 or more, got {self.lengths}"
       )
-    for name in ("batch", "heads", "width", "rounds"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"{name} must be at least 1, got {getattr(self, name)}"
-        )
+    check_at_least(self, 1, "batch", "heads", "width", "rounds")
 
 
 def tiny() -> ContextCostConfig:

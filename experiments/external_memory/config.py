@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from attnjax.config import setting
+from attnjax.config import check_at_least, setting
 from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
 
 __all__ = ["PRESETS", "ExternalMemoryConfig", "TrainedConfig"]
@@ -44,11 +44,7 @@ class ExternalMemoryConfig:
       raise ValueError(f"sizes: expected numbers >= 1, got {self.sizes}")
     if not min(self.noises, default=0) > 0:
       raise ValueError(f"noises: expected numbers above 0, got {self.noises}")
-    for name in ("width", "symbols", "questions", "seeds"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"{name} must be at least 1, got {getattr(self, name)}"
-        )
+    check_at_least(self, 1, "width", "symbols", "questions", "seeds")
 
 
 def tiny() -> ExternalMemoryConfig:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from attnjax.config import setting
+from attnjax.config import check_at_least, setting
 from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
 
 __all__ = ["LOOKS", "PRESETS", "FluffyCreatureConfig", "HeadConfig"]
@@ -54,11 +54,9 @@ class FluffyCreatureConfig:
   def __post_init__(self):
     if not self.looks:
       raise ValueError(f"looks: expected some of {LOOKS}, got none")
-    for name in ("sentences", "heldout", "length", "least", "repeats", "seeds"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"{name} must be at least 1, got {getattr(self, name)}"
-        )
+    check_at_least(
+      self, 1, "sentences", "heldout", "length", "least", "repeats", "seeds"
+    )
 
 
 def tiny() -> FluffyCreatureConfig:

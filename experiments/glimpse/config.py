@@ -2,19 +2,10 @@
 
 import dataclasses
 
-from attnjax.config import setting
+from attnjax.config import check_at_least, setting
 from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
 
 __all__ = ["PRESETS", "GlimpseConfig", "MosaicConfig", "PlacesConfig"]
-
-
-def _at_least_one(config, *names: str) -> None:
-  """Counts that are none would make no run."""
-  for name in names:
-    if getattr(config, name) < 1:
-      raise ValueError(
-        f"{name} must be at least 1, got {getattr(config, name)}"
-      )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +23,7 @@ class PlacesConfig:
   train: TrainConfig = TrainConfig()
 
   def __post_init__(self):
-    _at_least_one(self, "rows", "heldout", "batch_size")
+    check_at_least(self, 1, "rows", "heldout", "batch_size")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,8 +50,9 @@ class MosaicConfig:
   train: TrainConfig = TrainConfig()
 
   def __post_init__(self):
-    _at_least_one(
+    check_at_least(
       self,
+      1,
       *("rows", "heldout", "heldout_digits", "key_width", "hidden"),
       "batch_size",
     )
@@ -78,7 +70,7 @@ class GlimpseConfig:
   mosaic: MosaicConfig = MosaicConfig()
 
   def __post_init__(self):
-    _at_least_one(self, "seeds")
+    check_at_least(self, 1, "seeds")
 
 
 def tiny() -> GlimpseConfig:

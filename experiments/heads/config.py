@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from attnjax.config import setting
+from attnjax.config import check_at_least, setting
 from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
 
 __all__ = ["PRESETS", "HeadsConfig"]
@@ -23,11 +23,7 @@ class HeadsConfig:
   train: TrainConfig = TrainConfig()
 
   def __post_init__(self):
-    for name in ("items", "values", "width", "head_width", "seeds"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"{name} must be at least 1, got {getattr(self, name)}"
-        )
+    check_at_least(self, 1, "items", "values", "width", "head_width", "seeds")
     if self.heldout % self.batch_size:
       raise ValueError(
         f"batch_size={self.batch_size} must divide heldout={self.heldout}"

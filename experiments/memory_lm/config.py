@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from attnjax.config import setting
+from attnjax.config import check_at_least, check_each_once, setting
 from attnjax.data import TextConfig
 from attnjax.models import MemoryLMConfig
 from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
@@ -26,11 +26,7 @@ class TestConfig:
   batch_size: int = setting(4, "rows in a batch, B")
 
   def __post_init__(self):
-    for name in ("times", "rows", "batch_size"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"test: {name} must be at least 1, got {getattr(self, name)}"
-        )
+    check_at_least(self, 1, "times", "rows", "batch_size", of="test")
     if self.times < 2 or self.times & (self.times - 1):
       raise ValueError(
         f"test: times must be a power of 2, at least 2, got {self.times}"
@@ -62,15 +58,8 @@ class MemoryTextConfig:
   train: TrainConfig = TrainConfig()
 
   def __post_init__(self):
-    for name in ("parameters", "seeds"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"{name} must be at least 1, got {getattr(self, name)}"
-        )
-    if not self.variants or len({*self.variants}) < len(self.variants):
-      raise ValueError(
-        f"variants: expected one or more, each once, got {self.variants}"
-      )
+    check_at_least(self, 1, "parameters", "seeds")
+    check_each_once(self, "variants")
     if self.model.window is None:
       raise ValueError(
         "model.window: expected a number of tokens, got none; the variant"

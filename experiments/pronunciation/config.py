@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from attnjax.config import setting
+from attnjax.config import check_at_least, check_each_once, setting
 from attnjax.data import GRAPHEMES
 from attnjax.models import Seq2SeqConfig
 from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
@@ -33,10 +33,8 @@ class DataConfig:
   )
 
   def __post_init__(self):
-    for name in (field.name for field in dataclasses.fields(self)):
-      value = getattr(self, name)
-      if type(value) is int and value < 1:
-        raise ValueError(f"data.{name} must be at least 1, got {value}")
+    rows = "train_words", "validation_words", "test_words", "batch_size"
+    check_at_least(self, 1, "max_letters", *rows, "multiple", of="data")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,15 +59,8 @@ class PronunciationConfig:
   train: TrainConfig = TrainConfig()
 
   def __post_init__(self):
-    for name in ("seeds", "beams"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"{name} must be at least 1, got {getattr(self, name)}"
-        )
-    if not self.variants or len({*self.variants}) < len(self.variants):
-      raise ValueError(
-        f"variants: expected one or more, each once, got {self.variants}"
-      )
+    check_at_least(self, 1, "seeds", "beams")
+    check_each_once(self, "variants")
     for word in self.words:
       if not word or not set(word) <= set(GRAPHEMES.symbols):
         raise ValueError(

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from attnjax.config import setting
+from attnjax.config import check_at_least, check_each_once, setting
 from attnjax.models import EncoderDecoderConfig, Seq2SeqConfig
 from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
 
@@ -52,15 +52,8 @@ class TranslationConfig:
   train: TrainConfig = TrainConfig()
 
   def __post_init__(self):
-    for name in ("batch_size", "beams", "seeds"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"{name} must be at least 1, got {getattr(self, name)}"
-        )
-    if not self.variants or len({*self.variants}) < len(self.variants):
-      raise ValueError(
-        f"variants: expected one or more, each once, got {self.variants}"
-      )
+    check_at_least(self, 1, "batch_size", "beams", "seeds")
+    check_each_once(self, "variants")
     rising = list(self.buckets) == sorted(set(self.buckets))
     if not self.buckets or self.buckets[0] < 2 or not rising:
       raise ValueError(

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from attnjax.config import setting
+from attnjax.config import check_at_least, setting
 from attnjax.models import ViTConfig
 from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
 
@@ -44,11 +44,7 @@ class VisionConfig:
 
   def __post_init__(self):
     self._check_images()
-    for name in ("seeds", "batch_size"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"{name} must be at least 1, got {getattr(self, name)}"
-        )
+    check_at_least(self, 1, "seeds", "batch_size")
     if "attention" not in self.variants or not {*self.variants} <= {*VARIANTS}:
       raise ValueError(
         "variants: expected 'attention', with which the others are compared,"

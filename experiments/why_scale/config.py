@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from attnjax.config import setting
+from attnjax.config import check_at_least, setting
 from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
 
 __all__ = ["PRESETS", "LookupConfig", "WhyScaleConfig"]
@@ -43,11 +43,7 @@ class WhyScaleConfig:
   def __post_init__(self):
     if min(self.widths, default=0) < 1:
       raise ValueError(f"widths: expected numbers >= 1, got {self.widths}")
-    for name in ("keys", "queries", "seeds"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"{name} must be at least 1, got {getattr(self, name)}"
-        )
+    check_at_least(self, 1, "keys", "queries", "seeds")
 
 
 def tiny() -> WhyScaleConfig:
