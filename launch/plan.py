@@ -29,10 +29,12 @@ flags.DEFINE_string(
 flags.DEFINE_enum("step", "train", ["train", "decode"], "which step to plan")
 flags.DEFINE_float("token_budget", 300e9, "tokens to price, in device-hours")
 flags.DEFINE_integer(
-  "alternatives", 0, "how many other ways to compile, and to rank"
+  "alternatives",
+  None,
+  "other ways to compile, and to rank; none: 4 where it does not fit, else 0",
 )
 flags.DEFINE_string(
-  "output", None, "directory for plan.json and plan.png; none: not written"
+  "output", None, "directory for plan.md, plan.json and plan.png; none: none"
 )
 
 
@@ -51,19 +53,25 @@ def main(config, workdir: Path) -> None:
     return make_plan(job_of(make(config), mesh), machine, mesh)
 
   planned = planned_for(config)
-  print("\n" + plan_text.describe(planned, options.token_budget), flush=True)
+  text = plan_text.describe(planned, options.token_budget)
+  print(f"\n{text}", flush=True)
   values = to_dict(planned, options.token_budget)
-  if options.alternatives:
+  count = options.alternatives
+  if count is None:
+    count = 0 if planned.memory.fits else 4
+  if count:
     others = plan_alternatives.tried(
-      config, machine.devices, options.alternatives, planned_for
+      config, machine.devices, count, planned_for
     )
-    plans = {"as it is": planned} | others
-    print("\n" + plan_text.ranking(plans))
+    ranked = plan_text.ranking({"as it is": planned} | others)
+    print(f"\n{ranked}")
+    text += f"\n\n{ranked}"
     values["alternatives"] = {name: to_dict(p) for name, p in others.items()}
   if options.output:
     folder = Path(options.output)
     print(f"\n{save_plan(folder / 'plan.png', planned)}")
     (folder / "plan.json").write_text(json.dumps(values, indent=2) + "\n")
+    (folder / "plan.md").write_text(text + "\n")
 
 
 if __name__ == "__main__":

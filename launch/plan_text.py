@@ -79,7 +79,8 @@ def _memory(planned: Plan) -> str:
     ("total", memory.total),
     ("a device has", memory.capacity),
   ]
-  cells = [(name, f"{size / GIB:,.3f}") for name, size in rows]
+  # Adding 0 makes a minus nought a nought.
+  cells = [(name, f"{round(size / GIB, 3) + 0:,.3f}") for name, size in rows]
   return table(("memory of a device", "GiB"), cells)
 
 
@@ -120,21 +121,20 @@ def _times(planned: Plan, token_budget: float) -> str:
   times = planned.times
   if times is None:
     return ""
-  ms = lambda seconds: f"{1000 * seconds:,.1f} ms"
   percent = lambda seconds: f"{100 * times.utilisation(seconds):.1f} %"
   rows = [
-    ("arithmetic alone", ms(times.compute)),
-    ("memory alone", ms(times.memory)),
-    ("network alone", ms(times.network)),
+    ("arithmetic alone", said(times.compute)),
+    ("memory alone", said(times.memory)),
+    ("network alone", said(times.network)),
   ]
   if times.compiler is not None:
-    rows.append(("kernels, as the compiler thinks", ms(times.compiler)))
+    rows.append(("kernels, as the compiler thinks", said(times.compiler)))
   hours = planned.device_hours(token_budget) or 0.0
   slow = hours * times.apart / times.best
   rate = planned.tokens_per_second or 0.0
   rows += [
-    (f"step, at least ({times.bound})", ms(times.best)),
-    ("step, nothing overlapping", ms(times.apart)),
+    (f"step, at least ({times.bound})", said(times.best)),
+    ("step, nothing overlapping", said(times.apart)),
     ("model-FLOP utilisation, at most", percent(times.best)),
     ("model-FLOP utilisation, nothing overlapping", percent(times.apart)),
     ("tokens a second, at most", f"{rate:,.0f}"),
@@ -142,3 +142,10 @@ def _times(planned: Plan, token_budget: float) -> str:
     ("device-hours, nothing overlapping", f"{slow:,.1f}"),
   ]
   return table(("time", ""), rows)
+
+
+def said(seconds: float) -> str:
+  """A time in the unit that suits it."""
+  if seconds < 10:
+    return f"{1000 * seconds:,.1f} ms"
+  return f"{seconds:,.1f} s" if seconds < 7200 else f"{seconds / 3600:,.1f} h"

@@ -97,7 +97,7 @@ def _draw_memory(axes: Any, memory: Memory) -> None:
   """One stacked bar, and a line where a device is full."""
   left = 0.0
   for index, (name, size) in enumerate(bars_of(memory).items()):
-    color = style.PALETTE[index % len(style.PALETTE)]
+    color = (*style.PALETTE, style.RULE)[min(index, len(style.PALETTE))]
     label = f"{name} {size / GIB:.2f}"
     axes.barh(0, size / GIB, left=left, color=color, label=label, height=0.6)
     left += size / GIB

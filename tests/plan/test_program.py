@@ -85,6 +85,28 @@ window={size=8x12 stride=7x11 lhs_dilate=8x12}, dim_labels=01bf_01oi->01bf
   assert instruction.arrays[0].space == 1
 
 
+def test_what_is_copied_and_then_sliced_is_read_as_far_as_the_slice():
+  """As the TPU compiler nests kernels: 64 rows are there, one is read."""
+  text = """%copying (p: f32[64,128]) -> f32[64,128] {
+  %p = f32[64,128]{1,0} parameter(0)
+  ROOT %q = f32[64,128]{1,0} copy(%p)
+}
+
+%slicing (a: f32[64,128], i: s32[]) -> f32[1,128] {
+  %a = f32[64,128]{1,0} parameter(0)
+  %i = s32[] parameter(1)
+  %b = f32[64,128]{1,0} fusion(%a), kind=kLoop, calls=%copying
+  ROOT %c = f32[1,128]{1,0} dynamic-slice(%b, %i, %i)
+}
+
+ENTRY %main (x: f32[64,128], n: s32[]) -> f32[1,128] {
+  %x = f32[64,128]{1,0} parameter(0)
+  %n = s32[] parameter(1)
+  ROOT %y = f32[1,128]{1,0} fusion(%x, %n), kind=kLoop, calls=%slicing
+}"""
+  assert costs(read_program(text)).bytes == 4 * (128 + 1 + 128)
+
+
 @pytest.mark.parametrize(
   ("text", "expected"),
   [
