@@ -38,11 +38,11 @@ def make_mesh(devices: Sequence | None = None, **axes: int) -> Mesh:
       f"make_mesh: give one axis or more, of sizes >= 1, got {axes}"
     )
   if math.prod(axes.values()) != len(devices):
-    shape = " x ".join(f"{name} {n}" for name, n in axes.items())
+    product = " x ".join(f"{name} {n}" for name, n in axes.items())
     raise ValueError(
-      f"make_mesh: {shape} makes {math.prod(axes.values())} devices, there are"
-      f" {len(devices)}; change an axis, or give devices=jax.devices()[:n]; on"
-      " a CPU XLA_FLAGS=--xla_force_host_platform_device_count=8 makes eight"
+      f"make_mesh: {product} makes {math.prod(axes.values())} devices, there"
+      f" are {len(devices)}; change an axis, or give devices=jax.devices()[:n];"
+      " XLA_FLAGS=--xla_force_host_platform_device_count=8 makes eight of a CPU"
     )
   names, shape = tuple(axes), tuple(axes.values())
   automatic = (AxisType.Auto,) * len(axes)

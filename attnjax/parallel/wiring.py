@@ -60,12 +60,12 @@ def in_rings(devices: Sequence, size: int) -> list | None:
 
 def _grid(devices: Sequence) -> np.ndarray | None:
   """The devices as rows and columns, neighbours beside each other."""
-  places = [getattr(device, "coords", None) for device in devices]
-  if any(place is None for place in places):
+  if not all(hasattr(device, "coords") for device in devices):
     return None
+  places = [tuple(device.coords) for device in devices]
   least, most = np.min(places, axis=0), np.max(places, axis=0)
   shape = tuple((most - least + 1).tolist())
-  if len(set(map(tuple, places))) < math.prod(shape) or len(shape) != 3:
+  if len(set(places)) < math.prod(shape) or len(shape) != 3:
     return None
   if len(devices) > math.prod(shape):
     return None  # several on a chip

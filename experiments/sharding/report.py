@@ -20,10 +20,15 @@ def memory_table(title: str, found: list[Memory]) -> str:
   for machine, length in dict.fromkeys((x.machine, x.length) for x in found):
     mine = [at[machine, length, kind] for kind in kinds]
     sizes = [f"{one.temporary / 2**20:,.1f} MiB" for one in mine]
-    covered = ["{} of {}".format(*one.in_flight) for one in mine[:1]]
-    rows.append([machine, size(machine), f"{length:,}", *sizes, *covered])
+    rows.append([machine, size(machine), f"{length:,}", *sizes, _sent(mine)])
   columns = ["machine", "n", "T", *kinds, "sent while tiles run"]
   return f"\n{title}\n\n{table(columns, rows)}"
+
+
+def _sent(kinds: list[Memory]) -> str:
+  """Of the first kind; empty where transfers have no beginning and end."""
+  covered, every = kinds[0].in_flight
+  return f"{covered} of {every}" if every else ""
 
 
 def balance_table(config: ShardingConfig) -> str:

@@ -209,7 +209,7 @@ def _transpose(cotangents, tiles, codes, *operands, form: _Form):
 
 def _wide(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
   """Many tiles add to a gradient: in few bits their sum would lose the last."""
-  return jax.ShapeDtypeStruct(x.shape, jnp.promote_types(x.dtype, jnp.float32))
+  return x if x.dtype.itemsize > 2 else x.update(dtype=jnp.float32)
 
 
 def _batch(arrays, axes, *, form: _Form):
