@@ -2,7 +2,7 @@
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from experiments.attention_speed.config import RoundsConfig
 from experiments.attention_speed.rounds import (
@@ -49,6 +49,7 @@ def measure(
   rounds: RoundsConfig,
   *,
   ours: str,
+  unlike: Collection[str] = (),
 ) -> list[Measured]:
   """Prepares every contender, checks that they agree, then times them.
 
@@ -57,6 +58,8 @@ def measure(
     rounds: how long to measure.
     ours: name of the contender whose results the others must equal, and
       whose time theirs is set in relation to.
+    unlike: contenders who compute something else, for which their rows have
+      to account; they need not be equal.
 
   Returns:
     One row a contender, in the order given, whether it ran or not.
@@ -64,8 +67,8 @@ def measure(
   ready = {name: _prepare(prepare) for name, prepare in prepares.items()}
   expected = ready.get(ours)
   if isinstance(expected, Prepared):
-    for name, result in ready.items():
-      ready[name] = _checked(result, expected, ours)
+    for name in ready.keys() - {*unlike}:
+      ready[name] = _checked(ready[name], expected, ours)
   calls = {
     name: result.call
     for name, result in ready.items()

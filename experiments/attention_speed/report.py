@@ -8,10 +8,6 @@ from typing import Any
 
 from attnjax.config import to_dict
 from experiments.attention_speed import machine
-from experiments.attention_speed.config import (
-  AttentionSpeedConfig,
-  ModelSpeedConfig,
-)
 from experiments.attention_speed.tables import Table, markdown, show
 from experiments.attention_speed.torch_child import TorchChild
 
@@ -19,7 +15,7 @@ __all__ = ["begin", "write_tables"]
 
 
 def begin(
-  workdir: Path, config: AttentionSpeedConfig | ModelSpeedConfig
+  workdir: Path, config: Any, experiment: str = "attention_speed"
 ) -> None:
   """Makes the directory and keeps the config in it.
 
@@ -30,7 +26,7 @@ def begin(
     raise ImportError("the figures need matplotlib: pip install 'attnjax[viz]'")
   workdir.mkdir(parents=True, exist_ok=True)
   text = json.dumps(
-    {"experiment": "attention_speed", "config": to_dict(config)}, indent=2
+    {"experiment": experiment, "config": to_dict(config)}, indent=2
   )
   (workdir / "config.json").write_text(text + "\n")
 

@@ -82,6 +82,10 @@ class TorchChild:
     """Prepares a training step in the child, on arrays from a file."""
     return self._prepare(do="model", arrays=str(arrays), **sizes)
 
+  def memory(self, arrays: Path, **sizes: Any) -> Prepared | Refused:
+    """Prepares the memory of titans-pytorch in the child."""
+    return self._prepare(do="memory", arrays=str(arrays), **sizes)
+
   def matmul_rate(self, size: int) -> float | None:
     """FLOP/s of PyTorch's product; None without PyTorch."""
     return self.ask(do="matmul", size=size).get("flops")

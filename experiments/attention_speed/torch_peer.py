@@ -39,8 +39,14 @@ class Peer:
     if do == "drop":
       self.calls.clear()
       return {}
-    room = {"attention": torch_attention, "model": torch_model}[do]
-    call, answer = room.prepare(**request)
+    rooms = {"attention": torch_attention, "model": torch_model}
+    if do == "memory":
+      try:
+        from experiments.memory_speed import torch_titans
+      except ImportError as error:
+        return {"refused": f"{_MISSING} ({error})"}
+      rooms[do] = torch_titans
+    call, answer = rooms[do].prepare(**request)
     if call is not None:
       answer["number"] = len(self.calls)
       self.calls[answer["number"]] = call

@@ -1,0 +1,1 @@
+"""Speed of memories: beside PyTorch, against length, chunk by chunk."""

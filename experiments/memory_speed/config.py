@@ -1,0 +1,150 @@
+"""The presets of the comparison of the speeds of memories."""
+
+import dataclasses
+
+from attnjax.config import setting
+from attnjax.models import MemoryLMConfig
+from experiments.attention_speed.config import RoundsConfig
+from experiments.memory_lm import config as memory_lm
+from experiments.memory_models import ARCHITECTURES
+
+__all__ = ["PARTS", "PRESETS", "MemorySpeedConfig"]
+
+PARTS = ("layer", "model", "chunked")
+RULES = ("gated_delta_net", "titans")
+
+
+def _shapes(sizes: tuple[str, ...]) -> list[tuple[int, int]]:
+  """Every (B, T) of texts as 16x128."""
+  pairs = [size.split("x") for size in sizes]
+  return [(int(batch), int(length)) for batch, length in pairs]
+
+
+def _at_least_one(name: str, **sizes: int) -> None:
+  """Raises ValueError for a size below 1."""
+  for size, value in sizes.items():
+    if value < 1:
+      raise ValueError(f"{name}: {size} must be at least 1, got {value}")
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerConfig:
+  """Output and gradient of one layer, ours and that of titans-pytorch."""
+
+  heads: int = setting(2, "heads H; the layer is H D wide")
+  head_width: int = setting(32, "width D of a head, features")
+  sizes: tuple[str, ...] = setting(
+    ("16x128", "2x1024"), "rows B x tokens T, each as 16x128"
+  )
+  chunks: tuple[int, ...] = setting(
+    (16, 64), "tokens C whose gradients are taken at one place"
+  )
+
+  def __post_init__(self):
+    _at_least_one("layer", heads=self.heads, head_width=self.head_width)
+    for size in self.sizes:
+      parts = size.split("x")
+      if len(parts) != 2 or not all(n.isdigit() and int(n) for n in parts):
+        raise ValueError(
+          f"layer.sizes: expected rows x tokens, as 16x128, got {size!r}"
+        )
+      for chunk in self.chunks:
+        if chunk < 1 or int(parts[1]) % chunk:
+          raise ValueError(
+            f"layer.chunks: each must divide the tokens of {size}, got {chunk}"
+          )
+
+  def shapes(self) -> list[tuple[int, int]]:
+    """Every (B, T)."""
+    return _shapes(self.sizes)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+  """Loss and gradient of language models on one row."""
+
+  architectures: tuple[str, ...] = setting(
+    ("full attention", "gated delta net", "LMM", "MAC", "MAG"),
+    "the first is what the others are set in relation to",
+    choices=tuple(ARCHITECTURES),
+  )
+  lengths: tuple[int, ...] = setting((256, 512, 1024), "T, tokens")
+  parameters: int = setting(350_000, "of every model, about")
+  vocabulary: int = setting(257, "V, tokens")
+  sizes: MemoryLMConfig = memory_lm.tiny().model
+
+  def __post_init__(self):
+    _at_least_one(
+      "model", parameters=self.parameters, vocabulary=self.vocabulary
+    )
+    if not self.architectures or min(self.lengths, default=0) < 1:
+      raise ValueError(
+        "model: expected one architecture or more, and lengths >= 1, got"
+        f" {self.architectures}, {self.lengths}"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class ChunkedConfig:
+  """A memory chunk by chunk, against token by token."""
+
+  rules: tuple[str, ...] = setting(RULES, "memories, by name", choices=RULES)
+  sizes: tuple[str, ...] = setting(
+    ("1x1024",), "rows B x tokens T, each as 1x1024"
+  )
+  chunk: int = setting(64, "tokens C computed at once")
+  heads: int = setting(2, "heads H")
+  head_width: int = setting(32, "width D of a head, features")
+
+  def __post_init__(self):
+    LayerConfig(self.heads, self.head_width, self.sizes, (self.chunk,))
+
+  def shapes(self) -> list[tuple[int, int]]:
+    """Every (B, T)."""
+    return _shapes(self.sizes)
+
+
+@dataclasses.dataclass(frozen=True)
+class MemorySpeedConfig:
+  """All that is measured. All is float32."""
+
+  parts: tuple[str, ...] = setting(PARTS, "what to measure", choices=PARTS)
+  layer: LayerConfig = LayerConfig()
+  model: ModelConfig = ModelConfig()
+  chunked: ChunkedConfig = ChunkedConfig()
+  memory_limit_gb: float = setting(
+    6.0, "what JAX would need more for is not run but says so, 10^9 bytes"
+  )
+  seed: int = setting(0, "of inputs and parameters")
+  rounds: RoundsConfig = RoundsConfig()
+
+  def __post_init__(self):
+    if not self.parts or len({*self.parts}) < len(self.parts):
+      raise ValueError(
+        f"parts: expected one or more, each once, got {self.parts}"
+      )
+    if not self.memory_limit_gb > 0:
+      raise ValueError(
+        f"memory_limit_gb must be positive, got {self.memory_limit_gb}"
+      )
+
+
+def tiny() -> MemorySpeedConfig:
+  """Short rows: a minute or two of a core."""
+  return MemorySpeedConfig(
+    layer=LayerConfig(sizes=("2x128",), chunks=(16,)),
+    chunked=ChunkedConfig(sizes=("1x256",)),
+    rounds=RoundsConfig(seconds=0.5, least=3),
+  )
+
+
+def base() -> MemorySpeedConfig:
+  """What the README shows: about half an hour of a core."""
+  return MemorySpeedConfig(
+    model=ModelConfig(lengths=(1024, 2048, 4096, 8192, 16384)),
+    chunked=ChunkedConfig(sizes=("1x1024", "4x1024")),
+    rounds=RoundsConfig(seconds=2.0, least=3),
+  )
+
+
+PRESETS = {"tiny": tiny, "base": base}
