@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jax.sharding import Mesh
 
 from attnjax import config as configs
-from attnjax import training
+from attnjax import parallel, training
 from attnjax.models import partition_rules
 from experiments.sequence import loss_on
 
-__all__ = ["fit", "fit_run", "make_model", "run"]
+__all__ = ["fit", "fit_run", "make_model", "mesh_of", "run"]
 
 # Which runs there are, and what is asked of them afterwards: no run trains
 # another way for it, so that one may be added to others that are done.
@@ -54,6 +55,19 @@ class _Agreed:
     self.main(config, workdir)
 
 
+def mesh_of(train: training.TrainConfig) -> Mesh | None:
+  """The mesh of a run, its chips in the order in which a ring is wired.
+
+  Args:
+    train: has the sizes of the axes.
+
+  Returns:
+    None where there is one device.
+  """
+  mesh = training.make_mesh(train.mesh)
+  return None if mesh is None else parallel.make_mesh(**mesh.shape)
+
+
 def make_model(make: Callable[[], Any], train: training.TrainConfig) -> Any:
   """A new model, each part of it made on the devices that have it.
 
@@ -61,7 +75,7 @@ def make_model(make: Callable[[], Any], train: training.TrainConfig) -> Any:
     make: makes the model; compiled.
     train: has the mesh.
   """
-  mesh = training.make_mesh(train.mesh)
+  mesh = mesh_of(train)
   rules = None if mesh is None else partition_rules(jax.eval_shape(make))
   return training.initialise(make, mesh=mesh, rules=rules)
 
@@ -86,7 +100,7 @@ def fit(
       `training.make_evaluate` made.
     **keywords: as for `training.fit`.
   """
-  mesh = training.make_mesh(train.mesh)
+  mesh = mesh_of(train)
   if mesh is not None:
     loss = loss_on(mesh, train.mesh, model, loss)
     if evaluate is not None:
@@ -98,6 +112,7 @@ def fit(
     batches,
     train=train,
     evaluate=evaluate,
+    mesh=mesh,
     rules=partition_rules(model),
     **keywords,
   )

@@ -1,4 +1,4 @@
-"""Tokens that devices share out: which attention meets them, in which order."""
+"""The attention of a model on a mesh, and the order in which tokens come."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from attnjax import parallel
 from attnjax.models import DecoderLM
 from attnjax.training import MeshConfig
 
-__all__ = ["OnSequence", "attention_on", "loss_on", "with_attention"]
+__all__ = ["OnMesh", "attention_on", "loss_on", "with_attention"]
 
 _KINDS = {
   "ring": parallel.RingAttention,
@@ -24,7 +24,11 @@ _KINDS = {
 def attention_on(
   mesh: Mesh | None, config: MeshConfig, key_heads: int
 ) -> Callable | None:
-  """The attention of a mesh that shares out tokens; None where none does.
+  """The attention of a mesh, which says what is divided; None of one device.
+
+  It is of use where tokens are not shared out too: it holds the rows of a
+  batch where they are, and so the compiler brings weights to rows. Left to
+  itself it was seen to bring rows to weights: seven times the bytes.
 
   Args:
     mesh: from `training.make_mesh`.
@@ -32,7 +36,7 @@ def attention_on(
     key_heads: K of the model. Where `tensor` does not divide them all of its
       devices attend with all heads.
   """
-  if mesh is None or mesh.shape["sequence"] == 1:
+  if mesh is None:
     return None
   shared = key_heads % mesh.shape["tensor"] == 0
   layout: Any = config.layout  # one of the choices, which mypy does not know
@@ -61,8 +65,8 @@ def with_attention(model: Any, attention: Callable) -> Any:
 
 
 @dataclasses.dataclass(frozen=True)
-class OnSequence:
-  """A loss of a model whose tokens are shared out.
+class OnMesh:
+  """A loss of a model whose rows, heads and tokens are shared out.
 
   Args:
     loss: `(model, batch, key) -> sums`.
@@ -74,7 +78,12 @@ class OnSequence:
 
   def __call__(self, model: Any, batch: Mapping, key: Any) -> Any:
     """The loss, with the tokens in the order of the layout."""
-    model = with_attention(model, self.attention)
+    attention, mesh = self.attention, self.attention.mesh
+    rows = jax.tree.leaves(batch)[0].shape[0]
+    if rows % (mesh.shape["data"] * mesh.shape["fsdp"]):
+      # Of an evaluation: every device has all rows, see `training.feed.put`.
+      attention = dataclasses.replace(attention, batch=())
+    model = with_attention(model, attention)
     return self.loss(model, self._laid_out(batch), key)
 
   def _laid_out(self, batch: Mapping) -> Mapping:
@@ -98,10 +107,10 @@ class OnSequence:
 def loss_on(
   mesh: Mesh | None, config: MeshConfig, model: Any, loss: Callable
 ) -> Callable:
-  """The loss of a model on a mesh: itself, unless tokens are shared out.
+  """The loss of a model on a mesh: of a decoder, with sharded attention.
 
   A model with a memory reads its tokens one chunk after the other: there the
-  compiler brings the tokens together, and `attend` stays as it is.
+  compiler divides what it can, and `attend` stays as it is.
 
   Args:
     mesh: from `training.make_mesh`.
@@ -113,4 +122,4 @@ def loss_on(
     return loss
   heads = model.config.kv_heads or model.config.heads
   attention = attention_on(mesh, config, heads)
-  return loss if attention is None else OnSequence(loss, attention)
+  return loss if attention is None else OnMesh(loss, attention)

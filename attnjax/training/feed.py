@@ -88,6 +88,7 @@ def put(
 
   def one(path: Any, x: Any) -> jax.Array:
     x = np.asarray(x)
+    x = x.astype(jax.dtypes.canonicalize_dtype(x.dtype), copy=False)
     shape = x.shape if rows is None else (rows, *x.shape[1:])
     spec = _spec(jax.tree_util.keystr(path), shape, mesh, strict)
     place = NamedSharding(mesh, spec)

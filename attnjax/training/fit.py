@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import optax
+from jax.sharding import Mesh
 
 from attnjax.training.checkpoint import Checkpoints
 from attnjax.training.feed import Feed
@@ -17,7 +18,7 @@ from attnjax.training.metrics import Metrics
 from attnjax.training.optimizer import OptimizerConfig
 from attnjax.training.optimizer import make as make_optimizer
 from attnjax.training.partition import Rules, gathered
-from attnjax.training.processes import require_agreement
+from attnjax.training.processes import require_agreement, require_joined
 from attnjax.training.state import TrainState, init_on
 from attnjax.training.state import init as init_state
 from attnjax.training.step import Step, jit_step, make_step
@@ -52,6 +53,7 @@ def fit(
   optimizer: OptimizerConfig,
   train: TrainConfig,
   evaluate: Callable[[Any], Mapping[str, float]] | None = None,
+  mesh: Mesh | None = None,
   rules: Rules | None = None,
 ) -> Fitted:
   """Trains a model in a directory of its own, or goes on training it there.
@@ -73,6 +75,8 @@ def fit(
     optimizer: AdamW and its schedule.
     train: how long, how often, the seed of the keys, and the mesh.
     evaluate: parameters -> scalars with a `loss`; None evaluates nothing.
+    mesh: devices in another order than that of `make_mesh(train.mesh)`, which
+      None makes.
     rules: which part of each array a device of the mesh has; see
       `shardings`.
 
@@ -100,6 +104,7 @@ def fit(
   >>> abs(float(fitted.params["kernel"]) - 3) < 0.1
   True
   """
+  require_joined(train.processes)
   require_agreement(
     "fit",
     {"workdir": str(workdir), "experiment": experiment}
@@ -113,7 +118,8 @@ def fit(
     compute_dtype=train.compute_dtype,
     seed=train.seed,
   )
-  ready = _placed(model, transform, step, batches, train, rules)
+  mesh = make_mesh(train.mesh) if mesh is None else mesh
+  ready = _placed(model, transform, step, batches, mesh, rules)
   jax.eval_shape(step, ready.state, ready.batches(0))
   # Only now is the run known to be sound: nothing was written before.
   path = claim(workdir, experiment, without_machines(identity))
@@ -149,11 +155,10 @@ def _placed(
   transform: optax.GradientTransformation,
   step: Step,
   batches: Callable[[int], Any],
-  train: TrainConfig,
+  mesh: Mesh | None,
   rules: Rules | None,
 ) -> _Ready:
-  """State, step and batches where the config wants them."""
-  mesh = make_mesh(train.mesh)
+  """State, step and batches on one device, or on a mesh."""
   if mesh is None:
     state = init_state(model, transform)
     return _Ready(state, jit_step(step), batches, jax.device_put)

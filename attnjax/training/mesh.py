@@ -8,8 +8,9 @@ from jax.sharding import AxisType, Mesh
 
 from attnjax.config import setting
 
-# The innermost axis speaks most: neighbours share the features of a layer.
-AXES = ("data", "fsdp", "sequence", "tensor")
+# Neighbours are on the last axes: the features of a layer speak most, and a
+# ring of tokens sends while it computes only where every hop is one wire.
+AXES = ("data", "fsdp", "tensor", "sequence")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +75,7 @@ def make_mesh(config: MeshConfig) -> Mesh | None:
     config: the sizes of the axes.
 
   Returns:
-    A mesh with the axes data, fsdp, sequence and tensor; None for one device.
+    A mesh with the axes data, fsdp, tensor and sequence; None for one device.
 
   Raises:
     ValueError: the sizes do not multiply to the number of devices.
@@ -82,7 +83,7 @@ def make_mesh(config: MeshConfig) -> Mesh | None:
   >>> make_mesh(MeshConfig()) is None
   True
   >>> dict(make_mesh(MeshConfig(data=0, tensor=2)).shape)
-  {'data': 4, 'fsdp': 1, 'sequence': 1, 'tensor': 2}
+  {'data': 4, 'fsdp': 1, 'tensor': 2, 'sequence': 1}
   """
   devices, processes = jax.device_count(), jax.process_count()
   sizes = {axis: getattr(config, axis) for axis in AXES}

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from attnjax.typing import PyTree
@@ -207,7 +208,10 @@ def _put(x: Any, place: NamedSharding) -> Any:
   if jax.process_count() == 1:
     return jax.device_put(x, place)
   # Each process cuts its parts out of the whole that it has.
-  return jax.make_array_from_callback(x.shape, place, lambda index: x[index])
+  whole = np.asarray(x)
+  return jax.make_array_from_callback(
+    whole.shape, place, lambda index: whole[index]
+  )
 
 
 def _gather(x: Any) -> Any:

@@ -75,6 +75,28 @@ def require_agreement(what: str, values: Mapping[str, Any]) -> None:
       )
 
 
+def require_joined(config: ProcessesConfig) -> None:
+  """Makes sure that a program which is one of several has joined the others.
+
+  Args:
+    config: flags, as for `joined`.
+
+  Raises:
+    ValueError: it has not, and would train as if it were alone.
+
+  >>> require_joined(ProcessesConfig())
+  """
+  if jax.distributed.is_initialized():
+    return
+  arguments = start_arguments(config, os.environ)
+  if arguments is not None:
+    raise ValueError(
+      f"processes: {arguments['num_processes'] or 'several'} of them are"
+      " announced, and this one has not joined the others; train inside `with"
+      " joined(...)`, or give processes.launcher=none to train alone"
+    )
+
+
 @contextlib.contextmanager
 def joined(config: ProcessesConfig) -> Iterator[None]:
   """Joins the processes of a run, as long as the context is open.

@@ -5,12 +5,11 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from attnjax import config as configs
 from experiments.external_memory import report, trained
 from experiments.external_memory.config import PRESETS, ExternalMemoryConfig
 from experiments.external_memory.measure import READERS, recall
 from experiments.results import write_results
-from experiments.runs import fit_run
+from experiments.runs import fit_run, run
 
 
 def main(config: ExternalMemoryConfig, workdir: Path) -> None:
@@ -73,4 +72,4 @@ def fit(config, source, seed, workdir) -> float:
 
 
 if __name__ == "__main__":
-  configs.run(main, PRESETS, experiment="external_memory")
+  run(main, PRESETS, experiment="external_memory")

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from attnjax import config as configs
 from experiments.fluffy_creature import model as models
 from experiments.fluffy_creature import report
 from experiments.fluffy_creature.config import PRESETS, FluffyCreatureConfig
@@ -10,6 +9,7 @@ from experiments.fluffy_creature.corpora import load
 from experiments.fluffy_creature.fitting import fit
 from experiments.fluffy_creature.measure import Measures, measure
 from experiments.results import write_results
+from experiments.runs import run
 
 
 def main(config: FluffyCreatureConfig, workdir: Path) -> None:
@@ -35,4 +35,4 @@ def main(config: FluffyCreatureConfig, workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-  configs.run(main, PRESETS, experiment="fluffy_creature")
+  run(main, PRESETS, experiment="fluffy_creature")

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from attnjax import config as configs
 from experiments.glimpse import mosaic, pictures, places, report
 from experiments.glimpse.config import PRESETS, GlimpseConfig
 from experiments.results import write_results
+from experiments.runs import run
 
 
 def main(config: GlimpseConfig, workdir: Path) -> None:
@@ -44,4 +44,4 @@ def main(config: GlimpseConfig, workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-  configs.run(main, PRESETS, experiment="glimpse")
+  run(main, PRESETS, experiment="glimpse")

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from attnjax import config as configs
 from experiments.heads import report, task
 from experiments.heads.config import PRESETS, HeadsConfig
 from experiments.results import write_results
-from experiments.runs import fit_run
+from experiments.runs import fit_run, run
 
 
 def main(config: HeadsConfig, workdir: Path) -> None:
@@ -47,4 +46,4 @@ def fit(config, name, seed, held, workdir):
 
 
 if __name__ == "__main__":
-  configs.run(main, PRESETS, experiment="heads")
+  run(main, PRESETS, experiment="heads")

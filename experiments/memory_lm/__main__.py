@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from attnjax import config as configs
 from attnjax.data import load_text
 from experiments.memory_lm import report, task
 from experiments.memory_lm.config import PRESETS, MemoryTextConfig
 from experiments.memory_lm.trial import trial
 from experiments.results import write_results
+from experiments.runs import run
 
 
 def main(config: MemoryTextConfig, workdir: Path) -> None:
@@ -32,4 +32,4 @@ def main(config: MemoryTextConfig, workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-  configs.run(main, PRESETS, experiment="memory_lm")
+  run(main, PRESETS, experiment="memory_lm")

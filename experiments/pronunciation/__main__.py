@@ -8,6 +8,7 @@ from attnjax.data import evaluation_batches
 from experiments.pronunciation import g2p, measure, report, task, words
 from experiments.pronunciation.config import PRESETS, PronunciationConfig
 from experiments.results import write_results
+from experiments.runs import run
 
 
 def main(config: PronunciationConfig, workdir: Path) -> None:
@@ -55,4 +56,4 @@ def fit(config, data, variant, seed, workdir) -> training.Fitted:
 
 
 if __name__ == "__main__":
-  configs.run(main, PRESETS, experiment="pronunciation")
+  run(main, PRESETS, experiment="pronunciation")

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from attnjax import config as configs
 from attnjax.data import VersePair
 from experiments.results import write_results
+from experiments.runs import run
 from experiments.translation import measure, report, task
 from experiments.translation.config import NAMES, PRESETS, TranslationConfig
 from experiments.translation.corpus import load
@@ -48,4 +48,4 @@ def main(
 
 
 if __name__ == "__main__":
-  configs.run(main, PRESETS, experiment="translation")
+  run(main, PRESETS, experiment="translation")

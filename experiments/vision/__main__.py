@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from attnjax import config as configs
 from experiments.results import write_results
+from experiments.runs import run
 from experiments.vision import report, rollout, task
 from experiments.vision.config import PRESETS, VisionConfig
 
@@ -31,4 +31,4 @@ def main(config: VisionConfig, workdir: Path) -> None:
 
 
 if __name__ == "__main__":
-  configs.run(main, PRESETS, experiment="vision")
+  run(main, PRESETS, experiment="vision")

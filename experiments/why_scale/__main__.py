@@ -5,9 +5,8 @@ from pathlib import Path
 
 import jax
 
-from attnjax import config as configs
 from experiments.results import write_results
-from experiments.runs import fit_run
+from experiments.runs import fit_run, run
 from experiments.why_scale import lookup, report
 from experiments.why_scale.config import PRESETS, WhyScaleConfig
 from experiments.why_scale.measure import SCORINGS, measure
@@ -63,4 +62,4 @@ def fitted(config, name, width, seed, workdir) -> list[dict]:
 
 
 if __name__ == "__main__":
-  configs.run(main, PRESETS, experiment="why_scale")
+  run(main, PRESETS, experiment="why_scale")

@@ -7,8 +7,9 @@ from flax import nnx
 from attnjax import training
 from attnjax.models import DecoderConfig, DecoderLM, partition_rules
 from attnjax.training.state import init_on
+from experiments.sequence import loss_on
 
-STEPS, ROWS, LENGTH, WORDS = 20, 8, 12, 13
+STEPS, ROWS, LENGTH, WORDS = 20, 8, 16, 13
 MODEL = DecoderConfig(width=16, depth=1, heads=2, hidden=24)
 OPTIMIZER = training.make_optimizer(
   training.OptimizerConfig(peak_learning_rate=0.02, warmup_steps=2), STEPS
@@ -41,12 +42,13 @@ def loss(model, batch, key):
   return training.cross_entropy(logits, batch["targets"], weights)
 
 
-def train(loss=loss, **sizes):
+def train(**chosen):
   """The losses of every step on a mesh, and the state after the last."""
-  mesh = training.make_mesh(training.MeshConfig(**sizes))
-  rules = partition_rules(jax.eval_shape(make))
+  config = training.MeshConfig(**chosen)
+  mesh, shapes = training.make_mesh(config), jax.eval_shape(make)
+  rules = partition_rules(shapes)
   model = training.initialise(make, mesh=mesh, rules=rules)
-  step = training.make_step(loss, OPTIMIZER)
+  step = training.make_step(loss_on(mesh, config, shapes, loss), OPTIMIZER)
   if mesh is None:
     feed, jitted = batches, training.jit_step(step)
     state = jax.jit(lambda model: training.init_state(model, OPTIMIZER))(model)

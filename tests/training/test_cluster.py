@@ -3,6 +3,7 @@
 import pytest
 
 from attnjax.training.cluster import ProcessesConfig, start_arguments
+from attnjax.training.processes import require_joined
 
 SLURM = {
   "SLURM_JOB_ID": "7",
@@ -69,6 +70,14 @@ def test_flags_go_before_launchers():
   assert started(SLURM, launcher="none") is None
   assert started({}, launcher="tpu") == (None, None, None, None)
   assert started(SLURM | SKY, launcher="slurm") == (None, 3, 2, None)
+
+
+def test_who_is_announced_and_has_not_joined_does_not_train(monkeypatch):
+  for name, value in SLURM.items():
+    monkeypatch.setenv(name, value)
+  with pytest.raises(ValueError, match="3 of them are announced, and this one"):
+    require_joined(ProcessesConfig())
+  require_joined(ProcessesConfig(launcher="none"))
 
 
 def test_bounds_are_the_flags():

@@ -13,7 +13,11 @@ from jax.sharding import PartitionSpec as P
 from attnjax import training
 from attnjax.training import MeshConfig
 
-MESHES = [{"data": 8}, {"fsdp": 4, "tensor": 2}, {"data": 2, "sequence": 4}]
+MESHES = [
+  {"data": 8},
+  {"fsdp": 4, "tensor": 2},
+  {"data": 2, "sequence": 4, "layout": "zigzag"},
+]
 
 
 @pytest.fixture(scope="module")

@@ -97,8 +97,9 @@ def unbroken(tmp_path_factory):
 
 
 def saved(workdir):
-  """The steps that are saved."""
-  return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir())
+  """The steps that are saved, without what a kill left half-written."""
+  names = [path.name for path in (workdir / "checkpoints").iterdir()]
+  return sorted(int(name) for name in names if name.isdecimal())
 
 
 def test_preempted_in_one_of_two_and_gone_on_alone(tmp_path, unbroken):
@@ -124,12 +125,12 @@ def test_killed_in_one_of_two(tmp_path, unbroken, victim):
     killed = time.monotonic()
     [(code, out, err)] = two.ends(1 - victim)
     seconds = time.monotonic() - killed
-  assert seconds < 20
+  assert seconds < 60  # it is 10 and some, where nothing else runs
   assert "done" not in out
-  if victim == 1:  # else JAX may be first to notice, and aborts
-    assert code == 75, err
-  assert code != 0
-  assert "another process of this run stopped" in err or "oordination" in err
+  # It exits where an exchange fails; where it waits for a save to end there is
+  # none, and JAX aborts it after ten seconds without a sign of life.
+  assert code in (75, -signal.SIGABRT), err
+  assert "another process of this run stopped" in err or "another task" in err
   last = saved(tmp_path)[-1]
   assert last in (4, 5, 8)
   with Processes(tmp_path) as two:
@@ -148,7 +149,7 @@ def test_a_frozen_process_is_noticed_in_bounded_time(tmp_path):
     [(code, _, err)] = two.ends(0)
     seconds = time.monotonic() - frozen
   assert code != 0
-  assert seconds < 25
+  assert seconds < 60  # it is 5 and some, where nothing else runs
   assert "heartbeat" in err
 
 

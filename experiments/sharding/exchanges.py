@@ -1,0 +1,136 @@
+r"""Bytes that devices exchange in one training step, beside a formula's.
+
+    XLA_FLAGS=--xla_force_host_platform_device_count=8 JAX_PLATFORMS=cpu \
+      python -m experiments.sharding.exchanges
+
+Nothing is run: the step of a small decoder is compiled for each mesh, and its
+exchanges are read from the compiled program, loops unrolled.
+"""
+
+import collections
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+from jax.sharding import NamedSharding, PartitionSpec
+
+from attnjax import training
+from attnjax.models import DecoderConfig, DecoderLM, partition_rules
+from attnjax.plan.collectives import collectives
+from attnjax.plan.hlo import read_program
+from experiments.language_model.task import loss
+from experiments.results import table
+from experiments.sequence import loss_on
+
+__all__ = ["MESHES", "exchanges_table", "formula", "measured"]
+
+MODEL = DecoderConfig(width=64, depth=2, heads=4, hidden=256)
+WORDS, ROWS, LENGTH = 256, 8, 64
+MESHES = {
+  "8 data": training.MeshConfig(data=8),
+  "8 fsdp": training.MeshConfig(fsdp=8),
+  "4 fsdp x 2 tensor": training.MeshConfig(fsdp=4, tensor=2),
+  "2 data x 4 sequence": training.MeshConfig(data=2, sequence=4),
+}
+Bytes = dict[tuple[str, str], float]  # (kind, axes of the mesh) -> bytes
+_BATCH = {
+  name: "float32" if name == "weights" else "int32"
+  for name in ("tokens", "targets", "weights", "positions", "segment_ids")
+}
+
+
+def measured(config: training.MeshConfig) -> Bytes:
+  """Bytes of each kind of exchange in the compiled step, a device.
+
+  Args:
+    config: a mesh of all devices.
+
+  Returns:
+    Of a gathering what a device ends with, of a sum what it began with, of a
+    permutation what it sends; summed over the step.
+  """
+  mesh = training.make_mesh(config)
+  if mesh is None:
+    return {}
+  make = lambda: DecoderLM(MODEL, WORDS, rngs=nnx.Rngs(0))
+  optimizer = training.make_optimizer(training.OptimizerConfig(), 1000)
+  shapes = jax.eval_shape(lambda: training.init_state(make(), optimizer))
+  places = training.shardings(shapes, mesh, partition_rules(shapes.params))
+  on = lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
+  rows = NamedSharding(mesh, PartitionSpec(("data", "fsdp"), "sequence"))
+  batch = {
+    name: jax.ShapeDtypeStruct((ROWS, LENGTH), dtype, sharding=rows)
+    for name, dtype in _BATCH.items()
+  }
+  step: Any = training.jit_step(
+    training.make_step(loss_on(mesh, config, shapes.params, loss), optimizer),
+    (places, NamedSharding(mesh, PartitionSpec())),
+  )
+  compiled = step.lower(jax.tree.map(on, shapes, places), batch).compile()
+  found: Bytes = collections.defaultdict(float)
+  for one in collectives(read_program(compiled.as_text()), mesh):
+    found[one.kind, " x ".join(one.axes)] += one.bytes
+  return found
+
+
+def formula(config: training.MeshConfig) -> Bytes:
+  """The bytes there should be, float32.
+
+  With `A` bytes of the activations of a device's tokens, `W` of the matrices of
+  the layers and `E` of the table of words, both divided by `tensor`, and `G` of
+  all gradients:
+
+      data, sequence   sum G + E: the table reads and is read out
+      fsdp             gather 2 W + E: forward, and backward again; sum G;
+                       exchange 2 A: the lookup, forward and backward
+      tensor           sum (6 L + 2) A: after attention and feed-forward; their
+                       gradients, those of query, key and value apart
+      sequence         send 3 L (n - 1) (K + V) at most: keys and values,
+                       forward and backward, and their gradients, whose way
+                       home is decided as it runs and counts once here
+
+  Args:
+    config: the mesh.
+  """
+  layers, width = MODEL.depth, MODEL.width
+  rows = ROWS // (config.data * config.fsdp)
+  tokens = rows * LENGTH // config.sequence
+  activations = 4 * tokens * width
+  a_layer = 4 * width * (4 * width + 2 * MODEL.hidden) / config.tensor
+  words = 4 * WORDS * width / config.tensor
+  matrices = layers * a_layer
+  gradients = matrices + words + 4 * width * (2 * layers + 1)
+  found: Bytes = {}
+  for axis in ("data", "sequence"):
+    if getattr(config, axis) > 1:
+      found["all-reduce", axis] = gradients + words
+  if config.fsdp > 1:
+    found["all-gather", "fsdp"] = 2 * matrices + words
+    found["all-reduce", "fsdp"] = gradients
+    found["all-to-all", "fsdp"] = 2 * activations
+  if config.tensor > 1:
+    found["all-reduce", "tensor"] = (6 * layers + 2) * activations
+  if config.sequence > 1:
+    hops = layers * (config.sequence - 1)
+    found["collective-permute", "sequence"] = 3 * hops * 2 * activations
+  return found
+
+
+def exchanges_table(found: Mapping[str, Bytes]) -> str:
+  """What was read beside what should be; what is small and in no formula."""
+  lines = []
+  for name, seen in found.items():
+    expected = formula(MESHES[name])
+    for key, count in expected.items():
+      read = seen.get(key, 0.0)
+      ratio = f"{read / count:.2f}"
+      lines.append([name, *key, f"{read:,.0f}", f"{count:,.0f}", ratio])
+    rest = sum(count for key, count in seen.items() if key not in expected)
+    lines.append([name, "all others", "", f"{rest:,.0f}", "", ""])
+  columns = ["mesh", "kind", "along", "bytes read", "formula", "ratio"]
+  return table(columns, lines)
+
+
+if __name__ == "__main__":
+  print(exchanges_table({name: measured(MESHES[name]) for name in MESHES}))
