@@ -133,10 +133,10 @@ def fold(
   >>> fold(add, sweep, [jnp.arange(4)], ["s"], [jnp.zeros((), int)], [""])
   [Array(6, dtype=int32...)]
   """
-  if not len(sweep.tiles):
-    return list(state)
   axes = varying_axes(*operands, *state)
   state = [varying_alike(x, axes) for x in state]
+  if not len(sweep.tiles):
+    return state
   if sweep.courier is not None:
     walk = lambda here, operands, state: fold(
       step,
