@@ -1,0 +1,147 @@
+"""The flags of all launchers: a job from a command line, errors in one line."""
+
+import contextlib
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from absl import flags
+
+from launch.job import Job
+
+__all__ = ["define", "job_of", "queue", "run", "show"]
+
+_PREFIXES = ("config.", "noconfig.")
+
+
+def run(
+  program: Callable[[Job, flags.FlagValues], int],
+  own: Callable[[flags.FlagValues], None] | None = None,
+  argv: Sequence[str] | None = None,
+) -> None:
+  """Reads a command line, calls the program and ends the process.
+
+  Args:
+    program: takes the job and the flags; returns the exit code.
+    own: defines what flags the launcher has beside those of the job.
+    argv: the command line, program name first; None means `sys.argv`.
+  """
+  values = flags.FlagValues()
+  define(values)
+  if own is not None:
+    own(values)
+  with _readable_errors():
+    job = job_of(values, sys.argv if argv is None else argv)
+    sys.exit(program(job, values))
+
+
+def define(values: flags.FlagValues) -> None:
+  """Defines the flags that describe a job, and `--submit`."""
+  text = {"flag_values": values}
+  flags.DEFINE_string("experiment", "", "folder of experiments/", **text)
+  flags.DEFINE_string("preset", "tiny", "its config to start from", **text)
+  flags.DEFINE_string(
+    "topology", None, "v5e:4x4, h100:16, cpu:8: how much of what", **text
+  )
+  flags.DEFINE_integer(
+    "processes", None, "of JAX; none: as the topology takes them", **text
+  )
+  flags.DEFINE_string(
+    "workdir", "", "directory or gs://bucket/folder to write to", **text
+  )
+  flags.DEFINE_boolean(
+    "submit", False, "queue it; else only show what would be queued", **text
+  )
+  flags.DEFINE_boolean("help", False, "show this", **text)
+
+
+def job_of(values: flags.FlagValues, argv: Sequence[str]) -> Job:
+  """The job of a command line; `--config.*` are left for the experiment.
+
+  Args:
+    values: flags, defined.
+    argv: the command line, program name first.
+
+  Raises:
+    ValueError: a flag that does not exist, or an argument that is no flag.
+
+  >>> values = flags.FlagValues()
+  >>> define(values)
+  >>> job_of(values, ["x", "--experiment=heads", "--noconfig.a.b"]).overrides
+  ('a.b=false',)
+  """
+  ours = [text for text in argv if not _is_override(text)]
+  try:
+    rest = values(ours)[1:]
+  except flags.Error as error:
+    raise ValueError(str(error)) from None
+  if values.help:
+    print(values.get_help(include_special_flags=False))
+    sys.exit(0)
+  if rest:
+    raise ValueError(
+      f"unexpected argument {rest[0]!r}: a flag is written --name=value"
+    )
+  return Job(
+    values.experiment,
+    values.preset,
+    tuple(_override(text) for text in argv if _is_override(text)),
+    values.topology,
+    values.processes,
+    values.workdir,
+  )
+
+
+def show(text: str) -> int:
+  """Prints what would be queued, and how to queue it."""
+  print(text, end="")
+  print("(nothing is queued: --submit does)", file=sys.stderr)
+  return 0
+
+
+def queue(path: Path, text: str, *command: str) -> int:
+  """Writes a file and hands it to the program that queues it.
+
+  Args:
+    path: of the file; it stays, to be read.
+    text: its content.
+    *command: the program and its arguments.
+
+  Raises:
+    ValueError: the program is not installed.
+  """
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(text, encoding="utf-8")
+  print(f"+ {shlex.join(command)}", file=sys.stderr, flush=True)
+  try:
+    return subprocess.run(command, check=False).returncode
+  except FileNotFoundError:
+    raise ValueError(
+      f"{command[0]!r} is not installed here; run {shlex.join(command)} where"
+      " it is"
+    ) from None
+
+
+def _is_override(text: str) -> bool:
+  """Whether an argument is of the experiment's config."""
+  return text.startswith("-") and text.lstrip("-").startswith(_PREFIXES)
+
+
+def _override(text: str) -> str:
+  """`model.depth=12`, of a flag however it is written."""
+  name, separator, value = text.lstrip("-").partition("=")
+  if name.startswith("no"):
+    return f"{name.removeprefix('noconfig.')}=false"
+  return name.removeprefix("config.") + (f"={value}" if separator else "=true")
+
+
+@contextlib.contextmanager
+def _readable_errors() -> Iterator[None]:
+  """Ends the process with one line where the error is the user's."""
+  try:
+    yield
+  except (ValueError, ImportError, OSError) as error:
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(1)

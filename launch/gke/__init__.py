@@ -1,0 +1,1 @@
+"""Kubernetes, as GKE has it: a JobSet of TPU slices or of hosts of GPUs."""

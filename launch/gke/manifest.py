@@ -1,0 +1,192 @@
+"""The JobSet of a job, and the same for xpk."""
+
+import math
+import shlex
+from typing import Any
+
+import yaml
+
+from launch.job import Job
+from launch.layout import Layout, require_platform
+from launch.place import MOUNT, bucket_of, mounted
+from launch.rented import rented
+
+__all__ = ["manifest", "xpk_line"]
+
+PORT = 8476
+RESTARTS = 20
+# Of an error of ours: 1 an exception, 2 a flag that absl refuses.
+_OURS = [1, 2]
+
+
+def manifest(
+  job: Job,
+  layout: Layout,
+  image: str,
+  *,
+  spot: bool = False,
+  account: str | None = None,
+) -> str:
+  """The YAML for `kubectl apply`.
+
+  Any process that ends by anything but an error of its own restarts them all,
+  and they go on from the newest checkpoint.
+
+  Args:
+    job: its place is a bucket, `gs://bucket/folder`.
+    layout: of TPUs or GPUs.
+    image: container with this project in its working directory.
+    spot: whether nodes may be taken away.
+    account: service account that may write to the bucket; None is the default.
+
+  Raises:
+    ValueError: the topology is not to be had there, or the place no bucket.
+  """
+  machine = require_platform(layout, "GKE", "tpu", "cuda")
+  pod: dict[str, Any] = {
+    "restartPolicy": "Never",
+    "terminationGracePeriodSeconds": 120,  # to save in
+    "nodeSelector": _nodes(machine, spot),
+    "containers": [_container(job, layout, image)],
+    "volumes": [_volume(job)],
+  }
+  if account is not None:
+    pod["serviceAccountName"] = account
+  jobset = {
+    "apiVersion": "jobset.x-k8s.io/v1alpha2",
+    "kind": "JobSet",
+    "metadata": {
+      "name": job.name,
+      "annotations": {
+        "alpha.jobset.sigs.k8s.io/exclusive-topology": (
+          "cloud.google.com/gke-nodepool"
+        )
+      },
+    },
+    "spec": {
+      "failurePolicy": {
+        "maxRestarts": RESTARTS,
+        "rules": [
+          {
+            "name": "ours",
+            "action": "FailJobSet",
+            "onJobFailureReasons": ["PodFailurePolicy"],
+          }
+        ],
+      },
+      "replicatedJobs": [
+        {"name": "run", "replicas": 1, "template": _template(layout, pod)}
+      ],
+    },
+  }
+  if layout.platform == "cuda":  # nodes of a pool need not be one job's
+    del jobset["metadata"]["annotations"]
+  return yaml.safe_dump(jobset, sort_keys=False)
+
+
+def xpk_line(job: Job, layout: Layout, image: str, cluster: str) -> str:
+  """The same job by xpk, which makes a JobSet of its own.
+
+  The bucket has to be mounted by `xpk storage attach` at `/checkpoints`.
+
+  Args:
+    job: as for `manifest`.
+    layout: of TPUs.
+    image: as for `manifest`.
+    cluster: of xpk.
+  """
+  machine = require_platform(layout, "xpk", "tpu")
+  names = rented(machine.chip.name)
+  kind = names.machine or machine.chip.name
+  count = math.prod(machine.shape) * names.counted
+  line = shlex.join(job.line("python", mounted(job.directory)))
+  return shlex.join(
+    (
+      *("xpk", "workload", "create", f"--cluster={cluster}"),
+      *(f"--workload={job.name}", f"--tpu-type={kind}-{count}"),
+      *("--num-slices=1", f"--docker-image={image}"),
+      *(f"--max-restarts={RESTARTS}", f"--command={line}"),
+    )
+  )
+
+
+def _template(layout: Layout, pod: dict[str, Any]) -> dict[str, Any]:
+  """An indexed job with one pod a process."""
+  metadata = {"annotations": {"gke-gcsfuse/volumes": "true"}}
+  return {
+    "spec": {
+      "parallelism": layout.processes,
+      "completions": layout.processes,
+      "completionMode": "Indexed",
+      "backoffLimit": 0,  # one is lost: all begin again, together
+      "podFailurePolicy": {
+        "rules": [
+          {
+            "action": "FailJob",
+            "onExitCodes": {
+              "containerName": "run",
+              "operator": "In",
+              "values": _OURS,
+            },
+          }
+        ]
+      },
+      "template": {"metadata": metadata, "spec": pod},
+    }
+  }
+
+
+def _nodes(machine: Any, spot: bool) -> dict[str, str]:
+  """Labels of the nodes that will do."""
+  name, label = rented(machine.chip.name).gke, "cloud.google.com/gke-"
+  labels = {f"{label}accelerator": name}
+  if machine.chip.platform == "tpu":
+    shape = "x".join(map(str, machine.shape))
+    labels = {f"{label}tpu-accelerator": name, f"{label}tpu-topology": shape}
+  return labels | ({f"{label}spot": "true"} if spot else {})
+
+
+def _container(job: Job, layout: Layout, image: str) -> dict[str, Any]:
+  """The one container of a pod."""
+  machine, tpu = layout.machine, layout.platform == "tpu"
+  each = layout.devices_each // (machine.chip.devices if machine else 1)
+  environment = {}
+  if not tpu and layout.processes > 1:  # of TPUs GKE says who they are
+    first = f"{job.name}-run-0-0.{job.name}:{PORT}"
+    environment = {
+      "JAX_COORDINATOR_ADDRESS": first,
+      "JAX_NUM_PROCESSES": str(layout.processes),
+    }
+  return {
+    "name": "run",
+    "image": image,
+    "command": list(job.line("python", mounted(job.directory))),
+    "env": [{"name": n, "value": v} for n, v in environment.items()],
+    "ports": [{"containerPort": PORT}],
+    "resources": {"limits": {_resource(tpu): each}},
+    "volumeMounts": [{"name": "checkpoints", "mountPath": MOUNT}],
+  }
+
+
+def _resource(tpu: bool) -> str:
+  """What Kubernetes counts."""
+  return "google.com/tpu" if tpu else "nvidia.com/gpu"
+
+
+def _volume(job: Job) -> dict[str, Any]:
+  """The bucket, by the driver of GKE."""
+  bucket, _ = bucket_of(job.directory)
+  if not bucket.startswith("gs://"):
+    raise ValueError(
+      f"workdir: GKE mounts gs://bucket/folder, got {job.directory!r}"
+    )
+  return {
+    "name": "checkpoints",
+    "csi": {
+      "driver": "gcsfuse.csi.storage.gke.io",
+      "volumeAttributes": {
+        "bucketName": bucket.removeprefix("gs://"),
+        "mountOptions": "implicit-dirs",
+      },
+    },
+  }

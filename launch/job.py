@@ -1,0 +1,142 @@
+"""A job, described once; every place that runs it makes its files from this."""
+
+import dataclasses
+import difflib
+import importlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from attnjax.config import define_flags
+
+__all__ = ["ROOT", "Job", "config_of", "experiments", "presets_of"]
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+  """What is to run, and on how much of what.
+
+  Args:
+    experiment: a folder of `experiments/`.
+    preset: one of its presets.
+    overrides: `model.depth=12`, one a leaf of its config.
+    topology: `v5p:4x4x4`, `h100:16`, `cpu:8`, as for `attnjax.plan.topology`;
+      None is whatever a machine has.
+    processes: of JAX; None is as many as the topology takes.
+    place: directory of checkpoints and results, or of a bucket
+      (`gs://bucket/folder`), which is mounted where the job runs. Empty is
+      `runs/<experiment>/<preset>`.
+
+  >>> job = Job("heads", overrides=("seeds=2",), place="runs/heads")
+  >>> print(*job.line())
+  python -m experiments.heads --preset=tiny --config.seeds=2
+  --workdir=runs/heads
+  """
+
+  experiment: str
+  preset: str = "tiny"
+  overrides: tuple[str, ...] = ()
+  topology: str | None = None
+  processes: int | None = None
+  place: str = ""
+
+  @property
+  def name(self) -> str:
+    """As machines take it: small letters, digits and hyphens, 40 at most."""
+    text = f"{self.experiment}-{self.preset}".lower()
+    return re.sub(r"[^a-z0-9]+", "-", text).strip("-")[:40].rstrip("-")
+
+  @property
+  def directory(self) -> str:
+    """The place, or the one an experiment takes when it is told none."""
+    return self.place or f"runs/{self.experiment}/{self.preset}"
+
+  def asked(self) -> tuple[str, ...]:
+    """All that decides what is computed: the experiment and its flags."""
+    given = (f"--config.{override}" for override in self.overrides)
+    return (f"experiments.{self.experiment}", f"--preset={self.preset}", *given)
+
+  def line(
+    self, python: str = "python", workdir: str | None = None
+  ) -> tuple[str, ...]:
+    """The one command that every place runs.
+
+    Args:
+      python: the interpreter there.
+      workdir: the directory as it is called there; None is `directory`.
+    """
+    where = self.directory if workdir is None else workdir
+    return (python, "-m", *self.asked(), f"--workdir={where}")
+
+
+def experiments() -> list[str]:
+  """The names of all that can be run.
+
+  >>> "language_model" in experiments()
+  True
+  """
+  found = (ROOT / "experiments").glob("*/__main__.py")
+  return sorted(path.parent.name for path in found)
+
+
+def presets_of(experiment: str) -> Mapping[str, Any]:
+  """Name -> a function that makes the config, from the experiment itself.
+
+  Raises:
+    ValueError: there is no such experiment; names the nearest.
+
+  >>> presets_of("language_modle")
+  Traceback (most recent call last):
+  ValueError: experiment: expected a folder of experiments/, got
+  'language_modle'; did you mean language_model?
+  """
+  known = experiments()
+  if experiment not in known:
+    raise ValueError(
+      f"experiment: expected a folder of experiments/, got {experiment!r};"
+      f" {_nearest(experiment, known)}"
+    )
+  return importlib.import_module(f"experiments.{experiment}.config").PRESETS
+
+
+def config_of(job: Job) -> Any:
+  """The config that the job will resolve its flags to, or why it will not.
+
+  Raises:
+    ValueError: no such experiment, preset or setting, or a value that does
+      not fit; with the remedy.
+
+  >>> config_of(Job("heads", overrides=("seeds=2",))).seeds
+  2
+  >>> config_of(Job("heads", preset="huge"))
+  Traceback (most recent call last):
+  ValueError: preset: heads has no 'huge'; there are tiny
+  """
+  presets = presets_of(job.experiment)
+  if job.preset not in presets:
+    raise ValueError(
+      f"preset: {job.experiment} has no {job.preset!r};"
+      f" {_nearest(job.preset, list(presets))}"
+    )
+  argv, values = ["launch", *job.asked()[1:]], flags.FlagValues()
+  handle = define_flags(
+    presets, default=job.preset, flag_values=values, argv=argv
+  )
+  try:
+    values(argv)
+  except flags.Error as error:
+    raise ValueError(f"{job.experiment}: {error}") from None
+  return handle.resolve()
+
+
+def _nearest(name: str, known: list[str]) -> str:
+  """The closest name there is, or all of them."""
+  close = difflib.get_close_matches(name, known, n=1)
+  return (
+    f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+  )

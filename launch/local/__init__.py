@@ -1,0 +1,1 @@
+"""This machine: one process, or several that find each other on loopback."""

@@ -1,0 +1,29 @@
+"""Runs an experiment here, in one process or in several.
+
+python -m launch.local --experiment=language_model --topology=cpu:8 \
+    --processes=2 --config.train.mesh.data=0
+"""
+
+from absl import flags
+
+from launch.command_line import run
+from launch.job import Job
+from launch.layout import layout_of
+from launch.local.processes import line_here, run_together
+from launch.place import check_place
+
+
+def program(job: Job, values: flags.FlagValues) -> int:
+  """Checks, runs, and returns the exit code of the experiment."""
+  layout = layout_of(job)
+  if "://" in job.directory:
+    raise ValueError(
+      f"workdir: expected a directory of this machine, got {job.directory!r};"
+      " mount the bucket, and name where it is"
+    )
+  check_place(job.directory)
+  return run_together(line_here(job), layout)
+
+
+if __name__ == "__main__":
+  run(program)

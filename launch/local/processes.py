@@ -1,0 +1,134 @@
+"""Several processes of one run on this machine, which end together."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attnjax.training.interruption import EXIT_CODE
+from launch.job import ROOT, Job
+from launch.layout import Layout
+
+__all__ = ["environments", "line_here", "run_together"]
+
+# Who has lost another process says so and leaves after `lost_seconds`, 30.
+_PATIENCE = 45.0
+
+
+def line_here(job: Job) -> tuple[str, ...]:
+  """The command of a job with the interpreter that runs this one."""
+  return job.line(sys.executable)
+
+
+def environments(layout: Layout, port: int) -> list[dict[str, str]]:
+  """What each process is to find in its environment, beside what is there.
+
+  Args:
+    layout: on one machine.
+    port: of the first process.
+
+  Raises:
+    ValueError: the topology has more hosts than this one.
+
+  >>> environments(Layout(None, 1, 1), port=8476)
+  [{}]
+  """
+  if layout.platform != "cpu" and layout.hosts > 1:
+    raise ValueError(
+      f"topology: this is one machine, got {layout.hosts} hosts; python -m"
+      " launch.slurm, tpu_pod, gke or sky run on several"
+    )
+  if layout.processes == 1:
+    return [layout.environment()]
+  address = f"127.0.0.1:{port}"
+  shared = layout.environment() | {
+    "JAX_COORDINATOR_ADDRESS": address,
+    "JAX_COORDINATOR_BIND_ADDRESS": address,
+    "JAX_NUM_PROCESSES": str(layout.processes),
+  }
+  return [
+    shared | {"JAX_PROCESS_ID": str(index)} for index in range(layout.processes)
+  ]
+
+
+def run_together(
+  line: Sequence[str], layout: Layout, output: Any = None
+) -> int:
+  """Runs a command once a process, and waits for all of them.
+
+  SIGTERM is handed on, and Ctrl-C reaches all by itself. Where one fails the
+  others get time to say so and are ended then.
+
+  Args:
+    line: the command.
+    layout: says how many processes.
+    output: a file for what they print; None is where this one prints.
+
+  Returns:
+    The exit code of the first that failed; 0 where none did.
+  """
+  ran = [
+    subprocess.Popen(
+      line,
+      cwd=ROOT,
+      env=os.environ | extra,
+      stdout=output,
+      stderr=output,
+    )
+    for extra in environments(layout, _free_port())
+  ]
+  previous = _hand_on(ran)
+  try:
+    return _wait(ran)
+  finally:
+    for process in ran:
+      process.kill()
+      process.wait()
+    for number, handler in previous.items():
+      signal.signal(number, handler)
+
+
+def _wait(ran: Sequence[subprocess.Popen]) -> int:
+  """Until all have ended, or one has failed and the others hang."""
+  first, deadline = 0, float("inf")
+  while any(process.poll() is None for process in ran):
+    failed = [process.returncode for process in ran if process.returncode]
+    if failed and not first:
+      first = failed[0]
+      if first != EXIT_CODE:  # else the others are saving what it saved
+        deadline = time.monotonic() + _PATIENCE
+    if time.monotonic() > deadline:
+      return _code(first)
+    time.sleep(0.05)
+  return _code(first or next((p.returncode for p in ran if p.returncode), 0))
+
+
+def _code(returned: int) -> int:
+  """As a shell says it: 128 and the signal for who was killed."""
+  return 128 - returned if returned < 0 else returned
+
+
+def _hand_on(ran: Sequence[subprocess.Popen]) -> Mapping[int, Any]:
+  """Passes SIGTERM on; Ctrl-C is left to the processes, who save first."""
+  try:
+    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN)}
+  except ValueError:  # in a thread there are no signals to hear
+    return {}
+
+  def to_all(number: int, frame: Any) -> None:
+    for process in ran:
+      process.send_signal(number)
+
+  before[signal.SIGTERM] = signal.signal(signal.SIGTERM, to_all)
+  return before
+
+
+def _free_port() -> int:
+  """A port that nobody listens on now."""
+  with socket.socket() as listener:
+    listener.bind(("127.0.0.1", 0))
+    return listener.getsockname()[1]

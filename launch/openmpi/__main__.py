@@ -1,0 +1,59 @@
+"""Runs an experiment on hosts with Open MPI.
+
+python -m launch.openmpi --experiment=language_model --topology=cpu:2 \
+    --processes=2 --config.train.mesh.data=0 --submit
+"""
+
+import dataclasses
+import os
+import shlex
+from pathlib import Path
+
+from absl import flags
+
+from launch.command_line import run, show
+from launch.job import ROOT, Job
+from launch.layout import layout_of, require_platform
+from launch.openmpi.command import command
+from launch.place import check_place
+
+
+def own(values: flags.FlagValues) -> None:
+  """What Open MPI alone wants to know."""
+  flags.DEFINE_multi_string(
+    "mpirun",
+    [],
+    "an option of mpirun, such as --mpirun=--hostfile=hosts",
+    flag_values=values,
+  )
+  flags.DEFINE_string(
+    "coordinator",
+    None,
+    "host:port of the first process; Open MPI says it before version 5",
+    flag_values=values,
+  )
+
+
+def program(job: Job, values: flags.FlagValues) -> int:
+  """Shows the line, or becomes mpirun once the place can be written."""
+  layout = layout_of(job, process_a_gpu=True)
+  require_platform(layout, "Open MPI", "cuda", "cpu")
+  place = Path(job.directory).expanduser().resolve()
+  job = dataclasses.replace(job, place=str(place))
+  extra = [part for text in values.mpirun for part in shlex.split(text)]
+  line = command(job, layout, extra, values.coordinator)
+  if not values.submit:
+    return show(shlex.join(line) + "\n")
+  check_place(str(place))
+  os.chdir(ROOT)
+  try:
+    os.execvp(line[0], line)
+  except FileNotFoundError:
+    raise ValueError(
+      "mpirun is not installed here; install Open MPI, or take python -m"
+      " launch.local"
+    ) from None
+
+
+if __name__ == "__main__":
+  run(program, own)

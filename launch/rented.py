@@ -1,0 +1,94 @@
+"""What each place calls the chips of `attnjax.plan`, and how many it counts.
+
+Reference:
+  Google Cloud, "Plan TPUs in GKE", "Cloud TPU software versions" and "GPU
+  machine types", 2026; SkyPilot, "Google TPU" and "SkyPilot YAML", 0.14, 2026.
+"""
+
+import dataclasses
+import math
+
+from attnjax.plan import Topology
+
+__all__ = ["Rented", "rented", "sky_accelerators"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Rented:
+  """The names of one chip.
+
+  Args:
+    gke: label of the nodes of GKE.
+    sky: before the count, of SkyPilot; None where it is not to be had.
+    machine: `gcloud compute tpus tpu-vm create --type`; None likewise.
+    image: version of the software of a TPU VM.
+    counted: what a chip counts in the name of SkyPilot: v4 and v5p count
+      TensorCores, of which they have two.
+
+  >>> rented("v5p").gke
+  'tpu-v5p-slice'
+  """
+
+  gke: str
+  sky: str | None
+  machine: str | None = None
+  image: str | None = None
+  counted: int = 1
+
+
+_CHIPS = {
+  "v4": Rented("tpu-v4-podslice", "tpu-v4", "v4", "tpu-ubuntu2204-base", 2),
+  "v5e": Rented(
+    "tpu-v5-lite-podslice",
+    "tpu-v5litepod",
+    "v5litepod",
+    "v2-alpha-tpuv5-lite",
+  ),
+  "v5p": Rented("tpu-v5p-slice", "tpu-v5p", "v5p", "v2-alpha-tpuv5", 2),
+  "v6e": Rented("tpu-v6e-slice", "tpu-v6e", "v6e", "v2-alpha-tpuv6e"),
+  "tpu7x": Rented("tpu7x", None),
+  "a100": Rented("nvidia-a100-80gb", "A100-80GB"),
+  "h100": Rented("nvidia-h100-80gb", "H100"),
+  "h200": Rented("nvidia-h200-141gb", "H200"),
+  "b200": Rented("nvidia-b200", "B200"),
+}
+
+
+def rented(chip: str) -> Rented:
+  """The names of a chip of `attnjax.plan`.
+
+  Raises:
+    ValueError: nobody rents it, such as the CPU of this machine.
+  """
+  if chip not in _CHIPS:
+    raise ValueError(
+      f"topology: {chip!r} cannot be rented; there are {', '.join(_CHIPS)}"
+    )
+  return _CHIPS[chip]
+
+
+def sky_accelerators(machine: Topology, hosts: int) -> str:
+  """What SkyPilot is asked for: a whole slice, or the GPUs of one node.
+
+  Args:
+    machine: the topology.
+    hosts: of it.
+
+  Raises:
+    ValueError: SkyPilot does not rent it.
+
+  >>> from attnjax.plan import topology
+  >>> sky_accelerators(topology("v5p:4x4x4"), hosts=16)
+  'tpu-v5p-128'
+  >>> sky_accelerators(topology("h100:16"), hosts=2)
+  'H100:8'
+  """
+  names = rented(machine.chip.name)
+  if names.sky is None:
+    raise ValueError(
+      f"topology: SkyPilot rents no {machine.chip.title}; python -m launch.gke"
+      " runs on it"
+    )
+  if machine.chip.platform == "cuda":
+    return f"{names.sky}:{machine.devices // hosts}"
+  return f"{names.sky}-{math.prod(machine.shape) * names.counted}"

@@ -1,0 +1,1 @@
+"""SkyPilot: whichever cloud has the chips, spot too, recovered when lost."""

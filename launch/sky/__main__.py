@@ -1,0 +1,44 @@
+"""Queues an experiment with SkyPilot.
+
+python -m launch.sky --experiment=language_model --preset=gpt2_small \
+    --topology=h100:8 --config.train.mesh.data=0 --spot \
+    --workdir=gs://mine/gpt2 --submit
+"""
+
+from absl import flags
+
+from launch.command_line import queue, run, show
+from launch.job import ROOT, Job
+from launch.layout import layout_of
+from launch.place import check_place
+from launch.sky.task import task
+
+
+def own(values: flags.FlagValues) -> None:
+  """What SkyPilot alone wants to know."""
+  flags.DEFINE_boolean(
+    "spot", False, "machines that may be taken away", flag_values=values
+  )
+
+
+def program(job: Job, values: flags.FlagValues) -> int:
+  """Shows the task, or queues it once the bucket can be written."""
+  text = task(job, layout_of(job), spot=values.spot)
+  if not values.submit:
+    return show(text)
+  check_place(job.directory)
+  path = ROOT / "runs" / "launch" / f"{job.name}.sky.yaml"
+  return queue(
+    path,
+    text,
+    "sky",
+    "jobs",
+    "launch",
+    "--yes",
+    f"--name={job.name}",
+    str(path),
+  )
+
+
+if __name__ == "__main__":
+  run(program, own)

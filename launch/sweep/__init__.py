@@ -1,0 +1,1 @@
+"""Sweeps: one experiment with many values, here, as an array, or in a cloud."""

@@ -1,0 +1,134 @@
+"""What a sweep runs: every combination of values, each a job of its own."""
+
+import dataclasses
+import itertools
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.job import Job, config_of
+
+__all__ = ["Point", "axes_of", "is_finished", "mark_finished", "points_of"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+  """One job of a sweep.
+
+  Args:
+    values: the value of each axis, as text, in the order of the axes.
+    job: what runs; its place is named for the values.
+  """
+
+  values: tuple[str, ...]
+  job: Job
+
+  @property
+  def name(self) -> str:
+    """The last part of its place."""
+    return self.job.place.rsplit("/", 1)[-1]
+
+
+def axes_of(text: str) -> dict[str, tuple[str, ...]]:
+  """The axes of a sweep and their values.
+
+  Args:
+    text: `name=value,value;name=value,value`.
+
+  Raises:
+    ValueError: an axis has no name, no value, or comes twice.
+
+  >>> axes_of("optimizer.floor=0.1,0.2;model.depth=4,8")
+  {'optimizer.floor': ('0.1', '0.2'), 'model.depth': ('4', '8')}
+  """
+  axes: dict[str, tuple[str, ...]] = {}
+  for part in filter(None, (part.strip() for part in text.split(";"))):
+    name, _, listed = part.partition("=")
+    name = name.strip().removeprefix("--").removeprefix("config.")
+    values = tuple(value.strip() for value in listed.split(","))
+    if not name or not all(values) or len(set(values)) < len(values):
+      raise ValueError(
+        f"sweep: expected name=value,value with values that differ, got"
+        f" {part!r}; put ; between names, and quote the whole for the shell"
+      )
+    if name in axes:
+      raise ValueError(
+        f"sweep: {name} comes twice; put all of its values behind one name"
+      )
+    axes[name] = values
+  if not axes:
+    raise ValueError(
+      "sweep: expected name=value,value, got nothing; add"
+      " --sweep='seed=0,1,2', for instance"
+    )
+  return axes
+
+
+def points_of(job: Job, axes: dict[str, tuple[str, ...]]) -> list[Point]:
+  """Every combination, checked: each would be accepted by the experiment.
+
+  Args:
+    job: what all have in common; its place holds theirs.
+    axes: name -> values.
+
+  Raises:
+    ValueError: a setting that does not exist, a value that does not fit, a
+      name that is overridden and swept, or two points of one name.
+  """
+  fixed = {override.partition("=")[0] for override in job.overrides}
+  if both := sorted(fixed & axes.keys()):
+    raise ValueError(
+      f"sweep: {both[0]} is swept and overridden; take --config.{both[0]} away"
+    )
+  points = []
+  for values in itertools.product(*axes.values()):
+    own = tuple(f"{n}={v}" for n, v in zip(axes, values, strict=True))
+    place = f"{job.directory.rstrip('/')}/{_named(own)}"
+    points.append(
+      Point(
+        values,
+        dataclasses.replace(job, overrides=(*job.overrides, *own), place=place),
+      )
+    )
+    config_of(points[-1].job)
+  names = [point.name for point in points]
+  if len(set(names)) < len(names):
+    raise ValueError(
+      "sweep: two points have one name, for values differ in punctuation alone"
+    )
+  return points
+
+
+def is_finished(place: Path, point: Point) -> bool:
+  """Whether a point was done before, asked for what it is asked for now.
+
+  Args:
+    place: directory of the sweep, or its mirror.
+    point: of the sweep.
+
+  Raises:
+    ValueError: it was done with other flags.
+  """
+  path = place / "finished" / point.name
+  if not path.exists():
+    return False
+  asked, was = shlex.join(point.job.asked()), path.read_text().strip()
+  if was != asked:
+    raise ValueError(
+      f"sweep: {point.name} in {place} was done as {was!r}, and is asked for"
+      f" as {asked!r}; name another --workdir, or delete {path}"
+    )
+  return True
+
+
+def mark_finished(place: Path, point: Point) -> None:
+  """Notes that a point is done, and what was asked of it."""
+  path = place / "finished" / point.name
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(shlex.join(point.job.asked()) + "\n", encoding="utf-8")
+
+
+def _named(overrides: Sequence[str]) -> str:
+  """A name that every file system takes."""
+  return "_".join(re.sub(r"[^\w.=+-]", "-", text) for text in overrides)

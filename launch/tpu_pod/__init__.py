@@ -1,0 +1,1 @@
+"""TPU VMs: one slice rented by `gcloud`, and the command on all its hosts."""

@@ -1,0 +1,121 @@
+"""The shell script that rents a slice, sets it up, runs, and gives it back."""
+
+import shlex
+
+from launch.job import ROOT, Job
+from launch.layout import Layout, require_platform
+from launch.place import MOUNT, bucket_of, mounted
+from launch.rented import rented
+
+__all__ = ["script"]
+
+_SCRIPT = """\
+#!/bin/bash
+# bash THIS create | setup | run | logs | stop | delete
+set -euo pipefail
+name={name}
+where=(--zone={zone})
+
+everywhere() {{
+  gcloud compute tpus tpu-vm ssh "$name" "${{where[@]}}" --worker=all \\
+    --command="$1"
+}}
+
+case "${{1:-}}" in
+create)
+  gcloud compute tpus tpu-vm create "$name" "${{where[@]}}" \\
+    --type={kind} --topology={shape} --version={image}{spot}
+  ;;
+setup)
+  archive=$(mktemp --suffix=.tar.gz)
+  git -C {root} archive --format=tar.gz --output="$archive" HEAD
+  gcloud compute tpus tpu-vm scp "$archive" "$name":attnjax.tar.gz \\
+    "${{where[@]}}" --worker=all
+  everywhere {setup}
+  ;;
+run)
+  everywhere {run}
+  ;;
+logs)
+  gcloud compute tpus tpu-vm ssh "$name" "${{where[@]}}" --worker=0 \\
+    --command="tail -n 100 -F attnjax/run.log"
+  ;;
+stop)
+  # SIGTERM: every process saves after the step it is at.
+  everywhere "pkill -TERM -f '[m] {module}'"
+  ;;
+delete)
+  gcloud compute tpus tpu-vm delete "$name" "${{where[@]}}" --quiet
+  ;;
+*)
+  sed -n 2p "$0"
+  exit 2
+  ;;
+esac
+"""
+
+_MOUNT = """\
+set -e
+export GCSFUSE_REPO=gcsfuse-$(lsb_release -c -s)
+echo "deb https://packages.cloud.google.com/apt $GCSFUSE_REPO main" |
+  sudo tee /etc/apt/sources.list.d/gcsfuse.list > /dev/null
+curl -fsS https://packages.cloud.google.com/apt/doc/apt-key.gpg |
+  sudo tee /etc/apt/trusted.gpg.d/gcsfuse.asc > /dev/null
+sudo apt-get update -qq && sudo apt-get install -y -qq gcsfuse python3-venv
+sudo mkdir -p {mount} && sudo chown "$USER" {mount}
+mountpoint -q {mount} || gcsfuse --implicit-dirs {bucket} {mount}
+"""
+
+_INSTALL = """\
+mkdir -p attnjax && tar -xzf attnjax.tar.gz -C attnjax && cd attnjax
+python3 -m venv .venv
+.venv/bin/pip install -q -e '.[experiments,tpu]' -c constraints.txt
+"""
+
+
+def script(job: Job, layout: Layout, *, zone: str, spot: bool = False) -> str:
+  """One file with a word for each thing there is to do.
+
+  Args:
+    job: its place is a bucket, `gs://bucket/folder`.
+    layout: of TPUs.
+    zone: of Google Cloud.
+    spot: whether the slice may be taken away.
+
+  Raises:
+    ValueError: the slice is not to be had as TPU VMs, or the place no bucket.
+  """
+  machine = require_platform(layout, "a TPU pod", "tpu")
+  names = rented(machine.chip.name)
+  if names.machine is None:
+    raise ValueError(
+      f"topology: there are no TPU VMs of {machine.chip.title}; python -m"
+      " launch.gke runs on it"
+    )
+  bucket, _ = bucket_of(job.directory)
+  if not bucket.startswith("gs://"):
+    raise ValueError(
+      f"workdir: TPU VMs mount gs://bucket/folder, got {job.directory!r}"
+    )
+  mount = _MOUNT.format(mount=MOUNT, bucket=bucket.removeprefix("gs://"))
+  return _SCRIPT.format(
+    name=job.name,
+    zone=shlex.quote(zone),
+    kind=names.machine,
+    shape="x".join(map(str, machine.shape)),
+    image=names.image,
+    spot=" --spot" if spot else "",
+    root=shlex.quote(str(ROOT)),
+    setup=shlex.quote(mount + _INSTALL),
+    run=shlex.quote(_run(job)),
+    module=f"experiments.{job.experiment}",
+  )
+
+
+def _run(job: Job) -> str:
+  """Starts the command in the background: the connection may break."""
+  line = shlex.join(job.line(".venv/bin/python", mounted(job.directory)))
+  return (
+    f"cd attnjax && echo '+ again' >> run.log && nohup {line}"
+    " >> run.log 2>&1 < /dev/null & disown"
+  )
