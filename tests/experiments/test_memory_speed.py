@@ -4,6 +4,7 @@ import csv
 import importlib.util
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -88,9 +89,9 @@ def test_a_chunk_that_steps_once_has_the_gates_of_its_mean():
   # Tokens that differ, and the same tokens in another order within chunks:
   # what a whole chunk left behind is the same, and the next one reads it.
   case = LayerCase(1, 6, 3, "chunk", heads=2, head_width=3)
-  given = arrays(case, 5)
+  given = jax.tree.map(jnp.asarray, arrays(case, 5))
   x = given["x"]
-  turned = np.concatenate([x[:, [2, 0, 1]], x[:, 3:]], axis=1)
+  turned = jnp.concatenate([x[:, jnp.array([2, 0, 1])], x[:, 3:]], axis=1)
   call = jax.jit(lambda x: layer(case, given, x))
   np.testing.assert_allclose(
     call(x)[:, 3:], call(turned)[:, 3:], rtol=0, atol=1e-6
