@@ -144,17 +144,28 @@ def watched() -> Iterator[None]:
   """
   try:
     yield
-  except jax.errors.JaxRuntimeError as error:
-    if jax.process_count() == 1 or not any(x in str(error) for x in _LOST):
+  except Exception as error:
+    lost = _of_a_lost_process(error)
+    if jax.process_count() == 1 or lost is None:
       raise
     print(
       f"process {jax.process_index()} of {jax.process_count()}: another process"
       " of this run stopped or cannot be reached, so this one stops too; the"
       " same command goes on from the newest whole checkpoint"
-      f" ({str(error).splitlines()[0][:200]})",
+      f" ({str(lost).splitlines()[0][:200]})",
       file=sys.stderr,
     )
     leave(EXIT_CODE)
+
+
+def _of_a_lost_process(error: BaseException | None) -> BaseException | None:
+  """The error of JAX that another came of, if it tells of a lost process."""
+  while error is not None:
+    words = isinstance(error, jax.errors.JaxRuntimeError) and str(error)
+    if words and any(word in words for word in _LOST):
+      return error
+    error = error.__cause__  # Orbax raises a TimeoutError from it
+  return None
 
 
 def leave(code: int) -> NoReturn:

@@ -12,10 +12,11 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import mesh_run
 import pytest
 
-from attnjax.training import MeshConfig
+from attnjax.training import MeshConfig, processes
 
 PROGRAM = Path(__file__).with_name("process_run.py")
 
@@ -114,6 +115,29 @@ def test_preempted_in_one_of_two_and_gone_on_alone(tmp_path, unbroken):
   # One process with eight devices goes on, on another mesh.
   mesh_run.fit(tmp_path, MeshConfig(data=2, fsdp=2, tensor=2))
   assert mesh_run.losses(tmp_path) == pytest.approx(unbroken, rel=1e-5)
+
+
+def test_errors_that_come_of_a_lost_process_end_this_one(monkeypatch, capsys):
+  def leave(code):
+    raise SystemExit(code)
+
+  monkeypatch.setattr(processes, "leave", leave)
+  lost = jax.errors.JaxRuntimeError("UNKNOWN: Gloo all-reduce failed\nmore")
+  full = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
+  for count, error, cause, expected in [
+    (1, lost, None, type(lost)),
+    (2, lost, None, SystemExit),
+    (2, TimeoutError("commit barrier"), lost, SystemExit),  # of Orbax
+    (2, TimeoutError("commit barrier"), None, TimeoutError),
+    (2, full, None, type(full)),
+  ]:
+    monkeypatch.setattr(jax, "process_count", lambda count=count: count)
+    with pytest.raises(expected), processes.watched():
+      raise error from cause
+    said = capsys.readouterr().err
+    assert ("(UNKNOWN: Gloo all-reduce failed)" in said) == (
+      expected is SystemExit
+    )
 
 
 @pytest.mark.slow
