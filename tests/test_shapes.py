@@ -22,6 +22,7 @@ from attnjax import (
   models,
   nn,
   normalizers,
+  parallel,
   patterns,
   positions,
   score_mods,
@@ -48,6 +49,7 @@ MODULES = (
   "attnjax.models",
   "attnjax.nn",
   "attnjax.normalizers",
+  "attnjax.parallel",
   "attnjax.patterns",
   "attnjax.positions",
   "attnjax.score_mods",
@@ -69,7 +71,7 @@ NO_ARRAYS |= {
   f"attnjax.memory.{name}"
   for name in ("Algorithm", "Rule", "gradient_descent", "momentum", "muon")
 }
-NO_ARRAYS |= {"attnjax.memory.wanted_gates"}
+NO_ARRAYS |= {"attnjax.memory.wanted_gates", "attnjax.parallel.make_mesh"}
 # What they hold or return is checked in tests/testing.
 NO_ARRAYS |= {
   f"attnjax.testing.{name}"
@@ -295,6 +297,15 @@ TABLE = [
    "B T H D, B S K D -> B H T S"),
   ("", lambda q, k, rows: attnjax.attention_weights(q, k, queries=rows),
    "T H D, S K D, int N -> H N S"),
+  *((f"attnjax.parallel.{name}",
+     lambda *x, name=name: getattr(parallel, name)(
+       parallel.make_mesh(jax.devices()[:1], tokens=1), "tokens")(*x),
+     f"{QKV} -> B T H E")
+    for name in ("RingAttention", "AllGatherAttention", "UlyssesAttention")),
+  ("attnjax.parallel.permute", lambda x: parallel.permute(x, "striped", T),
+   "int B T -> int B T"),
+  ("attnjax.parallel.unpermute",
+   lambda x: parallel.unpermute(x, "striped", T, axis=1), "B T M -> B T M"),
   ("attnjax.Partial attnjax.merge",
    lambda out, total: attnjax.merge([attnjax.Partial(out, total)] * 3),
    "B T H E, B H T -> B T H E, B H T"),
