@@ -108,7 +108,8 @@ def fit(
   require_agreement(
     "fit",
     {"workdir": str(workdir), "experiment": experiment}
-    | {"identity": identity, "mesh": dataclasses.asdict(train.mesh)},
+    | {"identity": without_machines(identity)}
+    | {"mesh": dataclasses.asdict(train.mesh)},
   )
   transform = make_optimizer(optimizer, train.steps)
   step = make_step(

@@ -185,8 +185,8 @@ def test_processes_that_disagree_both_say_so(tmp_path):
   for code, _, err in ends:
     assert code == 1, err
     assert (
-      "error: fit: the processes of this run disagree: identity.train.mesh.fsdp"
-      " is 1 in process 0 and 2 in process 1"
+      "error: fit: the processes of this run disagree: mesh.fsdp is 1 in"
+      " process 0 and 2 in process 1"
     ) in err
   assert not (tmp_path / "run").exists()
 
