@@ -165,11 +165,12 @@ def fold(
 
   for kind in (FULL, MIXED):
     if kind in sweep.kinds:
-      state = _walk(sweep, kind, functools.partial(visit, kind == FULL), state)
+      full = functools.partial(visit, kind == FULL)
+      state = _walk(sweep, kind, full, state, operands)
   return state
 
 
-def _walk(sweep: Sweep, kind: int, visit: Callable, state):
+def _walk(sweep: Sweep, kind: int, visit: Callable, state, operands):
   """Visits the tiles of one kind; one tile needs no loop.
 
   A walk for each kind: of two branches that both write to the state the
@@ -184,6 +185,10 @@ def _walk(sweep: Sweep, kind: int, visit: Callable, state):
   if len(sweep.tiles) == 1:
     return at(tuple(sweep.tiles[0]), sweep.codes[0], state)
   xs = (jnp.asarray(sweep.tiles, jnp.int32), jnp.asarray(sweep.codes))
+  # Of a walk in the body of a loop JAX would compute ahead, for all tiles at
+  # once, what depends on nothing but the tiles: masks, as many as logits. Tied
+  # to the operands the tiles are no longer known ahead.
+  xs, _ = lax.optimization_barrier((xs, list(operands)))
   return lax.scan(lambda c, x: (at(x[0], x[1], c), None), state, xs)[0]
 
 

@@ -231,6 +231,29 @@ def test_gym_149_torch_151043_134756_jax_25213_37179_no_dense_mask():
   assert memory.temp_size_in_bytes < length**2 / 8
 
 
+def test_layers_that_are_scanned_keep_no_masks():
+  """The gradient of a scan over layers takes memory as T, not as T²."""
+
+  def near(logit, b, h, q, k, slopes):
+    return logit - slopes[h] * (q - k).astype(logit.dtype)
+
+  def layers(x, slopes):
+    mod = score_mods.from_fn(near, slopes)
+    layer = lambda x, _: (
+      attnjax.attend(x, x, x, mask=masks.causal(), score_mod=mod),
+      None,
+    )
+    return jax.lax.scan(layer, x, None, length=2)[0].sum()
+
+  def temporary(length):
+    x = jax.ShapeDtypeStruct((length, 2, 4), jnp.float32)
+    slopes = jax.ShapeDtypeStruct((2,), jnp.float32)
+    compiled = jax.jit(jax.grad(layers)).lower(x, slopes).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+  assert temporary(8192) < 3 * temporary(4096)
+
+
 def test_torch_148752_training_on_a_cpu(qkv):
   mod = score_mods.softcap(5.0)
   slopes = [
