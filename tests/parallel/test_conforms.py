@@ -27,7 +27,7 @@ QUICK = {
     "scoring/additive with a score mod, bias and sink",
   ),
   ("ulysses", "zigzag"): ("positions/permuted with window, traced",),
-  ("ulysses", "striped"): ("dropout/same backward",),
+  ("ulysses", "striped"): ("normalizer/plus_one",),
 }
 DENSE = "weights are T x S: attention_weights gives chosen rows of them"
 NESTED = "it takes the devices of its mesh, so that no other map may have them"
