@@ -51,7 +51,9 @@ MEMORY = (
   (r"memory\.(project|gates|output_gate)\.kernel", P("fsdp", None)),
   (r"memory\.output\.kernel|gated\.output\.kernel", P(None, "fsdp")),
   (r"memory\.start\.", P("tensor", None, None), P()),
-  *_FEED_FORWARD,
+  # In models of one size these have what the memory leaves over: any number.
+  (r"feed_forward\.(up|gate)\.kernel", P("fsdp", "tensor"), P("fsdp", None)),
+  (r"feed_forward\.down\.kernel", P("tensor", "fsdp"), P(None, "fsdp")),
   *_THE_REST,
 )
 
