@@ -64,7 +64,10 @@ NO_ARRAYS |= {
   f"attnjax.models.{name}Config"
   for name in ("Albert", "EncoderDecoder", "MemoryLM", "Seq2Seq", "ViT")
 }
-NO_ARRAYS |= {"attnjax.models.decoder_parameters", "attnjax.models.total"}
+NO_ARRAYS |= {
+  f"attnjax.models.{name}"
+  for name in ("decoder_parameters", "partition_rules", "total")
+}
 # Its arrays have no letters here; tests/models/test_albert.py has their shapes.
 NO_ARRAYS |= {"attnjax.models.load_albert"}
 NO_ARRAYS |= {
