@@ -12,7 +12,14 @@ from attnjax.models import MemoryLM, MemoryLMConfig
 from attnjax.training import TrainConfig
 from experiments.runs import make_model
 
-__all__ = ["ARCHITECTURES", "count", "fitted", "make", "state_bytes"]
+__all__ = [
+  "ARCHITECTURES",
+  "check_window",
+  "count",
+  "fitted",
+  "make",
+  "state_bytes",
+]
 
 
 # A perceptron takes the gradients of a chunk at its beginning, where they are
@@ -31,6 +38,21 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
   "MAG": {"architecture": "mag"} | _DEEP,
   "MAL": {"architecture": "mal"} | _DEEP,
 }
+
+
+def check_window(config: MemoryLMConfig) -> None:
+  """Checks that a config has the window that most architectures want.
+
+  Raises:
+    ValueError: if it has none.
+
+  >>> check_window(MemoryLMConfig(window=3))
+  """
+  if config.window is None:
+    raise ValueError(
+      "model.window: expected a number of tokens, got none; the variant"
+      " 'full attention' has none anyway"
+    )
 
 
 def fitted(

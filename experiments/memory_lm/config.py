@@ -6,7 +6,7 @@ from attnjax.config import check_at_least, check_each_once, setting
 from attnjax.data import TextConfig
 from attnjax.models import MemoryLMConfig
 from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
-from experiments.memory_models import ARCHITECTURES
+from experiments.memory_models import ARCHITECTURES, check_window
 
 __all__ = ["PRESETS", "MemoryTextConfig", "TestConfig"]
 
@@ -60,11 +60,7 @@ class MemoryTextConfig:
   def __post_init__(self):
     check_at_least(self, 1, "parameters", "seeds")
     check_each_once(self, "variants")
-    if self.model.window is None:
-      raise ValueError(
-        "model.window: expected a number of tokens, got none; the variant"
-        " 'full attention' has none anyway"
-      )
+    check_window(self.model)
     if self.data.tokenizer != "bytes":
       raise ValueError(
         "data.tokenizer must be bytes, for positions are counted in them, got"

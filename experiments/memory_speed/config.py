@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from attnjax.config import setting
+from attnjax.config import check_at_least, check_each_once, setting
 from attnjax.models import MemoryLMConfig
 from experiments.attention_speed.config import RoundsConfig
 from experiments.memory_lm import config as memory_lm
@@ -20,13 +20,6 @@ def _shapes(sizes: tuple[str, ...]) -> list[tuple[int, int]]:
   return [(int(batch), int(length)) for batch, length in pairs]
 
 
-def _at_least_one(name: str, **sizes: int) -> None:
-  """Raises ValueError for a size below 1."""
-  for size, value in sizes.items():
-    if value < 1:
-      raise ValueError(f"{name}: {size} must be at least 1, got {value}")
-
-
 @dataclasses.dataclass(frozen=True)
 class LayerConfig:
   """Output and gradient of one layer, ours and that of titans-pytorch."""
@@ -41,7 +34,7 @@ class LayerConfig:
   )
 
   def __post_init__(self):
-    _at_least_one("layer", heads=self.heads, head_width=self.head_width)
+    check_at_least(self, 1, "heads", "head_width", of="layer")
     for size in self.sizes:
       parts = size.split("x")
       if len(parts) != 2 or not all(n.isdigit() and int(n) for n in parts):
@@ -74,9 +67,7 @@ class ModelConfig:
   sizes: MemoryLMConfig = memory_lm.tiny().model
 
   def __post_init__(self):
-    _at_least_one(
-      "model", parameters=self.parameters, vocabulary=self.vocabulary
-    )
+    check_at_least(self, 1, "parameters", "vocabulary", of="model")
     if not self.architectures or min(self.lengths, default=0) < 1:
       raise ValueError(
         "model: expected one architecture or more, and lengths >= 1, got"
@@ -119,10 +110,7 @@ class MemorySpeedConfig:
   rounds: RoundsConfig = RoundsConfig()
 
   def __post_init__(self):
-    if not self.parts or len({*self.parts}) < len(self.parts):
-      raise ValueError(
-        f"parts: expected one or more, each once, got {self.parts}"
-      )
+    check_each_once(self, "parts")
     if not self.memory_limit_gb > 0:
       raise ValueError(
         f"memory_limit_gb must be positive, got {self.memory_limit_gb}"

@@ -5,7 +5,7 @@ import dataclasses
 from attnjax.config import check_at_least, check_each_once, setting
 from attnjax.models import MemoryLMConfig
 from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
-from experiments.memory_models import ARCHITECTURES
+from experiments.memory_models import ARCHITECTURES, check_window
 
 __all__ = ["PRESETS", "VARIANTS", "RecallConfig", "TaskConfig", "TestConfig"]
 
@@ -120,11 +120,7 @@ class RecallConfig:
   def __post_init__(self):
     check_at_least(self, 1, "parameters", "seeds")
     check_each_once(self, "variants")
-    if self.model.window is None:
-      raise ValueError(
-        "model.window: expected a number of tokens, got none; the variant"
-        " 'full attention' has none anyway"
-      )
+    check_window(self.model)
     most = max(*self.test.capacities, self.test.pairs)
     if most > self.task.keys:
       raise ValueError(

@@ -1,13 +1,10 @@
 """The variants as models, with about as many parameters each."""
 
-from flax import nnx
-
 from attnjax.models import MemoryLM, MemoryLMConfig
 from experiments import memory_models
 from experiments.memory_models import state_bytes
 from experiments.recall_beyond_window.config import VARIANTS, RecallConfig
 from experiments.recall_beyond_window.task import vocabulary
-from experiments.runs import make_model
 
 __all__ = ["count", "make", "model_config", "state_bytes"]
 
@@ -34,8 +31,5 @@ def count(config: RecallConfig, model: MemoryLMConfig) -> int:
 def make(config: RecallConfig, variant: str, seed: int) -> MemoryLM:
   """A new model."""
   model = model_config(config, variant)
-  return make_model(lambda: _made(config, model, seed), config.train)
-
-
-def _made(config: RecallConfig, model: MemoryLMConfig, seed: int) -> MemoryLM:
-  return MemoryLM(model, vocabulary(config.task), rngs=nnx.Rngs(seed))
+  words = vocabulary(config.task)
+  return memory_models.make(model, words, seed, config.train)

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from attnjax.config import setting
+from attnjax.config import check_at_least, setting
 
 __all__ = ["PRESETS", "ShardingConfig"]
 
@@ -28,11 +28,8 @@ class ShardingConfig:
   block: int = setting(128, "queries, and keys, of a tile")
 
   def __post_init__(self):
-    for name in ("length", "share", "heads", "shared", "width", "block"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"{name} must be at least 1, got {getattr(self, name)}"
-        )
+    sizes = "length", "share", "heads", "shared", "width", "block"
+    check_at_least(self, 1, *sizes)
     unknown = set(self.kinds) - {"ring", "gather", "ulysses"}
     if unknown:
       raise ValueError(

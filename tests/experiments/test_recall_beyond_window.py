@@ -9,6 +9,7 @@ import pytest
 
 from attnjax import memory
 from attnjax.config import replace_leaves
+from experiments import memory_models
 from experiments.recall_beyond_window import (
   interventions,
   measure,
@@ -67,7 +68,8 @@ def small(**changes):
 
 def random_model(config, variant):
   model = variants.model_config(config, variant)
-  return drawn.module(lambda: variants._made(config, model, 0))
+  words = task.vocabulary(config.task)
+  return drawn.module(lambda: memory_models._made(model, words, 0))
 
 
 def test_every_question_is_about_a_pair_and_the_later_value_answers_it():
