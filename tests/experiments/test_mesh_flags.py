@@ -13,6 +13,7 @@ from experiments.language_model.__main__ import main as language_model
 from experiments.language_model.config import PRESETS
 from experiments.recall_beyond_window.config import PRESETS as RECALL
 from experiments.recall_beyond_window.trial import trial
+from tests.experiments import small_recall
 
 ENGLISH = "The cat sat on the mat. A dog ran by the old red barn.\n"
 SMALL = {
@@ -121,31 +122,14 @@ def test_the_language_model_in_two_processes(tmp_path, corpus, alone):
   assert losses(tmp_path / "run") == pytest.approx(alone, rel=1e-4)
 
 
-RECALL_SMALL = {
-  "parameters": 9000,
-  "seeds": 1,
-  "model.window": 4,
-  "model.persistent": 2,
-  "model.segment": 8,
-  "model.chunk": 4,
-  "model.width": 16,
-  "task.keys": 11,
-  "task.values": 13,
+# What a mesh divides is a multiple of its axes.
+RECALL_SMALL = small_recall.SMALL | {
   "task.length": 32,
-  "task.fewest": 2,
-  "task.most": 5,
   "task.questions": 4,
   "task.batch_size": 8,
   "test.lengths": (32,),
-  "test.pairs": 3,
   "test.capacities": (2,),
-  "test.capacity_length": 32,
-  "test.read": 24,
-  "test.rows": 6,
-  "train.steps": 3,
   "train.log_every": 1,
-  "train.evaluate_every": 0,
-  "optimizer.warmup_steps": 1,
 }
 
 

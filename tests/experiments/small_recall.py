@@ -1,0 +1,27 @@
+"""Recall beyond a window, as small as a test wants it."""
+
+SMALL = {
+  "parameters": 9000,
+  "seeds": 1,
+  "model.window": 4,
+  "model.persistent": 2,
+  "model.segment": 8,
+  "model.chunk": 4,
+  "model.width": 16,
+  "task.keys": 11,
+  "task.values": 13,
+  "task.length": 29,
+  "task.fewest": 2,
+  "task.most": 5,
+  "task.questions": 3,
+  "task.batch_size": 4,
+  "test.lengths": (32, 48),
+  "test.pairs": 3,
+  "test.capacities": (2, 7),
+  "test.capacity_length": 32,
+  "test.read": 24,
+  "test.rows": 6,
+  "train.steps": 3,
+  "train.evaluate_every": 0,
+  "optimizer.warmup_steps": 1,
+}
