@@ -1,4 +1,4 @@
-"""Real schedulers on this machine, and files judged by published schemas."""
+"""Real processes, schedulers and sweeps on this machine."""
 
 import json
 import os
@@ -7,12 +7,9 @@ import subprocess
 import sys
 
 import pytest
-import yaml
 from slurm_cluster import Cluster
 
-from launch.gke.manifest import manifest
-from launch.job import ROOT, Job
-from launch.layout import layout_of
+from launch.job import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -61,6 +58,23 @@ def launched(module, *argv, **keywords):
   )
 
 
+def test_two_processes_here(tmp_path, flags):
+  done = launched("local", *flags)
+  assert done.returncode == 0, done.stderr
+  assert "process 1 of 2" in done.stderr
+  assert trained(tmp_path) == [1, 2, 3, 4]
+
+
+@pytest.mark.skipif(not shutil.which("mpirun"), reason="Open MPI is not here")
+def test_two_processes_of_open_mpi(tmp_path, flags):
+  options = "--oversubscribe --mca btl self,vader --mca oob_tcp_if_include lo"
+  if os.geteuid() == 0:
+    options += " --allow-run-as-root"
+  done = launched("openmpi", *flags, f"--mpirun={options}", "--submit")
+  assert done.returncode == 0, done.stderr
+  assert trained(tmp_path) == [1, 2, 3, 4]
+
+
 @pytest.mark.skipif(
   not shutil.which("slurmctld") or os.geteuid() != 0,
   reason="needs root, and apt-get install slurm-wlm munge",
@@ -81,69 +95,13 @@ def test_two_processes_of_slurm(tmp_path, flags):
   assert trained(tmp_path) == [1, 2, 3, 4]
 
 
-def judge(program, text, *arguments):
-  """Lets a validator, in a Python of its own, say what is wrong."""
-  python = os.environ.get("ATTNJAX_VALIDATORS", sys.executable)
-  module = program.split()[1].rstrip(",")
-  found = subprocess.run([python, "-c", f"import {module}"], check=False)
-  if found.returncode:
-    pytest.skip(
-      f"no {module} here: ATTNJAX_VALIDATORS names a Python that has"
-      " jsonschema and kubernetes-validate"
-    )
-  done = subprocess.run(
-    [python, "-c", program, *arguments],
-    input=text,
-    capture_output=True,
-    text=True,
-    check=False,
+def test_a_sweep_of_a_real_experiment(tmp_path):
+  done = launched(
+    "sweep",
+    *("--experiment=heads", f"--workdir={tmp_path}"),
+    *("--config.train.steps=3", "--config.seeds=1", "--config.heldout=128"),
+    "--sweep=optimizer.peak_learning_rate=1e-3,3e-3",
   )
-  assert done.returncode == 0, done.stdout + done.stderr
-
-
-MACHINES = ["v5e:4x4", "tpu7x:4x4x4", "h100:16"]
-
-
-def job(topology):
-  """A language model on some machine."""
-  all_left = ("train.mesh.data=0",)
-  return Job("language_model", "base", all_left, topology, place="gs://m/x")
-
-
-@pytest.mark.parametrize("topology", MACHINES)
-def test_the_job_inside_a_jobset_keeps_the_schema_of_kubernetes(topology):
-  found = yaml.safe_load(
-    manifest(job(topology), layout_of(job(topology)), "i:1", account="me")
-  )
-  [inner] = found["spec"]["replicatedJobs"]
-  whole = {"apiVersion": "batch/v1", "kind": "Job"} | inner["template"]
-  whole["metadata"] = {"name": "run"}
-  judge(
-    "import kubernetes_validate, sys, yaml;"
-    "kubernetes_validate.validate(yaml.safe_load(sys.stdin),"
-    " kubernetes_validate.latest_version(), strict=True)",
-    yaml.safe_dump(whole),
-  )
-
-
-@pytest.mark.skipif(
-  "ATTNJAX_JOBSET_CRD" not in os.environ,
-  reason="ATTNJAX_JOBSET_CRD names jobset.x-k8s.io_jobsets.yaml of JobSet",
-)
-@pytest.mark.parametrize("topology", MACHINES)
-def test_a_jobset_keeps_its_published_schema(topology):
-  program = (
-    "import jsonschema, sys, yaml\n"
-    "crd = yaml.load(open(sys.argv[1]), yaml.CSafeLoader)\n"
-    "schema = crd['spec']['versions'][0]['schema']['openAPIV3Schema']\n"
-    "def close(node):\n"
-    "  if isinstance(node, dict):\n"
-    "    if 'properties' in node and 'additionalProperties' not in node:\n"
-    "      node['additionalProperties'] = False\n"
-    "    for child in node.values(): close(child)\n"
-    "close(schema)\n"
-    "schema['properties']['metadata'] = {'type': 'object'}\n"
-    "jsonschema.validate(yaml.safe_load(sys.stdin), schema)\n"
-  )
-  text = manifest(job(topology), layout_of(job(topology)), "i:1")
-  judge(program, text, os.environ["ATTNJAX_JOBSET_CRD"])
+  assert done.returncode == 0, done.stderr
+  assert (tmp_path / "sweep.png").exists()
+  assert (tmp_path / "sweep.md").read_text().count("1e-3") == 1
