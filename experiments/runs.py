@@ -143,7 +143,8 @@ def fit_run(
     variant: what is trained; words may have spaces between them.
     seed: of the keys of the steps.
     workdir: of the experiment.
-    data: what else decides the run, such as a digest of its text.
+    data: what else decides the run, such as a digest of its text, or the model
+      that a variant makes of the config.
   """
   run = f"{variant.replace(', ', '_').replace(' ', '_')}/seed{seed}"
   decisive = {

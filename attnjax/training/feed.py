@@ -36,6 +36,8 @@ class Feed:
     batches: updates done before -> the whole batch. Where it can read `rows`
       each process reads its own only.
     mesh: from `make_mesh`.
+    microbatches: parts of a batch that are trained on one after the other;
+      of each every device has as many rows.
 
   Raises:
     ValueError: at the call, an axis of the mesh does not divide the rows or
@@ -51,15 +53,30 @@ class Feed:
 
   batches: Callable[[int], PyTree]
   mesh: Mesh
+  microbatches: int = 1
 
   def __call__(self, step: int) -> PyTree:
     """The batch of a step, on its devices."""
     if jax.process_count() == 1 or not isinstance(self.batches, ReadsRows):
-      return put(self.batches(step), self.mesh)
+      batch = self.batches(step)
+      self._check(jax.tree.leaves(batch)[0].shape[0])
+      return put(batch, self.mesh)
     size = self.batches.batch_size
+    self._check(size)
     start, stop = own_rows(size, self.mesh)
     part = self.batches.rows(step, start, stop)
     return put(part, self.mesh, rows=size, start=start)
+
+  def _check(self, rows: int) -> None:
+    """Every microbatch is shared out as the batch is, with no row moved."""
+    count = math.prod(self.mesh.shape[axis] for axis in ROWS)
+    if rows % count == 0 and rows % (count * self.microbatches):
+      raise ValueError(
+        f"train.microbatches={self.microbatches}: expected a number that"
+        f" divides the {rows // count} rows that each of {count} devices has"
+        f" ({_product(self.mesh, ROWS)}); choose a divisor, or another batch"
+        " size"
+      )
 
 
 def put(
@@ -133,10 +150,15 @@ def _spec(
     elif not strict:
       spec.append(None)
     else:
-      said = " x ".join(f"mesh.{axis}={mesh.shape[axis]}" for axis in over)
       raise ValueError(
-        f"batch{name}: {said} does not divide its {size} {what}; choose a"
-        f" divisor for the mesh, or {'a batch size' if what == 'rows' else 'a'}"
-        f" {'' if what == 'rows' else 'length '}that {count} divides"
+        f"batch{name}: {_product(mesh, over)} does not divide its {size}"
+        f" {what}; choose a divisor for the mesh, or"
+        f" {'a batch size' if what == 'rows' else 'a length'} that {count}"
+        " divides"
       )
   return PartitionSpec(*spec)
+
+
+def _product(mesh: Mesh, axes: tuple[str, ...]) -> str:
+  """Axes of a mesh and their sizes, as flags name them."""
+  return " x ".join(f"mesh.{axis}={mesh.shape[axis]}" for axis in axes)

@@ -165,5 +165,5 @@ def _placed(
     return _Ready(state, jit_step(step), batches, jax.device_put)
   state, places = init_on(mesh, model, transform, rules)
   # The batches of a feed are on their devices.
-  feed = Feed(batches, mesh)
+  feed = Feed(batches, mesh, step.microbatches)
   return _Ready(state, jit_step(step, places), feed, lambda batch: batch)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from attnjax.config import to_dict
 from attnjax.data import TextData, train_batches
 from experiments import memory_models
 from experiments.memory_lm import measure, task
@@ -46,7 +47,7 @@ def trial(
     variant=variant,
     seed=seed,
     workdir=workdir,
-    data={"text": text.digest},
+    data={"text": text.digest, "model": to_dict(sized)},
   )
   seconds, model = time.monotonic() - began, fitted.params
   ends = data.length, data.length * config.test.times

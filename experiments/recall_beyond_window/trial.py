@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from attnjax.config import to_dict
 from experiments.recall_beyond_window import measure, variants
 from experiments.recall_beyond_window.config import RecallConfig
 from experiments.recall_beyond_window.interventions import has_memory, intervene
@@ -19,9 +20,10 @@ def trial(config: RecallConfig, variant: str, seed: int, workdir: Path) -> dict:
     FloatingPointError: if training diverges.
   """
   began = time.monotonic()
+  new = variants.make(config, variant, seed)
   fitted = fit_run(
     config,
-    variants.make(config, variant, seed),
+    new,
     loss,
     Batches(config.task, seed),
     [Batches(config.task, 88_888)(n) for n in range(4)],
@@ -29,6 +31,7 @@ def trial(config: RecallConfig, variant: str, seed: int, workdir: Path) -> dict:
     variant=variant,
     seed=seed,
     workdir=workdir,
+    data={"model": to_dict(new.config)},
   )
   seconds, model = time.monotonic() - began, fitted.params
   named = lambda numbers: {str(name): x for name, x in numbers.items()}

@@ -1,10 +1,5 @@
 """Experiments run on any mesh, in any number of processes, by flags alone."""
 
-import os
-import socket
-import subprocess
-import sys
-
 import pytest
 
 from attnjax.config import replace_leaves
@@ -14,6 +9,7 @@ from experiments.language_model.config import PRESETS
 from experiments.recall_beyond_window.config import PRESETS as RECALL
 from experiments.recall_beyond_window.trial import trial
 from tests.experiments import small_recall
+from tests.side_by_side import SideBySide, free_address
 
 ENGLISH = "The cat sat on the mat. A dog ran by the old red barn.\n"
 SMALL = {
@@ -80,45 +76,22 @@ def test_the_language_model_on_a_mesh(tmp_path, corpus, alone, mesh):
 
 @pytest.mark.slow
 def test_the_language_model_in_two_processes(tmp_path, corpus, alone):
-  with socket.socket() as listener:
-    listener.bind(("127.0.0.1", 0))
-    address = f"127.0.0.1:{listener.getsockname()[1]}"
+  shared = SMALL | {"train.mesh.data": 0, "train.mesh.fsdp": 2}
+  address = free_address()
   flags = [
-    f"--config.{name}={value}"
-    for name, value in (
-      SMALL | {"train.mesh.data": 0, "train.mesh.fsdp": 2}
-    ).items()
+    *("-m", "experiments.language_model", f"--workdir={tmp_path / 'run'}"),
+    *(f"--config.{name}={value}" for name, value in shared.items()),
+    f"--config.data.path={corpus}",
+    f"--config.train.processes.coordinator={address}",
+    "--config.train.processes.count=2",
   ]
-  ran = [
-    subprocess.Popen(
-      [
-        *(sys.executable, "-m", "experiments.language_model", *flags),
-        f"--config.data.path={corpus}",
-        f"--workdir={tmp_path / 'run'}",
-        f"--config.train.processes.coordinator={address}",
-        "--config.train.processes.count=2",
-        f"--config.train.processes.index={index}",
-      ],
-      env=os.environ
-      | {
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=4",
-        "JAX_COORDINATOR_BIND_ADDRESS": address,
-      },
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
-    for index in range(2)
-  ]
-  try:
-    said = [process.communicate(timeout=500) for process in ran]
-  finally:
-    for process in ran:
-      process.kill()
-  for process, (_, err) in zip(ran, said, strict=True):
-    assert process.returncode == 0, err
-  assert "bits per byte" in said[0][0]
-  assert "bits per byte" not in said[1][0]
+  own = [f"--config.train.processes.index={index}" for index in range(2)]
+  with SideBySide(address, [[*flags, one] for one in own]) as two:
+    said = two.ends(0, 1)
+  for code, _, err in said:
+    assert code == 0, err
+  assert "bits per byte" in said[0][1]
+  assert "bits per byte" not in said[1][1]
   assert losses(tmp_path / "run") == pytest.approx(alone, rel=1e-4)
 
 

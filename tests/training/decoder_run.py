@@ -1,4 +1,10 @@
-"""Twenty training steps of a small decoder on any mesh, to be compared."""
+"""Twenty training steps of a small decoder on any mesh, to be compared.
+
+As a program: one of two processes, which prints the losses on each of `SHARED`.
+"""
+
+import json
+import sys
 
 import jax
 import numpy as np
@@ -10,6 +16,12 @@ from attnjax.training.state import init_on
 from experiments.sequence import loss_on
 
 STEPS, ROWS, LENGTH, WORDS = 20, 8, 16, 13
+# Meshes of eight devices on which two processes have to send to each other.
+SHARED = [
+  {"data": 8},
+  {"data": 2, "fsdp": 2, "sequence": 2, "layout": "zigzag"},
+  {"fsdp": 2, "sequence": 4},
+]
 MODEL = DecoderConfig(width=16, depth=1, heads=2, hidden=24)
 OPTIMIZER = training.make_optimizer(
   training.OptimizerConfig(peak_learning_rate=0.02, warmup_steps=2), STEPS
@@ -60,3 +72,12 @@ def train(**chosen):
     state, metrics = jitted(state, feed(number))
     losses.append(float(metrics["loss"]))
   return losses, state
+
+
+if __name__ == "__main__":
+  address, place = sys.argv[1:]
+  joining = training.ProcessesConfig(
+    coordinator=address, count=2, index=int(place)
+  )
+  with training.joined(joining):
+    print(json.dumps([train(**chosen)[0] for chosen in SHARED]))

@@ -1,9 +1,5 @@
 """Two processes share a checkpoint, agree on damage, and one reads it alone."""
 
-import socket
-import subprocess
-import sys
-
 import jax
 import numpy as np
 import pytest
@@ -12,6 +8,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from attnjax.training.checkpoint import Checkpoints
 from attnjax.training.digests import MANIFEST
 from attnjax.training.retention import CheckpointConfig
+from tests.side_by_side import SideBySide, free_address
 
 CONFIG = CheckpointConfig(keep_last=2)
 
@@ -61,37 +58,18 @@ def child(address, process, directory):
   print("done", flush=True)
 
 
-def free_port():
-  """A port that nobody listens on now."""
-  with socket.socket() as listener:
-    listener.bind(("127.0.0.1", 0))
-    return listener.getsockname()[1]
-
-
 def test_two_processes(tmp_path):
-  address = f"127.0.0.1:{free_port()}"
   source = (
-    "import sys; sys.path[:0] = ['.', 'tests/training'];"
+    "import sys; sys.path[:0] = ['tests/training'];"
     "import test_checkpoint_processes as t;"
     "t.child(sys.argv[1], int(sys.argv[2]), sys.argv[3])"
   )
-  processes = [
-    subprocess.Popen(
-      [sys.executable, "-c", source, address, str(i), str(tmp_path)],
-      stdout=subprocess.PIPE,
-      stderr=subprocess.PIPE,
-      text=True,
-    )
-    for i in range(2)
-  ]
-  try:
-    outputs = [process.communicate(timeout=90) for process in processes]
-  finally:
-    for process in processes:
-      process.kill()
-  for process, (out, error) in zip(processes, outputs, strict=True):
-    assert process.returncode == 0, error[-3000:]
-    assert out.endswith("done\n")
+  address = free_address()
+  commands = [["-c", source, address, index, tmp_path] for index in range(2)]
+  with SideBySide(address, commands, devices=1) as two:
+    for code, out, error in two.ends(0, 1):
+      assert code == 0, error[-3000:]
+      assert out.endswith("done\n")
   assert sorted(path.name for path in tmp_path.iterdir()) == [
     "2",
     "3",

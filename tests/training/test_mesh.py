@@ -175,3 +175,12 @@ def test_nothing_is_written_where_the_mesh_does_not_suit(tmp_path):
   with pytest.raises(ValueError, match="does not divide its 20 rows"):
     mesh_run.fit(tmp_path / "run", MeshConfig(data=8), short)
   assert not (tmp_path / "run").exists()
+
+
+def test_microbatches_that_the_rows_of_a_device_do_not_divide():
+  mesh = training.make_mesh(MeshConfig(data=4, fsdp=2))
+  batches = lambda step: {"x": np.zeros((24, 4))}
+  feed = training.Feed(batches, mesh, microbatches=2)
+  with pytest.raises(ValueError, match=r"microbatches=2: .* the 3 rows"):
+    feed(0)
+  assert training.Feed(batches, mesh, microbatches=3)(0)["x"].shape == (24, 4)

@@ -3,70 +3,35 @@
 The program is `process_run.py` beside this file: four devices a process.
 """
 
-import os
+import json
 import re
 import signal
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import decoder_run
 import jax
 import mesh_run
+import numpy as np
 import pytest
 
 from attnjax.training import MeshConfig, processes
+from tests.side_by_side import SideBySide, free_address
 
 PROGRAM = Path(__file__).with_name("process_run.py")
 
 
-def free_port():
-  """A port that nobody listens on now."""
-  with socket.socket() as listener:
-    listener.bind(("127.0.0.1", 0))
-    return listener.getsockname()[1]
+class Processes(SideBySide):
+  """Two processes of one run of `process_run.py`."""
 
-
-class Processes:
-  """Some processes of one run, all ended when the context is left."""
-
-  def __init__(self, workdir, *flags, count=2, own=((), ())):
-    root = str(PROGRAM.parents[2])
-    address = f"127.0.0.1:{free_port()}"
-    environment = dict(
-      os.environ,
-      JAX_PLATFORMS="cpu",
-      XLA_FLAGS="--xla_force_host_platform_device_count=4",
-      JAX_COORDINATOR_BIND_ADDRESS=address,
-      PYTHONPATH=root,
-    )
+  def __init__(self, workdir, *flags, own=((), ())):
     self.workdir = workdir
-    self.ran = []
-    for index in range(count):
-      command = [sys.executable, str(PROGRAM), str(workdir), *flags]
-      command += [f"--coordinator={address}", f"--index={index}", *own[index]]
-      self.ran.append(
-        subprocess.Popen(
-          [*command, "--count=2"] if count == 2 else [*command, "--count=1"],
-          cwd=root,
-          env=environment,
-          stdout=subprocess.PIPE,
-          stderr=subprocess.PIPE,
-          text=True,
-        )
-      )
-
-  def __enter__(self):
-    return self
-
-  def __exit__(self, *_):
-    for process in self.ran:
-      process.kill()
-      process.communicate()
-
-  def __getitem__(self, index):
-    return self.ran[index]
+    address = free_address()
+    shared = [PROGRAM, workdir, *flags, f"--coordinator={address}", "--count=2"]
+    super().__init__(
+      address,
+      [[*shared, f"--index={index}", *own[index]] for index in range(2)],
+    )
 
   def after(self, step):
     """Waits until the log has a step."""
@@ -79,14 +44,6 @@ class Processes:
         assert process.poll() is None, process.communicate()
       time.sleep(0.02)
     raise TimeoutError(f"no step {step}")
-
-  def ends(self, *indices):
-    """(exit code, standard output, standard error) of each."""
-    found = []
-    for index in indices:
-      out, err = self.ran[index].communicate(timeout=400)
-      found.append((self.ran[index].returncode, out, err))
-    return found
 
 
 @pytest.fixture(scope="module")
@@ -115,6 +72,19 @@ def test_preempted_in_one_of_two_and_gone_on_alone(tmp_path, unbroken):
   # One process with eight devices goes on, on another mesh.
   mesh_run.fit(tmp_path, MeshConfig(data=2, fsdp=2, tensor=2))
   assert mesh_run.losses(tmp_path) == pytest.approx(unbroken, rel=1e-5)
+
+
+def test_losses_of_twenty_steps_agree_in_two_processes():
+  alone, _ = decoder_run.train()
+  address = free_address()
+  commands = [[decoder_run.__file__, address, index] for index in range(2)]
+  with SideBySide(address, commands) as two:
+    (code, out, err), (other, _, said) = two.ends(0, 1)
+  assert (code, other) == (0, 0), err + said
+  found = json.loads(out.splitlines()[-1])  # Gloo speaks before
+  assert len(found) == len(decoder_run.SHARED)
+  for losses in found:
+    np.testing.assert_allclose(losses, alone, rtol=1e-5)
 
 
 def test_errors_that_come_of_a_lost_process_end_this_one(monkeypatch, capsys):
