@@ -60,8 +60,9 @@ def main(config, workdir: Path) -> None:
   if count is None:
     count = 0 if planned.memory.fits else 4
   if count:
+    over = plan_alternatives.excess(planned.memory)
     others = plan_alternatives.tried(
-      config, machine.devices, count, planned_for
+      config, machine.devices, count, planned_for, over
     )
     ranked = plan_text.ranking({"as it is": planned} | others)
     print(f"\n{ranked}")

@@ -1,14 +1,16 @@
 """Other ways to run the same step: remat, microbatches, other meshes."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import jax
+
 from attnjax.config import leaves, replace_leaves
-from attnjax.plan import Plan
+from attnjax.plan import Memory, Plan
 from attnjax.training.mesh import AXES
 
-__all__ = ["axes", "changes", "tried"]
+__all__ = ["axes", "changes", "excess", "tried"]
 
 
 def axes(config: Any, devices: int) -> dict[str, int]:
@@ -25,7 +27,9 @@ def axes(config: Any, devices: int) -> dict[str, int]:
   return sizes
 
 
-def changes(config: Any, devices: int) -> Iterator[dict[str, Any]]:
+def changes(
+  config: Any, devices: int, over: float = 1.0
+) -> Iterator[dict[str, Any]]:
   """Leaves to change, the likeliest to help first.
 
   All do the same arithmetic on the same batch: none changes what is learned.
@@ -33,17 +37,45 @@ def changes(config: Any, devices: int) -> Iterator[dict[str, Any]]:
   Args:
     config: of an experiment.
     devices: of the machine.
+    over: how many times smaller what a microbatch needs must become, see
+      `excess`; 1 and less is none.
   """
   known = {leaf.name: leaf.value for leaf in leaves(config)}
+  parts = known["train.microbatches"]
+  sizes = axes(config, devices)
+  if over > 1:
+    yield from _smaller(known, sizes, over)
   if "model.remat" in known:
     yield {"model.remat": not known["model.remat"]}
-  parts = known["train.microbatches"]
   for count in (2 * parts, 4 * parts, parts // 2, 8 * parts):
     if count and known["data.batch_size"] % count == 0:
       yield {"train.microbatches": count}
   if "model.remat" in known:
     yield {"model.remat": True, "train.microbatches": 2 * parts}
-  sizes = axes(config, devices)
+  yield from _meshes(sizes)
+
+
+def _smaller(
+  known: Mapping[str, Any], sizes: Mapping[str, int], over: float
+) -> Iterator[dict[str, Any]]:
+  """What makes a microbatch so many times smaller, and the same with remat."""
+  if over == math.inf:  # what is there whatever the rows are: share it out
+    yield from _meshes(sizes)
+  rows = known["data.batch_size"] // (sizes["data"] * sizes["fsdp"])
+  parts = known["train.microbatches"]
+  counts = [n for n in range(parts + 1, rows + 1) if rows % n == 0]
+  enough = [n for n in counts if n >= parts * over]
+  plain = not known.get("model.remat", True)
+  if plain:
+    yield {"model.remat": True}
+  for count in (enough or counts[-1:])[:2]:
+    yield {"train.microbatches": count}
+    if plain:
+      yield {"model.remat": True, "train.microbatches": count}
+
+
+def _meshes(sizes: Mapping[str, int]) -> Iterator[dict[str, Any]]:
+  """The same devices, shared out otherwise."""
   for source, target in (
     ("data", "fsdp"),
     ("fsdp", "tensor"),
@@ -53,11 +85,33 @@ def changes(config: Any, devices: int) -> Iterator[dict[str, Any]]:
   ):
     for factor in (2, sizes[source]):
       if factor > 1 and sizes[source] % factor == 0:
-        moved = sizes | {
+        moved = dict(sizes) | {
           source: sizes[source] // factor,
           target: sizes[target] * factor,
         }
         yield {f"train.mesh.{axis}": size for axis, size in moved.items()}
+
+
+def excess(memory: Memory) -> float:
+  """How many times smaller a microbatch must become for a step to fit.
+
+  What it is given and the gradients are there whatever the microbatch is.
+
+  Args:
+    memory: of the step.
+
+  Returns:
+    1 where it fits; infinity where no microbatch is small enough.
+
+  >>> memory = Memory({"parameters": 2}, 0, 2, None, 14, 0, 0, 8, exact=False)
+  >>> excess(memory)  # 12 in the place of 4
+  3.0
+  """
+  if memory.fits:
+    return 1.0
+  fixed = sum(memory.parts.values()) + memory.gradients
+  room = memory.capacity - fixed
+  return max((memory.total - fixed) / room, 1.0) if room > 0 else math.inf
 
 
 def tried(
@@ -65,6 +119,7 @@ def tried(
   devices: int,
   count: int,
   planned_for: Callable[[Any], Plan],
+  over: float = 1.0,
 ) -> dict[str, Plan]:
   """Plans of the first so many changes that can be.
 
@@ -72,20 +127,28 @@ def tried(
     config: of an experiment.
     devices: of the machine.
     count: how many to compile, at most.
-    planned_for: config -> its plan; a ValueError passes the change over.
+    planned_for: config -> its plan; a ValueError passes the change over, and
+      what a compiler complains of is said.
+    over: as for `changes`.
   """
   known = {leaf.name: leaf.value for leaf in leaves(config)}
   plans: dict[str, Plan] = {}
-  for change in changes(config, devices):
+  seen: set[str] = set()
+  for change in changes(config, devices, over):
     new = {k: v for k, v in change.items() if known[k] != v}
     name = ", ".join(f"{leaf}={value}" for leaf, value in new.items())
     if len(plans) == count:
       break
-    if not new or name in plans:
+    if not new or name in seen:
       continue
+    seen.add(name)
     try:
       plans[name] = planned_for(replace_leaves(config, new))
     except ValueError:
       continue  # the mesh does not divide it, or it is no valid config
+    except jax.errors.JaxRuntimeError as error:
+      complaint = str(error).partition("\n")[0]
+      print(f"tried {name}: the compiler failed: {complaint}", flush=True)
+      continue
     print(f"tried {name}: {plans[name].memory.verdict()}", flush=True)
   return plans

@@ -139,6 +139,9 @@ def refused(
 ) -> Memory | None:
   """The memory of a program that a compiler refused as too large.
 
+  A TPU's compiler says temporaries and means all that has to be there: what the
+  step is given and what it returns too, as programs of known sizes show.
+
   Args:
     error: what it raised; another error gives None.
     parts: as for `measured`.
@@ -150,8 +153,10 @@ def refused(
   ...                      " (15.75G).")
   >>> memory = refused(error, {"parameters": 2**30}, gradients=0, kept=None,
   ...                  capacity=2**34)
-  >>> round(memory.temporaries / 2**30, 2), memory.fits
-  (33.57, False)
+  >>> round(memory.total / 2**30, 2), round(memory.temporaries / 2**30, 2)
+  (33.57, 32.57)
+  >>> memory.verdict()
+  'does not fit: at least 33.57 GiB, and a device has 15.75: 17.82 GiB too much'
   """
   for pattern in _REFUSALS:
     if match := re.search(pattern, str(error)):
@@ -162,7 +167,7 @@ def refused(
         padding=0,
         gradients=gradients,
         kept=kept,
-        temporaries=used,
+        temporaries=max(used - sum(parts.values()), 0),
         fresh=0,
         code=0,
         capacity=min(limit, capacity),
