@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -39,7 +40,7 @@ def run(
 
 def define(values: flags.FlagValues) -> None:
   """Defines the flags that describe a job, and `--submit`."""
-  text = {"flag_values": values}
+  text: dict[str, Any] = {"flag_values": values}
   flags.DEFINE_string("experiment", "", "folder of experiments/", **text)
   flags.DEFINE_string("preset", "tiny", "its config to start from", **text)
   flags.DEFINE_string(

@@ -87,7 +87,7 @@ def layout_of(job: Job, *, process_a_gpu: bool = False) -> Layout:
       f"processes: {job.experiment} runs in one process, got"
       f" {layout.processes} for {job.topology}; name a smaller --topology"
     )
-  if hasattr(train, "mesh"):
+  if train is not None and hasattr(train, "mesh"):
     _check_mesh(train.mesh, machine)
   return layout
 

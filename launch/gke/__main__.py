@@ -5,6 +5,8 @@ python -m launch.gke --experiment=language_model --preset=gpt3 \
     --image=us-docker.pkg.dev/mine/attnjax:1 --workdir=gs://mine/gpt3 --submit
 """
 
+from typing import Any
+
 from absl import flags
 
 from launch.command_line import queue, run, show
@@ -16,7 +18,7 @@ from launch.place import check_place
 
 def own(values: flags.FlagValues) -> None:
   """What Kubernetes alone wants to know."""
-  text = {"flag_values": values}
+  text: dict[str, Any] = {"flag_values": values}
   flags.DEFINE_string("image", "", "container image with this project", **text)
   flags.DEFINE_string(
     "account", None, "service account that may write to the bucket", **text

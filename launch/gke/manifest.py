@@ -52,17 +52,17 @@ def manifest(
   }
   if account is not None:
     pod["serviceAccountName"] = account
+  metadata: dict[str, Any] = {"name": job.name}
+  if layout.platform == "tpu":  # a pool of GPUs need not be one job's
+    metadata["annotations"] = {
+      "alpha.jobset.sigs.k8s.io/exclusive-topology": (
+        "cloud.google.com/gke-nodepool"
+      )
+    }
   jobset = {
     "apiVersion": "jobset.x-k8s.io/v1alpha2",
     "kind": "JobSet",
-    "metadata": {
-      "name": job.name,
-      "annotations": {
-        "alpha.jobset.sigs.k8s.io/exclusive-topology": (
-          "cloud.google.com/gke-nodepool"
-        )
-      },
-    },
+    "metadata": metadata,
     "spec": {
       "failurePolicy": {
         "maxRestarts": RESTARTS,
@@ -79,8 +79,6 @@ def manifest(
       ],
     },
   }
-  if layout.platform == "cuda":  # nodes of a pool need not be one job's
-    del jobset["metadata"]["annotations"]
   return yaml.safe_dump(jobset, sort_keys=False)
 
 

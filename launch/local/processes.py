@@ -115,7 +115,7 @@ def _code(returned: int) -> int:
 def _hand_on(ran: Sequence[subprocess.Popen]) -> Mapping[int, Any]:
   """Passes SIGTERM on; Ctrl-C is left to the processes, who save first."""
   try:
-    before = {signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN)}
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
   except ValueError:  # in a thread there are no signals to hear
     return {}
 
@@ -123,8 +123,10 @@ def _hand_on(ran: Sequence[subprocess.Popen]) -> Mapping[int, Any]:
     for process in ran:
       process.send_signal(number)
 
-  before[signal.SIGTERM] = signal.signal(signal.SIGTERM, to_all)
-  return before
+  return {
+    signal.SIGINT: previous,
+    signal.SIGTERM: signal.signal(signal.SIGTERM, to_all),
+  }
 
 
 def _free_port() -> int:

@@ -7,6 +7,7 @@ python -m launch.sweep --experiment=language_model --workdir=runs/rates \
 import dataclasses
 import sys
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -21,7 +22,7 @@ from launch.sweep.points import Point, axes_of, is_finished, points_of
 
 def own(values: flags.FlagValues) -> None:
   """What a sweep alone wants to know."""
-  text = {"flag_values": values}
+  text: dict[str, Any] = {"flag_values": values}
   flags.DEFINE_string("sweep", "", "name=value,value;name=value,value", **text)
   flags.DEFINE_enum(
     "on", "local", ["local", "slurm", "sky"], "who runs the points", **text
@@ -39,8 +40,8 @@ def program(job: Job, values: flags.FlagValues) -> int:
   if not job.place:
     job = dataclasses.replace(job, place=f"runs/sweeps/{job.name}")
   if "://" not in job.place:
-    place = str(Path(job.place).expanduser().resolve())
-    job = dataclasses.replace(job, place=place)
+    where = str(Path(job.place).expanduser().resolve())
+    job = dataclasses.replace(job, place=where)
   points = points_of(job, axes)
   layouts = [
     layout_of(point.job, process_a_gpu=values.on == "slurm") for point in points
