@@ -4,11 +4,13 @@ import json
 import os
 import statistics
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["spread", "table", "write_results"]
+from attnjax.training import from_primary
+
+__all__ = ["measured", "spread", "table", "write_results"]
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
@@ -75,9 +77,48 @@ def write_results(workdir: Path, results: Mapping[str, Any]) -> Path:
   >>> json.loads(path.read_text())["accuracy"]
   [0.5, 0.7]
   """
-  path = workdir / "result.json"
+  return _write(workdir / "result.json", results)
+
+
+def measured(
+  path: Path, asked: Mapping[str, Any], measure: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+  """What was measured of a run, once: the same question finds it again.
+
+  Args:
+    path: a file beside the run, which is the same run whenever it exists.
+    asked: what the measures depend on beside the run, as JSON holds it.
+    measure: makes them; of what JSON can hold.
+
+  >>> import tempfile
+  >>> path = Path(tempfile.mkdtemp()) / "measures.json"
+  >>> measured(path, {"rows": 2}, lambda: {"accuracy": 0.5})
+  {'accuracy': 0.5}
+  >>> measured(path, {"rows": 2}, lambda: {"accuracy": 0.7})
+  {'accuracy': 0.5}
+  >>> measured(path, {"rows": 3}, lambda: {"accuracy": 0.7})
+  {'accuracy': 0.7}
+  """
+  asked = json.loads(json.dumps(asked))
+
+  def found() -> dict[str, Any] | None:
+    if not path.exists():
+      return None
+    held = json.loads(path.read_text(encoding="utf-8"))
+    return held["measures"] if held["asked"] == asked else None
+
+  # All processes measure, or none: two that looked could see two moments.
+  known = from_primary(found)
+  if known is None:
+    known = json.loads(json.dumps(measure()))
+    _write(path, {"asked": asked, "measures": known})
+  return known
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> Path:
+  """Writes JSON, whole or not at all."""
   # Several processes of one run may come here at once.
   half = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-  half.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+  half.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
   os.replace(half, path)
   return path

@@ -13,7 +13,7 @@ from attnjax import parallel, training
 from attnjax.models import partition_rules
 from experiments.sequence import loss_on
 
-__all__ = ["fit", "fit_run", "make_model", "mesh_of", "run"]
+__all__ = ["fit", "fit_run", "make_model", "mesh_of", "run", "run_folder"]
 
 # Which runs there are, and what is asked of them afterwards: no run trains
 # another way for it, so that one may be added to others that are done.
@@ -118,6 +118,15 @@ def fit(
   )
 
 
+def run_folder(workdir: Path, variant: str, seed: int) -> Path:
+  """Where one of the runs of an experiment is kept.
+
+  >>> run_folder(Path("runs"), "window + persistent", 1).as_posix()
+  'runs/window_+_persistent/seed1'
+  """
+  return workdir / variant.replace(", ", "_").replace(" ", "_") / f"seed{seed}"
+
+
 def fit_run(
   config: Any,
   model: Any,
@@ -146,7 +155,7 @@ def fit_run(
     data: what else decides the run, such as a digest of its text, or the model
       that a variant makes of the config.
   """
-  run = f"{variant.replace(', ', '_').replace(' ', '_')}/seed{seed}"
+  folder = run_folder(workdir, variant, seed)
   decisive = {
     name: value
     for name, value in configs.to_dict(config).items()
@@ -156,9 +165,11 @@ def fit_run(
     model,
     loss,
     batches,
-    workdir=workdir / run,
+    workdir=folder,
     experiment=experiment,
-    identity=decisive | {"run": run} | dict(data or {}),
+    identity=decisive
+    | {"run": folder.relative_to(workdir).as_posix()}
+    | dict(data or {}),
     optimizer=config.optimizer,
     train=configs.replace_leaves(config.train, {"seed": seed}),
     evaluate=training.make_evaluate(loss).on(heldout),

@@ -31,14 +31,17 @@ class MemoryAsContext(nnx.Module):
   """Attention over segments, each beside what the memory knew before it (MAC).
 
       h[i] = recall(x[i]) from the memory before the segment
-      y[i] = attention(x[i]; persistent, h[j], x[j], j <= i in the segment)
+      y[i] = x[i] + attention(x[i]; persistent, h[j], x[j], j <= i in the
+             segment)
       o[i] = y[i] ⊗ memory(y)[i], which writes y up to i and reads
 
   with ⊗ of `Gated`. Two places of the paper would let a token know later ones.
   Its order [persistent, h, segment] under a plain causal mask shows a token the
   h of later tokens: here h[j] stands at the position of x[j]. And its o reads
   the memory after the whole segment was written: here after the token's own
-  write.
+  write. It has y = attention, and residuals in every block: the one around the
+  attention is written out here, as in `MemoryAsLayer`. Without it the memory is
+  told mixtures of tokens, and was seen to learn nothing of what it can with it.
 
   Args:
     attention: a `WindowAttention` without a window.
@@ -111,7 +114,7 @@ class MemoryAsContext(nnx.Module):
     # A segment begins with a chunk: said so, the program need not ask.
     begun = state.memory.replace(position=np.zeros((), np.int32))
     state = NeuralMemoryState(begun, state.tail)
-    y = self.attention(x, self.memory.recall(x, state))
+    y = x + self.attention(x, self.memory.recall(x, state))
     m, state = self.memory(self.norm(y), state)
     return self._settled(state), self.gated(y, m)
 
@@ -137,6 +140,7 @@ class MemoryAsContext(nnx.Module):
     y, cache, recalled = self.attention.decode(
       x, state.cache, (h, segment.recalled)
     )
+    y = x + y
     m, held = self.memory(self.norm(y), state.memory)
     batch, dtype = x.shape[:-2], cache.rows.key.dtype
     ends = held.memory.position % self.segment == 0

@@ -23,7 +23,11 @@ from attnjax.training.partition import (
   spread,
 )
 from attnjax.training.pmap_step import pmap_step
-from attnjax.training.processes import joined, require_agreement
+from attnjax.training.processes import (
+  from_primary,
+  joined,
+  require_agreement,
+)
 from attnjax.training.progress import Progress, Throughput
 from attnjax.training.retention import CheckpointConfig
 from attnjax.training.state import TrainState, step_key
@@ -50,6 +54,7 @@ __all__ = [
   "cross_entropy",
   "decay_mask",
   "fit",
+  "from_primary",
   "gathered",
   "init_state",
   "initialise",

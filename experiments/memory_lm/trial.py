@@ -8,10 +8,12 @@ import numpy as np
 
 from attnjax.config import to_dict
 from attnjax.data import TextData, train_batches
+from attnjax.models import MemoryLM
 from experiments import memory_models
 from experiments.memory_lm import measure, task
 from experiments.memory_lm.config import MemoryTextConfig
-from experiments.runs import fit_run
+from experiments.results import measured
+from experiments.runs import fit_run, run_folder
 
 __all__ = ["trial"]
 
@@ -49,13 +51,26 @@ def trial(
     workdir=workdir,
     data={"text": text.digest, "model": to_dict(sized)},
   )
-  seconds, model = time.monotonic() - began, fitted.params
-  ends = data.length, data.length * config.test.times
+  seconds = time.monotonic() - began
+  return measured(
+    run_folder(workdir, variant, seed) / "measures.json",
+    {"test": to_dict(config.test)},
+    lambda: {
+      "records": fitted.records,
+      "seconds": seconds,
+      **_read(config, fitted.params, rows),
+      "parameters": memory_models.count(sized, vocabulary),
+    },
+  )
+
+
+def _read(
+  config: MemoryTextConfig, model: MemoryLM, rows: Mapping[str, np.ndarray]
+) -> dict:
+  """What a model makes of long rows, and what it carries meanwhile."""
+  ends = config.data.length, config.data.length * config.test.times
   sizes = memory_models.state_bytes(model, ends)
   return {
-    "records": fitted.records,
-    "seconds": seconds,
-    "parameters": memory_models.count(sized, vocabulary),
     "bytes": {str(length): size for length, size in sizes.items()},
     "read": _means(config, measure.bits(config, model, rows)),
     "restarted": _means(config, measure.restarted_bits(config, model, rows)),

@@ -4,11 +4,13 @@ import time
 from pathlib import Path
 
 from attnjax.config import to_dict
+from attnjax.models import MemoryLM
 from experiments.recall_beyond_window import measure, variants
 from experiments.recall_beyond_window.config import RecallConfig
 from experiments.recall_beyond_window.interventions import has_memory, intervene
 from experiments.recall_beyond_window.task import Batches, loss
-from experiments.runs import fit_run
+from experiments.results import measured
+from experiments.runs import fit_run, run_folder
 
 __all__ = ["trial"]
 
@@ -33,11 +35,22 @@ def trial(config: RecallConfig, variant: str, seed: int, workdir: Path) -> dict:
     workdir=workdir,
     data={"model": to_dict(new.config)},
   )
-  seconds, model = time.monotonic() - began, fitted.params
+  seconds = time.monotonic() - began
+  return measured(
+    run_folder(workdir, variant, seed) / "measures.json",
+    {"test": to_dict(config.test)},
+    lambda: {
+      "records": fitted.records,
+      "seconds": seconds,
+      **_asked(config, fitted.params),
+    },
+  )
+
+
+def _asked(config: RecallConfig, model: MemoryLM) -> dict:
+  """Everything that is asked of a model."""
   named = lambda numbers: {str(name): x for name, x in numbers.items()}
   return {
-    "records": fitted.records,
-    "seconds": seconds,
     "parameters": variants.count(config, model.config),
     "bytes": named(variants.state_bytes(model, config.test.lengths)),
     "by length": named(measure.by_length(config, model)),
