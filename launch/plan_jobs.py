@@ -62,6 +62,9 @@ def training_job(subject: Subject, mesh: Mesh) -> Job:
     out_shardings=(places, NamedSharding(mesh, PartitionSpec())),
     gradients=("parameters",),
     kept=_kept(subject, shapes.params, mesh),
+    turns=_turns(subject, mesh),
+    # A tile is asked for twice: is it seen whole, is it seen in part?
+    taken=1.0 if subject.seen is None else subject.seen / 2,
   )
 
 
@@ -165,6 +168,13 @@ def _kept(subject: Subject, params: Any, mesh: Mesh) -> int:
 
   shared = math.prod(mesh.shape[axis] for axis in ("data", "fsdp", "sequence"))
   return kept_bytes(total, params, batch) // min(shared, math.prod(shape))
+
+
+def _turns(subject: Subject, mesh: Mesh) -> int | None:
+  """Of the loop round a ring of devices, which looks up who has seen keys."""
+  if subject.seen is None or subject.config.train.mesh.attention != "ring":
+    return None
+  return mesh.shape["sequence"] - 1
 
 
 def _over(mesh: Mesh, rows: int) -> tuple[str, ...]:

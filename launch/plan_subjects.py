@@ -27,6 +27,8 @@ class Subject:
     loss: as for `training.make_step`.
     batch: name -> dtype of the arrays ``B T`` of a batch.
     model_flops: (model's shapes, rows) -> arithmetic of a training step.
+    seen: share of the pairs of tokens that the mask shows, where tiles of
+      attention are looked up when the program runs; None where they are not.
   """
 
   name: str
@@ -35,6 +37,7 @@ class Subject:
   loss: Callable
   batch: Mapping[str, Any]
   model_flops: Callable[[Any, int], float]
+  seen: float | None = None
 
 
 def _language_model(config: Any) -> Subject:
@@ -44,16 +47,17 @@ def _language_model(config: Any) -> Subject:
   data = config.data
   words = data.vocabulary if data.tokenizer == "bpe" else BYTES
 
+  sizes = config.model
+  window = data.length if sizes.window is None else sizes.window
+  near = min(window + 1, data.length)
+  pairs = near * (near + 1) // 2 + (data.length - near) * near
+
   def model_flops(model: Any, rows: int) -> float:
     """6 a weight and token, and the pairs that the mask shows."""
-    sizes = config.model
     weights = sum(
       leaf.size for leaf in jax.tree.leaves(model.blocks) if leaf.ndim > 2
     )
     weights += words * sizes.width  # the readout
-    window = data.length if sizes.window is None else sizes.window
-    near = min(window + 1, data.length)
-    pairs = near * (near + 1) // 2 + (data.length - near) * near
     width = sizes.head_width or sizes.width // sizes.heads
     # A pair is met in 2 products of width D, each twice more backward.
     attention = 12 * sizes.depth * sizes.heads * width * pairs
@@ -72,6 +76,7 @@ def _language_model(config: Any) -> Subject:
       "segment_ids": jnp.int32,
     },
     model_flops=model_flops,
+    seen=pairs / data.length**2,
   )
 
 

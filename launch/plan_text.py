@@ -92,8 +92,8 @@ def _work(planned: Plan) -> str:
   own = planned.model_flops / planned.machine.devices
   rows = [
     ("FLOPs of the model", f"{own / 1e12:,.3f} T"),
-    ("FLOPs compiled, at most", f"{spent.flops / 1e12:,.3f} T"),
-    ("FLOPs compiled, at least", f"{spent.certain_flops / 1e12:,.3f} T"),
+    ("FLOPs compiled", f"{spent.flops / 1e12:,.3f} T"),
+    ("  outside branches", f"{spent.certain_flops / 1e12:,.3f} T"),
     ("bytes from and to memory", f"{spent.bytes / 1e9:,.3f} G"),
   ]
   return table(("work of a device, a step", ""), rows)

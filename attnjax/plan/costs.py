@@ -19,7 +19,7 @@ class Costs:
 
   Args:
     flops: multiplications and additions of matrix products and convolutions,
-      if every branch is taken: the most that can be.
+      branches taken as often as was said when the program was read.
     certain_flops: those outside branches: the least.
     bytes: read from HBM and written to it, outside kernels.
     cycles: what the compiler thinks its kernels take, one after the other; 0

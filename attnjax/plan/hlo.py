@@ -23,7 +23,8 @@ class Program:
 
   Args:
     computations: by name, those that are called first.
-    unknown_loops: loops whose trips the text does not tell; they count once.
+    unknown_loops: loops whose trips the text does not tell, and nobody else;
+      they count once.
 
   >>> head = "ENTRY %f (x: f32[3]) -> f32[3] {"
   >>> line = "  ROOT %x = f32[3] parameter(0)"
@@ -49,11 +50,16 @@ class Program:
           yield computation, instruction
 
 
-def read_program(text: str) -> Program:
+def read_program(
+  text: str, *, turns: int | None = None, taken: float = 1.0
+) -> Program:
   """Reads what `compiled.as_text()` writes.
 
   Args:
     text: HLO, of one module.
+    turns: of a loop with products in it, where the text does not tell; None
+      counts it once, as one is that only passes arrays on.
+    taken: how often a branch is, of all times that it could be.
 
   Raises:
     ValueError: there is no entry computation in it.
@@ -76,7 +82,14 @@ def read_program(text: str) -> Program:
   for name in _callers_first(computations, entry):
     computation = computations[name]
     for instruction in computation.instructions.values():
-      unknown += _spread(instruction, computation, computations)
+      trips = 1
+      if instruction.opcode == "while":
+        known = _trips(instruction, computations)
+        if known is None and turns is not None:
+          known = turns if _multiplies(instruction, computations) else None
+        unknown += known is None
+        trips = 1 if known is None else known
+      _spread(instruction, computation, computations, trips, taken)
   return Program(computations, unknown)
 
 
@@ -84,18 +97,26 @@ def _spread(
   instruction: Instruction,
   computation: Computation,
   computations: dict[str, Computation],
-) -> int:
-  """Adds the runs of a caller to what it calls; 1 where trips are unknown."""
-  trips, unknown = 1, 0
-  if instruction.opcode == "while":
-    known = _trips(instruction, computations)
-    trips, unknown = (1, 1) if known is None else (known, 0)
+  trips: int,
+  taken: float,
+) -> None:
+  """Adds the runs of a caller to what it calls."""
   for callee, inside, branch in _calls(instruction):
     there = computations[callee]
-    there.runs += computation.runs * trips
+    there.runs += computation.runs * trips * (taken if branch else 1)
     there.certain += 0 if branch else computation.certain * trips
     there.fused |= inside or computation.fused
-  return unknown
+
+
+def _multiplies(
+  caller: Instruction, computations: dict[str, Computation]
+) -> bool:
+  """Whether what is called has matrix products, however deep."""
+  return any(
+    each.opcode in ("dot", "convolution") or _multiplies(each, computations)
+    for callee, _, _ in _calls(caller)
+    for each in computations[callee].instructions.values()
+  )
 
 
 def _calls(instruction: Instruction) -> Iterator[tuple[str, bool, bool]]:

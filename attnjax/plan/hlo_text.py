@@ -77,7 +77,7 @@ class Computation:
   Args:
     name: without the per cent sign.
     instructions: by name, in order.
-    runs: times a step, if every branch is taken.
+    runs: times a step, branches as often as they are said to be taken.
     certain: times a step, if no branch is.
     fused: whether it is inside one kernel, where nothing goes to memory.
   """

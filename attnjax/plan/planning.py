@@ -35,6 +35,9 @@ class Job:
     gradients: of these parts a step holds gradients; empty for decoding.
     kept: bytes on a device of activations that the forward pass keeps; None is
       not known.
+    turns: of loops that find out when they run how many; None: not known.
+    taken: share of the branches that are, which only the data decide; 1 counts
+      all of them.
 
   >>> x = jax.ShapeDtypeStruct((3, 5), "float32")
   >>> Job("double", lambda x: 2 * x, (x,), {"x": x}, 3, 0.0).tokens
@@ -51,6 +54,8 @@ class Job:
   out_shardings: Any = None
   gradients: tuple[str, ...] = ()
   kept: int | None = None
+  turns: int | None = None
+  taken: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,6 +74,7 @@ class Plan:
     model_flops: of a step, on all devices.
     compile_seconds: that it took here.
     unknown_loops: loops of the program counted once for want of a number.
+    taken: share of the branches that is counted.
 
   >>> from attnjax.plan.devices import mesh_of
   >>> from attnjax.plan.topology import topology
@@ -91,6 +97,7 @@ class Plan:
   model_flops: float
   compile_seconds: float
   unknown_loops: int
+  taken: float = 1.0
 
   @property
   def tokens_per_second(self) -> float | None:
@@ -171,7 +178,9 @@ def _plan(
   text: str,
 ) -> Plan:
   """A plan from the text of the program; without text, of the memory alone."""
-  program = read_program(text) if text else None
+  program = None
+  if text:
+    program = read_program(text, turns=job.turns, taken=job.taken)
   spent = costs(program) if program else None
   exchanges = collectives(program, mesh) if program else []
   times = None
@@ -189,4 +198,5 @@ def _plan(
     model_flops=job.model_flops,
     compile_seconds=seconds,
     unknown_loops=program.unknown_loops if program else 0,
+    taken=job.taken,
   )

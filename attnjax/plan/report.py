@@ -48,7 +48,8 @@ def to_dict(planned: Plan, token_budget: float | None = None) -> dict[str, Any]:
   }
   if planned.costs is not None:
     values["per_device"] = {
-      "flops_at_most": planned.costs.flops,
+      "flops": planned.costs.flops,
+      "branches_taken": planned.taken,
       "flops_at_least": planned.costs.certain_flops,
       "bytes": planned.costs.bytes,
       "kernels_not_seen": planned.costs.opaque,
@@ -117,9 +118,14 @@ def caveats(planned: Plan) -> list[str]:
   spent = planned.costs
   if spent.flops > spent.certain_flops:
     share = 1 - spent.certain_flops / spent.flops
+    often = "all are counted as taken"
+    if planned.taken < 1:
+      often = (
+        f"{100 * planned.taken:.0f} % of them are counted as taken, by the mask"
+      )
     said.append(
       f"{100 * share:.0f} % of the arithmetic is in branches that the data"
-      " decide; all are counted as taken."
+      f" decide; {often}."
     )
   if spent.opaque:
     names = ", ".join(sorted(spent.opaque))

@@ -148,6 +148,14 @@ def test_alternatives_keep_batch_and_devices():
     assert new.data == config.data
 
 
+def test_a_ring_turns_all_the_way_and_a_causal_mask_shows_half():
+  config = replace_leaves(config_of("one"), {"train.mesh.sequence": 4})
+  mesh = mesh_of(topology("cpu:4"), plan_alternatives.axes(config, 4))
+  job = training_job(EXPERIMENTS["language_model"](config), mesh)
+  assert job.turns == 3
+  assert job.taken == pytest.approx((32 + 1) / (2 * 32) / 2)
+
+
 def test_what_fits_comes_first_in_the_ranking(planned):
   _, found, _ = planned
   import dataclasses

@@ -21,8 +21,12 @@ from attnjax.plan.hlo_text import parse
 A, B, C = 5, 7, 11
 
 
+def text_of(function, *arguments):
+  return jax.jit(function).lower(*arguments).compile().as_text()
+
+
 def compiled(function, *arguments):
-  return read_program(jax.jit(function).lower(*arguments).compile().as_text())
+  return read_program(text_of(function, *arguments))
 
 
 def nested(x, y):
@@ -52,6 +56,21 @@ def test_products_count_at_every_turn(function, most, least):
   found = costs(compiled(function, X, Y))
   assert (found.flops, found.certain_flops) == (most, least)
   assert written_flops(function, X, Y) == most
+
+
+@pytest.mark.parametrize(("turns", "times"), [(None, 1), (0, 0), (C, C)])
+def test_a_loop_of_unknown_length_turns_as_often_as_is_said(turns, times):
+  turn = lambda f: lambda x, n: jax.lax.fori_loop(0, n, lambda _, x: f(x), x)
+  read = lambda f: read_program(text_of(turn(f), X, 3), turns=turns)
+  multiplies = read(lambda x: jnp.tanh(x @ Y))
+  assert costs(multiplies).flops == times * ONE
+  assert multiplies.unknown_loops == (turns is None)
+  assert read(jnp.tanh).unknown_loops == 1  # only what multiplies is meant
+
+
+def test_a_branch_is_taken_as_often_as_is_said():
+  found = costs(read_program(text_of(branching, X, Y), taken=0.25))
+  assert (found.flops, found.certain_flops) == (1.25 * ONE, ONE)
 
 
 def test_a_loop_moves_its_bytes_at_every_turn():
