@@ -12,6 +12,8 @@ from attnjax.viz.labels import Label, write_labels
 if TYPE_CHECKING:
   import matplotlib.figure
 
+# Of lines that share a color.
+_DASHES = ("-", "--", ":")
 _WIDTH, _HEIGHT, _FONT = 6.4, 3.8, 8.5  # inches, inches, points
 
 
@@ -57,8 +59,9 @@ def lines_figure(
   axes = figure.subplots()
   labels = []
   for index, (name, (x, y)) in enumerate(series.items()):
-    color = style.PALETTE[index % len(style.PALETTE)]
-    last = _draw(axes, *_checked(name, x, y), color)
+    again, place = divmod(index, len(style.PALETTE))
+    color = style.PALETTE[place]
+    last = _draw(axes, *_checked(name, x, y), color, _DASHES[again % 3])
     labels.append(Label(last, name, color))
   for name, level in (levels or {}).items():
     axes.axhline(level, color=style.QUIET, linewidth=0.9, dashes=(4, 3))
@@ -98,11 +101,15 @@ def _checked(name: str, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
   return x, y
 
 
-def _draw(axes: Any, x: np.ndarray, y: np.ndarray, color: str) -> float:
+def _draw(
+  axes: Any, x: np.ndarray, y: np.ndarray, color: str, dashes: str
+) -> float:
   """A line and its band; returns the last finite value."""
   mean = y.mean(0)
   marker = "o" if len(x) < 40 else ""
-  axes.plot(x, mean, color=color, linewidth=1.6, marker=marker, markersize=3.5)
+  axes.plot(
+    x, mean, dashes, color=color, linewidth=1.6, marker=marker, markersize=3.5
+  )
   if len(y) > 1:
     axes.fill_between(
       x, y.min(0), y.max(0), color=color, alpha=0.18, linewidth=0

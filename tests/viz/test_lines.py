@@ -54,3 +54,12 @@ def test_a_gap_is_left_where_nothing_is_known_and_levels_are_named(tmp_path):
 def test_what_does_not_fit_is_named(series, words):
   with pytest.raises(ValueError, match=words):
     lines_figure(series, **LABELS)
+
+
+def test_lines_of_one_color_are_dashed_apart():
+  series = {str(n): ([1, 2], [n, n]) for n in range(9)}
+  figure = lines_figure(series, x_label="x", y_label="y")
+  looks = {
+    (line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines
+  }
+  assert len(looks) == 9
