@@ -1,0 +1,1 @@
+"""Loss against parameters, tokens and compute, and the law that they keep."""

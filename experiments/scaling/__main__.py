@@ -1,0 +1,60 @@
+"""Trains every size for every length; fits the law, and asks it for more."""
+
+import json
+from pathlib import Path
+
+from attnjax.data import TextData, load_text
+from experiments.results import write_results
+from experiments.runs import run
+from experiments.scaling import figures, forecast, pod, report, sweep
+from experiments.scaling.config import PRESETS, ScalingConfig
+from experiments.scaling.trial import trial
+from experiments.scaling.uncertainty import enough, fit
+
+
+def main(config: ScalingConfig, workdir: Path) -> None:
+  """Trains what is not trained yet, one seed of the whole sweep at a time."""
+  text = load_text(config.data)
+  sweep.check_fresh(config, text)
+  mesh = pod.mesh_for(config)
+  found: list[dict] = []
+  fitted = None
+  # Seeds outside: a sweep that is cut short has as many of every size.
+  for seed in range(config.seeds):
+    found += trained(config, text, seed, workdir)
+    if found:
+      fitted = fit(config.law, found) if enough(found) else None
+      print(report.tables(config, found, fitted), flush=True)
+      print(*figures.draw(workdir, found, fitted), sep="\n", flush=True)
+  if fitted is None or mesh is None:
+    print(forecast.HOW_TO_ASK)
+    return
+  spent = pod.spending(config, fitted.law)
+  planned = pod.plan(config, mesh, spent)
+  print(forecast.forecast_text(config, found, fitted, spent, planned))
+
+
+def trained(
+  config: ScalingConfig, text: TextData, seed: int, workdir: Path
+) -> list[dict]:
+  """The runs of a seed, trained or found; those that diverged are left out."""
+  file, found = workdir / "result.json", []
+  known = json.loads(file.read_text())["runs"] if file.exists() else {}
+  for size in sweep.planned(config):
+    key = sweep.key_of(sweep.run_config(config, size), text, seed)
+    if key not in known:
+      if not config.train_more:
+        continue
+      try:
+        known[key] = trial(config, text, size, seed, workdir)
+      except FloatingPointError as error:  # a result too: said, and left out
+        print(f"{size}, seed {seed} diverged: {error}", flush=True)
+        continue
+      write_results(workdir, {"runs": known})
+      print(report.line(known[key]), flush=True)
+    found.append(known[key])
+  return found
+
+
+if __name__ == "__main__":
+  run(main, PRESETS, experiment="scaling")

@@ -1,0 +1,87 @@
+"""What could refute the law: losses that it was not fitted to."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from experiments.scaling.config import LawConfig
+from experiments.scaling.law import Law
+from experiments.scaling.uncertainty import columns, fit
+
+__all__ = ["Forecast", "forecasts", "frontier"]
+
+
+class Forecast(NamedTuple):
+  """One cell of the sweep, foretold by the law of the others."""
+
+  parameters: float
+  tokens: float
+  measured: float  # bits per byte, the mean over seeds
+  foretold: float
+  low: float
+  high: float
+  neighbour: float  # measured of the next smaller size, after as many tokens
+
+  @property
+  def error(self) -> float:
+    """Of the law: log(foretold / measured)."""
+    return float(np.log(self.foretold / self.measured))
+
+  @property
+  def baseline(self) -> float:
+    """Of who says that size changes nothing: log(neighbour / measured)."""
+    return float(np.log(self.neighbour / self.measured))
+
+
+def forecasts(config: LawConfig, runs: Sequence[dict]) -> list[Forecast]:
+  """Holds out all runs of the widest model, and fits the law to the others.
+
+  Args:
+    config: as for `fit`.
+    runs: of all sizes.
+
+  Raises:
+    ValueError: from `fit_law`, if too few runs are left.
+  """
+  *smaller, widest = sorted({run["parameters"] for run in runs})
+  fitted = fit(config, [run for run in runs if run["parameters"] != widest])
+  means = _means(runs)
+  found = []
+  for (n, d), measured in means.items():
+    if n != widest or (smaller[-1], d) not in means:
+      continue  # another size, or one without a neighbour: that diverged
+    low, high = fitted.interval(_at(n, d))
+    told, near = fitted.law(n, d), means[smaller[-1], d]
+    found.append(Forecast(n, d, measured, told, low, high, near))
+  return found
+
+
+def frontier(runs: Sequence[dict]) -> list[tuple[float, float]]:
+  """(FLOPs, bits per byte) of the cells that no cheaper one equals.
+
+  >>> run = lambda n, d, c, loss: {
+  ...   "parameters": n, "tokens": d, "flops": c, "bits_per_byte": loss}
+  >>> frontier([run(1, 1, 1.0, 3.0), run(1, 2, 2.0, 2.5), run(2, 1, 3.0, 2.6)])
+  [(1.0, 3.0), (2.0, 2.5)]
+  """
+  flops = {(run["parameters"], run["tokens"]): run["flops"] for run in runs}
+  best: list[tuple[float, float]] = []
+  means = _means(runs)
+  for cell in sorted(means, key=lambda cell: flops[cell]):
+    if not best or means[cell] < best[-1][1]:
+      best.append((flops[cell], means[cell]))
+  return best
+
+
+def _at(n: float, d: float) -> Callable[[Law], float]:
+  """What a law says of one cell."""
+  return lambda law: float(law(n, d))
+
+
+def _means(runs: Sequence[dict]) -> dict[tuple[float, float], float]:
+  """(N, D) -> bits per byte, the mean over seeds."""
+  cells: dict[tuple[float, float], list[float]] = {}
+  for n, d, loss in zip(*columns(runs), strict=True):
+    cells.setdefault((float(n), float(d)), []).append(float(loss))
+  return {cell: float(np.mean(losses)) for cell, losses in cells.items()}

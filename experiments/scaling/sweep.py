@@ -1,0 +1,147 @@
+"""The runs of a sweep, what decides each, and what each costs."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from attnjax.config import to_dict
+from attnjax.data import Packed, TextConfig, TextData, evaluation_batches
+from attnjax.models import DecoderConfig, DecoderLM, decoder_parameters, total
+from attnjax.plan import written_flops
+from attnjax.training import OptimizerConfig, TrainConfig
+from experiments.scaling.config import ScalingConfig
+
+__all__ = [
+  "BYTES",
+  "RunConfig",
+  "Size",
+  "check_fresh",
+  "flops_per_token",
+  "heldout",
+  "key_of",
+  "parameters",
+  "planned",
+  "run_config",
+]
+
+BYTES = 257  # tokens of the tokenizer that has bytes
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+  """What decides one run: nothing of the others of the sweep, nor of the law.
+
+  So a sweep may be widened, and go on in the same directory.
+  """
+
+  model: DecoderConfig
+  data: TextConfig
+  optimizer: OptimizerConfig
+  train: TrainConfig
+  heldout_batches: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+  """One cell of the sweep: a width, and for how many steps it is trained."""
+
+  width: int
+  steps: int
+
+
+def planned(config: ScalingConfig) -> list[Size]:
+  """All cells, the cheapest first: a sweep that is cut short has those."""
+  cells = [Size(m, steps) for m in config.widths for steps in config.steps]
+  return sorted(
+    cells, key=lambda cell: cell.steps * flops_per_token(config, cell.width)
+  )
+
+
+def run_config(config: ScalingConfig, size: Size) -> RunConfig:
+  """The config of a run, its schedule ending where it ends.
+
+  A loss read off the middle of a longer schedule is not what so many tokens
+  can do: the learning rate is still high there, and a law of such losses has
+  another exponent (Hoffmann et al. 2022, arXiv:2203.15556, appendix B).
+  """
+  rate = config.optimizer.peak_learning_rate
+  optimizer = dataclasses.replace(
+    config.optimizer,
+    peak_learning_rate=rate * (config.rate_width / size.width) ** 0.5,
+    warmup_steps=int(config.warmup * size.steps),
+  )
+  train = dataclasses.replace(config.train, steps=size.steps)
+  model = config.model(size.width)
+  return RunConfig(model, config.data, optimizer, train, config.heldout_batches)
+
+
+def key_of(run: RunConfig, text: TextData, seed: int) -> str:
+  """A name of all that decides a run, to find its result again by."""
+  said = to_dict(run) | {"text": text.digest, "seed": seed}
+  for machine in ("mesh", "processes"):  # where, and not what
+    del said["train"][machine]
+  digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+  return digest.hexdigest()[:16]
+
+
+def parameters(model: DecoderConfig) -> Mapping[str, int]:
+  """Parameters of a model of bytes: `all`, and without the `embedding`.
+
+  The law is of the latter, N: at these sizes the table of bytes is a large
+  part of a model, and it is not where predictions are made (Kaplan et al.
+  2020, arXiv:2001.08361, figure 6).
+  """
+  parts = decoder_parameters(model, BYTES)
+  every = total(parts)
+  tables = parts["embedding"] + parts["readout"] + parts["positions"]
+  return {"all": every, "law": every - tables}
+
+
+@functools.cache
+def flops_per_token(config: ScalingConfig, width: int) -> float:
+  """Model FLOPs of training, a token: C / D.
+
+  Thrice the matrix products of the forward pass, as `attnjax.plan` reads them
+  off the program: of 6 N a token it differs by the readout, 6 V M, and by
+  attention, 12 L M T, which are most of it where models are small.
+  """
+  model = config.model(width)
+  length = config.data.length
+  shapes = jax.eval_shape(lambda: DecoderLM(model, BYTES, rngs=nnx.Rngs(0)))
+  row = jax.ShapeDtypeStruct((1, length), jnp.int32)
+  forward = written_flops(lambda model, row: model(row), shapes, row)
+  return 3 * forward / length
+
+
+def heldout(config: ScalingConfig, packed: Packed) -> list[Mapping]:
+  """Held-out batches, evenly spread: the same for all runs."""
+  batches = evaluation_batches(packed, config.data.batch_size)
+  count = min(config.heldout_batches, len(batches))
+  places = np.linspace(0, len(batches), count, endpoint=False).astype(int)
+  return [batches[place] for place in places]
+
+
+def check_fresh(config: ScalingConfig, text: TextData) -> None:
+  """Refuses runs so long that they would read a byte twice.
+
+  The law is of tokens that are new: a second reading is worth less than a
+  first, and how much less is another law.
+
+  Raises:
+    ValueError: names the longest run that there is text for.
+  """
+  tokens = config.data.batch_size * config.data.length
+  most = len(text.packed_train) // config.data.batch_size
+  if max(config.steps) > most:
+    raise ValueError(
+      f"steps: expected {most} at most, for the training text has"
+      f" {text.train_tokens:,} tokens and a step reads {tokens:,}, got"
+      f" {max(config.steps)}; give a larger text with data.path"
+    )
