@@ -99,7 +99,8 @@ def test_a_sweep_of_a_real_experiment(tmp_path):
   done = launched(
     "sweep",
     *("--experiment=heads", f"--workdir={tmp_path}"),
-    *("--config.train.steps=3", "--config.seeds=1", "--config.heldout=128"),
+    *("--config.train.steps=3", "--config.optimizer.warmup_steps=1"),
+    *("--config.seeds=1", "--config.heldout=128"),
     "--sweep=optimizer.peak_learning_rate=1e-3,3e-3",
   )
   assert done.returncode == 0, done.stderr
