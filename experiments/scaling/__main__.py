@@ -17,17 +17,16 @@ def main(config: ScalingConfig, workdir: Path) -> None:
   text = load_text(config.data)
   sweep.check_fresh(config, text)
   mesh = pod.mesh_for(config)
-  found: list[dict] = []
-  fitted = None
+  found, fitted = [], None
   # Seeds outside: a sweep that is cut short has as many of every size.
   for seed in range(config.seeds):
     found += trained(config, text, seed, workdir)
-    if found:
-      fitted = fit(config.law, found) if enough(found) else None
-      print(report.tables(config, found, fitted), flush=True)
-      print(*figures.draw(workdir, found, fitted), sep="\n", flush=True)
-  if fitted is None or mesh is None:
-    print(forecast.HOW_TO_ASK)
+    sweep.require_some(found, workdir)
+    fitted = fit(config.law, found) if enough(found) else None
+    print(report.tables(config, found, fitted), flush=True)
+    print(*figures.draw(workdir, found, fitted), sep="\n", flush=True)
+  if mesh is None or fitted is None:
+    print(forecast.NO_LAW if mesh else forecast.HOW_TO_ASK)
     return
   spent = pod.spending(config, fitted.law)
   planned = pod.plan(config, mesh, spent)

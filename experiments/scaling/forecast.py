@@ -8,13 +8,14 @@ from experiments.scaling.config import ScalingConfig
 from experiments.scaling.pod import Spending
 from experiments.scaling.uncertainty import Fit
 
-__all__ = ["HOW_TO_ASK", "forecast_text"]
+__all__ = ["HOW_TO_ASK", "NO_LAW", "forecast_text"]
 
 HOW_TO_ASK = (
   "\nno forecast for a pod: none was asked for; pip install 'attnjax[tpu]', set"
   " JAX_PLATFORMS=cpu and add --config.pod.topology=v5e:4x4 (runs that are done"
   " are not trained again)"
 )
+NO_LAW = "\nno forecast for a pod: there is no law to say what to train there"
 
 
 def forecast_text(

@@ -4,7 +4,8 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -28,6 +29,7 @@ __all__ = [
   "key_of",
   "parameters",
   "planned",
+  "require_some",
   "run_config",
 ]
 
@@ -144,4 +146,18 @@ def check_fresh(config: ScalingConfig, text: TextData) -> None:
       f"steps: expected {most} at most, for the training text has"
       f" {text.train_tokens:,} tokens and a step reads {tokens:,}, got"
       f" {max(config.steps)}; give a larger text with data.path"
+    )
+
+
+def require_some(found: Sequence[dict], workdir: Path) -> None:
+  """Refuses to tell of runs where there are none.
+
+  Raises:
+    ValueError: nothing was found and nothing trained, or all of it diverged.
+  """
+  if not found:
+    raise ValueError(
+      f"workdir: expected results of these settings in {workdir}, got none;"
+      " leave out --noconfig.train_more, or lower"
+      " optimizer.peak_learning_rate where runs diverged"
     )

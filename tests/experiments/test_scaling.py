@@ -228,6 +228,8 @@ def test_a_run_writes_its_numbers_and_is_found_again(corpus, tmp_path, capsys):
   assert "no forecast for a pod" in said
   main(small(corpus, train_more=False), tmp_path)
   assert "seed 0:" not in capsys.readouterr().out  # nothing was trained
+  with pytest.raises(ValueError, match="expected results of these settings"):
+    main(small(corpus, train_more=False, warmup=0.5), tmp_path)
 
 
 @pytest.mark.slow
