@@ -88,9 +88,11 @@ def draw(config: RecallConfig, workdir: Path, results: Results) -> list[Path]:
   """Accuracy against length, and against the number of pairs."""
   test = config.test
   chance = {"chance": 1 / config.task.values}
+  # Who knows which values a row told, and not of which keys, is right so often.
+  told = chance | {"any value of the row": 1 / test.pairs}
   parts = [
-    ("by_length.png", "by length", test.lengths, "tokens of a row"),
-    ("by_capacity.png", "by capacity", test.capacities, "pairs"),
+    ("by_length.png", "by length", test.lengths, "tokens of a row", told),
+    ("by_capacity.png", "by capacity", test.capacities, "pairs", chance),
   ]
   return [
     save_lines(
@@ -103,7 +105,7 @@ def draw(config: RecallConfig, workdir: Path, results: Results) -> list[Path]:
       x_label=label,
       y_label="accuracy",
       log_x=True,
-      levels=chance,
+      levels=levels,
     )
-    for path, name, xs, label in parts
+    for path, name, xs, label, levels in parts
   ]
