@@ -79,7 +79,7 @@ def known_table(
     return x.reshape(-1, x.shape[-1])
 
   codes = division.known_codes(call, [rows(x) for x in given])
-  return Table(codes) if isinstance(codes, np.ndarray) else None
+  return None if codes is None else Table(codes)
 
 
 # Compiled once also where the caller does not.

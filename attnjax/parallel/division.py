@@ -170,7 +170,8 @@ class Division(NamedTuple):
       x if x is None else self._longer(x, 1, size)
       for x, size in zip(positions, shape[2:], strict=True)
     ]
-    return self._codes(shape, bounded(call, shape), longer, places)
+    codes = self._codes(shape, bounded(call, shape), longer, places)
+    return codes if isinstance(codes, np.ndarray) else None
 
   def found_codes(self, reading: Reading):
     """What is found of every tile when the program runs, ``b t s``."""

@@ -84,6 +84,20 @@ def test_what_is_known_to_be_empty_is_not_sent(monkeypatch, mask, times):
   assert sends == times
 
 
+def test_a_table_of_jax_is_known_while_a_program_is_traced():
+  ring = sharded("ring", "contiguous", sequence=N)
+  table = masks.dense(jnp.tri(T, dtype=bool)) & masks.full()
+  found = []
+
+  def traced(*x):
+    found.append(ring.work(*x, mask=table, implementation=ENGINE))
+    return x[0]
+
+  jax.jit(traced)(*arrays())
+  causal = ring.work(*arrays(), mask=masks.causal(), implementation=ENGINE)
+  assert (found[0] == causal).all()
+
+
 @pytest.mark.parametrize(("documents", "times"), [(8, 0), (4, 1), (1, 7)])
 def test_documents_are_found_when_it_runs(monkeypatch, documents, times):
   ring = sharded("ring", "contiguous", sequence=N)

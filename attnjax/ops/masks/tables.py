@@ -9,7 +9,7 @@ import numpy as np
 
 from attnjax.ops.masks.algebra import Mask
 from attnjax.ops.masks.rectangles import clipped, held
-from attnjax.ops.masks.rows import check_rows, extremes
+from attnjax.ops.masks.rows import check_rows, extremes, settled
 from attnjax.ops.node import node, static
 from attnjax.typing import ArrayLike
 
@@ -87,7 +87,10 @@ class _Dense(Mask):
     return table[b, h, q_, k_] & inside
 
   def decide(self, area):
-    table = self.array.reshape((1,) * (3 - self.array.ndim) + self.array.shape)
+    # Settled first: while a program is traced, so is what becomes of an array
+    # of JAX.
+    table = settled(self.array)
+    table = table.reshape((1,) * (3 - table.ndim) + table.shape)
     if table.size == 0:
       return False, False
     least, most = extremes(table, area.batch, 3)
