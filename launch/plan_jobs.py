@@ -11,7 +11,7 @@ from attnjax import training
 from attnjax.models import partition_rules
 from attnjax.plan import Job, kept_bytes, written_flops
 from attnjax.training.losses import loss_sums
-from experiments.sequence import loss_on
+from experiments.planned_step import placed, planned_step
 from launch.plan_subjects import Subject
 
 __all__ = ["decoding_job", "training_job"]
@@ -28,28 +28,18 @@ def training_job(subject: Subject, mesh: Mesh) -> Job:
     ValueError: an axis of the mesh does not divide the model or the batch.
   """
   config = subject.config
-  transform = training.make_optimizer(config.optimizer, config.train.steps)
-  shapes = jax.eval_shape(
-    lambda: training.init_state(subject.make_model(), transform)
+  planned = planned_step(
+    subject.make_model,
+    subject.loss,
+    optimizer=config.optimizer,
+    train=config.train,
+    mesh=mesh,
   )
-  # As for `fit`, a mesh of one device is none.
-  several = mesh if mesh.size > 1 else None
-  loss = loss_on(several, config.train.mesh, shapes.params, subject.loss)
-  step = training.make_step(
-    loss,
-    transform,
-    microbatches=config.train.microbatches,
-    compute_dtype=config.train.compute_dtype,
-    seed=config.train.seed,
-  )
-  rules = partition_rules(shapes.params)
-  places = training.shardings(shapes, mesh, rules)
-  state = _placed(shapes, places)
-  batch = _batch(subject, mesh)
+  state, batch = planned.state, _batch(subject, mesh)
   rows, length = config.data.batch_size, config.data.length
   return Job(
     name=subject.name,
-    step=step,
+    step=planned.step,
     arguments=(state, batch),
     parts={
       "parameters": state.params,
@@ -57,11 +47,11 @@ def training_job(subject: Subject, mesh: Mesh) -> Job:
       "batch": batch,
     },
     tokens=rows * length,
-    model_flops=subject.model_flops(shapes.params, rows),
+    model_flops=subject.model_flops(planned.shapes.params, rows),
     donated=(0,),
-    out_shardings=(places, NamedSharding(mesh, PartitionSpec())),
+    out_shardings=(planned.places, NamedSharding(mesh, PartitionSpec())),
     gradients=("parameters",),
-    kept=_kept(subject, shapes.params, mesh),
+    kept=_kept(subject, planned.shapes.params, mesh),
     turns=_turns(subject, mesh),
     # A tile is asked for twice: is it seen whole, is it seen in part?
     taken=1.0 if subject.seen is None else subject.seen / 2,
@@ -83,7 +73,7 @@ def decoding_job(subject: Subject, mesh: Mesh) -> Job:
   rules = partition_rules(model)
   cast = lambda x: jax.ShapeDtypeStruct(x.shape, dtype)
   shapes = jax.tree.map(cast, model)
-  params = _placed(shapes, training.shardings(model, mesh, rules))
+  params = placed(shapes, training.shardings(model, mesh, rules))
   structure = None
 
   def leaves_of_cache(model: Any) -> list[Any]:
@@ -138,15 +128,6 @@ def _batch(subject: Subject, mesh: Mesh) -> dict[str, Any]:
     name: jax.ShapeDtypeStruct(shape, dtype, sharding=place)
     for name, dtype in subject.batch.items()
   }
-
-
-def _placed(shapes: Any, places: Any) -> Any:
-  """The same shapes, each with its sharding."""
-  return jax.tree.map(
-    lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
-    shapes,
-    places,
-  )
 
 
 def _kept(subject: Subject, params: Any, mesh: Mesh) -> int:

@@ -1,21 +1,21 @@
 """What the law would spend on a pod, and the step compiled for it."""
 
 import itertools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from attnjax import training
-from attnjax.models import DecoderConfig, DecoderLM, partition_rules
+from attnjax.models import DecoderConfig, DecoderLM
 from attnjax.plan import Job, Plan, make_plan, mesh_of, topology
 from attnjax.training.mesh import AXES
 from experiments.language_model.task import loss
+from experiments.planned_step import planned_step
 from experiments.scaling import sweep
 from experiments.scaling.config import ScalingConfig
 from experiments.scaling.law import Law
-from experiments.sequence import loss_on
 
 __all__ = ["Spending", "job", "mesh_for", "plan", "spending"]
 
@@ -118,27 +118,28 @@ def job(config: ScalingConfig, mesh: Mesh, spent: Spending) -> Job:
     spent: the model, and the length of its schedule.
   """
   pod, length = config.pod, config.data.length
-  transform = training.make_optimizer(config.optimizer, spent.steps)
-  make = lambda: DecoderLM(spent.model, sweep.BYTES, rngs=nnx.Rngs(0))
-  shapes = jax.eval_shape(lambda: training.init_state(make(), transform))
-  shared = training.MeshConfig(data=mesh.shape["data"])
-  several = mesh if mesh.size > 1 else None
-  step = training.make_step(
-    loss_on(several, shared, shapes.params, loss),
-    transform,
+  train = training.TrainConfig(
+    steps=spent.steps,
     microbatches=pod.microbatches,
     compute_dtype="bfloat16",
+    mesh=training.MeshConfig(data=mesh.shape["data"]),
   )
-  places = training.shardings(shapes, mesh, partition_rules(shapes.params))
-  state = jax.tree.map(_placed, shapes, places)
+  planned = planned_step(
+    lambda: DecoderLM(spent.model, sweep.BYTES, rngs=nnx.Rngs(0)),
+    loss,
+    optimizer=config.optimizer,
+    train=train,
+    mesh=mesh,
+  )
+  state = planned.state
   rows = NamedSharding(mesh, PartitionSpec(("data", "fsdp"), "sequence"))
   batch = {
-    name: _placed(jax.ShapeDtypeStruct((pod.batch_size, length), dtype), rows)
+    name: jax.ShapeDtypeStruct((pod.batch_size, length), dtype, sharding=rows)
     for name, dtype in _BATCH.items()
   }
   return Job(
     name=f"scaling, width {spent.model.width}",
-    step=step,
+    step=planned.step,
     arguments=(state, batch),
     parts={
       "parameters": state.params,
@@ -148,11 +149,6 @@ def job(config: ScalingConfig, mesh: Mesh, spent: Spending) -> Job:
     tokens=pod.batch_size * length,
     model_flops=spent.flops / spent.steps,
     donated=(0,),
-    out_shardings=(places, NamedSharding(mesh, PartitionSpec())),
+    out_shardings=(planned.places, NamedSharding(mesh, PartitionSpec())),
     gradients=("parameters",),
   )
-
-
-def _placed(x: Any, place: NamedSharding) -> jax.ShapeDtypeStruct:
-  """A shape with its sharding."""
-  return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)

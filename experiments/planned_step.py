@@ -1,0 +1,81 @@
+"""The step that an experiment would run, as shapes on a mesh."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax.sharding import Mesh
+
+from attnjax import training
+from attnjax.models import partition_rules
+from experiments.sequence import loss_on
+
+__all__ = ["PlannedStep", "placed", "planned_step"]
+
+
+class PlannedStep(NamedTuple):
+  """A training step, and the state that it takes and gives.
+
+  Args:
+    step: from `training.make_step`.
+    shapes: of the state.
+    places: their shardings.
+  """
+
+  step: Callable
+  shapes: Any
+  places: Any
+
+  @property
+  def state(self) -> Any:
+    """Shapes, each with its sharding."""
+    return placed(self.shapes, self.places)
+
+
+def planned_step(
+  make_model: Callable[[], Any],
+  loss: Callable,
+  *,
+  optimizer: training.OptimizerConfig,
+  train: training.TrainConfig,
+  mesh: Mesh,
+) -> PlannedStep:
+  """The very step that `experiments.runs.fit` runs; nothing is computed.
+
+  Args:
+    make_model: nothing -> a new model; only its shapes are asked for.
+    loss: as for `training.make_step`.
+    optimizer: as for `fit`.
+    train: as for `fit`; its mesh says how tokens are shared out.
+    mesh: with the axes of `MeshConfig`.
+
+  Raises:
+    ValueError: an axis of the mesh does not divide the model.
+  """
+  transform = training.make_optimizer(optimizer, train.steps)
+  shapes = jax.eval_shape(lambda: training.init_state(make_model(), transform))
+  # As for `fit`, a mesh of one device is none.
+  several = mesh if mesh.size > 1 else None
+  step = training.make_step(
+    loss_on(several, train.mesh, shapes.params, loss),
+    transform,
+    microbatches=train.microbatches,
+    compute_dtype=train.compute_dtype,
+    seed=train.seed,
+  )
+  places = training.shardings(shapes, mesh, partition_rules(shapes.params))
+  return PlannedStep(step, shapes, places)
+
+
+def placed(shapes: Any, places: Any) -> Any:
+  """The same shapes, each with its sharding.
+
+  Args:
+    shapes: of arrays.
+    places: a sharding for each.
+  """
+  return jax.tree.map(
+    lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),
+    shapes,
+    places,
+  )
