@@ -155,7 +155,9 @@ def _here(
   form = reading.form._replace(shape=shape, layouts=along)
   reading = dataclasses.replace(reading, form=form)
   b, t, s = sweep.tiles.T
-  codes = codes.reshape((*codes.shape[:2], pieces, -1))[b, t, :, s].T
+  # Not -1: of an empty batch it could be anything.
+  parts = (*codes.shape[:2], pieces, codes.shape[2] // pieces)
+  codes = codes.reshape(parts)[b, t, :, s].T
   sweep = sweep._replace(codes=codes[0] if sweep.courier is None else codes)
   if keep is not None:
     reading = select(reading, sweep, keep)
