@@ -17,6 +17,7 @@ from attnjax.data import Packed, TextConfig, TextData, evaluation_batches
 from attnjax.models import DecoderConfig, DecoderLM, decoder_parameters, total
 from attnjax.plan import written_flops
 from attnjax.training import OptimizerConfig, TrainConfig
+from attnjax.training.train_config import without_machines
 from experiments.scaling.config import ScalingConfig
 
 __all__ = [
@@ -86,9 +87,8 @@ def run_config(config: ScalingConfig, size: Size) -> RunConfig:
 
 def key_of(run: RunConfig, text: TextData, seed: int) -> str:
   """A name of all that decides a run, to find its result again by."""
-  said = to_dict(run) | {"text": text.digest, "seed": seed}
-  for machine in ("mesh", "processes"):  # where, and not what
-    del said["train"][machine]
+  said = without_machines(to_dict(run))
+  said |= {"text": text.digest, "seed": seed}
   digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
   return digest.hexdigest()[:16]
 
