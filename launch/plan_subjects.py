@@ -8,12 +8,13 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from attnjax.data import ByteTokenizer
 from attnjax.models import DecoderLM, MemoryLM
 from attnjax.plan import written_flops
 
 __all__ = ["EXPERIMENTS", "Subject"]
 
-BYTES = 257  # tokens of the tokenizer that has bytes
+BYTES = ByteTokenizer().vocabulary_size
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

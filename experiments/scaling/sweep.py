@@ -13,7 +13,13 @@ import numpy as np
 from flax import nnx
 
 from attnjax.config import to_dict
-from attnjax.data import Packed, TextConfig, TextData, evaluation_batches
+from attnjax.data import (
+  ByteTokenizer,
+  Packed,
+  TextConfig,
+  TextData,
+  evaluation_batches,
+)
 from attnjax.models import DecoderConfig, DecoderLM, decoder_parameters, total
 from attnjax.plan import written_flops
 from attnjax.training import OptimizerConfig, TrainConfig
@@ -34,7 +40,7 @@ __all__ = [
   "run_config",
 ]
 
-BYTES = 257  # tokens of the tokenizer that has bytes
+BYTES = ByteTokenizer().vocabulary_size
 
 
 @dataclasses.dataclass(frozen=True)
