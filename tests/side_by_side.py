@@ -1,12 +1,10 @@
 """Processes of one run on loopback, started together and ended together."""
 
-import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.children import ROOT, environment
 
 
 def free_address():
@@ -26,17 +24,12 @@ class SideBySide:
   """
 
   def __init__(self, address, arguments, devices=4):
-    environment = os.environ | {
-      "JAX_PLATFORMS": "cpu",
-      "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-      "JAX_COORDINATOR_BIND_ADDRESS": address,
-      "PYTHONPATH": str(ROOT),
-    }
+    bound = {"JAX_COORDINATOR_BIND_ADDRESS": address}
     self.ran = [
       subprocess.Popen(
         [sys.executable, *map(str, one)],
         cwd=ROOT,
-        env=environment,
+        env=environment(devices, **bound),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

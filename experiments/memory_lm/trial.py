@@ -1,6 +1,5 @@
 """One training run, and what comes out of it on long rows."""
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from attnjax.models import MemoryLM
 from experiments import memory_models
 from experiments.memory_lm import measure, task
 from experiments.memory_lm.config import MemoryTextConfig
-from experiments.results import measured
 from experiments.runs import fit_run, run_folder
+from experiments.trials import asked
 
 __all__ = ["trial"]
 
@@ -31,7 +30,6 @@ def trial(
   Raises:
     FloatingPointError: if training diverges.
   """
-  began = time.monotonic()
   data, vocabulary = config.data, text.tokenizer.vocabulary_size
   sized = memory_models.fitted(
     config.model,
@@ -39,28 +37,23 @@ def trial(
     vocabulary=vocabulary,
     parameters=config.parameters,
   )
-  fitted = fit_run(
-    config,
-    memory_models.make(sized, vocabulary, seed, config.train),
-    task.loss,
-    train_batches(text.packed_train, data.batch_size, data.seed + seed),
-    task.heldout(config, text),
-    experiment="memory_lm",
-    variant=variant,
-    seed=seed,
-    workdir=workdir,
-    data={"text": text.digest, "model": to_dict(sized)},
-  )
-  seconds = time.monotonic() - began
-  return measured(
-    run_folder(workdir, variant, seed) / "measures.json",
-    {"test": to_dict(config.test)},
-    lambda: {
-      "records": fitted.records,
-      "seconds": seconds,
-      **_read(config, fitted.params, rows),
-      "parameters": memory_models.count(sized, vocabulary),
-    },
+  parameters = memory_models.count(sized, vocabulary)
+  return asked(
+    lambda: fit_run(
+      config,
+      memory_models.make(sized, vocabulary, seed, config.train),
+      task.loss,
+      train_batches(text.packed_train, data.batch_size, data.seed + seed),
+      task.heldout(config, text),
+      experiment="memory_lm",
+      variant=variant,
+      seed=seed,
+      workdir=workdir,
+      data={"text": text.digest, "model": to_dict(sized)},
+    ),
+    lambda model: _read(config, model, rows) | {"parameters": parameters},
+    folder=run_folder(workdir, variant, seed),
+    test={"test": to_dict(config.test)},
   )
 
 

@@ -7,21 +7,17 @@ from experiments.recall_beyond_window.config import PRESETS, RecallConfig
 from experiments.recall_beyond_window.trial import trial
 from experiments.results import write_results
 from experiments.runs import run
+from experiments.trials import by_seed
 
 
 def main(config: RecallConfig, workdir: Path) -> None:
   """Trains every variant with every seed; asks, and changes the memories."""
-  results: dict[str, list[dict]] = {name: [] for name in config.variants}
-  # Seeds outside: a run that is cut short has as many of every variant.
-  for seed in range(config.seeds):
-    for variant in config.variants:
-      try:
-        found = trial(config, variant, seed, workdir)
-      except FloatingPointError as error:  # a result too: said, and left out
-        print(f"{variant}, seed {seed} diverged: {error}", flush=True)
-        continue
-      results[variant].append(found)
-      print(f"{variant}, seed {seed}: {found['by length']}", flush=True)
+  for results in by_seed(
+    lambda variant, seed: trial(config, variant, seed, workdir),
+    variants=config.variants,
+    seeds=config.seeds,
+    line=lambda name, seed, found: f"{name}, seed {seed}: {found['by length']}",
+  ):
     print(report.tables(config, results), flush=True)
     print(report.check_reach(config, results))
     print(*report.draw(config, workdir, results), sep="\n", flush=True)

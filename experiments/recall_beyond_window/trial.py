@@ -1,6 +1,5 @@
 """One training run, and all that is asked of what came out of it."""
 
-import time
 from pathlib import Path
 
 from attnjax.config import to_dict
@@ -9,8 +8,8 @@ from experiments.recall_beyond_window import measure, variants
 from experiments.recall_beyond_window.config import RecallConfig
 from experiments.recall_beyond_window.interventions import has_memory, intervene
 from experiments.recall_beyond_window.task import Batches, loss
-from experiments.results import measured
 from experiments.runs import fit_run, run_folder
+from experiments.trials import asked
 
 __all__ = ["trial"]
 
@@ -21,33 +20,27 @@ def trial(config: RecallConfig, variant: str, seed: int, workdir: Path) -> dict:
   Raises:
     FloatingPointError: if training diverges.
   """
-  began = time.monotonic()
   new = variants.make(config, variant, seed)
-  fitted = fit_run(
-    config,
-    new,
-    loss,
-    Batches(config.task, seed),
-    [Batches(config.task, 88_888)(n) for n in range(4)],
-    experiment="recall_beyond_window",
-    variant=variant,
-    seed=seed,
-    workdir=workdir,
-    data={"model": to_dict(new.config)},
-  )
-  seconds = time.monotonic() - began
-  return measured(
-    run_folder(workdir, variant, seed) / "measures.json",
-    {"test": to_dict(config.test)},
-    lambda: {
-      "records": fitted.records,
-      "seconds": seconds,
-      **_asked(config, fitted.params),
-    },
+  return asked(
+    lambda: fit_run(
+      config,
+      new,
+      loss,
+      Batches(config.task, seed),
+      [Batches(config.task, 88_888)(n) for n in range(4)],
+      experiment="recall_beyond_window",
+      variant=variant,
+      seed=seed,
+      workdir=workdir,
+      data={"model": to_dict(new.config)},
+    ),
+    lambda model: _answers(config, model),
+    folder=run_folder(workdir, variant, seed),
+    test={"test": to_dict(config.test)},
   )
 
 
-def _asked(config: RecallConfig, model: MemoryLM) -> dict:
+def _answers(config: RecallConfig, model: MemoryLM) -> dict:
   """Everything that is asked of a model."""
   named = lambda numbers: {str(name): x for name, x in numbers.items()}
   return {

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from attnjax.data import TextData, load_text
+from attnjax.training import from_primary
 from experiments.results import write_results
 from experiments.runs import run
 from experiments.scaling import figures, forecast, pod, report, sweep
@@ -38,7 +39,10 @@ def trained(
 ) -> list[dict]:
   """The runs of a seed, trained or found; those that diverged are left out."""
   file, found = workdir / "result.json", []
-  known = json.loads(file.read_text())["runs"] if file.exists() else {}
+  # All processes train a size, or none: two that looked could see two moments.
+  known = from_primary(
+    lambda: json.loads(file.read_text())["runs"] if file.exists() else {}
+  )
   for size in sweep.planned(config):
     key = sweep.key_of(sweep.run_config(config, size), text, seed)
     if key not in known:

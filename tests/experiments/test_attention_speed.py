@@ -34,6 +34,7 @@ from experiments.attention_speed.rounds import (
   interleave,
   median_of_pairs,
 )
+from tests.children import environment
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
 ONCE = RoundsConfig(seconds=0.0, least=1)
@@ -78,7 +79,7 @@ def _run(workdir, *flags, **env):
     capture_output=True,
     text=True,
     timeout=300,
-    env=os.environ | {"XLA_FLAGS": ""} | env,
+    env=environment(**env),
   )
 
 

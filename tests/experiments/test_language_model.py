@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import re
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from attnjax.config import replace_leaves
 from attnjax.data import load_tokenizer
 from experiments.language_model.__main__ import main
 from experiments.language_model.config import PRESETS
+from tests.children import environment
 
 SMALL = {
   "model.width": 16,
@@ -52,7 +52,6 @@ def _config(corpus, **leaves):
 def _start(corpus, workdir, *extra):
   command = [sys.executable, "-m", "experiments.language_model"]
   flags = [f"--config.{k}={v}" for k, v in SMALL.items()]
-  env = os.environ | {"XLA_FLAGS": "", "PYTHONWARNINGS": "default"}
   return subprocess.Popen(
     [
       *command,
@@ -65,7 +64,7 @@ def _start(corpus, workdir, *extra):
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
-    env=env,
+    env=environment(PYTHONWARNINGS="default"),
   )
 
 

@@ -1,7 +1,6 @@
 """The command line of a plan: what it prints, writes and refuses."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import pytest
 
 from launch.plan_experiments import chosen, presets_of
 from launch.writable import check_writable
+from tests.children import environment
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -24,13 +24,12 @@ SMALL = (
 
 def run(*arguments):
   """The command, in a process of its own."""
-  flags = "--xla_force_host_platform_device_count=4"
   return subprocess.run(
     [sys.executable, "-m", "launch.plan", *arguments],
     capture_output=True,
     text=True,
     cwd=ROOT,
-    env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+    env=environment(devices=4),
   )
 
 

@@ -3,7 +3,6 @@
 The program is `regression_run.py` beside this file, with real checkpoints.
 """
 
-import os
 import random
 import re
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from attnjax.training import json_lines
+from tests.children import environment
 
 PROGRAM = Path(__file__).with_name("regression_run.py")
 STEPS = 60
@@ -23,13 +23,9 @@ STEPS = 60
 
 def start(workdir, *flags):
   """The program in a process of its own."""
-  environment = dict(os.environ, JAX_PLATFORMS="cpu", XLA_FLAGS="")
-  root = str(PROGRAM.parents[2])
-  environment["PYTHONPATH"] = root
   return subprocess.Popen(
     [sys.executable, str(PROGRAM), str(workdir), *flags],
-    cwd=root,
-    env=environment,
+    env=environment(),
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,

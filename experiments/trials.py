@@ -1,0 +1,86 @@
+"""Trials: runs that are each trained, asked once, and told of as they end."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from attnjax.training import Fitted
+from experiments.results import measured
+
+__all__ = ["asked", "by_seed"]
+
+
+def by_seed(
+  trial: Callable[[str, int], dict[str, Any]],
+  *,
+  variants: Sequence[str],
+  seeds: int,
+  line: Callable[[str, int, dict[str, Any]], str],
+) -> Iterator[dict[str, list[dict]]]:
+  """The measures of all variants so far, each time that a seed is done.
+
+  Seeds are outside: what is cut short has as many of every variant. A run
+  that diverges is a result too: it is said, and left out.
+
+  Args:
+    trial: takes a variant and a seed, and returns the measures.
+    variants: their names.
+    seeds: how many.
+    line: what is printed of a trial; of its variant, seed and measures.
+
+  Yields:
+    variant -> its measures, one a seed.
+
+  >>> half = lambda variant, seed: {"accuracy": seed / 2}
+  >>> line = lambda variant, seed, found: f"{variant} {seed}: {found}"
+  >>> for found in by_seed(half, variants=["ours"], seeds=2, line=line):
+  ...   print(len(found["ours"]))
+  ours 0: {'accuracy': 0.0}
+  1
+  ours 1: {'accuracy': 0.5}
+  2
+  """
+  results: dict[str, list[dict]] = {name: [] for name in variants}
+  for seed in range(seeds):
+    for variant in variants:
+      try:
+        found = trial(variant, seed)
+      except FloatingPointError as error:
+        print(f"{variant}, seed {seed} diverged: {error}", flush=True)
+        continue
+      results[variant].append(found)
+      print(line(variant, seed, found), flush=True)
+    yield results
+
+
+def asked(
+  fit: Callable[[], Fitted],
+  measure: Callable[[Any], dict[str, Any]],
+  *,
+  folder: Path,
+  test: Mapping[str, Any],
+) -> dict[str, Any]:
+  """Trains, and asks the model unless it was asked the same before.
+
+  Args:
+    fit: trains in `folder`, or finds there what was trained.
+    measure: of the trained model; of what JSON can hold.
+    folder: of the run.
+    test: what the measures depend on beside the run.
+
+  Returns:
+    The measures, the curve as `records`, and the `seconds` of training.
+  """
+  began = time.monotonic()
+  fitted = fit()
+  seconds = time.monotonic() - began
+  return measured(
+    folder / "measures.json",
+    test,
+    lambda: {
+      "records": fitted.records,
+      "seconds": seconds,
+      **measure(fitted.params),
+    },
+  )

@@ -1,0 +1,23 @@
+"""The environment of a Python that a test starts."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def environment(devices=1, **more):
+  """Ours, with so many CPU devices, and the machine code of `conftest.py`.
+
+  Args:
+    devices: CPU devices of the process.
+    **more: variables beside those.
+  """
+  flags = f"--xla_force_host_platform_device_count={devices}"
+  quick = "--xla_backend_optimization_level=0"
+  fixed = {
+    "JAX_PLATFORMS": "cpu",
+    "XLA_FLAGS": f"{flags} {quick}",
+    "PYTHONPATH": str(ROOT),
+  }
+  return os.environ | fixed | more
