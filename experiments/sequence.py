@@ -117,9 +117,24 @@ def loss_on(
     config: what it was made of.
     model: parameters, or their shapes.
     loss: `(model, batch, key) -> sums`.
+
+  Raises:
+    ValueError: if flags ask for an attention that the model does not take.
   """
   if not isinstance(model, DecoderLM):
+    _refuse_choices(config, type(model).__name__)
     return loss
   heads = model.config.kv_heads or model.config.heads
   attention = attention_on(mesh, config, heads)
   return loss if attention is None else OnMesh(loss, attention)
+
+
+def _refuse_choices(config: MeshConfig, name: str) -> None:
+  """Raises where an attention was chosen that would not be used."""
+  for field in ("layout", "attention"):
+    chosen, usual = getattr(config, field), getattr(MeshConfig(), field)
+    if chosen != usual:
+      raise ValueError(
+        f"mesh.{field}: expected {usual!r}, got {chosen!r}: a {name} takes no"
+        " sharded attention, the compiler divides its tokens; leave it out"
+      )

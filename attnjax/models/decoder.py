@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from attnjax.models.decoder_block import POSITIONS, DecoderConfig, make_block
@@ -83,7 +84,7 @@ class DecoderLM(nnx.Module):
     self,
     tokens: Int[Array, "*B T"],
     *,
-    positions: Int[Array, "*B T"] | None = None,
+    positions: Int[Array | np.ndarray, "*B T"] | None = None,
     segment_ids: Int[Array, "*B T"] | None = None,
     mask: masks.Mask | None = None,
     aux: tuple[str, ...] = (),
@@ -102,7 +103,8 @@ class DecoderLM(nnx.Module):
       leading layer axis ``L``.
     """
     if positions is None:
-      positions = jnp.arange(tokens.shape[-1], dtype=jnp.int32)
+      # Of numpy: a sharded attention knows them while a step is traced.
+      positions = np.arange(tokens.shape[-1], dtype=np.int32)
     attend_kw = {
       "mask": self._mask() if mask is None else mask,
       "positions": positions,
@@ -177,7 +179,7 @@ class DecoderLM(nnx.Module):
     """Token embeddings, and what is added to them of the position."""
     x = self.embed(tokens)
     if self.position_table is not None:
-      code = self.position_table(positions)
+      code = self.position_table(jnp.asarray(positions))
     elif self.config.positions == "sinusoidal":
       # The table is unit-sized, embeddings start small: bring them to scale.
       code = encodings.sinusoidal(positions, self.config.width)

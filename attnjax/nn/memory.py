@@ -197,7 +197,8 @@ class NeuralMemory(nnx.Module):
 
   def _headed(self, x):
     """``*B T H D``."""
-    return x.reshape((*x.shape[:-1], self.heads, -1))
+    *rows, features = x.shape
+    return x.reshape((*rows, self.heads, features // self.heads))
 
   def _gates(self, inputs) -> memory.Gates:
     """The rule's gates, float32 or wider, within their ranges."""
@@ -211,7 +212,8 @@ class NeuralMemory(nnx.Module):
   def _out(self, answers, inputs):
     """Normalised, gated, and mapped back to the width of the model."""
     y = self.norm(answers)
-    y = y.reshape((*y.shape[:-2], -1)).astype(inputs.dtype)
+    *rows, heads, width = y.shape
+    y = y.reshape((*rows, heads * width)).astype(inputs.dtype)
     return self.output(y * jax.nn.sigmoid(self.output_gate(inputs)))
 
 

@@ -106,7 +106,7 @@ class MemoryAsContext(nnx.Module):
       self._settled(self.memory.init_state(tuple(batch))),
       jnp.moveaxis(segments, -3, 0),
     )
-    y = jnp.moveaxis(y, 0, -3).reshape((*batch, -1, width))
+    y = jnp.moveaxis(y, 0, -3).reshape((*batch, number * self.segment, width))
     return y[..., :length, :], state
 
   def _visit(self, state: NeuralMemoryState, x):

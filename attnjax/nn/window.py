@@ -181,7 +181,7 @@ class WindowAttention(nnx.Module):
     parts = project_heads(self.attention.params, x, None)
     if self.kernel is None:
       return parts, tail
-    flat = [part.reshape((*part.shape[:-2], -1)) for part in parts]
+    flat = [jax.lax.collapse(part, part.ndim - 2) for part in parts]
     mixed, new = causal_convolution(
       jnp.concatenate(flat, axis=-1), self.kernel[...], tail
     )

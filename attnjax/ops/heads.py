@@ -1,5 +1,6 @@
 """The linear maps into heads and back to the width of the model."""
 
+import math
 from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
@@ -71,8 +72,9 @@ def combine_heads(
   if combine == "sum":
     out = proposed_changes(output, heads).sum(axis=-2)
   elif combine == "concatenate":
-    joined = heads.reshape((*heads.shape[:-2], -1))
-    kernel = output.kernel.reshape((joined.shape[-1], -1))
+    rows = math.prod(heads.shape[-2:])  # not -1: there may be no tokens
+    joined = heads.reshape((*heads.shape[:-2], rows))
+    kernel = output.kernel.reshape((rows, output.kernel.shape[-1]))
     out = jnp.einsum("...tx,xm->...tm", joined, kernel)
   else:
     raise ValueError(f"combine must be 'concatenate' or 'sum', got {combine!r}")

@@ -9,6 +9,7 @@ own and the changes are added.
 from collections.abc import Callable
 
 import jax.numpy as jnp
+import numpy as np
 
 from attnjax.ops.attention import attend as default_attend
 from attnjax.ops.cache import KeyValueCache, append
@@ -70,8 +71,8 @@ def multi_head_attention(
   inputs: Float[Array, "*B T M"],
   memory: Float[Array, "*B S M"] | None = None,
   *,
-  positions: Int[Array, "..."] | None = None,
-  memory_positions: Int[Array, "..."] | None = None,
+  positions: Int[Array | np.ndarray, "..."] | None = None,
+  memory_positions: Int[Array | np.ndarray, "..."] | None = None,
   position_encoding: Callable | None = None,
   combine: Combine = "concatenate",
   attend: Callable = default_attend,
@@ -173,6 +174,10 @@ def decode_attention(
     ``*B T M``, and the cache that holds the new tokens too; with ``aux=`` a
     triple, whose keys are the slots of the cache.
 
+  Raises:
+    ValueError: if more tokens come at once than the cache has slots, or
+      `attend` has them in another order than the cache.
+
   >>> from attnjax import cache
   >>> from attnjax.ops.heads import Projection
   >>> up = Projection(jnp.ones((6, 2, 3)))
@@ -188,6 +193,13 @@ def decode_attention(
     raise ValueError(
       f"decode: {inputs.shape[-2]} tokens at once do not fit the capacity of"
       f" {cache.capacity}; give them in chunks"
+    )
+  layout = getattr(attend, "layout", "contiguous")
+  if layout != "contiguous":
+    raise ValueError(
+      "decode: attend= must have the layout 'contiguous', for a cache has its"
+      f" tokens in the order of its slots, got {layout!r}; give the module such"
+      " an attend, or attnjax.attend"
     )
   positions = cache.next_positions(inputs.shape[-2])
   query, key, value = project_heads(params, inputs, None)

@@ -4,6 +4,7 @@ import dataclasses
 import math
 
 import jax.numpy as jnp
+import numpy as np
 
 from attnjax.typing import Array, Float, Int
 
@@ -11,7 +12,10 @@ __all__ = ["Rotary", "alibi_slopes", "learned", "rotary", "sinusoidal"]
 
 
 def sinusoidal(
-  positions: Int[Array, "*B T"], width: int, *, base: float = 10_000.0
+  positions: Int[Array | np.ndarray, "*B T"],
+  width: int,
+  *,
+  base: float = 10_000.0,
 ) -> Float[Array, "*B T M"]:
   """Sinusoids of geometrically growing wavelength, float32.
 
@@ -43,7 +47,7 @@ def sinusoidal(
 
 
 def learned(
-  table: Float[Array, "N M"], positions: Int[Array, "*B T"]
+  table: Float[Array, "N M"], positions: Int[Array | np.ndarray, "*B T"]
 ) -> Float[Array, "*B T M"]:
   """Rows of a learned table; a position it does not hold is NaN, not a guess.
 
@@ -67,7 +71,7 @@ def learned(
 
 def rotary(
   x: Float[Array, "*B T H D"],
-  positions: Int[Array, "..."],
+  positions: Int[Array | np.ndarray, "..."],
   *,
   base: float = 10_000.0,
   interleaved: bool = False,
@@ -127,7 +131,7 @@ class Rotary:
   interleaved: bool = False
 
   def __call__(
-    self, x: Float[Array, "*B T H D"], positions: Int[Array, "..."]
+    self, x: Float[Array, "*B T H D"], positions: Int[Array | np.ndarray, "..."]
   ) -> Float[Array, "*B T H D"]:
     """Encodes queries or keys."""
     return rotary(x, positions, base=self.base, interleaved=self.interleaved)
@@ -163,7 +167,10 @@ def alibi_slopes(heads: int) -> Float[Array, " H"]:
 
 
 def _angles(
-  positions: Int[Array, "*B T"], width: int, base: float, dtype=jnp.float32
+  positions: Int[Array | np.ndarray, "*B T"],
+  width: int,
+  base: float,
+  dtype=jnp.float32,
 ) -> Float[Array, "*B T M2"]:
   """position / base^(2i / width) for each pair i."""
   if width % 2:
@@ -173,4 +180,4 @@ def _angles(
     )
   frequency = base ** (-jnp.arange(0, width, 2, dtype=dtype) / width)
   frequency = frequency.reshape((1,) * jnp.ndim(positions) + (-1,))
-  return positions[..., None].astype(dtype) * frequency
+  return jnp.asarray(positions, dtype)[..., None] * frequency

@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterable
-from typing import Protocol, runtime_checkable
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,6 @@ from attnjax.ops.attention.reading import Reading
 from attnjax.ops.attention.selection import select
 from attnjax.ops.tiles import EMPTY, FULL, MIXED, Sweep
 from attnjax.parallel.division import Division
-from attnjax.parallel.layouts import is_told
 from attnjax.typing import Array
 
 __all__ = ["Courier", "Table", "attend_divided", "known_table"]
@@ -53,7 +53,11 @@ class Table:
 
 
 def known_table(
-  division: Division, call: Call, batch: tuple[int, ...], positions: Iterable
+  division: Division,
+  call: Call,
+  batch: tuple[int, ...],
+  positions: Iterable,
+  told: Callable[[Any], bool],
 ) -> Table | None:
   """What is known of the tiles of a call before it runs; None if it depends.
 
@@ -62,11 +66,12 @@ def known_table(
     call: the whole.
     batch: its batch axes, as they were given.
     positions: of queries and of keys, as they were given.
+    told: whether the program may be made for the values of an array.
   """
   rules, given = call.rules, list(positions)
   if rules.visible is not None or rules.query_segment_ids is not None:
     return None
-  if not all(map(is_told, jax.tree.leaves((rules.mask, given)))):
+  if not all(map(told, jax.tree.leaves((rules.mask, given)))):
     return None
 
   def rows(x):
@@ -74,9 +79,9 @@ def known_table(
     if x is None:
       return None
     x = np.asarray(x, np.int32)
-    if x.size > x.shape[-1]:
+    if math.prod(x.shape[:-1]) != 1:
       x = np.broadcast_to(x, (*batch, x.shape[-1]))
-    return x.reshape(-1, x.shape[-1])
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
   codes = division.known_codes(call, [rows(x) for x in given])
   return None if codes is None else Table(codes)

@@ -140,8 +140,7 @@ class Division(NamedTuple):
 
   def _longer(self, x, axis: int, length: int):
     """Repeats the last of each run, as `pad` does of a whole axis."""
-    shape = x.shape
-    x = x.reshape((*shape[:axis], self.runs, -1, *shape[axis + 1 :]))
+    shape, x = x.shape, self._in_runs(x, axis)
     widths = [(0, 0)] * x.ndim
     widths[axis + 1] = (0, length // self.runs - x.shape[axis + 1])
     numpy = np if isinstance(x, np.ndarray) else jnp
@@ -153,9 +152,15 @@ class Division(NamedTuple):
     shape = x.shape
     if shape[axis] == length:
       return x
-    x = x.reshape((*shape[:axis], self.runs, -1, *shape[axis + 1 :]))
+    x = self._in_runs(x, axis)
     x = jax.lax.slice_in_dim(x, 0, length // self.runs, axis=axis + 1)
     return x.reshape((*shape[:axis], length, *shape[axis + 1 :]))
+
+  def _in_runs(self, x, axis: int):
+    """An array with an axis of runs before that of tokens."""
+    size = x.shape[axis] // self.runs  # not -1: nothing else need have a size
+    shape = (*x.shape[:axis], self.runs, size, *x.shape[axis + 1 :])
+    return x.reshape(shape)
 
   def known_codes(self, call: Call, positions) -> np.ndarray | None:
     """What is known of every tile while tracing, ``b t s``; None if it is not.

@@ -54,7 +54,8 @@ def permute(
     The array in another order; `unpermute` puts it back.
 
   Raises:
-    ValueError: for a layout that is none, or a length that does not divide.
+    ValueError: for a layout that is none, shards below 1, or a length that
+      does not divide.
 
   >>> permute(np.arange(8), "zigzag", 2).tolist()
   [0, 1, 6, 7, 2, 3, 4, 5]
@@ -90,6 +91,8 @@ def order(layout: Layout, length: int, shards: int) -> np.ndarray:
   >>> order("contiguous", 3, 3).tolist()
   [0, 1, 2]
   """
+  if shards < 1:
+    raise ValueError(f"permute: shards must be at least 1, got {shards}")
   check_length("tokens", length, layout, shards)
   index = np.arange(length, dtype=np.int32)
   if layout == "striped":
@@ -124,7 +127,8 @@ def check_length(
     raise ValueError(
       f"{call}: {what}={length} must be a multiple of {pieces} for the layout"
       f" {layout!r} over {shards} devices; pad to {longer} and hide what is"
-      " padded by mask=masks.lengths(...), or take fewer devices"
+      " padded by mask=masks.lengths(...), or take fewer devices: one token at"
+      " a time is decoded with attend=attnjax.attend"
     )
 
 
@@ -146,7 +150,8 @@ def check_positions(
   if positions is None:
     raise ValueError(
       f"{call}: {name} must say where the tokens of a {layout!r} layout stand,"
-      f" got None; {remedy}: {name}=attention.permute(np.arange(T))"
+      f" got None; {remedy}: {name}=attention.permute(np.arange(T)); or take"
+      " layout='contiguous'"
     )
   if not is_told(positions):
     return

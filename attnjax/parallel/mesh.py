@@ -27,16 +27,19 @@ def make_mesh(devices: Sequence | None = None, **axes: int) -> Mesh:
     The mesh.
 
   Raises:
-    ValueError: if the axes do not multiply to the number of devices.
+    ValueError: if the axes do not multiply to the number of devices, or a
+      device comes twice.
 
   >>> make_mesh(jax.devices()[:1], data=1, sequence=1).axis_names
   ('data', 'sequence')
   """
   devices = jax.devices() if devices is None else devices
-  if not axes or any(not isinstance(n, int) or n < 1 for n in axes.values()):
+  if not axes or any(not _is_size(n) for n in axes.values()):
     raise ValueError(
       f"make_mesh: give one axis or more, of sizes >= 1, got {axes}"
     )
+  if len(set(devices)) < len(devices):
+    raise ValueError(f"make_mesh: give each device once, got {devices}")
   if math.prod(axes.values()) != len(devices):
     product = " x ".join(f"{name} {n}" for name, n in axes.items())
     raise ValueError(
@@ -52,3 +55,8 @@ def make_mesh(devices: Sequence | None = None, **axes: int) -> Mesh:
   grid = np.empty(len(ordered), object)
   grid[:] = ordered
   return Mesh(grid.reshape(shape), names, axis_types=automatic)
+
+
+def _is_size(n) -> bool:
+  """Whether it is a whole number from 1, of Python or of numpy."""
+  return isinstance(n, (int, np.integer)) and int(n) >= 1

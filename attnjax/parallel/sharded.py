@@ -11,6 +11,7 @@ from attnjax.ops.attention.blockwise import Blockwise
 from attnjax.ops.attention.call import Call
 from attnjax.ops.attention.checked import checked_call
 from attnjax.ops.attention.choice import named
+from attnjax.ops.integers import known
 from attnjax.ops.tiles import EMPTY
 from attnjax.parallel import layouts
 from attnjax.parallel.compute import (
@@ -44,6 +45,13 @@ class ShardedAttention:
 
   def __post_init__(self):
     """The axes are of the mesh, each once."""
+    if not isinstance(self.mesh, Mesh):
+      raise ValueError(
+        f"{self._name}: mesh must be a jax.sharding.Mesh, got {self.mesh!r};"
+        " parallel.make_mesh makes one"
+      )
+    for name in ("batch", "heads"):  # of a list too, which has no hash
+      object.__setattr__(self, name, _names(getattr(self, name)))
     axes = [*_names(self.batch), *_names(self.heads)]
     for name in (self.axis, *axes):
       if name not in self.mesh.axis_names:
@@ -82,10 +90,16 @@ class ShardedAttention:
 
     Raises:
       ValueError: as `attend`, or if an axis does not divide among the devices,
-        or positions disagree with the layout.
+        or positions disagree with the layout, or it is called in a map over
+        devices. What is traced cannot be asked for its order: with positions
+        known only at run time, to permute is the caller's to remember.
       NotImplementedError: for aux "weights", or another implementation.
     """
-    plan = self._planned(query, key, value, implementation, options)
+    self._refuse_another_map()
+    of = (query, key, value)
+    # A call that nothing traces is compiled for all arrays of its shapes.
+    told = _is_fixed if all(map(known, of)) else layouts.is_told
+    plan = self._planned(*of, implementation, options, told)
     batch = jnp.shape(query)[:-3]
     with jax.named_scope("attend"):
       out, aux = attend_divided(*plan, self.courier())
@@ -139,7 +153,9 @@ class ShardedAttention:
       )
     return division, table
 
-  def _planned(self, query, key, value, implementation, options):
+  def _planned(
+    self, query, key, value, implementation, options, told=layouts.is_told
+  ):
     """(call, division, table): checked, divided, and what is known of it."""
     call = checked_call(query, key, value, **options)
     engine = self._engine(call, implementation)
@@ -150,7 +166,17 @@ class ShardedAttention:
       layouts.check_positions(self._name, name, x, self.layout, self._shards)
     division = self._division().with_blocks(call, engine)
     batch = jnp.shape(query)[:-3]
-    return call, division, known_table(division, call, batch, places)
+    return call, division, known_table(division, call, batch, places, told)
+
+  def _refuse_another_map(self) -> None:
+    """Raises inside of `shard_map`, where arrays are parts already."""
+    axes = sorted(jax.sharding.get_abstract_mesh().manual_axes)
+    if axes:
+      raise ValueError(
+        f"{self._name}: it divides whole arrays among devices, and was called"
+        f" on parts, in a shard_map or pmap over {axes}; call it outside of it,"
+        " or attnjax.attend inside"
+      )
 
   def _axes(self) -> tuple[tuple[str, ...], ...]:
     """Mesh axes that divide b, h, t and s."""
@@ -208,6 +234,11 @@ class ShardedAttention:
           f"{self._name}: {what}={size} must be a multiple of the {parts(axis)}"
           f" devices of mesh axes {list(names)}; {remedy}"
         )
+
+
+def _is_fixed(x) -> bool:
+  """Whether a value is part of a program, as numbers and numpy are."""
+  return not isinstance(x, jax.Array)
 
 
 def _names(axes: str | tuple[str, ...]) -> tuple[str, ...]:

@@ -73,7 +73,8 @@ def start_arguments(
 
   Raises:
     ValueError: there are several processes and nobody says which this is or
-      where the first one is; or a launcher asked for by name is not there.
+      where the first one is, or it is one too many; or a launcher asked for by
+      name is not there.
 
   >>> step = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_PROCID": "1",
   ...   "SLURM_LOCALID": "0", "SLURM_STEP_NODELIST": "n[1-2]"}
@@ -86,6 +87,11 @@ def start_arguments(
   count = config.count if config.count is not None else found.count
   index = config.index if config.index is not None else found.index
   address = config.coordinator or found.coordinator
+  if count is not None and index is not None and index >= count:
+    raise ValueError(
+      f"processes.index: expected 0 to {count - 1}, for the run has {count}"
+      f" processes, got {index}"
+    )
   if count == 1 or (count is None and found.by == "nobody"):
     _refuse_a_part(config, count)
     return None

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -123,6 +124,12 @@ def test_what_reordering_the_past_changes(kind):
   last = lambda tokens: forward(model, tokens)[:, -1]
   same = np.allclose(last(TOKENS), last(swapped), atol=1e-5)
   assert same == (kind == "none")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_of_no_tokens_there_are_no_logits(kind):
+  model = decoder(positions=kind)
+  chex.assert_shape(model(jnp.zeros((B, 0), jnp.int32)), (B, 0, V))
 
 
 def test_a_token_that_is_not_in_the_vocabulary_makes_its_row_nan():

@@ -1,5 +1,6 @@
 """A language model with a memory: it decodes, generates, and can be watched."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,6 +44,14 @@ def test_generation_says_what_the_whole_text_says(kind):
     model, PROMPT, steps=steps, key=jax.random.key(0), temperature=0.0
   )
   np.testing.assert_array_equal(written, text[:, PROMPT.shape[1] :])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("length", [0, 1])
+def test_short_rows(kind, length):
+  logits = made(kind)(jnp.zeros((2, length), jnp.int32))
+  chex.assert_shape(logits, (2, length, V))
+  chex.assert_tree_all_finite(logits)
 
 
 def test_rows_of_different_lengths_are_refused():

@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from laid_out import KINDS, devices, sharded
 
 from attnjax import masks, parallel
+from attnjax.models import DecoderConfig, DecoderLM
 
 pytestmark = pytest.mark.usefixtures("as_a_user")
 
@@ -92,3 +94,51 @@ def test_what_cannot_be_had_is_refused():
   ids = jnp.zeros(16, int)
   with pytest.raises(ValueError, match="which tiles are computed depends"):
     ring.work(x(), x(), x(), query_segment_ids=ids, key_segment_ids=ids)
+  with pytest.raises(TypeError, match="no argument 'is_causal', only query"):
+    ring(x(), x(), x(), is_causal=True)
+
+
+def test_a_decoder_that_was_given_no_positions_is_told_under_jit_too():
+  model = small_decoder(sharded("ring", "zigzag", sequence=4))
+  tokens = jnp.zeros((2, 16), jnp.int32)
+  with pytest.raises(ValueError, match="disagree with the layout 'zigzag'"):
+    jax.jit(lambda model, tokens: model(tokens))(model, tokens)
+
+
+@pytest.mark.parametrize("layout", ["zigzag", "striped"])
+def test_a_cache_is_in_no_other_order(layout):
+  model = small_decoder(sharded("ring", layout, sequence=4))
+  tokens = jnp.zeros((2, 8), jnp.int32)
+  with pytest.raises(ValueError, match=r"got '\w+'; .* attnjax.attend"):
+    model.decode(tokens, model.init_cache((2,), 16))
+  contiguous = small_decoder(sharded("ring", "contiguous", sequence=4))
+  with pytest.raises(ValueError, match=r"decoded with attend=attnjax.attend"):
+    contiguous.decode(tokens[:, :1], contiguous.init_cache((2,), 16))
+
+
+def test_parts_of_a_map_are_refused():
+  ring = sharded("ring", "contiguous", sequence=4)
+  inside = jax.shard_map(
+    lambda y: ring(y, y, y),
+    mesh=ring.mesh,
+    in_specs=jax.P(None, "sequence"),
+    out_specs=jax.P(None, "sequence"),
+  )
+  with pytest.raises(ValueError, match=r"outside of it, or attnjax.attend"):
+    inside(x())
+
+
+def test_what_is_no_mesh_no_axis_and_no_number_of_shards():
+  with pytest.raises(ValueError, match=r"mesh must be a jax.sharding.Mesh"):
+    parallel.RingAttention(None, "sequence")
+  first = jax.devices()[0]
+  with pytest.raises(ValueError, match="each device once"):
+    parallel.make_mesh([first, first], sequence=2)
+  for shards in (0, -2):
+    with pytest.raises(ValueError, match="shards must be at least 1"):
+      parallel.permute(np.arange(4), "zigzag", shards)
+
+
+def small_decoder(attend):
+  config = DecoderConfig(width=8, depth=1, heads=2, hidden=16)
+  return DecoderLM(config, 11, attend=attend, rngs=nnx.Rngs(0))

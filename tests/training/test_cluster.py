@@ -93,6 +93,11 @@ def test_bounds_are_the_flags():
     ({}, {"count": 2}, "processes.coordinator and processes.index: expected a"),
     ({}, {"index": 1}, "processes.count: expected a number beside"),
     (
+      {},
+      {"coordinator": "host:1", "count": 2, "index": 2},
+      "processes.index: expected 0 to 1, for the run has 2 processes, got 2",
+    ),
+    (
       OPEN_MPI_5,
       {},
       "processes.coordinator: expected a value, got none, and op",

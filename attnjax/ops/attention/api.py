@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from attnjax.ops import normalizers
 from attnjax.ops import scoring as scorings
@@ -36,8 +37,8 @@ def attend(
   bias: Float[Array, "..."] | None = None,
   scoring: Scoring = scorings.scaled_dot(),
   normalizer: Normalizer = normalizers.softmax(),
-  query_positions: Int[Array, "..."] | None = None,
-  key_positions: Int[Array, "..."] | None = None,
+  query_positions: Int[Array | np.ndarray, "..."] | None = None,
+  key_positions: Int[Array | np.ndarray, "..."] | None = None,
   query_segment_ids: Int[Array, "..."] | None = None,
   key_segment_ids: Int[Array, "..."] | None = None,
   dropout_rate: float = 0.0,

@@ -1,5 +1,6 @@
 """From the arguments of `attend` to a `Call`: checked, with one batch axis."""
 
+import inspect
 import math
 
 import jax.numpy as jnp
@@ -26,6 +27,12 @@ def checked_call(query, key, value, **options) -> Call:
   """The call that these arguments of `attend` ask for; see there."""
   named = {"query": query, "key": key, "value": value}
   named = {name: jnp.asarray(x) for name, x in named.items()}
+  taken = inspect.signature(_checked).parameters
+  for name in options:
+    if name not in taken:
+      raise TypeError(
+        f"attention takes no argument {name!r}, only {', '.join(taken)}"
+      )
   try:
     return _checked(**named, **options)
   except ValueError as wrong:
