@@ -52,6 +52,9 @@ def define(values: flags.FlagValues) -> None:
   flags.DEFINE_string(
     "workdir", "", "directory or gs://bucket/folder to write to", **text
   )
+  flags.DEFINE_string(
+    "name", "", "it is queued under; none: made of what runs where", **text
+  )
   flags.DEFINE_boolean(
     "submit", False, "queue it; else only show what would be queued", **text
   )
@@ -92,6 +95,7 @@ def job_of(values: flags.FlagValues, argv: Sequence[str]) -> Job:
     values.topology,
     values.processes,
     values.workdir,
+    values.name,
   )
 
 
@@ -134,6 +138,11 @@ def _override(text: str) -> str:
   """`model.depth=12`, of a flag however it is written."""
   name, separator, value = text.lstrip("-").partition("=")
   if name.startswith("no"):
+    if separator:
+      raise ValueError(
+        f"--{name}: expected no value, for the flag says false already, got"
+        f" {value!r}; write --{name.removeprefix('no')}={value}"
+      )
     return f"{name.removeprefix('noconfig.')}=false"
   return name.removeprefix("config.") + (f"={value}" if separator else "=true")
 

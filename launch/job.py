@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import hashlib
 import importlib
 import re
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from attnjax.config import define_flags
 __all__ = ["ROOT", "Job", "config_of", "experiments", "presets_of"]
 
 ROOT = Path(__file__).resolve().parents[1]
+_NAME = r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,11 @@ class Job:
     place: directory of checkpoints and results, or of a bucket
       (`gs://bucket/folder`), which is mounted where the job runs. Empty is
       `runs/<experiment>/<preset>`.
+    called: what it is called where it is queued. Empty is experiment, preset
+      and a mark of the place: jobs that write to two places have two names.
+
+  Raises:
+    ValueError: a name that machines do not take.
 
   >>> job = Job("heads", overrides=("seeds=2",), place="runs/heads")
   >>> print(*job.line())
@@ -44,12 +51,24 @@ class Job:
   topology: str | None = None
   processes: int | None = None
   place: str = ""
+  called: str = ""
+
+  def __post_init__(self):
+    if self.called and not re.fullmatch(_NAME, self.called):
+      raise ValueError(
+        "name: expected small letters, digits and hyphens, a letter first and"
+        f" no hyphen last, 40 at most, got {self.called!r}"
+      )
 
   @property
   def name(self) -> str:
     """As machines take it: small letters, digits and hyphens, 40 at most."""
+    if self.called:
+      return self.called
     text = f"{self.experiment}-{self.preset}".lower()
-    return re.sub(r"[^a-z0-9]+", "-", text).strip("-")[:40].rstrip("-")
+    text = re.sub(r"[^a-z0-9]+", "-", text).strip("-")
+    mark = hashlib.sha256(self.place.encode()).hexdigest()[:6]
+    return f"{text[:33].rstrip('-')}-{mark}" if self.place else text[:40]
 
   @property
   def directory(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from attnjax.plan import Topology, topology
 from launch.job import Job, config_of
+from launch.shares import check_job_shares
 
 __all__ = ["Layout", "layout_of", "require_platform"]
 
@@ -61,8 +62,9 @@ def layout_of(job: Job, *, process_a_gpu: bool = False) -> Layout:
       SLURM and Open MPI, and not all GPUs of its host.
 
   Raises:
-    ValueError: no such experiment, preset, setting or topology, or processes
-      that do not fill the mesh; with the remedy.
+    ValueError: no such experiment, preset, setting or topology, processes
+      that do not fill the mesh, or a mesh that does not divide the batch or
+      the model; with the remedy.
 
   >>> layout_of(Job("language_model", topology="v5e:4x4"))
   Traceback (most recent call last):
@@ -72,13 +74,12 @@ def layout_of(job: Job, *, process_a_gpu: bool = False) -> Layout:
   """
   config = config_of(job)
   if job.topology is None:
-    layout = Layout(None, 1, job.processes or 1)
-    if layout.processes != 1:
+    if job.processes not in (None, 1):
       raise ValueError(
         f"topology: expected one to share out among {job.processes} processes,"
-        f" got none; add --topology=cpu:{job.processes}"
+        f" got none; add --topology=cpu:{max(job.processes, 1)}"
       )
-    return layout
+    return Layout(None, 1, 1)
   machine = topology(job.topology)
   layout = _spread(machine, job.processes, process_a_gpu)
   train = getattr(config, "train", None)
@@ -88,7 +89,8 @@ def layout_of(job: Job, *, process_a_gpu: bool = False) -> Layout:
       f" {layout.processes} for {job.topology}; name a smaller --topology"
     )
   if train is not None and hasattr(train, "mesh"):
-    _check_mesh(train.mesh, machine)
+    sizes = _mesh_sizes(train.mesh, machine)
+    check_job_shares(job.experiment, config, sizes)
   return layout
 
 
@@ -119,7 +121,7 @@ def _spread(
   """Processes as a kind of machine takes them."""
   devices, chip = machine.devices, machine.chip
   if chip.platform == "cpu":
-    count = asked or 1
+    count = 1 if asked is None else asked
     if count < 1 or devices % count:
       raise ValueError(
         f"processes: expected a divisor of the {devices} devices of"
@@ -139,13 +141,15 @@ def _spread(
   return Layout(machine, hosts, count)
 
 
-def _check_mesh(mesh: Any, machine: Topology) -> None:
-  """As `training.make_mesh` will find it there, found here."""
+def _mesh_sizes(mesh: Any, machine: Topology) -> dict[str, int]:
+  """As `training.make_mesh` will find them there, found here."""
   sizes = {axis: getattr(mesh, axis) for axis in _AXES}
   rest = math.prod(size for size in sizes.values() if size)
   devices = machine.devices
-  if rest == devices or (not sizes["data"] and devices % rest == 0):
-    return
+  if not sizes["data"] and devices % rest == 0:
+    return sizes | {"data": devices // rest}
+  if rest == devices and sizes["data"]:
+    return sizes
   said = " x ".join(f"{axis}={size}" for axis, size in sizes.items())
   others = math.prod(size for axis, size in sizes.items() if axis != "data")
   remedy = "--config.train.mesh.data=0 to let rows take what is left"

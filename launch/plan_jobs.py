@@ -106,22 +106,12 @@ def decoding_job(subject: Subject, mesh: Mesh) -> Job:
 def _batch(subject: Subject, mesh: Mesh) -> dict[str, Any]:
   """Shapes of a batch: rows over data and fsdp, tokens over sequence."""
   data = subject.config.data
-  rows = mesh.shape["data"] * mesh.shape["fsdp"]
-  for size, over, what in (
-    (data.batch_size, rows, "data.batch_size"),
-    (data.length, mesh.shape["sequence"], "data.length"),
-  ):
-    if size % over:
-      raise ValueError(
-        f"{what}: expected a multiple of the {over} devices of the mesh that"
-        f" share it out, got {size}"
-      )
-  parts = subject.config.train.microbatches
-  if data.batch_size // rows % parts:
-    raise ValueError(
-      f"train.microbatches: expected a divisor of the {data.batch_size // rows}"
-      f" rows of a device, got {parts}; lower it, or raise data.batch_size"
-    )
+  training.check_shares(
+    mesh.shape,
+    data.batch_size,
+    length=data.length,
+    microbatches=subject.config.train.microbatches,
+  )
   place = NamedSharding(mesh, PartitionSpec(("data", "fsdp"), "sequence"))
   shape = (data.batch_size, data.length)
   return {

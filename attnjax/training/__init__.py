@@ -3,7 +3,7 @@
 from attnjax.training.checkpoint import Checkpoints, Restored
 from attnjax.training.cluster import ProcessesConfig
 from attnjax.training.evaluation import make_evaluate
-from attnjax.training.feed import Feed
+from attnjax.training.feed import Feed, check_shares
 from attnjax.training.fit import Fitted, fit
 from attnjax.training.json_lines import read_metrics
 from attnjax.training.loop import train
@@ -50,6 +50,7 @@ __all__ = [
   "Throughput",
   "TrainConfig",
   "TrainState",
+  "check_shares",
   "claim_workdir",
   "cross_entropy",
   "decay_mask",

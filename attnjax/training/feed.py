@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -69,14 +69,46 @@ class Feed:
 
   def _check(self, rows: int) -> None:
     """Every microbatch is shared out as the batch is, with no row moved."""
-    count = math.prod(self.mesh.shape[axis] for axis in ROWS)
-    if rows % count == 0 and rows % (count * self.microbatches):
-      raise ValueError(
-        f"train.microbatches={self.microbatches}: expected a number that"
-        f" divides the {rows // count} rows that each of {count} devices has"
-        f" ({_product(self.mesh, ROWS)}); choose a divisor, or another batch"
-        " size"
-      )
+    check_shares(self.mesh.shape, rows, microbatches=self.microbatches)
+
+
+def check_shares(
+  sizes: Mapping[str, int],
+  rows: int,
+  *,
+  length: int | None = None,
+  microbatches: int = 1,
+) -> None:
+  """Refuses a batch that a mesh cannot share out: be it here or elsewhere.
+
+  Args:
+    sizes: of the axes of the mesh, by name.
+    rows: of a batch.
+    length: tokens of a row; None where rows are of something else.
+    microbatches: parts of a batch that are trained on one after the other.
+
+  Raises:
+    ValueError: devices would have different numbers of rows, of tokens, or of
+      rows in a microbatch.
+
+  >>> check_shares({"data": 4, "fsdp": 2, "sequence": 1}, 16, microbatches=4)
+  Traceback (most recent call last):
+  ValueError: train.microbatches=4: expected a number that divides the 2 rows
+  that each of 8 devices has (mesh.data=4 x mesh.fsdp=2); choose a divisor, or
+  another batch size
+  """
+  count = math.prod(sizes[axis] for axis in ROWS)
+  if rows % count:
+    raise ValueError(_uneven("a batch", sizes, ROWS, rows, "rows"))
+  if length is not None and length % sizes["sequence"]:
+    raise ValueError(_uneven("a row", sizes, ("sequence",), length, "tokens"))
+  if rows % (count * microbatches):
+    raise ValueError(
+      f"train.microbatches={microbatches}: expected a number that"
+      f" divides the {rows // count} rows that each of {count} devices has"
+      f" ({_product(sizes, ROWS)}); choose a divisor, or another batch"
+      " size"
+    )
 
 
 def put(
@@ -150,15 +182,26 @@ def _spec(
     elif not strict:
       spec.append(None)
     else:
-      raise ValueError(
-        f"batch{name}: {_product(mesh, over)} does not divide its {size}"
-        f" {what}; choose a divisor for the mesh, or"
-        f" {'a batch size' if what == 'rows' else 'a length'} that {count}"
-        " divides"
-      )
+      raise ValueError(_uneven(f"batch{name}", mesh.shape, over, size, what))
   return PartitionSpec(*spec)
 
 
-def _product(mesh: Mesh, axes: tuple[str, ...]) -> str:
+def _uneven(
+  name: str,
+  sizes: Mapping[str, int],
+  axes: tuple[str, ...],
+  size: int,
+  what: str,
+) -> str:
+  """What cannot be shared out over some axes of a mesh, and what could."""
+  count = math.prod(sizes[axis] for axis in axes)
+  return (
+    f"{name}: {_product(sizes, axes)} does not divide its {size} {what}; choose"
+    f" a divisor for the mesh, or"
+    f" {'a batch size' if what == 'rows' else 'a length'} that {count} divides"
+  )
+
+
+def _product(sizes: Mapping[str, int], axes: tuple[str, ...]) -> str:
   """Axes of a mesh and their sizes, as flags name them."""
-  return " x ".join(f"mesh.{axis}={mesh.shape[axis]}" for axis in axes)
+  return " x ".join(f"mesh.{axis}={sizes[axis]}" for axis in axes)

@@ -14,14 +14,17 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from attnjax.typing import PyTree
 
 Rules = Sequence[tuple[Any, ...]]  # (pattern, spec, spec, ...)
+AnyMesh = Mesh | AbstractMesh  # shapes can be placed where no device is
 
 
-def shardings(tree: PyTree, mesh: Mesh, rules: Rules | None = None) -> PyTree:
+def shardings(
+  tree: PyTree, mesh: AnyMesh, rules: Rules | None = None
+) -> PyTree:
   """Where every leaf of a tree has to be.
 
   Args:
@@ -140,7 +143,7 @@ def common_mesh(tree: PyTree) -> Mesh | None:
 
 
 def _spec(
-  name: str, shape: tuple[int, ...], mesh: Mesh, rules: Rules | None
+  name: str, shape: tuple[int, ...], mesh: AnyMesh, rules: Rules | None
 ) -> PartitionSpec:
   """Of one leaf, with only the axes that there are more than one of."""
   if rules is None:
@@ -155,7 +158,10 @@ def _spec(
 
 
 def _first_that_fits(
-  name: str, shape: tuple[int, ...], mesh: Mesh, specs: Sequence[PartitionSpec]
+  name: str,
+  shape: tuple[int, ...],
+  mesh: AnyMesh,
+  specs: Sequence[PartitionSpec],
 ) -> PartitionSpec:
   """The first spec that divides a shape."""
   reasons = []
@@ -173,7 +179,7 @@ def _first_that_fits(
 
 
 def _misfit(
-  shape: tuple[int, ...], axes: Sequence[tuple[str, ...]], mesh: Mesh
+  shape: tuple[int, ...], axes: Sequence[tuple[str, ...]], mesh: AnyMesh
 ) -> str | None:
   """Why axes of the mesh do not divide a shape; None where they do."""
   if len(axes) > len(shape):
@@ -185,13 +191,13 @@ def _misfit(
   return None
 
 
-def _several(mesh: Mesh, part: Any) -> tuple[str, ...]:
+def _several(mesh: AnyMesh, part: Any) -> tuple[str, ...]:
   """The axes of one part of a spec that more than one device is on."""
   names = (part,) if isinstance(part, str) else tuple(part or ())
   return tuple(name for name in names if mesh.shape[name] > 1)
 
 
-def _longest(shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+def _longest(shape: tuple[int, ...], mesh: AnyMesh) -> PartitionSpec:
   """The longest axis of a matrix that `fsdp` divides is shared out."""
   count = mesh.shape["fsdp"]
   able = [axis for axis, size in enumerate(shape) if size and not size % count]

@@ -1,5 +1,6 @@
 """One description of a job: checked once, and the same line everywhere."""
 
+import re
 import shlex
 
 import pytest
@@ -9,7 +10,7 @@ from absl import flags
 from attnjax.training.cluster import ProcessesConfig, start_arguments
 from launch.command_line import define, job_of
 from launch.gke.manifest import manifest, xpk_line
-from launch.job import Job, config_of, experiments, presets_of
+from launch.job import ROOT, Job, config_of, experiments, presets_of
 from launch.layout import layout_of
 from launch.local.processes import environments
 from launch.openmpi.command import command
@@ -17,7 +18,13 @@ from launch.sky.task import task
 from launch.slurm.script import script
 from launch.tpu_pod.script import script as pod_script
 
-ALL = ("train.mesh.data=0", "model.depth=3", "sample.prompt=a b")
+ROWS = "data.batch_size=384"  # divides among all of the machines below
+ALL = ("train.mesh.data=0", "model.depth=3", "sample.prompt=a b", ROWS)
+ODD = "data.length=100"
+DESCRIBES = [
+  f"--{name}"
+  for name in ("experiment", "preset", "topology", "processes", "workdir")
+]
 GPUS = Job("language_model", "base", ALL, "h100:16", place="gs://mine/runs/x")
 TPUS = Job("language_model", "base", ALL, "v5p:4x4x4", place="gs://mine/runs/x")
 
@@ -93,6 +100,27 @@ def test_every_experiment_has_a_line_that_resolves(experiment):
       "product divides 16",
     ),
     ({"topology": "cpu:8", "processes": 3}, "choose --topology=cpu:9"),
+    ({"topology": "cpu:8", "processes": 0}, "expected a divisor of the 8"),
+    ({"processes": -1}, "add --topology=cpu:1"),
+    (
+      {"topology": "cpu:3", "overrides": ("train.mesh.data=0",)},
+      r"data=3 x mesh.fsdp=1 does not divide its 16 rows",
+    ),
+    (
+      {"topology": "cpu:8", "overrides": ("train.mesh.sequence=8", ODD)},
+      r"mesh.sequence=8 does not divide its 100 tokens",
+    ),
+    (
+      {
+        "topology": "cpu:8",
+        "overrides": ("train.mesh.data=0", "train.microbatches=4"),
+      },
+      "divides the 2 rows that each of 8 devices has",
+    ),
+    (
+      {"topology": "cpu:3", "overrides": ("train.mesh.tensor=3",)},
+      r"mesh.tensor=3 does not divide the 4 of axis",
+    ),
     ({"processes": 2}, "add --topology=cpu:2"),
     (
       {"topology": "v5e:4x4", "processes": 3, "overrides": ALL},
@@ -108,6 +136,27 @@ def test_what_cannot_run_is_refused_with_the_remedy(changes, message):
   values = {"experiment": "language_model"} | changes
   with pytest.raises(ValueError, match=message):
     layout_of(Job(**values))
+
+
+def shown():
+  """Every command of the launchers' READMEs."""
+  for path in sorted((ROOT / "launch").rglob("README.md")):
+    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+    for line in text.splitlines():
+      if line.startswith("python -m launch."):
+        room = path.parent.name
+        yield pytest.param(line, id=f"{room}: {line[17:80]}")
+
+
+@pytest.mark.parametrize("line", list(shown()))
+def test_every_command_of_a_readme_describes_a_job_that_can_run(line):
+  words = shlex.split(line, comments=True)[2:]
+  values = flags.FlagValues()
+  define(values)
+  known = [w for w in words[1:] if w.split("=")[0] in DESCRIBES]
+  overrides = [w for w in words[1:] if "config." in w.split("=")[0]]
+  job = job_of(values, ["launch", *known, *overrides])
+  assert layout_of(job).processes >= 1
 
 
 @pytest.mark.parametrize(
@@ -154,8 +203,33 @@ def test_processes_hear_what_the_launcher_says():
   jobset = yaml.safe_load(manifest(GPUS, layout_of(GPUS), "image:1"))
   given = pod_of(jobset)["containers"][0]["env"]
   pod = {one["name"]: one["value"] for one in given}
-  first = "language-model-base-run-0-0.language-model-base:8476"
+  first = f"{GPUS.name}-run-0-0.{GPUS.name}:8476"
   assert heard(pod | {"JOB_COMPLETION_INDEX": "1"}) == (first, 2, 1)
+
+
+def test_jobs_that_write_to_two_places_have_two_names():
+  names = {
+    Job("language_model", "gpt2_small", place=f"gs://mine/{place}").name
+    for place in ("a/x", "b/x", "b/x2")
+  }
+  assert len(names) == 3
+  assert all(re.fullmatch(r"language-model-gpt2-small-\w{6}", n) for n in names)
+  assert Job("language_model", place="x", called="mine-2").name == "mine-2"
+  values = flags.FlagValues()
+  define(values)
+  argv = ["x", "--experiment=heads", "--name=Mine"]
+  with pytest.raises(
+    ValueError, match=r"name: expected small letters, .* 'Mine'"
+  ):
+    job_of(values, argv)
+
+
+def test_a_flag_that_says_false_takes_no_value():
+  values = flags.FlagValues()
+  define(values)
+  argv = ["x", "--experiment=heads", "--noconfig.yardsticks=true"]
+  with pytest.raises(ValueError, match=r"write --config.yardsticks=true"):
+    job_of(values, argv)
 
 
 def test_overrides_as_they_are_typed():

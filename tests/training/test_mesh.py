@@ -159,7 +159,7 @@ def test_a_table_that_does_not_suit_the_model(rules, message):
   [
     (
       (6, 4),
-      r"batch\['x'\]: mesh.data=2 x mesh.fsdp=2 does not divide its 6",
+      r"mesh.data=2 x mesh.fsdp=2 does not divide its 6",
     ),
     ((4, 7), r"mesh.sequence=2 does not divide its 7 tokens; choose a div"),
   ],
