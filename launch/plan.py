@@ -4,7 +4,9 @@ python -m launch.plan --experiment=language_model --preset=gpt2_small \
     --topology=v5e:1x1 --config.train.microbatches=16
 """
 
+import importlib.util
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -28,10 +30,16 @@ flags.DEFINE_string(
 )
 flags.DEFINE_enum("step", "train", ["train", "decode"], "which step to plan")
 flags.DEFINE_float("token_budget", 300e9, "tokens to price, in device-hours")
+flags.register_validator(
+  "token_budget",
+  lambda tokens: 0 < tokens < math.inf,
+  "expected a number of tokens above 0",
+)
 flags.DEFINE_integer(
   "alternatives",
   None,
   "other ways to compile, and to rank; none: 4 where it does not fit, else 0",
+  lower_bound=0,
 )
 flags.DEFINE_string(
   "output", None, "directory for plan.md, plan.json and plan.png; none: none"
@@ -43,8 +51,7 @@ def main(config, workdir: Path) -> None:
   options = flags.FLAGS
   machine = topology(options.topology or "")
   check_writable(workdir)
-  if options.output:
-    check_writable(Path(options.output))
+  folder = _output(options.output) if options.output else None
   make = EXPERIMENTS[options.experiment]
   job_of = training_job if options.step == "train" else decoding_job
 
@@ -62,17 +69,34 @@ def main(config, workdir: Path) -> None:
   if count:
     over = plan_alternatives.excess(planned.memory)
     others = plan_alternatives.tried(
-      config, machine.devices, count, planned_for, over
+      config, machine.devices, count, planned_for, over, options.step
     )
     ranked = plan_text.ranking({"as it is": planned} | others)
     print(f"\n{ranked}")
     text += f"\n\n{ranked}"
     values["alternatives"] = {name: to_dict(p) for name, p in others.items()}
-  if options.output:
-    folder = Path(options.output)
-    print(f"\n{save_plan(folder / 'plan.png', planned)}")
+  if folder is not None:
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "plan.json").write_text(json.dumps(values, indent=2) + "\n")
     (folder / "plan.md").write_text(text + "\n")
+    print(f"\n{save_plan(folder / 'plan.png', planned)}")
+
+
+def _output(text: str) -> Path:
+  """Where a plan is written: asked before the compiler takes its minutes."""
+  if "://" in text:
+    raise ValueError(
+      f"output: expected a directory, got {text}; write the plan here and copy"
+      " it there"
+    )
+  if importlib.util.find_spec("matplotlib") is None:
+    raise ImportError(
+      "output: a plan is drawn by matplotlib, which is not installed; pip"
+      " install 'attnjax[viz]', or leave --output out"
+    )
+  folder = Path(text).expanduser()
+  check_writable(folder)
+  return folder
 
 
 if __name__ == "__main__":

@@ -28,21 +28,26 @@ def axes(config: Any, devices: int) -> dict[str, int]:
 
 
 def changes(
-  config: Any, devices: int, over: float = 1.0
+  config: Any, devices: int, over: float = 1.0, step: str = "train"
 ) -> Iterator[dict[str, Any]]:
   """Leaves to change, the likeliest to help first.
 
   All do the same arithmetic on the same batch: none changes what is learned.
+  Decoding keeps nothing for a gradient, so that only the mesh is left.
 
   Args:
     config: of an experiment.
     devices: of the machine.
     over: how many times smaller what a microbatch needs must become, see
       `excess`; 1 and less is none.
+    step: "train" or "decode".
   """
   known = {leaf.name: leaf.value for leaf in leaves(config)}
   parts = known["train.microbatches"]
   sizes = axes(config, devices)
+  if step == "decode":
+    yield from _meshes(sizes)
+    return
   if over > 1:
     yield from _smaller(known, sizes, over)
   if "model.remat" in known:
@@ -120,6 +125,7 @@ def tried(
   count: int,
   planned_for: Callable[[Any], Plan],
   over: float = 1.0,
+  step: str = "train",
 ) -> dict[str, Plan]:
   """Plans of the first so many changes that can be.
 
@@ -130,11 +136,12 @@ def tried(
     planned_for: config -> its plan; a ValueError passes the change over, and
       what a compiler complains of is said.
     over: as for `changes`.
+    step: as for `changes`.
   """
   known = {leaf.name: leaf.value for leaf in leaves(config)}
   plans: dict[str, Plan] = {}
   seen: set[str] = set()
-  for change in changes(config, devices, over):
+  for change in changes(config, devices, over, step):
     new = {k: v for k, v in change.items() if known[k] != v}
     name = ", ".join(f"{leaf}={value}" for leaf, value in new.items())
     if len(plans) == count:

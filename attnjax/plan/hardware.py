@@ -14,8 +14,9 @@ Reference:
   NVIDIA: "A100 Tensor Core GPU", "H100 Tensor Core GPU", "H200 Tensor Core
   GPU" datasheets and the "DGX B200" datasheet; what the driver leaves of the
   memory, and the bandwidth of it: the target configurations of OpenXLA,
-  `xla/backends/gpu/target_config/specs`. Networks are those of the DGX systems:
-  200 Gbit/s a GPU for A100, 400 for the others.
+  `xla/backends/gpu/target_config/specs`; of the memory programs may have what
+  XLA_PYTHON_CLIENT_MEM_FRACTION=0.95 gives them. Networks are those of the DGX
+  systems: 200 Gbit/s a GPU for A100, 400 for the others.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ import dataclasses
 __all__ = ["CHIPS", "Chip"]
 
 GIB = 2**30
+_OF_A_GPU = 0.95  # what JAX can be told to take; the driver needs some too
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Chip:
   Args:
     name: as a topology names it.
     platform: "tpu", "cuda" or "cpu".
-    memory: bytes of HBM that programs may fill.
+    memory: bytes of HBM that the system leaves.
     flops: bfloat16 multiplications and additions a second, at most.
     bandwidth: bytes a second between HBM and the device.
     link: bytes a second that one link to a neighbour carries, one way; of a
@@ -66,6 +68,12 @@ class Chip:
   def title(self) -> str:
     """How people call it."""
     return self.name.upper() if self.platform == "cuda" else f"TPU {self.name}"
+
+  @property
+  def capacity(self) -> int:
+    """Bytes of HBM that programs may fill: of a GPU, what JAX can be told."""
+    share = _OF_A_GPU if self.platform == "cuda" else 1
+    return int(share * self.memory)
 
 
 def _tpu(

@@ -140,11 +140,11 @@ def make_plan(job: Job, machine: Topology, mesh: Mesh) -> Plan:
   held: dict[str, Any] = {
     "gradients": sum(parts[name] for name in job.gradients),
     "kept": job.kept,
-    "capacity": machine.chip.memory,
+    "capacity": machine.chip.capacity,
   }
   if machine.chip.platform == "cpu":
     # All devices of a CPU share its memory.
-    held["capacity"] = machine.chip.memory // machine.devices
+    held["capacity"] = machine.chip.capacity // machine.devices
   started = time.perf_counter()
   try:
     compiled = _compile(job, mesh)

@@ -145,10 +145,11 @@ def _of_the_platform(planned: Plan) -> list[str]:
     said = [
       "Traffic with memory is between kernels, as if no cache held anything."
     ]
-    if memory.fits and memory.total > 0.75 * memory.capacity:
+    if memory.fits and memory.total > 0.75 / 0.95 * memory.capacity:
       said.append(
         "JAX takes three quarters of a GPU's memory unless told otherwise: set"
-        " XLA_PYTHON_CLIENT_MEM_FRACTION=0.95."
+        " XLA_PYTHON_CLIENT_MEM_FRACTION=0.95, which gives what \"a device has\""
+        " says."
       )
     return said
   if platform == "tpu":

@@ -9,6 +9,7 @@ import pytest
 
 from attnjax.config import replace_leaves
 from attnjax.plan import Job, make_plan, mesh_of, planning, topology
+from attnjax.plan.hardware import CHIPS
 from experiments.language_model.config import PRESETS
 from launch import plan_alternatives
 from launch.plan_text import ranking
@@ -123,3 +124,17 @@ def test_a_compiler_that_fails_otherwise_is_passed_over(planned_for, capsys):
   found = plan_alternatives.tried(config_of(), 1, 2, planned, 7.0)
   assert list(found) == ["train.microbatches=8", "train.microbatches=16"]
   assert "failed: INTERNAL: no\n" in capsys.readouterr().out
+
+
+def test_decoding_is_helped_by_another_mesh_alone():
+  config = config_of(**{"train.mesh.data": 4})
+  found = list(plan_alternatives.changes(config, 4, step="decode"))
+  assert found
+  for change in found:
+    assert all(name.startswith("train.mesh.") for name in change)
+
+
+def test_programs_have_less_of_a_gpu_than_it_has():
+  for name, share in (("h100", 0.95), ("v5e", 1)):
+    chip = CHIPS[name]
+    assert chip.capacity == int(share * chip.memory)

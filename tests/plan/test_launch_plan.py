@@ -1,6 +1,7 @@
 """The command line of a plan: what it prints, writes and refuses."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -62,12 +63,29 @@ def test_a_plan_is_printed_and_written(tmp_path):
     (["--topology=cpu:3"], "mesh.data=3"),
     (["--topology=cpu:1", "--workdir=/dev/null/run"], "cannot be written"),
     (["--topology=cpu:1", "--preset=gpt5"], "the presets are tiny, base"),
+    (["--topology=cpu:1", "--output=gs://a/b"], "output: expected a directory"),
   ],
 )
 def test_what_cannot_be_is_refused_in_a_line(arguments, words):
   done = run("--experiment=language_model", *arguments)
   assert done.returncode == 1
   assert words in done.stderr
+  assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("flag", "words"),
+  [
+    ("--alternatives=-1", "-1 is not a non-negative integer"),
+    ("--token_budget=nan", "expected a number of tokens above 0"),
+    ("--token_budget=-5", "expected a number of tokens above 0"),
+  ],
+)
+def test_a_number_that_means_nothing_is_refused(flag, words):
+  done = run("--experiment=language_model", "--topology=cpu:1", flag)
+  assert done.returncode == 1
+  assert re.search(words, done.stderr + done.stdout)
   assert "Traceback" not in done.stderr
 
 
