@@ -148,7 +148,7 @@ def _of_the_platform(planned: Plan) -> list[str]:
     if memory.fits and memory.total > 0.75 / 0.95 * memory.capacity:
       said.append(
         "JAX takes three quarters of a GPU's memory unless told otherwise: set"
-        " XLA_PYTHON_CLIENT_MEM_FRACTION=0.95, which gives what \"a device has\""
+        ' XLA_PYTHON_CLIENT_MEM_FRACTION=0.95, which gives what "a device has"'
         " says."
       )
     return said
