@@ -123,8 +123,8 @@ def test_one_token_more_reads_parameters_and_cache():
 @pytest.mark.parametrize(
   ("changes", "words"),
   [
-    ({"train.mesh.data": 3}, "data.batch_size"),
-    ({"train.mesh.sequence": 5}, "data.length"),
+    ({"train.mesh.data": 3}, "does not divide its 8 rows"),
+    ({"train.mesh.sequence": 5}, "does not divide its 32 tokens"),
     ({"train.microbatches": 8, "train.mesh.data": 4}, "train.microbatches"),
     ({"train.mesh.tensor": 3, "data.batch_size": 9}, "heads|divide"),
   ],
