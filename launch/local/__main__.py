@@ -15,6 +15,10 @@ from launch.place import check_place
 
 def program(job: Job, values: flags.FlagValues) -> int:
   """Checks, runs, and returns the exit code of the experiment."""
+  if values.submit:
+    raise ValueError(
+      "submit: expected none, for here a job runs at once; leave it out"
+    )
   layout = layout_of(job)
   if "://" in job.directory:
     raise ValueError(

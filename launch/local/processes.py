@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attnjax.training.interruption import EXIT_CODE
@@ -56,7 +56,10 @@ def environments(layout: Layout, port: int) -> list[dict[str, str]]:
 
 
 def run_together(
-  line: Sequence[str], layout: Layout, output: Any = None
+  line: Sequence[str],
+  layout: Layout,
+  output: Any = None,
+  stopping: Callable[[], bool] | None = None,
 ) -> int:
   """Runs a command once a process, and waits for all of them.
 
@@ -67,6 +70,9 @@ def run_together(
     line: the command.
     layout: says how many processes.
     output: a file for what they print; None is where this one prints.
+    stopping: whether to stop, asked all the while in a thread, which hears no
+      signal; once it is so, all get SIGTERM. None, in the main thread: SIGTERM
+      itself says so.
 
   Returns:
     The exit code of the first that failed; 0 where none did.
@@ -81,9 +87,11 @@ def run_together(
     )
     for extra in environments(layout, _free_port())
   ]
-  previous = _hand_on(ran)
+  previous: Mapping[int, Any] = {}
   try:
-    return _wait(ran)
+    if stopping is None:
+      previous = _hand_on(ran)
+    return _wait(ran, stopping)
   finally:
     for process in ran:
       process.kill()
@@ -92,10 +100,15 @@ def run_together(
       signal.signal(number, handler)
 
 
-def _wait(ran: Sequence[subprocess.Popen]) -> int:
+def _wait(
+  ran: Sequence[subprocess.Popen], stopping: Callable[[], bool] | None
+) -> int:
   """Until all have ended, or one has failed and the others hang."""
   first, deadline = 0, float("inf")
   while any(process.poll() is None for process in ran):
+    if stopping is not None and stopping():
+      stopping = None  # once is enough
+      _tell(ran, signal.SIGTERM)
     failed = [process.returncode for process in ran if process.returncode]
     if failed and not first:
       first = failed[0]
@@ -114,19 +127,18 @@ def _code(returned: int) -> int:
 
 def _hand_on(ran: Sequence[subprocess.Popen]) -> Mapping[int, Any]:
   """Passes SIGTERM on; Ctrl-C is left to the processes, who save first."""
-  try:
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-  except ValueError:  # in a thread there are no signals to hear
-    return {}
-
-  def to_all(number: int, frame: Any) -> None:
-    for process in ran:
-      process.send_signal(number)
-
   return {
-    signal.SIGINT: previous,
-    signal.SIGTERM: signal.signal(signal.SIGTERM, to_all),
+    signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    signal.SIGTERM: signal.signal(
+      signal.SIGTERM, lambda number, frame: _tell(ran, number)
+    ),
   }
+
+
+def _tell(ran: Sequence[subprocess.Popen], number: int) -> None:
+  """A signal to those that still run."""
+  for process in ran:
+    process.send_signal(number)
 
 
 def _free_port() -> int:

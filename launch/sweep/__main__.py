@@ -6,18 +6,34 @@ python -m launch.sweep --experiment=language_model --workdir=runs/rates \
 
 import dataclasses
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from absl import flags
 
-from launch.command_line import queue, run, show
+from launch.command_line import run, show
 from launch.job import ROOT, Job
 from launch.layout import Layout, layout_of, require_platform
 from launch.place import check_place, mirror
 from launch.sweep import queues
-from launch.sweep.outcome import outcome_table, plot, read_outcomes
+from launch.sweep.outcome import (
+  metrics_of,
+  names_of,
+  outcome_table,
+  plot,
+  read_outcomes,
+)
 from launch.sweep.points import Point, axes_of, is_finished, points_of
+from launch.sweep.queued import in_sky, in_slurm
+
+# Of each option that not all take, who does.
+_MEANT = {
+  "submit": ("slurm", "sky"),
+  "sbatch": ("slurm",),
+  "spot": ("sky",),
+  "at_once": ("local", "slurm"),
+}
 
 
 def own(values: flags.FlagValues) -> None:
@@ -36,34 +52,55 @@ def own(values: flags.FlagValues) -> None:
 
 def program(job: Job, values: flags.FlagValues) -> int:
   """Checks every point, runs those that are left, shows all."""
+  _require_meaning(values)
   axes = axes_of(values.sweep)
-  if not job.place:
-    job = dataclasses.replace(job, place=f"runs/sweeps/{job.name}")
-  if "://" not in job.place:
-    where = str(Path(job.place).expanduser().resolve())
-    job = dataclasses.replace(job, place=where)
+  job = _placed(job)
   points = points_of(job, axes)
   layouts = [
     layout_of(point.job, process_a_gpu=values.on == "slurm") for point in points
   ]
-  place = Path(job.place)
-  if "://" in job.place and (values.collect or values.submit):
-    place = mirror(job.place, ROOT / "runs" / "mirrors" / job.name)
-  left = [point for point in points if not is_finished(place, point)]
-  print(f"{len(points)} points, {len(left)} left", file=sys.stderr, flush=True)
+  place, left = _looked_up(job, points, values)
+  code = 0
   if left and not values.collect:
     code = _run(job, left, layouts[0], values)
-    if values.on != "local":
+    if values.on != "local" or code > 1:  # queued, shown, or stopped
       return code
-  else:
-    code = 0
-  outcomes = read_outcomes(place, points)
-  text = outcome_table(axes, points, outcomes, values.metric)
-  (place / "sweep.md").write_text(text + "\n", encoding="utf-8")
-  print(text)
-  drawn = plot(place / "sweep.png", axes, points, outcomes, values.metric)
-  print(drawn or "(no axis is of numbers, so nothing is drawn)")
+  _report(place, axes, points, values)
   return code
+
+
+def _require_meaning(values: flags.FlagValues) -> None:
+  """Refuses an option that means nothing where the points are run."""
+  for name, places in _MEANT.items():
+    if values.on not in places and values[name].present and values[name].value:
+      raise ValueError(
+        f"{name}: means nothing with --on={values.on}, got"
+        f" {values[name].value!r}; leave it out, or say"
+        f" {' or '.join(f'--on={place}' for place in places)}"
+      )
+
+
+def _placed(job: Job) -> Job:
+  """With a place that means the same from wherever it is read."""
+  place = job.place or f"runs/sweeps/{job.name}"
+  if "://" not in place:
+    place = str(Path(place).expanduser().resolve())
+  return dataclasses.replace(job, place=place)
+
+
+def _looked_up(
+  job: Job, points: list[Point], values: flags.FlagValues
+) -> tuple[Path, list[Point]]:
+  """A directory with what came so far, and the points that are left."""
+  place, known = Path(job.place), True
+  if "://" in job.place:
+    known = values.collect or values.submit  # looking costs a copy
+    if known:
+      place = mirror(job.place, ROOT / "runs" / "mirrors")
+  left = [point for point in points if not is_finished(place, point)]
+  state = f"{len(left)} left" if known else "--submit looks up what is done"
+  print(f"{len(points)} points, {state}", file=sys.stderr, flush=True)
+  return place, left
 
 
 def _run(
@@ -71,27 +108,75 @@ def _run(
 ) -> int:
   """Runs or queues the points that are left, or shows what would be."""
   if values.on == "sky":
-    files = queues.sky_files(job, left, layout, spot=values.spot)
-    if not values.submit:
-      return show("".join(f"--- # {p}\n{t}" for p, t in files.items()))
-    return queues.in_cloud(files, job)
+    return _in_cloud(job, left, layout, values)
   if "://" in job.place:
     raise ValueError(
       f"workdir: --on={values.on} writes to a directory, got {job.place!r};"
       " mount the bucket, or take --on=sky"
     )
-  if values.on == "slurm":
-    require_platform(layout, "SLURM", "cuda", "cpu")
-    text, path = queues.on_slurm(
-      Path(job.place), left, layout, values.sbatch, values.at_once
-    )
-    if not values.submit:
-      return show(text)
+  place = Path(job.place)
+  if values.on == "local":
     check_place(job.place)
-    return queue(path, text, "sbatch", str(path))
-  check_place(job.place)
-  failed = queues.run_here(Path(job.place), left, layout, values.at_once)
-  return 1 if failed else 0
+    free = _not_queued(left, in_slurm(place, left))
+    return queues.run_here(place, free, layout, values.at_once)
+  require_platform(layout, "SLURM", "cuda", "cpu")
+  if values.submit:
+    check_place(job.place)
+    left = _not_queued(left, in_slurm(place, left))
+  if not left:
+    return 0
+  text = queues.on_slurm(place, left, layout, values.sbatch, values.at_once)
+  return queues.to_slurm(place, left, text) if values.submit else show(text)
+
+
+def _in_cloud(
+  job: Job, left: list[Point], layout: Layout, values: flags.FlagValues
+) -> int:
+  """Queues the points that are left with SkyPilot, or shows their tasks."""
+  if values.submit:
+    check_place(job.directory)
+    left = _not_queued(left, in_sky(left))
+  files = queues.sky_files(job, left, layout, spot=values.spot)
+  if not values.submit:
+    return show("".join(f"--- # {p}\n{t}" for p, t in files.items()))
+  return queues.in_cloud(files, left)
+
+
+def _not_queued(left: list[Point], queued: Mapping[str, str]) -> list[Point]:
+  """The points that no queue has; says where the others are."""
+  for name, known in queued.items():
+    print(f"{name}: still queued as {known}", file=sys.stderr, flush=True)
+  return [point for point in left if point.name not in queued]
+
+
+def _report(
+  place: Path,
+  axes: dict[str, tuple[str, ...]],
+  points: list[Point],
+  values: flags.FlagValues,
+) -> None:
+  """Prints and writes what came, and complains about the metric last."""
+  outcomes = read_outcomes(place, points)
+  if not any(outcomes) and not any(is_finished(place, p) for p in points):
+    raise ValueError(f"sweep: no point is done yet; see {_logs(place, values)}")
+  known = values.metric in names_of(outcomes)
+  metric = values.metric if known else None
+  text = outcome_table(axes, points, outcomes, metric)
+  (place / "sweep.md").write_text(text + "\n", encoding="utf-8")
+  print(text)
+  drawn = plot(place / "sweep.png", axes, points, outcomes, metric)
+  print(drawn or "(no axis is of numbers, so nothing is drawn)", flush=True)
+  if metric != values.metric:
+    metrics_of(outcomes, values.metric)  # says which there are
+
+
+def _logs(place: Path, values: flags.FlagValues) -> str:
+  """Where the points of a sweep say how they are."""
+  if values.on == "sky" or "://" in values.workdir:
+    return "'sky jobs queue', and 'sky jobs logs --name <job>'"
+  if values.on == "slurm" or any(place.glob("slurm-*.out")):
+    return f"squeue, and {place / 'slurm-<array>_<task>.out'}"
+  return f"{place / 'logs'}/<point>.log"
 
 
 if __name__ == "__main__":

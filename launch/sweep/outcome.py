@@ -10,7 +10,14 @@ from attnjax.viz import save_lines
 from experiments.results import table
 from launch.sweep.points import Point
 
-__all__ = ["numbers", "outcome_table", "plot", "read_outcomes"]
+__all__ = [
+  "metrics_of",
+  "names_of",
+  "numbers",
+  "outcome_table",
+  "plot",
+  "read_outcomes",
+]
 
 _MOST_COLUMNS = 6
 
@@ -68,6 +75,15 @@ def read_outcomes(
   return outcomes
 
 
+def names_of(outcomes: Sequence[Mapping[str, float] | None]) -> list[str]:
+  """The numbers that some result has, in the order they are found.
+
+  >>> names_of([None, {"loss": 1.0}, {"loss": 2.0, "error": 0.5}])
+  ['loss', 'error']
+  """
+  return list(dict.fromkeys(n for found in outcomes for n in found or ()))
+
+
 def metrics_of(
   outcomes: Sequence[Mapping[str, float] | None], metric: str | None
 ) -> list[str]:
@@ -76,7 +92,7 @@ def metrics_of(
   Raises:
     ValueError: no result has the metric, or there is none at all.
   """
-  names = list(dict.fromkeys(n for found in outcomes for n in found or ()))
+  names = names_of(outcomes)
   if not names:
     raise ValueError(
       "sweep: no point has a number in its result.json; only experiments that"

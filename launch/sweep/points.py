@@ -18,7 +18,8 @@ class Point:
 
   Args:
     values: the value of each axis, as text, in the order of the axes.
-    job: what runs; its place is named for the values.
+    job: what runs; its place is named for the values, settings in the order
+      of the alphabet.
   """
 
   values: tuple[str, ...]
@@ -83,7 +84,8 @@ def points_of(job: Job, axes: dict[str, tuple[str, ...]]) -> list[Point]:
     )
   points = []
   for values in itertools.product(*axes.values()):
-    own = tuple(f"{n}={v}" for n, v in zip(axes, values, strict=True))
+    # In one order however the axes are written: names and flags are the same.
+    own = tuple(f"{n}={v}" for n, v in sorted(zip(axes, values, strict=True)))
     place = f"{job.directory.rstrip('/')}/{_named(own)}"
     points.append(
       Point(

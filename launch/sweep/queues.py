@@ -1,26 +1,32 @@
 """How the points of a sweep are run: here, as an array, in a cloud."""
 
 import concurrent.futures
+import re
+import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from attnjax.training.interruption import EXIT_CODE
 from launch.job import ROOT, Job
 from launch.layout import Layout
 from launch.local.processes import line_here, run_together
-from launch.place import check_place
 from launch.sky.task import task
 from launch.slurm.script import array_script
 from launch.sweep.points import Point, mark_finished
+from launch.sweep.queued import note_queued, sky_name
+from launch.sweep.stopping import Stopping
 
-__all__ = ["in_cloud", "on_slurm", "run_here", "sky_files"]
+__all__ = ["in_cloud", "on_slurm", "run_here", "sky_files", "to_slurm"]
 
 
 def run_here(
   place: Path, points: Sequence[Point], layout: Layout, at_once: int
-) -> list[Point]:
+) -> int:
   """Runs points on this machine; one that fails does not stop the others.
+
+  SIGTERM and Ctrl-C do: what runs gets SIGTERM and is waited for.
 
   Args:
     place: directory of the sweep; what a point prints is in `logs/`.
@@ -29,22 +35,33 @@ def run_here(
     at_once: points that run at the same time.
 
   Returns:
-    The points that failed.
+    The exit code: 0 where all are done, 1 where some failed; where the sweep
+    was stopped 75, or 130 by Ctrl-C.
   """
   (place / "logs").mkdir(parents=True, exist_ok=True)
+  with Stopping() as stopping:
 
-  def one(point: Point) -> int:
-    with open(place / "logs" / f"{point.name}.log", "ab") as log:
-      code = run_together(line_here(point.job), layout, log)
-    if code == 0:
-      mark_finished(place, point)
-    said = "done" if code == 0 else f"ended with code {code}, see {log.name}"
-    print(f"{point.name}: {said}", file=sys.stderr, flush=True)
-    return code
+    def one(point: Point) -> int:
+      return 0 if stopping.asked() else _run(place, point, layout, stopping)
 
-  with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
-    codes = list(pool.map(one, points))
-  return [point for point, code in zip(points, codes, strict=True) if code]
+    with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
+      codes = list(pool.map(one, points))
+  if stopping.asked():
+    print("stopped: the same command goes on", file=sys.stderr)
+    return stopping.code
+  return 1 if any(codes) else 0
+
+
+def _run(place: Path, point: Point, layout: Layout, stopping: Stopping) -> int:
+  """Runs one point, in a thread; says and notes how it ended."""
+  with open(place / "logs" / f"{point.name}.log", "ab") as log:
+    code = run_together(line_here(point.job), layout, log, stopping.asked)
+  if code == 0:
+    mark_finished(place, point)
+  said = {0: "done", EXIT_CODE: "stopped, and saved"}
+  failed = f"ended with code {code}, see {log.name}"
+  print(f"{point.name}: {said.get(code, failed)}", file=sys.stderr, flush=True)
+  return code
 
 
 def on_slurm(
@@ -53,11 +70,51 @@ def on_slurm(
   layout: Layout,
   extra: Sequence[str],
   at_once: int,
-) -> tuple[str, Path]:
-  """The array of the points that are left, and the file it belongs into."""
+) -> str:
+  """The array of some points.
+
+  Raises:
+    ValueError: an option of sbatch is the sweep's own affair.
+  """
+  for option in extra:
+    if re.split("[= ]", option)[0] in ("--array", "-a", "--wait", "-W"):
+      raise ValueError(
+        "sbatch: a sweep makes its array, and notes it without waiting for it,"
+        f" got {option!r}; leave it out: --at_once says how many tasks run at"
+        " the same time, squeue and --collect how far they are"
+      )
   jobs = [point.job for point in points]
-  text = array_script(jobs, layout, place, extra, at_once)
-  return text, place / "sweep.sbatch"
+  return array_script(jobs, layout, place, extra, at_once)
+
+
+def to_slurm(place: Path, points: Sequence[Point], text: str) -> int:
+  """Queues an array, and notes which point is which of its tasks.
+
+  Args:
+    place: directory of the sweep, where the script stays to be read.
+    points: of the array, in its order.
+    text: of the script.
+
+  Raises:
+    ValueError: sbatch is not installed.
+  """
+  path = place / "sweep.sbatch"
+  path.parent.mkdir(parents=True, exist_ok=True)
+  path.write_text(text, encoding="utf-8")
+  command = ("sbatch", "--parsable", str(path))
+  print(f"+ {shlex.join(command)}", file=sys.stderr, flush=True)
+  try:
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+  except FileNotFoundError:
+    raise ValueError(
+      f"'sbatch' is not installed here; run sbatch {path} where it is"
+    ) from None
+  array = re.search(r"^\d+(;\S+)?$", done.stdout, re.MULTILINE)
+  if array is not None:
+    note_queued(place, points, array[0])
+  said = f"queued as {array[0]}" if array else "sbatch named no array to note"
+  print(said, file=sys.stderr)
+  return done.returncode
 
 
 def sky_files(
@@ -74,13 +131,20 @@ def sky_files(
   }
 
 
-def in_cloud(files: dict[Path, str], job: Job) -> int:
-  """Queues tasks of SkyPilot one after the other, and waits for none."""
-  check_place(job.directory)
-  for index, (path, text) in enumerate(files.items()):
+def in_cloud(files: Mapping[Path, str], points: Sequence[Point]) -> int:
+  """Queues tasks of SkyPilot one after the other, and waits for none.
+
+  Args:
+    files: as `sky_files` makes them.
+    points: one a file, in their order.
+
+  Raises:
+    ValueError: SkyPilot is not installed.
+  """
+  for (path, text), point in zip(files.items(), points, strict=True):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
-    name = f"--name={job.name}-{index}"
+    name = f"--name={sky_name(point)}"
     command = ["sky", "jobs", "launch", "--yes", "--detach-run", name]
     try:
       done = subprocess.run([*command, str(path)], check=False)

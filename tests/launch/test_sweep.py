@@ -50,7 +50,7 @@ def swept(tmp_path, monkeypatch):
     values = flags.FlagValues()
     define(values)
     sweep.own(values)
-    values(["x", f"--sweep={text}", "--at_once=2", *argv])
+    values(["x", f"--sweep={text}", *argv])
     job = Job("heads", overrides=overrides, place=str(tmp_path / "sweep"))
     return sweep.program(job, values)
 
@@ -59,7 +59,7 @@ def swept(tmp_path, monkeypatch):
 
 def test_what_is_done_is_not_done_again(tmp_path, swept, capsys):
   place = tmp_path / "sweep"
-  assert swept() == 1  # two points fail, four are done
+  assert swept("--at_once=2") == 1  # two points fail, four are done
   out, err = capsys.readouterr()
   assert "6 points, 6 left" in err
   assert "ended with code 1, see" in err
@@ -108,9 +108,20 @@ def test_points_are_the_product_and_named_apart():
   assert len({point.name for point in points}) == len(points) == 6
   for point in points:
     assert point.job.place == f"runs/x/{point.name}"
-    assert point.values == tuple(
-      override.split("=")[1] for override in point.job.overrides
-    )
+    assert set(point.job.overrides) == {
+      f"{name}={value}" for name, value in zip(axes, point.values, strict=True)
+    }
+
+
+def test_a_point_is_the_same_in_whatever_order_its_axes_are_written():
+  job = Job("heads", place="runs/x")
+  axes = ["optimizer.floor=0.1,0.2", "seeds=1,2"]
+  there, back = (
+    {point.name: point.job for point in points_of(job, axes_of(";".join(some)))}
+    for some in (axes, axes[::-1])
+  )
+  assert there == back
+  assert min(there) == "optimizer.floor=0.1_seeds=1"
 
 
 def test_a_task_of_an_array_is_one_point(tmp_path, stubs, monkeypatch):
@@ -170,3 +181,50 @@ def test_what_came_is_told_as_far_as_it_came(tmp_path):
   words = axes_of("train.mesh.layout=zigzag,striped")
   points = points_of(Job("language_model", place=str(tmp_path)), words)
   assert plot(tmp_path / "b.png", words, points, [{"loss": 1.0}, None]) is None
+
+
+def test_a_metric_that_no_result_has_costs_no_table(tmp_path, swept, capsys):
+  (tmp_path / "sweep").mkdir()
+  (tmp_path / "sweep" / "repaired").touch()
+  with pytest.raises(ValueError, match="there are loss, got 'lost'"):
+    swept("--metric=lost")
+  out, _ = capsys.readouterr()
+  assert out.count("0.0002") == 2  # the mean of 1e-4 and 3e-4, of both seeds
+  assert "0.0002" in (tmp_path / "sweep" / "sweep.md").read_text()
+  assert swept("--metric=loss") == 0
+
+
+def test_what_is_not_done_yet_is_no_fault_of_the_experiment(tmp_path, swept):
+  text = "optimizer.peak_learning_rate=1e-3"
+  logs = f"no point is done yet; see {tmp_path}/sweep/logs/<point>.log"
+  for argv in (["--collect"], []):  # early, and when all have failed
+    with pytest.raises(ValueError, match=logs):
+      swept(*argv, text=text)
+  with pytest.raises(ValueError, match="see squeue, and"):
+    swept("--collect", "--on=slurm", text=text)
+  # Done, and nothing written: this is.
+  [point] = points_of(
+    Job("heads", place=str(tmp_path / "sweep")), axes_of(text)
+  )
+  mark_finished(tmp_path / "sweep", point)
+  with pytest.raises(ValueError, match="only experiments that write one"):
+    swept("--collect", text=text)
+
+
+@pytest.mark.parametrize(
+  ("argv", "message"),
+  [
+    (["--submit"], "--on=local, got True; leave it out, or say --on=slurm or"),
+    (["--spot"], "or say --on=sky"),
+    (["--sbatch=--time=5"], "or say --on=slurm"),
+    (["--on=slurm", "--spot"], "--on=slurm, got True"),
+    (["--on=sky", "--sbatch=--time=5"], "--on=sky, got"),
+    (
+      ["--on=sky", "--at_once=1"],
+      "at_once: means nothing with --on=sky, got 1",
+    ),
+  ],
+)
+def test_an_option_that_means_nothing_there_is_refused(swept, argv, message):
+  with pytest.raises(ValueError, match=message):
+    swept(*argv)

@@ -1,0 +1,60 @@
+"""How a sweep that runs here is stopped, by SIGTERM or Ctrl-C: all is saved."""
+
+import os
+import signal
+from types import FrameType
+from typing import Any
+
+from attnjax.training.interruption import EXIT_CODE
+
+__all__ = ["Stopping"]
+
+_CODES = {signal.SIGTERM: EXIT_CODE, signal.SIGINT: 128 + signal.SIGINT}
+
+
+class Stopping:
+  """Hears SIGTERM and Ctrl-C while it is open; the first of them counts.
+
+  It only notes the signal, and takes no lock: whoever runs a point asks again
+  and again. Signals are heard in the main thread, so it is opened there.
+
+  >>> with Stopping() as stopping:
+  ...   before = stopping.asked()
+  ...   signal.raise_signal(signal.SIGTERM)
+  ...   before, stopping.asked(), stopping.code
+  (False, True, 75)
+  """
+
+  def __init__(self):
+    self._signal: signal.Signals | None = None
+    self._previous: dict[signal.Signals, Any] = {}
+
+  def asked(self) -> bool:
+    """Whether the sweep is to stop."""
+    return self._signal is not None
+
+  @property
+  def code(self) -> int:
+    """The exit code that says so: 75 for SIGTERM, 130 for Ctrl-C, else 0."""
+    return 0 if self._signal is None else _CODES[self._signal]
+
+  def __enter__(self) -> "Stopping":
+    for number in _CODES:
+      self._previous[number] = signal.signal(number, self._on_signal)
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    for number, handler in self._previous.items():
+      # None: the handler was not installed from Python, and cannot be again.
+      signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+  def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    """Notes the first signal, and says what happens now."""
+    del frame
+    if self._signal is None:
+      self._signal = signal.Signals(number)
+      said = (
+        f"\n{self._signal.name}: what runs saves and stops; no point begins"
+      )
+      # Not print: the signal may have come in the middle of another one.
+      os.write(2, f"{said}\n".encode())
