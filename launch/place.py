@@ -1,5 +1,7 @@
 """Where checkpoints go: tried before anything is queued."""
 
+import hashlib
+import re
 import shutil
 import subprocess
 import uuid
@@ -7,7 +9,14 @@ from pathlib import Path
 
 from launch.writable import check_writable
 
-__all__ = ["MOUNT", "bucket_of", "check_place", "mirror", "mounted"]
+__all__ = [
+  "MOUNT",
+  "bucket_of",
+  "check_place",
+  "directory_of",
+  "mirror",
+  "mounted",
+]
 
 MOUNT = "/checkpoints"  # of a bucket, where a job runs
 
@@ -15,8 +24,11 @@ MOUNT = "/checkpoints"  # of a bucket, where a job runs
 _COPY = {"gs": ("gcloud", "storage", "cp"), "s3": ("aws", "s3", "cp")}
 _DELETE = {"gs": ("gcloud", "storage", "rm"), "s3": ("aws", "s3", "rm")}
 _MIRROR = {
-  "gs": ("gcloud", "storage", "rsync", "--recursive"),
-  "s3": ("aws", "s3", "sync"),
+  "gs": (
+    *("gcloud", "storage", "rsync", "--recursive"),
+    "--delete-unmatched-destination-objects",
+  ),
+  "s3": ("aws", "s3", "sync", "--delete"),
 }
 _LEAVE_OUT = {"gs": ".*checkpoints/.*", "s3": "*checkpoints/*"}
 
@@ -44,8 +56,8 @@ def bucket_of(place: str) -> tuple[str, str]:
   """The bucket of a place, and the folder inside.
 
   Raises:
-    ValueError: the place is no bucket; a rented machine has no other disk
-      that outlives it.
+    ValueError: the place is no bucket, for a rented machine has no other disk
+      that outlives it; or a `..` leads out of where the bucket is mounted.
 
   >>> bucket_of("gs://mine/runs/first")
   ('gs://mine', 'runs/first')
@@ -58,7 +70,35 @@ def bucket_of(place: str) -> tuple[str, str]:
       f"workdir: expected {scheme}://bucket/folder, got {place!r}; name a"
       " folder, so that runs do not meet in the bucket"
     )
+  if {".", ".."} & {*folder.split("/")}:  # names to a bucket, ways to a mount
+    raise ValueError(
+      f"workdir: expected a folder of {scheme}://{bucket} without '.' and"
+      f" '..', got {place!r}; write where it leads"
+    )
   return f"{scheme}://{bucket}", folder.strip("/")
+
+
+def directory_of(place: str, whose: str) -> Path:
+  """The directory that a place is, absolute; refuses a bucket.
+
+  Args:
+    place: as it was given.
+    whose: who has to see it, such as "all nodes".
+
+  Raises:
+    ValueError: the place is an address.
+
+  >>> directory_of("gs://mine/x", "all nodes")
+  Traceback (most recent call last):
+  ValueError: workdir: expected a directory that all nodes see, got
+  'gs://mine/x'; mount the bucket, and name where it is
+  """
+  if "://" in place:
+    raise ValueError(
+      f"workdir: expected a directory that {whose} see, got {place!r}; mount"
+      " the bucket, and name where it is"
+    )
+  return Path(place).expanduser().resolve()
 
 
 def mounted(place: str) -> str:
@@ -71,19 +111,61 @@ def mounted(place: str) -> str:
 
 
 def mirror(place: str, folder: Path) -> Path:
-  """A directory here with what a place has, checkpoints left out.
+  """A directory here with what a place has now, checkpoints left out.
 
   Args:
-    place: a directory, which is its own mirror, or a bucket.
-    folder: where to copy a bucket to.
+    place: a directory, which is its own mirror, or a folder of a bucket;
+      nothing need be there yet.
+    folder: of all mirrors. That of a bucket is in it, with a digest of the
+      whole address in its name, so that no two places share one.
+
+  Raises:
+    ValueError: the bucket is not there, or not to be read.
   """
   if "://" not in place:
     return Path(place).expanduser().resolve()
   scheme = _scheme(place)
-  folder.mkdir(parents=True, exist_ok=True)
-  skip = f"--exclude={_LEAVE_OUT[scheme]}"
-  _call((*_MIRROR[scheme], place, str(folder), skip), place)
-  return folder.resolve()
+  whole = place.rstrip("/")
+  digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
+  copy = folder / f"{re.sub(r'[^A-Za-z0-9.]+', '-', whole)[:80]}-{digest}"
+  copy.mkdir(parents=True, exist_ok=True)
+  if _has_nothing(scheme, place):
+    shutil.rmtree(copy)
+    copy.mkdir()
+  else:
+    skip = f"--exclude={_LEAVE_OUT[scheme]}"
+    _call((*_MIRROR[scheme], place, str(copy), skip), place)
+  return copy.resolve()
+
+
+def _has_nothing(scheme: str, place: str) -> bool:
+  """Whether a bucket has nothing under an address that `rsync` would refuse."""
+  if scheme != "gs":  # aws copies nothing from nowhere, and is content
+    return False
+  try:
+    _call(("gcloud", "storage", "ls", place), place)
+  except _Refused as refused:
+    if "One or more URLs matched no objects" in refused.why:
+      return True
+    raise
+  return False
+
+
+class _Refused(ValueError):
+  """A program of a cloud failed.
+
+  Args:
+    place: what it was for.
+    command: what was run.
+    why: the last line of what it said.
+  """
+
+  def __init__(self, place: str, command: tuple[str, ...], why: str):
+    super().__init__(
+      f"workdir: {place} cannot be used: {' '.join(command[:3])}: {why};"
+      " log in, or name a bucket that is yours"
+    )
+    self.why = why
 
 
 def _scheme(place: str) -> str:
@@ -109,7 +191,4 @@ def _call(command: tuple[str, ...], place: str) -> None:
   )
   if done.returncode:
     why = (done.stderr or done.stdout).strip().splitlines() or ["no reason"]
-    raise ValueError(
-      f"workdir: {place} cannot be used: {' '.join(command[:3])}: {why[-1]};"
-      " log in, or name a bucket that is yours"
-    )
+    raise _Refused(place, command, why[-1])

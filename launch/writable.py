@@ -16,13 +16,15 @@ def check_writable(path: Path) -> None:
     ValueError: names the place, and what stands in the way.
   """
   place = path.absolute()
-  while not place.exists() and place != place.parent:
+  # A link that leads nowhere is in the way: nothing is made through it.
+  while not (place.exists() or place.is_symlink()) and place != place.parent:
     place = place.parent
   try:
     with tempfile.TemporaryFile(dir=place):
       pass
   except OSError as error:
+    link = f", a link to {place.readlink()}" if place.is_symlink() else ""
     raise ValueError(
-      f"{path} cannot be written: {place}: {error.strerror}; choose another"
-      " --workdir, or mount what should be there"
+      f"{path} cannot be written: {place}{link}: {error.strerror}; choose"
+      " another --workdir, or mount what should be there"
     ) from error

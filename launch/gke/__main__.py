@@ -2,9 +2,11 @@
 
 python -m launch.gke --experiment=language_model --preset=gpt3 \
     --topology=v5p:8x8x8 --config.train.mesh.fsdp=512 \
-    --image=us-docker.pkg.dev/mine/attnjax:1 --workdir=gs://mine/gpt3 --submit
+    --config.train.microbatches=3 --image=us-docker.pkg.dev/mine/attnjax:1 \
+    --workdir=gs://mine/gpt3 --submit
 """
 
+import sys
 from typing import Any
 
 from absl import flags
@@ -38,7 +40,10 @@ def program(job: Job, values: flags.FlagValues) -> int:
       " how to build one"
     )
   if values.xpk:
-    return show(xpk_line(job, layout, values.image, values.xpk) + "\n")
+    _refuse_beside_xpk(values)
+    print(xpk_line(job, layout, values.image, values.xpk, spot=values.spot))
+    print("(nothing is queued: run this where xpk is)", file=sys.stderr)
+    return 0
   text = manifest(
     job, layout, values.image, spot=values.spot, account=values.account
   )
@@ -47,6 +52,21 @@ def program(job: Job, values: flags.FlagValues) -> int:
   check_place(job.directory)
   path = ROOT / "runs" / "launch" / f"{job.name}.yaml"
   return queue(path, text, "kubectl", "apply", "-f", str(path))
+
+
+def _refuse_beside_xpk(values: flags.FlagValues) -> None:
+  """Refuses what the line for xpk could not carry out."""
+  if values.submit:
+    raise ValueError(
+      "submit: --xpk only shows a line, got both; leave --submit out, and run"
+      " the line where xpk is"
+    )
+  if values.account is not None:
+    raise ValueError(
+      "account: xpk runs as its own service account, xpk-sa, got"
+      f" {values.account!r}; leave --account out, and let xpk-sa write to the"
+      " bucket"
+    )
 
 
 if __name__ == "__main__":

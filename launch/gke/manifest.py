@@ -1,6 +1,5 @@
 """The JobSet of a job, and the same for xpk."""
 
-import math
 import shlex
 from typing import Any
 
@@ -15,6 +14,7 @@ __all__ = ["manifest", "xpk_line"]
 
 PORT = 8476
 RESTARTS = 20
+GRACE = 120  # seconds to save in
 # Of an error of ours: 1 an exception, 2 a flag that absl refuses.
 _OURS = [1, 2]
 
@@ -45,7 +45,7 @@ def manifest(
   machine = require_platform(layout, "GKE", "tpu", "cuda")
   pod: dict[str, Any] = {
     "restartPolicy": "Never",
-    "terminationGracePeriodSeconds": 120,  # to save in
+    "terminationGracePeriodSeconds": GRACE,
     "nodeSelector": _nodes(machine, spot),
     "containers": [_container(job, layout, image)],
     "volumes": [_volume(job)],
@@ -82,7 +82,9 @@ def manifest(
   return yaml.safe_dump(jobset, sort_keys=False)
 
 
-def xpk_line(job: Job, layout: Layout, image: str, cluster: str) -> str:
+def xpk_line(
+  job: Job, layout: Layout, image: str, cluster: str, *, spot: bool = False
+) -> str:
   """The same job by xpk, which makes a JobSet of its own.
 
   The bucket has to be mounted by `xpk storage attach` at `/checkpoints`.
@@ -91,19 +93,24 @@ def xpk_line(job: Job, layout: Layout, image: str, cluster: str) -> str:
     job: as for `manifest`.
     layout: of TPUs.
     image: as for `manifest`.
-    cluster: of xpk.
+    cluster: of xpk, 1.0 or newer, which knows a slice by its shape: a count
+      would be of chips or of TensorCores, and of one shape of several.
+    spot: whether nodes may be taken away, where xpk makes them.
   """
   machine = require_platform(layout, "xpk", "tpu")
-  names = rented(machine.chip.name)
-  kind = names.machine or machine.chip.name
-  count = math.prod(machine.shape) * names.counted
+  kind = rented(machine.chip.name).machine or machine.chip.name
+  shape = "x".join(map(str, machine.shape))
   line = shlex.join(job.line("python", mounted(job.directory)))
   return shlex.join(
     (
       *("xpk", "workload", "create", f"--cluster={cluster}"),
-      *(f"--workload={job.name}", f"--tpu-type={kind}-{count}"),
+      *(f"--workload={job.name}", f"--tpu-type={kind}-{shape}"),
       *("--num-slices=1", f"--docker-image={image}"),
-      *(f"--max-restarts={RESTARTS}", f"--command={line}"),
+      *(["--spot"] if spot else []),
+      f"--max-restarts={RESTARTS}",
+      "--restart-on-exit-codes=75",  # asked to stop, and saved
+      f"--termination-grace-period-seconds={GRACE}",
+      f"--command={line}",
     )
   )
 

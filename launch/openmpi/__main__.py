@@ -7,7 +7,6 @@ python -m launch.openmpi --experiment=language_model --topology=cpu:2 \
 import dataclasses
 import os
 import shlex
-from pathlib import Path
 
 from absl import flags
 
@@ -15,7 +14,7 @@ from launch.command_line import run, show
 from launch.job import ROOT, Job
 from launch.layout import layout_of, require_platform
 from launch.openmpi.command import command
-from launch.place import check_place
+from launch.place import check_place, directory_of
 
 
 def own(values: flags.FlagValues) -> None:
@@ -38,13 +37,13 @@ def program(job: Job, values: flags.FlagValues) -> int:
   """Shows the line, or becomes mpirun once the place can be written."""
   layout = layout_of(job, process_a_gpu=True)
   require_platform(layout, "Open MPI", "cuda", "cpu")
-  place = Path(job.directory).expanduser().resolve()
+  asked, place = job.directory, directory_of(job.directory, "all hosts")
   job = dataclasses.replace(job, place=str(place))
   extra = [part for text in values.mpirun for part in shlex.split(text)]
   line = command(job, layout, extra, values.coordinator)
   if not values.submit:
     return show(shlex.join(line) + "\n")
-  check_place(str(place))
+  check_place(asked)  # as it was given, for a link may lead nowhere
   os.chdir(ROOT)
   try:
     os.execvp(line[0], line)

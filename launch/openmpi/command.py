@@ -8,6 +8,11 @@ from launch.layout import Layout
 
 __all__ = ["command"]
 
+# Seconds from a request to stop to SIGTERM, and from SIGTERM to SIGKILL: to
+# save in. Open MPI's own is one.
+PATIENCE = 30
+_PATIENCE = "odls_base_sigkill_timeout"
+
 
 def command(
   job: Job,
@@ -20,7 +25,8 @@ def command(
   Args:
     job: its place is a directory that all hosts see.
     layout: made with `process_a_gpu=True`.
-    extra: more options of mpirun.
+    extra: more options of mpirun; `--mca odls_base_sigkill_timeout 60` takes
+      the place of ours, for mpirun refuses two.
     coordinator: host:port of the first process; None where Open MPI says it,
       as it does before version 5.
 
@@ -39,8 +45,10 @@ def command(
   spread = []
   if layout.platform == "cuda":  # one process a GPU, in order of hosts
     spread = ["--map-by", f"ppr:{layout.processes_each}:node"]
+  patience = ("--mca", _PATIENCE, str(PATIENCE))
   return (
     *("mpirun", "-n", str(layout.processes), *spread, *exports),
+    *(() if _PATIENCE in " ".join(extra) else patience),
     *extra,
     *line,
   )

@@ -1,19 +1,19 @@
 """Queues an experiment on a cluster with SLURM.
 
 python -m launch.slurm --experiment=language_model --preset=gpt2_small \
-    --topology=h100:16 --config.train.mesh.data=0 --sbatch=--partition=gpu \
+    --topology=h100:16 --config.train.mesh.data=0 \
+    --config.train.microbatches=2 --sbatch=--partition=gpu \
     --workdir=runs/gpt2 --submit
 """
 
 import dataclasses
-from pathlib import Path
 
 from absl import flags
 
 from launch.command_line import queue, run, show
 from launch.job import Job
 from launch.layout import layout_of, require_platform
-from launch.place import check_place
+from launch.place import check_place, directory_of
 from launch.slurm.script import script
 
 
@@ -31,17 +31,12 @@ def program(job: Job, values: flags.FlagValues) -> int:
   """Shows the script, or queues it once the place can be written."""
   layout = layout_of(job, process_a_gpu=True)
   require_platform(layout, "SLURM", "cuda", "cpu")
-  if "://" in job.directory:
-    raise ValueError(
-      "workdir: expected a directory that all nodes see, got"
-      f" {job.directory!r}; mount the bucket, and name where it is"
-    )
-  place = Path(job.directory).expanduser().resolve()
+  asked, place = job.directory, directory_of(job.directory, "all nodes")
   job = dataclasses.replace(job, place=str(place))
   text = script(job, layout, values.sbatch)
   if not values.submit:
     return show(text)
-  check_place(str(place))
+  check_place(asked)  # as it was given, for a link may lead nowhere
   path = place / "job.sbatch"
   return queue(path, text, "sbatch", str(path))
 

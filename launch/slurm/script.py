@@ -38,13 +38,16 @@ def script(job: Job, layout: Layout, extra: Sequence[str] = ()) -> str:
     layout: made with `process_a_gpu=True`.
     extra: more options of sbatch, such as `--partition=debug`.
 
+  Raises:
+    ValueError: the place has a character that sbatch reads in its own way.
+
   >>> text = script(Job("heads", place="/scratch/x"), Layout(None, 1, 1))
   >>> print("\n".join(text.splitlines()[:3]))
   #!/bin/bash
-  #SBATCH --job-name=heads-tiny
+  #SBATCH --job-name=heads-tiny-c7d0e9
   #SBATCH --nodes=1
   """
-  log = Path(job.directory) / "slurm-%j.out"
+  log = _log(Path(job.directory), "slurm-%j.out")
   line = f"line=({shlex.join(job.line(sys.executable))})"
   return _header(job, layout, log, extra) + _run(layout, line, ":")
 
@@ -64,9 +67,12 @@ def array_script(
     place: of all; a file in `finished/` says that a job is done.
     extra: as for `script`.
     at_once: tasks that run at the same time.
+
+  Raises:
+    ValueError: as for `script`.
   """
   array = f"--array=0-{len(jobs) - 1}%{at_once}"
-  log = place / "slurm-%A_%a.out"
+  log = _log(place, "slurm-%A_%a.out")
   cases = "\n".join(
     f"  {index}) name={shlex.quote(Path(job.directory).name)}"
     f" asked={shlex.quote(shlex.join(job.asked()))}"
@@ -82,7 +88,18 @@ def array_script(
   return header + _run(layout, line, finished)
 
 
-def _header(job: Job, layout: Layout, log: Path, extra: Sequence[str]) -> str:
+def _log(place: Path, name: str) -> str:
+  """A file of a place, as sbatch reads it: with patterns of its own, in `"`."""
+  for character in ('"', "\\", "\n", "\r"):
+    if character in str(place):
+      raise ValueError(
+        f"workdir: expected a directory without {character!r}, which sbatch"
+        f" takes for its own, got {str(place)!r}; choose another --workdir"
+      )
+  return f"{place}/".replace("%", "%%") + name
+
+
+def _header(job: Job, layout: Layout, log: str, extra: Sequence[str]) -> str:
   """What sbatch reads."""
   options = [
     f"--job-name={job.name}",

@@ -1,7 +1,8 @@
 """Writes the script that runs an experiment on a slice of TPU VMs.
 
 python -m launch.tpu_pod --experiment=language_model --preset=gpt2_small \
-    --topology=v5e:4x4 --config.train.mesh.data=0 --zone=us-west4-a --spot \
+    --topology=v5e:4x4 --config.train.mesh.data=0 \
+    --config.train.microbatches=2 --zone=us-west4-a --spot \
     --workdir=gs://mine/gpt2 --submit
 """
 

@@ -73,6 +73,20 @@ python3 -m venv .venv
 """
 
 
+# In the background: the connection may break. The mount is gone after a
+# reboot, and then the checkpoints would be too.
+_RUN = """\
+cd attnjax 2> /dev/null && test -x .venv/bin/python &&
+  mountpoint -q {mount} || {{
+  echo "error: $(hostname) is not set up; give this script the word setup," \
+    "and then run" >&2
+  exit 1
+}}
+echo '+ again' >> run.log
+nohup {line} >> run.log 2>&1 < /dev/null & disown
+"""
+
+
 def script(job: Job, layout: Layout, *, zone: str, spot: bool = False) -> str:
   """One file with a word for each thing there is to do.
 
@@ -113,9 +127,6 @@ def script(job: Job, layout: Layout, *, zone: str, spot: bool = False) -> str:
 
 
 def _run(job: Job) -> str:
-  """Starts the command in the background: the connection may break."""
+  """What each host runs, with code 1 where it was not set up."""
   line = shlex.join(job.line(".venv/bin/python", mounted(job.directory)))
-  return (
-    f"cd attnjax && echo '+ again' >> run.log && nohup {line}"
-    " >> run.log 2>&1 < /dev/null & disown"
-  )
+  return _RUN.format(mount=MOUNT, line=line)

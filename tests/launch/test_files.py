@@ -18,7 +18,7 @@ from launch.slurm.__main__ import program as slurm
 from launch.slurm.script import script
 from launch.tpu_pod.script import script as pod_script
 
-ALL = ("train.mesh.data=0",)
+ALL = ("train.mesh.data=0", "data.batch_size=384")
 
 
 def job(topology, place="gs://mine/runs/x"):
@@ -172,12 +172,12 @@ def test_a_pod_script_does_one_thing_a_word(stubs, monkeypatch):
   slice_ = job("v6e:4x4")
   text = pod_script(slice_, layout_of(slice_), zone="here-1", spot=True)
   for word, expected in (
-    ("create", "create language-model-base --zone=here-1 --type=v6e"),
+    ("create", f"create {slice_.name} --zone=here-1 --type=v6e"),
     ("run", "--worker=all --command=cd attnjax"),
     ("stop", "pkill -TERM"),
-    ("delete", "delete language-model-base --zone=here-1 --quiet"),
+    ("delete", f"delete {slice_.name} --zone=here-1 --quiet"),
   ):
     subprocess.run(["bash", "-c", text, "job.sh", word], check=True, input=b"")
-    assert expected in "\n".join(stubs.calls("gcloud")[-2:])
+    assert expected in "\n".join(stubs.calls("gcloud"))
   done = subprocess.run(["bash", "-n", "-c", text], check=False)
   assert done.returncode == 0

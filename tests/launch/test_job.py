@@ -10,7 +10,7 @@ from absl import flags
 from attnjax.training.cluster import ProcessesConfig, start_arguments
 from launch.command_line import define, job_of
 from launch.gke.manifest import manifest, xpk_line
-from launch.job import ROOT, Job, config_of, experiments, presets_of
+from launch.job import Job, config_of, experiments, presets_of
 from launch.layout import layout_of
 from launch.local.processes import environments
 from launch.openmpi.command import command
@@ -21,10 +21,6 @@ from launch.tpu_pod.script import script as pod_script
 ROWS = "data.batch_size=384"  # divides among all of the machines below
 ALL = ("train.mesh.data=0", "model.depth=3", "sample.prompt=a b", ROWS)
 ODD = "data.length=100"
-DESCRIBES = [
-  f"--{name}"
-  for name in ("experiment", "preset", "topology", "processes", "workdir")
-]
 GPUS = Job("language_model", "base", ALL, "h100:16", place="gs://mine/runs/x")
 TPUS = Job("language_model", "base", ALL, "v5p:4x4x4", place="gs://mine/runs/x")
 
@@ -136,27 +132,6 @@ def test_what_cannot_run_is_refused_with_the_remedy(changes, message):
   values = {"experiment": "language_model"} | changes
   with pytest.raises(ValueError, match=message):
     layout_of(Job(**values))
-
-
-def shown():
-  """Every command of the launchers' READMEs."""
-  for path in sorted((ROOT / "launch").rglob("README.md")):
-    text = path.read_text(encoding="utf-8").replace("\\\n", " ")
-    for line in text.splitlines():
-      if line.startswith("python -m launch."):
-        room = path.parent.name
-        yield pytest.param(line, id=f"{room}: {line[17:80]}")
-
-
-@pytest.mark.parametrize("line", list(shown()))
-def test_every_command_of_a_readme_describes_a_job_that_can_run(line):
-  words = shlex.split(line, comments=True)[2:]
-  values = flags.FlagValues()
-  define(values)
-  known = [w for w in words[1:] if w.split("=")[0] in DESCRIBES]
-  overrides = [w for w in words[1:] if "config." in w.split("=")[0]]
-  job = job_of(values, ["launch", *known, *overrides])
-  assert layout_of(job).processes >= 1
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,9 @@ def flags(tmp_path):
   ]
 
 
-def trained(tmp_path):
+def trained(place):
   """The steps that were logged: each once, by one process."""
-  text = (tmp_path / "run" / "metrics.jsonl").read_text()
+  text = (place / "metrics.jsonl").read_text()
   records = [json.loads(line) for line in text.splitlines()]
   return [r["step"] for r in records if r["split"] == "train"]
 
@@ -62,7 +62,7 @@ def test_two_processes_here(tmp_path, flags):
   done = launched("local", *flags)
   assert done.returncode == 0, done.stderr
   assert "process 1 of 2" in done.stderr
-  assert trained(tmp_path) == [1, 2, 3, 4]
+  assert trained(tmp_path / "run") == [1, 2, 3, 4]
 
 
 @pytest.mark.skipif(not shutil.which("mpirun"), reason="Open MPI is not here")
@@ -72,7 +72,7 @@ def test_two_processes_of_open_mpi(tmp_path, flags):
     options += " --allow-run-as-root"
   done = launched("openmpi", *flags, f"--mpirun={options}", "--submit")
   assert done.returncode == 0, done.stderr
-  assert trained(tmp_path) == [1, 2, 3, 4]
+  assert trained(tmp_path / "run") == [1, 2, 3, 4]
 
 
 @pytest.mark.skipif(
@@ -80,6 +80,8 @@ def test_two_processes_of_open_mpi(tmp_path, flags):
   reason="needs root, and apt-get install slurm-wlm munge",
 )
 def test_two_processes_of_slurm(tmp_path, flags):
+  place = tmp_path / "100% run of %j"  # sbatch has a meaning for %
+  flags = [*flags, f"--workdir={place}"]
   with Cluster(tmp_path / "cluster") as cluster:
     done = launched(
       "slurm",
@@ -89,10 +91,10 @@ def test_two_processes_of_slurm(tmp_path, flags):
       JAX_COORDINATOR_ADDRESS="127.0.0.1:29701",
       SLURM_CONF=str(cluster.conf),
     )
-    logs = "".join(p.read_text() for p in (tmp_path / "run").glob("*.out"))
+    logs = "".join(p.read_text() for p in place.glob("*.out"))
     assert done.returncode == 0, done.stderr + logs + cluster.logs()
   assert "process 1 of 2" in logs
-  assert trained(tmp_path) == [1, 2, 3, 4]
+  assert trained(place) == [1, 2, 3, 4]
 
 
 def test_a_sweep_of_a_real_experiment(tmp_path):
