@@ -4,11 +4,14 @@ Debian's packages are enough, and nothing is written outside of one folder.
 """
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
 import subprocess
+import tempfile
 import time
+from pathlib import Path
 
 CONF = """\
 ClusterName=attnjax
@@ -63,6 +66,9 @@ class Cluster:
     key.chmod(0o600)
 
   def __enter__(self):
+    # Its ports are fixed, and another worker may have a cluster of its own.
+    self._alone = open(Path(tempfile.gettempdir()) / "slurm_cluster.lock", "w")
+    fcntl.flock(self._alone, fcntl.LOCK_EX)
     place = self.folder
     munge = ["munged", "--force", f"--key-file={place}/munge.key"]
     for name in ("socket", "pid", "log", "seed"):
@@ -80,6 +86,7 @@ class Cluster:
         pid = int((self.folder / f"{name}.pid").read_text())
         os.kill(pid, signal.SIGTERM)
     time.sleep(1)
+    self._alone.close()
 
   def logs(self):
     """What the daemons said."""
