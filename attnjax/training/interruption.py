@@ -45,6 +45,11 @@ class Interruption:
       return "preemption"
     return self._signal
 
+  @property
+  def heard(self) -> str | None:
+    """The signal that this process heard, whatever the others know of it."""
+    return self._signal
+
   def __enter__(self) -> "Interruption":
     main = threading.current_thread() is threading.main_thread()
     if main and not jax.distributed.is_initialized():

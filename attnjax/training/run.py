@@ -1,8 +1,9 @@
 """What `train` does between restoring a state and returning the last one."""
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn
 
 import jax
@@ -48,6 +49,7 @@ class Run:
     self._resume_evaluation(state, first)
     if first >= steps:
       self.progress.say(f"already at step {first} of {steps}: nothing to do")
+      self._leave_if_asked()
       return state
     batch = self.place(self.batch_at(first))
     for done in range(first + 1, steps + 1):
@@ -58,8 +60,18 @@ class Run:
       self._read()
       self.pending = (done, current)
       self._after(state, done)
-    self.checkpoints.wait()
+    self._leave_if_asked()
     return state
+
+  def _leave_if_asked(self) -> None:
+    """Obeys a signal that came when no step was left to stop after."""
+    self.checkpoints.wait()
+    if self.interruption.heard is not None:
+      self.progress.say(
+        f"stopped by {self.interruption.heard}: all {self.config.steps} steps"
+        " are done and saved; the same command goes on with what comes after"
+      )
+      raise SystemExit(EXIT_CODE)
 
   def _after(self, state: TrainState, done: int) -> None:
     """Stops, evaluates and saves where one of them is due."""
@@ -68,10 +80,30 @@ class Run:
       self._stop(state, done, reason)
     loss, best = None, False
     if self.evaluate is not None and self._evaluation_due(done):
-      loss, best = self._evaluate(self.evaluate, state, done)
-    regular = done % self.config.checkpoint.every_steps == 0
-    if best or regular or done == self.config.steps:
+      with self._kept(state, done):
+        loss, best = self._evaluate(self.evaluate, state, done)
+    last = done == self.config.steps
+    if best or last or done % self.config.checkpoint.every_steps == 0:
       self._save(state, done, loss)
+    if self.interruption.heard is not None and not last:
+      self._stop(state, done, self.interruption.heard)
+
+  @contextlib.contextmanager
+  def _kept(self, state: TrainState, done: int) -> Iterator[None]:
+    """Saves the steps that are done where their evaluation fails.
+
+    Not where a loss is not finite, for then the state is not good; nor where
+    other processes may still evaluate, for all of them have to save.
+    """
+    try:
+      yield
+    except FloatingPointError:
+      raise
+    except BaseException:
+      if jax.process_count() == 1:
+        self._save(state, done)
+        self.checkpoints.wait()
+      raise
 
   def _read(self) -> None:
     """Waits for the step last dispatched and records its metrics."""

@@ -166,6 +166,59 @@ def test_stopped_and_started_again_is_bit_for_bit(
     assert checkpoints.saved[step][1] == metric
 
 
+def once(action, at):
+  """An evaluation that does something the first time that step comes."""
+  seen = []
+
+  def evaluate_then(params):
+    seen.append(1)
+    if len(seen) == at:
+      action()
+    return evaluate(params)
+
+  return evaluate_then
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_in_the_last_evaluation_is_obeyed(
+  tmp_path, unbroken, number, capsys
+):
+  checkpoints = InMemory()
+  disturbed = once(lambda: signal.raise_signal(number), at=3)
+  with pytest.raises(SystemExit) as exit_:
+    train(tmp_path, checkpoints, evaluate=disturbed)
+  assert exit_.value.code == interruptions.EXIT_CODE
+  assert f"all {STEPS} steps are done and saved" in capsys.readouterr().err
+  state = train(tmp_path, checkpoints)  # which comes to what is next
+  assert curve(tmp_path) == unbroken[0]
+  chex.assert_trees_all_equal(state, unbroken[1])
+
+
+def test_a_signal_in_an_evaluation_is_obeyed_after_it(tmp_path, unbroken):
+  checkpoints = InMemory()
+  disturbed = once(lambda: signal.raise_signal(signal.SIGTERM), at=2)
+  with pytest.raises(SystemExit):
+    train(tmp_path, checkpoints, evaluate=disturbed)
+  assert max(checkpoints.saved) == 8
+  state = train(tmp_path, checkpoints)
+  assert curve(tmp_path) == unbroken[0]
+  chex.assert_trees_all_equal(state, unbroken[1])
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_an_evaluation_that_fails_costs_no_step(tmp_path, unbroken, at):
+  def failing():
+    raise MemoryError
+
+  checkpoints = InMemory()
+  with pytest.raises(MemoryError):
+    train(tmp_path, checkpoints, evaluate=once(failing, at))
+  assert max(checkpoints.saved) == [4, 8, STEPS][at - 1]
+  state = train(tmp_path, checkpoints)
+  assert curve(tmp_path) == unbroken[0]
+  chex.assert_trees_all_equal(state, unbroken[1])
+
+
 @pytest.mark.parametrize("killed", range(1, STEPS))
 def test_killed_and_started_again_is_bit_for_bit(tmp_path, unbroken, killed):
   checkpoints = InMemory()
