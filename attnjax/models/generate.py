@@ -59,6 +59,12 @@ def generate(
   >>> a[:, :2].tolist() == b.tolist()
   True
   """
+  prompt = jnp.asarray(prompt)
+  if prompt.ndim != 2:
+    raise ValueError(
+      f"generate: prompt must have the axes B T, got {list(prompt.shape)}; a"
+      " single prompt is prompt[None]"
+    )
   rows, length = prompt.shape
   check_sampling(model.vocabulary, temperature, top_k, top_p)
   if length < 1 or steps < 1:
@@ -78,10 +84,11 @@ def generate(
       f"generate: stop must be a token of the vocabulary of {model.vocabulary},"
       f" got {stop}"
     )
+  stop = None if stop is None else int(stop)  # decides the program
   if rows == 0:
     return jnp.zeros((0, steps), jnp.int32)
   whole = jnp.full((rows,), length, jnp.int32)
-  real = whole if lengths is None else lengths
+  real = whole if lengths is None else jnp.asarray(lengths)
   _check_lengths(real, rows, length)
   _check_tokens(prompt, real, model.vocabulary)
   if model.ragged:  # with and without lengths it is one compiled program

@@ -72,6 +72,12 @@ class MemoryLMConfig:
   unroll: int = setting(1, "blocks in one turn of the scan")
 
   def __post_init__(self):
+    for name, allowed in (("architecture", ARCHITECTURES), ("rule", RULES)):
+      if getattr(self, name) not in allowed:
+        raise ValueError(
+          f"model: {name} must be one of {', '.join(allowed)}, got"
+          f" {getattr(self, name)!r}"
+        )
     least = {"chunk": 1, "convolution": 1, "persistent": 0, "segment": 1}
     least |= {"width": 1, "depth": 1, "heads": 1, "hidden": 1, "unroll": 1}
     least |= {"window": 0}

@@ -23,7 +23,8 @@ def sample(
   """Draws a token from softmax(logits / temperature), cut to the likeliest.
 
   Args:
-    logits: ``*B V``.
+    logits: ``*B V``; drawn in float32 or wider, for in bfloat16 the noise that
+      chooses has ties.
     key: of the draw.
     temperature: >= 0; 0 takes the likeliest token (greedy).
     top_k: keep the k likeliest tokens; None keeps all.
@@ -48,6 +49,8 @@ def sample(
     Generation", 2018, arXiv 1805.04833 (top-k).
   """
   check_sampling(logits.shape[-1], temperature, top_k, top_p)
+  if jnp.finfo(logits.dtype).bits < 32:
+    logits = logits.astype(jnp.float32)
   order = jnp.argsort(-logits, axis=-1, stable=True)
   best_first = jnp.take_along_axis(logits, order, axis=-1)
   greedy = jnp.asarray(temperature) == 0

@@ -3,9 +3,11 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from attnjax.models.beam_search import beam_search
 from attnjax.models.hypotheses import Hypotheses, NextToken
+from attnjax.ops.recurrent import real_steps
 from attnjax.typing import Array, Int
 
 __all__ = ["translate"]
@@ -38,7 +40,8 @@ def translate(
     `Hypotheses` of tokens ``B K N``, the best first.
 
   Raises:
-    ValueError: as `beam_search`.
+    ValueError: as `beam_search`, or lengths that are known are not within 0
+      and S.
 
   >>> import jax.numpy as jnp
   >>> from flax import nnx
@@ -49,6 +52,10 @@ def translate(
   ...           max_length=5).tokens.shape
   (2, 3, 5)
   """
+  source = jnp.asarray(source)
+  if source_lengths is not None:  # what the program traces it cannot refuse
+    source_lengths = jnp.asarray(source_lengths)
+    real_steps(source_lengths, source.shape[:-1], source.shape[-1])
   return _translate(
     model, source, source_lengths, beams, start, end, max_length, length_penalty
   )

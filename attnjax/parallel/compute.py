@@ -167,4 +167,5 @@ def _here(
   if keep is not None:
     reading = select(reading, sweep, keep)
   found = folded(reading, sweep)
-  return {name: x for name, x in found.items() if name != "place"}
+  # What only a tangent asks for stays here.
+  return {n: x for n, x in found.items() if n not in ("place", "shift", "rest")}

@@ -190,9 +190,38 @@ def test_rows_are_drawn_apart():
       "prompt holds 13, which is no token of the vocabulary of 13",
     ),
     ({"stop": -1}, "stop must be a token of the vocabulary of 13, got -1"),
+    (
+      {"prompt": PROMPT[0]},
+      r"have the axes B T, got \[4\]; .*prompt\[None",
+    ),
   ],
 )
 def test_options_out_of_range(kw, words):
   kw = {"prompt": PROMPT, "steps": N, "key": KEY} | kw
   with pytest.raises(ValueError, match=words):
     generate(decoder(positions="learned"), **kw)
+
+
+@pytest.mark.usefixtures("as_a_user")
+def test_lists_and_numpy_integers_are_taken_as_arrays_are():
+  model = decoder(positions="learned")
+  lengths, stop = [2, 4], np.int32(3)
+  found = generate(
+    model, PROMPT.tolist(), steps=N, key=KEY, lengths=lengths, stop=stop
+  )
+  expected = generate(
+    model, PROMPT, steps=N, key=KEY, lengths=jnp.array(lengths), stop=3
+  )
+  np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_few_bits_draw_as_many_do(dtype):
+  logits = jnp.log(jnp.array([0.9, *[0.1 / 50] * 50])).astype(dtype)
+  keys = jax.random.split(KEY, 20_000)
+  draw = jax.jit(jax.vmap(lambda key: sample(logits, key)))
+  few = np.mean(draw(keys) != 0)
+  share = 1 - float(jax.nn.softmax(logits.astype(jnp.float32))[0])
+  assert abs(few - share) < 4 * np.sqrt(share * (1 - share) / len(keys))
+  cold = sample(logits, KEY, temperature=1e-8)
+  assert int(cold) == 0

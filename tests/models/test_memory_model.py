@@ -103,3 +103,15 @@ def test_a_residual_is_a_choice_of_any_rule():
 def test_a_config_that_cannot_be(options, words):
   with pytest.raises(ValueError, match=words):
     MemoryLMConfig(**options)
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"architecture": "gate"}, "must be one of attention, .* got 'gate'"),
+    ({"rule": "titan"}, "rule must be one of linear_attention, .* got 'titan'"),
+  ],
+)
+def test_what_there_is_not_is_refused(changes, message):
+  with pytest.raises(ValueError, match=message):
+    MemoryLMConfig(**SIZES | changes)

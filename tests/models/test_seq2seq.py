@@ -198,3 +198,12 @@ def test_lengths_that_do_not_fit():
     ValueError, match=r"within 0 and the 6 .* got \[6, 7, 1\]"
   ):
     seq2seq()(SOURCE, TARGET, source_lengths=jnp.array([6, 7, 1]))
+  with pytest.raises(ValueError, match=r"and the 6 .* got \[9, -3, 4\]"):
+    translate(
+      seq2seq(),
+      SOURCE,
+      jnp.array([9, -3, 4]),
+      start=0,
+      end=1,
+      max_length=2,
+    )

@@ -2,6 +2,7 @@
 
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from jax.test_util import check_grads
 
 import attnjax
-from attnjax import masks, score_mods
+from attnjax import masks, normalizers, score_mods
 
 N, H, T, S = 8, 3, 5, 7
 
@@ -219,3 +220,30 @@ def test_buckets_that_do_not_divide(buckets, bidirectional, farthest, words):
 def test_a_table_of_another_rank():
   with pytest.raises(ValueError, match=r"table has shape \[8\]"):
     score_mods.relative_bias(jnp.ones(N)).validate((), H)
+
+
+@pytest.mark.parametrize("options", [{}, {"aux": ("weights",)}, "top_k"])
+def test_a_mod_of_positions_alone_is_the_same_everywhere(options):
+  far = lambda s, b, h, q, k: -0.5 * jnp.abs(q - k).astype(jnp.float32)
+  whole = lambda s, b, h, q, k: far(s, b, h, q, k) + 0 * s
+  if options == "top_k":
+    options = {"normalizer": normalizers.top_k(2)}
+  x = jnp.asarray(np.random.default_rng(0).normal(size=(T, H, 4)), jnp.float32)
+  found, expected = (
+    attnjax.attend(x, x, x, score_mod=score_mods.from_fn(mod), **options)
+    for mod in (far, whole)
+  )
+  chex.assert_trees_all_close(found, expected, rtol=1e-6)
+
+
+def test_what_is_no_logit_is_refused():
+  x = jnp.ones((T, H, 4))
+  for mod, words in (
+    (
+      lambda s, b, h, q, k: q >= k,
+      "logits, which are floating, got b",
+    ),
+    (lambda s, b, h, q, k: jnp.zeros(3), r"broadcast to .* got \(3,\)"),
+  ):
+    with pytest.raises(ValueError, match=words):
+      attnjax.attend(x, x, x, score_mod=score_mods.from_fn(mod))

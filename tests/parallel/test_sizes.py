@@ -84,3 +84,17 @@ def test_axes_may_be_a_list():
   ring = parallel.RingAttention(mesh, "sequence", batch=["batch"])
   query, key, value = arrays()
   chex.assert_shape(jax.jit(ring)(query, key, value), value.shape)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_all_logits_have_in_common_changes_no_gradient(kind):
+  attention = sharded(kind, "contiguous", sequence=2)
+  query, key, _ = arrays(width=1)
+  bias = jnp.full((1, 1, 24, 24), -1e9)
+
+  def read(value):
+    out = attention(0 * query, key, value, bias=bias)
+    return (out * jnp.arange(1.0, 25).reshape((1, 24, 1, 1))).sum()
+
+  gradient = jax.grad(read)(jnp.ones((2, 24, 2, 1)))
+  np.testing.assert_allclose(gradient, np.full((2, 24, 2, 1), 12.5), rtol=1e-5)

@@ -69,4 +69,22 @@ def _modified(mod: ScoreMod, scores, seen, grid: Grid):
   if seen is not None:
     scores = jnp.where(seen, scores, 0)
     key_position = jnp.where(seen, key_position, grid.query_position)
-  return mod(scores, grid.batch, grid.head, grid.query_position, key_position)
+  at = (grid.batch, grid.head, grid.query_position, key_position)
+  return _as_logits(mod(scores, *at), scores)
+
+
+def _as_logits(found, scores):
+  """What a mod returned, as logits: it may depend on positions alone."""
+  found = jnp.asarray(found)
+  if not jnp.issubdtype(found.dtype, jnp.floating):
+    raise ValueError(
+      f"score_mod: expected logits, which are floating, got {found.dtype};"
+      " what hides keys is a mask: mask=masks.from_fn(...)"
+    )
+  try:
+    return jnp.broadcast_to(found.astype(scores.dtype), scores.shape)
+  except ValueError:
+    raise ValueError(
+      f"score_mod: expected logits that broadcast to those it was given, of"
+      f" shape {scores.shape}, got {found.shape}; the arguments broadcast so"
+    ) from None

@@ -6,7 +6,9 @@ A tile adds to the sums of its rows, each relative to a shift c of the row:
 
 The forward pass lets c be the largest logit so far. The tangent takes c = the
 log-sum-exp, where total is 1 and number the output itself, so that it needs the
-inputs, the output and the log-sum-exp, and nothing of a tile:
+inputs, the output and the log-sum-exp, and nothing of a tile. It is kept in two
+parts, the largest logit and the log of the total: of a row at -1e9, where the
+ulp of float32 is 64, their sum has forgotten how many keys there were.
 
     d out = d number - (d total) out,   d logsumexp = d total,
 
@@ -30,7 +32,8 @@ __all__ = ["folded"]
 def folded(reading: Reading, sweep: Sweep) -> dict:
   """Output ``B H T E`` and the aux of a call, by name.
 
-  "logsumexp" is there wherever the keys of a row share its weight.
+  "logsumexp" is there wherever the keys of a row share its weight, and so are
+  its parts, "shift" and "rest".
   """
   operands, tree = jax.tree.flatten(reading)
 
@@ -112,7 +115,7 @@ def _merged(part: Reading, state: dict, logits, grid: Grid) -> dict:
     before = (largest == state["top"]) & (place < state["place"])
     found = (largest > state["top"]) | before
     new["place"] = jnp.where(found, place, state["place"])
-  sums = sums_of(part, logits, shift, grid, tuple(state))
+  sums = sums_of(part, logits, (shift,), grid, tuple(state))
   decay = None if shift is None else jnp.exp(state["top"] - shift)
   if part.shares and "spread" in state:
     # Σ e (logit - c) of a row whose shift moves by d loses d Σ e.
@@ -136,13 +139,14 @@ def _finished(reading: Reading, state: dict) -> dict:
     total = state["total"]
     seen = ~(total == 0)
     safe = jnp.where(seen, total, 1)
-    result["logsumexp"] = jnp.where(seen, jnp.log(safe) + shift, -jnp.inf)
+    result["shift"], result["rest"] = shift, jnp.log(safe)
+    result["logsumexp"] = jnp.where(seen, result["rest"] + shift, -jnp.inf)
   if reading.shares:
     result["out"] = state["number"] / safe[..., None]
   if "spread" in state:
     spread = state["spread"]
     if reading.shares:
-      spread = jnp.where(seen, jnp.log(safe) - spread / safe, 0)
+      spread = jnp.where(seen, result["rest"] - spread / safe, 0)
     result["entropy"] = spread
   if "place" in state:
     result["max_logit"] = state["top"]

@@ -1,9 +1,10 @@
 """Attention over some of the keys, and how such parts become the whole."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from attnjax.typing import Array, Float
@@ -29,7 +30,7 @@ class Partial(NamedTuple):
   logsumexp: Float[Array, "*B H T"]
 
 
-def merge(partials: Sequence[Partial]) -> Partial:
+def merge(partials: Iterable[Partial]) -> Partial:
   """Attention over all the keys of parts that share none.
 
       L = log Σ_p exp(L[p]),   out = Σ_p exp(L[p] - L) out[p]
@@ -59,6 +60,7 @@ def merge(partials: Sequence[Partial]) -> Partial:
     Rabe, Staats, "Self-attention Does Not Need O(n²) Memory", 2021, arXiv
     2112.05682, section 3.
   """
+  partials = tuple(partials)
   shapes = {(jnp.shape(p.out), jnp.shape(p.logsumexp)) for p in partials}
   if len(shapes) != 1:
     raise ValueError(
@@ -73,12 +75,15 @@ def _pair(one: Partial, other: Partial) -> Partial:
   # jnp.logaddexp of two -inf has a gradient of NaN; of these, 0.
   empty = jnp.isneginf(one.logsumexp) & jnp.isneginf(other.logsumexp)
   safe = lambda x: jnp.where(empty, 0, x)
-  total = jnp.logaddexp(safe(one.logsumexp), safe(other.logsumexp))
-  share = lambda part: _over_values(
-    jnp.where(empty, 0, jnp.exp(safe(part.logsumexp) - total))
+  first, second = safe(one.logsumexp), safe(other.logsumexp)
+  total = jnp.logaddexp(first, second)
+  # Of their difference, and not exp(L[p] - L): where L is so large that it has
+  # no room for a log 2, those would add up to 2.
+  share = lambda ahead: _over_values(
+    jnp.where(empty, 0, jax.nn.sigmoid(ahead)).astype(total.dtype)
   )
-  of = lambda part: share(part) * part.out.astype(total.dtype)
-  out = of(one) + of(other)
+  of = lambda part, ahead: share(ahead) * part.out.astype(total.dtype)
+  out = of(one, first - second) + of(other, second - first)
   logsumexp = jnp.where(empty, -jnp.inf, total)
   return Partial(out.astype(one.out.dtype), logsumexp)
 

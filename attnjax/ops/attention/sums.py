@@ -18,12 +18,18 @@ def layouts(names) -> list[str]:
   return ["b.t." if name == "number" else "b.t" for name in names]
 
 
-def sums_of(part: Reading, logits, shift, grid: Grid, names) -> dict:
-  """What a tile adds to the sums of these names, at a shift of its rows."""
+def sums_of(part: Reading, logits, shifts, grid: Grid, names) -> dict:
+  """What a tile adds to the sums of these names, at the shifts of its rows.
+
+  Shifts are subtracted one after the other: the sum of a large and a small one
+  would have lost the small one.
+  """
   sums = {}
   alone = part.normalizer.weigh(logits)
   if "total" in names:
-    shifted = logits - shift[..., None]
+    shifted = logits
+    for shift in shifts:
+      shifted = shifted - shift[..., None]
     shared = jnp.exp(shifted)
     sums["total"] = shared.sum(-1)
   weights = shared if alone is None else alone

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.custom_derivatives import zero_from_primal
 
 from attnjax.ops.attention.reading import Reading
-from attnjax.ops.attention.sums import finite, layouts, sums_of, totals
+from attnjax.ops.attention.sums import layouts, sums_of, totals
 from attnjax.ops.tiles import Sweep, tile_sum_tangent
 
 __all__ = ["tangent"]
@@ -15,19 +15,17 @@ def tangent(reading: Reading, sweep: Sweep, result: dict, moving: dict) -> dict:
   """The tangent of the result, from the tangents of some of the operands."""
   operands, tree = jax.tree.flatten(reading)
   names = _needed(reading)
-  # The log-sum-exp is the shift, and moves with it in derivatives of second
-  # order; the place of the largest logit does not.
-  extra = [result[n] for n in ("logsumexp", "place") if n in result]
-  if "logsumexp" in result:
-    extra[0] = finite(extra[0])
+  # The log-sum-exp is the shift, of two parts, of which the rest moves with it
+  # in derivatives of second order; the place of the largest logit does not.
+  extra = [result[n] for n in ("shift", "rest", "place") if n in result]
 
   def function(full, tile, *parts):
     count = len(operands)
     part, rest = jax.tree.unflatten(tree, parts[:count]), list(parts[count:])
     grid = part.grid(tile)
     logits = part.logits(grid, full)
-    shift = rest.pop(0) if "logsumexp" in result else None
-    sums = sums_of(part, logits, shift, grid, names)
+    shifts = [rest.pop(0) for n in ("shift", "rest") if n in result]
+    sums = sums_of(part, logits, shifts, grid, names)
     if rest:
       at = grid.key_index == rest[0][..., None]
       sums["peak"] = jnp.where(at, logits, 0).sum(-1)
@@ -66,7 +64,8 @@ def _moved(reading: Reading, result: dict, sums: dict) -> dict:
   """From tangents of the sums at the log-sum-exp to those of the result."""
   moved = {"out": sums["number"]}
   if "total" in sums:
-    moved["logsumexp"] = sums["total"]
+    moved["logsumexp"] = moved["rest"] = sums["total"]
+    moved["shift"] = zero_from_primal(result["shift"], symbolic_zeros=True)
   if reading.shares:
     moved["out"] = sums["number"] - sums["total"][..., None] * result["out"]
   if "spread" in sums:
