@@ -104,8 +104,14 @@ def measured(
   def found() -> dict[str, Any] | None:
     if not path.exists():
       return None
-    held = json.loads(path.read_text(encoding="utf-8"))
-    return held["measures"] if held["asked"] == asked else None
+    try:
+      held = json.loads(path.read_text(encoding="utf-8"))
+      return held["measures"] if held["asked"] == asked else None
+    except (ValueError, KeyError, TypeError) as error:
+      raise ValueError(
+        f"{path}: expected the measures of a run, got something else"
+        f" ({error}); remove it, and they are made again"
+      ) from None
 
   # All processes measure, or none: two that looked could see two moments.
   known = from_primary(found)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from absl import flags
 from jax.sharding import Mesh
 
 from attnjax import config as configs
@@ -14,6 +15,10 @@ from attnjax.models import partition_rules
 from experiments.sequence import loss_on
 
 __all__ = ["fit", "fit_run", "make_model", "mesh_of", "run", "run_folder"]
+
+# Else `--help` of an experiment would list no flag: absl takes them for those
+# of the module that defines them, and this one stands between.
+flags.disclaim_key_flags()
 
 # Which runs there are, and what is asked of them afterwards: no run trains
 # another way for it, so that one may be added to others that are done.
@@ -34,7 +39,7 @@ def run(
     experiment: its name.
   """
   configs.run(
-    _Agreed(main),
+    _Agreed(main, experiment),
     presets,
     experiment=experiment,
     around=lambda config: training.joined(config.train.processes),
@@ -46,13 +51,33 @@ class _Agreed:
   """`main`, once all processes are known to have been asked for the same."""
 
   main: Callable[[Any, Path], None]
+  experiment: str
 
   def __call__(self, config: Any, workdir: Path) -> None:
     """Compares everything but how each process joins the others."""
     asked = configs.to_dict(config)
     del asked["train"]["processes"]
     training.require_agreement("flags", {"config": asked, "to": str(workdir)})
+    training.from_primary(lambda: _claim(workdir, self.experiment))
     self.main(config, workdir)
+
+
+def _claim(workdir: Path, experiment: str) -> None:
+  """Makes a directory that of an experiment; its runs are in it, or it is one.
+
+  Raises:
+    ValueError: it is that of another, whose results would be written over.
+  """
+  path = workdir / "experiment.txt"
+  if not path.exists():
+    workdir.mkdir(parents=True, exist_ok=True)
+    path.write_text(experiment + "\n", encoding="utf-8")
+  found = path.read_text(encoding="utf-8").strip()
+  if found != experiment:
+    raise ValueError(
+      f"workdir: {workdir} holds what experiments.{found} wrote, got"
+      f" {experiment}; name another --workdir"
+    )
 
 
 def mesh_of(train: training.TrainConfig) -> Mesh | None:
@@ -150,7 +175,7 @@ def fit_run(
     heldout: batches to evaluate on.
     experiment: its name.
     variant: what is trained; words may have spaces between them.
-    seed: of the keys of the steps.
+    seed: of the keys of the steps, counted from `train.seed`.
     workdir: of the experiment.
     data: what else decides the run, such as a digest of its text, or the model
       that a variant makes of the config.
@@ -171,6 +196,6 @@ def fit_run(
     | {"run": folder.relative_to(workdir).as_posix()}
     | dict(data or {}),
     optimizer=config.optimizer,
-    train=configs.replace_leaves(config.train, {"seed": seed}),
+    train=dataclasses.replace(config.train, seed=config.train.seed + seed),
     evaluate=training.make_evaluate(loss).on(heldout),
   )

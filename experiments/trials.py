@@ -30,7 +30,10 @@ def by_seed(
     line: what is printed of a trial; of its variant, seed and measures.
 
   Yields:
-    variant -> its measures, one a seed.
+    variant -> its measures, one a seed; of some variant there are some.
+
+  Raises:
+    FloatingPointError: all runs diverged.
 
   >>> half = lambda variant, seed: {"accuracy": seed / 2}
   >>> line = lambda variant, seed, found: f"{variant} {seed}: {found}"
@@ -51,7 +54,13 @@ def by_seed(
         continue
       results[variant].append(found)
       print(line(variant, seed, found), flush=True)
-    yield results
+    if any(results.values()):
+      yield results
+  if not any(results.values()):
+    raise FloatingPointError(
+      "every run diverged, and nothing is left to tell of; lower"
+      " optimizer.peak_learning_rate"
+    )
 
 
 def asked(

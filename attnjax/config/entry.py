@@ -97,7 +97,10 @@ def _workdir(text: str, preset: str) -> Path:
       f"--workdir={text}: expected a directory of a mounted file system, got"
       " an address; mount the bucket (gcsfuse, for instance) and name its path"
     )
-  return Path(text.replace("<preset>", preset)).expanduser().resolve()
+  try:
+    return Path(text.replace("<preset>", preset)).expanduser().resolve()
+  except RuntimeError as error:  # ~nobody/runs
+    raise ValueError(f"--workdir={text}: {error}") from None
 
 
 @contextlib.contextmanager

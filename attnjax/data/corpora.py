@@ -125,7 +125,10 @@ def _from_path(path: str) -> list[Document]:
     raise ValueError(
       "path is empty: expected a file, a directory or a glob ('.' is here)."
     )
-  root = Path(path).expanduser()
+  try:
+    root = Path(path).expanduser()
+  except RuntimeError as error:  # ~nobody/texts
+    raise ValueError(f"path {path!r}: {error}") from None
   # os.path says no where Path would raise for a folder that may not be opened.
   if os.path.isfile(root):
     return [_single(root)]

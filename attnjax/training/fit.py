@@ -9,6 +9,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
+from attnjax.training.alone import alone_in
 from attnjax.training.checkpoint import Checkpoints
 from attnjax.training.feed import Feed
 from attnjax.training.loop import train as run_loop
@@ -86,7 +87,8 @@ def fit(
     `train.mesh.gather` says no.
 
   Raises:
-    ValueError: the directory belongs to another run, the batch does not suit
+    ValueError: the directory belongs to another run, or another process trains
+      in it; the batch does not suit
       the loss, or the mesh does not suit the devices, the model or the batch;
       nothing is written then.
     FloatingPointError: a loss is not finite.
@@ -125,6 +127,7 @@ def fit(
   # Only now is the run known to be sound: nothing was written before.
   path = claim(workdir, experiment, without_machines(identity))
   with (
+    alone_in(path),
     Checkpoints(path / "checkpoints", train.checkpoint) as checkpoints,
     Metrics(path) as metrics,
   ):

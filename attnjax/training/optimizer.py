@@ -29,8 +29,8 @@ class OptimizerConfig:
   floor: float = setting(
     0.1, "learning rate of the last step, as a fraction of the peak, 0 to 1"
   )
-  beta1: float = setting(0.9, "decay of the gradient's average, 0 to 1")
-  beta2: float = setting(0.95, "decay of the square's average, 0 to 1")
+  beta1: float = setting(0.9, "decay of the gradient's average, in [0, 1)")
+  beta2: float = setting(0.95, "decay of the square's average, in [0, 1)")
   epsilon: float = setting(1e-8, "added to the root of the square's average")
   weight_decay: float = setting(
     0.1, "decay of matrices, times the learning rate, per step; 0: none"
@@ -54,10 +54,14 @@ class OptimizerConfig:
       value = getattr(self, name)
       if value is not None and not value > 0:
         raise ValueError(f"{name}: expected a number above 0, got {value}")
-    for name in ("floor", "beta1", "beta2"):
-      if not 0 <= getattr(self, name) <= 1:
+    if not 0 <= self.floor <= 1:
+      raise ValueError(
+        f"floor: expected a number from 0 to 1, got {self.floor}"
+      )
+    for name in ("beta1", "beta2"):  # at 1 the average never begins
+      if not 0 <= getattr(self, name) < 1:
         raise ValueError(
-          f"{name}: expected a number from 0 to 1, got {getattr(self, name)}"
+          f"{name}: expected a number in [0, 1), got {getattr(self, name)}"
         )
     for name in ("warmup_steps", "weight_decay"):
       if getattr(self, name) < 0:

@@ -51,6 +51,10 @@ class TrainConfig:
         raise ValueError(
           f"{name}: expected 1 or more, got {getattr(self, name)}"
         )
+    if not 0 <= self.seed < 2**32:  # beyond it JAX counts from 0 again
+      raise ValueError(
+        f"seed: expected a number in [0, 2**32), got {self.seed}"
+      )
     if self.evaluate_every < 0:
       raise ValueError(
         f"evaluate_every: expected 0 or more, got {self.evaluate_every}"

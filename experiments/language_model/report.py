@@ -82,12 +82,16 @@ def check_sample(
     raise ValueError(
       f"sample.top_k={config.top_k} is more than the vocabulary of {size}"
     )
-  length = len(_prompt(text, config)) + config.tokens
-  if model.position_table is not None:
-    limit = model.position_table.embedding.shape[0]
+  if model.position_table is None:
+    return
+  limit = model.position_table.embedding.shape[0]
+  for what, length in (
+    ("prompt and sample.tokens", len(_prompt(text, config)) + config.tokens),
+    ("sample.sentence", len(_drawn(text, config))),
+  ):
     if length > limit:
       raise ValueError(
-        f"sample: prompt and sample.tokens make {length} tokens, more than"
+        f"sample: {what} make {length} tokens, more than"
         f" model.max_length={limit} learned positions"
       )
 
@@ -116,11 +120,7 @@ def draw_attention(
   workdir: Path, model: DecoderLM, text: TextData, config: SampleConfig
 ) -> Path:
   """Every head's pattern on a held-out sentence, one panel a head."""
-  sentence = config.sentence
-  if sentence is None:
-    sentence = _sentence(text)
-  ids = text.tokenizer.encode(sentence.encode())
-  ids = np.concatenate([[text.tokenizer.boundary], ids]).astype(np.int32)
+  ids = _drawn(text, config)
   _, aux = jax.jit(lambda model, ids: model(ids, aux=("weights",)))(
     model, jnp.asarray(ids)
   )
@@ -130,10 +130,18 @@ def draw_attention(
 
 def _prompt(text: TextData, config: SampleConfig) -> np.ndarray:
   """The boundary, then the user's prompt or a held-out sentence."""
-  prompt = config.prompt
-  if prompt is None:
-    prompt = _sentence(text)
-  ids = text.tokenizer.encode(prompt.encode())
+  return _begun(text, config.prompt)
+
+
+def _drawn(text: TextData, config: SampleConfig) -> np.ndarray:
+  """The boundary, then the sentence whose attention is drawn."""
+  return _begun(text, config.sentence)
+
+
+def _begun(text: TextData, said: str | None) -> np.ndarray:
+  """The boundary, then what was said, or a held-out sentence."""
+  said = _sentence(text) if said is None else said
+  ids = text.tokenizer.encode(said.encode())
   return np.concatenate([[text.tokenizer.boundary], ids]).astype(np.int32)
 
 

@@ -23,9 +23,8 @@ def main(config: MemoryTextConfig, workdir: Path) -> None:
     line=functools.partial(report.line, config),
   ):
     write_results(workdir, results)
-    if any(results.values()):
-      print(report.tables(config, results), flush=True)
-      print(*report.draw(config, workdir, results), sep="\n", flush=True)
+    print(report.tables(config, results), flush=True)
+    print(*report.draw(config, workdir, results), sep="\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ def main(config: RecallConfig, workdir: Path) -> None:
     seeds=config.seeds,
     line=lambda name, seed, found: f"{name}, seed {seed}: {found['by length']}",
   ):
+    write_results(workdir, results)
     print(report.tables(config, results), flush=True)
     print(report.check_reach(config, results))
     print(*report.draw(config, workdir, results), sep="\n", flush=True)
-    write_results(workdir, results)
 
 
 if __name__ == "__main__":

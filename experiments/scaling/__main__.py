@@ -40,9 +40,7 @@ def trained(
   """The runs of a seed, trained or found; those that diverged are left out."""
   file, found = workdir / "result.json", []
   # All processes train a size, or none: two that looked could see two moments.
-  known = from_primary(
-    lambda: json.loads(file.read_text())["runs"] if file.exists() else {}
-  )
+  known = from_primary(lambda: _known(file))
   for size in sweep.planned(config):
     key = sweep.key_of(sweep.run_config(config, size), text, seed)
     if key not in known:
@@ -57,6 +55,24 @@ def trained(
       print(report.line(known[key]), flush=True)
     found.append(known[key])
   return found
+
+
+def _known(file: Path) -> dict[str, dict]:
+  """The runs that a file tells of, by key.
+
+  Raises:
+    ValueError: it tells of something else.
+  """
+  if not file.exists():
+    return {}
+  try:
+    return json.loads(file.read_text(encoding="utf-8"))["runs"]
+  except (ValueError, KeyError, TypeError) as error:
+    raise ValueError(
+      f"{file}: expected the results of a sweep of sizes, got something else"
+      f" ({error!r}); name another --workdir, or remove it: what is trained is"
+      " found again"
+    ) from None
 
 
 if __name__ == "__main__":

@@ -111,6 +111,14 @@ class ScalingConfig:
         )
     if not 0 <= self.warmup < 1:
       raise ValueError(f"warmup: expected a share in [0, 1), got {self.warmup}")
+    # Each run has a length of its own, and a share of it to warm up in.
+    for name, usual, instead in (
+      ("train.steps", TrainConfig().steps, "steps"),
+      ("optimizer.warmup_steps", OptimizerConfig().warmup_steps, "warmup"),
+    ):
+      group, leaf = name.split(".")
+      if getattr(getattr(self, group), leaf) != usual:
+        raise ValueError(f"{name}: has no say here; give {instead} instead")
     if self.data.tokenizer != "bytes":
       raise ValueError(
         "data.tokenizer must be bytes, so that losses are bits per byte and"
