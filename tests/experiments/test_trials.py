@@ -1,4 +1,4 @@
-"""Runs of an experiment: which diverge, whose directory, what is found again."""
+"""Runs of an experiment: which diverge, whose directory, what is found."""
 
 import json
 import re
