@@ -213,3 +213,16 @@ print(*(name for name in {(*LATE, "beartype")} if name in sys.modules))
     cwd=ROOT,
   )
   assert done.stdout.split() == []
+
+
+def namesakes(paths):
+  """The names that several of some files have."""
+  names = [path.name for path in paths]
+  return {name for name in names if names.count(name) > 1}
+
+
+def test_no_two_test_files_have_one_name():
+  """Pytest imports each by its name, and would not collect the second."""
+  paths = [pathlib.Path("a/test_x.py"), pathlib.Path("b/test_x.py")]
+  assert namesakes(paths) == {"test_x.py"}
+  assert not namesakes((ROOT / "tests").rglob("test_*.py"))
