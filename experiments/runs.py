@@ -1,5 +1,6 @@
 """The runs of an experiment: on one device, on a mesh, in several processes."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -58,20 +59,32 @@ class _Agreed:
     asked = configs.to_dict(config)
     del asked["train"]["processes"]
     training.require_agreement("flags", {"config": asked, "to": str(workdir)})
-    training.from_primary(lambda: _claim(workdir, self.experiment))
-    self.main(config, workdir)
+    training.from_primary(lambda: _check_owner(workdir, self.experiment))
+    try:
+      self.main(config, workdir)
+    finally:
+      if jax.process_index() == 0:
+        _own(workdir, self.experiment)
 
 
-def _claim(workdir: Path, experiment: str) -> None:
-  """Makes a directory that of an experiment; its runs are in it, or it is one.
+def _own(workdir: Path, experiment: str) -> None:
+  """Notes whose a directory is, if anything was written there at all."""
+  path = workdir / "experiment.txt"
+  # What ends the run may be that nothing can be written: then that is said.
+  with contextlib.suppress(OSError):
+    if workdir.exists() and not path.exists():
+      path.write_text(experiment + "\n", encoding="utf-8")
+
+
+def _check_owner(workdir: Path, experiment: str) -> None:
+  """Refuses the directory of another experiment, before anything is written.
 
   Raises:
-    ValueError: it is that of another, whose results would be written over.
+    ValueError: its results would be written over.
   """
   path = workdir / "experiment.txt"
   if not path.exists():
-    workdir.mkdir(parents=True, exist_ok=True)
-    path.write_text(experiment + "\n", encoding="utf-8")
+    return
   found = path.read_text(encoding="utf-8").strip()
   if found != experiment:
     raise ValueError(

@@ -1,5 +1,6 @@
 """Runs of an experiment: which diverge, whose directory, what is found."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -8,12 +9,21 @@ import sys
 import pytest
 
 from attnjax.config import replace_leaves
+from attnjax.training import TrainConfig
 from experiments import runs
 from experiments.results import measured
 from experiments.scaling.__main__ import _known
 from experiments.scaling.config import PRESETS
 from experiments.trials import by_seed
 from tests.children import ROOT, environment
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+  """The config of an experiment that writes, or refuses."""
+
+  writes: bool
+  train: TrainConfig = TrainConfig()
 
 
 def diverging(*cells):
@@ -47,11 +57,22 @@ def test_nothing_left_to_tell_of_is_an_error():
 
 
 def test_a_directory_is_one_experiment_s(tmp_path):
-  runs._claim(tmp_path / "new", "recall_beyond_window")
-  runs._claim(tmp_path / "new", "recall_beyond_window")
+  def main(config, workdir):
+    if config.writes:
+      workdir.mkdir(exist_ok=True)
+      (workdir / "result.json").write_text("{}")
+
+  def asked(experiment, writes):
+    config = Asked(writes=writes)
+    runs._Agreed(main, experiment)(config, tmp_path / "new")
+
+  asked("scaling", writes=False)
+  assert not (tmp_path / "new").exists()  # what is refused writes nothing
+  for _ in range(2):
+    asked("recall_beyond_window", writes=True)
   words = r"holds what experiments.recall_beyond_window wrote, got scaling"
   with pytest.raises(ValueError, match=words):
-    runs._claim(tmp_path / "new", "scaling")
+    asked("scaling", writes=True)
 
 
 @pytest.mark.parametrize("text", ["", "{", '{"bits": 3}', "[]"])
