@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from attnjax import config as configs
 from attnjax import parallel, training
 from attnjax.models import partition_rules
+from attnjax.training.processes import is_primary
 from experiments.sequence import loss_on
 
 __all__ = ["fit", "fit_run", "make_model", "mesh_of", "run", "run_folder"]
@@ -63,7 +64,7 @@ class _Agreed:
     try:
       self.main(config, workdir)
     finally:
-      if jax.process_index() == 0:
+      if is_primary():
         _own(workdir, self.experiment)
 
 

@@ -88,9 +88,8 @@ def fit(
 
   Raises:
     ValueError: the directory belongs to another run, or another process trains
-      in it; the batch does not suit
-      the loss, or the mesh does not suit the devices, the model or the batch;
-      nothing is written then.
+      in it; the batch does not suit the loss, or the mesh does not suit the
+      devices, the model or the batch; nothing is written then.
     FloatingPointError: a loss is not finite.
     SystemExit: with code 75, after a request to stop.
 

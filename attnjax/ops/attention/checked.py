@@ -27,11 +27,10 @@ def checked_call(query, key, value, **options) -> Call:
   """The call that these arguments of `attend` ask for; see there."""
   named = {"query": query, "key": key, "value": value}
   named = {name: jnp.asarray(x) for name, x in named.items()}
-  taken = inspect.signature(_checked).parameters
   for name in options:
-    if name not in taken:
+    if name not in _TAKEN:
       raise TypeError(
-        f"attention takes no argument {name!r}, only {', '.join(taken)}"
+        f"attention takes no argument {name!r}, only {', '.join(_TAKEN)}"
       )
   try:
     return _checked(**named, **options)
@@ -119,6 +118,10 @@ def _checked(
     precision=precision,
     aux=check.aux_names(aux),
   )
+
+
+# Once, and not at every call.
+_TAKEN = tuple(inspect.signature(_checked).parameters)
 
 
 def _flat(x, trailing: int):
