@@ -5,6 +5,7 @@ from attnjax import (
   glimpses,
   masks,
   memory,
+  moved,
   normalizers,
   patterns,
   positions,
@@ -54,3 +55,5 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+moved.install()

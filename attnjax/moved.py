@@ -1,0 +1,80 @@
+"""Old module paths: importable still, with a `DeprecationWarning`.
+
+A table says where the names of a module that is gone have come to be. A finder
+at the end of `sys.meta_path`, which is asked only for what does not exist,
+makes a module of each: it holds nothing, and looks a name up in its new places
+when it is asked for one.
+"""
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+import types
+import warnings
+
+__all__ = ["MOVED", "install"]
+
+# Old module -> the modules that have its names, the likeliest first. One
+# version keeps an old path; the next may drop it.
+MOVED: dict[str, tuple[str, ...]] = {}
+
+
+class _Moved(types.ModuleType):
+  """A module that is gone: each of its names is read where it is now."""
+
+  def __getattr__(self, name: str):
+    """The name in its new module, with a warning that says which.
+
+    Raises:
+      AttributeError: no new place has such a name.
+    """
+    # `from old import *` asks for `__all__` and gets the names themselves;
+    # what else has underscores is the import system's own business.
+    if name.startswith("__") and name != "__all__":
+      raise AttributeError(name)
+
+    for place in MOVED[self.__name__]:
+      module = importlib.import_module(place)
+      if hasattr(module, name):
+        warnings.warn(
+          f"{self.__name__}.{name} has moved: import it from {place}",
+          DeprecationWarning,
+          stacklevel=2,
+        )
+        return getattr(module, name)
+
+    raise AttributeError(
+      f"module {self.__name__!r} has moved to"
+      f" {' and '.join(MOVED[self.__name__])}, where there is no {name!r}"
+    )
+
+
+class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+  """Finds the modules of the table, and nothing else."""
+
+  def find_spec(self, fullname, path=None, target=None):
+    """A spec of a module that has moved; None of any other."""
+    del path, target
+    if fullname not in MOVED:
+      return None
+    # A package too, for modules below it may have moved as well.
+    return importlib.machinery.ModuleSpec(fullname, self, is_package=True)
+
+  def create_module(self, spec):
+    """An empty module that forwards its names."""
+    return _Moved(spec.name)
+
+  def exec_module(self, module):
+    """Nothing runs: there is no file."""
+
+
+def install() -> None:
+  """Makes old paths importable; a second call changes nothing.
+
+  >>> install()
+  >>> sum(isinstance(finder, _Finder) for finder in sys.meta_path)
+  1
+  """
+  if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+    sys.meta_path.append(_Finder())
