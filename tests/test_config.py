@@ -449,3 +449,21 @@ def test_an_error_may_say_its_own_exit_code(capsys):
       raise error
     assert ended.value.code == code
     assert str(error) in capsys.readouterr().err
+
+
+def test_a_setting_says_that_its_text_names_a_path():
+  @dataclasses.dataclass(frozen=True)
+  class Data:
+    files: tuple[str, ...] = config.setting((), "text files", path=True)
+    path: str | None = config.setting(None, "a file", path=True)
+    corpus: str = config.setting("english", "name of a text")
+
+  marked = {leaf.name: leaf.path for leaf in config.leaves(Data())}
+  assert marked == {"files": True, "path": True, "corpus": False}
+
+  @dataclasses.dataclass(frozen=True)
+  class Wrong:
+    depth: int = config.setting(4, "blocks", path=True)
+
+  with pytest.raises(TypeError, match="depth: a path is a str, got .*int"):
+    config.leaves(Wrong())

@@ -17,7 +17,11 @@ _KINDS = (bool, int, float, str)
 
 
 def setting(
-  default: Any, help: str, *, choices: tuple[Any, ...] | None = None
+  default: Any,
+  help: str,
+  *,
+  choices: tuple[Any, ...] | None = None,
+  path: bool = False,
 ) -> Any:
   """A leaf of a config: its default and what it means, with its unit.
 
@@ -25,9 +29,12 @@ def setting(
     default: the value where nobody says otherwise.
     help: meaning and unit, one line, shown by `--helpfull`.
     choices: the only values allowed; None allows every value of the type.
+    path: whether the text names a file, a directory or a glob, seen from the
+      working directory: whoever runs the program from another one has to say
+      where it is, and on another machine it is not there.
 
   Returns:
-    A `dataclasses.field` that carries the help and the choices as metadata.
+    A `dataclasses.field` that carries the rest as metadata.
 
   >>> @dataclasses.dataclass(frozen=True)
   ... class DecoderConfig:
@@ -35,7 +42,7 @@ def setting(
   >>> DecoderConfig().width
   256
   """
-  metadata = {"help": help, "choices": choices}
+  metadata = {"help": help, "choices": choices, "path": path}
   return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -52,6 +59,7 @@ class Leaf:
       value of the kind.
     value: what the config holds.
     item: of a tuple, the kind of its items.
+    path: whether its text names a file, a directory or a glob.
 
   >>> leaf = Leaf("depth", int, False, "blocks", None, 4)
   >>> leaf.checked(12)
@@ -65,6 +73,7 @@ class Leaf:
   choices: tuple[Any, ...] | None
   value: Any
   item: type | None = None
+  path: bool = False
 
   def checked(self, value: Any) -> Any:
     """Returns the value, an int as a float where a float is meant.
@@ -131,7 +140,10 @@ def _leaves(config: Any, prefix: str) -> list[Leaf]:
         " attnjax.config.setting(default, help)"
       )
     help, choices = field.metadata["help"], field.metadata.get("choices")
-    found.append(Leaf(name, kind, optional, help, choices, value, item))
+    path = field.metadata.get("path", False)
+    if path and str not in (kind, item):
+      raise TypeError(f"{name}: a path is a str, got {hints[field.name]}")
+    found.append(Leaf(name, kind, optional, help, choices, value, item, path))
   return found
 
 

@@ -31,6 +31,7 @@ class TextConfig:
   path: str | None = setting(
     None,
     "your own text, instead of the corpus: a file, a directory or a glob",
+    path=True,
   )
   tokenizer: str = setting(
     "bytes",

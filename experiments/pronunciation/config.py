@@ -17,7 +17,9 @@ class DataConfig:
   """Which words, and in what batches."""
 
   dictionary: str | None = setting(
-    None, "a file in the format of the CMU dictionary; none: that dictionary"
+    None,
+    "a file in the format of the CMU dictionary; none: that dictionary",
+    path=True,
   )
   max_letters: int = setting(28, "letters of the longest word to train on")
   train_words: int | None = setting(None, "words to train on; none: all")
