@@ -6,6 +6,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 
+from attnjax.ops.angles import sine_and_cosine
 from attnjax.typing import Array, Float, Int
 
 __all__ = ["Rotary", "alibi_slopes", "learned", "rotary", "sinusoidal"]
@@ -41,9 +42,9 @@ def sinusoidal(
     Vaswani et al., "Attention Is All You Need", 2017, arXiv 1706.03762,
     section 3.5.
   """
-  angle = _angles(positions, width, base)
-  pairs = jnp.stack([jnp.sin(angle), jnp.cos(angle)], axis=-1)
-  return pairs.reshape((*angle.shape[:-1], width))
+  sin, cos = sine_and_cosine(positions, width, base)
+  pairs = jnp.stack([sin, cos], axis=-1)
+  return pairs.reshape((*sin.shape[:-1], width))
 
 
 def learned(
@@ -103,19 +104,21 @@ def rotary(
     Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding",
     2021, arXiv 2104.09864, equation 34.
   """
-  # Angles grow with the position: in fewer bits than float32 they are noise.
+  # Rotated in float32 or wider and rounded once, to the dtype of x.
   dtype = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
-  angle = _angles(positions, x.shape[-1], base, dtype)[..., None, :]
-  angle = angle.reshape((1,) * (x.ndim - angle.ndim) + angle.shape)
-  sin, cos = (f(angle).astype(x.dtype) for f in (jnp.sin, jnp.cos))
+  sin, cos = (
+    f.reshape((1,) * (x.ndim - f.ndim - 1) + (*f.shape[:-1], 1, f.shape[-1]))
+    for f in sine_and_cosine(positions, x.shape[-1], base, dtype)
+  )
+  wide = x.astype(dtype)
   if interleaved:
-    first, second = x[..., 0::2], x[..., 1::2]
+    first, second = wide[..., 0::2], wide[..., 1::2]
   else:
-    first, second = jnp.split(x, 2, axis=-1)
+    first, second = jnp.split(wide, 2, axis=-1)
   turned = (first * cos - second * sin, first * sin + second * cos)
   if interleaved:
-    return jnp.stack(turned, axis=-1).reshape(x.shape)
-  return jnp.concatenate(turned, axis=-1)
+    return jnp.stack(turned, axis=-1).reshape(x.shape).astype(x.dtype)
+  return jnp.concatenate(turned, axis=-1).astype(x.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,20 +167,3 @@ def alibi_slopes(heads: int) -> Float[Array, " H"]:
   slopes = [2.0 ** (-8 * (i + 1) / power) for i in range(power)]
   finer = [2.0 ** (-4 * (i + 1) / power) for i in range(2 * power)]
   return jnp.array(slopes + finer[0::2][: heads - power], jnp.float32)
-
-
-def _angles(
-  positions: Int[Array | np.ndarray, "*B T"],
-  width: int,
-  base: float,
-  dtype=jnp.float32,
-) -> Float[Array, "*B T M2"]:
-  """position / base^(2i / width) for each pair i."""
-  if width % 2:
-    raise ValueError(
-      f"positions: features are rotated in pairs, so the width must be even,"
-      f" got {width}"
-    )
-  frequency = base ** (-jnp.arange(0, width, 2, dtype=dtype) / width)
-  frequency = frequency.reshape((1,) * jnp.ndim(positions) + (-1,))
-  return jnp.asarray(positions, dtype)[..., None] * frequency

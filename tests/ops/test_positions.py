@@ -1,5 +1,7 @@
 """Position encodings: their formula, and the law each was invented for."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,9 +18,70 @@ def test_sinusoids_follow_their_formula():
   code = positions.sinusoidal(WHERE, M, base=100.0)
   t, i = np.asarray(WHERE, np.float64)[:, None], np.arange(M // 2)
   angle = t / 100.0 ** (2 * i / M)
-  # float32 angles up to 997 are off by 997 * 2^-24 at the most, twice over.
-  np.testing.assert_allclose(code[:, 0::2], np.sin(angle), atol=2e-4)
-  np.testing.assert_allclose(code[:, 1::2], np.cos(angle), atol=2e-4)
+  np.testing.assert_allclose(code[:, 0::2], np.sin(angle), atol=3e-7)
+  np.testing.assert_allclose(code[:, 1::2], np.cos(angle), atol=3e-7)
+
+
+FAR = np.array(
+  [10**6, -(10**6), 10**7, 123_456_789, 2**24 + 1, 2**31 - 1, -(2**31), 3]
+)
+
+
+@pytest.mark.parametrize("base", [100.0, 10_000.0, 500_000.0])
+def test_angles_are_exact_however_far_the_position(base):
+  angle = FAR[:, None] * base ** (-np.arange(0, 64, 2) / 64)
+  sin, cos = np.sin(angle), np.cos(angle)
+  where = jnp.asarray(FAR, jnp.int32)
+  code = jax.jit(lambda p: positions.sinusoidal(p, 64, base=base))(where)
+  code = np.asarray(code, np.float64)
+  # A unit in the last place of a number just below 1 is 6e-8.
+  np.testing.assert_allclose(code[:, 0::2], sin, atol=3e-7)
+  np.testing.assert_allclose(code[:, 1::2], cos, atol=3e-7)
+  one = jnp.concatenate([jnp.ones((8, 1, 32)), jnp.zeros((8, 1, 32))], -1)
+  turned = positions.rotary(one, where, base=base)[:, 0]
+  turned = np.asarray(turned, np.float64)
+  np.testing.assert_allclose(turned, np.hstack([cos, sin]), atol=3e-7)
+
+
+def test_small_angles_keep_their_digits():
+  where = jnp.array([1, -2, 5])
+  code = np.asarray(positions.sinusoidal(where, 128), np.float64)[:, 0::2]
+  angle = np.asarray(where)[:, None] * 10_000.0 ** (-np.arange(0, 128, 2) / 128)
+  np.testing.assert_allclose(code, np.sin(angle), rtol=6e-7)
+
+
+def test_a_rotary_score_far_out_is_the_score_near_by():
+  q, k = arrays((1, 1, 64), (1, 1, 64))
+  encode = lambda x, p: positions.rotary(x, jnp.array([p]))[0, 0]
+  score = lambda shift: encode(q, 41 + shift) @ encode(k, 7 + shift)
+  for shift in (10**6, 10**7, 2**31 - 42, -(2**31) + 3):
+    np.testing.assert_allclose(score(shift), score(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_rotary_of_few_bits_is_rounded_once(dtype, interleaved):
+  (x,) = arrays((T, H, D))
+  few = x.astype(dtype)
+  turn = functools.partial(positions.rotary, interleaved=interleaved)
+  got, wide = turn(few, WHERE), turn(few.astype(jnp.float32), WHERE)
+  assert got.dtype == dtype
+  np.testing.assert_array_equal(got, wide.astype(dtype))
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("x64", [False, True])
+def test_positions_are_integers_and_a_base_is_a_number(x64):
+  x = np.ones((2, 1, 4), np.float64 if x64 else np.float32)
+  with jax.enable_x64(x64):
+    for where in (np.array([0.5, 1.0]), jnp.array([0.0, 1.0])):
+      with pytest.raises(
+        ValueError, match="positions must be integers, got fl"
+      ):
+        positions.rotary(jnp.asarray(x), where)
+    for base in (0.0, -1.0, np.inf, np.nan):
+      with pytest.raises(ValueError, match="base must be a finite number > 0"):
+        positions.rotary(jnp.asarray(x), np.arange(2), base=base)
 
 
 @pytest.mark.parametrize("shift", [-5, 1, 17])
