@@ -69,12 +69,12 @@ def row(x: Int[Array, "... N"], rank: int, *, query: bool) -> Int[Array, "..."]:
 
 
 class Area(NamedTuple):
-  """Bounds of a tile, half-open: positions and indices of both sides.
+  """Bounds of a tile, first and last: positions and indices of both sides.
 
   The bounds are ints, or int32 arrays that broadcast, to ask about many tiles
   at once; a grid of them is laid out ``R T S``, R ranges of batch rows. Where
   bounds and captured arrays are numpy, so is the answer, under `jit` too.
-  Positions lie within 2^30 of 0, so that their differences fit 32 bits.
+  The last is part of the tile: one past it need not fit 32 bits.
   """
 
   query: tuple

@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["int32", "known"]
+__all__ = ["LIMITS", "int32", "known", "moved", "place"]
 
-_LIMITS = np.iinfo(np.int32)
+LIMITS = np.iinfo(np.int32)
 
 
 def known(x) -> bool:
@@ -35,9 +35,32 @@ def int32(name: str, x) -> jax.Array | np.ndarray:
     raise ValueError(f"{name} must be integers, got {array.dtype}")
   if known(array) and array.dtype.itemsize >= 4 and array.dtype != np.int32:
     values = np.asarray(array)
-    wide = values[(values < _LIMITS.min) | (values > _LIMITS.max)]
+    wide = values[(values < LIMITS.min) | (values > LIMITS.max)]
     if wide.size:
       raise ValueError(
         f"{name} must fit 32 bits, got {wide.flat[0]}; number them from 0"
       )
   return array.astype(np.int32)
+
+
+def place(x):
+  """A position or an index: a Python int as it is, anything else as int32.
+
+  >>> place(np.uint8(200)).dtype.name, place(7)
+  ('int32', 7)
+  """
+  return x if isinstance(x, int) else int32("position", x)
+
+
+def moved(x, by: int):
+  """x + by, of int32 held at its ends: there it is past every position.
+
+  >>> moved(np.array([5, 2**31 - 1], np.int32), 7).tolist()
+  [12, 2147483647]
+  """
+  if isinstance(x, int) or by == 0:
+    return x + by
+  xp = np if isinstance(x, np.ndarray | np.generic) else jnp
+  if by > 0:
+    return xp.minimum(x, int(LIMITS.max) - by) + by
+  return xp.maximum(x, int(LIMITS.min) - by) + by

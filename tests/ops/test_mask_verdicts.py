@@ -100,18 +100,19 @@ def _positions(kind, size, r):
 
 
 def _blocks(size, block):
+  """First and last of each block."""
   edges = np.arange(0, size, block, dtype=np.int32)
-  return edges, np.minimum(edges + block, size).astype(np.int32)
+  return edges, np.minimum(edges + (block - 1), size - 1).astype(np.int32)
 
 
 def _bounds(positions, low, high, groups):
-  """Least and most + 1 of each block in each group of rows: ``R n``."""
+  """Least and most of each block in each group of rows: ``R n``."""
   p = np.broadcast_to(positions, (B, positions.shape[-1]))
   ends = list(zip(low.tolist(), high.tolist(), strict=True))
-  of = [[p[a:b, x:y] for x, y in ends] for a, b in groups]
+  of = [[p[a : b + 1, x : y + 1] for x, y in ends] for a, b in groups]
   return tuple(
     np.array([[f(t) for t in row] for row in of], np.int32)
-    for f in (np.min, lambda t: np.max(t) + 1)
+    for f in (np.min, np.max)
   )
 
 
@@ -141,7 +142,9 @@ def _seen(mask, q, k):
 
 def _truth(seen, edges):
   """(any, all) of every tile."""
-  ends = [list(zip(*(x.tolist() for x in e), strict=True)) for e in edges]
+  ends = [
+    list(zip(e[0].tolist(), (e[1] + 1).tolist(), strict=True)) for e in edges
+  ]
   tiles = [
     [[seen[a:b, :, c:d, e:f] for e, f in ends[2]] for c, d in ends[1]]
     for a, b in ends[0]
@@ -282,13 +285,13 @@ def test_says_so_too_where_arrays_are_traced(name, mask):
 def test_plain_bounds_ask_about_every_row():
   mask = masks.lengths(key=[2, 5, 3])
   for key, expected in (
-    ((0, 2), (True, True)),
-    ((2, 4), (True, False)),
-    ((5, 7), (False, False)),
+    ((0, 1), (True, True)),
+    ((2, 3), (True, False)),
+    ((5, 6), (False, False)),
   ):
-    area = Area((0, 1), key, (0, 1), key)
+    area = Area((0, 0), key, (0, 0), key)
     assert tuple(map(bool, mask.decide(area))) == expected
-  area = Area((0, 1), (2, 5), (0, 1), (2, 5), (1, 2))
+  area = Area((0, 0), (2, 4), (0, 0), (2, 4), (1, 1))
   assert tuple(map(bool, mask.decide(area))) == (True, True)
 
 
@@ -296,7 +299,7 @@ def test_a_flat_list_of_tiles_may_be_asked():
   table = np.random.default_rng(3).random((B, 1, T, S)) < 0.5
   mask = masks.dense(table) | masks.segments(np.arange(S) // 4)
   q, k = (x.ravel().astype(np.int32) for x in np.mgrid[0:8:4, 0:12:4])
-  query, key = (q, q + 4), (k, k + 4)
+  query, key = (q, q + 3), (k, k + 3)
   some, every = mask.decide(Area(query, key, query, key))
   for i, (x, y) in enumerate(zip(q, k, strict=True)):
     tile = np.asarray(mask.dense(T, S, batch=(B,)))[:, :, x : x + 4, y : y + 4]
@@ -364,7 +367,7 @@ def test_verdicts_of_vmapped_leaves():
 
 def test_nothing_to_decide_is_decided():
   empty = np.zeros((0, 1, 1), np.int32)
-  none = Area((empty, empty), (0, 3), (empty, empty), (0, 3), (empty, empty))
+  none = Area((empty, empty), (0, 2), (empty, empty), (0, 2), (empty, empty))
   for _, mask in EXACT:
     some, every = mask.decide(none)
     assert np.broadcast_to(np.asarray(some) & every, (0, 1, 1)).size == 0
@@ -379,7 +382,7 @@ def test_nothing_to_decide_is_decided():
   ],
 )
 def test_an_empty_table_hides_all(mask):
-  some, _ = mask.decide(Area((0, 2), (0, 2), (0, 2), (0, 2)))
+  some, _ = mask.decide(Area((0, 1), (0, 1), (0, 1), (0, 1)))
   assert not some
 
 

@@ -154,7 +154,7 @@ def test_tiles_of_many_at_once_equal_one_at_a_time():
 
   mask = (masks.causal() & ~masks.dilated(2)) | masks.chunked(3)
   q0, k0 = (x.ravel() for x in np.mgrid[0:12:4, 0:12:4])
-  area = Area(*(((x, x + 4)) for x in (q0, k0, q0, k0)))
+  area = Area(*(((x, x + 3)) for x in (q0, k0, q0, k0)))
   some, every = (np.broadcast_to(x, q0.shape) for x in mask.decide(area))
   for i, (q, k) in enumerate(zip(q0.tolist(), k0.tolist(), strict=True)):
     tile = mask.tile((q, q + 4), (k, k + 4))

@@ -138,7 +138,7 @@ def _area(counts, blocks: Blocks, index: tuple, positions: tuple) -> Area:
       return otherwise
     low, high = _bounds(x, blocks.rows, size)
     along = (slice(None),) * axis + (None,)
-    return low[along], high[along] + 1
+    return low[along], high[along]
 
   query_index = _span(t[None, :, None], blocks.query)
   key_index = _span(s[None, None, :], blocks.key)
@@ -151,8 +151,8 @@ def _area(counts, blocks: Blocks, index: tuple, positions: tuple) -> Area:
 
 
 def _span(index, size: int) -> tuple:
-  """First and last + 1 of a block."""
-  return index * size, index * size + size
+  """First and last of a block."""
+  return index * size, index * size + (size - 1)
 
 
 def _bounds(x, rows: int, size: int) -> tuple:

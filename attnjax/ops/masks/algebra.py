@@ -2,13 +2,14 @@
 
 import dataclasses
 import enum
+import operator
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops.grid import Area, Grid
-from attnjax.ops.integers import known
+from attnjax.ops.integers import LIMITS, known
 from attnjax.ops.node import node
 from attnjax.typing import Array, Bool
 
@@ -89,8 +90,17 @@ class Mask:
     Returns:
       EMPTY only if no query of the range sees any key of the range, FULL only
       if every query sees every key.
+
+    Raises:
+      ValueError: if a range leaves the positions there are, those of int32.
     """
-    area = Area(query_range, key_range, query_range, key_range)
+    ranges = {"query_range": query_range, "key_range": key_range}
+    if not all(map(known, (*query_range, *key_range))):
+      return Tile.MIXED
+    closed = [_closed(name, *bounds) for name, bounds in ranges.items()]
+    if any(first > last for first, last in closed):
+      return Tile.EMPTY
+    area = Area(*closed, *closed)
     some, every = self.decide(area)
     if not (known(some) and known(every)):
       return Tile.MIXED
@@ -137,6 +147,17 @@ class Mask:
 
   def __invert__(self) -> "Mask":
     return _Not(self)
+
+
+def _closed(name: str, start, stop) -> tuple[int, int]:
+  """First and last of a half-open range of int32."""
+  first, last = operator.index(start), operator.index(stop) - 1
+  if first <= last and (first < LIMITS.min or last > LIMITS.max):
+    raise ValueError(
+      f"mask.tile: {name} must be within the positions of int32, from -2**31"
+      f" up to 2**31, got {(start, stop)}"
+    )
+  return first, last
 
 
 def _mask(x) -> Mask:

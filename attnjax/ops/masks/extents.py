@@ -10,6 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from attnjax.ops.integers import place
 from attnjax.ops.masks.algebra import Mask
 from attnjax.ops.masks.ranges import span
 from attnjax.ops.masks.rows import below, check_rows, integers, of_row
@@ -95,6 +96,7 @@ class _Prefix(Mask):
   length: Any
 
   def __call__(self, b, h, q, k):
+    q, k = place(q), place(k)
     seen = k < of_row(self.length, b, 0)
     return seen & jnp.ones(jnp.shape(q), bool)
 
@@ -112,6 +114,7 @@ class _Lengths(Mask):
 
   def __call__(self, b, h, q, k):
     seen = jnp.ones(jnp.broadcast_shapes(*map(jnp.shape, (b, q, k))), bool)
+    q, k = place(q), place(k)
     if self.query is not None:
       seen = seen & (q < of_row(self.query, b, 0))
     if self.key is not None:
@@ -156,8 +159,8 @@ class Extent(Mask):
   def decide(self, area):
     """(some, every), exactly."""
     (q0, q1), (k0, k1) = area.query_index, area.key_index
-    some = (q0 < q1) & (k0 < k1) & (q0 < self.query) & (k0 < self.key)
-    return some, (q1 <= self.query) & (k1 <= self.key)
+    some = (q0 < self.query) & (k0 < self.key)
+    return some, (q1 < self.query) & (k1 < self.key)
 
 
 @node
@@ -173,6 +176,7 @@ class _Segments(Mask):
   @staticmethod
   def _segment(ids, b, position):
     """The segment of a position, and whether there is such a position."""
+    position = place(position)
     ids = jnp.asarray(ids).reshape((-1, np.shape(ids)[-1]))
     rows, size = ids.shape
     inside = (position >= 0) & (position < size)

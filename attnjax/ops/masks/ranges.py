@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from attnjax.ops.integers import LIMITS
 from attnjax.ops.masks.rows import extremes, module_of
 
 __all__ = ["Span", "span"]
-
-_LIMITS = np.iinfo(np.int32)
 
 
 class Span(NamedTuple):
@@ -22,7 +21,7 @@ class Span(NamedTuple):
 
 
 def span(x, bounds: tuple, batch: tuple | None) -> Span:
-  """Of an int array ``*B N``, what positions [low, high) hold.
+  """Of an int array ``*B N``, what the positions from first to last hold.
 
   Least and most of each run of 2^j places are computed once, O(N log N); two of
   them, which may overlap, cover any range.
@@ -30,17 +29,18 @@ def span(x, bounds: tuple, batch: tuple | None) -> Span:
   Reference:
     Bender, Farach-Colton, "The LCA Problem Revisited", LATIN 2000, section 3.
   """
-  low, high = bounds
+  first, last = bounds
   size = np.shape(x)[-1]
-  inside = (low >= 0) & (high <= size)
+  inside = (first >= 0) & (last < size)
   if np.size(x) == 0:
-    return Span(_LIMITS.max, _LIMITS.min, inside)
+    return Span(LIMITS.max, LIMITS.min, inside)
   least, most = extremes(x, batch, 1)
-  xp = module_of(least, low, high)
-  low, high = (xp.clip(xp.asarray(b, np.int32), 0, size) for b in (low, high))
+  xp = module_of(least, first, last)
+  low = xp.clip(xp.asarray(first, np.int32), 0, size)
+  high = xp.clip(xp.asarray(last, np.int32), -1, size - 1) + 1
   return Span(
-    xp.where(low < high, _over(xp, xp.minimum, least, low, high), _LIMITS.max),
-    xp.where(low < high, _over(xp, xp.maximum, most, low, high), _LIMITS.min),
+    xp.where(low < high, _over(xp, xp.minimum, least, low, high), LIMITS.max),
+    xp.where(low < high, _over(xp, xp.maximum, most, low, high), LIMITS.min),
     inside,
   )
 

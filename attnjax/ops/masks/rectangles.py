@@ -18,17 +18,17 @@ __all__ = ["clipped", "held"]
 
 
 def clipped(bounds: tuple, size: int) -> tuple:
-  """Bounds clipped to an axis, and whether they were inside.
+  """First and last as half-open within an axis, and whether all is in it.
 
   An axis of size 1 serves every position.
   """
-  low, high = bounds
-  xp = module_of(low, high)
+  first, last = bounds
+  xp = module_of(first, last)
   if size == 1:
-    some = xp.asarray(low < high, np.int32)
+    some = xp.asarray(first <= last, np.int32)
     return (xp.zeros_like(some), some), True
-  inside = (low >= 0) & (high <= size)
-  return (xp.clip(low, 0, size), xp.clip(high, 0, size)), inside
+  inside = (first >= 0) & (last < size)
+  return (xp.clip(first, 0, size), xp.clip(last, -1, size - 1) + 1), inside
 
 
 def held(table, query: tuple, key: tuple, value: bool = True):

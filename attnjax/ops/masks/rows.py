@@ -50,12 +50,12 @@ def of_row(x, b, trailing: int):
 
 
 def below(limit, bounds: tuple, batch: tuple | None) -> Verdict:
-  """Decides ``x < limit`` for x in a half-open range, over batch rows."""
+  """Decides ``x < limit`` for x from first to last, over batch rows."""
   if np.size(limit) == 0:
     return UNDECIDED
-  low, high = bounds
+  first, last = bounds
   least, most = extremes(limit, batch, 0)
-  return low < most, high <= least
+  return first < most, last < least
 
 
 def extremes(x, batch: tuple | None, trailing: int) -> tuple:
@@ -69,7 +69,7 @@ def extremes(x, batch: tuple | None, trailing: int) -> tuple:
     return x[0], x[0]
   if batch is not None and known(batch[0]) and known(batch[1]):
     first, last = (np.asarray(b) for b in batch)
-    if np.all(last - first == 1):
+    if np.all(last == first):
       return x[first], x[first]
   return x.min(axis=0), x.max(axis=0)
 

@@ -1,13 +1,17 @@
 """Masks that are a rule of positions: nothing captured but hyper-parameters."""
 
 import jax.numpy as jnp
+import numpy as np
 
+from attnjax.ops.integers import moved, place
 from attnjax.ops.masks.algebra import Mask
+from attnjax.ops.masks.rows import module_of
 from attnjax.ops.node import node, static
 
 __all__ = ["causal", "chunked", "dilated", "full", "sliding_window"]
 
-_MOST = 2**30  # so that a position and a hyper-parameter add up in int32
+Whole = int | np.integer
+_MOST = 2**30  # so that two hyper-parameters add up in int32
 
 
 def full() -> Mask:
@@ -31,7 +35,7 @@ def causal() -> Mask:
   return _Window(None, 0)
 
 
-def sliding_window(left: int, right: int = 0) -> Mask:
+def sliding_window(left: Whole, right: Whole = 0) -> Mask:
   """A query sees its neighbourhood: q - left <= k <= q + right.
 
   Args:
@@ -52,12 +56,11 @@ def sliding_window(left: int, right: int = 0) -> Mask:
     Beltagy, Peters, Cohan, "Longformer: The Long-Document Transformer", 2020,
     arXiv 2004.05150.
   """
-  _at_least("sliding_window", "left", left, 0)
-  _at_least("sliding_window", "right", right, 0)
-  return _Window(left, right)
+  left = _at_least("sliding_window", "left", left, 0)
+  return _Window(left, _at_least("sliding_window", "right", right, 0))
 
 
-def dilated(stride: int) -> Mask:
+def dilated(stride: Whole) -> Mask:
   """A query sees every stride-th key: (q - k) % stride == 0.
 
   Args:
@@ -76,11 +79,10 @@ def dilated(stride: int) -> Mask:
     Child, Gray, Radford, Sutskever, "Generating Long Sequences with Sparse
     Transformers", 2019, arXiv 1904.10509.
   """
-  _at_least("dilated", "stride", stride, 1)
-  return _Dilated(stride)
+  return _Dilated(_at_least("dilated", "stride", stride, 1))
 
 
-def chunked(size: int) -> Mask:
+def chunked(size: Whole) -> Mask:
   """Block-diagonal local attention: q // size == k // size (floor).
 
   Args:
@@ -95,18 +97,18 @@ def chunked(size: int) -> Mask:
   · · █ █
   · · █ █
   """
-  _at_least("chunked", "size", size, 1)
-  return _Chunked(size)
+  return _Chunked(_at_least("chunked", "size", size, 1))
 
 
-def _at_least(rule: str, name: str, value, least: int) -> None:
-  """Checks a hyper-parameter, which is a Python int."""
-  whole = isinstance(value, int) and not isinstance(value, bool)
+def _at_least(rule: str, name: str, value, least: int) -> int:
+  """A hyper-parameter, which is an int of Python or numpy, as one of Python."""
+  whole = isinstance(value, Whole) and not isinstance(value, bool)
   if not whole or not least <= value <= _MOST:
     raise ValueError(
       f"{rule}: {name} must be a Python int >= {least} and <= 2**30, got"
       f" {value!r}"
     )
+  return int(value)
 
 
 @node
@@ -127,17 +129,18 @@ class _Window(Mask):
   right: int = static()
 
   def __call__(self, b, h, q, k):
-    seen = k <= q + self.right
-    return seen if self.left is None else seen & (k >= q - self.left)
+    q, k = place(q), place(k)
+    seen = k <= moved(q, self.right)
+    return seen if self.left is None else seen & (k >= moved(q, -self.left))
 
   def decide(self, area):
     (q0, q1), (k0, k1) = area.query, area.key
-    some = (q1 > q0) & (k1 > k0) & (k0 <= q1 - 1 + self.right)
-    every = k1 - 1 <= q0 + self.right
+    some = k0 <= moved(q1, self.right)
+    every = k1 <= moved(q0, self.right)
     if self.left is None:
       return some, every
-    some = some & (k1 - 1 >= q0 - self.left)
-    return some, every & (k0 >= q1 - 1 - self.left)
+    some = some & (k1 >= moved(q0, -self.left))
+    return some, every & (k0 >= moved(q1, -self.left))
 
 
 @node
@@ -145,16 +148,26 @@ class _Dilated(Mask):
   stride: int = static()
 
   def __call__(self, b, h, q, k):
-    return (q - k) % self.stride == 0
+    # Not (q - k) % stride: the difference need not fit 32 bits.
+    return place(q) % self.stride == place(k) % self.stride
 
   def decide(self, area):
     (q0, q1), (k0, k1) = area.query, area.key
-    low, high = q0 - (k1 - 1), q1 - 1 - k0  # the range of q - k
-    nearest = (high // self.stride) * self.stride
-    some = (q1 > q0) & (k1 > k0) & (nearest >= low)
     if self.stride == 1:
-      return some, True
-    return some, (low == high) & (low % self.stride == 0)
+      return True, True
+    # From q0 - k1 on, the least difference, the next multiple is so far...
+    next_one = (k1 % self.stride - q0 % self.stride) % self.stride
+    # ...and so many differences follow it, of which a whole period will do.
+    room = self._width(q0, q1) + self._width(k0, k1)
+    alone = (q0 == q1) & (k0 == k1)
+    return next_one <= room, alone & (next_one == 0)
+
+  def _width(self, first, last):
+    """last - first, or one less than the stride if that is less."""
+    at = moved(first, self.stride - 1)
+    if isinstance(first, int) and isinstance(last, int):
+      return min(at, last) - first
+    return module_of(first, last).minimum(at, last) - first
 
 
 @node
@@ -162,12 +175,12 @@ class _Chunked(Mask):
   size: int = static()
 
   def __call__(self, b, h, q, k):
-    return q // self.size == k // self.size
+    return place(q) // self.size == place(k) // self.size
 
   def decide(self, area):
     (q0, q1), (k0, k1) = area.query, area.key
-    first_q, last_q = q0 // self.size, (q1 - 1) // self.size
-    first_k, last_k = k0 // self.size, (k1 - 1) // self.size
-    some = (q1 > q0) & (k1 > k0) & (first_q <= last_k) & (first_k <= last_q)
+    first_q, last_q = q0 // self.size, q1 // self.size
+    first_k, last_k = k0 // self.size, k1 // self.size
+    some = (first_q <= last_k) & (first_k <= last_q)
     every = (first_q == last_q) & (first_k == last_k) & (first_q == first_k)
     return some, every

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attnjax.ops.integers import place
 from attnjax.ops.masks.algebra import Mask
 from attnjax.ops.masks.rectangles import clipped, held
 from attnjax.ops.masks.rows import check_rows, extremes, settled
@@ -73,6 +74,7 @@ class _Dense(Mask):
     table = jnp.asarray(self.array)
     table = table.reshape((1,) * (3 - table.ndim) + table.shape)
     table = table.reshape((-1, *table.shape[-3:]))
+    q, k = place(q), place(k)
     if table.size == 0:
       shape = jnp.broadcast_shapes(*map(jnp.shape, (b, h, q, k)))
       return jnp.zeros(shape, bool)
