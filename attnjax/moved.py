@@ -17,7 +17,16 @@ __all__ = ["MOVED", "install"]
 
 # Old module -> the modules that have its names, the likeliest first. One
 # version keeps an old path; the next may drop it.
-MOVED: dict[str, tuple[str, ...]] = {}
+MOVED: dict[str, tuple[str, ...]] = {
+  "attnjax.plan.devices": ("attnjax.plan.topology",),
+  "attnjax.plan.flops": ("attnjax.plan.costs",),
+  "attnjax.plan.gpu_target": ("attnjax.plan.hardware",),
+  "attnjax.plan.hlo_text": ("attnjax.plan.hlo",),
+  "attnjax.plan.memory": ("attnjax.plan.device_memory",),
+  "attnjax.plan.picture": ("attnjax.plan.figure",),
+  "attnjax.plan.traffic": ("attnjax.plan.costs",),
+  "attnjax.plan.written": ("attnjax.plan",),
+}
 
 
 class _Moved(types.ModuleType):

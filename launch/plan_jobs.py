@@ -9,7 +9,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from attnjax import training
 from attnjax.models import partition_rules
-from attnjax.plan import Job, kept_bytes, written_flops
+from attnjax.plan import Job, jaxpr_flops, residual_bytes
 from attnjax.training.losses import loss_sums
 from experiments.planned_step import placed, planned_step
 from launch.plan_subjects import Subject
@@ -98,7 +98,7 @@ def decoding_job(subject: Subject, mesh: Mesh) -> Job:
     arguments=(params, held, tokens),
     parts={"parameters": params, "cache": held, "tokens": tokens},
     tokens=rows,
-    model_flops=written_flops(step, params, held, tokens),
+    model_flops=jaxpr_flops(step, params, held, tokens),
     donated=(1,),
   )
 
@@ -138,7 +138,7 @@ def _kept(subject: Subject, params: Any, mesh: Mesh) -> int:
     return sums[0]
 
   shared = math.prod(mesh.shape[axis] for axis in ("data", "fsdp", "sequence"))
-  return kept_bytes(total, params, batch) // min(shared, math.prod(shape))
+  return residual_bytes(total, params, batch) // min(shared, math.prod(shape))
 
 
 def _turns(subject: Subject, mesh: Mesh) -> int | None:

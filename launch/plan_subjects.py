@@ -10,7 +10,7 @@ from flax import nnx
 
 from attnjax.data import ByteTokenizer
 from attnjax.models import DecoderLM, MemoryLM
-from attnjax.plan import written_flops
+from attnjax.plan import jaxpr_flops
 
 __all__ = ["EXPERIMENTS", "Subject"]
 
@@ -103,7 +103,7 @@ def _memory_lm(config: Any) -> Subject:
   def model_flops(shapes: Any, rows: int) -> float:
     """Thrice the products of the forward pass, as they are written."""
     row = jax.ShapeDtypeStruct((1, config.data.length), jnp.int32)
-    forward = written_flops(lambda model, row: model(row), shapes, row)
+    forward = jaxpr_flops(lambda model, row: model(row), shapes, row)
     return 3 * rows * forward
 
   return Subject(

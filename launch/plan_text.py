@@ -42,7 +42,7 @@ def ranking(plans: dict[str, Plan]) -> str:
 
   def order(name: str) -> tuple:
     planned = plans[name]
-    seconds = planned.times.apart if planned.times else float("inf")
+    seconds = planned.times.seconds_serial if planned.times else float("inf")
     return (not planned.memory.fits, seconds, planned.memory.total)
 
   rows = []
@@ -54,9 +54,11 @@ def ranking(plans: dict[str, Plan]) -> str:
         name,
         "yes" if memory.fits else "no",
         f"{'' if memory.exact else '> '}{memory.total / GIB:.2f}",
-        f"{1000 * times.best:,.0f}" if times else "-",
-        f"{1000 * times.apart:,.0f}" if times else "-",
-        f"{100 * times.utilisation(times.best):.0f} %" if times else "-",
+        f"{1000 * times.seconds_overlapped:,.0f}" if times else "-",
+        f"{1000 * times.seconds_serial:,.0f}" if times else "-",
+        f"{100 * times.utilisation(times.seconds_overlapped):.0f} %"
+        if times
+        else "-",
       )
     )
   columns = ("change", "fits", "GiB", "step >= ms", "apart ms", "MFU <=")
@@ -130,13 +132,16 @@ def _times(planned: Plan, token_budget: float) -> str:
   if times.compiler is not None:
     rows.append(("kernels, as the compiler thinks", said(times.compiler)))
   hours = planned.device_hours(token_budget) or 0.0
-  slow = hours * times.apart / times.best
+  slow = hours * times.seconds_serial / times.seconds_overlapped
   rate = planned.tokens_per_second or 0.0
   rows += [
-    (f"step, at least ({times.bound})", said(times.best)),
-    ("step, nothing overlapping", said(times.apart)),
-    ("model-FLOP utilisation, at most", percent(times.best)),
-    ("model-FLOP utilisation, nothing overlapping", percent(times.apart)),
+    (f"step, at least ({times.bound})", said(times.seconds_overlapped)),
+    ("step, nothing overlapping", said(times.seconds_serial)),
+    ("model-FLOP utilisation, at most", percent(times.seconds_overlapped)),
+    (
+      "model-FLOP utilisation, nothing overlapping",
+      percent(times.seconds_serial),
+    ),
     ("tokens a second, at most", f"{rate:,.0f}"),
     (f"device-hours for {token_budget:.3g} tokens", f"{hours:,.1f}"),
     ("device-hours, nothing overlapping", f"{slow:,.1f}"),

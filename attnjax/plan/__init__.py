@@ -1,23 +1,25 @@
-"""Will it fit, and how long? Compiled ahead of time, for machines not here.
+"""Planning of a step for machines that are not here: will it fit, how long?
 
   topology("v5e:4x4") -> mesh_of(machine, axes) -> make_plan(job, machine, mesh)
 
-A `Job` is a step as a value, with the shapes and shardings of its arguments;
-the `Plan` says what each device holds, computes, moves and tells the others.
+The step is compiled ahead of time for the chips of a TPU slice or of GPU hosts.
+A `Job` is a step with the shapes and shardings of its arguments; a `Plan` says
+what each device holds, computes, reads and writes, and sends to the others.
 """
+
+import warnings
 
 from attnjax.plan.collectives import Collective, collectives
 from attnjax.plan.costs import Costs, costs
-from attnjax.plan.devices import mesh_of
+from attnjax.plan.device_memory import Memory, device_bytes
+from attnjax.plan.figure import plan_figure, save_plan
 from attnjax.plan.hardware import CHIPS, Chip
 from attnjax.plan.hlo import Program, read_program
-from attnjax.plan.memory import Memory, device_bytes
-from attnjax.plan.picture import plan_figure, save_plan
+from attnjax.plan.jaxpr_costs import jaxpr_flops, residual_bytes
 from attnjax.plan.planning import Job, Plan, make_plan
 from attnjax.plan.report import caveats, to_dict
 from attnjax.plan.roofline import Roofline, roofline
-from attnjax.plan.topology import Topology, topology
-from attnjax.plan.written import kept_bytes, written_flops
+from attnjax.plan.topology import Topology, mesh_of, topology
 
 __all__ = [
   "CHIPS",
@@ -34,14 +36,30 @@ __all__ = [
   "collectives",
   "costs",
   "device_bytes",
-  "kept_bytes",
+  "jaxpr_flops",
   "make_plan",
   "mesh_of",
   "plan_figure",
   "read_program",
+  "residual_bytes",
   "roofline",
   "save_plan",
   "to_dict",
   "topology",
-  "written_flops",
 ]
+
+# One version keeps an old name; the next may drop it.
+_RENAMED = {"kept_bytes": residual_bytes, "written_flops": jaxpr_flops}
+
+
+def __getattr__(name: str):
+  """Returns a function under its old name, with a warning of the new one."""
+  if name not in _RENAMED:
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+  function = _RENAMED[name]
+  warnings.warn(
+    f"{__name__}.{name} is deprecated: it is {__name__}.{function.__name__}",
+    DeprecationWarning,
+    stacklevel=2,
+  )
+  return function

@@ -1,4 +1,4 @@
-"""What devices tell each other: bytes of every collective, by kind and axis."""
+"""Collectives of a compiled program: their bytes by kind and mesh axis."""
 
 import dataclasses
 import math
@@ -7,10 +7,9 @@ import re
 import numpy as np
 from jax.sharding import Mesh
 
-from attnjax.plan.hlo import Program
-from attnjax.plan.hlo_text import Computation, Instruction
+from attnjax.plan.hlo import Computation, Instruction, Program
 
-__all__ = ["Collective", "collectives"]
+__all__ = ["Collective", "collectives", "groups_of"]
 
 KINDS = (
   "all-gather",
@@ -21,29 +20,37 @@ KINDS = (
   "collective-broadcast",
   "ragged-all-to-all",
 )
+# The four ways in which XLA writes which devices take part:
+# `replica_groups={{0,1},{2,3}}`
 _LISTED = re.compile(r"replica_groups=\{(\{[\d,{}]*\})\}")
-_COUNTED = re.compile(
+# `replica_groups=[2,4]<=[4,2]T(1,0)`: an iota of shape [4,2], transposed by
+# (1,0) and reshaped to [2,4], a group a row
+_IOTA = re.compile(
   r"replica_groups=\[([\d,]+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?"
 )
+# `replica_groups=mesh['a'=4,'b'=2], device_ids=([2,4]T(1,0)) {'a'}`: groups
+# along named axes of a mesh
 _NAMED = re.compile(
   r"replica_groups=mesh\[([^\]]*)\]"
   r"(?:, device_ids=\((?:\[([\d,]+)\](?:T\(([\d,]+)\))?|([\d,]+))\))?"
   r" \{([^}]*)\}"
 )
+# `source_target_pairs={{0,1},{1,0}}`
 _PAIRS = re.compile(r"source_target_pairs=\{(\{[\d,{}]*\})\}")
 
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-  """One kind of exchange along some axes of the mesh, in one step.
+  """All exchanges of one kind along the same mesh axes in one step.
 
   Args:
     kind: `all-reduce`, `all-gather`...
-    axes: of the mesh, along which the members of a group differ.
+    axes: mesh axes along which the members of a group differ.
     size: devices in a group.
-    count: how often a step does it.
-    bytes: what a device ends with, summed: of a reduction what it began with.
-    sent: what a device sends, at least, around a ring.
+    count: exchanges a step.
+    bytes: size of the results on a device, summed over the exchanges; of a
+      reduce-scatter, size of its operands.
+    sent: least bytes that a device sends, with a ring algorithm.
 
   >>> Collective("all-gather", ("fsdp",), 4, 96.0, 400.0, 300.0).size
   4
@@ -58,11 +65,11 @@ class Collective:
 
 
 def collectives(program: Program, mesh: Mesh) -> list[Collective]:
-  """Every exchange of a program, the most bytes first.
+  """Collectives of a program, those that send most first.
 
   Args:
     program: from `read_program`, compiled for the mesh.
-    mesh: whose axes the groups are read along.
+    mesh: whose axes the groups of devices are named after.
 
   >>> import jax, jax.numpy as jnp
   >>> from jax.sharding import NamedSharding, PartitionSpec
@@ -77,89 +84,77 @@ def collectives(program: Program, mesh: Mesh) -> list[Collective]:
   """
   found: dict[tuple, Collective] = {}
   seen: set[tuple[str, str]] = set()
+
   for computation, instruction in program.walk():
     kind = instruction.opcode.removesuffix("-start")
-    if kind not in KINDS or _again(instruction, computation, seen):
+    if kind not in KINDS:
       continue
-    axes, size = _group(instruction, mesh)
-    one = _one(kind, axes, size, instruction, computation)
+
+    # A TPU hides one exchange behind several kernels, each of which has a part
+    # of it under the same channel: only the first is counted.
+    channel = re.search(r"channel_id=(\d+)", instruction.rest)
+    if computation.fused and channel is not None:
+      if (kind, channel[1]) in seen:
+        continue
+      seen.add((kind, channel[1]))
+
+    axes, size = _axes_of(instruction, mesh)
+    payload, sent = _payload(kind, size, instruction, computation)
     key = (kind, axes, size)
     known = found.get(key, Collective(kind, axes, size, 0.0, 0.0, 0.0))
     found[key] = dataclasses.replace(
       known,
-      count=known.count + one.count,
-      bytes=known.bytes + one.bytes,
-      sent=known.sent + one.sent,
+      count=known.count + computation.runs,
+      bytes=known.bytes + payload * computation.runs,
+      sent=known.sent + sent * computation.runs,
     )
+
   return sorted(found.values(), key=lambda each: -each.sent)
 
 
-def _again(
-  instruction: Instruction, computation: Computation, seen: set
-) -> bool:
-  """Whether it is a further part of an exchange that was counted.
-
-  A TPU hides an exchange behind several kernels, and each has a part of it:
-  the same channel, and so the same exchange.
-  """
-  channel = re.search(r"channel_id=(\d+)", instruction.rest)
-  if not computation.fused or channel is None:
-    return False
-  key = (instruction.opcode.removesuffix("-start"), channel[1])
-  again = key in seen
-  seen.add(key)
-  return again
-
-
-def _one(
-  kind: str,
-  axes: tuple[str, ...],
-  size: int,
-  instruction: Instruction,
-  computation: Computation,
-) -> Collective:
-  """A collective of one instruction."""
+def _payload(
+  kind: str, size: int, instruction: Instruction, computation: Computation
+) -> tuple[float, float]:
+  """(bytes, sent) of one exchange, as `Collective` defines them."""
   made = computation.instructions
   given = sum(made[name].bytes for name in instruction.operands if name in made)
   result = float(instruction.bytes)
   if instruction.opcode.endswith("-start"):
-    # It makes a tuple: what it was given, what it will give, and more.
+    # The result of an asynchronous start is a tuple of operand, destination
+    # and more: the size of the destination follows from the operand's.
     result = float(given * size if kind == "all-gather" else given)
-    result = given / size if kind == "reduce-scatter" else result
+
   payload = float(given) if kind == "reduce-scatter" else result
   share = (size - 1) / size if size else 0.0
-  around = {"all-reduce": 2 * share, "collective-permute": 1.0}
-  runs = computation.runs
-  return Collective(
-    kind,
-    axes,
-    size,
-    runs,
-    payload * runs,
-    payload * around.get(kind, share) * runs,
-  )
+  # A ring all-reduce is a reduce-scatter and then an all-gather.
+  ring = {"all-reduce": 2 * share, "collective-permute": 1.0}
+  return payload, payload * ring.get(kind, share)
 
 
-def _group(instruction: Instruction, mesh: Mesh) -> tuple[tuple[str, ...], int]:
-  """The axes along which a group's members differ, and how many they are."""
+def _axes_of(
+  instruction: Instruction, mesh: Mesh
+) -> tuple[tuple[str, ...], int]:
+  """(mesh axes along which the members of a group differ, group size)."""
   groups = groups_of(instruction.rest, mesh.size)
   places = np.stack(
     np.unravel_index(groups, tuple(mesh.shape.values())), axis=-1
   )
   differ = (places != places[:, :1]).any(axis=(0, 1))
   axes = tuple(np.array(mesh.axis_names)[differ].tolist())
+
   if "source_target_pairs" in instruction.rest:
-    # Pairs are all that is said; the ring they make is as long as the axes.
+    # Pairs do not tell how long their ring is: it is taken to fill the axes.
     return axes, math.prod(mesh.shape[axis] for axis in axes)
   return axes, groups.shape[1]
 
 
 def groups_of(text: str, devices: int) -> np.ndarray:
-  """The devices of each group of a collective, one group a row.
+  """Device groups of a collective: integer array of shape (groups, members).
 
   Args:
-    text: attributes of an instruction, in any of the ways XLA writes groups.
-    devices: of the whole mesh; a group that is not written has them all.
+    text: attributes of an instruction, with the groups in any of XLA's
+      notations.
+    devices: of the whole mesh; where no group is written, it is one group.
 
   >>> groups_of("replica_groups={{0,1},{2,3}}", 4).tolist()
   [[0, 1], [2, 3]]
@@ -169,18 +164,19 @@ def groups_of(text: str, devices: int) -> np.ndarray:
   [[0, 3], [1, 4], [2, 5]]
   """
   numbers = lambda part: [int(x) for x in part.split(",") if x]
+
   if match := _LISTED.search(text) or _PAIRS.search(text):
     rows = re.findall(r"\{([\d,]*)\}", match[1])
     return np.array([numbers(row) for row in rows if row])
-  if match := _COUNTED.search(text):
-    return _counted(match[2], match[3]).reshape(numbers(match[1]))
+  if match := _IOTA.search(text):
+    return _transposed_iota(match[2], match[3]).reshape(numbers(match[1]))
   if match := _NAMED.search(text):
-    return _named(match)
+    return _named_groups(match)
   return np.arange(devices).reshape(1, -1)
 
 
-def _counted(sizes: str, order: str | None) -> np.ndarray:
-  """Numbers of devices in a grid of some sizes, its axes in another order."""
+def _transposed_iota(sizes: str, order: str | None) -> np.ndarray:
+  """Device numbers 0, 1... in a grid of some sizes, transposed, then flat."""
   shape = [int(size) for size in sizes.split(",")]
   grid = np.arange(math.prod(shape)).reshape(shape)
   if order:
@@ -188,31 +184,36 @@ def _counted(sizes: str, order: str | None) -> np.ndarray:
   return grid.reshape(-1)
 
 
-def _named(match: re.Match) -> np.ndarray:
-  """Groups along named axes of a mesh, or along a part of an axis.
+def _named_groups(match: re.Match) -> np.ndarray:
+  """Device groups along named mesh axes, or along a part of an axis.
 
-  A part is written `'a':(2)4`: 4 steps of an axis of which 2 come before.
+  `'a':(2)4` is the part of size 4 of axis `a` that has a factor of 2 before it:
+  the axis is split into (2, 4, rest).
   """
   sizes = dict(re.findall(r"'(\w+)'=(\d+)", match[1]))
-  shape: list[int] = []
-  moved: list[int] = []
   said = re.findall(r"'(\w+)'(?::\((\d+)\)(\d+))?", match[5])
   parts = {name: (before, size) for name, before, size in said}
+
+  # The mesh as a grid, axes split into their parts, and which of its axes the
+  # members of a group differ along.
+  shape: list[int] = []
+  moved: list[int] = []
   for name, size in sizes.items():
     before, inside = parts.get(name, ("", ""))
-    whole = [int(size)]
+    split = [int(size)]
     if inside:
       outer = int(before) * int(inside)
-      whole = [int(before), int(inside), int(size) // outer]
+      split = [int(before), int(inside), int(size) // outer]
     if name in parts:
       moved.append(len(shape) + (1 if inside else 0))
-    shape += whole
-  total = math.prod(shape)
-  ids = np.arange(total)
+    shape += split
+
+  ids = np.arange(math.prod(shape))
   if match[2]:
-    ids = _counted(match[2], match[3])
+    ids = _transposed_iota(match[2], match[3])
   elif match[4]:
     ids = np.array([int(x) for x in match[4].split(",")])
+
   last = tuple(range(-len(moved), 0))
   members = math.prod(shape[axis] for axis in moved)
   grid = np.moveaxis(ids.reshape(shape), moved, last)

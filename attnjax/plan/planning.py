@@ -1,17 +1,23 @@
-"""From a step and its shapes to what it needs and takes: compiled, not run."""
+"""Plan of a training or decoding step: compiled ahead of time and not run."""
 
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import jax
 from jax.sharding import Mesh
+from jax.stages import Compiled
 
 from attnjax.plan.collectives import Collective, collectives
 from attnjax.plan.costs import Costs, costs
+from attnjax.plan.device_memory import (
+  Memory,
+  device_bytes,
+  memory_of_arguments,
+  memory_of_compiled,
+  memory_of_refused,
+)
 from attnjax.plan.hlo import read_program
-from attnjax.plan.memory import Memory, device_bytes, measured, refused
 from attnjax.plan.roofline import Roofline, roofline
 from attnjax.plan.topology import Topology
 from attnjax.typing import PyTree
@@ -21,37 +27,40 @@ __all__ = ["Job", "Plan", "make_plan"]
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Job:
-  """A step to plan, given as a value: the function that would run.
+  """A step to plan: the function that would run, and abstract arguments.
 
   Args:
-    name: what it is, for people.
+    name: for people.
     step: arrays -> arrays; a training step, or one of decoding.
     arguments: of the step: trees of `jax.ShapeDtypeStruct` with shardings.
     parts: name -> trees that the arguments are made of: "parameters" and such.
     tokens: that a step handles, on all devices.
     model_flops: of a step, by formula, on all devices.
-    donated: numbers of the arguments whose place the results take.
-    out_shardings: of the results; None leaves them to the compiler.
-    gradients: of these parts a step holds gradients; empty for decoding.
-    kept: bytes on a device of activations that the forward pass keeps; None is
-      not known.
-    turns: of loops that find out when they run how many; None: not known.
-    taken: share of the branches that are, which only the data decide; 1 counts
-      all of them.
+    donated: indices of the arguments whose memory the results reuse.
+    out_shardings: of the results, as for `jax.jit`; None leaves them to the
+      compiler.
+    gradients: names of the parts that the step makes gradients of; empty for
+      decoding.
+    kept: bytes on a device of the residuals that the forward pass keeps for
+      the backward pass; None is not known.
+    turns: trip count of loops that find it out when they run; None is not
+      known.
+    taken: share of the data-dependent branches that are taken; 1 counts all.
 
+  >>> import jax
   >>> x = jax.ShapeDtypeStruct((3, 5), "float32")
   >>> Job("double", lambda x: 2 * x, (x,), {"x": x}, 3, 0.0).tokens
   3
   """
 
   name: str
-  step: Callable[..., Any]
+  step: Callable[..., PyTree]
   arguments: tuple[PyTree, ...]
   parts: Mapping[str, PyTree]
   tokens: int
   model_flops: float
   donated: tuple[int, ...] = ()
-  out_shardings: Any = None
+  out_shardings: PyTree = None
   gradients: tuple[str, ...] = ()
   kept: int | None = None
   turns: int | None = None
@@ -60,24 +69,24 @@ class Job:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:
-  """What a job needs of each device, and what it takes.
+  """Memory, arithmetic, traffic and time of a job on each device.
 
   Args:
     job: its name.
-    machine: what it was compiled for.
+    machine: that it was compiled for.
     axes: of the mesh, name -> devices.
     tokens: of a step, on all devices.
-    memory: of the fullest device.
+    memory: of the device that holds most.
     costs: of one device; None where the compiler refused the program.
-    exchanges: between devices, a step.
+    exchanges: collectives of a step.
     times: None where the rates are not known, or there are no costs.
     model_flops: of a step, on all devices.
-    compile_seconds: that it took here.
-    unknown_loops: loops of the program counted once for want of a number.
-    taken: share of the branches that is counted.
+    compile_seconds: that compiling took here.
+    unknown_loops: loops that count as one trip for want of a trip count.
+    taken: share of the data-dependent branches that is counted.
 
-  >>> from attnjax.plan.devices import mesh_of
-  >>> from attnjax.plan.topology import topology
+  >>> import jax
+  >>> from attnjax.plan.topology import mesh_of, topology
   >>> machine = topology("cpu:1")
   >>> x = jax.ShapeDtypeStruct((3, 5), "float32")
   >>> job = Job("double", lambda x: 2 * x, (x,), {"x": x}, 3, 0.0)
@@ -101,32 +110,35 @@ class Plan:
 
   @property
   def tokens_per_second(self) -> float | None:
-    """On all devices together, if a step takes no longer than it must."""
-    return None if self.times is None else self.tokens / self.times.best
+    """Of all devices, at most: in the least seconds of the roofline."""
+    if self.times is None:
+      return None
+    return self.tokens / self.times.seconds_overlapped
 
   def device_hours(self, tokens: float) -> float | None:
-    """To handle so many tokens at that rate."""
+    """Device hours to handle so many tokens, at least."""
     rate = self.tokens_per_second
     return None if rate is None else tokens / rate * self.machine.devices / 3600
 
 
 def make_plan(job: Job, machine: Topology, mesh: Mesh) -> Plan:
-  """Compiles a job for a machine that need not be here, and reads the result.
+  """Compiles a job for a machine that need not be here, and plans it.
 
   Args:
     job: the step and the shapes of its arguments, with shardings on the mesh.
-    machine: from `topology`.
+    machine: to compile for, from `topology`.
     mesh: over its devices, from `mesh_of`.
 
   Returns:
-    The plan. A program that the compiler refuses as too large has one too.
+    The plan. Of a program that the compiler refuses as too large it has the
+    memory alone.
 
   Raises:
     ImportError: the compiler for the machine is not installed.
 
+  >>> import jax
   >>> from jax.sharding import NamedSharding, PartitionSpec
-  >>> from attnjax.plan.devices import mesh_of
-  >>> from attnjax.plan.topology import topology
+  >>> from attnjax.plan.topology import mesh_of, topology
   >>> machine = topology("cpu:4")
   >>> mesh = mesh_of(machine, {"data": 4})
   >>> x = jax.ShapeDtypeStruct(
@@ -137,55 +149,35 @@ def make_plan(job: Job, machine: Topology, mesh: Mesh) -> Plan:
   ({'x': 40}, 160.0)
   """
   parts = {name: device_bytes(tree) for name, tree in job.parts.items()}
-  held: dict[str, Any] = {
-    "gradients": sum(parts[name] for name in job.gradients),
-    "kept": job.kept,
-    "capacity": machine.chip.capacity,
-  }
+  capacity = machine.chip.capacity
   if machine.chip.platform == "cpu":
     # All devices of a CPU share its memory.
-    held["capacity"] = machine.chip.capacity // machine.devices
+    capacity //= machine.devices
+  gradients = sum(parts[name] for name in job.gradients)
+  memory = memory_of_arguments(parts, gradients, job.kept, capacity)
+
   started = time.perf_counter()
   try:
     compiled = _compile(job, mesh)
   except jax.errors.JaxRuntimeError as error:
-    memory = refused(error, parts, **held)
-    if memory is None:
+    compiled = None
+    refused = memory_of_refused(memory, error)
+    if refused is None:
       raise
-    seconds = time.perf_counter() - started
-    return _plan(job, machine, mesh, memory, seconds, "")
+    memory = refused
   seconds = time.perf_counter() - started
-  memory = measured(compiled.memory_analysis(), parts, **held)
-  return _plan(job, machine, mesh, memory, seconds, compiled.as_text())
 
-
-def _compile(job: Job, mesh: Mesh) -> Any:
-  """The program of a job, for the devices of a mesh."""
-  options = {}
-  if job.out_shardings is not None:
-    options["out_shardings"] = job.out_shardings
-  jitted = jax.jit(job.step, donate_argnums=job.donated, **options)
-  with jax.set_mesh(mesh):
-    return jitted.trace(*job.arguments).lower().compile()
-
-
-def _plan(
-  job: Job,
-  machine: Topology,
-  mesh: Mesh,
-  memory: Memory,
-  seconds: float,
-  text: str,
-) -> Plan:
-  """A plan from the text of the program; without text, of the memory alone."""
-  program = None
-  if text:
+  program = spent = times = None
+  exchanges: list[Collective] = []
+  if compiled is not None:
+    memory = memory_of_compiled(memory, compiled.memory_analysis())
+  # A backend may keep its text to itself: then the memory is all there is.
+  if compiled is not None and (text := compiled.as_text()):
     program = read_program(text, turns=job.turns, taken=job.taken)
-  spent = costs(program) if program else None
-  exchanges = collectives(program, mesh) if program else []
-  times = None
-  if spent is not None:
+    spent = costs(program)
+    exchanges = collectives(program, mesh)
     times = roofline(machine, mesh, spent, exchanges, job.model_flops)
+
   return Plan(
     job=job.name,
     machine=machine,
@@ -200,3 +192,16 @@ def _plan(
     unknown_loops=program.unknown_loops if program else 0,
     taken=job.taken,
   )
+
+
+def _compile(job: Job, mesh: Mesh) -> Compiled:
+  """Compiles the step of a job for the devices of a mesh."""
+  # To `jit`, `out_shardings=None` would mean another thing: replicated.
+  options = {}
+  if job.out_shardings is not None:
+    options["out_shardings"] = job.out_shardings
+  jitted = jax.jit(job.step, donate_argnums=job.donated, **options)
+
+  # Sharding constraints inside the step name axes of the mesh.
+  with jax.set_mesh(mesh):
+    return jitted.trace(*job.arguments).lower().compile()

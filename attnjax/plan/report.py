@@ -1,4 +1,4 @@
-"""A plan as plain values, and what no compiler can know of it."""
+"""A plan as a dict for JSON, and the caveats of its estimates."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ __all__ = ["caveats", "to_dict"]
 
 
 def to_dict(planned: Plan, token_budget: float | None = None) -> dict[str, Any]:
-  """A plan as nested dicts of plain values, for JSON.
+  """A plan as nested dicts of numbers and strings, for JSON.
 
   Args:
     planned: from `make_plan`.
-    token_budget: tokens to handle in all; None leaves the hours out.
+    token_budget: tokens to handle in all; None leaves the device hours out.
 
   >>> import jax, json
   >>> from attnjax.plan import Job, make_plan, mesh_of, topology
@@ -23,7 +23,8 @@ def to_dict(planned: Plan, token_budget: float | None = None) -> dict[str, Any]:
   >>> json.loads(json.dumps(values))["memory"]["parts"]
   {'x': 60}
   """
-  memory = planned.memory
+  memory, times = planned.memory, planned.times
+
   values: dict[str, Any] = {
     "job": planned.job,
     "topology": planned.machine.name,
@@ -46,6 +47,7 @@ def to_dict(planned: Plan, token_budget: float | None = None) -> dict[str, Any]:
     "model_flops": planned.model_flops,
     "compile_seconds": round(planned.compile_seconds, 1),
   }
+
   if planned.costs is not None:
     values["per_device"] = {
       "flops": planned.costs.flops,
@@ -55,43 +57,38 @@ def to_dict(planned: Plan, token_budget: float | None = None) -> dict[str, Any]:
       "kernels_not_seen": planned.costs.opaque,
     }
     values["collectives"] = [vars(each) for each in planned.exchanges]
-  if planned.times is not None:
-    values["time"] = _times(planned, token_budget)
+
+  if times is not None:
+    least, serial = times.seconds_overlapped, times.seconds_serial
+    values["time"] = {
+      "compute_seconds": times.compute,
+      "memory_seconds": times.memory,
+      "network_seconds": times.network,
+      "compiler_seconds": times.compiler,
+      "bound": times.bound,
+      "step_seconds_at_least": least,
+      "step_seconds_without_overlap": serial,
+      "utilisation_at_most": times.utilisation(least),
+      "utilisation_without_overlap": times.utilisation(serial),
+      "tokens_per_second_at_most": planned.tokens_per_second,
+    }
+    if token_budget is not None:
+      values["time"]["token_budget"] = token_budget
+      hours = planned.device_hours(token_budget)
+      values["time"]["device_hours_at_least"] = hours
+
   values["not_known"] = caveats(planned)
   return values
 
 
-def _times(planned: Plan, token_budget: float | None) -> dict[str, Any]:
-  """Seconds, rates and hours."""
-  times = planned.times
-  if times is None:
-    return {}
-  values = {
-    "compute_seconds": times.compute,
-    "memory_seconds": times.memory,
-    "network_seconds": times.network,
-    "compiler_seconds": times.compiler,
-    "bound": times.bound,
-    "step_seconds_at_least": times.best,
-    "step_seconds_without_overlap": times.apart,
-    "utilisation_at_most": times.utilisation(times.best),
-    "utilisation_without_overlap": times.utilisation(times.apart),
-    "tokens_per_second_at_most": planned.tokens_per_second,
-  }
-  if token_budget is not None:
-    values["token_budget"] = token_budget
-    values["device_hours_at_least"] = planned.device_hours(token_budget)
-  return values
-
-
 def caveats(planned: Plan) -> list[str]:
-  """What the estimate leaves out, one sentence each.
+  """Sentences that say what the estimates of a plan leave out.
 
   Args:
     planned: from `make_plan`.
 
   Returns:
-    First what holds for every plan, then what holds for this one.
+    Those of every plan, then those of this one.
 
   >>> import jax
   >>> from attnjax.plan import Job, make_plan, mesh_of, topology
@@ -109,16 +106,19 @@ def caveats(planned: Plan) -> list[str]:
     "Memory is of the step alone: evaluation, fragmentation and what other"
     " programs hold come on top.",
   ]
-  if planned.costs is None:
+
+  spent = planned.costs
+  if spent is None:
     said.append(
       "The compiler refused the program before it was whole: no arithmetic, no"
       " traffic and no time can be told, and it may need more than is said."
     )
     return said
-  spent = planned.costs
+
   if spent.flops > spent.certain_flops:
     share = 1 - spent.certain_flops / spent.flops
     often = "all are counted as taken"
+    # `taken` of a job below 1 comes from its mask: the share of live tiles.
     if planned.taken < 1:
       often = (
         f"{100 * planned.taken:.0f} % of them are counted as taken, by the mask"
@@ -127,34 +127,38 @@ def caveats(planned: Plan) -> list[str]:
       f"{100 * share:.0f} % of the arithmetic is in branches that the data"
       f" decide; {often}."
     )
+
   if spent.opaque:
     names = ", ".join(sorted(spent.opaque))
     said.append(f"Kernels that nobody can look into count as nothing: {names}.")
+
   if planned.unknown_loops:
     said.append(
       f"{planned.unknown_loops} loops do not tell their turns and count once."
     )
-  return said + _of_the_platform(planned)
+  return said + _caveats_of_platform(planned)
 
 
-def _of_the_platform(planned: Plan) -> list[str]:
-  """What is particular to a kind of machine."""
+def _caveats_of_platform(planned: Plan) -> list[str]:
+  """Caveats that hold for TPUs, for GPUs, or for a CPU."""
   platform = planned.machine.chip.platform
-  if platform == "cuda":
-    memory = planned.memory
-    said = [
-      "Traffic with memory is between kernels, as if no cache held anything."
-    ]
-    if memory.fits and memory.total > 0.75 / 0.95 * memory.capacity:
-      said.append(
-        "JAX takes three quarters of a GPU's memory unless told otherwise: set"
-        ' XLA_PYTHON_CLIENT_MEM_FRACTION=0.95, which gives what "a device has"'
-        " says."
-      )
-    return said
   if platform == "tpu":
     return [
       "Collectives are timed as if each had its wires for itself, and none"
       " crosses another's."
     ]
-  return ["Nobody publishes the rates of this CPU: there are no times."]
+  if platform == "cpu":
+    return ["Nobody publishes the rates of this CPU: there are no times."]
+
+  said = [
+    "Traffic with memory is between kernels, as if no cache held anything."
+  ]
+  memory = planned.memory
+  # By default JAX preallocates 0.75 of the memory; the capacity here is 0.95.
+  if memory.fits and memory.total > 0.75 / 0.95 * memory.capacity:
+    said.append(
+      "JAX takes three quarters of a GPU's memory unless told otherwise: set"
+      ' XLA_PYTHON_CLIENT_MEM_FRACTION=0.95, which gives what "a device has"'
+      " says."
+    )
+  return said

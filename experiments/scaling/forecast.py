@@ -91,8 +91,8 @@ def _plan_rows(planned: Plan, spent: Spending) -> list[list[str]]:
     return [*rows, ["times", "none: nobody publishes the rates"]]
   hours = lambda seconds: seconds * spent.steps * planned.machine.devices / 3600
   for words, seconds in (
-    (f"at least ({times.bound})", times.best),
-    ("nothing overlapping", times.apart),
+    (f"at least ({times.bound})", times.seconds_overlapped),
+    ("nothing overlapping", times.seconds_serial),
   ):
     rows += [
       [f"a step, {words}", f"{1e3 * seconds:,.1f} ms"],

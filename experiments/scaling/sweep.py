@@ -21,7 +21,7 @@ from attnjax.data import (
   evaluation_batches,
 )
 from attnjax.models import DecoderConfig, DecoderLM, decoder_parameters, total
-from attnjax.plan import written_flops
+from attnjax.plan import jaxpr_flops
 from attnjax.training import OptimizerConfig, TrainConfig
 from attnjax.training.train_config import without_machines
 from experiments.scaling.config import ScalingConfig
@@ -124,7 +124,7 @@ def flops_per_token(config: ScalingConfig, width: int) -> float:
   length = config.data.length
   shapes = jax.eval_shape(lambda: DecoderLM(model, BYTES, rngs=nnx.Rngs(0)))
   row = jax.ShapeDtypeStruct((1, length), jnp.int32)
-  forward = written_flops(lambda model, row: model(row), shapes, row)
+  forward = jaxpr_flops(lambda model, row: model(row), shapes, row)
   return 3 * forward / length
 
 

@@ -9,7 +9,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from attnjax import training
 from attnjax.config import replace_leaves
 from attnjax.plan import Memory, make_plan, mesh_of, to_dict, topology
-from attnjax.plan.picture import bars_of
+from attnjax.plan.figure import bars_of
 from experiments.language_model.config import PRESETS
 from launch import plan_alternatives
 from launch.plan_jobs import decoding_job, training_job

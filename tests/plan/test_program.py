@@ -6,17 +6,18 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+from attnjax import plan
 from attnjax.plan import (
   collectives,
   costs,
+  jaxpr_flops,
   mesh_of,
   read_program,
   topology,
-  written_flops,
 )
 from attnjax.plan.collectives import groups_of
-from attnjax.plan.flops import flops_of
-from attnjax.plan.hlo_text import parse
+from attnjax.plan.costs import flops_of
+from attnjax.plan.hlo import parse
 
 A, B, C = 5, 7, 11
 
@@ -55,7 +56,7 @@ ONE = 2 * A * B * B
 def test_products_count_at_every_turn(function, most, least):
   found = costs(compiled(function, X, Y))
   assert (found.flops, found.certain_flops) == (most, least)
-  assert written_flops(function, X, Y) == most
+  assert jaxpr_flops(function, X, Y) == most
 
 
 @pytest.mark.parametrize(("turns", "times"), [(None, 1), (0, 0), (C, C)])
@@ -201,3 +202,23 @@ def test_a_permutation_moves_along_one_axis(mesh):
     ("tensor",),
     2 * A * 4,
   )
+
+
+@pytest.mark.parametrize(
+  ("old", "new"),
+  [("written_flops", "jaxpr_flops"), ("kept_bytes", "residual_bytes")],
+)
+def test_an_old_name_is_the_new_function_with_a_warning(old, new):
+  with pytest.warns(DeprecationWarning, match=f"it is attnjax.plan.{new}"):
+    assert getattr(plan, old) is getattr(plan, new)
+  with pytest.raises(AttributeError, match="no attribute 'nothing_such'"):
+    plan.nothing_such
+
+
+@pytest.mark.parametrize(
+  ("old", "new"), [("best", "seconds_overlapped"), ("apart", "seconds_serial")]
+)
+def test_an_old_property_of_a_roofline_warns(old, new):
+  times = plan.Roofline(2.0, 1.0, 0.5, None, 3.0, 3.0)
+  with pytest.warns(DeprecationWarning, match=f"read Roofline.{new}"):
+    assert getattr(times, old) == getattr(times, new)

@@ -19,7 +19,7 @@ from attnjax.plan import (
   roofline,
   topology,
 )
-from attnjax.plan.roofline import wires
+from attnjax.plan.roofline import send_bandwidth
 
 # The meshes below are made of stand-ins.
 pytestmark = pytest.mark.usefixtures("as_a_user")
@@ -53,14 +53,14 @@ def torus(machine, axes):
 def test_a_torus_has_two_links_a_ring(name, axes, along, links):
   machine = topology(name)
   link = machine.chip.link
-  assert wires(machine, torus(machine, axes), along) == links * link
+  assert send_bandwidth(machine, torus(machine, axes), along) == links * link
 
 
 def test_gpus_of_one_machine_have_a_switch_and_others_the_network():
   machine = topology("h100:16")
   mesh = torus(machine, {"data": 2, "tensor": 8})
-  assert wires(machine, mesh, ["tensor"]) == CHIPS["h100"].link
-  assert wires(machine, mesh, ["data"]) == CHIPS["h100"].network
+  assert send_bandwidth(machine, mesh, ["tensor"]) == CHIPS["h100"].link
+  assert send_bandwidth(machine, mesh, ["data"]) == CHIPS["h100"].network
 
 
 def test_the_longest_limit_bounds_the_step():
@@ -71,8 +71,12 @@ def test_the_longest_limit_bounds_the_step():
   told = Collective("all-reduce", ("tensor",), 4, 1.0, 0.0, 0.5 * chip.link)
   times = roofline(machine, mesh, spent, [told], 16 * chip.flops)
   assert (times.compute, times.memory, times.network) == (2.0, 3.0, 0.5)
-  assert (times.bound, times.best, times.apart) == ("memory", 3.0, 5.5)
-  assert times.utilisation(times.best) == pytest.approx(1 / 3)
+  assert (times.bound, times.seconds_overlapped, times.seconds_serial) == (
+    "memory",
+    3.0,
+    5.5,
+  )
+  assert times.utilisation(times.seconds_overlapped) == pytest.approx(1 / 3)
 
 
 @pytest.mark.slow
@@ -98,7 +102,7 @@ def test_a_slice_of_tpus_that_is_not_here_is_compiled_for():
   assert small.memory.fits
   assert small.costs.flops == 2 * 512 * 256 * 256
   assert {each.axes for each in small.exchanges} == {("tensor",)}
-  assert 0 < small.times.utilisation(small.times.best) <= 1
+  assert 0 < small.times.utilisation(small.times.seconds_overlapped) <= 1
   large = make_plan(job(2**28), machine, mesh)
   assert not large.memory.fits
   assert "does not fit: at least" in large.memory.verdict()

@@ -1,14 +1,16 @@
-"""A plan as a picture: what fills the memory, and what fills the step."""
+"""Figure of a plan: a bar of the memory, and bars of the step's seconds."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from attnjax.plan.device_memory import Memory
 from attnjax.plan.hardware import GIB
-from attnjax.plan.memory import Memory
 from attnjax.plan.planning import Plan
+from attnjax.plan.roofline import Roofline
 from attnjax.viz import style
 
 if TYPE_CHECKING:
+  import matplotlib.axes
   import matplotlib.figure
 
 __all__ = ["plan_figure", "save_plan"]
@@ -17,7 +19,7 @@ _FONT = 8.5
 
 
 def plan_figure(planned: Plan) -> "matplotlib.figure.Figure":
-  """Draws memory as one bar up to the capacity, and the times as bars.
+  """Draws the memory as one stacked bar, and the seconds of a step as bars.
 
   Args:
     planned: from `make_plan`.
@@ -37,12 +39,14 @@ def plan_figure(planned: Plan) -> "matplotlib.figure.Figure":
   >>> len(plan_figure(planned).axes)  # no times on a CPU
   1
   """
-  timed = planned.times is not None
-  figure = style.new_figure(7.2, 3.4 if timed else 1.8)
-  rows = figure.subplots(2 if timed else 1, 1, squeeze=False)[:, 0]
+  times = planned.times
+  figure = style.new_figure(7.2, 1.8 if times is None else 3.4)
+  rows = figure.subplots(1 if times is None else 2, 1, squeeze=False)[:, 0]
+
   _draw_memory(rows[0], planned.memory)
-  if timed:
-    _draw_times(rows[1], planned)
+  if times is not None:
+    _draw_seconds(rows[1], times)
+
   mesh = ", ".join(f"{k} {v}" for k, v in planned.axes.items() if v > 1)
   figure.suptitle(
     f"{planned.job} on {planned.machine.name}" + (f" ({mesh})" if mesh else ""),
@@ -55,7 +59,7 @@ def plan_figure(planned: Plan) -> "matplotlib.figure.Figure":
 
 
 def save_plan(path: str | Path, planned: Plan) -> Path:
-  """Writes what `plan_figure` draws; the suffix says the format.
+  """Writes the figure of a plan to a file; its suffix says the format.
 
   Args:
     path: file to write; its directory is made if missing.
@@ -74,13 +78,15 @@ def save_plan(path: str | Path, planned: Plan) -> Path:
 
 
 def bars_of(memory: Memory) -> dict[str, int]:
-  """Name -> bytes of what lies in memory, side by side; together the total.
+  """Bytes of what fills the memory, by name, in the order of the bar.
 
-  Gradients and kept activations are only what a program as written needs: where
-  the compiler needs less for all its temporaries, they are not shown apart.
+  They add up to the total. Gradients and residuals are known only of the
+  program as written: one that is larger than all that the compiler has for
+  temporaries is not shown apart.
   """
   parts = dict(memory.parts)
   rest = memory.temporaries
+
   for name, size in (
     ("gradients", memory.gradients),
     ("kept activations", memory.kept or 0),
@@ -88,19 +94,22 @@ def bars_of(memory: Memory) -> dict[str, int]:
     if 0 < size <= rest:
       parts[name] = size
       rest -= size
+
   parts["other temporaries"] = rest
   parts["results, code, padding"] = memory.fresh + memory.code + memory.padding
   return {name: size for name, size in parts.items() if size > 0}
 
 
-def _draw_memory(axes: Any, memory: Memory) -> None:
-  """One stacked bar, and a line where a device is full."""
+def _draw_memory(axes: "matplotlib.axes.Axes", memory: Memory) -> None:
+  """Draws one stacked bar, and a line at the capacity."""
   left = 0.0
   for index, (name, size) in enumerate(bars_of(memory).items()):
+    # More parts than colours: the last ones are all grey.
     color = (*style.PALETTE, style.RULE)[min(index, len(style.PALETTE))]
     label = f"{name} {size / GIB:.2f}"
     axes.barh(0, size / GIB, left=left, color=color, label=label, height=0.6)
     left += size / GIB
+
   capacity = memory.capacity / GIB
   axes.axvline(capacity, color=style.INK, linewidth=1.2, dashes=(4, 3))
   axes.set_xlim(0, 1.04 * max(left, capacity))
@@ -117,14 +126,14 @@ def _draw_memory(axes: Any, memory: Memory) -> None:
     loc="upper left",
     bbox_to_anchor=(0, -0.2),
   )
-  _dress(axes)
+
+  style.quiet_axes(axes, sides=("bottom",))
+  axes.tick_params(labelsize=_FONT)
+  axes.set_yticks([])
 
 
-def _draw_times(axes: Any, planned: Plan) -> None:
-  """A bar a limit: the longest is the least that a step takes."""
-  times = planned.times
-  if times is None:
-    return
+def _draw_seconds(axes: "matplotlib.axes.Axes", times: Roofline) -> None:
+  """Draws a bar a resource: the longest is the least that a step takes."""
   seconds = {
     "arithmetic": times.compute,
     "memory": times.memory,
@@ -132,12 +141,15 @@ def _draw_times(axes: Any, planned: Plan) -> None:
   }
   if times.compiler is not None:
     seconds["compiler's kernels"] = times.compiler
+
+  # A horizontal bar chart begins at the bottom.
   names = list(seconds)[::-1]
   values = [1000 * seconds[name] for name in names]
   axes.barh(names, values, color=style.PALETTE[0], height=0.6)
   for place, value in enumerate(values):
     axes.text(value, place, f" {value:,.1f}", va="center", fontsize=_FONT)
-  share = 100 * times.utilisation(times.best)
+
+  share = 100 * times.utilisation(times.seconds_overlapped)
   axes.set_title(
     f"a step, ms, each alone; at most {share:.0f} % of the peak is the model's",
     fontsize=9,
@@ -145,12 +157,5 @@ def _draw_times(axes: Any, planned: Plan) -> None:
     loc="left",
   )
   axes.set_xlim(0, 1.15 * max(values))
-  _dress(axes, names=True)
-
-
-def _dress(axes: Any, *, names: bool = False) -> None:
-  """Thin spines, small letters."""
   style.quiet_axes(axes, sides=("bottom",))
   axes.tick_params(labelsize=_FONT)
-  if not names:
-    axes.set_yticks([])

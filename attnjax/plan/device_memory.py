@@ -1,4 +1,4 @@
-"""What a device has to hold, and whether it can."""
+"""Memory of one device during a step: what fills it, and whether it fits."""
 
 import dataclasses
 import math
@@ -11,9 +11,11 @@ import jax
 from attnjax.plan.hardware import GIB
 from attnjax.typing import PyTree
 
-__all__ = ["Memory", "device_bytes", "measured", "refused"]
+__all__ = ["Memory", "device_bytes"]
 
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+# What libtpu says of a program that is too large: at two stages of compiling,
+# in two sentences.
 _REFUSALS = (
   r"HLO temporaries \((?P<used>[\d.]+)(?P<unit>[KMGT]?)\) exceeds available HBM"
   r" \((?P<limit>[\d.]+)(?P<of>[KMGT]?)\)",
@@ -24,20 +26,21 @@ _REFUSALS = (
 
 @dataclasses.dataclass(frozen=True)
 class Memory:
-  """Bytes on the device that has most.
+  """Bytes on the device that holds most.
 
   Args:
-    parts: name -> bytes of what the step is given: parameters, optimizer...
-    padding: what layouts add to them.
-    gradients: as much as the parameters; they are among the temporaries.
-    kept: activations that the forward pass keeps, as the program is written,
-      before the compiler; among the temporaries too. None: not known.
-    temporaries: all that lives within a step.
-    fresh: results that do not take the place of what was given.
+    parts: bytes of the step's arguments, by name: parameters, optimizer...
+    padding: what layouts add to the arguments.
+    gradients: size of the gradients, which are among the temporaries.
+    kept: size of the residuals, the activations that the forward pass keeps
+      for the backward pass, as the program is written; among the temporaries
+      too, as far as the compiler does not recompute them. None: not known.
+    temporaries: peak of what is made and dropped within the step.
+    fresh: results that do not reuse the memory of a donated argument.
     code: the program itself.
-    capacity: what a program may fill.
-    exact: whether the compiler said so; if not, it refused the program, and
-      the temporaries are what it would have needed at least.
+    capacity: what programs may fill.
+    exact: whether the compiler reported the sizes. If not, it refused the
+      program, and the temporaries are a lower bound.
 
   >>> memory = Memory({"parameters": 3}, 0, 3, None, 5, 0, 0, 10, True)
   >>> memory.total, memory.fits
@@ -56,17 +59,17 @@ class Memory:
 
   @property
   def total(self) -> int:
-    """All that has to be there at once."""
+    """Peak memory: arguments, temporaries, results and code together."""
     given = sum(self.parts.values()) + self.padding
     return given + self.temporaries + self.fresh + self.code
 
   @property
   def fits(self) -> bool:
-    """Whether it does: never where the compiler refused."""
+    """Whether the peak is within the capacity; False if it is not known."""
     return self.exact and self.total <= self.capacity
 
   def verdict(self) -> str:
-    """One sentence: fits or not, and by how much."""
+    """One sentence: whether the step fits, and by how much."""
     room = self.capacity - self.total
     share = 100 * self.total / self.capacity
     if self.fits:
@@ -74,6 +77,7 @@ class Memory:
         f"fits: {self.total / GIB:.2f} of {self.capacity / GIB:.2f} GiB"
         f" ({share:.0f} %), {room / GIB:.2f} GiB to spare"
       )
+
     least = "" if self.exact else "at least "
     return (
       f"does not fit: {least}{self.total / GIB:.2f} GiB, and a device has"
@@ -82,11 +86,11 @@ class Memory:
 
 
 def device_bytes(tree: PyTree) -> int:
-  """Bytes of the arrays of a tree on one device, by their shardings.
+  """Bytes of a tree of arrays on one device, given their shardings.
 
   Args:
     tree: of arrays or `jax.ShapeDtypeStruct`; a leaf without a sharding is
-      whole.
+      replicated.
 
   >>> device_bytes({"kernel": jax.ShapeDtypeStruct((3, 5), "bfloat16")})
   30
@@ -99,60 +103,49 @@ def device_bytes(tree: PyTree) -> int:
   return total
 
 
-def measured(
-  stats: Any,
-  parts: Mapping[str, int],
-  *,
-  gradients: int,
-  kept: int | None,
-  capacity: int,
+def memory_of_arguments(
+  parts: Mapping[str, int], gradients: int, kept: int | None, capacity: int
 ) -> Memory:
-  """The memory of a compiled program.
-
-  Args:
-    stats: from `compiled.memory_analysis()`.
-    parts: name -> bytes on a device of what the step is given.
-    gradients: bytes of them on a device.
-    kept: bytes of activations, or None.
-    capacity: of a device.
-  """
+  """The `Memory` of a step before it is compiled: its arguments alone."""
   return Memory(
     parts=dict(parts),
-    padding=stats.argument_size_in_bytes - sum(parts.values()),
+    padding=0,
     gradients=gradients,
     kept=kept,
+    temporaries=0,
+    fresh=0,
+    code=0,
+    capacity=capacity,
+    exact=False,
+  )
+
+
+def memory_of_compiled(arguments: Memory, stats: Any) -> Memory:
+  """Adds `compiled.memory_analysis()`, whose type JAX does not export."""
+  return dataclasses.replace(
+    arguments,
+    padding=stats.argument_size_in_bytes - sum(arguments.parts.values()),
     temporaries=stats.temp_size_in_bytes,
     fresh=stats.output_size_in_bytes - stats.alias_size_in_bytes,
     code=stats.generated_code_size_in_bytes,
-    capacity=capacity,
     exact=True,
   )
 
 
-def refused(
-  error: Exception,
-  parts: Mapping[str, int],
-  *,
-  gradients: int,
-  kept: int | None,
-  capacity: int,
-) -> Memory | None:
-  """The memory of a program that a compiler refused as too large.
-
-  A TPU's compiler says temporaries and means all that has to be there: what the
-  step is given and what it returns too, as programs of known sizes show.
+def memory_of_refused(arguments: Memory, error: Exception) -> Memory | None:
+  """Reads the memory of a program that was refused as too large.
 
   Args:
-    error: what it raised; another error gives None.
-    parts: as for `measured`.
-    gradients: as for `measured`.
-    kept: as for `measured`.
-    capacity: as for `measured`.
+    arguments: from `memory_of_arguments`.
+    error: from the compiler.
+
+  Returns:
+    The memory, a lower bound; None if the error is another one.
 
   >>> error = RuntimeError("HLO temporaries (33.57G) exceeds available HBM"
   ...                      " (15.75G).")
-  >>> memory = refused(error, {"parameters": 2**30}, gradients=0, kept=None,
-  ...                  capacity=2**34)
+  >>> arguments = memory_of_arguments({"parameters": 2**30}, 0, None, 2**34)
+  >>> memory = memory_of_refused(arguments, error)
   >>> round(memory.total / 2**30, 2), round(memory.temporaries / 2**30, 2)
   (33.57, 32.57)
   >>> memory.verdict()
@@ -162,15 +155,11 @@ def refused(
     if match := re.search(pattern, str(error)):
       used = int(float(match["used"]) * _UNITS[match["unit"]])
       limit = int(float(match["limit"]) * _UNITS[match["of"]])
-      return Memory(
-        parts=dict(parts),
-        padding=0,
-        gradients=gradients,
-        kept=kept,
-        temporaries=max(used - sum(parts.values()), 0),
-        fresh=0,
-        code=0,
-        capacity=min(limit, capacity),
-        exact=False,
+      # libtpu says temporaries and means the peak, arguments and results
+      # included, as programs of known sizes show.
+      return dataclasses.replace(
+        arguments,
+        temporaries=max(used - sum(arguments.parts.values()), 0),
+        capacity=min(limit, arguments.capacity),
       )
   return None
