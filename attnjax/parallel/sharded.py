@@ -100,13 +100,9 @@ class ShardedAttention:
     # A call that nothing traces is compiled for all arrays of its shapes.
     told = _is_fixed if all(map(known, of)) else layouts.is_told
     plan = self._planned(*of, implementation, options, told)
-    batch = jnp.shape(query)[:-3]
     with jax.named_scope("attend"):
       out, aux = attend_divided(*plan, self.courier())
-    out, aux = jax.tree.map(
-      lambda x: x.reshape((*batch, *x.shape[1:])), (out, aux)
-    )
-    return (out, aux) if plan[0].aux else out
+    return plan[0].answer(out, aux, jnp.shape(query)[:-3])
 
   def work(self, query, key, value, *, implementation=None, **options):
     """How many tiles each device along the axis computes of a call.

@@ -39,8 +39,8 @@ def attend(
   normalizer: Normalizer = normalizers.softmax(),
   query_positions: Int[Array | np.ndarray, "..."] | None = None,
   key_positions: Int[Array | np.ndarray, "..."] | None = None,
-  query_segment_ids: Int[Array, "..."] | None = None,
-  key_segment_ids: Int[Array, "..."] | None = None,
+  query_segment_ids: Int[Array | np.ndarray, "..."] | None = None,
+  key_segment_ids: Int[Array | np.ndarray, "..."] | None = None,
   dropout_rate: float = 0.0,
   dropout_key: Shaped[Array, "..."] | None = None,
   logits_dtype: DTypeLike = jnp.float32,
@@ -70,10 +70,12 @@ def attend(
     scoring: how a query and a key make a logit; default q · k / sqrt(D).
     normalizer: how logits become weights; default softmax.
     query_positions: int ``*B T``, where each query stands; may be negative and
-      may repeat. None is 0, 1, 2...
-    key_positions: int ``*B S``, the same for keys.
+      may repeat. None is 0, 1, 2... They fit 32 bits; where that is known only
+      at run time, a query that does not fit reads NaN.
+    key_positions: int ``*B S``, the same for keys; of one that does not fit,
+      every query of its row reads NaN.
     query_segment_ids: int ``*B T``, aligned with the array; a query sees only
-      keys of its own segment. Give both sides or neither.
+      keys of its own segment. Give both sides or neither. Of any integer dtype.
     key_segment_ids: int ``*B S``.
     dropout_rate: share of the weights to drop, in [0, 1); those that stay are
       divided by 1 - rate. A pure function of the key and of the indices, never
@@ -132,8 +134,4 @@ def attend(
   chosen = choose(call, implementation)
   with jax.named_scope("attend"):
     out, extra = chosen(call)
-  batch = jnp.shape(query)[:-3]
-  out, extra = jax.tree.map(
-    lambda x: x.reshape((*batch, *x.shape[1:])), (out, extra)
-  )
-  return (out, extra) if call.aux else out
+  return call.answer(out, extra, jnp.shape(query)[:-3])

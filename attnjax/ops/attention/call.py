@@ -7,10 +7,11 @@ import jax.numpy as jnp
 
 from attnjax.ops.attention.logits import Rules
 from attnjax.ops.grid import Grid
+from attnjax.ops.known import poison
 from attnjax.ops.node import node, static
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.scoring import Scoring
-from attnjax.typing import Array, Float, Int, PrecisionLike, Shaped
+from attnjax.typing import Array, Bool, Float, Int, PrecisionLike, Shaped
 
 __all__ = ["AUX", "Aux", "Call"]
 
@@ -59,6 +60,8 @@ class Call:
   query_positions: Int[Array, "#B T"] | None
   key_positions: Int[Array, "#B S"] | None
   dropout_words: Shaped[Array, "2"] | None
+  # Queries of which an argument turns out at run time to be out of range.
+  wrong: Bool[Array, "#B #T"] | None
   dropout_rate: float = static()
   logits_dtype: jnp.dtype = static()
   precision: PrecisionLike = static()
@@ -103,6 +106,16 @@ class Call:
       self.query_positions,
       self.key_positions,
     )
+
+  def answer(self, out, aux: Aux, batch: tuple[int, ...]):
+    """What `attend` returns: wrong queries read NaN, batch axes are back."""
+    if self.wrong is not None:
+      out = poison(out, self.wrong)
+      aux = poison(aux, self.wrong[:, None])
+    out, aux = jax.tree.map(
+      lambda x: x.reshape((*batch, *x.shape[1:])), (out, aux)
+    )
+    return (out, aux) if self.aux else out
 
   def prepared(self) -> tuple[Array, Array, Array]:
     """Queries ``B K G T D``, keys ``B K S D`` and values ``B K S E``.

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from attnjax.ops.attention.call import AUX
-from attnjax.ops.integers import int32
+from attnjax.ops.integers import labels
 from attnjax.ops.masks import Mask
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.score_mods import ScoreMod
@@ -14,13 +14,13 @@ __all__ = [
   "arrays",
   "aux_names",
   "bias_of",
-  "both_segments",
   "broadcasts",
   "dropout",
   "logits_dtype",
   "parts",
   "rows",
   "rules",
+  "segments",
 ]
 
 _AXES = {"query": "*B T H D", "key": "*B S K D", "value": "*B S K E"}
@@ -85,10 +85,8 @@ def broadcasts(name: str, x, shape: tuple[int, ...]):
 
 
 def rows(name: str, x, batch: tuple[int, ...], length: int):
-  """Checks positions or segment ids: int ``*#B T``."""
-  if x is None:
-    return None
-  x = jnp.asarray(int32(f"attend: {name}", x))
+  """Checks the shape of positions or segment ids: int ``*#B T``."""
+  x = jnp.asarray(x)
   fits = x.ndim >= 1 and x.shape[-1] == length and x.ndim <= len(batch) + 1
   leading = zip(reversed(x.shape[:-1]), reversed(batch), strict=False)
   if not fits or not all(size in (1, axis) for size, axis in leading):
@@ -134,13 +132,21 @@ def parts(scoring, normalizer, width: int, heads: int) -> None:
   normalizer.validate(heads)
 
 
-def both_segments(query_ids, key_ids) -> None:
-  """Segment ids come for both sides or for neither."""
+def segments(query_ids, key_ids) -> tuple:
+  """Segment ids come for both sides or for neither, of one dtype.
+
+  >>> segments(None, None)
+  (None, None)
+  """
   if (query_ids is None) != (key_ids is None):
     raise ValueError(
       "attend: query_segment_ids and key_segment_ids go together; in"
       " self-attention give the same ids twice"
     )
+  if query_ids is None:
+    return None, None
+  names = "attend: query_segment_ids", "attend: key_segment_ids"
+  return labels(names, query_ids, key_ids)
 
 
 def dropout(rate, key) -> float:

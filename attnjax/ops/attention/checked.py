@@ -11,6 +11,7 @@ from attnjax.ops.attention import check
 from attnjax.ops.attention.call import Call
 from attnjax.ops.attention.dropout import words
 from attnjax.ops.attention.logits import Rules
+from attnjax.ops.integers import narrowed
 from attnjax.ops.masks import Mask
 
 __all__ = ["checked_call"]
@@ -87,10 +88,12 @@ def _checked(
   shape = (*batch, heads, length, keys)
   check.parts(scoring, normalizer, width, heads)
   check.rules(mask, score_mod, tuple(batch), heads)
-  check.both_segments(query_segment_ids, key_segment_ids)
-  rows = lambda name, x, size: _rows(
-    check.rows(name, x, tuple(batch), size), tuple(batch)
+  rows = lambda name, x, size: _rows(name, x, tuple(batch), size)
+  query_segment_ids, key_segment_ids = check.segments(
+    query_segment_ids, key_segment_ids
   )
+  query_positions, query_wrong = _positions("query_positions", query_positions)
+  key_positions, key_wrong = _positions("key_positions", key_positions)
   table = None if isinstance(mask, Mask) else mask
   if table is not None:
     table = check.broadcasts("mask", table, shape)
@@ -112,6 +115,10 @@ def _checked(
     normalizer=normalizer,
     query_positions=rows("query_positions", query_positions, length),
     key_positions=rows("key_positions", key_positions, keys),
+    wrong=_wrong_rows(
+      rows("query_positions", query_wrong, length),
+      rows("key_positions", key_wrong, keys),
+    ),
     dropout_rate=check.dropout(dropout_rate, dropout_key),
     dropout_words=words(dropout_key) if dropout_rate else None,
     logits_dtype=check.logits_dtype(logits_dtype, query, key, value),
@@ -139,10 +146,24 @@ def _table(x, batch: tuple[int, ...]):
   return _flat(x, 3)
 
 
-def _rows(x, batch: tuple[int, ...]):
+def _rows(name: str, x, batch: tuple[int, ...], length: int):
   """``*#B T`` with one batch axis, of size 1 where all of them are."""
   if x is None:
     return None
+  x = check.rows(name, x, batch, length)
   if math.prod(x.shape[:-1]) != 1:
     x = jnp.broadcast_to(x, (*batch, x.shape[-1]))
   return _flat(x, 1)
+
+
+def _positions(name: str, x) -> tuple:
+  """Positions as int32, and which of them are known at run time not to fit."""
+  return (None, None) if x is None else narrowed(f"attend: {name}", x)
+
+
+def _wrong_rows(query, key):
+  """Queries without an answer, ``#B T``: a wrong key may be seen by any."""
+  every = None if key is None else key.any(-1, keepdims=True)
+  if query is None or every is None:
+    return every if query is None else query
+  return query | every

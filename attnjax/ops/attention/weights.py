@@ -8,7 +8,8 @@ from attnjax.ops.attention.call import Call
 from attnjax.ops.attention.checked import checked_call
 from attnjax.ops.attention.reference import weights_of
 from attnjax.ops.grid import Grid
-from attnjax.ops.integers import int32, known
+from attnjax.ops.integers import int32
+from attnjax.ops.known import poison, refuse
 from attnjax.typing import Array, Float, Int
 
 __all__ = ["attention_weights"]
@@ -35,10 +36,11 @@ def attention_weights(
       `aux`) or what happens after (dropout) changes nothing.
 
   Returns:
-    ``*B H N S``, rows that sum to 1, or to 0 where nothing is seen.
+    ``*B H N S``, rows that sum to 1, or to 0 where nothing is seen; NaN for an
+    index outside the queries that is known only at run time.
 
   Raises:
-    ValueError: as `attend`, or if an index is outside the queries.
+    ValueError: as `attend`, or if an index is known to be outside the queries.
 
   >>> import jax, attnjax
   >>> from attnjax import masks
@@ -51,27 +53,34 @@ def attention_weights(
   for name in ("implementation", "aux", "dropout_rate", "dropout_key"):
     options.pop(name, None)
   call = checked_call(query, key, key, **options)
-  grid = call.grid()
+  grid, outside = call.grid(), None
   if queries is not None:
-    call, grid = _of(call, grid, _indices(queries, jnp.shape(query)[-3]))
+    rows, outside = _indices(queries, jnp.shape(query)[-3])
+    call, grid = _of(call, grid, rows)
   weights = weights_of(call, grid)
+  for wrong in (call.wrong, None if outside is None else outside[None]):
+    if wrong is not None:
+      weights = poison(weights, wrong[:, None])
   return weights.reshape((*jnp.shape(query)[:-3], *weights.shape[1:]))
 
 
 def _indices(queries, length: int):
-  """Indices of queries, each of them there."""
+  """Indices of queries, and which of them are outside."""
   rows = int32("attention_weights: queries", queries)
   if rows.ndim != 1:
     raise ValueError(
       "attention_weights: queries must have one axis, indices of rows, got"
       f" shape {list(rows.shape)}"
     )
-  if known(rows) and ((rows < -length) | (rows >= length)).any():
-    raise ValueError(
+  outside = refuse(
+    lambda rows: (rows < -length) | (rows >= length),
+    lambda rows: ValueError(
       f"attention_weights: queries must be within the T={length} there are,"
       f" got {rows.tolist()}"
-    )
-  return jnp.where(rows < 0, rows + length, rows)
+    ),
+    rows,
+  )
+  return jnp.where(rows < 0, rows + length, rows), outside
 
 
 def _of(call: Call, grid: Grid, rows) -> tuple[Call, Grid]:
@@ -91,5 +100,6 @@ def _of(call: Call, grid: Grid, rows) -> tuple[Call, Grid]:
     query_segment_ids=table(call.rules.query_segment_ids, -1),
   )
   query = jnp.take(call.query, rows, 1)
-  call = dataclasses.replace(call, query=query, rules=rules)
+  wrong = table(call.wrong, -1)
+  call = dataclasses.replace(call, query=query, rules=rules, wrong=wrong)
   return call, grid

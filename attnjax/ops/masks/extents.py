@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.ops.integers import place
+from attnjax.ops.integers import labels, place
 from attnjax.ops.masks.algebra import Mask
 from attnjax.ops.masks.ranges import span
 from attnjax.ops.masks.rows import below, check_rows, integers, of_row
@@ -85,10 +85,12 @@ def segments(
   · · █ █
   · · █ █
   """
-  ids = integers("segments", "query_ids", query_ids, least_rank=1)
-  if key_ids is None:
-    return _Segments(ids, ids)
-  return _Segments(ids, integers("segments", "key_ids", key_ids, least_rank=1))
+  names = "segments: query_ids", "segments: key_ids"
+  ids = labels(names, query_ids, query_ids if key_ids is None else key_ids)
+  for name, x in zip(names, ids, strict=True):
+    if x.ndim < 1:
+      raise ValueError(f"{name} must have at least 1 axes, got 0")
+  return _Segments(ids[0], ids[0] if key_ids is None else ids[1])
 
 
 @node

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.ops.integers import int32, known
+from attnjax.ops.integers import int32
+from attnjax.ops.known import known, value_of
 from attnjax.ops.masks.algebra import UNDECIDED, Verdict
 
 __all__ = [
@@ -76,9 +77,8 @@ def extremes(x, batch: tuple | None, trailing: int) -> tuple:
 
 def settled(x):
   """As numpy where the value is known here and now, else as it is."""
-  if not known(x) or (isinstance(x, jax.Array) and not x.is_fully_addressable):
-    return x
-  return np.asarray(x)
+  value = value_of(x)
+  return x if value is None else value
 
 
 def module_of(*arrays):

@@ -1,0 +1,98 @@
+"""The rule of what is refused: an error where it is known, else NaN.
+
+An argument may be wrong by its dtype, by its shape or by its values. The first
+two are known while a program is traced, and raise. Values are known only
+sometimes; `refuse` and `poison` are what every check of values is made of:
+
+    wrong = refuse(lambda x: x < 0, lambda x: ValueError(...), x)  # or raises
+    out = poison(out, wrong)  # NaN in the rows that are wrong, when it runs
+
+So a wrong value has no answer, known or not. A check that only raises would
+leave the traced one an answer, and one that nobody asked for.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attnjax.typing import Array, Bool
+
+__all__ = ["known", "poison", "refuse", "value_of"]
+
+
+def known(x) -> bool:
+  """Is this value known now, and not only when the program runs?
+
+  What is computed of it may be traced all the same: within `jax.jit` every
+  operation of `jax.numpy` is. Whoever has to decide asks `value_of`.
+
+  >>> known(np.ones(2)), jax.jit(lambda x: known(x))(1.0).item()
+  (True, False)
+  """
+  return not isinstance(x, jax.core.Tracer)
+
+
+def value_of(x) -> np.ndarray | None:
+  """The value as numpy, to decide on; None where it is traced or elsewhere.
+
+  >>> captured = jnp.arange(2)
+  >>> jax.jit(lambda x: x + int(value_of(captured)[1]))(1).item()
+  2
+  """
+  if not known(x) or not getattr(x, "is_fully_addressable", True):
+    return None
+  return np.asarray(x)
+
+
+def refuse(
+  wrong: Callable, error: Callable[..., Exception], *of
+) -> Bool[Array, "..."] | None:
+  """Raises where it is known what is wrong; else finds that out at run time.
+
+  Args:
+    wrong: of the arrays, bool; made of operators, which numpy has as well.
+    error: of the arrays, as numpy: what to raise.
+    *of: the arrays.
+
+  Returns:
+    What is wrong, for `poison`; None where all is known to be right.
+
+  >>> negative = lambda x: x < 0
+  >>> refuse(negative, lambda x: ValueError(f"got {x}"), jnp.float32(-1))
+  Traceback (most recent call last):
+    ...
+  ValueError: got -1.0
+  >>> root = lambda x: poison(jnp.sqrt(abs(x)), refuse(negative, ValueError, x))
+  >>> jax.jit(root)(jnp.array([4.0, -4.0])).tolist()
+  [2.0, nan]
+  """
+  values = [value_of(x) for x in of]
+  if any(x is None for x in values):
+    return wrong(*of)
+  if np.any(wrong(*values)):
+    raise error(*values)
+  return None
+
+
+def poison(tree, wrong: Bool[Array, "..."] | None):
+  """The same floats, but NaN where something is wrong, derivatives included.
+
+  Args:
+    tree: a pytree of arrays of floats ``*W ...``.
+    wrong: bool ``*W``, or of axes of size 1; None is nowhere.
+
+  >>> x = jnp.ones((2, 2))
+  >>> poison(x, jnp.array([False, True])).tolist()
+  [[1.0, 1.0], [nan, nan]]
+  """
+  if wrong is None:
+    return tree
+
+  def one(x):
+    rows = jnp.reshape(wrong, (*wrong.shape, *(1,) * (x.ndim - wrong.ndim)))
+    # A factor, not a choice: a choice would give wrong rows gradients of 0.
+    return x * jnp.where(rows, jnp.nan, 1).astype(x.dtype)
+
+  return jax.tree.map(one, tree)
