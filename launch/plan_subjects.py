@@ -43,7 +43,7 @@ class Subject:
 
 def _language_model(config: Any) -> Subject:
   """A decoder on text."""
-  from experiments.language_model import task
+  from experiments.next_token import BATCH_DTYPES, next_token_loss
 
   data = config.data
   words = data.vocabulary if data.tokenizer == "bpe" else BYTES
@@ -68,14 +68,8 @@ def _language_model(config: Any) -> Subject:
     name="language_model",
     config=config,
     make_model=lambda: DecoderLM(config.model, words, rngs=nnx.Rngs(0)),
-    loss=task.loss,
-    batch={
-      "tokens": jnp.int32,
-      "targets": jnp.int32,
-      "weights": jnp.float32,
-      "positions": jnp.int32,
-      "segment_ids": jnp.int32,
-    },
+    loss=next_token_loss,
+    batch=BATCH_DTYPES,
     model_flops=model_flops,
     seen=pairs / data.length**2,
   )

@@ -101,6 +101,8 @@ def complaint(root, module, name):
   for room in (here, there):
     if room not in FLOOR:
       return f"attnjax/{room} has no floor in tests/test_house.py"
+  if here == there == "experiments":
+    return experiment_complaint(root, module, name)
   if here == there:
     return backend_complaint(module, name)
   if FLOOR[here] < FLOOR[there]:
@@ -119,6 +121,20 @@ def backend_complaint(module, name):
   )
   if here != there and here in BACKENDS and there in BACKENDS:
     return f"backend {here} imports backend {there}"
+  return None
+
+
+def experiment_complaint(root, module, name):
+  """What has a `__main__` imports nothing from another that has one.
+
+  Rooms without one, such as `timing`, and single files are what they share.
+  """
+  here, there = (dotted.split(".")[1:2] for dotted in (module, name))
+  if not here or not there or here == there:
+    return None
+  room = root / "experiments" / there[0]
+  if (room / "__main__.py").is_file():
+    return f"experiment {there[0]} is imported from experiments.{here[0]}"
   return None
 
 
@@ -153,7 +169,9 @@ def house(tmp_path):
     "attnjax/nn/layer.py": "from attnjax import masks\nimport flax",
     "attnjax/training/loop.py": "from attnjax.config import setting",
     "attnjax/models/decoder.py": "from ..nn.layer import Layer",
-    "experiments/lm/__main__.py": "import attnjax.models.decoder",
+    "experiments/lm/__main__.py": "from experiments.shared import rounds",
+    "experiments/shared/rounds.py": "import attnjax.models.decoder",
+    "experiments/runs.py": "import experiments.shared.rounds",
   }
   for name, text in files.items():
     path = tmp_path / name
@@ -198,6 +216,24 @@ def test_a_planted_violation_is_found(house, file, text, message):
   (found,) = violations(house)
   assert found.startswith(f"attnjax/{file}:{1 + text.count(chr(10))}: ")
   assert message in found
+
+
+@pytest.mark.parametrize(
+  "file", ["mt/task.py", "mt/__main__.py", "shared/x.py", "sequence.py"]
+)
+@pytest.mark.parametrize(
+  "text", ["from experiments.lm.task import loss", "from experiments import lm"]
+)
+def test_an_experiment_that_is_imported_from_elsewhere_is_found(
+  house, file, text
+):
+  for path in (house / "experiments" / file, house / "experiments/mt/here.py"):
+    path.parent.mkdir(exist_ok=True)
+  (house / "experiments/mt/here.py").write_text("import experiments.mt.task")
+  (house / "experiments" / file).write_text(text)
+  (found,) = violations(house)
+  assert found.startswith(f"experiments/{file}:1: ")
+  assert "experiment lm is imported from experiments." in found
 
 
 def test_import_attnjax_is_light():

@@ -1,27 +1,27 @@
-"""Measures attention: cases, contenders, rounds, table, figure."""
+"""Measures the speed of attention: cases, contenders, rounds, table, figure."""
 
 from pathlib import Path
+from typing import Any
 
 from attnjax import config as configs
-from experiments.attention_speed import attention, model, plot, report, tables
+from experiments.attention_speed import attention, model, report
 from experiments.attention_speed.config import (
   PRESETS,
   AttentionSpeedConfig,
   ModelSpeedConfig,
 )
-from experiments.attention_speed.jax_peers import check_implementation
-from experiments.attention_speed.machine import matmul_rate
-from experiments.attention_speed.progress import Progress
-from experiments.attention_speed.records import summary, write_csv
-from experiments.attention_speed.torch_child import TorchChild
+from experiments.timing.jax_timing import matmul_rate
+from experiments.timing.records import Progress, summary, write_csv
+from experiments.timing.tables import begin, write_tables
+from experiments.timing.torch_process import TorchChild
 
 
 def main(
   config: AttentionSpeedConfig | ModelSpeedConfig, workdir: Path
 ) -> None:
-  """Measures what the config is of, and writes what came."""
-  check_implementation(config.implementation)
-  report.begin(workdir, config)
+  """Measures attention calls or the model, and writes tables and figures."""
+  attention.check_implementation(config.implementation)
+  begin(workdir, config, "attention_speed")
   with TorchChild(workdir / "torch.log") as child:
     if isinstance(config, ModelSpeedConfig):
       measure_model(config, workdir, child)
@@ -29,30 +29,41 @@ def main(
       measure_attention(config, workdir, child)
 
 
-def measure_attention(config, workdir: Path, child: TorchChild) -> None:
-  """Every case, one after the other; the CSV grows with each."""
-  wants_torch = "torch" in config.contenders
-  rates = matmul_rate(config.matmul_size, child if wants_torch else None)
-  cases, records = attention.cases_of(config), []
+def measure_attention(
+  config: AttentionSpeedConfig, workdir: Path, child: TorchChild
+) -> None:
+  """Measures case after case; the CSV grows with each."""
+  rates = {"XLA": matmul_rate(config.matmul_size)}
+  if "torch" in config.contenders:
+    theirs = child.matmul_rate(config.matmul_size)
+    rates |= {} if theirs is None else {"PyTorch": theirs}
+
+  cases = attention.cases_of(config)
+  records: list[dict[str, Any]] = []
   with Progress(len(cases)) as progress:
     for case in cases:
+      # The larger of the two is what this machine can do.
       rate = max(rates.values())
       rows = list(attention.records_of_case(config, case, child, rate))
       records += rows
       write_csv(workdir / "results.csv", records)
       size = f"{case.name} {case.mode} T={case.length} D={case.head_width}"
       progress.done(f"{size}: {summary(rows)}")
-  shown = tables.attention_tables(records)
-  print(report.write_tables(workdir, shown, child, rates))
-  print(plot.draw_times(workdir / "times.png", records))
+
+  shown = report.attention_tables(records)
+  print(write_tables(workdir, shown, child.version, rates))
+  print(report.draw_times(workdir / "times.png", records))
 
 
-def measure_model(config, workdir: Path, child: TorchChild) -> None:
-  """One training step of the language model."""
+def measure_model(
+  config: ModelSpeedConfig, workdir: Path, child: TorchChild
+) -> None:
+  """Measures the loss and gradient of the language model."""
   records = model.records_of_model(config, child)
   print(write_csv(workdir / "model.csv", records))
-  print(report.write_tables(workdir, [tables.model_table(records)], child))
-  print(plot.draw_model(workdir / "model.png", records))
+  table = report.model_table(records)
+  print(write_tables(workdir, [table], child.version))
+  print(report.draw_model(workdir / "model.png", records))
 
 
 if __name__ == "__main__":

@@ -1,35 +1,59 @@
-"""Times attention calls, ours beside the peers', case by case."""
+"""Attention calls of every contender, timed case by case."""
 
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from experiments.attention_speed.cases import CASES, Case, useful_flops
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+import attnjax
+from attnjax import masks, score_mods
+from experiments.attention_speed.cases import (
+  CAP,
+  CASES,
+  Case,
+  arguments,
+  useful_flops,
+)
 from experiments.attention_speed.config import (
   CONTENDERS,
   PASSES,
   AttentionSpeedConfig,
   listed,
 )
-from experiments.attention_speed.jax_peers import (
-  JAX_PEERS,
-  Inputs,
-  prepare_peer,
+from experiments.timing.jax_timing import prepare_jax
+from experiments.timing.records import record
+from experiments.timing.rounds import (
+  Measured,
+  Prepare,
+  Prepared,
+  Refused,
+  measure,
 )
-from experiments.attention_speed.measure import Measured, measure
-from experiments.attention_speed.records import record
-from experiments.attention_speed.rounds import Prepared, Refused
-from experiments.attention_speed.torch_child import TorchChild
+from experiments.timing.torch_process import TorchChild
+from experiments.timing.witness import sample
 
-__all__ = ["cases_of", "records_of_case"]
+__all__ = [
+  "Inputs",
+  "cases_of",
+  "check_implementation",
+  "prepare_peer",
+  "records_of_case",
+]
 
 OURS, OUR_JVP = "attnjax", "attnjax_jvp"
+# What makes a call of arrays `B T H D` and the arrays by name, with a note on
+# how it does it; or refuses.
+Call = tuple[Callable, str]
 
 
 def cases_of(config: AttentionSpeedConfig) -> list[Case]:
-  """Every case of a config, short ones first."""
+  """All cases of a config, by head width, then by length."""
   sizes = sorted(config.sizes(), key=lambda size: (size[0], size[1]))
   names = listed(config.cases, "cases", CASES)
   modes = listed(config.passes, "passes", PASSES)
@@ -51,35 +75,42 @@ def cases_of(config: AttentionSpeedConfig) -> list[Case]:
 def records_of_case(
   config: AttentionSpeedConfig, case: Case, child: TorchChild, rate: float
 ) -> Iterator[dict[str, Any]]:
-  """Measures every contender on one case; a record each.
+  """Measures every contender on one case; yields a record each.
 
   Args:
-    config: who takes part, and how long.
+    config: which contenders, and how long.
     case: the attention call.
     child: the PyTorch process.
-    rate: FLOP/s of this machine's products.
+    rate: FLOP/s of this machine's matrix products.
   """
-  prepares = _prepares(config, case, child)
-  for row in measure(prepares, config.rounds, ours=OURS):
+  for row in measure(_prepares(config, case, child), config.rounds, ours=OURS):
     yield _record(case, row, rate)
   child.drop()
 
 
 def _prepares(
   config: AttentionSpeedConfig, case: Case, child: TorchChild
-) -> dict[str, Callable[[], Prepared | Refused]]:
-  """Name -> what makes that contender ready, ours first."""
+) -> dict[str, Prepare]:
+  """Name -> what compiles and warms up that contender, ours first."""
   limit = config.memory_limit_gb
   inputs = Inputs.of(case)
   jax_peer = functools.partial(
     prepare_peer, limit_gb=limit, implementation=config.implementation
   )
-  found: dict[str, Callable[[], Prepared | Refused]] = {}
+  found: dict[str, Prepare] = {}
+
   for name in listed(config.contenders, "contenders", CONTENDERS):
     if name in JAX_PEERS:
       found[name] = functools.partial(jax_peer, name, inputs)
     else:
-      found[name] = functools.partial(child.attention, name, case, limit)
+      found[name] = functools.partial(
+        child.prepare,
+        "experiments.attention_speed.torch_attention",
+        contender=name,
+        case=dataclasses.asdict(case),
+        limit_gb=limit,
+      )
+    # A contender of its own, beside our forward pass; no peer has a jvp.
     if name == OURS and config.jvp and case.mode == "forward":
       tangent = Inputs.of(dataclasses.replace(case, mode="jvp"))
       found[OUR_JVP] = functools.partial(jax_peer, name, tangent)
@@ -87,10 +118,11 @@ def _prepares(
 
 
 def _record(case: Case, row: Measured, rate: float) -> dict[str, Any]:
-  """The labels of the case, what was measured, and how good that is."""
+  """A record: labels of the case, what was measured, share of the rate."""
   mode = "jvp" if row.contender == OUR_JVP else case.mode
   flops = useful_flops(dataclasses.replace(case, mode=mode))
   per_second = flops / row.seconds if row.seconds else None
+
   return record(
     row,
     case=case.name,
@@ -100,3 +132,142 @@ def _record(case: Case, row: Measured, rate: float) -> dict[str, Any]:
     useful_flops=flops,
     matmul_fraction=per_second / rate if per_second else None,
   )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Inputs:
+  """The arrays of a case on the device, for all contenders in JAX."""
+
+  case: Case
+  arrays: tuple[jax.Array, ...]
+  extra: dict[str, jax.Array]
+
+  @classmethod
+  def of(cls, case: Case) -> "Inputs":
+    """Makes the arrays of a case."""
+    arrays, extra = arguments(case)
+    return cls(
+      case,
+      tuple(map(jnp.asarray, arrays)),
+      {name: jnp.asarray(array) for name, array in extra.items()},
+    )
+
+
+def attnjax_call(case: Case, implementation: str | None) -> Call:
+  """`attnjax.attend` of a case, as a user writes it."""
+  options: dict[str, Any] = {"implementation": implementation}
+  if case.name == "window":
+    options["mask"] = masks.sliding_window(case.window - 1)
+  elif case.name != "full":
+    options["mask"] = masks.causal()
+
+  def call(query, key, value, *, ids=None, slopes=None):
+    if ids is not None:
+      options.update(query_segment_ids=ids, key_segment_ids=ids)
+    if slopes is not None:
+      options["score_mod"] = score_mods.compose(
+        score_mods.softcap(CAP), score_mods.alibi(slopes)
+      )
+    return attnjax.attend(query, key, value, **options)
+
+  return call, ""
+
+
+def jax_nn_call(case: Case, implementation: str | None) -> Call | Refused:
+  """`jax.nn.dot_product_attention`; its own window, masks where it has none."""
+  del implementation
+  if case.name == "softcap_alibi":
+    return Refused("cannot: no softcap")
+
+  options: dict[str, Any] = {"is_causal": case.name != "full"}
+  if case.name == "window":
+    options["local_window_size"] = (case.window - 1, 0)
+
+  def call(query, key, value, *, ids=None):
+    mask = None
+    if ids is not None:
+      mask = ids[:, None, :, None] == ids[:, None, None, :]
+    return jax.nn.dot_product_attention(query, key, value, mask=mask, **options)
+
+  return call, "dense mask" if case.name == "documents" else ""
+
+
+def flax_call(case: Case, implementation: str | None) -> Call | Refused:
+  """`flax.nnx.dot_product_attention`, with masks as `flax.nnx` makes them."""
+  del implementation
+  if case.name == "softcap_alibi":
+    return Refused("cannot: no softcap")
+
+  def call(query, key, value, *, ids=None):
+    mask = None
+    if ids is not None:
+      mask = nnx.make_attention_mask(ids, ids, jnp.equal)
+    elif case.name == "window":
+      positions = jnp.arange(case.length)[None]
+      near = lambda q, k: q - k < case.window
+      mask = nnx.make_attention_mask(positions, positions, near)
+    return nnx.dot_product_attention(
+      query, key, value, mask=mask, is_causal=case.name != "full"
+    )
+
+  return call, "dense mask" if case.name in ("documents", "window") else ""
+
+
+JAX_PEERS: dict[str, Callable[[Case, str | None], Call | Refused]] = {
+  "attnjax": attnjax_call,
+  "jax.nn": jax_nn_call,
+  "flax": flax_call,
+}
+
+
+def prepare_peer(
+  name: str,
+  inputs: Inputs,
+  *,
+  limit_gb: float,
+  implementation: str | None = None,
+) -> Prepared | Refused:
+  """Compiles and warms up one contender on a case."""
+  mode = inputs.case.mode
+  made = JAX_PEERS[name](inputs.case, implementation)
+  if isinstance(made, Refused):
+    return made
+  call, note = made
+
+  def witness(results: Sequence[np.ndarray]) -> list[list[float]]:
+    # Of a jvp the output alone: nobody else has a tangent to compare.
+    return [sample(x) for x in (results[:1] if mode == "jvp" else results)]
+
+  return prepare_jax(
+    _in_mode(call, mode),
+    (inputs.arrays, inputs.extra),
+    limit_gb=limit_gb,
+    witness=witness,
+    note=note,
+  )
+
+
+def check_implementation(name: str | None) -> None:
+  """Checks before any work that attnjax has an implementation of that name.
+
+  Raises:
+    ValueError: it has none; lists those that there are.
+  """
+  x = jax.ShapeDtypeStruct((1, 1, 1), jnp.float32)
+  call = lambda q, k, v: attnjax.attend(q, k, v, implementation=name)
+  jax.eval_shape(call, x, x, x)
+
+
+def _in_mode(call: Callable, mode: str) -> Callable:
+  """(arrays, extra) -> output, with gradients or a tangent, by the mode."""
+
+  def run(arrays, extra):
+    attend = lambda q, k, v: call(q, k, v, **extra)
+    if mode == "forward":
+      return (attend(*arrays),)
+    if mode == "jvp":
+      return jax.jvp(attend, arrays[:3], arrays[3:])
+    out, pull = jax.vjp(attend, *arrays[:3])
+    return (out, *pull(arrays[3]))
+
+  return run

@@ -1,6 +1,7 @@
-"""What is measured: a mask, a length, a head width, and the inputs of it.
+"""Cases of attention: mask, length, head width, and the inputs of each.
 
-numpy alone: the PyTorch process reads this file too and makes the same inputs.
+numpy alone: the PyTorch process imports this file too and makes the same
+inputs.
 """
 
 import dataclasses
@@ -13,19 +14,17 @@ __all__ = [
   "Case",
   "arguments",
   "document_ids",
-  "sample",
   "slopes",
   "useful_flops",
   "visible",
 ]
 
 CASES = ("full", "causal", "window", "documents", "softcap_alibi")
-CAP = 30.0
-# Of one visible logit: how often the 4 D of the forward pass are worth doing.
-# Backward has 5 products of 2 D where forward has 2; a tangent has 4 more.
+CAP = 30.0  # of the softcap, in logits
+# FLOPs of a mode, as a multiple of the 4 D a visible logit of the forward pass:
+# backward has 5 products of 2 D where forward has 2, and a tangent has 4 more.
 MODES = {"forward": 1.0, "forward_backward": 3.5, "jvp": 3.0}
 _ARRAYS = {"forward": 3, "forward_backward": 4, "jvp": 6}
-_SAMPLED = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +58,7 @@ class Case:
 def document_ids(case: Case) -> np.ndarray:
   """Segment ids int32 ``B T`` of documents of T/8 tokens, on average."""
   rng = np.random.default_rng((case.seed, case.length))
+  # Uniform up to T/4, so T/8 on average.
   most = max(2, case.length // 4)
   rows = []
   for _ in range(case.batch):
@@ -74,10 +74,11 @@ def slopes(heads: int) -> np.ndarray:
 
 
 def arguments(case: Case) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
-  """Query, key, value, then what the mode wants; and the arrays by name.
+  """Arrays of a case: (by position, by name), each float32 ``B T H D``.
 
-  The mode "forward_backward" wants the cotangent of the output, "jvp" the
-  tangents of the three.
+  By position: query, key, value; in mode "forward_backward" the cotangent of
+  the output too, in mode "jvp" the tangents of the three. By name: ``ids`` of
+  case "documents", ``slopes`` of "softcap_alibi".
   """
   rng = np.random.default_rng((case.seed, case.length, case.head_width))
   shape = (case.batch, case.length, case.heads, case.head_width)
@@ -93,9 +94,10 @@ def arguments(case: Case) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
 
 
 def visible(case: Case) -> int:
-  """How many pairs of a query and a key a head of all rows together sees."""
+  """Number of visible (query, key) pairs of one head, all rows together."""
   if case.name != "documents":
     return case.batch * _pairs_of_a_row(case)
+
   pairs = 0
   for row in document_ids(case):
     lengths = np.bincount(row)
@@ -104,20 +106,13 @@ def visible(case: Case) -> int:
 
 
 def useful_flops(case: Case) -> float:
-  """4 D of each visible logit, times what the mode adds to it."""
+  """FLOPs that a perfect implementation needs: 4 D a pair, times the mode's."""
   pairs = visible(case) * case.heads
   return 4.0 * case.head_width * pairs * MODES[case.mode]
 
 
-def sample(array: np.ndarray) -> list[float]:
-  """A few values all over an array, to compare two results by."""
-  flat = array.reshape(-1)
-  index = np.linspace(0, flat.size - 1, _SAMPLED).astype(np.int64)
-  return [float(value) for value in flat[index]]
-
-
 def _pairs_of_a_row(case: Case) -> int:
-  """Visible pairs of one row whose mask is a rule of positions."""
+  """Visible pairs of one row of a mask that depends on positions alone."""
   if case.name == "full":
     return case.length**2
   width = case.length

@@ -1,4 +1,4 @@
-"""The presets of the comparison of speeds."""
+"""Configs and presets of the comparison of speeds."""
 
 import dataclasses
 
@@ -6,7 +6,7 @@ from attnjax.config import setting
 from attnjax.data import TextConfig
 from attnjax.models import DecoderConfig
 from experiments.attention_speed.cases import CASES
-from experiments.language_model import config as language_model
+from experiments.timing.rounds import RoundsConfig
 
 __all__ = [
   "CONTENDERS",
@@ -14,17 +14,26 @@ __all__ = [
   "PRESETS",
   "AttentionSpeedConfig",
   "ModelSpeedConfig",
-  "RoundsConfig",
   "listed",
 ]
 
 CONTENDERS = ("attnjax", "jax.nn", "flax", "torch_sdpa", "torch_flex")
 MODEL_CONTENDERS = ("attnjax", "attnjax_reference", "flax", "torch_eager")
 PASSES = ("forward", "forward_backward")
+# Those of the experiment language_model in its preset tiny.
+_MODEL = DecoderConfig(
+  width=128,
+  depth=4,
+  heads=4,
+  hidden=512,
+  activation="squared_relu",
+  unroll=4,
+)
+_DATA = TextConfig(corpus="english", length=128, batch_size=16)
 
 
 def listed(text: str, name: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
-  """The names in a text that separates them by commas.
+  """Splits a text at its commas into allowed names.
 
   Raises:
     ValueError: a name is not allowed or comes twice, or there is none.
@@ -40,13 +49,14 @@ def listed(text: str, name: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _integers(text: str, name: str) -> tuple[int, ...]:
-  """Positive integers in a text that separates them by commas."""
+  """Splits a text at its commas into positive integers."""
   try:
     values = tuple(int(part) for part in text.split(",") if part.strip())
   except ValueError:
     raise ValueError(
       f"{name}: expected integers with commas between them, got {text!r}"
     ) from None
+
   for value in values:
     if value < 1:
       raise ValueError(f"{name}: expected integers >= 1, got {value}")
@@ -55,26 +65,9 @@ def _integers(text: str, name: str) -> tuple[int, ...]:
 
 
 def _check_each_once(values: tuple, name: str) -> None:
-  """Raises where a list is empty or repeats itself."""
+  """Raises a ValueError where a list is empty or has a value twice."""
   if not values or len(set(values)) < len(values):
     raise ValueError(f"{name}: name at least one, and each once")
-
-
-@dataclasses.dataclass(frozen=True)
-class RoundsConfig:
-  """How long is measured; in a round every contender has one turn."""
-
-  seconds: float = setting(4.0, "time for the rounds of one case, seconds")
-  least: int = setting(5, "rounds at least, however long they take")
-  most: int = setting(100, "rounds at most")
-
-  def __post_init__(self):
-    if not 1 <= self.least <= self.most:
-      raise ValueError(
-        f"rounds: expected 1 <= least <= most, got {self.least}, {self.most}"
-      )
-    if not self.seconds >= 0:
-      raise ValueError(f"rounds.seconds must be >= 0, got {self.seconds}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +101,7 @@ class AttentionSpeedConfig:
     listed(self.contenders, "contenders", CONTENDERS)
     _integers(self.lengths, "lengths")
     _integers(self.head_widths, "head_widths")
+
     for name in ("heads", "batch", "window", "matmul_size"):
       if getattr(self, name) < 1:
         raise ValueError(f"{name} must be at least 1")
@@ -125,8 +119,8 @@ class AttentionSpeedConfig:
 class ModelSpeedConfig:
   """Loss and gradient of the language model, on its first batch."""
 
-  model: DecoderConfig = language_model.tiny().model
-  data: TextConfig = language_model.tiny().data
+  model: DecoderConfig = _MODEL
+  data: TextConfig = _DATA
   contenders: str = setting(",".join(MODEL_CONTENDERS), "commas between them")
   implementation: str | None = setting(
     None, "of attnjax.attend for `attnjax`; none: the one it chooses"
@@ -173,9 +167,7 @@ def model() -> ModelSpeedConfig:
 
 def model_long() -> ModelSpeedConfig:
   """The same model on one row of 2048, where attention is most of the work."""
-  data = dataclasses.replace(
-    language_model.tiny().data, length=2048, batch_size=1
-  )
+  data = dataclasses.replace(_DATA, length=2048, batch_size=1)
   return ModelSpeedConfig(data=data)
 
 

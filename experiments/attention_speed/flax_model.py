@@ -39,6 +39,7 @@ class FlaxBlock(nnx.Module):
     grouped: dict[str, Any] = {}
     if config.kv_heads is not None:
       grouped["num_kv_heads"] = config.kv_heads
+
     self.attention_norm = nnx.RMSNorm(width, rngs=rngs)
     self.attention = nnx.MultiHeadAttention(
       heads,
@@ -56,14 +57,14 @@ class FlaxBlock(nnx.Module):
     self.down = nnx.Linear(config.hidden, width, use_bias=False, rngs=rngs)
 
   def __call__(self, x, mask):
-    """The new x."""
+    """``B T M`` of ``B T M``."""
     x = x + self.attention(self.attention_norm(x), mask=mask)
     hidden = self.up(self.feed_forward_norm(x))
     return x + self.down(jnp.square(jax.nn.relu(hidden)))
 
 
 class FlaxDecoder(nnx.Module):
-  """Embedding, blocks, norm, and the embedding again to read out."""
+  """Embedding, blocks, norm, and the embedding again as the readout."""
 
   def __init__(self, config: DecoderConfig, vocabulary: int, rngs: nnx.Rngs):
     self.embed = nnx.Embed(vocabulary, config.width, rngs=rngs)
@@ -75,6 +76,7 @@ class FlaxDecoder(nnx.Module):
 
   def __call__(self, tokens, segment_ids):
     """Logits of the next token at every position."""
+    # Dense masks of ``B 1 T T``: `nnx.MultiHeadAttention` takes no others.
     masks = [
       nnx.make_causal_mask(tokens),
       nnx.make_attention_mask(segment_ids, segment_ids, jnp.equal),
@@ -84,6 +86,7 @@ class FlaxDecoder(nnx.Module):
       near = lambda q, k: q - k <= self.window
       masks.append(nnx.make_attention_mask(at, at, near))
     mask = nnx.combine_masks(*masks)
+
     x = self.embed(tokens)
     for block in self.blocks:
       x = block(x, mask)
@@ -100,11 +103,12 @@ def loss(model: FlaxDecoder, batch: Mapping):
 def make(
   config: DecoderConfig, weights: Mapping[str, np.ndarray]
 ) -> FlaxDecoder:
-  """A model with given parameters, those of `model.weights_of`."""
+  """A model with the parameters that `model.weights_of` returns."""
   vocabulary = weights["embed"].shape[0]
   model = FlaxDecoder(config, vocabulary, nnx.Rngs(0))
   _set(model.embed.embedding, weights["embed"])
   _set(model.norm.scale, weights["norm"])
+
   for layer, block in enumerate(model.blocks):
     attention = block.attention
     places = {
@@ -123,5 +127,5 @@ def make(
 
 
 def _set(place: Any, array: np.ndarray) -> None:
-  """Puts an array in the place of a parameter."""
+  """Writes an array into a parameter."""
   place[...] = jnp.asarray(array)

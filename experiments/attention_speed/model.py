@@ -1,9 +1,9 @@
-"""Times the language model: ours, Flax's own attention, and PyTorch eager."""
+"""Loss and gradient of the language model: ours, Flax's, PyTorch's, timed."""
 
 import dataclasses
 import functools
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +21,18 @@ from experiments.attention_speed.config import (
   ModelSpeedConfig,
   listed,
 )
-from experiments.attention_speed.jax_timing import prepare_jax
-from experiments.attention_speed.measure import measure
-from experiments.attention_speed.records import record
-from experiments.attention_speed.rounds import Prepared, Refused
-from experiments.attention_speed.torch_child import TorchChild
-from experiments.language_model import task
+from experiments.next_token import next_token_loss
+from experiments.timing.jax_timing import prepare_jax
+from experiments.timing.records import record
+from experiments.timing.rounds import Prepare, Prepared, Refused, measure
+from experiments.timing.torch_process import TorchChild
 
 __all__ = ["peers_cannot", "records_of_model", "weights_of"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Attend:
-  """`attnjax.attend` by a named implementation."""
+  """`attnjax.attend` with a fixed implementation."""
 
   implementation: str | None
 
@@ -45,7 +44,10 @@ class Attend:
 
 
 def weights_of(model: DecoderLM) -> dict[str, np.ndarray]:
-  """The parameters of a model by short names; those of blocks are stacked."""
+  """Parameters of a model as numpy arrays, by short names.
+
+  Those of the blocks have a leading axis of layers.
+  """
   blocks = model.blocks
   named = {
     "embed": model.embed.embedding,
@@ -65,7 +67,7 @@ def weights_of(model: DecoderLM) -> dict[str, np.ndarray]:
 def records_of_model(
   config: ModelSpeedConfig, child: TorchChild
 ) -> list[dict[str, Any]]:
-  """Measures every contender on the first batch of the language model."""
+  """Measures every contender on the first batch; returns a record each."""
   text = load_text(config.data)
   batches = train_batches(
     text.packed_train, config.data.batch_size, config.data.seed
@@ -73,9 +75,11 @@ def records_of_model(
   batch = {name: np.asarray(array) for name, array in batches(0).items()}
   tokens = float(batch["weights"].sum())
   vocabulary = text.tokenizer.vocabulary_size
+
   with tempfile.TemporaryDirectory() as folder:
     prepares = _prepares(config, child, batch, vocabulary, Path(folder))
     rows = measure(prepares, config.rounds, ours="attnjax")
+
   return [
     record(row, tokens_per_second=tokens / row.seconds if row.seconds else None)
     for row in rows
@@ -88,12 +92,12 @@ def _prepares(
   batch: Mapping[str, np.ndarray],
   vocabulary: int,
   folder: Path,
-) -> dict[str, Callable[[], Prepared | Refused]]:
-  """Name -> what makes that contender ready, all with the same parameters."""
+) -> dict[str, Prepare]:
+  """Name -> what compiles and warms up that contender; all of one model."""
   make = functools.partial(_new_model, config, vocabulary)
   ours = make(config.implementation)
   weights = weights_of(ours)
-  every: dict[str, Callable[[], Prepared | Refused]] = {
+  every: dict[str, Prepare] = {
     "attnjax": lambda: _ours(config, ours, batch),
     "attnjax_reference": lambda: _ours(config, make("reference"), batch),
     "flax": lambda: _flax(config, batch, weights),
@@ -108,7 +112,7 @@ def _prepares(
 def _new_model(
   config: ModelSpeedConfig, vocabulary: int, implementation: str | None
 ) -> DecoderLM:
-  """The decoder of the language model with an attention of ours."""
+  """A decoder whose attention is an implementation of `attnjax.attend`."""
   make = lambda: DecoderLM(
     config.model,
     vocabulary,
@@ -119,17 +123,17 @@ def _new_model(
 
 
 def _ours(config, model, batch) -> Prepared | Refused:
-  """Loss and gradient as the language model trains."""
+  """Prepares our model, with the loss that the language model trains by."""
 
   def mean(model, batch):
-    total, weight = task.loss(model, batch, None)
+    total, weight = next_token_loss(model, batch, None)
     return total / weight
 
   return _prepare(config, mean, model, batch)
 
 
 def _flax(config, batch, weights) -> Prepared | Refused:
-  """The same of the model that Flax's own attention makes."""
+  """Prepares the same model with `flax.nnx.MultiHeadAttention`."""
   refused = peers_cannot(config.model)
   if refused is not None:
     return refused
@@ -138,16 +142,17 @@ def _flax(config, batch, weights) -> Prepared | Refused:
 
 
 def _torch(config, child, batch, weights, path: Path) -> Prepared | Refused:
-  """The same in PyTorch, without a compiler."""
+  """Prepares the same model in PyTorch, eager."""
   refused = peers_cannot(config.model)
   if refused is not None:
     return refused
   np.savez(path, **weights, **batch)
-  return child.model(path, window=config.model.window)
+  module = "experiments.attention_speed.torch_model"
+  return child.prepare(module, arrays=str(path), window=config.model.window)
 
 
 def _prepare(config, loss, model, batch, note="") -> Prepared | Refused:
-  """Compiles the loss with its gradient; the optimizer is left out."""
+  """Compiles a loss with its gradient; the optimizer is left out."""
   return prepare_jax(
     jax.value_and_grad(loss),
     (model, jax.tree.map(jnp.asarray, dict(batch))),
@@ -158,7 +163,7 @@ def _prepare(config, loss, model, batch, note="") -> Prepared | Refused:
 
 
 def _witness(result) -> list[list[float]]:
-  """The loss, and the norms of the gradient, whole and of the embedding."""
+  """Loss, norm of the whole gradient, and of that of the embedding."""
   loss, gradient = result
   squares = [float(np.square(x).sum()) for x in jax.tree.leaves(gradient)]
   embed = np.asarray(gradient.embed.embedding[...])
@@ -170,7 +175,7 @@ def _witness(result) -> list[list[float]]:
 
 
 def peers_cannot(config: DecoderConfig) -> Refused | None:
-  """The peers are written for one kind of decoder; others are refused."""
+  """The refusal of a decoder that the peers are not written for, or None."""
   wanted = {
     "activation": "squared_relu",
     "norm": "rms",

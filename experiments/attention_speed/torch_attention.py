@@ -10,18 +10,15 @@ from torch.nn.attention.flex_attention import (
   flex_attention,
 )
 
-from experiments.attention_speed.cases import CAP, Case, arguments, sample
-from experiments.attention_speed.torch_timing import (
-  Answer,
-  prepared,
-  refused_size,
-)
+from experiments.attention_speed.cases import CAP, Case, arguments
+from experiments.timing.torch_timing import Answer, prepared, refused_size
+from experiments.timing.witness import sample
 
 __all__ = ["prepare"]
 
 
 def prepare(contender: str, case: dict[str, Any], limit_gb: float) -> Answer:
-  """Makes the inputs of a case, compiles and warms up a contender.
+  """Makes the inputs of a case, and compiles and warms up a contender.
 
   Args:
     contender: "torch_sdpa" or "torch_flex".
@@ -42,6 +39,7 @@ def _sdpa(case: Case, limit_gb: float) -> Answer:
   refused = refused_size(5.0 * pairs, limit_gb) if dense else None
   if refused is not None:
     return refused
+
   arrays, extra = _tensors(case)
   mask = _dense_mask(case, extra) if dense else None
   attend = lambda q, k, v: F.scaled_dot_product_attention(
@@ -61,13 +59,15 @@ def _flex(case: Case, limit_gb: float) -> Answer:
   refused = refused_size(8.0 * case.batch * case.length**2, limit_gb)
   if refused is not None:
     return refused
+
   arrays, extra = _tensors(case)
   batch = case.batch if case.name == "documents" else None
   length = case.length
   blocks = create_block_mask(
     _mask_mod(case, extra), batch, None, length, length, device="cpu"
   )
-  # Else the ninth shape would run uncompiled.
+
+  # Dynamo compiles 8 shapes of a function; the ninth would run uncompiled.
   torch.compiler.reset()
   compiled = torch.compile(flex_attention, dynamic=False)
   score = _score_mod(extra)
@@ -77,7 +77,7 @@ def _flex(case: Case, limit_gb: float) -> Answer:
 
 
 def _tensors(case: Case) -> tuple[list, dict]:
-  """The arrays in PyTorch's layout, BHTD, contiguous; and those by name."""
+  """The arrays of a case as contiguous ``B H T D``, and those by name."""
   arrays, extra = arguments(case)
   return (
     [torch.from_numpy(x).transpose(1, 2).contiguous() for x in arrays],
@@ -86,7 +86,7 @@ def _tensors(case: Case) -> tuple[list, dict]:
 
 
 def _mask_mod(case: Case, extra: dict) -> Callable:
-  """The rule of a case, as flex_attention wants it."""
+  """The mask of a case as flex_attention's `mask_mod`."""
   if case.name == "window":
     return lambda b, h, q, k: (k <= q) & (q - k < case.window)
   if case.name == "documents":
@@ -96,7 +96,7 @@ def _mask_mod(case: Case, extra: dict) -> Callable:
 
 
 def _score_mod(extra: dict) -> Callable | None:
-  """Softcap, then ALiBi, where a case has them."""
+  """Softcap, then ALiBi, as flex_attention's `score_mod`; None without."""
   if "slopes" not in extra:
     return None
   slopes = extra["slopes"]
@@ -108,7 +108,7 @@ def _score_mod(extra: dict) -> Callable | None:
 
 
 def _dense_mask(case: Case, extra: dict) -> torch.Tensor:
-  """What is visible, ``B 1 T T`` or ``1 1 T T``."""
+  """The boolean mask of a case, ``B 1 T T`` or ``1 1 T T``."""
   at = torch.arange(case.length)
   query, key = at[:, None], at[None, :]
   seen = key <= query
@@ -119,7 +119,7 @@ def _dense_mask(case: Case, extra: dict) -> torch.Tensor:
 
 
 def _in_mode(attend: Callable, arrays: list, mode: str) -> Callable[[], tuple]:
-  """A function of nothing: the call itself, or with its gradients."""
+  """A function without arguments: the forward pass, or with gradients."""
 
   def forward() -> tuple:
     with torch.no_grad():
@@ -137,5 +137,5 @@ def _in_mode(attend: Callable, arrays: list, mode: str) -> Callable[[], tuple]:
 
 
 def _witness(results: tuple) -> list[list[float]]:
-  """A sample of each result, in the layout BTHD."""
+  """A sample of each result, turned to JAX's layout ``B T H D``."""
   return [sample(x.transpose(1, 2).contiguous().numpy()) for x in results]

@@ -1,4 +1,4 @@
-"""The decoder of the language model in PyTorch, eager, as one writes it there.
+"""The decoder of the language model as one writes it in PyTorch, eager.
 
 `nn.Embedding`, `nn.Linear`, `nn.RMSNorm` and `scaled_dot_product_attention`.
 """
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from experiments.attention_speed.torch_timing import Answer, prepared
+from experiments.timing.torch_timing import Answer, prepared
 
 __all__ = ["prepare"]
 
@@ -36,7 +36,7 @@ class Block(nn.Module):
     self.down = linear(hidden, width)
 
   def forward(self, x, mask, turn):
-    """The new x."""
+    """``B T M`` of ``B T M``."""
     y = self.attention_norm(x)
     query, key, value = (
       layer(y).unflatten(-1, (-1, self.head_width)).transpose(1, 2)
@@ -55,7 +55,7 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
-  """Embedding, blocks, norm, and the embedding again to read out."""
+  """Embedding, blocks, norm, and the embedding again as the readout."""
 
   def __init__(self, weights: Mapping[str, np.ndarray], window: int | None):
     super().__init__()
@@ -80,7 +80,7 @@ class Decoder(nn.Module):
     return self.norm(x) @ self.embed.weight.T
 
   def _mask(self, at, segment_ids):
-    """Causal, within a document and the window: ``B 1 T T``."""
+    """Boolean mask ``B 1 T T``: causal, in one document, in the window."""
     distance = at[:, None] - at[None, :]
     seen = distance >= 0
     if self.window is not None:
@@ -90,7 +90,7 @@ class Decoder(nn.Module):
 
 
 def prepare(arrays: str, window: int | None) -> Answer:
-  """Loss and gradient of the model on a batch, both from a file."""
+  """Loss and gradient of the model, from a file of parameters and a batch."""
   with np.load(arrays) as file:
     data = dict(file)
   model = Decoder(data, window)
@@ -98,7 +98,7 @@ def prepare(arrays: str, window: int | None) -> Answer:
   tensor = lambda name: torch.from_numpy(data[name])
   tokens, targets = tensor("tokens").long(), tensor("targets").long()
   ids, weights = tensor("segment_ids"), tensor("weights").float()
-  parameters = list(model.parameters())  # the embedding comes first
+  parameters = list(model.parameters())  # the embedding first: see `_witness`
 
   def step() -> tuple:
     logits = model(tokens, ids)
@@ -112,7 +112,7 @@ def prepare(arrays: str, window: int | None) -> Answer:
 
 
 def _load(model: Decoder, data: Mapping[str, np.ndarray]) -> None:
-  """Copies the parameters; a linear map is stored transposed here."""
+  """Copies parameters; `nn.Linear` stores its matrix as (out, in)."""
   with torch.no_grad():
     model.embed.weight.copy_(torch.from_numpy(data["embed"]))
     model.norm.weight.copy_(torch.from_numpy(data["norm"]))
@@ -127,14 +127,14 @@ def _load(model: Decoder, data: Mapping[str, np.ndarray]) -> None:
 
 
 def _angles(at, width):
-  """Cosine and sine of each position and pair of features."""
+  """Cosine and sine of rotary angles, each ``T D/2``."""
   frequency = 10_000.0 ** (-torch.arange(0, width, 2) / width)
   angle = at[:, None] * frequency
   return angle.cos(), angle.sin()
 
 
 def _rotate(x, turn):
-  """Rotary positions of ``B H T D``, pairs (i, i + D/2)."""
+  """Rotates the pairs (i, i + D/2) of features of ``B H T D``."""
   cos, sin = turn
   first, second = x.chunk(2, dim=-1)
   turned = (first * cos - second * sin, first * sin + second * cos)
@@ -142,7 +142,7 @@ def _rotate(x, turn):
 
 
 def _witness(results: tuple) -> list[list[float]]:
-  """The loss, and the norms of the gradient, whole and of the embedding."""
+  """Loss, norm of the whole gradient, and of that of the embedding."""
   loss, *gradient = results
   squares = [float(x.square().sum()) for x in gradient]
   return [[float(loss)], [sum(squares) ** 0.5], [squares[0] ** 0.5]]

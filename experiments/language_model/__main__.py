@@ -6,6 +6,7 @@ from attnjax.data import load_text, train_batches, yardsticks
 from experiments import runs
 from experiments.language_model import report, task
 from experiments.language_model.config import PRESETS, LanguageModelConfig
+from experiments.next_token import next_token_loss
 
 
 def main(config: LanguageModelConfig, workdir: Path) -> None:
@@ -18,7 +19,7 @@ def main(config: LanguageModelConfig, workdir: Path) -> None:
   report.check_sample(model, text, config.sample)
   params, records = runs.fit(
     model,
-    task.loss,
+    next_token_loss,
     train_batches(text.packed_train, config.data.batch_size, config.data.seed),
     workdir=workdir,
     experiment="language_model",

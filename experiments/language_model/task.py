@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 from flax import nnx
@@ -14,26 +14,15 @@ from attnjax.data import TextData, evaluation_batches
 from attnjax.models import DecoderLM, decoder_parameters, total
 from experiments import runs
 from experiments.language_model.config import LanguageModelConfig
+from experiments.next_token import next_token_loss
 
 __all__ = [
   "Heldout",
   "check_fits",
   "heldout",
   "identity",
-  "loss",
   "make_model",
 ]
-
-
-def loss(model: DecoderLM, batch: Mapping, key):
-  """(nats, tokens) of the next token of every position, summed."""
-  del key  # nothing is random
-  logits = model(
-    batch["tokens"],
-    positions=batch["positions"],
-    segment_ids=batch["segment_ids"],
-  )
-  return training.cross_entropy(logits, batch["targets"], batch["weights"])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,7 +47,7 @@ class Heldout:
 def heldout(config: LanguageModelConfig, text: TextData) -> Heldout:
   """The evaluation of a config on its held-out text."""
   return Heldout(
-    training.make_evaluate(loss, config.train.compute_dtype),
+    training.make_evaluate(next_token_loss, config.train.compute_dtype),
     evaluation_batches(text.packed_heldout, config.data.batch_size),
     text.heldout_tokens,
     text.heldout_bytes,

@@ -1,4 +1,4 @@
-"""Measures memories: beside PyTorch, against length, chunk by chunk."""
+"""Measures the speed of memories: one layer, whole models, chunked reading."""
 
 import functools
 from collections.abc import Callable
@@ -6,22 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from attnjax import config as configs
-from experiments.attention_speed.progress import Progress
-from experiments.attention_speed.records import summary, write_csv
-from experiments.attention_speed.report import begin, write_tables
-from experiments.attention_speed.torch_child import TorchChild
 from experiments.memory_speed import chunks, models, peers, report
 from experiments.memory_speed.config import PRESETS, MemorySpeedConfig
+from experiments.timing.records import Progress, summary, write_csv
+from experiments.timing.tables import begin, write_tables
+from experiments.timing.torch_process import TorchChild
 
 
 def main(config: MemorySpeedConfig, workdir: Path) -> None:
-  """One part after the other; a CSV each, then all tables."""
+  """Measures part after part; a CSV each, then all tables."""
   begin(workdir, config, "memory_speed")
   with TorchChild(workdir / "torch.log") as child:
     found = {
       part: _measured(part, config, workdir, child) for part in config.parts
     }
-    print(write_tables(workdir, report.tables_of(found), child))
+    print(write_tables(workdir, report.tables_of(found), child.version))
   if "model" in found:
     print(report.draw_model(workdir / "model.png", found["model"]))
 
@@ -29,7 +28,7 @@ def main(config: MemorySpeedConfig, workdir: Path) -> None:
 def _measured(
   part: str, config: MemorySpeedConfig, workdir: Path, child: TorchChild
 ) -> list[dict[str, Any]]:
-  """All records of a part; its CSV grows with each case."""
+  """Measures a part and returns its records; the CSV grows with each case."""
   cases: list
   measure: Callable
   if part == "layer":
@@ -41,6 +40,7 @@ def _measured(
   else:
     cases = chunks.streams_of(config)
     measure = functools.partial(chunks.records_of_stream, config)
+
   records: list[dict[str, Any]] = []
   with Progress(len(cases)) as progress:
     for case in cases:

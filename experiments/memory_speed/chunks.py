@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax import memory
-from experiments.attention_speed.cases import sample
-from experiments.attention_speed.jax_timing import prepare_jax
-from experiments.attention_speed.measure import measure
-from experiments.attention_speed.records import record
 from experiments.memory_speed.config import MemorySpeedConfig
+from experiments.timing.jax_timing import prepare_jax
+from experiments.timing.records import record
+from experiments.timing.rounds import measure
+from experiments.timing.witness import sample
 
 __all__ = ["StreamCase", "records_of_stream", "streams_of"]
 

@@ -1,21 +1,30 @@
-"""The presets of the comparison of the speeds of memories."""
+"""Config and presets of the comparison of the speeds of memories."""
 
 import dataclasses
 
 from attnjax.config import check_at_least, check_each_once, setting
 from attnjax.models import MemoryLMConfig
-from experiments.attention_speed.config import RoundsConfig
-from experiments.memory_lm import config as memory_lm
 from experiments.memory_models import ARCHITECTURES
+from experiments.timing.rounds import RoundsConfig
 
 __all__ = ["PARTS", "PRESETS", "MemorySpeedConfig"]
 
 PARTS = ("layer", "model", "chunked")
 RULES = ("gated_delta_net", "titans")
+# Those of the experiment memory_lm in its preset tiny.
+_SIZES = MemoryLMConfig(
+  window=60,
+  persistent=4,
+  segment=64,
+  width=96,
+  depth=2,
+  heads=4,
+  chunk=16,
+)
 
 
 def _shapes(sizes: tuple[str, ...]) -> list[tuple[int, int]]:
-  """Every (B, T) of texts as 16x128."""
+  """Parses texts such as 16x128 to pairs (B, T)."""
   pairs = [size.split("x") for size in sizes]
   return [(int(batch), int(length)) for batch, length in pairs]
 
@@ -35,6 +44,7 @@ class LayerConfig:
 
   def __post_init__(self):
     check_at_least(self, 1, "heads", "head_width", of="layer")
+
     for size in self.sizes:
       parts = size.split("x")
       if len(parts) != 2 or not all(n.isdigit() and int(n) for n in parts):
@@ -64,7 +74,7 @@ class ModelConfig:
   lengths: tuple[int, ...] = setting((256, 512, 1024), "T, tokens")
   parameters: int = setting(350_000, "of every model, about")
   vocabulary: int = setting(257, "V, tokens")
-  sizes: MemoryLMConfig = memory_lm.tiny().model
+  sizes: MemoryLMConfig = _SIZES
 
   def __post_init__(self):
     check_at_least(self, 1, "parameters", "vocabulary", of="model")

@@ -11,9 +11,6 @@ from flax import nnx
 
 from attnjax import training
 from attnjax.models import MemoryLM
-from experiments.attention_speed.jax_timing import prepare_jax
-from experiments.attention_speed.measure import measure
-from experiments.attention_speed.records import record
 from experiments.memory_models import (
   ARCHITECTURES,
   count,
@@ -21,6 +18,9 @@ from experiments.memory_models import (
   state_bytes,
 )
 from experiments.memory_speed.config import MemorySpeedConfig
+from experiments.timing.jax_timing import prepare_jax
+from experiments.timing.records import record
+from experiments.timing.rounds import measure
 
 __all__ = ["models_of", "records_of_length"]
 

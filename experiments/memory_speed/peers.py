@@ -2,7 +2,7 @@
 
 import functools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,18 +12,17 @@ import numpy as np
 from flax import nnx
 
 from attnjax.nn import NeuralMemory
-from experiments.attention_speed.cases import sample
-from experiments.attention_speed.jax_timing import prepare_jax
-from experiments.attention_speed.measure import measure
-from experiments.attention_speed.records import record
-from experiments.attention_speed.rounds import Prepared, Refused
-from experiments.attention_speed.torch_child import TorchChild
 from experiments.memory_speed.config import MemorySpeedConfig
 from experiments.memory_speed.layer import (
   LayerCase,
   arrays,
   layer_and_gradient,
 )
+from experiments.timing.jax_timing import prepare_jax
+from experiments.timing.records import record
+from experiments.timing.rounds import Prepare, measure
+from experiments.timing.torch_process import TorchChild
+from experiments.timing.witness import sample
 
 __all__ = ["cases_of", "records_of_layer"]
 
@@ -81,20 +80,21 @@ def _prepares(
   given: dict[str, np.ndarray],
   path: Path,
   child: TorchChild,
-) -> dict[str, Callable[[], Prepared | Refused]]:
+) -> dict[str, Prepare]:
   """Name -> what makes that contender ready, ours first."""
   ready = functools.partial(prepare_jax, limit_gb=config.memory_limit_gb)
   whole = case.chunk == case.length
   by_token = case.updates == "token"
   first = config.layer.shapes()[0] == (case.batch, case.length)
-  found: dict[str, Callable[[], Prepared | Refused]] = {
+  found: dict[str, Prepare] = {
     OURS: lambda: ready(
       functools.partial(layer_and_gradient, case),
       (jax.tree.map(jnp.asarray, given),),
       witness=_witness,
     ),
-    THEIRS: lambda: child.memory(
-      path,
+    THEIRS: lambda: child.prepare(
+      "experiments.memory_speed.torch_titans",
+      arrays=str(path),
       heads=case.heads,
       chunk_size=1 if by_token else case.chunk,
       batch_size=None if by_token and whole else case.chunk,

@@ -1,16 +1,15 @@
-"""Tables and the figure of the comparison."""
+"""Tables and the figure of the comparison of memories."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from attnjax.viz import save_lines
-from experiments.attention_speed.measure import OK
-from experiments.attention_speed.tables import Table
+from experiments.timing.records import Record
+from experiments.timing.rounds import OK
+from experiments.timing.tables import Table, mebibytes, note_mark, short
 
 __all__ = ["draw_model", "tables_of"]
 
-Record = Mapping[str, Any]
 _STEPS = {"token": "a token", "chunk": "a chunk"}
 
 
@@ -24,7 +23,7 @@ def tables_of(found: Mapping[str, Sequence[Record]]) -> list[Table]:
 
 
 def _layer_tables(records: Sequence[Record]) -> list[Table]:
-  """A row a case; who differs from the first in what, below."""
+  """Table of time and memory of one layer, a row a case."""
   labels = ("step", "chunk", "residual", "batch", "length")
   names = list(dict.fromkeys(each["contender"] for each in records))
   rows: list[list[str]] = []
@@ -46,7 +45,7 @@ def _layer_tables(records: Sequence[Record]) -> list[Table]:
 
 
 def _model_tables(records: Sequence[Record]) -> list[Table]:
-  """Time a token, ratio, memory and state of every length."""
+  """Tables of time, memory and decoding state of models, a row a length."""
   names = list(dict.fromkeys(each["contender"] for each in records))
   sizes = {each["contender"]: each["parameters"] for each in records}
   columns = {
@@ -68,7 +67,7 @@ def _model_tables(records: Sequence[Record]) -> list[Table]:
 
 
 def _chunked_tables(records: Sequence[Record]) -> list[Table]:
-  """Both implementations, rule by rule."""
+  """Table of chunked and sequential reading, a row a rule, pass and size."""
   rows: list[list[str]] = []
   notes: list[str] = []
   labels = ("rule", "mode", "batch", "length")
@@ -84,7 +83,7 @@ def _chunked_tables(records: Sequence[Record]) -> list[Table]:
 
 
 def draw_model(path: Path, records: Sequence[Record]) -> Path | None:
-  """Microseconds a token against T; None where nobody ran."""
+  """Figure of microseconds a token over T; None where nobody ran."""
   lines: dict[str, tuple[list, list]] = {}
   for each in records:
     if each["status"] == OK:
@@ -113,42 +112,25 @@ def _groups(records: Sequence[Record], labels: tuple[str, ...]) -> list:
 
 def _time(each: Record, notes: list[str]) -> str:
   """Milliseconds, then the median ratio and its quartiles."""
-  mark = _mark(each, notes)
+  mark = note_mark(each, notes)
   if each["status"] != OK:
     return f"-{mark}"
-  text = f"{_short(each['seconds'] * 1e3)} ms"
+  text = f"{short(each['seconds'] * 1e3)} ms"
   if each["ratio"] in (None, 1.0):
     return text + mark
-  quartiles = f"{_short(each['ratio_low'])}-{_short(each['ratio_high'])}"
-  return f"{text}, {_short(each['ratio'])}x ({quartiles}){mark}"
+  quartiles = f"{short(each['ratio_low'])}-{short(each['ratio_high'])}"
+  return f"{text}, {short(each['ratio'])}x ({quartiles}){mark}"
 
 
 def _per_token(each: Record, notes: list[str]) -> str:
   """Microseconds a token."""
-  mark = _mark(each, notes)
+  mark = note_mark(each, notes)
   if each["status"] != OK:
     return f"-{mark}"
-  return f"{_short(each['microseconds_per_token'])} µs{mark}"
+  return f"{short(each['microseconds_per_token'])} µs{mark}"
 
 
 def _memory(each: Record) -> str:
   """MiB beyond arguments and results."""
   size = each["memory_bytes"]
-  return "-" if size is None else f"{_short(size / 2**20)} MiB"
-
-
-def _mark(each: Record, notes: list[str]) -> str:
-  """A letter that refers to a note, or to why there is no time."""
-  text = each["note"] if each["status"] == OK else each["status"]
-  if not text:
-    return ""
-  if text not in notes:
-    notes.append(text)
-  return f" ({chr(ord('a') + notes.index(text))})"
-
-
-def _short(value: float) -> str:
-  """Three digits or so."""
-  if value < 10:
-    return f"{value:.2f}"
-  return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
+  return "-" if size is None else mebibytes(size)

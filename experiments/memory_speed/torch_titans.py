@@ -1,4 +1,4 @@
-"""The layer of titans-pytorch, from arrays in a file."""
+"""The memory layer of titans-pytorch, from arrays in a file, timed."""
 
 import warnings
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from experiments.attention_speed.cases import sample
-from experiments.attention_speed.torch_timing import Answer, prepared
+from experiments.timing.torch_timing import Answer, prepared
+from experiments.timing.witness import sample
 
 with warnings.catch_warnings():
-  warnings.simplefilter("ignore")  # theirs, not ours to mend
+  warnings.simplefilter("ignore")  # at import, of its own
   import titans_pytorch
 
 __all__ = ["prepare"]
@@ -36,7 +36,7 @@ def prepare(
   batch_size: int | None,
   residual: bool,
 ) -> Answer:
-  """Output and gradients of the layer.
+  """Output and gradients of the layer, ready to be timed.
 
   Args:
     arrays: file of inputs, cotangent and parameters; see `layer.arrays`.
@@ -50,6 +50,7 @@ def prepare(
   x = torch.from_numpy(data.pop("x")).requires_grad_()
   cotangent = torch.from_numpy(data.pop("cotangent"))
   head_width = data["map_0"].shape[1]
+
   module = titans_pytorch.NeuralMemory(
     dim=x.shape[-1],
     dim_head=head_width,
@@ -60,6 +61,7 @@ def prepare(
     momentum=True,
     mem_model_norm_add_residual=residual,
   )
+
   places = _places(module)
   _load(places, data)
   leaves = [x, *(places[name] for name in sorted(places))]
@@ -73,7 +75,7 @@ def prepare(
 
 
 def _places(module) -> dict[str, torch.nn.Parameter]:
-  """Our name -> their parameter."""
+  """Their parameters, by the names of `layer.arrays`."""
   named = {
     "query": module.to_queries,
     "key": module.to_keys,
@@ -89,6 +91,8 @@ def _places(module) -> dict[str, torch.nn.Parameter]:
   places = {name: layer.weight for name, layer in named.items()}
   for name in ("rate", "momentum", "decay"):
     places[f"{name}_bias"] = named[name].bias
+
+  # Maps of the memory are numbered `weights.0`, `weights.1`.
   names = module.memory_model_parameter_names
   for name, place in zip(names, module.memory_model_parameters, strict=True):
     *_, last = name.split(".")
@@ -97,7 +101,7 @@ def _places(module) -> dict[str, torch.nn.Parameter]:
 
 
 def _load(places: Mapping, data: Mapping[str, np.ndarray]) -> None:
-  """Copies what is given; the layers' maps are stored transposed here."""
+  """Copies arrays into parameters; `nn.Linear` stores (out, in)."""
   for name, array in data.items():
     value = torch.from_numpy(array)
     # Heads share the memory of their first weights, which none can be copied

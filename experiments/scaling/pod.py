@@ -3,7 +3,6 @@
 import itertools
 from typing import NamedTuple
 
-import jax
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -11,18 +10,13 @@ from attnjax import training
 from attnjax.models import DecoderConfig, DecoderLM
 from attnjax.plan import Job, Plan, make_plan, mesh_of, topology
 from attnjax.training.mesh import AXES
-from experiments.language_model.task import loss
+from experiments.next_token import abstract_batch, next_token_loss
 from experiments.planned_step import planned_step
 from experiments.scaling import sweep
 from experiments.scaling.config import ScalingConfig
 from experiments.scaling.law import Law
 
 __all__ = ["Spending", "job", "mesh_for", "plan", "spending"]
-
-_BATCH = {
-  name: "float32" if name == "weights" else "int32"
-  for name in ("tokens", "targets", "weights", "positions", "segment_ids")
-}
 
 
 class Spending(NamedTuple):
@@ -126,17 +120,14 @@ def job(config: ScalingConfig, mesh: Mesh, spent: Spending) -> Job:
   )
   planned = planned_step(
     lambda: DecoderLM(spent.model, sweep.BYTES, rngs=nnx.Rngs(0)),
-    loss,
+    next_token_loss,
     optimizer=config.optimizer,
     train=train,
     mesh=mesh,
   )
   state = planned.state
-  rows = NamedSharding(mesh, PartitionSpec(("data", "fsdp"), "sequence"))
-  batch = {
-    name: jax.ShapeDtypeStruct((pod.batch_size, length), dtype, sharding=rows)
-    for name, dtype in _BATCH.items()
-  }
+  batch = abstract_batch(pod.batch_size, length, mesh)
+
   return Job(
     name=f"scaling, width {spent.model.width}",
     step=planned.step,

@@ -9,7 +9,7 @@ from flax import nnx
 
 from attnjax.data import TextData, train_batches
 from attnjax.models import DecoderLM
-from experiments.language_model.task import loss
+from experiments.next_token import next_token_loss
 from experiments.runs import fit_run, make_model
 from experiments.scaling import sweep
 from experiments.scaling.config import ScalingConfig
@@ -36,7 +36,7 @@ def trial(
   fitted = fit_run(
     run,
     make_model(make, run.train),
-    loss,
+    next_token_loss,
     train_batches(text.packed_train, data.batch_size, data.seed + seed),
     sweep.heldout(config, text.packed_heldout),
     experiment="scaling",

@@ -19,7 +19,7 @@ from attnjax import training
 from attnjax.models import DecoderConfig, DecoderLM, partition_rules
 from attnjax.plan.collectives import collectives
 from attnjax.plan.hlo import read_program
-from experiments.language_model.task import loss
+from experiments.next_token import abstract_batch, next_token_loss
 from experiments.results import table
 from experiments.sequence import loss_on
 
@@ -34,10 +34,6 @@ MESHES = {
   "2 data x 4 sequence": training.MeshConfig(data=2, sequence=4),
 }
 Bytes = dict[tuple[str, str], float]  # (kind, axes of the mesh) -> bytes
-_BATCH = {
-  name: "float32" if name == "weights" else "int32"
-  for name in ("tokens", "targets", "weights", "positions", "segment_ids")
-}
 
 
 def measured(config: training.MeshConfig) -> Bytes:
@@ -58,13 +54,11 @@ def measured(config: training.MeshConfig) -> Bytes:
   shapes = jax.eval_shape(lambda: training.init_state(make(), optimizer))
   places = training.shardings(shapes, mesh, partition_rules(shapes.params))
   on = lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
-  rows = NamedSharding(mesh, PartitionSpec(("data", "fsdp"), "sequence"))
-  batch = {
-    name: jax.ShapeDtypeStruct((ROWS, LENGTH), dtype, sharding=rows)
-    for name, dtype in _BATCH.items()
-  }
+  batch = abstract_batch(ROWS, LENGTH, mesh)
   step: Any = training.jit_step(
-    training.make_step(loss_on(mesh, config, shapes.params, loss), optimizer),
+    training.make_step(
+      loss_on(mesh, config, shapes.params, next_token_loss), optimizer
+    ),
     (places, NamedSharding(mesh, PartitionSpec())),
   )
   compiled = step.lower(jax.tree.map(on, shapes, places), batch).compile()

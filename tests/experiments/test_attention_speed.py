@@ -12,8 +12,12 @@ import numpy as np
 import pytest
 
 from attnjax import masks, positions
-from experiments.attention_speed import cases, plot, tables
-from experiments.attention_speed.attention import cases_of
+from experiments.attention_speed import cases, report
+from experiments.attention_speed.attention import (
+  Inputs,
+  cases_of,
+  prepare_peer,
+)
 from experiments.attention_speed.cases import CASES, Case
 from experiments.attention_speed.config import (
   CONTENDERS,
@@ -21,19 +25,20 @@ from experiments.attention_speed.config import (
   PRESETS,
   AttentionSpeedConfig,
   ModelSpeedConfig,
-  RoundsConfig,
 )
-from experiments.attention_speed.jax_peers import Inputs, prepare_peer
-from experiments.attention_speed.measure import measure
 from experiments.attention_speed.model import peers_cannot
-from experiments.attention_speed.records import record, write_csv
-from experiments.attention_speed.rounds import (
+from experiments.language_model.config import PRESETS as LANGUAGE_MODEL
+from experiments.timing import tables
+from experiments.timing.records import record, write_csv
+from experiments.timing.rounds import (
   Prepared,
   Refused,
-  difference,
+  RoundsConfig,
   interleave,
+  measure,
   median_of_pairs,
 )
+from experiments.timing.witness import difference
 from tests.children import environment
 
 HAS_TORCH = importlib.util.find_spec("torch") is not None
@@ -453,7 +458,7 @@ def test_the_table_says_why_a_cell_is_empty():
     _record("jax.nn", note="dense mask"),
     _record("flax", "cannot: no softcap"),
   ]
-  time, memory, compile_time = tables.attention_tables(records)
+  time, memory, compile_time = report.attention_tables(records)
   assert time.rows == [
     ["causal", "64", "12.3 ms, 50%", "12.3 ms, 3.00x (a)", "- (b)"]
   ]
@@ -468,15 +473,11 @@ def test_the_table_says_why_a_cell_is_empty():
 def test_tables_show_whole_cells_whatever_the_width(capsys, monkeypatch):
   monkeypatch.setenv("COLUMNS", "30")
   names = [f"contender_{i}" for i in range(12)]
-  table, *_ = tables.attention_tables([_record(name) for name in names])
+  table, *_ = report.attention_tables([_record(name) for name in names])
   tables.show(table)
-  wide = capsys.readouterr().out
-  monkeypatch.setitem(sys.modules, "rich", None)
-  tables.show(table)
-  plain = capsys.readouterr().out
-  for text in (wide, plain):
-    assert all(name in text for name in names)
-    assert text.count("12.3 ms, 3.00x") == 12
+  text = capsys.readouterr().out
+  assert all(name in text for name in names)
+  assert text.count("12.3 ms, 3.00x") == 12
 
 
 def test_a_record_of_nothing_has_all_columns(tmp_path):
@@ -489,10 +490,10 @@ def test_a_record_of_nothing_has_all_columns(tmp_path):
 
 def test_figures_are_drawn_where_nobody_ran(tmp_path):
   nobody = [_record("attnjax", "failed: it"), _record("flax", "cannot")]
-  path = plot.draw_times(tmp_path / "times.png", nobody)
+  path = report.draw_times(tmp_path / "times.png", nobody)
   assert path.read_bytes().startswith(b"\x89PNG")
   model = [record | {"tokens_per_second": None} for record in nobody]
-  path = plot.draw_model(tmp_path / "model.png", model)
+  path = report.draw_model(tmp_path / "model.png", model)
   assert path.read_bytes().startswith(b"\x89PNG")
 
 
@@ -506,3 +507,9 @@ def test_every_preset_is_a_whole_config():
   assert (min(lengths), max(lengths)) == (256, 16384)
   assert len(cases_of(full)) == 7 * 2 * 5 * 2
   assert len(cases_of(AttentionSpeedConfig())) == 2 * 5 * 2
+
+
+def test_the_model_is_that_of_the_language_model():
+  """Experiments do not import one another: the numbers are written twice."""
+  ours, theirs = PRESETS["model"](), LANGUAGE_MODEL["tiny"]()
+  assert (ours.model, ours.data) == (theirs.model, theirs.data)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from attnjax.config import replace_leaves
+from experiments.memory_lm.config import PRESETS as MEMORY_LM
 from experiments.memory_speed import peers
 from experiments.memory_speed.__main__ import main
 from experiments.memory_speed.config import (
@@ -107,6 +108,12 @@ def test_every_preset_is_a_whole_config():
     # Their default: all gradients at the weights the sequence began with.
     assert any(case.chunk == case.length for case in cases)
     assert sum(case.residual for case in cases) == 2
+
+
+def test_the_models_have_the_sizes_of_the_memory_language_models():
+  """Experiments do not import one another: the numbers are written twice."""
+  sizes = PRESETS["base"]().model.sizes
+  assert sizes == MEMORY_LM["tiny"]().model
 
 
 @pytest.mark.parametrize(

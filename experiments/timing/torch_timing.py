@@ -1,4 +1,4 @@
-"""Time, memory and the rate of products in the PyTorch process."""
+"""Timing and memory of PyTorch functions, inside the PyTorch process."""
 
 import ctypes
 import dataclasses
@@ -11,17 +11,19 @@ from typing import Any
 
 import torch
 
-__all__ = ["describe", "matmul_rate", "prepared", "refused_size"]
+__all__ = ["Answer", "describe", "matmul_rate", "prepared", "refused_size"]
 
 GIGA = 1e9
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
+# What `prepare` of a module returns: the contender, or None where it is
+# refused, and the fields of `Prepared` but for the call.
 Answer = tuple[Callable[[int], float] | None, dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Timed:
-  """A function of nothing; PyTorch on a CPU returns when it is done."""
+  """A function without arguments; on a CPU it returns when it is done."""
 
   fn: Callable[[], Any]
 
@@ -34,13 +36,13 @@ class _Timed:
 
 
 def describe(threads: int) -> dict[str, Any]:
-  """Sets the number of threads, and says what PyTorch this is."""
+  """Sets the number of threads; returns it and the version of PyTorch."""
   torch.set_num_threads(threads)
   return {"version": torch.__version__, "threads": torch.get_num_threads()}
 
 
 def matmul_rate(size: int) -> float:
-  """FLOP/s of a large product of float32, the best of several."""
+  """FLOP/s of a float32 product of squares, the best of several."""
   x = torch.ones((size, size))
   timed = _Timed(lambda: x @ x)
   timed(1)
@@ -48,7 +50,7 @@ def matmul_rate(size: int) -> float:
 
 
 def refused_size(needed: float, limit_gb: float) -> Answer | None:
-  """The refusal of what needs more bytes than the limit."""
+  """The refusal of what needs more bytes than the limit; None if none does."""
   if needed <= limit_gb * GIGA:
     return None
   return None, {"refused": f"not run: needs {needed / GIGA:.1f} GB"}
@@ -61,17 +63,21 @@ def prepared(
   compiled: bool = False,
   note: str = "",
 ) -> Answer:
-  """Calls twice: the first compiles, the second tells time and memory.
+  """Makes a function ready to be timed, as an `Answer`.
+
+  It is called twice or thrice: the first call compiles, the second tells the
+  memory, and a third, where the first compiled, the time to subtract.
 
   Args:
     fn: what to measure; returns a tuple of tensors.
-    witness: what to keep of them.
+    witness: those tensors -> values to compare.
     compiled: whether the first call compiles.
     note: how it does what was asked.
   """
   timed = _Timed(fn)
   first = timed(1)
   memory, result = _growth(fn)
+
   answer = {
     "witness": witness(result),
     "compile_seconds": max(0.0, first - timed(1)) if compiled else None,
@@ -87,9 +93,13 @@ def _growth(fn: Callable[[], tuple]) -> tuple[int | None, tuple]:
 
   None where the system does not tell, or does not forget an older peak.
   """
+  # Memory that an earlier call freed and malloc kept would not show as growth.
   gc.collect()
-  _return_free_memory()
-  before = _resident()
+  trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+  if trim is not None:
+    trim(0)
+
+  before = _reset_peak()
   result = fn()
   if before is None:
     return None, result
@@ -98,8 +108,9 @@ def _growth(fn: Callable[[], tuple]) -> tuple[int | None, tuple]:
   return (None if peak is None else max(0, peak - before - kept)), result
 
 
-def _resident() -> int | None:
-  """Bytes resident now, which are from now on the peak."""
+def _reset_peak() -> int | None:
+  """Resets the peak of the resident set to its size, which it returns."""
+  # Linux 4.0: "5" written to clear_refs resets VmHWM.
   try:
     _CLEAR.write_text("5")
   except OSError:
@@ -108,16 +119,9 @@ def _resident() -> int | None:
 
 
 def _kib(name: str) -> int | None:
-  """A line of /proc/self/status, in bytes."""
+  """A line of /proc/self/status, in bytes; None if there is none."""
   try:
     found = re.search(rf"^{name}:\s+(\d+) kB", _STATUS.read_text(), re.M)
   except OSError:
     return None
   return int(found[1]) * 1024 if found else None
-
-
-def _return_free_memory() -> None:
-  """What an earlier call freed would not show as growth of this one."""
-  trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-  if trim is not None:
-    trim(0)

@@ -1,7 +1,7 @@
-"""Our side of the PyTorch process: one child, kept alive, asked in lines.
+"""The PyTorch process, seen from here: one child that answers requests.
 
-Only one of the two processes computes at any moment, so that their turns
-interleave and take nothing from each other.
+A process of its own, for the threads of PyTorch and of XLA would fight for the
+cores. Only one of the two computes at any moment, so turns can interleave.
 """
 
 import contextlib
@@ -16,25 +16,18 @@ from typing import Any
 
 import jax
 
-from experiments.attention_speed.cases import Case
-from experiments.attention_speed.rounds import Prepared, Refused
+from experiments.timing.machine import cores
+from experiments.timing.rounds import Prepared, Refused
 
-__all__ = ["TorchChild", "cores"]
+__all__ = ["TorchChild"]
 
 _ROOT = Path(__file__).resolve().parents[2]
 _PATIENCE = 900.0  # seconds; a compiler may take minutes, nothing takes more
 
 
-def cores() -> int:
-  """How many cores this process may use."""
-  if hasattr(os, "sched_getaffinity"):
-    return len(os.sched_getaffinity(0))
-  return os.cpu_count() or 1
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Timed:
-  """A contender in the child, by its number."""
+  """A contender that lives in the child, under a number."""
 
   child: "TorchChild"
   number: int
@@ -48,10 +41,12 @@ class _Timed:
 
 
 class TorchChild:
-  """The PyTorch process, started when first asked, and anew if it died.
+  """A PyTorch process, started by the first request and again if it died.
 
   Args:
     log: file for what PyTorch prints; its directory exists.
+
+  The version of PyTorch is known once it has been asked something.
   """
 
   def __init__(self, log: Path):
@@ -59,8 +54,8 @@ class TorchChild:
     self._process: subprocess.Popen | None = None
     self.version: str | None = None
 
-  def ask(self, **request: Any) -> dict[str, Any]:
-    """Sends one request and waits for its answer."""
+  def ask(self, **request: object) -> dict[str, Any]:
+    """Sends a request, waits, and returns the answer."""
     if self._process is None:
       self._process = self._start()
       answer = self._exchange({"do": "describe", "threads": cores()})
@@ -69,35 +64,35 @@ class TorchChild:
         return answer
     return self._exchange(request)
 
-  def attention(
-    self, contender: str, case: Case, limit_gb: float
-  ) -> Prepared | Refused:
-    """Prepares an attention call in the child."""
-    fields = dataclasses.asdict(case)
-    return self._prepare(
-      do="attention", contender=contender, case=fields, limit_gb=limit_gb
-    )
+  def prepare(self, module: str, **arguments: object) -> Prepared | Refused:
+    """Prepares a contender in the child: calls `module.prepare(**arguments)`.
 
-  def model(self, arrays: Path, **sizes: Any) -> Prepared | Refused:
-    """Prepares a training step in the child, on arrays from a file."""
-    return self._prepare(do="model", arrays=str(arrays), **sizes)
+    Args:
+      module: dotted name; it imports torch and no JAX.
+      **arguments: as JSON can hold them.
+    """
+    # A GPU's times would not compare with those of PyTorch on the CPU.
+    if jax.default_backend() != "cpu":
+      return Refused(f"not run: JAX runs on {jax.default_backend()}")
 
-  def memory(self, arrays: Path, **sizes: Any) -> Prepared | Refused:
-    """Prepares the memory of titans-pytorch in the child."""
-    return self._prepare(do="memory", arrays=str(arrays), **sizes)
+    answer = self.ask(do="prepare", module=module, arguments=arguments)
+    if "refused" in answer:
+      return Refused(answer["refused"])
+    return Prepared(call=_Timed(self, answer.pop("number")), **answer)
 
   def matmul_rate(self, size: int) -> float | None:
-    """FLOP/s of PyTorch's product; None without PyTorch."""
+    """FLOP/s of PyTorch's matrix product; None without PyTorch."""
     return self.ask(do="matmul", size=size).get("flops")
 
   def drop(self) -> None:
-    """Lets the child free what it prepared."""
+    """Lets the child free the contenders that it prepared."""
     if self._process is not None:
       self._exchange({"do": "drop"})
 
   def close(self) -> None:
     """Ends the child."""
     if self._process is not None:
+      # It ends by itself when there is nobody to ask it.
       for pipe in (self._process.stdin, self._process.stdout):
         if pipe is not None:
           with contextlib.suppress(BrokenPipeError):
@@ -115,24 +110,16 @@ class TorchChild:
   def __exit__(self, *_: object) -> None:
     self.close()
 
-  def _prepare(self, **request: Any) -> Prepared | Refused:
-    """Sends a request that makes a contender ready."""
-    if jax.default_backend() != "cpu":
-      return Refused(f"not run: JAX runs on {jax.default_backend()}")
-    answer = self.ask(**request)
-    if "refused" in answer:
-      return Refused(answer["refused"])
-    return Prepared(call=_Timed(self, answer.pop("number")), **answer)
-
   def _start(self) -> subprocess.Popen:
-    """A child whose errors go to the log."""
-    # A compilation that a disk remembers would say nothing of its time.
+    """Starts a child whose output, but for answers, goes to the log."""
+    # A compilation read from a cache on disk would tell nothing of its time.
     env = os.environ | {"TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
     path = [str(_ROOT), *filter(None, [env.get("PYTHONPATH")])]
     env["PYTHONPATH"] = os.pathsep.join(path)
+
     with self._log.open("ab") as log:
       return subprocess.Popen(
-        [sys.executable, "-m", "experiments.attention_speed.torch_peer"],
+        [sys.executable, "-m", "experiments.timing.torch_server"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -140,11 +127,12 @@ class TorchChild:
         text=True,
       )
 
-  def _exchange(self, request: dict[str, Any]) -> dict[str, Any]:
-    """One line there, one line back, or how the child died of it."""
+  def _exchange(self, request: dict[str, object]) -> dict[str, Any]:
+    """Writes a line and reads one, or says how the child died of it."""
     process = self._process
     if process is None or process.stdin is None or process.stdout is None:
       raise RuntimeError("the PyTorch process was not started")
+
     timer = threading.Timer(_PATIENCE, process.kill)
     timer.start()
     try:
@@ -155,8 +143,10 @@ class TorchChild:
       line = ""
     finally:
       timer.cancel()
+
     if line:
       return json.loads(line)
+    # End of file: it is dead. The next request starts another.
     code = process.wait()
     self._process = None
     return {"refused": f"failed: PyTorch's process ended with {code}"}

@@ -1,52 +1,55 @@
-"""The process that runs PyTorch: answers lines of JSON with lines of JSON.
+"""The PyTorch process, from inside: answers lines of JSON with lines of JSON.
 
-Started by `torch_child`; it computes only while it is asked to. PyTorch is an
+Started by `torch_process`; it computes only while it is asked to. PyTorch is an
 extra: where it is missing, every request is answered by saying so.
 """
 
+import importlib
 import json
 import os
 import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
-__all__ = ["main"]
+__all__ = ["Peer", "main"]
 
 _MISSING = "not run: pip install 'attnjax[torch]'"
 
 
 class Peer:
-  """What the process holds between two requests: contenders by a number."""
+  """Contenders that were prepared, by number, and answers to requests."""
 
   def __init__(self) -> None:
     self.calls: dict[int, Callable[[int], float]] = {}
 
   def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-    """Does what is asked; whatever goes wrong is an answer too."""
+    """Does what a request says and returns the answer.
+
+    Args:
+      request: `do` is one of describe, prepare, time, matmul and drop; the
+        other fields are its arguments.
+    """
     # Here, so that a process without PyTorch lives to say so.
     try:
-      from experiments.attention_speed import torch_attention, torch_model
-      from experiments.attention_speed import torch_timing as timing
+      from experiments.timing import torch_timing
+
+      if request["do"] == "prepare":
+        module = importlib.import_module(request["module"])
     except ImportError as error:
       return {"refused": f"{_MISSING} ({error})"}
-    do = request.pop("do")
-    if do == "describe":
-      return timing.describe(request["threads"])
-    if do == "matmul":
-      return {"flops": timing.matmul_rate(request["size"])}
-    if do == "time":
-      return {"seconds": self.calls[request["number"]](request["calls"])}
-    if do == "drop":
-      self.calls.clear()
-      return {}
-    rooms = {"attention": torch_attention, "model": torch_model}
-    if do == "memory":
-      try:
-        from experiments.memory_speed import torch_titans
-      except ImportError as error:
-        return {"refused": f"{_MISSING} ({error})"}
-      rooms[do] = torch_titans
-    call, answer = rooms[do].prepare(**request)
+
+    match request["do"]:
+      case "describe":
+        return torch_timing.describe(request["threads"])
+      case "matmul":
+        return {"flops": torch_timing.matmul_rate(request["size"])}
+      case "time":
+        return {"seconds": self.calls[request["number"]](request["calls"])}
+      case "drop":
+        self.calls.clear()
+        return {}
+
+    call, answer = module.prepare(**request["arguments"])
     if call is not None:
       answer["number"] = len(self.calls)
       self.calls[answer["number"]] = call
@@ -54,7 +57,7 @@ class Peer:
 
 
 def main(requests: TextIO, replies: TextIO) -> None:
-  """Answers until there is nobody left who asks."""
+  """Answers every line of a stream; an error is an answer too."""
   peer = Peer()
   for line in requests:
     try:
@@ -68,13 +71,14 @@ def main(requests: TextIO, replies: TextIO) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-  """What an error says first."""
+  """Type and first line of an error."""
   lines = str(error).strip().splitlines() or [""]
   return f"{type(error).__name__}: {lines[0][:120]}"
 
 
 if __name__ == "__main__":
-  # Answers have a pipe of their own: compilers like to print.
+  # Answers have a pipe of their own, and descriptor 1 goes to the log: the
+  # compilers that PyTorch starts print.
   with os.fdopen(os.dup(1), "w", encoding="utf-8") as pipe:
     os.dup2(2, 1)
     main(sys.stdin, pipe)

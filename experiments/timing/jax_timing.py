@@ -1,4 +1,4 @@
-"""A function of JAX, compiled ahead of time, ready to be timed."""
+"""Timing of compiled JAX functions, and the rate of XLA's matrix product."""
 
 import dataclasses
 import time
@@ -6,20 +6,22 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.stages import Compiled
 
-from experiments.attention_speed.rounds import Prepared, Refused
+from experiments.timing.rounds import Prepared, Refused
 
-__all__ = ["prepare_jax", "too_big"]
+__all__ = ["matmul_rate", "prepare_jax"]
 
 GIGA = 1e9
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Timed:
-  """A compiled program and its arguments."""
+  """A compiled program with its arguments."""
 
-  compiled: Any
+  compiled: Compiled
   arguments: tuple
 
   def __call__(self, calls: int) -> float:
@@ -30,13 +32,6 @@ class _Timed:
     return (time.perf_counter() - start) / calls
 
 
-def too_big(needed: float, limit_gb: float) -> Refused | None:
-  """The refusal of what needs more bytes than the limit."""
-  if needed <= limit_gb * GIGA:
-    return None
-  return Refused(f"not run: needs {needed / GIGA:.1f} GB")
-
-
 def prepare_jax(
   fn: Callable,
   arguments: tuple,
@@ -45,26 +40,28 @@ def prepare_jax(
   witness: Callable[[Any], Sequence[Sequence[float]]],
   note: str = "",
 ) -> Prepared | Refused:
-  """Lowers, compiles, asks XLA for the memory, and calls once.
+  """Compiles a function, asks XLA for its memory, and calls it once.
 
   Args:
-    fn: what to measure; its arguments are traced, all of them.
+    fn: what to measure; all its arguments are traced.
     arguments: arrays, on the device.
-    limit_gb: nothing is called that needs more.
-    witness: what to keep of the results.
+    limit_gb: what needs more for temporaries and results is not called, 10^9
+      bytes.
+    witness: results, as numpy arrays -> values to compare.
     note: how it does what was asked.
   """
   start = time.perf_counter()
   compiled = jax.jit(fn).lower(*arguments).compile()
   seconds = time.perf_counter() - start
+
   memory = compiled.memory_analysis()
   temporary = None
   if memory is not None:
     temporary = int(memory.temp_size_in_bytes)
-    results = int(memory.output_size_in_bytes)
-    refused = too_big(temporary + results, limit_gb)
-    if refused is not None:
-      return refused
+    needed = temporary + int(memory.output_size_in_bytes)
+    if needed > limit_gb * GIGA:
+      return Refused(f"not run: needs {needed / GIGA:.1f} GB")
+
   out = jax.block_until_ready(compiled(*arguments))
   return Prepared(
     _Timed(compiled, arguments),
@@ -74,3 +71,11 @@ def prepare_jax(
     memory_kind="" if temporary is None else "XLA's temporary buffers",
     note=note,
   )
+
+
+def matmul_rate(size: int) -> float:
+  """FLOP/s of XLA's float32 product of two squares of so many rows."""
+  x = jnp.ones((size, size))
+  timed = _Timed(jax.jit(jnp.matmul).lower(x, x).compile(), (x, x))
+  # The best of several: it says what the machine can do.
+  return 2.0 * size**3 / min(timed(1) for _ in range(8))

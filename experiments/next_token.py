@@ -1,0 +1,60 @@
+"""Prediction of the next token: the loss of a decoder, and abstract batches."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from attnjax import training
+from attnjax.models import DecoderLM
+
+__all__ = ["BATCH_DTYPES", "abstract_batch", "next_token_loss"]
+
+# Arrays `B T` of a batch of `attnjax.data.train_batches`.
+BATCH_DTYPES = {
+  "tokens": jnp.int32,
+  "targets": jnp.int32,
+  "weights": jnp.float32,
+  "positions": jnp.int32,
+  "segment_ids": jnp.int32,
+}
+
+
+def next_token_loss(
+  model: DecoderLM, batch: Mapping[str, jax.Array], key: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+  """Cross-entropy of the next token, summed over all positions of a batch.
+
+  Args:
+    model: reads tokens, positions and segment ids.
+    batch: arrays ``B T``, as `BATCH_DTYPES` names them.
+    key: is not looked at, for nothing is random.
+
+  Returns:
+    (nats, number of tokens), both weighted by ``weights``.
+  """
+  del key
+  logits = model(
+    batch["tokens"],
+    positions=batch["positions"],
+    segment_ids=batch["segment_ids"],
+  )
+  return training.cross_entropy(logits, batch["targets"], batch["weights"])
+
+
+def abstract_batch(
+  rows: int, length: int, mesh: Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Shapes of a batch on a mesh: rows over data and fsdp, tokens over sequence.
+
+  Args:
+    rows: B.
+    length: T.
+    mesh: with the axes of `MeshConfig`.
+  """
+  place = NamedSharding(mesh, PartitionSpec(("data", "fsdp"), "sequence"))
+  return {
+    name: jax.ShapeDtypeStruct((rows, length), dtype, sharding=place)
+    for name, dtype in BATCH_DTYPES.items()
+  }
