@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from attnjax.config import setting
-from attnjax.training.launchers import announced, says_where
+from attnjax.training.launchers import announced, in_part, says_where
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,9 +72,9 @@ def start_arguments(
     Its keyword arguments; None where there is one process only.
 
   Raises:
-    ValueError: there are several processes and nobody says which this is or
-      where the first one is, or it is one too many; or a launcher asked for by
-      name is not there.
+    ValueError: there are several processes and nobody says which this is,
+      where the first one is or how many there are, or it is one too many; or a
+      launcher asked for by name is not there.
 
   >>> step = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_PROCID": "1",
   ...   "SLURM_LOCALID": "0", "SLURM_STEP_NODELIST": "n[1-2]"}
@@ -94,6 +94,8 @@ def start_arguments(
     )
   if count == 1 or (count is None and found.by == "nobody"):
     _refuse_a_part(config, count)
+    if count is None and config.launcher != "none":
+      _refuse_unnumbered(environment)
     return None
   asks = found.by in ("slurm", "openmpi", "tpu", "kubernetes")
   if not asks or (found.by == "openmpi" and not says_where(environment)):
@@ -127,4 +129,15 @@ def _refuse_a_part(config: ProcessesConfig, count: int | None) -> None:
     raise ValueError(
       "processes.count: expected a number beside processes.coordinator and"
       " processes.index, got none; say how many processes the run has"
+    )
+
+
+def _refuse_unnumbered(environment: Mapping[str, str]) -> None:
+  """Raises where the environment names other processes, and not how many."""
+  if said := in_part(environment):
+    raise ValueError(
+      f"processes: {', '.join(said)} in the environment say that this process"
+      " is one of several, and nobody says all of it; set"
+      " JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or give"
+      " --config.train.processes.launcher=none to train alone"
     )

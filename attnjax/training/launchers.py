@@ -82,16 +82,34 @@ def _tpu(environment: Mapping[str, str]) -> Announced | None:
   """The hosts of a TPU pod, of one slice or of several."""
   hosts = environment.get("TPU_WORKER_HOSTNAMES", "")
   if not hosts or "TPU_WORKER_ID" not in environment:
-    here = _has_tpu() and environment.get("JAX_PLATFORMS", "tpu") == "tpu"
+    here = _has_tpu() and _may_use_tpu(environment)
     return Announced("tpu", None, None) if here else None
-  slices = int(environment.get("MEGASCALE_NUM_SLICES") or 1)
+  name = "MEGASCALE_NUM_SLICES"
+  [slices] = _numbers(environment, name) if environment.get(name) else [1]
   return Announced("tpu", len(hosts.split(",")) * slices, None)
+
+
+def _may_use_tpu(environment: Mapping[str, str]) -> bool:
+  """Whether JAX may use a TPU: by itself, or as one of a list of platforms."""
+  named = environment.get("JAX_PLATFORMS", "").lower().split(",")
+  return named == [""] or "tpu" in (name.strip() for name in named)
 
 
 def _has_tpu() -> bool:
   """Whether this machine has a TPU and what it takes to use it."""
   devices = glob.glob("/dev/accel[0-9]*") + glob.glob("/dev/vfio/[0-9]*")
   return bool(devices) and importlib.util.find_spec("libtpu") is not None
+
+
+def in_part(environment: Mapping[str, str]) -> list[str]:
+  """Variables of JAX by which a process is one of several, if any are set.
+
+  Where no launcher was found they say too little: without a number of
+  processes JAX starts alone.
+  """
+  names = ("JAX_COORDINATOR_ADDRESS", "JAX_PROCESS_ID", "JAX_NUM_PROCESSES")
+  said = [name for name in names if environment.get(name)]
+  return [] if environment.get("JAX_NUM_PROCESSES") == "1" else said
 
 
 def _kubernetes(environment: Mapping[str, str]) -> Announced | None:

@@ -2,6 +2,7 @@
 
 import pytest
 
+from attnjax.training import launchers
 from attnjax.training.cluster import ProcessesConfig, start_arguments
 from attnjax.training.processes import require_joined
 
@@ -60,6 +61,62 @@ def started(environment, **flags):
 )
 def test_what_launchers_announce(environment, expected):
   assert started(environment) == expected
+
+
+@pytest.mark.parametrize(
+  ("platforms", "joins"),
+  [
+    (None, True),
+    ("", True),
+    ("tpu", True),
+    ("tpu,cpu", True),
+    ("cpu,tpu", True),
+    (" TPU , cpu ", True),
+    ("cpu", False),
+    ("cuda,cpu", False),
+  ],
+)
+def test_a_host_of_a_pod_joins_where_jax_may_use_its_tpu(
+  monkeypatch, platforms, joins
+):
+  monkeypatch.setattr(launchers, "_has_tpu", lambda: True)
+  environment = {} if platforms is None else {"JAX_PLATFORMS": platforms}
+  expected = (None, None, None, None) if joins else None
+  assert started(environment) == expected
+
+
+ADDRESS = {"JAX_COORDINATOR_ADDRESS": "h:1"}
+
+
+@pytest.mark.parametrize(
+  "environment",
+  [
+    ADDRESS,
+    ADDRESS | {"JAX_PROCESS_ID": "0"},
+    ADDRESS | {"JOB_COMPLETION_INDEX": "1"},
+    {"JAX_PROCESS_ID": "1"},
+    {"JAX_NUM_PROCESSES": "2"},
+    {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": "1"},
+    ADDRESS | {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "3"},  # in no step
+  ],
+)
+def test_one_of_several_does_not_train_alone(monkeypatch, environment):
+  with pytest.raises(ValueError, match=r"processes: JAX_.*launcher=none to tr"):
+    started(environment)
+  assert started(environment, launcher="none") is None
+  assert started(environment, count=1) is None
+  for name, value in environment.items():
+    monkeypatch.setenv(name, value)
+  with pytest.raises(ValueError, match="processes: JAX_"):
+    require_joined(ProcessesConfig())
+
+
+def test_what_is_said_in_part_stops_no_launcher():
+  assert started(ADDRESS | SLURM) == (None, 3, 2, None)
+  assert started(ADDRESS | TPU) == (None, 4, None, None)
+  assert started(ADDRESS | SKY)[1:3] == (2, 1)
+  assert started({"JAX_NUM_PROCESSES": "1"}) is None
+  assert started({"JAX_COORDINATOR_ADDRESS": ""}) is None
 
 
 def test_flags_go_before_launchers():
