@@ -76,9 +76,10 @@ def job_of(values: flags.FlagValues, argv: Sequence[str]) -> Job:
   >>> job_of(values, ["x", "--experiment=heads", "--noconfig.a.b"]).overrides
   ('a.b=false',)
   """
-  ours = [text for text in argv if not _is_override(text)]
   try:
-    rest = values(ours)[1:]
+    # A --flagfile may hold flags of both kinds.
+    argv = [*argv[:1], *values.read_flags_from_files(argv[1:], force_gnu=False)]
+    rest = values([text for text in argv if not _is_override(text)])[1:]
   except flags.Error as error:
     raise ValueError(str(error)) from None
   if values.help:

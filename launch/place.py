@@ -7,10 +7,12 @@ import subprocess
 import uuid
 from pathlib import Path
 
+from launch.names import check_bucket, check_folder
 from launch.writable import check_writable
 
 __all__ = [
   "MOUNT",
+  "OPTIONS",
   "bucket_of",
   "check_place",
   "directory_of",
@@ -19,6 +21,11 @@ __all__ = [
 ]
 
 MOUNT = "/checkpoints"  # of a bucket, where a job runs
+# Of gcsfuse. A checkpoint is written under another name and moved. In a bucket
+# without folders (no hierarchical namespace) that is a copy of every object,
+# which gcsfuse refuses by itself on most machines; the number of objects is the
+# one that its own profile for checkpoints has.
+OPTIONS = ("implicit-dirs", "rename-dir-limit=200000")
 
 # Of each scheme the program that knows it, and how it copies.
 _COPY = {"gs": ("gcloud", "storage", "cp"), "s3": ("aws", "s3", "cp")}
@@ -38,7 +45,7 @@ def check_place(place: str) -> None:
 
   Args:
     place: a directory, made already or not; or `gs://...` or `s3://...`, to
-      which a file is written and taken away again.
+      which a file is written, written over and taken away again.
 
   Raises:
     ValueError: names the place, and what stands in the way.
@@ -46,9 +53,11 @@ def check_place(place: str) -> None:
   if "://" not in place:
     check_writable(Path(place).expanduser())
     return
+  bucket_of(place)
   scheme = _scheme(place)
   target = f"{place.rstrip('/')}/.writable-{uuid.uuid4().hex}"
-  _call((*_COPY[scheme], "-", target), place)
+  for _ in range(2):  # a file that is added to is written over
+    _call((*_COPY[scheme], "-", target), place)
   _call((*_DELETE[scheme], target), place)
 
 
@@ -57,7 +66,8 @@ def bucket_of(place: str) -> tuple[str, str]:
 
   Raises:
     ValueError: the place is no bucket, for a rented machine has no other disk
-      that outlives it; or a `..` leads out of where the bucket is mounted.
+      that outlives it; or its name would be read in another way where the
+      bucket is mounted, or by a shell.
 
   >>> bucket_of("gs://mine/runs/first")
   ('gs://mine', 'runs/first')
@@ -70,11 +80,8 @@ def bucket_of(place: str) -> tuple[str, str]:
       f"workdir: expected {scheme}://bucket/folder, got {place!r}; name a"
       " folder, so that runs do not meet in the bucket"
     )
-  if {".", ".."} & {*folder.split("/")}:  # names to a bucket, ways to a mount
-    raise ValueError(
-      f"workdir: expected a folder of {scheme}://{bucket} without '.' and"
-      f" '..', got {place!r}; write where it leads"
-    )
+  check_bucket(scheme, bucket)
+  check_folder(place, folder.strip("/"))
   return f"{scheme}://{bucket}", folder.strip("/")
 
 
@@ -98,7 +105,10 @@ def directory_of(place: str, whose: str) -> Path:
       f"workdir: expected a directory that {whose} see, got {place!r}; mount"
       " the bucket, and name where it is"
     )
-  return Path(place).expanduser().resolve()
+  try:
+    return Path(place).expanduser().resolve()
+  except RuntimeError as error:  # ~nobody/runs
+    raise ValueError(f"workdir: {place!r}: {error}") from None
 
 
 def mounted(place: str) -> str:

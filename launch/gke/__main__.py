@@ -15,6 +15,7 @@ from launch.command_line import queue, run, show
 from launch.gke.manifest import manifest, xpk_line
 from launch.job import ROOT, Job
 from launch.layout import layout_of
+from launch.paths import on_bucket
 from launch.place import check_place
 
 
@@ -39,7 +40,8 @@ def program(job: Job, values: flags.FlagValues) -> int:
       "image: expected a container image, got none; launch/gke/README.md says"
       " how to build one"
     )
-  if values.xpk:
+  job = on_bucket(job)
+  if values.xpk is not None:
     _refuse_beside_xpk(values)
     print(xpk_line(job, layout, values.image, values.xpk, spot=values.spot))
     print("(nothing is queued: run this where xpk is)", file=sys.stderr)

@@ -7,7 +7,9 @@ import yaml
 
 from launch.job import Job
 from launch.layout import Layout, require_platform
-from launch.place import MOUNT, bucket_of, mounted
+from launch.names import check_name
+from launch.place import MOUNT, OPTIONS, bucket_of, mounted
+from launch.quoting import for_kubernetes, for_xpk
 from launch.rented import rented
 
 __all__ = ["manifest", "xpk_line"]
@@ -40,7 +42,8 @@ def manifest(
     account: service account that may write to the bucket; None is the default.
 
   Raises:
-    ValueError: the topology is not to be had there, or the place no bucket.
+    ValueError: the topology is not to be had there, the place is no bucket, or
+      an image or an account is no name of one.
   """
   machine = require_platform(layout, "GKE", "tpu", "cuda")
   pod: dict[str, Any] = {
@@ -51,7 +54,7 @@ def manifest(
     "volumes": [_volume(job)],
   }
   if account is not None:
-    pod["serviceAccountName"] = account
+    pod["serviceAccountName"] = check_name("account", account)
   metadata: dict[str, Any] = {"name": job.name}
   if layout.platform == "tpu":  # a pool of GPUs need not be one job's
     metadata["annotations"] = {
@@ -96,11 +99,16 @@ def xpk_line(
     cluster: of xpk, 1.0 or newer, which knows a slice by its shape: a count
       would be of chips or of TensorCores, and of one shape of several.
     spot: whether nodes may be taken away, where xpk makes them.
+
+  Raises:
+    ValueError: as `manifest`; or a setting has the end of a line in it.
   """
   machine = require_platform(layout, "xpk", "tpu")
   kind = rented(machine.chip.name).machine or machine.chip.name
   shape = "x".join(map(str, machine.shape))
-  line = shlex.join(job.line("python", mounted(job.directory)))
+  _gs_only(job, "xpk")
+  line = for_xpk(job.line("python", mounted(job.directory)))
+  cluster, image = check_name("xpk", cluster), check_name("image", image)
   return shlex.join(
     (
       *("xpk", "workload", "create", f"--cluster={cluster}"),
@@ -164,8 +172,8 @@ def _container(job: Job, layout: Layout, image: str) -> dict[str, Any]:
     }
   return {
     "name": "run",
-    "image": image,
-    "command": list(job.line("python", mounted(job.directory))),
+    "image": check_name("image", image),
+    "command": for_kubernetes(job.line("python", mounted(job.directory))),
     "env": [{"name": n, "value": v} for n, v in environment.items()],
     "ports": [{"containerPort": PORT}],
     "resources": {"limits": {_resource(tpu): each}},
@@ -180,18 +188,24 @@ def _resource(tpu: bool) -> str:
 
 def _volume(job: Job) -> dict[str, Any]:
   """The bucket, by the driver of GKE."""
-  bucket, _ = bucket_of(job.directory)
-  if not bucket.startswith("gs://"):
-    raise ValueError(
-      f"workdir: GKE mounts gs://bucket/folder, got {job.directory!r}"
-    )
   return {
     "name": "checkpoints",
     "csi": {
       "driver": "gcsfuse.csi.storage.gke.io",
       "volumeAttributes": {
-        "bucketName": bucket.removeprefix("gs://"),
-        "mountOptions": "implicit-dirs",
+        "bucketName": _gs_only(job, "GKE"),
+        "mountOptions": ",".join(OPTIONS),
       },
     },
   }
+
+
+def _gs_only(job: Job, who: str) -> str:
+  """The name of the bucket of a job, which has to be one of Google Cloud."""
+  bucket, _ = bucket_of(job.directory)
+  if not bucket.startswith("gs://"):
+    raise ValueError(
+      f"workdir: {who} mounts gs://bucket/folder, got {job.directory!r}; name a"
+      " bucket of Google Cloud"
+    )
+  return bucket.removeprefix("gs://")

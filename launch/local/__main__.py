@@ -10,6 +10,7 @@ from launch.command_line import run
 from launch.job import Job
 from launch.layout import layout_of
 from launch.local.processes import line_here, run_together
+from launch.paths import seen_from_here
 from launch.place import check_place
 
 
@@ -26,6 +27,7 @@ def program(job: Job, values: flags.FlagValues) -> int:
       " mount the bucket, and name where it is"
     )
   check_place(job.directory)
+  job = seen_from_here(job, "this machine")  # it runs in another directory
   return run_together(line_here(job), layout)
 
 

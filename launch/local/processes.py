@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attnjax.training.interruption import EXIT_CODE
+from launch.environment import beside
 from launch.job import ROOT, Job
 from launch.layout import Layout
 
@@ -81,7 +82,7 @@ def run_together(
     subprocess.Popen(
       line,
       cwd=ROOT,
-      env=os.environ | extra,
+      env=beside(os.environ, extra),
       stdout=output,
       stderr=output,
     )

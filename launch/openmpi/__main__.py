@@ -4,17 +4,17 @@ python -m launch.openmpi --experiment=language_model --topology=cpu:2 \
     --processes=2 --config.train.mesh.data=0 --submit
 """
 
-import dataclasses
 import os
 import shlex
 
 from absl import flags
 
 from launch.command_line import run, show
-from launch.job import ROOT, Job
+from launch.job import Job
 from launch.layout import layout_of, require_platform
-from launch.openmpi.command import command
-from launch.place import check_place, directory_of
+from launch.openmpi.command import command, options
+from launch.paths import seen_from_here
+from launch.place import check_place
 
 
 def own(values: flags.FlagValues) -> None:
@@ -37,14 +37,12 @@ def program(job: Job, values: flags.FlagValues) -> int:
   """Shows the line, or becomes mpirun once the place can be written."""
   layout = layout_of(job, process_a_gpu=True)
   require_platform(layout, "Open MPI", "cuda", "cpu")
-  asked, place = job.directory, directory_of(job.directory, "all hosts")
-  job = dataclasses.replace(job, place=str(place))
-  extra = [part for text in values.mpirun for part in shlex.split(text)]
+  asked, job = job.directory, seen_from_here(job, "all hosts")
+  extra = options(values.mpirun)
   line = command(job, layout, extra, values.coordinator)
   if not values.submit:
     return show(shlex.join(line) + "\n")
   check_place(asked)  # as it was given, for a link may lead nowhere
-  os.chdir(ROOT)
   try:
     os.execvp(line[0], line)
   except FileNotFoundError:

@@ -1,12 +1,16 @@
 """The `mpirun` line of a job."""
 
+import itertools
+import os
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from launch.job import Job
+from launch.environment import forwarded
+from launch.job import ROOT, Job
 from launch.layout import Layout
 
-__all__ = ["command"]
+__all__ = ["command", "options"]
 
 # Seconds from a request to stop to SIGTERM, and from SIGTERM to SIGKILL: to
 # save in. Open MPI's own is one.
@@ -37,18 +41,60 @@ def command(
   line = list(job.line(sys.executable))
   if coordinator is not None:
     line.insert(-1, f"--config.train.processes.coordinator={coordinator}")
+  own = forwarded(os.environ, layout.environment())
+  _refuse_ours(extra, own)
   exports = [
-    text
-    for name, value in layout.environment().items()
-    for text in ("-x", f"{name}={value}")
+    text for name, value in own.items() for text in ("-x", f"{name}={value}")
   ]
   spread = []
   if layout.platform == "cuda":  # one process a GPU, in order of hosts
     spread = ["--map-by", f"ppr:{layout.processes_each}:node"]
   patience = ("--mca", _PATIENCE, str(PATIENCE))
   return (
-    *("mpirun", "-n", str(layout.processes), *spread, *exports),
+    # Files that options name are looked for where mpirun is called.
+    *("mpirun", "-n", str(layout.processes), "--wdir", str(ROOT)),
+    *(*spread, *exports),
     *(() if _PATIENCE in " ".join(extra) else patience),
     *extra,
     *line,
   )
+
+
+def options(texts: Sequence[str]) -> list[str]:
+  """Options of mpirun as they are given, several to a text, as a shell reads.
+
+  Args:
+    texts: each as it would be typed behind `mpirun`.
+
+  Raises:
+    ValueError: a quote that is not closed.
+
+  >>> options(["--hostfile 'my hosts'", "--oversubscribe"])
+  ['--hostfile', 'my hosts', '--oversubscribe']
+  """
+  found: list[str] = []
+  for text in texts:
+    try:
+      found += shlex.split(text)
+    except ValueError as error:
+      raise ValueError(
+        f"mpirun: expected words as a shell reads them, got {text!r}: {error};"
+        " close the quote"
+      ) from None
+  return found
+
+
+def _refuse_ours(extra: Sequence[str], own: Mapping[str, str]) -> None:
+  """Refuses what the line says already: mpirun takes no two, or the last."""
+  for name, value in itertools.pairwise(("", *extra)):
+    option = value.lstrip("-")
+    if value.startswith("-") and option in ("wdir", "wd"):
+      raise ValueError(
+        f"mpirun: a job runs in the checkout, got {value}; leave it out"
+      )
+    variable = value.partition("=")[0]
+    if name in ("-x", "--x") and variable in own:
+      raise ValueError(
+        f"mpirun: {variable} is set by the line already, got -x {value}; set"
+        " XLA_FLAGS in the environment of this command, to which it is added"
+      )

@@ -10,6 +10,7 @@ from absl import flags
 from launch.command_line import queue, run, show
 from launch.job import ROOT, Job
 from launch.layout import layout_of
+from launch.paths import on_bucket
 from launch.place import check_place
 from launch.sky.task import task
 
@@ -23,7 +24,8 @@ def own(values: flags.FlagValues) -> None:
 
 def program(job: Job, values: flags.FlagValues) -> int:
   """Shows the task, or queues it once the bucket can be written."""
-  text = task(job, layout_of(job), spot=values.spot)
+  layout, job = layout_of(job), on_bucket(job)
+  text = task(job, layout, spot=values.spot)
   if not values.submit:
     return show(text)
   check_place(job.directory)

@@ -5,17 +5,13 @@ from typing import Any
 
 import yaml
 
+from launch.install import install
 from launch.job import ROOT, Job
 from launch.layout import Layout, require_platform
 from launch.place import MOUNT, bucket_of, mounted
 from launch.rented import rented, sky_accelerators
 
 __all__ = ["task"]
-
-_SETUP = """\
-python3 -m venv .venv
-.venv/bin/pip install -e '.[experiments,{extra}]' -c constraints.txt
-"""
 
 
 def task(
@@ -31,7 +27,8 @@ def task(
       it is done; None leaves none.
 
   Raises:
-    ValueError: the topology is not to be had there, or the place no bucket.
+    ValueError: the topology is not to be had there, the place is no bucket, or
+      one that its machines cannot all write to.
   """
   machine = require_platform(layout, "SkyPilot", "tpu", "cuda")
   tpu = layout.platform == "tpu"
@@ -51,11 +48,30 @@ def task(
     # A slice of TPUs is one node of SkyPilot, which knows its hosts.
     "num_nodes": 1 if tpu else layout.hosts,
     "resources": resources,
-    "file_mounts": {MOUNT: {"source": bucket, "mode": "MOUNT"}},
-    "setup": _SETUP.format(extra="tpu" if tpu else "cuda"),
+    "file_mounts": {MOUNT: {"source": bucket, "mode": _mode(job, layout)}},
+    "setup": "set -e\n" + install("tpu" if tpu else "cuda"),
     "run": _run(job, finished),
   }
   return yaml.safe_dump(described, sort_keys=False)
+
+
+def _mode(job: Job, layout: Layout) -> str:
+  """How the bucket is mounted, so that a run can add to its files.
+
+  SkyPilot mounts gs:// with gcsfuse, told to move directories, and s3:// with
+  goofys, which can add to no file. The other way, through a cache on the disk
+  of a machine, can; but no machine sees soon what another one wrote.
+  """
+  if job.directory.startswith("gs://"):
+    return "MOUNT"
+  if layout.hosts > 1:
+    raise ValueError(
+      f"workdir: {layout.hosts} hosts write one checkpoint together, and"
+      " SkyPilot mounts s3:// for that without adding to a file, which a run"
+      f" does, got {job.directory!r}; name a gs:// bucket, or a topology of one"
+      " host"
+    )
+  return "MOUNT_CACHED"
 
 
 def _run(job: Job, finished: str | None) -> str:
@@ -70,5 +86,5 @@ def _run(job: Job, finished: str | None) -> str:
   return (
     f"set -e\n{line}\n"
     'if [ "${SKYPILOT_NODE_RANK:-0}" = 0 ]; then\n'
-    f"  mkdir -p {folder}\n  echo {asked} > {folder}/{name}\nfi\n"
+    f"  mkdir -p {folder}\n  printf '%s\\n' {asked} > {folder}/{name}\nfi\n"
   )

@@ -6,14 +6,15 @@ python -m launch.slurm --experiment=language_model --preset=gpt2_small \
     --workdir=runs/gpt2 --submit
 """
 
-import dataclasses
+from pathlib import Path
 
 from absl import flags
 
 from launch.command_line import queue, run, show
 from launch.job import Job
 from launch.layout import layout_of, require_platform
-from launch.place import check_place, directory_of
+from launch.paths import seen_from_here
+from launch.place import check_place
 from launch.slurm.script import script
 
 
@@ -31,13 +32,12 @@ def program(job: Job, values: flags.FlagValues) -> int:
   """Shows the script, or queues it once the place can be written."""
   layout = layout_of(job, process_a_gpu=True)
   require_platform(layout, "SLURM", "cuda", "cpu")
-  asked, place = job.directory, directory_of(job.directory, "all nodes")
-  job = dataclasses.replace(job, place=str(place))
+  asked, job = job.directory, seen_from_here(job, "all nodes")
   text = script(job, layout, values.sbatch)
   if not values.submit:
     return show(text)
   check_place(asked)  # as it was given, for a link may lead nowhere
-  path = place / "job.sbatch"
+  path = Path(job.place) / "job.sbatch"
   return queue(path, text, "sbatch", str(path))
 
 

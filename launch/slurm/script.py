@@ -1,18 +1,29 @@
 """The batch script of a job, or of many that make an array."""
 
+import os
 import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from launch.environment import exports
 from launch.job import ROOT, Job
 from launch.layout import Layout
+from launch.quoting import sbatch_line
+from launch.slurm.limit import EARLY, SHORTEST, notice_of
 
 __all__ = ["array_script", "script"]
 
 RESTARTS = 20
 
 _RUN = """\
+# A limit that is a partition's own is known here only.
+lasts=$((${{SLURM_JOB_END_TIME:-0}} - ${{SLURM_JOB_START_TIME:-0}}))
+if [ $lasts -gt 0 ] && [ $lasts -lt {least} ]; then
+  echo "error: the time limit is $lasts seconds, and SIGTERM may come" \\
+    "{early} seconds before it; give --sbatch=--time=5 or more" >&2
+  exit 1
+fi
 cd {root}
 {exports}{line}
 # No --kill-on-bad-exit: processes notice the end of another by themselves, and
@@ -49,7 +60,8 @@ def script(job: Job, layout: Layout, extra: Sequence[str] = ()) -> str:
   """
   log = _log(Path(job.directory), "slurm-%j.out")
   line = f"line=({shlex.join(job.line(sys.executable))})"
-  return _header(job, layout, log, extra) + _run(layout, line, ":")
+  notice = notice_of(extra, os.environ)
+  return _header(job, layout, log, extra) + _run(layout, line, ":", notice)
 
 
 def array_script(
@@ -82,10 +94,11 @@ def array_script(
   line = f'case "$SLURM_ARRAY_TASK_ID" in\n{cases}\nesac'
   folder = shlex.quote(str(place / "finished"))
   finished = (
-    f'[ $code -eq 0 ] && mkdir -p {folder} && echo "$asked" > {folder}/"$name"'
+    f"[ $code -eq 0 ] && mkdir -p {folder} &&"
+    f""" printf '%s\\n' "$asked" > {folder}/"$name\""""
   )
   header = _header(jobs[0], layout, log, (array, *extra))
-  return header + _run(layout, line, finished)
+  return header + _run(layout, line, finished, notice_of(extra, os.environ))
 
 
 def _log(place: Path, name: str) -> str:
@@ -101,6 +114,7 @@ def _log(place: Path, name: str) -> str:
 
 def _header(job: Job, layout: Layout, log: str, extra: Sequence[str]) -> str:
   """What sbatch reads."""
+  notice = notice_of(extra, os.environ)
   options = [
     f"--job-name={job.name}",
     f"--nodes={layout.hosts}",
@@ -108,24 +122,23 @@ def _header(job: Job, layout: Layout, log: str, extra: Sequence[str]) -> str:
     "--requeue",
     "--open-mode=append",  # a requeued job goes on in its log
     f'--output="{log}"',
-    "--signal=TERM@120",  # before the time limit: to save, and be requeued
+    f"--signal=TERM@{notice}",  # before the limit: to save, and be requeued
   ]
   if layout.machine is not None and layout.platform == "cuda":
     gpus = layout.machine.devices // layout.hosts
     options.append(f"--gpus-per-node={gpus}")
-  lines = [f"#SBATCH {option}" for option in (*options, *extra)]
+  lines = [f"#SBATCH {option}" for option in options]
+  lines += [sbatch_line(option) for option in extra]
   return "\n".join(["#!/bin/bash", *lines, "set -u", ""])
 
 
-def _run(layout: Layout, line: str, finished: str) -> str:
+def _run(layout: Layout, line: str, finished: str, notice: int) -> str:
   """What the first node runs."""
-  exports = "".join(
-    f"export {name}={shlex.quote(value)}\n"
-    for name, value in layout.environment().items()
-  )
   return _RUN.format(
+    early=notice + EARLY,
+    least=notice + EARLY + SHORTEST,
     root=shlex.quote(str(ROOT)),
-    exports=exports,
+    exports=exports(layout.environment()),
     line=line,
     finished=finished,
     restarts=RESTARTS,

@@ -6,7 +6,7 @@ python -m launch.sweep --experiment=language_model --workdir=runs/rates \
 
 import dataclasses
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from absl import flags
 from launch.command_line import run, show
 from launch.job import ROOT, Job
 from launch.layout import Layout, layout_of, require_platform
+from launch.paths import on_bucket, seen_from_here
 from launch.place import check_place, mirror
 from launch.sweep import queues
 from launch.sweep.outcome import (
@@ -55,7 +56,7 @@ def program(job: Job, values: flags.FlagValues) -> int:
   _require_meaning(values)
   axes = axes_of(values.sweep)
   job = _placed(job)
-  points = points_of(job, axes)
+  points = points_of(job, axes, _located(job, values.on))
   layouts = [
     layout_of(point.job, process_a_gpu=values.on == "slurm") for point in points
   ]
@@ -88,6 +89,18 @@ def _placed(job: Job) -> Job:
   return dataclasses.replace(job, place=place)
 
 
+def _located(job: Job, on: str) -> Callable[[Job], Job]:
+  """What makes the paths of a point mean the same where it runs."""
+  if "://" not in job.place:
+    return lambda point: seen_from_here(point, "all points")
+  if on == "sky":
+    return on_bucket
+  raise ValueError(
+    f"workdir: --on={on} writes to a directory, got {job.place!r}; mount the"
+    " bucket, or take --on=sky"
+  )
+
+
 def _looked_up(
   job: Job, points: list[Point], values: flags.FlagValues
 ) -> tuple[Path, list[Point]]:
@@ -109,11 +122,6 @@ def _run(
   """Runs or queues the points that are left, or shows what would be."""
   if values.on == "sky":
     return _in_cloud(job, left, layout, values)
-  if "://" in job.place:
-    raise ValueError(
-      f"workdir: --on={values.on} writes to a directory, got {job.place!r};"
-      " mount the bucket, or take --on=sky"
-    )
   place = Path(job.place)
   if values.on == "local":
     check_place(job.place)

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from launch.job import Job, config_of
@@ -66,12 +66,18 @@ def axes_of(text: str) -> dict[str, tuple[str, ...]]:
   return axes
 
 
-def points_of(job: Job, axes: dict[str, tuple[str, ...]]) -> list[Point]:
+def points_of(
+  job: Job,
+  axes: dict[str, tuple[str, ...]],
+  located: Callable[[Job], Job] = lambda job: job,
+) -> list[Point]:
   """Every combination, checked: each would be accepted by the experiment.
 
   Args:
     job: what all have in common; its place holds theirs.
     axes: name -> values.
+    located: makes paths mean the same where a job runs; a point keeps the name
+      that its values give it.
 
   Raises:
     ValueError: a setting that does not exist, a value that does not fit, a
@@ -87,13 +93,10 @@ def points_of(job: Job, axes: dict[str, tuple[str, ...]]) -> list[Point]:
     # In one order however the axes are written: names and flags are the same.
     own = tuple(f"{n}={v}" for n, v in sorted(zip(axes, values, strict=True)))
     place = f"{job.directory.rstrip('/')}/{_named(own)}"
-    points.append(
-      Point(
-        values,
-        dataclasses.replace(job, overrides=(*job.overrides, *own), place=place),
-      )
-    )
-    config_of(points[-1].job)
+    overrides = (*job.overrides, *own)
+    one = dataclasses.replace(job, overrides=overrides, place=place)
+    config_of(one)
+    points.append(Point(values, located(one)))
   names = [point.name for point in points]
   if len(set(names)) < len(names):
     raise ValueError(
@@ -115,7 +118,8 @@ def is_finished(place: Path, point: Point) -> bool:
   path = place / "finished" / point.name
   if not path.exists():
     return False
-  asked, was = shlex.join(point.job.asked()), path.read_text().strip()
+  asked = shlex.join(point.job.asked())
+  was = path.read_bytes().decode().strip()
   if was != asked:
     raise ValueError(
       f"sweep: {point.name} in {place} was done as {was!r}, and is asked for"

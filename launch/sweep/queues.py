@@ -12,6 +12,7 @@ from attnjax.training.interruption import EXIT_CODE
 from launch.job import ROOT, Job
 from launch.layout import Layout
 from launch.local.processes import line_here, run_together
+from launch.quoting import sbatch_option
 from launch.sky.task import task
 from launch.slurm.script import array_script
 from launch.sweep.points import Point, mark_finished
@@ -77,7 +78,7 @@ def on_slurm(
     ValueError: an option of sbatch is the sweep's own affair.
   """
   for option in extra:
-    if re.split("[= ]", option)[0] in ("--array", "-a", "--wait", "-W"):
+    if sbatch_option(option)[0] in ("--array", "-a", "--wait", "-W"):
       raise ValueError(
         "sbatch: a sweep makes its array, and notes it without waiting for it,"
         f" got {option!r}; leave it out: --at_once says how many tasks run at"

@@ -11,6 +11,7 @@ from absl import flags
 from launch.command_line import queue, run, show
 from launch.job import ROOT, Job
 from launch.layout import layout_of
+from launch.paths import on_bucket
 from launch.place import check_place
 from launch.tpu_pod.script import script
 
@@ -32,6 +33,7 @@ def program(job: Job, values: flags.FlagValues) -> int:
     raise ValueError(
       "zone: expected a zone of Google Cloud, got none; add --zone=us-west4-a"
     )
+  job = on_bucket(job)
   text = script(job, layout, zone=values.zone, spot=values.spot)
   if not values.submit:
     return show(text)

@@ -2,9 +2,11 @@
 
 import shlex
 
+from launch.install import install
 from launch.job import ROOT, Job
 from launch.layout import Layout, require_platform
-from launch.place import MOUNT, bucket_of, mounted
+from launch.names import check_name
+from launch.place import MOUNT, OPTIONS, bucket_of, mounted
 from launch.rented import rented
 
 __all__ = ["script"]
@@ -61,15 +63,13 @@ echo "deb https://packages.cloud.google.com/apt $GCSFUSE_REPO main" |
   sudo tee /etc/apt/sources.list.d/gcsfuse.list > /dev/null
 curl -fsS https://packages.cloud.google.com/apt/doc/apt-key.gpg |
   sudo tee /etc/apt/trusted.gpg.d/gcsfuse.asc > /dev/null
-sudo apt-get update -qq && sudo apt-get install -y -qq gcsfuse python3-venv
+sudo apt-get update -qq && sudo apt-get install -y -qq gcsfuse
 sudo mkdir -p {mount} && sudo chown "$USER" {mount}
-mountpoint -q {mount} || gcsfuse --implicit-dirs {bucket} {mount}
+mountpoint -q {mount} || gcsfuse {options} {bucket} {mount}
 """
 
-_INSTALL = """\
+_UNPACK = """\
 mkdir -p attnjax && tar -xzf attnjax.tar.gz -C attnjax && cd attnjax
-python3 -m venv .venv
-.venv/bin/pip install -q -e '.[experiments,tpu]' -c constraints.txt
 """
 
 
@@ -97,7 +97,8 @@ def script(job: Job, layout: Layout, *, zone: str, spot: bool = False) -> str:
     spot: whether the slice may be taken away.
 
   Raises:
-    ValueError: the slice is not to be had as TPU VMs, or the place no bucket.
+    ValueError: the slice is not to be had as TPU VMs, the place is no bucket,
+      or the zone no name of one.
   """
   machine = require_platform(layout, "a TPU pod", "tpu")
   names = rented(machine.chip.name)
@@ -111,16 +112,20 @@ def script(job: Job, layout: Layout, *, zone: str, spot: bool = False) -> str:
     raise ValueError(
       f"workdir: TPU VMs mount gs://bucket/folder, got {job.directory!r}"
     )
-  mount = _MOUNT.format(mount=MOUNT, bucket=bucket.removeprefix("gs://"))
+  mount = _MOUNT.format(
+    mount=MOUNT,
+    options=" ".join(f"--{option}" for option in OPTIONS),
+    bucket=shlex.quote(bucket.removeprefix("gs://")),
+  )
   return _SCRIPT.format(
     name=job.name,
-    zone=shlex.quote(zone),
+    zone=check_name("zone", zone),
     kind=names.machine,
     shape="x".join(map(str, machine.shape)),
     image=names.image,
     spot=" --spot" if spot else "",
     root=shlex.quote(str(ROOT)),
-    setup=shlex.quote(mount + _INSTALL),
+    setup=shlex.quote(mount + _UNPACK + install("tpu")),
     run=shlex.quote(_run(job)),
     module=f"experiments.{job.experiment}",
   )

@@ -1,0 +1,63 @@
+"""The environment of processes: what the launcher sets, beside the user's.
+
+`XLA_FLAGS` holds many flags, so what the launcher needs is added to those of
+the user; XLA takes the last of two that say the same.
+"""
+
+import shlex
+from collections.abc import Mapping
+
+__all__ = ["beside", "exports", "forwarded"]
+
+_ADDED_TO = "XLA_FLAGS"
+
+
+def beside(
+  inherited: Mapping[str, str], own: Mapping[str, str]
+) -> dict[str, str]:
+  """What a process that is started here finds.
+
+  Args:
+    inherited: `os.environ`.
+    own: what the launcher sets.
+
+  >>> beside({"HOME": "/me", "XLA_FLAGS": "--a=1"}, {"XLA_FLAGS": "--b=2"})
+  {'HOME': '/me', 'XLA_FLAGS': '--a=1 --b=2'}
+  """
+  found = {**inherited, **own}
+  if _ADDED_TO in own and inherited.get(_ADDED_TO, "").strip():
+    found[_ADDED_TO] = f"{inherited[_ADDED_TO]} {own[_ADDED_TO]}"
+  return found
+
+
+def exports(own: Mapping[str, str]) -> str:
+  """The same as lines of a script, which finds the user's when it runs.
+
+  Args:
+    own: what the launcher sets.
+
+  >>> print(exports({"XLA_FLAGS": "--b=2"}), end="")
+  export XLA_FLAGS="${XLA_FLAGS-} "--b=2
+  """
+  return "".join(
+    f"export {name}="
+    + (f'"${{{name}-}} "' if name == _ADDED_TO else "")
+    + f"{shlex.quote(value)}\n"
+    for name, value in own.items()
+  )
+
+
+def forwarded(
+  inherited: Mapping[str, str], own: Mapping[str, str]
+) -> dict[str, str]:
+  """What mpirun has to be told, which takes no variable to other hosts.
+
+  Args:
+    inherited: `os.environ`.
+    own: what the launcher sets.
+
+  >>> forwarded({"HOME": "/me", "XLA_FLAGS": "--a=1"}, {"JAX_PLATFORMS": "cpu"})
+  {'XLA_FLAGS': '--a=1', 'JAX_PLATFORMS': 'cpu'}
+  """
+  users = {n: v for n, v in inherited.items() if n == _ADDED_TO and v.strip()}
+  return beside(users, own)

@@ -1,0 +1,54 @@
+"""What installs the project on a rented machine: a Python first.
+
+The images of TPU VMs and of SkyPilot have the Python of their system, which is
+older than this project takes; then uv brings one, built and ready.
+"""
+
+import shlex
+
+__all__ = ["LEAST", "install"]
+
+LEAST = (3, 11)  # as `requires-python` in pyproject.toml
+_BROUGHT = "3.12"
+
+_INSTALL = """\
+python=
+for name in python3.13 python3.12 python3.11 python3; do
+  if "$name" -c '{test}' > /dev/null 2>&1; then
+    python=$name
+    break
+  fi
+done
+if [ -z "$python" ]; then
+  uv="$HOME/.local/attnjax-uv"
+  curl -LsSf https://astral.sh/uv/install.sh |
+    UV_UNMANAGED_INSTALL="$uv" sh > /dev/null
+  "$uv/uv" python install {brought} && python=$("$uv/uv" python find {brought})
+fi
+if [ -z "$python" ]; then
+  echo "error: $(hostname): expected Python {least} or newer with venv, got" \\
+    "$(python3 --version 2>&1), and uv could bring none; set it up with an" \\
+    "image or a network that has one" >&2
+  exit 1
+fi
+"$python" -m venv .venv
+.venv/bin/pip install -q -e {extras} -c constraints.txt
+"""
+
+
+def install(extra: str) -> str:
+  """The lines of a shell script, to be run in the project's folder.
+
+  Args:
+    extra: of the machine: `tpu` or `cuda`.
+
+  >>> print(install("tpu").splitlines()[-1])
+  .venv/bin/pip install -q -e '.[experiments,tpu]' -c constraints.txt
+  """
+  test = f"import ensurepip, sys; sys.exit(sys.version_info < {LEAST})"
+  return _INSTALL.format(
+    test=test,
+    least=".".join(map(str, LEAST)),
+    brought=_BROUGHT,
+    extras=shlex.quote(f".[experiments,{extra}]"),
+  )

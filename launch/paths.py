@@ -1,0 +1,112 @@
+"""Where the files of a job are: seen from the caller, or from a rented machine.
+
+A job runs in this checkout, or in another one far away, and not where its
+command was typed. So whatever names a path is made to mean the same there.
+"""
+
+import dataclasses
+import glob
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from attnjax.config import leaves
+from launch.job import Job, config_of
+from launch.place import MOUNT, bucket_of, directory_of
+
+__all__ = ["on_bucket", "seen_from_here"]
+
+
+def seen_from_here(job: Job, whose: str) -> Job:
+  """The job with absolute paths: of its place, and of settings that are paths.
+
+  Args:
+    job: as it was typed, in the working directory of this process.
+    whose: who has to see the place, such as "all nodes".
+
+  Raises:
+    ValueError: the place or a path is an address of a bucket, or the job is
+      one that no experiment would take.
+
+  >>> job = Job("language_model", overrides=("data.path=/texts/*.txt",))
+  >>> job = seen_from_here(job, "this machine")
+  >>> job.overrides, Path(job.place).is_absolute()
+  (('data.path=/texts/*.txt',), True)
+  """
+  place = str(directory_of(job.directory, whose))
+  return dataclasses.replace(_with_paths(job, _absolute), place=place)
+
+
+def on_bucket(job: Job) -> Job:
+  """The job with its paths as they are called where its bucket is mounted.
+
+  Args:
+    job: its place is a folder of a bucket.
+
+  Raises:
+    ValueError: a setting names a file of this machine, which a rented one does
+      not see; or the place is no bucket.
+
+  >>> job = Job("language_model", place="gs://mine/run")
+  >>> job = dataclasses.replace(job, overrides=("data.path=gs://mine/a/*.txt",))
+  >>> on_bucket(job).overrides
+  ('data.path=/checkpoints/a/*.txt',)
+  """
+  bucket, _ = bucket_of(job.directory)
+
+  def mounted(name: str, text: str) -> str:
+    inside = text.removeprefix(f"{bucket}/").removeprefix(f"{MOUNT}/")
+    if inside == text or ".." in inside.split("/"):
+      raise ValueError(
+        f"{name}: a rented machine does not see the files of this one, got"
+        f" {text!r}; copy them to the bucket of --workdir, which is mounted"
+        f" there, and give --config.{name}={bucket}/..."
+      )
+    return f"{MOUNT}/{inside}"
+
+  return _with_paths(job, mounted)
+
+
+def _with_paths(job: Job, changed: Callable[[str, str], str]) -> Job:
+  """The job, each path among its settings changed.
+
+  Args:
+    job: of an experiment.
+    changed: (name of a setting, path) -> path.
+  """
+  overrides = list(job.overrides)
+  for leaf in leaves(config_of(job)):
+    if not leaf.path or not leaf.value:
+      continue
+    several = isinstance(leaf.value, tuple)
+    before = leaf.value if several else (leaf.value,)
+    after = tuple(changed(leaf.name, text) for text in before)
+    if several and any("," in text for text in after):
+      raise ValueError(
+        f"{leaf.name}: expected paths without commas, which are between them,"
+        f" got {after}; give it from a directory without"
+      )
+    if after != before:
+      overrides = [o for o in overrides if o.partition("=")[0] != leaf.name]
+      overrides.append(f"{leaf.name}={','.join(after)}")
+  return dataclasses.replace(job, overrides=tuple(overrides))
+
+
+def _absolute(name: str, text: Any) -> str:
+  """A file, a directory or a glob, as it is called from everywhere here."""
+  if "://" in text:
+    raise ValueError(
+      f"{name}: expected a path of a mounted file system, got the address"
+      f" {text!r}; mount the bucket, and name where it is"
+    )
+  try:
+    path = Path(text).expanduser()
+  except RuntimeError as error:  # ~nobody/texts
+    raise ValueError(f"{name}: {text!r}: {error}") from None
+  if not text.strip():
+    return text
+  here = os.getcwd()  # of no matter to a path that is absolute
+  if glob.has_magic(text) and not os.path.lexists(path):
+    here = glob.escape(here)  # only what was typed is a pattern
+  return str(Path(here, path))

@@ -1,0 +1,76 @@
+"""A bucket that is mounted can do what a run does: move, and add to a file."""
+
+import dataclasses
+import re
+import shlex
+
+import pytest
+import yaml
+
+from launch.gke.manifest import manifest
+from launch.job import ROOT, Job
+from launch.layout import layout_of
+from launch.place import OPTIONS, check_place
+from launch.sky.task import task
+from launch.tpu_pod.script import script
+
+ALL = ("train.mesh.data=0", "data.batch_size=384")
+JOB = Job("language_model", "base", ALL, "v5e:4x4", place="gs://mine/x")
+
+# Of gcsfuse 3: without the second no directory is moved in a flat bucket.
+NEEDED = {"implicit-dirs", "rename-dir-limit=200000"}
+
+
+def test_gcsfuse_may_move_the_directory_of_a_checkpoint():
+  assert {*OPTIONS} == NEEDED
+  [one] = yaml.safe_load(manifest(JOB, layout_of(JOB), "i:1"))["spec"][
+    "replicatedJobs"
+  ]
+  [volume] = one["template"]["spec"]["template"]["spec"]["volumes"]
+  attributes = volume["csi"]["volumeAttributes"]
+  assert {*attributes["mountOptions"].split(",")} == NEEDED
+
+  text = script(JOB, layout_of(JOB), zone="us-west4-a")
+  [line] = re.findall(r"\|\| gcsfuse (.*)$", text, re.MULTILINE)
+  *options, bucket, place = shlex.split(line)
+  assert {option.removeprefix("--") for option in options} == NEEDED
+  assert (bucket, place) == ("mine", "/checkpoints")
+
+
+def test_the_readme_mounts_for_xpk_in_the_same_way():
+  text = (ROOT / "launch" / "gke" / "README.md").read_text()
+  [found] = re.findall(r"--mount-options=([^\s`]+)", text)
+  assert {*found.split(",")} == NEEDED
+
+
+@pytest.mark.parametrize(
+  ("topology", "place", "mode"),
+  [
+    ("h100:8", "gs://mine/x", "MOUNT"),
+    ("h100:16", "gs://mine/x", "MOUNT"),
+    ("v5e:4x4", "gs://mine/x", "MOUNT"),
+    ("h100:8", "s3://mine/x", "MOUNT_CACHED"),
+  ],
+)
+def test_sky_mounts_what_files_can_be_added_to(topology, place, mode):
+  job = dataclasses.replace(JOB, topology=topology, place=place)
+  found = yaml.safe_load(task(job, layout_of(job)))
+  assert found["file_mounts"]["/checkpoints"]["mode"] == mode
+
+
+@pytest.mark.parametrize("topology", ["h100:16", "v5e:4x4"])
+def test_a_mount_on_which_hosts_do_not_meet_is_refused(topology):
+  job = dataclasses.replace(JOB, topology=topology, place="s3://mine/x")
+  with pytest.raises(ValueError, match=r"workdir: \d hosts .* name a gs://"):
+    task(job, layout_of(job))
+
+
+def test_a_bucket_is_written_over_before_anything_is_rented(stubs):
+  stubs.add("gcloud", "cat > /dev/null")
+  check_place("gs://mine/x")
+  words = [call.split()[1] for call in stubs.calls("gcloud")]
+  assert words == ["cp", "cp", "rm"]
+  once = 'case "$*" in *" cp "*) [ -e {f} ] && exit 1; touch {f} ;; esac'
+  stubs.add("gcloud", once.format(f=stubs.folder / "there"))
+  with pytest.raises(ValueError, match="gs://mine/x cannot be used"):
+    check_place("gs://mine/x")  # a role that makes objects, and changes none
