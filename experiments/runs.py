@@ -153,6 +153,7 @@ def fit(
     evaluate=evaluate,
     mesh=mesh,
     rules=partition_rules(model),
+    honoured=("attention", "layout"),  # by `loss_on`, or refused there
     **keywords,
   )
 
@@ -197,7 +198,7 @@ def fit_run(
   folder = run_folder(workdir, variant, seed)
   decisive = {
     name: value
-    for name, value in configs.to_dict(config).items()
+    for name, value in configs.decisive(config).items()
     if name not in _NOT_OF_A_RUN
   }
   return fit(

@@ -1,34 +1,50 @@
 """Checks that many configs make, with the same words."""
 
+import dataclasses
 from typing import Any
 
-__all__ = ["check_at_least", "check_each_once"]
+__all__ = ["check", "check_each_once"]
 
 
-def check_at_least(config: Any, least: int, *names: str, of: str = "") -> None:
-  """Checks that numbers of a config are not too small; None is none.
+def check(config: Any) -> None:
+  """Checks what a config needs of this machine, before anything is queued.
+
+  Values and how they fit together were checked when the config was made. Here
+  every part that has a method `check()` is asked: whether its files exist, for
+  instance.
 
   Args:
-    config: has the fields.
-    least: the smallest number allowed.
-    *names: of the fields.
-    of: the path of the config within another.
+    config: a frozen dataclass that may nest others.
 
   Raises:
-    ValueError: names the first field that is too small.
+    ValueError: names the dotted setting, and the remedy.
 
-  >>> import types
-  >>> task = types.SimpleNamespace(rows=2, beams=None)
-  >>> check_at_least(task, 1, "rows", "beams")
-  >>> check_at_least(task, 3, "rows", of="task")
+  >>> @dataclasses.dataclass(frozen=True)
+  ... class Text:
+  ...   path: str
+  ...   def check(self):
+  ...     raise ValueError(f"path={self.path!r} must exist")
+  >>> @dataclasses.dataclass(frozen=True)
+  ... class Experiment:
+  ...   data: Text
+  >>> check(Experiment(Text("no/such/file")))
   Traceback (most recent call last):
-  ValueError: task.rows must be at least 3, got 2
+  ValueError: data.path='no/such/file' must exist
   """
-  for name in names:
-    value = getattr(config, name)
-    if value is not None and value < least:
-      path = f"{of}.{name}" if of else name
-      raise ValueError(f"{path} must be at least {least}, got {value}")
+  _check_below(config, "")
+
+
+def _check_below(config: Any, prefix: str) -> None:
+  """Asks a config and those inside it; errors begin with the dotted name."""
+  for field in dataclasses.fields(config):
+    value = getattr(config, field.name)
+    if dataclasses.is_dataclass(value):
+      _check_below(value, f"{prefix}{field.name}.")
+  if hasattr(config, "check"):
+    try:
+      config.check()
+    except ValueError as error:
+      raise ValueError(f"{prefix}{error}") from None
 
 
 def check_each_once(config: Any, name: str) -> None:

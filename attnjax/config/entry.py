@@ -12,6 +12,7 @@ from typing import Any
 from absl import app, flags, logging
 
 from attnjax.config.flags import ConfigFlags, define_flags
+from attnjax.config.paths import check_local
 from attnjax.config.text import describe
 
 flags.disclaim_key_flags()  # see attnjax.config.flags
@@ -92,11 +93,7 @@ class _Program:
 
 def _workdir(text: str, preset: str) -> Path:
   """An absolute path, for Orbax refuses a relative one."""
-  if "://" in text:
-    raise ValueError(
-      f"--workdir={text}: expected a directory of a mounted file system, got"
-      " an address; mount the bucket (gcsfuse, for instance) and name its path"
-    )
+  check_local(text, "--workdir")
   try:
     return Path(text.replace("<preset>", preset)).expanduser().resolve()
   except RuntimeError as error:  # ~nobody/runs

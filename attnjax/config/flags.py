@@ -45,6 +45,8 @@ class _LeafParser(flags.ArgumentParser):
     text = noun.get(leaf.item or leaf.kind, "a string")
     if leaf.item is not None:
       text = f"commas between: {text}"
+    if str(leaf.range):
+      text += f" {leaf.range}"
     if leaf.choices is not None:
       text = f"<{'|'.join(map(str, leaf.choices))}>"
     self.syntactic_help = text + (" or none" if leaf.optional else "")

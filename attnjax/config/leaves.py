@@ -7,13 +7,23 @@ leaf is named by its dotted path, `model.depth`.
 
 import dataclasses
 import difflib
+import functools
+import numbers
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
+from attnjax.config.ranges import Range
+
 ConfigT = TypeVar("ConfigT")
 _KINDS = (bool, int, float, str)
+_NOUNS = {
+  bool: "a boolean",
+  int: "an integer",
+  float: "a number",
+  str: "a string",
+}
 
 
 def setting(
@@ -21,29 +31,80 @@ def setting(
   help: str,
   *,
   choices: tuple[Any, ...] | None = None,
+  at_least: int | float | None = None,
+  above: int | float | None = None,
+  at_most: int | float | None = None,
+  below: int | float | None = None,
+  decides: bool = True,
   path: bool = False,
 ) -> Any:
   """A leaf of a config: its default and what it means, with its unit.
+
+  A class that inherits from `Config` checks its settings as it is made; flags
+  and JSON check them with their dotted names. None, where the type has it, is
+  in every range, and a range of a tuple is one of its items. A float is finite
+  and an int has 64 bits, whatever the range.
 
   Args:
     default: the value where nobody says otherwise.
     help: meaning and unit, one line, shown by `--helpfull`.
     choices: the only values allowed; None allows every value of the type.
+    at_least: the least value, itself allowed.
+    above: the least value, itself not allowed.
+    at_most: the largest value, itself allowed.
+    below: the largest value, itself not allowed.
+    decides: whether numbers that are computed depend on it; what does not, such
+      as how often progress is shown, may change when a run goes on.
     path: whether the text names a file, a directory or a glob, seen from the
       working directory: whoever runs the program from another one has to say
       where it is, and on another machine it is not there.
 
   Returns:
-    A `dataclasses.field` that carries the rest as metadata.
+    A `dataclasses.field` that carries all of it as metadata.
 
   >>> @dataclasses.dataclass(frozen=True)
-  ... class DecoderConfig:
-  ...   width: int = setting(256, "model width M, features")
+  ... class DecoderConfig(Config):
+  ...   width: int = setting(256, "model width M, features", at_least=1)
   >>> DecoderConfig().width
   256
+  >>> DecoderConfig(width=0)
+  Traceback (most recent call last):
+  ValueError: width must be at least 1, got 0
   """
-  metadata = {"help": help, "choices": choices, "path": path}
+  metadata = {
+    "help": help,
+    "choices": choices,
+    "range": Range(at_least, above, at_most, below),
+    "decides": decides,
+    "path": path,
+  }
   return dataclasses.field(default=default, metadata=metadata)
+
+
+class Config:
+  """What a config inherits from, so that its settings are checked when made.
+
+  A config that ties settings to each other does so in a `__post_init__` that
+  calls this one first.
+
+  >>> @dataclasses.dataclass(frozen=True)
+  ... class Task(Config):
+  ...   rows: int = setting(4, "rows of a batch", at_least=1)
+  >>> Task(rows=0)
+  Traceback (most recent call last):
+  ValueError: rows must be at least 1, got 0
+  """
+
+  def __post_init__(self) -> None:
+    """Checks each setting; an int where a float is meant becomes one.
+
+    Raises:
+      ValueError: a value has another type, or is out of its range.
+    """
+    for leaf in _own_leaves(self, ""):
+      # The class is frozen for others. 1 and 1.0 are one value, and so they
+      # have to be one text where a run says in JSON what it was made of.
+      object.__setattr__(self, leaf.name, leaf.checked(leaf.value))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +120,8 @@ class Leaf:
       value of the kind.
     value: what the config holds.
     item: of a tuple, the kind of its items.
+    range: the numbers allowed, or items of a tuple.
+    decides: whether numbers that are computed depend on it.
     path: whether its text names a file, a directory or a glob.
 
   >>> leaf = Leaf("depth", int, False, "blocks", None, 4)
@@ -73,34 +136,57 @@ class Leaf:
   choices: tuple[Any, ...] | None
   value: Any
   item: type | None = None
+  range: Range = Range()
+  decides: bool = True
   path: bool = False
 
   def checked(self, value: Any) -> Any:
     """Returns the value, an int as a float where a float is meant.
 
     Raises:
-      ValueError: the value has another type or is not one of the choices.
+      ValueError: the value has another type, is not one of the choices, or is
+        out of its range.
     """
     if value is None and self.optional:
       return None
     if self.item is None:
       return self._one(value, self.kind, " or None" if self.optional else "")
     if not isinstance(value, tuple | list):
-      raise ValueError(f"{self.name}: expected a tuple, got {value!r}")
+      raise ValueError(f"{self.name} must be a tuple, got {value!r}")
     return tuple(self._one(item, self.item, " in a tuple") for item in value)
 
   def _one(self, value: Any, kind: type, where: str) -> Any:
     """A value, or one item of a tuple."""
-    if kind is float and type(value) is int:
-      value = float(value)
+    value = _plain(value, kind)
     if type(value) is not kind:
       raise ValueError(
-        f"{self.name}: expected {kind.__name__}{where}, got {value!r}"
+        f"{self.name} must be {_NOUNS[kind]}{where}, got {value!r}"
       )
     if self.choices is not None and value not in self.choices:
       allowed = ", ".join(map(str, self.choices))
-      raise ValueError(f"{self.name}: expected one of {allowed}, got {value!r}")
+      close = difflib.get_close_matches(str(value), map(str, self.choices), n=1)
+      hint = f"; did you mean {close[0]}?" if close else ""
+      raise ValueError(
+        f"{self.name} must be one of {allowed}, got {value!r}{hint}"
+      )
+    refusal = None if kind in (bool, str) else self.range.refusal(value)
+    if refusal is not None:
+      raise ValueError(f"{self.name} {refusal}, got {value}")
     return value
+
+
+def _plain(value: Any, kind: type) -> Any:
+  """A number of NumPy as Python's, and an int as a float where one is meant."""
+  if isinstance(value, bool):
+    return value
+  if kind is int and isinstance(value, numbers.Integral):
+    return int(value)
+  if kind is float and isinstance(value, numbers.Real):
+    try:
+      return float(value)
+    except OverflowError:  # of an int that no float holds
+      return value
+  return value
 
 
 def leaves(config: Any) -> tuple[Leaf, ...]:
@@ -126,25 +212,57 @@ def leaves(config: Any) -> tuple[Leaf, ...]:
 
 def _leaves(config: Any, prefix: str) -> list[Leaf]:
   """The leaves below one dataclass, with their dotted names."""
-  hints = typing.get_type_hints(type(config))
   found: list[Leaf] = []
   for field in dataclasses.fields(config):
-    name, value = prefix + field.name, getattr(config, field.name)
+    value = getattr(config, field.name)
     if dataclasses.is_dataclass(value):
-      found += _leaves(value, name + ".")
-      continue
-    kind, optional, item = _kind(hints[field.name], name)
-    if "help" not in field.metadata:
-      raise TypeError(
-        f"{name} says nothing of what it means: declare it with"
-        " attnjax.config.setting(default, help)"
-      )
-    help, choices = field.metadata["help"], field.metadata.get("choices")
-    path = field.metadata.get("path", False)
-    if path and str not in (kind, item):
-      raise TypeError(f"{name}: a path is a str, got {hints[field.name]}")
-    found.append(Leaf(name, kind, optional, help, choices, value, item, path))
+      found += _leaves(value, f"{prefix}{field.name}.")
+    else:
+      found.append(_leaf(config, field, prefix))
   return found
+
+
+def _own_leaves(config: Any, prefix: str) -> list[Leaf]:
+  """The settings of one dataclass, without those of configs inside it."""
+  return [
+    _leaf(config, field, prefix)
+    for field in dataclasses.fields(config)
+    if "help" in field.metadata
+  ]
+
+
+def _leaf(config: Any, field: dataclasses.Field, prefix: str) -> Leaf:
+  """One leaf and its value."""
+  name = prefix + field.name
+  kind, optional, item = _kind(_hints(type(config))[field.name], name)
+  about = field.metadata
+  if about.get("path") and str not in (kind, item):
+    raise TypeError(
+      f"{name}: a path is a str, got {_hints(type(config))[field.name]}"
+    )
+  if "help" not in about:
+    raise TypeError(
+      f"{name} says nothing of what it means: declare it with"
+      " attnjax.config.setting(default, help)"
+    )
+  return Leaf(
+    name,
+    kind,
+    optional,
+    about["help"],
+    about["choices"],
+    getattr(config, field.name),
+    item,
+    about["range"],
+    about["decides"],
+    about["path"],
+  )
+
+
+@functools.cache
+def _hints(kind: type) -> dict[str, Any]:
+  """The types of the fields of a class, which are read once."""
+  return typing.get_type_hints(kind)
 
 
 def _kind(hint: Any, name: str) -> tuple[type, bool, type | None]:

@@ -23,6 +23,37 @@ def to_dict(config: Any) -> dict[str, Any]:
   return dataclasses.asdict(config)
 
 
+def decisive(config: Any) -> dict[str, Any]:
+  """`to_dict` without the leaves that no computed number depends on.
+
+  Two configs that differ in those alone make the same run, see `setting`.
+
+  Args:
+    config: a frozen dataclass that may nest others.
+
+  >>> from attnjax.config import setting
+  >>> @dataclasses.dataclass(frozen=True)
+  ... class Config:
+  ...   depth: int = setting(4, "blocks")
+  ...   log_every: int = setting(10, "steps", decides=False)
+  >>> decisive(Config())
+  {'depth': 4}
+  """
+  return _nested({x.name: x.value for x in leaves(config) if x.decides})
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+  """One dict of dotted names as nested dicts."""
+  nested: dict[str, Any] = {}
+  for name, value in flat.items():
+    *path, last = name.split(".")
+    place = nested
+    for part in path:
+      place = place.setdefault(part, {})
+    place[last] = value
+  return nested
+
+
 def from_dict(like: ConfigT, values: Mapping[str, Any]) -> ConfigT:
   """The config of the same classes as `like` that `to_dict` made `values` of.
 

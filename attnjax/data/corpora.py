@@ -6,15 +6,17 @@ little from one Python version to the next, so compare numbers on one version.
 """
 
 import difflib
-import glob
 import os
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 from absl import logging
+
+from attnjax.data.folders import Walk, matching
+from attnjax.data.kinds import Kind, kind_of
 
 _SKIPPED_FOLDERS = frozenset(
   {
@@ -26,6 +28,11 @@ _SKIPPED_FOLDERS = frozenset(
     "idle_test",
   }
 )
+
+# Why a file of a directory or a glob is not read, beside what `kind_of` says.
+_HIDDEN, _EMPTY = Kind("hidden", "a", ""), Kind("empty", "an", "")
+_SPECIAL = Kind("not regular", "a", "copy its text to a file")
+_LINK = Kind("link to a directory read already", "a", "each is read once")
 
 
 @dataclass(frozen=True)
@@ -52,9 +59,10 @@ def load(corpus: str, path: str | None = None) -> list[Document]:
       standard library's sources, about 12 MB). Not looked at where `path` is
       given.
     path: a file, a directory (every text file below it) or a glob such as
-      `books/**/*.txt`. Each file is a document. Binary files (those with a NUL
-      byte), empty files and hidden ones are left out of a directory or a glob,
-      and their number is logged. None takes `corpus`.
+      `books/**/*.txt`. Each file is a document. Links to directories are
+      followed, to each directory once. Binary and compressed files, those in
+      UTF-16, empty and hidden ones are left out of a directory or a glob, and
+      a warning counts them by kind. None takes `corpus`.
 
   Returns:
     The documents, none of them empty.
@@ -93,7 +101,7 @@ def _english() -> Iterator[Document]:
 def _python() -> Iterator[Document]:
   """The standard library's source files."""
   root = Path(sysconfig.get_path("stdlib"))
-  for file in _walk(root, lambda folder: folder in _SKIPPED_FOLDERS):
+  for file in _walk(root):
     # _sysconfigdata is written when Python is built and names the machine.
     if file.suffix == ".py" and not file.name.startswith("_sysconfigdata"):
       text = _read(file)
@@ -119,44 +127,82 @@ def _corpus(name: str) -> Callable[[], Iterator[Document]]:
   )
 
 
+def check_path(path: str) -> None:
+  """Makes sure that a path stands for a file, without reading any.
+
+  Args:
+    path: as for `load`.
+
+  Raises:
+    ValueError: nothing is there, or may not be read.
+
+  >>> check_path("no/such/file")
+  Traceback (most recent call last):
+  ValueError: path='no/such/file' does not exist, ...
+  """
+  root = _root(path)
+  if os.path.isfile(root):
+    if not os.access(root, os.R_OK):
+      raise ValueError(
+        f"path: {str(root)!r} cannot be read (Permission denied); make it"
+        " readable or name another file."
+      )
+  elif not os.path.isdir(root):
+    _matches(path, root)
+
+
 def _from_path(path: str) -> list[Document]:
   """The text files that a file name, a directory or a glob stands for."""
+  root = _root(path)
+  # os.path says no where Path would raise for a folder that may not be opened.
+  if os.path.isfile(root):
+    return [_single(root)]
+  if os.path.isdir(root):
+    walk = Walk(root)
+    files = [file for folder in walk for file in _files(folder)]
+    name = lambda file: file.relative_to(root).as_posix()
+    return _text_files(files, name, walk.left_out)
+  matches, left_out = _matches(path, root)
+  return _text_files(matches, Path.as_posix, left_out)
+
+
+def _root(path: str) -> Path:
+  """The path of a file, a directory or a glob, with its `~` expanded."""
   if not path.strip():
     raise ValueError(
       "path is empty: expected a file, a directory or a glob ('.' is here)."
     )
   try:
-    root = Path(path).expanduser()
+    return Path(path).expanduser()
   except RuntimeError as error:  # ~nobody/texts
     raise ValueError(f"path {path!r}: {error}") from None
-  # os.path says no where Path would raise for a folder that may not be opened.
-  if os.path.isfile(root):
-    return [_single(root)]
-  if os.path.isdir(root):
-    files = _walk(root, lambda folder: folder.startswith("."))
-    return _text_files(files, lambda file: file.relative_to(root).as_posix())
+
+
+def _matches(path: str, root: Path) -> tuple[list[Path], list[Path]]:
+  """What a glob matches, and the links it did not follow."""
   if os.path.exists(root):
     raise ValueError(
       f"path={path!r} is neither a file nor a directory (a device or a pipe);"
       " copy its text to a file and name that."
     )
-  matches = [Path(match) for match in glob.glob(str(root), recursive=True)]
+  matches, left_out = matching(str(root))
   if not matches:
     raise ValueError(
       f"path={path!r} does not exist, or may not be opened, and matches no"
       " file: expected a file, a directory or a glob, seen from"
       f" {os.getcwd()!r}."
     )
-  return _text_files(matches, Path.as_posix)
+  return matches, left_out
 
 
 def _single(file: Path) -> Document:
   """The one file that the user named: it must be text."""
   text = _read(file)
-  if b"\0" in text:
+  kind = kind_of(text)
+  if kind is not None:
     raise ValueError(
-      f"path={str(file)!r} is a binary file (it holds a NUL byte): expected"
-      " text; convert it to UTF-8 or name another file."
+      f"path={str(file)!r} is {kind.article} {kind.name} file: expected text;"
+      f" {kind.remedy}, or name another file."
     )
   if not text:
     raise ValueError(
@@ -166,39 +212,62 @@ def _single(file: Path) -> Document:
 
 
 def _text_files(
-  files: Iterable[Path], name: Callable[[Path], str]
+  files: Iterable[Path], name: Callable[[Path], str], links: Sequence[Path]
 ) -> list[Document]:
-  """The non-empty text files among many; what is left out is counted."""
-  documents, binary, empty, hidden, special = [], 0, 0, 0, 0
+  """The non-empty text files among many; what is left out is told."""
+  documents: list[Document] = []
+  left_out: dict[Kind, list[Path]] = {_LINK: [*links]}
   for file in files:
-    if file.name.startswith("."):
-      hidden += 1
-    elif os.path.isdir(file):
+    if os.path.isdir(file):
       continue
-    elif not os.path.isfile(file):  # a pipe, a link to nowhere
-      special += 1
-    elif b"\0" in (text := _read(file)):
-      binary += 1
-    elif not text:
-      empty += 1
-    else:
+    kind, text = _kind_and_text(file)
+    if kind is None:
       documents.append(Document(name(file), text))
-  logging.info(
-    "%d text files read; left out: %d binary, %d empty, %d hidden, %d not"
-    " regular files",
-    len(documents),
-    binary,
-    empty,
-    hidden,
-    special,
-  )
+    else:
+      left_out.setdefault(kind, []).append(file)
+  _tell(len(documents), left_out)
   return documents
 
 
-def _walk(root: Path, skip: Callable[[str], bool]) -> Iterator[Path]:
-  """Every file below a directory, without the folders to skip."""
+def _kind_and_text(file: Path) -> tuple[Kind | None, bytes]:
+  """Why a file is left out, None where it is not; and its text."""
+  if file.name.startswith("."):
+    return _HIDDEN, b""
+  if not os.path.isfile(file):  # a pipe, a link to nowhere
+    return _SPECIAL, b""
+  text = _read(file)
+  return kind_of(text) or (None if text else _EMPTY), text
+
+
+def _tell(read: int, left_out: Mapping[Kind, Sequence[Path]]) -> None:
+  """How many files were read, and how many were not and why.
+
+  Nobody means hidden and empty files: the others are worth a warning.
+  """
+  said, level = [], logging.INFO
+  for kind, files in left_out.items():
+    if not files:
+      continue
+    remedy = f": {kind.remedy}" if kind.remedy else ""
+    said.append(f"{len(files)} {kind.name} ({str(files[0])!r}{remedy})")
+    if kind not in (_HIDDEN, _EMPTY):
+      level = logging.WARNING
+  text = ", ".join(said) or "none"
+  logging.log(level, "%d text files read; left out: %s", read, text)
+
+
+def _files(folder: Path) -> list[Path]:
+  """What is in a directory beside other directories, sorted by name."""
+  try:
+    return sorted(path for path in folder.iterdir() if not os.path.isdir(path))
+  except OSError as error:
+    _unreadable(error)
+
+
+def _walk(root: Path) -> Iterator[Path]:
+  """Every file of the standard library, sorted, without its tests."""
   for folder, folders, files in os.walk(root, onerror=_unreadable):
-    folders[:] = sorted(name for name in folders if not skip(name))
+    folders[:] = sorted(set(folders) - _SKIPPED_FOLDERS)
     yield from (Path(folder, name) for name in sorted(files))
 
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 
 from absl import logging
 
-from attnjax.config import setting
+from attnjax.config import Config, setting
 from attnjax.data.bpe import train_bpe
-from attnjax.data.corpora import CORPORA, Document, load
+from attnjax.data.corpora import CORPORA, Document, check_path, load
 from attnjax.data.packing import Packed, pack
 from attnjax.data.split import QUOTATION, shared_lines, split
 from attnjax.data.tokenizers import ByteTokenizer, Tokenizer
 
 
 @dataclass(frozen=True)
-class TextConfig:
+class TextConfig(Config):
   """Which text to model and how it is cut.
 
   >>> TextConfig(corpus="python").tokenizer
@@ -27,10 +27,12 @@ class TextConfig:
     "text that every machine has: english is Python's help topics (0.5 MB),"
     " python is its standard library (12 MB)",
     choices=tuple(CORPORA),
+    decides=False,
   )
   path: str | None = setting(
     None,
     "your own text, instead of the corpus: a file, a directory or a glob",
+    decides=False,
     path=True,
   )
   tokenizer: str = setting(
@@ -39,19 +41,33 @@ class TextConfig:
     choices=("bytes", "bpe"),
   )
   vocabulary: int = setting(
-    4096, "largest vocabulary for bpe, tokens (bytes always has 257)"
+    4096,
+    "largest vocabulary for bpe, tokens (bytes always has 257)",
+    at_least=257,
   )
-  length: int = setting(256, "tokens in a row, T")
-  batch_size: int = setting(32, "rows in a batch, B")
+  length: int = setting(256, "tokens in a row, T", at_least=1)
+  batch_size: int = setting(32, "rows in a batch, B", at_least=1)
   heldout_fraction: float = setting(
-    0.1, "about which part of the bytes is held out, in (0, 1)"
+    0.1,
+    "about which part of the bytes is held out, in (0, 1)",
+    above=0,
+    below=1,
   )
-  seed: int = setting(0, "seed of the order of the rows, in [0, 2**32)")
+  seed: int = setting(
+    0, "seed of the order of the rows, in [0, 2**32)", at_least=0, below=2**32
+  )
   evaluation_stride: float | None = setting(
     None,
     "step between held-out rows as a fraction of length, in (0, 1]: 0.5 lets"
     " each token see half a row or more; None is no overlap",
+    above=0,
+    at_most=1,
   )
+
+  def check(self) -> None:
+    """Raises ValueError where `path` stands for no file of this machine."""
+    if self.path is not None:
+      check_path(self.path)
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,11 +217,6 @@ def _stride(config: TextConfig) -> int | None:
   fraction = config.evaluation_stride
   if fraction is None:
     return None
-  if not 0 < fraction <= 1:
-    raise ValueError(
-      "evaluation_stride: expected a fraction of length in (0, 1], got"
-      f" {fraction}; None is no overlap."
-    )
   return max(1, round(fraction * config.length))
 
 

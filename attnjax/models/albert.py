@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from attnjax.config import setting
+from attnjax.config import Config, setting
 from attnjax.nn import (
   Embedding,
   FeedForward,
@@ -25,27 +25,31 @@ _SMALL = jax.nn.initializers.normal(0.02)
 
 
 @dataclasses.dataclass(frozen=True)
-class AlbertConfig:
+class AlbertConfig(Config):
   """Sizes of an `Albert`; the defaults are those of `rxnmapper`."""
 
-  vocabulary: int = setting(591, "tokens V")
-  embedding: int = setting(128, "width of a token's embedding, features")
-  width: int = setting(256, "model width M, features; a multiple of the heads")
-  depth: int = setting(12, "times L that the one layer is used")
-  heads: int = setting(8, "heads H")
-  hidden: int = setting(512, "features F between the feed-forward maps")
-  max_length: int = setting(512, "positions that have an embedding")
-  kinds: int = setting(2, "kinds of token: of a first text, of a second")
-  epsilon: float = setting(1e-12, "added to the variance in layer norms")
+  vocabulary: int = setting(591, "tokens V", at_least=1)
+  embedding: int = setting(
+    128, "width of a token's embedding, features", at_least=1
+  )
+  width: int = setting(
+    256, "model width M, features; a multiple of the heads", at_least=1
+  )
+  depth: int = setting(12, "times L that the one layer is used", at_least=1)
+  heads: int = setting(8, "heads H", at_least=1)
+  hidden: int = setting(
+    512, "features F between the feed-forward maps", at_least=1
+  )
+  max_length: int = setting(512, "positions that have an embedding", at_least=1)
+  kinds: int = setting(
+    2, "kinds of token: of a first text, of a second", at_least=1
+  )
+  epsilon: float = setting(
+    1e-12, "added to the variance in layer norms", above=0
+  )
 
   def __post_init__(self):
-    for field in dataclasses.fields(self):
-      value = getattr(self, field.name)
-      if field.name == "epsilon":
-        if not value > 0:
-          raise ValueError(f"model: epsilon must be above 0, got {value}")
-      elif value < 1:
-        raise ValueError(f"model: {field.name} must be at least 1, got {value}")
+    super().__post_init__()
     if self.width % self.heads:
       raise ValueError(
         f"model: heads={self.heads} must divide width={self.width}; choose"

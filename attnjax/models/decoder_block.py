@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 from flax import nnx
 
-from attnjax.config import setting
+from attnjax.config import Config, setting
 from attnjax.nn import FeedForward, MultiHeadAttention, TransformerBlock
 from attnjax.ops import positions as encodings
 
@@ -16,19 +16,25 @@ POSITIONS = ("rotary", "learned", "sinusoidal", "alibi", "none")
 
 
 @dataclasses.dataclass(frozen=True)
-class DecoderConfig:
+class DecoderConfig(Config):
   """Sizes and choices of a `DecoderLM`."""
 
-  width: int = setting(256, "model width M, features")
-  depth: int = setting(4, "transformer blocks L")
-  heads: int = setting(4, "query heads H of a block; divide the width")
+  width: int = setting(256, "model width M, features", at_least=1)
+  depth: int = setting(4, "transformer blocks L", at_least=1)
+  heads: int = setting(
+    4, "query heads H of a block; divide the width", at_least=1
+  )
   kv_heads: int | None = setting(
-    None, "key/value heads K, a divisor of the heads; none: as many"
+    None, "key/value heads K, a divisor of the heads; none: as many", at_least=1
   )
   head_width: int | None = setting(
-    None, "width D of a query and a key, features; none: width / heads"
+    None,
+    "width D of a query and a key, features; none: width / heads",
+    at_least=1,
   )
-  hidden: int = setting(1024, "features F between the feed-forward maps")
+  hidden: int = setting(
+    1024, "features F between the feed-forward maps", at_least=1
+  )
   activation: str = setting(
     "gelu",
     "feed-forward nonlinearity",
@@ -40,26 +46,25 @@ class DecoderConfig:
     "rotary", "how the model knows positions", choices=POSITIONS
   )
   window: int | None = setting(
-    None, "positions before its own that a query sees; none: all"
+    None, "positions before its own that a query sees; none: all", at_least=0
   )
   max_length: int = setting(
-    2048, "positions that a learned table holds; no other kind has a limit"
+    2048,
+    "positions that a learned table holds; no other kind has a limit",
+    at_least=1,
   )
   tied: bool = setting(True, "read out by the table that embeds")
   remat: bool = setting(
     False, "recompute a block's activations in the backward pass"
   )
   unroll: int = setting(
-    1, "blocks in one turn of the scan; more runs faster, compiles slower"
+    1,
+    "blocks in one turn of the scan; more runs faster, compiles slower",
+    at_least=1,
   )
 
   def __post_init__(self):
-    least = {"width": 1, "depth": 1, "heads": 1, "hidden": 1, "unroll": 1}
-    least |= {"kv_heads": 1, "head_width": 1, "max_length": 1, "window": 0}
-    for name, low in least.items():
-      value = getattr(self, name)
-      if value is not None and value < low:
-        raise ValueError(f"model: {name} must be at least {low}, got {value}")
+    super().__post_init__()
     if self.head_width is None and self.width % self.heads:
       raise ValueError(
         f"model: heads={self.heads} must divide width={self.width}; choose"

@@ -2,8 +2,7 @@
 
 import dataclasses
 
-from attnjax.config import setting
-from attnjax.ops.drop import check_rate
+from attnjax.config import Config, setting
 
 __all__ = ["EncoderDecoderConfig"]
 
@@ -11,14 +10,16 @@ POSITIONS = ("rotary", "learned", "sinusoidal", "none")
 
 
 @dataclasses.dataclass(frozen=True)
-class EncoderDecoderConfig:
+class EncoderDecoderConfig(Config):
   """Sizes and choices of an `EncoderDecoder`."""
 
-  width: int = setting(256, "model width M, features")
-  encoder_depth: int = setting(3, "blocks of the encoder")
-  decoder_depth: int = setting(3, "blocks of the decoder")
-  heads: int = setting(4, "heads H of a block; divide the width")
-  hidden: int = setting(1024, "features F between the feed-forward maps")
+  width: int = setting(256, "model width M, features", at_least=1)
+  encoder_depth: int = setting(3, "blocks of the encoder", at_least=1)
+  decoder_depth: int = setting(3, "blocks of the decoder", at_least=1)
+  heads: int = setting(4, "heads H of a block; divide the width", at_least=1)
+  hidden: int = setting(
+    1024, "features F between the feed-forward maps", at_least=1
+  )
   activation: str = setting(
     "gelu",
     "feed-forward nonlinearity",
@@ -30,32 +31,30 @@ class EncoderDecoderConfig:
     "rotary", "how the model knows positions", choices=POSITIONS
   )
   max_length: int = setting(
-    512, "positions that learned tables hold; no other kind has a limit"
+    512,
+    "positions that learned tables hold; no other kind has a limit",
+    at_least=1,
   )
   shared: bool = setting(False, "one table embeds both source and target")
   tied: bool = setting(True, "read out by the table that embeds the target")
   dropout: float = setting(
-    0.1, "share of the features dropped in training, in [0, 1)"
+    0.1,
+    "share of the features dropped in training, in [0, 1)",
+    at_least=0,
+    below=1,
   )
   unroll: int = setting(
-    1, "blocks in one turn of the scan; more runs faster, compiles slower"
+    1,
+    "blocks in one turn of the scan; more runs faster, compiles slower",
+    at_least=1,
   )
 
   def __post_init__(self):
-    sizes = ("width", "encoder_depth", "decoder_depth", "heads", "hidden")
-    for name in (*sizes, "max_length", "unroll"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"model: {name} must be at least 1, got {getattr(self, name)}"
-        )
+    super().__post_init__()
     if self.width % self.heads:
       raise ValueError(
         f"model: heads={self.heads} must divide width={self.width}; choose"
         " another number of heads"
-      )
-    if self.positions not in POSITIONS:
-      raise ValueError(
-        f"model: positions must be one of {POSITIONS}, got {self.positions!r}"
       )
     turned = {"rotary": self.width // self.heads, "sinusoidal": self.width}
     if turned.get(self.positions, 0) % 2:
@@ -63,4 +62,3 @@ class EncoderDecoderConfig:
         f"model: {self.positions} positions have pairs of features, so their"
         f" width must be even, got {turned[self.positions]}"
       )
-    check_rate(self.dropout)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 from flax import nnx
 
-from attnjax.config import setting
+from attnjax.config import Config, setting
 from attnjax.nn import FeedForward
 from attnjax.nn.memory import NeuralMemory
 from attnjax.nn.memory_as_context import MemoryAsContext
@@ -32,7 +32,7 @@ RULES: dict[str, Callable[..., memory.Rule]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class MemoryLMConfig:
+class MemoryLMConfig(Config):
   """Sizes and choices of a `MemoryLM`."""
 
   architecture: str = setting(
@@ -44,54 +44,48 @@ class MemoryLMConfig:
   rule: str = setting(
     "titans", "the memory, by name; see attnjax.memory", choices=tuple(RULES)
   )
-  chunk: int = setting(16, "tokens C that the memory reads at once")
+  chunk: int = setting(16, "tokens C that the memory reads at once", at_least=1)
   residual: bool = setting(
     False,
     "the memory answers its query plus a normalised change: writes cannot make"
     " it steeper without end",
   )
   objective_sign: int = setting(
-    1, "1: writes descend their loss; -1: they climb it, a control"
+    1,
+    "1: writes descend their loss; -1: they climb it, a control",
+    choices=(1, -1),
   )
-  max_rate: float = setting(1.0, "the largest rate of a write")
-  convolution: int = setting(4, "tokens that queries, keys and values mix")
+  max_rate: float = setting(1.0, "the largest rate of a write", above=0)
+  convolution: int = setting(
+    4, "tokens that queries, keys and values mix", at_least=1
+  )
   window: int | None = setting(
-    None, "tokens before its own that attention sees; none: all"
+    None, "tokens before its own that attention sees; none: all", at_least=0
   )
-  persistent: int = setting(0, "tokens that attention always sees, learned")
-  segment: int = setting(32, "tokens of a segment of the memory as context")
-  width: int = setting(128, "model width M, features")
-  depth: int = setting(2, "blocks L")
-  heads: int = setting(4, "heads H of attention and of memory")
-  hidden: int = setting(512, "features F between the feed-forward maps")
+  persistent: int = setting(
+    0, "tokens that attention always sees, learned", at_least=0
+  )
+  segment: int = setting(
+    32, "tokens of a segment of the memory as context", at_least=1
+  )
+  width: int = setting(128, "model width M, features", at_least=1)
+  depth: int = setting(2, "blocks L", at_least=1)
+  heads: int = setting(4, "heads H of attention and of memory", at_least=1)
+  hidden: int = setting(
+    512, "features F between the feed-forward maps", at_least=1
+  )
   activation: str = setting(
     "squared_relu",
     "feed-forward nonlinearity",
     choices=("gelu", "relu", "squared_relu", "swiglu"),
   )
-  unroll: int = setting(1, "blocks in one turn of the scan")
+  unroll: int = setting(1, "blocks in one turn of the scan", at_least=1)
 
   def __post_init__(self):
-    for name, allowed in (("architecture", ARCHITECTURES), ("rule", RULES)):
-      if getattr(self, name) not in allowed:
-        raise ValueError(
-          f"model: {name} must be one of {', '.join(allowed)}, got"
-          f" {getattr(self, name)!r}"
-        )
-    least = {"chunk": 1, "convolution": 1, "persistent": 0, "segment": 1}
-    least |= {"width": 1, "depth": 1, "heads": 1, "hidden": 1, "unroll": 1}
-    least |= {"window": 0}
-    for name, low in least.items():
-      value = getattr(self, name)
-      if value is not None and value < low:
-        raise ValueError(f"model: {name} must be at least {low}, got {value}")
+    super().__post_init__()
     if self.width % self.heads:
       raise ValueError(
         f"model: heads={self.heads} must divide width={self.width}"
-      )
-    if self.objective_sign not in (1, -1):
-      raise ValueError(
-        f"model: objective_sign must be 1 or -1, got {self.objective_sign}"
       )
     if self.architecture in ("mag", "mal") and self.window is None:
       raise ValueError(

@@ -2,20 +2,23 @@
 
 import dataclasses
 
-from attnjax.config import setting
+from attnjax.config import Config, setting
 from attnjax.nn.step_attention import RULES
-from attnjax.ops.drop import check_rate
 
 __all__ = ["Seq2SeqConfig"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Seq2SeqConfig:
+class Seq2SeqConfig(Config):
   """Sizes and choices of a `Seq2Seq`."""
 
-  width: int = setting(256, "embedding width, features")
-  hidden: int = setting(256, "state width M of encoder and decoder, features")
-  depth: int = setting(2, "recurrent layers L of the encoder and the decoder")
+  width: int = setting(256, "embedding width, features", at_least=1)
+  hidden: int = setting(
+    256, "state width M of encoder and decoder, features", at_least=1
+  )
+  depth: int = setting(
+    2, "recurrent layers L of the encoder and the decoder", at_least=1
+  )
   attention: str = setting(
     "additive",
     "how the decoder revisits the input; none: it has a fixed vector",
@@ -25,23 +28,16 @@ class Seq2SeqConfig:
     True, "the encoder reads both ways, half of its state width each"
   )
   dropout: float = setting(
-    0.2, "share of the features dropped in training, in [0, 1)"
+    0.2,
+    "share of the features dropped in training, in [0, 1)",
+    at_least=0,
+    below=1,
   )
 
   def __post_init__(self):
-    for name in ("width", "hidden", "depth"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"model: {name} must be at least 1, got {getattr(self, name)}"
-        )
+    super().__post_init__()
     if self.bidirectional and self.hidden % 2:
       raise ValueError(
         f"model: two directions share the hidden width, which must be even,"
         f" got {self.hidden}"
       )
-    if self.attention not in (*RULES, "none"):
-      raise ValueError(
-        f"model: attention must be one of {(*RULES, 'none')}, got"
-        f" {self.attention!r}"
-      )
-    check_rate(self.dropout)

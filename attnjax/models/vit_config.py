@@ -2,8 +2,7 @@
 
 import dataclasses
 
-from attnjax.config import setting
-from attnjax.ops.drop import check_rate
+from attnjax.config import Config, setting
 
 __all__ = ["ViTConfig"]
 
@@ -12,17 +11,23 @@ POOLS = ("token", "mean")
 
 
 @dataclasses.dataclass(frozen=True)
-class ViTConfig:
+class ViTConfig(Config):
   """Sizes and choices of a `ViT`."""
 
-  height: int = setting(28, "of an image, pixels")
-  breadth: int = setting(28, "of an image, pixels from left to right")
-  channels: int = setting(1, "of a pixel: 1 is grey, 3 is colour")
-  patch: int = setting(4, "side of a patch, pixels; divides both sides")
-  width: int = setting(64, "model width M, features")
-  depth: int = setting(4, "transformer blocks L")
-  heads: int = setting(4, "heads H of a block; divide the width")
-  hidden: int = setting(128, "features F between the feed-forward maps")
+  height: int = setting(28, "of an image, pixels", at_least=1)
+  breadth: int = setting(
+    28, "of an image, pixels from left to right", at_least=1
+  )
+  channels: int = setting(1, "of a pixel: 1 is grey, 3 is colour", at_least=1)
+  patch: int = setting(
+    4, "side of a patch, pixels; divides both sides", at_least=1
+  )
+  width: int = setting(64, "model width M, features", at_least=1)
+  depth: int = setting(4, "transformer blocks L", at_least=1)
+  heads: int = setting(4, "heads H of a block; divide the width", at_least=1)
+  hidden: int = setting(
+    128, "features F between the feed-forward maps", at_least=1
+  )
   activation: str = setting(
     "gelu",
     "feed-forward nonlinearity",
@@ -39,10 +44,15 @@ class ViTConfig:
     choices=POOLS,
   )
   dropout: float = setting(
-    0.0, "share of the features dropped in training, in [0, 1)"
+    0.0,
+    "share of the features dropped in training, in [0, 1)",
+    at_least=0,
+    below=1,
   )
   unroll: int = setting(
-    1, "blocks in one turn of the scan; more runs faster, compiles slower"
+    1,
+    "blocks in one turn of the scan; more runs faster, compiles slower",
+    at_least=1,
   )
 
   @property
@@ -57,12 +67,7 @@ class ViTConfig:
     return rows * columns + (self.pool == "token")
 
   def __post_init__(self):
-    sizes = ("height", "breadth", "channels", "patch", "width", "depth")
-    for name in (*sizes, "heads", "hidden", "unroll"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"model: {name} must be at least 1, got {getattr(self, name)}"
-        )
+    super().__post_init__()
     if self.height % self.patch or self.breadth % self.patch:
       raise ValueError(
         f"model: patch={self.patch} must divide the image of {self.height} x"
@@ -78,9 +83,3 @@ class ViTConfig:
         "model: sinusoidal positions have pairs of features for either side,"
         f" so the width must be a multiple of 4, got {self.width}"
       )
-    for name, choices in (("positions", POSITIONS), ("pool", POOLS)):
-      if getattr(self, name) not in choices:
-        raise ValueError(
-          f"model: {name} must be one of {choices}, got {getattr(self, name)!r}"
-        )
-    check_rate(self.dropout)

@@ -33,13 +33,15 @@ from attnjax.training.retention import CheckpointConfig
 from attnjax.training.state import TrainState, step_key
 from attnjax.training.state import init as init_state
 from attnjax.training.step import jit_step, make_step
-from attnjax.training.train_config import TrainConfig
+from attnjax.training.train_config import FitConfig, TrainConfig, what_decides
 from attnjax.training.workdir import claim as claim_workdir
+from attnjax.training.workdir_probe import probe_workdir
 
 __all__ = [
   "CheckpointConfig",
   "Checkpoints",
   "Feed",
+  "FitConfig",
   "Fitted",
   "MeshConfig",
   "Metrics",
@@ -66,6 +68,7 @@ __all__ = [
   "make_optimizer",
   "make_step",
   "pmap_step",
+  "probe_workdir",
   "read_metrics",
   "require_agreement",
   "schedule",
@@ -73,4 +76,5 @@ __all__ = [
   "spread",
   "step_key",
   "train",
+  "what_decides",
 ]

@@ -4,12 +4,12 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from attnjax.config import setting
+from attnjax.config import Config, setting
 from attnjax.training.launchers import announced, in_part, says_where
 
 
 @dataclasses.dataclass(frozen=True)
-class ProcessesConfig:
+class ProcessesConfig(Config):
   """How the processes of a run find each other, and notice that one is lost.
 
   Raises:
@@ -24,33 +24,39 @@ class ProcessesConfig:
     "who announces the processes: the first that is found in the environment,"
     " nobody, or one by name",
     choices=("auto", "none", "slurm", "openmpi", "tpu", "kubernetes", "sky"),
+    decides=False,
   )
   coordinator: str | None = setting(
-    None, "host:port of the first process; none: as announced"
+    None, "host:port of the first process; none: as announced", decides=False
   )
   count: int | None = setting(
-    None, "number of processes of the run; none: as announced, or one"
+    None,
+    "number of processes of the run; none: as announced, or one",
+    at_least=1,
+    decides=False,
   )
   index: int | None = setting(
-    None, "which of them this is, from 0; none: as announced"
+    None,
+    "which of them this is, from 0; none: as announced",
+    at_least=0,
+    decides=False,
   )
   join_seconds: int = setting(
-    120, "seconds to wait at the start for processes that are missing"
+    120,
+    "seconds to wait at the start for processes that are missing",
+    at_least=1,
+    decides=False,
   )
   lost_seconds: int = setting(
     30,
     "seconds without a sign of life after which a process counts as lost, and"
     " the others stop",
+    at_least=2,
+    decides=False,
   )
 
   def __post_init__(self):
-    least = {"count": 1, "index": 0, "join_seconds": 1, "lost_seconds": 2}
-    for name, low in least.items():
-      value = getattr(self, name)
-      if value is not None and value < low:
-        raise ValueError(
-          f"processes.{name}: expected {low} or more, got {value}"
-        )
+    super().__post_init__()
     if self.coordinator is not None and ":" not in self.coordinator:
       raise ValueError(
         f"processes.coordinator: expected host:port, got {self.coordinator!r}"

@@ -1,7 +1,7 @@
 """From a model to a trained one in one call: directory, optimizer, loop."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,12 +9,13 @@ import jax
 import optax
 from jax.sharding import Mesh
 
+from attnjax.config import check_local, decisive
 from attnjax.training.alone import alone_in
 from attnjax.training.checkpoint import Checkpoints
 from attnjax.training.feed import Feed
 from attnjax.training.loop import train as run_loop
 from attnjax.training.losses import LossFn
-from attnjax.training.mesh import make_mesh
+from attnjax.training.mesh import MeshConfig, make_mesh
 from attnjax.training.metrics import Metrics
 from attnjax.training.optimizer import OptimizerConfig
 from attnjax.training.optimizer import make as make_optimizer
@@ -23,8 +24,9 @@ from attnjax.training.processes import require_agreement, require_joined
 from attnjax.training.state import TrainState, init_on
 from attnjax.training.state import init as init_state
 from attnjax.training.step import Step, jit_step, make_step
-from attnjax.training.train_config import TrainConfig, without_machines
+from attnjax.training.train_config import TrainConfig, what_decides
 from attnjax.training.workdir import claim
+from attnjax.training.workdir_probe import probe_workdir
 from attnjax.typing import PyTree
 
 
@@ -56,6 +58,7 @@ def fit(
   evaluate: Callable[[Any], Mapping[str, float]] | None = None,
   mesh: Mesh | None = None,
   rules: Rules | None = None,
+  honoured: Collection[str] = (),
 ) -> Fitted:
   """Trains a model in a directory of its own, or goes on training it there.
 
@@ -71,8 +74,11 @@ def fit(
     batches: updates done before -> batch, a pure function.
     workdir: of this run alone; made if need be.
     experiment: its name.
-    identity: what decides how the run trains, nested values that JSON can
-      hold: a directory of another identity is refused.
+    identity: what decides how the run trains beside `optimizer` and `train`,
+      such as the sizes of the model and a digest of the data: nested values
+      that JSON can hold. A directory of another identity, optimizer, number of
+      steps or seed is refused. What changes no number may change, see
+      `what_decides`.
     optimizer: AdamW and its schedule.
     train: how long, how often, the seed of the keys, and the mesh.
     evaluate: parameters -> scalars with a `loss`; None evaluates nothing.
@@ -80,6 +86,9 @@ def fit(
       None makes.
     rules: which part of each array a device of the mesh has; see
       `shardings`.
+    honoured: those of "attention" and "layout" that the loss reads from
+      `train.mesh`. `fit` knows no attention: chosen by the config and read by
+      nobody they would be dropped, and so they are refused.
 
   Returns:
     The trained parameters and the records of every evaluation. On a mesh the
@@ -87,9 +96,11 @@ def fit(
     `train.mesh.gather` says no.
 
   Raises:
-    ValueError: the directory belongs to another run, or another process trains
-      in it; the batch does not suit the loss, or the mesh does not suit the
-      devices, the model or the batch; nothing is written then.
+    ValueError: the directory belongs to another run, cannot do what a run
+      needs, or another process trains in it; `train.mesh` asks for an
+      attention or a layout that is not honoured; the batch does not suit the
+      loss, or the mesh does not suit the devices, the model or the batch;
+      nothing is written then.
     FloatingPointError: a loss is not finite.
     SystemExit: with code 75, after a request to stop.
 
@@ -105,12 +116,14 @@ def fit(
   >>> abs(float(fitted.params["kernel"]) - 3) < 0.1
   True
   """
+  _refuse_unread(train, honoured)
+  check_local(workdir, "workdir")
   require_joined(train.processes)
+  decides = _identity(identity, optimizer, train)
   require_agreement(
     "fit",
     {"workdir": str(workdir), "experiment": experiment}
-    | {"identity": without_machines(identity)}
-    | {"mesh": dataclasses.asdict(train.mesh)},
+    | {"identity": decides, "mesh": dataclasses.asdict(train.mesh)},
   )
   transform = make_optimizer(optimizer, train.steps)
   step = make_step(
@@ -124,7 +137,8 @@ def fit(
   ready = _placed(model, transform, step, batches, mesh, rules)
   jax.eval_shape(step, ready.state, ready.batches(0))
   # Only now is the run known to be sound: nothing was written before.
-  path = claim(workdir, experiment, without_machines(identity))
+  path = claim(workdir, experiment, decides)
+  probe_workdir(path)
   with (
     alone_in(path),
     Checkpoints(path / "checkpoints", train.checkpoint) as checkpoints,
@@ -142,6 +156,39 @@ def fit(
     )
     params = gathered(state.params) if train.mesh.gather else state.params
     return Fitted(params, metrics.evaluations())
+
+
+def _refuse_unread(train: TrainConfig, honoured: Collection[str]) -> None:
+  """Raises where the mesh asks for what only a loss could do, and none does."""
+  for name in ("attention", "layout"):
+    chosen, usual = getattr(train.mesh, name), getattr(MeshConfig(), name)
+    if chosen != usual and name not in honoured:
+      raise ValueError(
+        f"train.mesh.{name} must be {usual!r} unless the loss reads it, got"
+        f" {chosen!r}; give the model an attention of attnjax.parallel, and say"
+        f" honoured=({name!r},)"
+      )
+
+
+def _identity(
+  identity: Mapping[str, Any], optimizer: OptimizerConfig, train: TrainConfig
+) -> dict[str, Any]:
+  """All that decides the numbers of a run, as nested values.
+
+  Raises:
+    ValueError: the identity has something else under the names of these two.
+  """
+  decides = what_decides(identity)
+  for name, config in (("optimizer", optimizer), ("train", train)):
+    given = decides.get(name, {})
+    if not isinstance(given, Mapping):
+      raise ValueError(
+        f"identity[{name!r}] must be the leaves of the config of that name, got"
+        f" {given!r}; give it another name"
+      )
+    # What `fit` was called with is the truth, whatever the identity says.
+    decides[name] = {**given, **decisive(config)}
+  return decides
 
 
 class _Ready(NamedTuple):

@@ -6,7 +6,7 @@ import math
 import jax
 from jax.sharding import AxisType, Mesh
 
-from attnjax.config import setting
+from attnjax.config import Config, setting
 
 # Neighbours are on the last axes: the features of a layer speak most, and a
 # ring of tokens sends while it computes only where every hop is one wire.
@@ -14,7 +14,7 @@ AXES = ("data", "fsdp", "tensor", "sequence")
 
 
 @dataclasses.dataclass(frozen=True)
-class MeshConfig:
+class MeshConfig(Config):
   """Over how many devices each thing is shared out; all 1 is one device.
 
   The product is the number of devices of all processes. A run may go on on
@@ -28,35 +28,54 @@ class MeshConfig:
   """
 
   data: int = setting(
-    1, "devices that share out the rows of a batch; 0: all that are left"
+    1,
+    "devices that share out the rows of a batch; 0: all that are left",
+    at_least=0,
+    decides=False,
   )
   fsdp: int = setting(
-    1, "devices that share out rows, and parameters and optimizer state too"
+    1,
+    "devices that share out rows, and parameters and optimizer state too",
+    at_least=1,
+    decides=False,
   )
-  tensor: int = setting(1, "devices that share out heads, features and words")
-  sequence: int = setting(1, "devices that share out the tokens of a row")
+  tensor: int = setting(
+    1,
+    "devices that share out heads, features and words",
+    at_least=1,
+    decides=False,
+  )
+  sequence: int = setting(
+    1, "devices that share out the tokens of a row", at_least=1, decides=False
+  )
   layout: str = setting(
     "contiguous",
     "which tokens of a row a device of the sequence axis has",
     choices=("contiguous", "zigzag", "striped"),
+    decides=False,
   )
   attention: str = setting(
     "ring",
     "how tokens that are shared out attend to each other",
     choices=("ring", "all_gather", "ulysses"),
+    decides=False,
   )
   gather: bool = setting(
     True,
     "put the trained parameters whole on one device of every process, for what"
     " is asked of them then",
+    decides=False,
   )
 
   def __post_init__(self):
-    for axis in AXES:
-      least = 0 if axis == "data" else 1
-      if getattr(self, axis) < least:
+    super().__post_init__()
+    usual = {"attention": "ring", "layout": "contiguous"}
+    for name, value in usual.items():
+      if self.sequence == 1 and getattr(self, name) != value:
         raise ValueError(
-          f"mesh.{axis}: expected {least} or more, got {getattr(self, axis)}"
+          f"mesh.{name} must be {value!r} where mesh.sequence=1, for no tokens"
+          f" are shared out, got {getattr(self, name)!r}; leave it out, or"
+          " raise mesh.sequence"
         )
 
   @property

@@ -7,12 +7,12 @@ from typing import Any
 import jax
 import optax
 
-from attnjax.config import setting
+from attnjax.config import Config, setting
 from attnjax.typing import PyTree
 
 
 @dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(Config):
   """Hyper-parameters of the optimizer; the defaults suit a small decoder.
 
   Raises:
@@ -23,51 +23,82 @@ class OptimizerConfig:
   """
 
   peak_learning_rate: float = setting(
-    3e-4, "learning rate at the end of the warm-up, per step"
+    3e-4, "learning rate at the end of the warm-up, per step", above=0
   )
-  warmup_steps: int = setting(100, "steps of linear warm-up; 0: none")
+  warmup_steps: int | None = setting(
+    None,
+    "steps of linear warm-up, fewer than the run has; 0: none, none: the"
+    " share `warmup` of the run",
+    at_least=0,
+  )
   floor: float = setting(
-    0.1, "learning rate of the last step, as a fraction of the peak, 0 to 1"
+    0.1,
+    "learning rate of the last step, as a fraction of the peak, 0 to 1",
+    at_least=0,
+    at_most=1,
   )
-  beta1: float = setting(0.9, "decay of the gradient's average, in [0, 1)")
-  beta2: float = setting(0.95, "decay of the square's average, in [0, 1)")
-  epsilon: float = setting(1e-8, "added to the root of the square's average")
+  beta1: float = setting(
+    0.9, "decay of the gradient's average, in [0, 1)", at_least=0, below=1
+  )
+  beta2: float = setting(
+    0.95, "decay of the square's average, in [0, 1)", at_least=0, below=1
+  )
+  epsilon: float = setting(
+    1e-8, "added to the root of the square's average", above=0
+  )
   weight_decay: float = setting(
-    0.1, "decay of matrices, times the learning rate, per step; 0: none"
+    0.1,
+    "decay of matrices, times the learning rate, per step; 0: none",
+    at_least=0,
   )
   decayed: str = setting(
     "kernel|embedding",
     "regular expression; leaves whose name ends in a match decay",
   )
   clip_norm: float | None = setting(
-    1.0, "largest global norm of a gradient; None: not clipped"
+    1.0, "largest global norm of a gradient; None: not clipped", above=0
+  )
+  warmup: float = setting(
+    0.01,
+    "share of the run that warms up, where warmup_steps is none, in [0, 1)",
+    at_least=0,
+    below=1,
   )
 
   def __post_init__(self):
+    super().__post_init__()
     try:
       re.compile(self.decayed)
     except re.error as error:
       raise ValueError(
         f"decayed: {self.decayed!r} is no regular expression ({error})"
       ) from error
-    for name in ("peak_learning_rate", "epsilon", "clip_norm"):
-      value = getattr(self, name)
-      if value is not None and not value > 0:
-        raise ValueError(f"{name}: expected a number above 0, got {value}")
-    if not 0 <= self.floor <= 1:
+
+  def warmup_of(self, steps: int) -> int:
+    """Steps of warm-up in a run.
+
+    Args:
+      steps: length of the run, in updates, 1 or more.
+
+    Raises:
+      ValueError: `warmup_steps` is the whole run or longer.
+
+    >>> OptimizerConfig(warmup=0.1).warmup_of(1000)
+    100
+    >>> OptimizerConfig(warmup_steps=50).warmup_of(20)
+    Traceback (most recent call last):
+    ValueError: optimizer.warmup_steps must be below the 20 steps of the run,
+    got 50; train for longer, or leave it out to warm up for a share of the run
+    """
+    if self.warmup_steps is None:
+      return min(round(self.warmup * steps), steps - 1)
+    if self.warmup_steps >= steps:
       raise ValueError(
-        f"floor: expected a number from 0 to 1, got {self.floor}"
+        f"optimizer.warmup_steps must be below the {steps} steps of the run,"
+        f" got {self.warmup_steps}; train for longer, or leave it out to warm"
+        " up for a share of the run"
       )
-    for name in ("beta1", "beta2"):  # at 1 the average never begins
-      if not 0 <= getattr(self, name) < 1:
-        raise ValueError(
-          f"{name}: expected a number in [0, 1), got {getattr(self, name)}"
-        )
-    for name in ("warmup_steps", "weight_decay"):
-      if getattr(self, name) < 0:
-        raise ValueError(
-          f"{name}: expected 0 or more, got {getattr(self, name)}"
-        )
+    return self.warmup_steps
 
 
 def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -101,15 +132,10 @@ def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
   >>> [round(float(rate(count)), 4) for count in (0, 3, 11, 19)]
   [0.25, 1.0, 0.55, 0.1]
   """
-  if steps <= config.warmup_steps:
-    raise ValueError(
-      f"steps: expected more than the {config.warmup_steps} warm-up steps, got"
-      f" {steps}; train for longer or lower warmup_steps"
-    )
   rate = optax.warmup_cosine_decay_schedule(
     init_value=0.0,
     peak_value=config.peak_learning_rate,
-    warmup_steps=config.warmup_steps,
+    warmup_steps=config.warmup_of(steps),
     decay_steps=steps,
     end_value=config.floor * config.peak_learning_rate,
   )

@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attnjax.config import setting
+from attnjax.config import Config, setting
 
 
 @dataclasses.dataclass(frozen=True)
-class CheckpointConfig:
+class CheckpointConfig(Config):
   """When a training loop saves, and what is kept.
 
   Args:
@@ -23,18 +23,17 @@ class CheckpointConfig:
   True
   """
 
-  every_steps: int = setting(1000, "optimizer steps between two checkpoints")
-  keep_last: int = setting(3, "number of newest checkpoints that are kept")
-  keep_best: bool = setting(
-    True, "also keep the checkpoint of the lowest evaluation loss"
+  every_steps: int = setting(
+    1000, "optimizer steps between two checkpoints", at_least=1, decides=False
   )
-
-  def __post_init__(self):
-    for name in ("every_steps", "keep_last"):
-      if getattr(self, name) < 1:
-        raise ValueError(
-          f"checkpoint.{name}: expected 1 or more, got {getattr(self, name)}"
-        )
+  keep_last: int = setting(
+    3, "number of newest checkpoints that are kept", at_least=1, decides=False
+  )
+  keep_best: bool = setting(
+    True,
+    "also keep the checkpoint of the lowest evaluation loss",
+    decides=False,
+  )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from attnjax.config import check_local
 from attnjax.training import digests
 
 REPLACED = ".replaced"
@@ -29,14 +30,11 @@ def prepare(directory: str | Path) -> Path:
 
   >>> prepare("gs://bucket/run")
   Traceback (most recent call last):
-  ValueError: directory: 'gs://bucket/run' is a URL, expected a path on a file
-  system with atomic renames; mount the bucket or use a shared disk
+  ValueError: directory must be a directory of a mounted file system, got the
+  address 'gs://bucket/run'; mount the bucket (gcsfuse or mountpoint-s3, for
+  instance) and name where it is
   """
-  if "://" in str(directory):
-    raise ValueError(
-      f"directory: {str(directory)!r} is a URL, expected a path on a file "
-      "system with atomic renames; mount the bucket or use a shared disk"
-    )
+  check_local(directory, "directory")
   path = Path(directory).resolve()
   try:
     path.mkdir(parents=True, exist_ok=True)

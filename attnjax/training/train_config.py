@@ -4,14 +4,15 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from attnjax.config import setting
+from attnjax.config import Config, leaves, setting
 from attnjax.training.cluster import ProcessesConfig
 from attnjax.training.mesh import MeshConfig
+from attnjax.training.optimizer import OptimizerConfig
 from attnjax.training.retention import CheckpointConfig
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Config):
   """Length of a run, and what happens every so many steps.
 
   `microbatches`, `compute_dtype` and `seed` are for `make_step`, `processes` is
@@ -24,56 +25,126 @@ class TrainConfig:
   500
   """
 
-  steps: int = setting(10_000, "length of the run, optimizer steps")
+  steps: int = setting(10_000, "length of the run, optimizer steps", at_least=1)
   evaluate_every: int = setting(
-    500, "steps between evaluations; 0: only after the last step"
+    500,
+    "steps between evaluations; 0: only after the last step",
+    at_least=0,
+    decides=False,
   )
-  log_every: int = setting(10, "steps between records in metrics.jsonl")
+  log_every: int = setting(
+    10, "steps between records in metrics.jsonl", at_least=1, decides=False
+  )
   progress_seconds: float = setting(
-    30.0, "seconds between progress lines where there is no terminal"
+    30.0,
+    "seconds between progress lines where there is no terminal",
+    at_least=0,
+    decides=False,
   )
   microbatches: int = setting(
-    1, "parts of a batch run one after the other, to save memory"
+    1, "parts of a batch run one after the other, to save memory", at_least=1
   )
   compute_dtype: str = setting(
     "float32",
     "dtype of the parameters inside the loss; they stay float32 outside",
     choices=("float32", "bfloat16"),
   )
-  seed: int = setting(0, "of the random keys of every step")
+  seed: int = setting(
+    0, "of the random keys of every step", at_least=0, below=2**32
+  )
   checkpoint: CheckpointConfig = CheckpointConfig()
   mesh: MeshConfig = MeshConfig()
   processes: ProcessesConfig = ProcessesConfig()
 
-  def __post_init__(self):
-    for name in ("steps", "log_every", "microbatches"):
-      if getattr(self, name) < 1:
+
+@dataclasses.dataclass(frozen=True)
+class FitConfig(Config):
+  """A config with an `optimizer` and a `train` that have to suit each other.
+
+  What else there is may have `seeds`, of runs whose seeds are counted from
+  `train.seed`, and a `batch_size`, its own or that of its `data` or `task`.
+
+  Raises:
+    ValueError: the warm-up is as long as the run, the last of the seeds is too
+      large, or microbatches do not divide a batch.
+
+  >>> @dataclasses.dataclass(frozen=True)
+  ... class Experiment(FitConfig):
+  ...   optimizer: OptimizerConfig = OptimizerConfig()
+  ...   train: TrainConfig = TrainConfig(steps=20)
+  >>> Experiment(OptimizerConfig(warmup_steps=20))
+  Traceback (most recent call last):
+  ValueError: optimizer.warmup_steps must be below the 20 steps of the run, got
+  20; train for longer, or leave it out to warm up for a share of the run
+  """
+
+  def __post_init__(self) -> None:
+    super().__post_init__()
+    parts = vars(self)
+    train: TrainConfig = parts["train"]
+    optimizer: OptimizerConfig = parts["optimizer"]
+    optimizer.warmup_of(train.steps)
+    last = train.seed + parts.get("seeds", 1) - 1
+    if last >= 2**32:
+      raise ValueError(
+        f"train.seed must leave room for {parts['seeds']} seeds below 2**32,"
+        f" got {train.seed}"
+      )
+    for prefix, part in (
+      ("", self),
+      ("data.", parts.get("data")),
+      ("task.", parts.get("task")),
+    ):
+      rows = getattr(part, "batch_size", train.microbatches)
+      if rows % train.microbatches:
         raise ValueError(
-          f"{name}: expected 1 or more, got {getattr(self, name)}"
+          f"train.microbatches must divide {prefix}batch_size={rows}, got"
+          f" {train.microbatches}"
         )
-    if not 0 <= self.seed < 2**32:  # beyond it JAX counts from 0 again
-      raise ValueError(
-        f"seed: expected a number in [0, 2**32), got {self.seed}"
-      )
-    if self.evaluate_every < 0:
-      raise ValueError(
-        f"evaluate_every: expected 0 or more, got {self.evaluate_every}"
-      )
 
 
-def without_machines(identity: Mapping[str, Any]) -> dict[str, Any]:
-  """What decides how a run trains, without where it does.
+def what_decides(identity: Mapping[str, Any]) -> dict[str, Any]:
+  """An identity without the leaves of a `TrainConfig` that change no number.
 
-  A run may go on on another mesh, and on another number of processes.
+  A run may go on on another mesh, on another number of processes, and with
+  another rhythm of records, evaluations and checkpoints.
 
   Args:
-    identity: nested values, of which some hold a `TrainConfig`.
+    identity: nested values, in which a `TrainConfig` is called `train`.
 
-  >>> without_machines({"train": {"seed": 0, "mesh": {"data": 8}}})
+  >>> what_decides({"train": {"seed": 0, "log_every": 5, "mesh": {"data": 8}}})
   {'train': {'seed': 0}}
   """
-  return {
-    name: without_machines(value) if isinstance(value, Mapping) else value
-    for name, value in identity.items()
-    if name not in ("mesh", "processes") or not isinstance(value, Mapping)
-  }
+  return _without(identity, ())
+
+
+def _without(
+  tree: Mapping[str, Any], dropped: tuple[str, ...]
+) -> dict[str, Any]:
+  """Nested values without those dotted names."""
+  kept = {}
+  for name, value in tree.items():
+    if name in dropped:
+      continue
+    if name in ("mesh", "processes") and isinstance(value, Mapping):
+      continue
+    below = tuple(
+      path.removeprefix(f"{name}.")
+      for path in dropped
+      if path.startswith(f"{name}.")
+    )
+    if name == "train":
+      below += _UNDECIDED
+    if isinstance(value, Mapping):
+      inner = _without(value, below)
+      # Of a config that decides nothing, nothing is left to be told.
+      if value and not inner:
+        continue
+      value = inner
+    kept[name] = value
+  return kept
+
+
+_UNDECIDED = tuple(
+  leaf.name for leaf in leaves(TrainConfig()) if not leaf.decides
+)

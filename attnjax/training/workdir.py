@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from attnjax.config import check_local
+
+__all__ = ["claim", "differences", "write_durably"]
+
 _CONFIG = "config.json"
 _ABSENT = "(absent)"
 
@@ -28,8 +32,9 @@ def claim(
     The absolute path.
 
   Raises:
-    ValueError: the directory belongs to another run (names each leaf that
-      differs), its `config.json` cannot be read, or it cannot be written.
+    ValueError: it is the address of a bucket, belongs to another run (names
+      each leaf that differs), its `config.json` cannot be read, or it cannot
+      be written.
 
   >>> import tempfile
   >>> path = claim(tempfile.mkdtemp(), "copy", {"model": {"depth": 2}})
@@ -40,6 +45,7 @@ def claim(
   ValueError: workdir: ... belongs to another run: config.model.depth is 2
   there and 3 here. Name another --workdir, or the same config
   """
+  check_local(workdir, "workdir")
   path = Path(workdir).resolve()
   asked = _normal({"experiment": experiment, "config": config})
   try:
@@ -148,10 +154,15 @@ def _write(path: Path, content: Any) -> None:
   # Several processes of one run, on several hosts, may come here at once.
   temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
   try:
-    with temporary.open("w", encoding="utf-8") as file:
-      file.write(json.dumps(content, indent=2) + "\n")
-      file.flush()
-      os.fsync(file.fileno())
+    write_durably(temporary, "w", json.dumps(content, indent=2) + "\n")
     os.replace(temporary, path)
   finally:
     temporary.unlink(missing_ok=True)
+
+
+def write_durably(path: Path, mode: str, text: str) -> None:
+  """Writes or appends text, and waits until the disk has it."""
+  with path.open(mode, encoding="utf-8") as file:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from attnjax.config import setting
+from attnjax.config import Config, setting
 from attnjax.data import TextConfig
 from attnjax.models import DecoderConfig
 from experiments.attention_speed.cases import CASES
@@ -71,7 +71,7 @@ def _check_each_once(values: tuple, name: str) -> None:
 
 
 @dataclasses.dataclass(frozen=True)
-class AttentionSpeedConfig:
+class AttentionSpeedConfig(Config):
   """Which attention calls are measured, and of whom. All is float32."""
 
   lengths: str = setting("256,512", "T, tokens; commas between them")
@@ -83,30 +83,29 @@ class AttentionSpeedConfig:
     None, "of attnjax.attend; none: the one it chooses"
   )
   jvp: bool = setting(True, "measure attnjax's jvp beside its forward pass")
-  heads: int = setting(8, "H")
-  batch: int = setting(1, "B")
-  window: int = setting(256, "positions seen in case window, its own counted")
+  heads: int = setting(8, "H", at_least=1)
+  batch: int = setting(1, "B", at_least=1)
+  window: int = setting(
+    256, "positions seen in case window, its own counted", at_least=1
+  )
   memory_limit_gb: float = setting(
-    8.0, "a call that needs more is not run but says so, 10^9 bytes"
+    8.0, "a call that needs more is not run but says so, 10^9 bytes", above=0
   )
   matmul_size: int = setting(
-    2048, "rows of the square product that tells the machine's rate"
+    2048, "rows of the square product that tells the machine's rate", at_least=1
   )
-  seed: int = setting(0, "of the inputs and the documents")
+  seed: int = setting(
+    0, "of the inputs and the documents", at_least=0, below=2**32
+  )
   rounds: RoundsConfig = RoundsConfig()
 
   def __post_init__(self):
+    super().__post_init__()
     listed(self.cases, "cases", CASES)
     listed(self.passes, "passes", PASSES)
     listed(self.contenders, "contenders", CONTENDERS)
     _integers(self.lengths, "lengths")
     _integers(self.head_widths, "head_widths")
-
-    for name in ("heads", "batch", "window", "matmul_size"):
-      if getattr(self, name) < 1:
-        raise ValueError(f"{name} must be at least 1")
-    if not self.memory_limit_gb > 0:
-      raise ValueError("memory_limit_gb must be positive")
 
   def sizes(self) -> list[tuple[int, int]]:
     """Every (head width, length)."""
@@ -116,7 +115,7 @@ class AttentionSpeedConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelSpeedConfig:
+class ModelSpeedConfig(Config):
   """Loss and gradient of the language model, on its first batch."""
 
   model: DecoderConfig = _MODEL
@@ -126,15 +125,14 @@ class ModelSpeedConfig:
     None, "of attnjax.attend for `attnjax`; none: the one it chooses"
   )
   memory_limit_gb: float = setting(
-    8.0, "a step that needs more is not run but says so, 10^9 bytes"
+    8.0, "a step that needs more is not run but says so, 10^9 bytes", above=0
   )
-  seed: int = setting(0, "of the parameters")
+  seed: int = setting(0, "of the parameters", at_least=0, below=2**32)
   rounds: RoundsConfig = RoundsConfig(seconds=60.0)
 
   def __post_init__(self):
+    super().__post_init__()
     listed(self.contenders, "contenders", MODEL_CONTENDERS)
-    if not self.memory_limit_gb > 0:
-      raise ValueError("memory_limit_gb must be positive")
 
 
 def tiny() -> AttentionSpeedConfig:

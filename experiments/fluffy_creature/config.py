@@ -2,8 +2,13 @@
 
 import dataclasses
 
-from attnjax.config import check_at_least, setting
-from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+from attnjax.config import Config, setting
+from attnjax.training import (
+  CheckpointConfig,
+  FitConfig,
+  OptimizerConfig,
+  TrainConfig,
+)
 
 __all__ = ["LOOKS", "PRESETS", "FluffyCreatureConfig", "HeadConfig"]
 
@@ -12,17 +17,23 @@ LOOKS = ("head", "no distances", "previous word")
 
 
 @dataclasses.dataclass(frozen=True)
-class HeadConfig:
+class HeadConfig(Config):
   """Sizes of the one head."""
 
-  width: int = setting(64, "width M of an embedding, features")
-  head_width: int = setting(32, "width D of queries and keys, features")
-  value_width: int = setting(32, "width E that values pass through, features")
-  buckets: int = setting(32, "distances that the head can tell apart")
+  width: int = setting(64, "width M of an embedding, features", at_least=1)
+  head_width: int = setting(
+    32, "width D of queries and keys, features", at_least=1
+  )
+  value_width: int = setting(
+    32, "width E that values pass through, features", at_least=1
+  )
+  buckets: int = setting(
+    32, "distances that the head can tell apart", at_least=1
+  )
 
 
 @dataclasses.dataclass(frozen=True)
-class FluffyCreatureConfig:
+class FluffyCreatureConfig(FitConfig):
   """All that the experiment is determined by."""
 
   corpus: str = setting(
@@ -30,17 +41,24 @@ class FluffyCreatureConfig:
     "sentences from a grammar, or Brown's tagged text",
     choices=("grammar", "brown"),
   )
-  sentences: int = setting(20_000, "training sentences of the grammar")
-  heldout: int = setting(2_000, "held-out sentences")
-  length: int = setting(16, "words of a sentence, T; later ones are left out")
-  least: int = setting(1, "times that a word must come to have a number")
+  sentences: int = setting(
+    20_000, "training sentences of the grammar", at_least=1
+  )
+  heldout: int = setting(2_000, "held-out sentences", at_least=1)
+  length: int = setting(
+    16, "words of a sentence, T; later ones are left out", at_least=1
+  )
+  least: int = setting(
+    1, "times that a word must come to have a number", at_least=1
+  )
   repeats: int = setting(
     1,
     "times that a training sentence comes in which a noun has two adjectives or"
     " more; such nouns are rare in real text",
+    at_least=1,
   )
-  batch_size: int = setting(64, "sentences in a batch, B")
-  seeds: int = setting(3, "repetitions with other draws")
+  batch_size: int = setting(64, "sentences in a batch, B", at_least=1)
+  seeds: int = setting(3, "repetitions with other draws", at_least=1)
   looks: tuple[str, ...] = setting(LOOKS, "which heads to train", choices=LOOKS)
   loss: str = setting(
     "squared",
@@ -52,18 +70,16 @@ class FluffyCreatureConfig:
   train: TrainConfig = TrainConfig()
 
   def __post_init__(self):
+    super().__post_init__()
     if not self.looks:
       raise ValueError(f"looks: expected some of {LOOKS}, got none")
-    check_at_least(
-      self, 1, "sentences", "heldout", "length", "least", "repeats", "seeds"
-    )
 
 
 def tiny() -> FluffyCreatureConfig:
   """The grammar, three seeds and three kinds of head, minutes on two cores."""
   return FluffyCreatureConfig(
     optimizer=OptimizerConfig(
-      peak_learning_rate=5e-3, warmup_steps=50, weight_decay=0.0
+      peak_learning_rate=5e-3, warmup=0.0167, weight_decay=0.0
     ),
     train=TrainConfig(
       steps=3000,
@@ -84,7 +100,7 @@ def brown() -> FluffyCreatureConfig:
     loss="entropy",
     model=HeadConfig(width=128, head_width=64, value_width=64),
     optimizer=OptimizerConfig(
-      peak_learning_rate=3e-3, warmup_steps=100, weight_decay=0.0
+      peak_learning_rate=3e-3, warmup=0.067, weight_decay=0.0
     ),
     train=TrainConfig(
       steps=1500,

@@ -2,75 +2,75 @@
 
 import dataclasses
 
-from attnjax.config import check_at_least, setting
-from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+from attnjax.config import Config, setting
+from attnjax.training import (
+  CheckpointConfig,
+  FitConfig,
+  OptimizerConfig,
+  TrainConfig,
+)
 
 __all__ = ["PRESETS", "GlimpseConfig", "MosaicConfig", "PlacesConfig"]
 
 
 @dataclasses.dataclass(frozen=True)
-class PlacesConfig:
+class PlacesConfig(FitConfig):
   """The seed's task: eight numbers, and a context that asks for one."""
 
-  rows: int = setting(10_000, "examples to train on")
-  heldout: int = setting(10_000, "examples of the evaluation")
-  batch_size: int = setting(32, "examples in a batch, B")
-  stddev: float = setting(0.02, "of the initial embedding; the seed's is 1")
+  rows: int = setting(10_000, "examples to train on", at_least=1)
+  heldout: int = setting(10_000, "examples of the evaluation", at_least=1)
+  batch_size: int = setting(32, "examples in a batch, B", at_least=1)
+  stddev: float = setting(
+    0.02, "of the initial embedding; the seed's is 1", at_least=0
+  )
   soft_only: bool = setting(
     False, "leave out the variants that look at one number alone"
   )
   optimizer: OptimizerConfig = OptimizerConfig()
   train: TrainConfig = TrainConfig()
 
-  def __post_init__(self):
-    check_at_least(self, 1, "rows", "heldout", "batch_size")
-
 
 @dataclasses.dataclass(frozen=True)
-class MosaicConfig:
+class MosaicConfig(FitConfig):
   """Four real digits, and a context that asks for one of them."""
 
-  rows: int = setting(20_000, "mosaics to train on")
-  heldout: int = setting(4_000, "mosaics of the evaluation")
+  rows: int = setting(20_000, "mosaics to train on", at_least=1)
+  heldout: int = setting(4_000, "mosaics of the evaluation", at_least=1)
   heldout_digits: int = setting(
-    597, "digits, the last of the file, that no mosaic to train on has"
+    597,
+    "digits, the last of the file, that no mosaic to train on has",
+    at_least=1,
   )
   patch: int = setting(4, "side of a patch, pixels", choices=(1, 2, 4, 8))
-  key_width: int = setting(16, "width D of query and keys, features")
-  hidden: int = setting(
-    128, "hidden units of the large network without a glimpse"
+  key_width: int = setting(
+    16, "width D of query and keys, features", at_least=1
   )
-  batch_size: int = setting(64, "mosaics in a batch, B")
+  hidden: int = setting(
+    128, "hidden units of the large network without a glimpse", at_least=1
+  )
+  batch_size: int = setting(64, "mosaics in a batch, B", at_least=1)
   plain_learning_rate: float = setting(
     3e-3,
     "peak learning rate of the networks without a glimpse, per step: of 1e-3,"
     " 3e-3 and 1e-2 the one that is best for them",
+    above=0,
   )
   optimizer: OptimizerConfig = OptimizerConfig()
   train: TrainConfig = TrainConfig()
 
-  def __post_init__(self):
-    check_at_least(
-      self,
-      1,
-      *("rows", "heldout", "heldout_digits", "key_width", "hidden"),
-      "batch_size",
-    )
-
 
 @dataclasses.dataclass(frozen=True)
-class GlimpseConfig:
+class GlimpseConfig(Config):
   """All that the experiment is determined by."""
 
   tasks: str = setting(
     "both", "what is trained", choices=("both", "places", "mosaic")
   )
-  seeds: int = setting(3, "repetitions with other draws and parameters")
+  seeds: int = setting(
+    3, "repetitions with other draws and parameters", at_least=1
+  )
   places: PlacesConfig = PlacesConfig()
   mosaic: MosaicConfig = MosaicConfig()
-
-  def __post_init__(self):
-    check_at_least(self, 1, "seeds")
 
 
 def tiny() -> GlimpseConfig:
@@ -95,7 +95,7 @@ def tiny() -> GlimpseConfig:
     mosaic=MosaicConfig(
       optimizer=OptimizerConfig(
         peak_learning_rate=1e-2,
-        warmup_steps=50,
+        warmup=0.0125,
         floor=0.0,
         beta2=0.999,
         weight_decay=0.0,

@@ -212,10 +212,12 @@ def run(
     train_batches(made["train"][1], config.batch_size, seed),
     workdir=workdir / variant.replace(", ", "_").replace(" ", "_") / f"{seed}",
     experiment="glimpse",
-    identity=configs.to_dict(config)
+    identity=configs.decisive(config)
     | {"question": question, "variant": variant, "seed": seed},
     optimizer=_optimizer(config, variant),
-    train=configs.replace_leaves(config.train, {"seed": seed}),
+    train=configs.replace_leaves(
+      config.train, {"seed": config.train.seed + seed}
+    ),
     evaluate=training.make_evaluate(loss).on(
       evaluation_batches(made["heldout"][1], 500)
     ),

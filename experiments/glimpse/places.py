@@ -118,9 +118,11 @@ def run(config: PlacesConfig, variant: str, seed: int, workdir: Path) -> Result:
     train_batches(examples(config.rows, (0, seed)), config.batch_size, seed),
     workdir=workdir / variant.replace(", ", "_").replace(" ", "_") / f"{seed}",
     experiment="glimpse",
-    identity=configs.to_dict(config) | {"variant": variant, "seed": seed},
+    identity=configs.decisive(config) | {"variant": variant, "seed": seed},
     optimizer=config.optimizer,
-    train=configs.replace_leaves(config.train, {"seed": seed}),
+    train=configs.replace_leaves(
+      config.train, {"seed": config.train.seed + seed}
+    ),
     evaluate=training.make_evaluate(loss).on(held),
   )
   return _result(fitted.params, fitted.records)

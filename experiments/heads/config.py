@@ -2,28 +2,37 @@
 
 import dataclasses
 
-from attnjax.config import check_at_least, setting
-from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+from attnjax.config import setting
+from attnjax.training import (
+  CheckpointConfig,
+  FitConfig,
+  OptimizerConfig,
+  TrainConfig,
+)
 
 __all__ = ["PRESETS", "HeadsConfig"]
 
 
 @dataclasses.dataclass(frozen=True)
-class HeadsConfig:
+class HeadsConfig(FitConfig):
   """All that the experiment is determined by."""
 
-  items: int = setting(8, "things in a scene, S; each has a place and a colour")
-  values: int = setting(16, "values that a thing may carry")
-  width: int = setting(64, "model width M, features")
-  head_width: int = setting(16, "width D of one of two heads, features")
-  batch_size: int = setting(128, "rows in a batch, B")
-  heldout: int = setting(2048, "rows of the evaluation")
-  seeds: int = setting(3, "repetitions with other draws")
+  items: int = setting(
+    8, "things in a scene, S; each has a place and a colour", at_least=1
+  )
+  values: int = setting(16, "values that a thing may carry", at_least=1)
+  width: int = setting(64, "model width M, features", at_least=1)
+  head_width: int = setting(
+    16, "width D of one of two heads, features", at_least=1
+  )
+  batch_size: int = setting(128, "rows in a batch, B", at_least=1)
+  heldout: int = setting(2048, "rows of the evaluation", at_least=1)
+  seeds: int = setting(3, "repetitions with other draws", at_least=1)
   optimizer: OptimizerConfig = OptimizerConfig()
   train: TrainConfig = TrainConfig()
 
   def __post_init__(self):
-    check_at_least(self, 1, "items", "values", "width", "head_width", "seeds")
+    super().__post_init__()
     if self.heldout % self.batch_size:
       raise ValueError(
         f"batch_size={self.batch_size} must divide heldout={self.heldout}"
@@ -34,7 +43,7 @@ def tiny() -> HeadsConfig:
   """Three kinds of layer, three seeds, two minutes on two cores."""
   return HeadsConfig(
     optimizer=OptimizerConfig(
-      peak_learning_rate=3e-3, warmup_steps=50, weight_decay=0.0
+      peak_learning_rate=3e-3, warmup=0.025, weight_decay=0.0
     ),
     train=TrainConfig(
       steps=2000,

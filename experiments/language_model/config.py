@@ -2,43 +2,46 @@
 
 import dataclasses
 
-from attnjax.config import setting
+from attnjax.config import Config, setting
 from attnjax.data import TextConfig
 from attnjax.models import DecoderConfig
-from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+from attnjax.training import (
+  CheckpointConfig,
+  FitConfig,
+  OptimizerConfig,
+  TrainConfig,
+)
 
 __all__ = ["PRESETS", "LanguageModelConfig", "SampleConfig"]
 
 
 @dataclasses.dataclass(frozen=True)
-class SampleConfig:
+class SampleConfig(Config):
   """What is written and drawn when training is done."""
 
   prompt: str | None = setting(
     None, "text to continue; none: a sentence that was held out"
   )
-  tokens: int = setting(300, "tokens to write")
-  temperature: float = setting(0.8, "of the draw; 0 takes the likeliest")
-  top_k: int | None = setting(None, "draw among the k likeliest; none: all")
+  tokens: int = setting(300, "tokens to write", at_least=1)
+  temperature: float = setting(
+    0.8, "of the draw; 0 takes the likeliest", at_least=0
+  )
+  top_k: int | None = setting(
+    None, "draw among the k likeliest; none: all", at_least=1
+  )
   top_p: float | None = setting(
-    0.95, "draw among the likeliest that make up p; none: all"
+    0.95,
+    "draw among the likeliest that make up p; none: all",
+    above=0,
+    at_most=1,
   )
   sentence: str | None = setting(
     None, "sentence whose attention is drawn; none: one that was held out"
   )
-  seed: int = setting(0, "of the draws")
+  seed: int = setting(0, "of the draws", at_least=0, below=2**32)
 
   def __post_init__(self):
-    if self.tokens < 1:
-      raise ValueError(f"sample.tokens must be at least 1, got {self.tokens}")
-    if not self.temperature >= 0:
-      raise ValueError(
-        f"sample.temperature must be >= 0, got {self.temperature}"
-      )
-    if self.top_k is not None and self.top_k < 1:
-      raise ValueError(f"sample.top_k must be at least 1, got {self.top_k}")
-    if self.top_p is not None and not 0 < self.top_p <= 1:
-      raise ValueError(f"sample.top_p must be in (0, 1], got {self.top_p}")
+    super().__post_init__()
     for name in ("prompt", "sentence"):
       try:
         (getattr(self, name) or "").encode()
@@ -47,7 +50,7 @@ class SampleConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class LanguageModelConfig:
+class LanguageModelConfig(FitConfig):
   """All that the experiment is determined by."""
 
   model: DecoderConfig = DecoderConfig()
@@ -55,17 +58,13 @@ class LanguageModelConfig:
   optimizer: OptimizerConfig = OptimizerConfig()
   train: TrainConfig = TrainConfig()
   sample: SampleConfig = SampleConfig()
-  seed: int = setting(0, "of the initial parameters")
+  seed: int = setting(0, "of the initial parameters", at_least=0, below=2**32)
   yardsticks: bool = setting(
     True, "measure n-gram models and xz on the same split"
   )
 
   def __post_init__(self):
-    rows, parts = self.data.batch_size, self.train.microbatches
-    if rows % parts:
-      raise ValueError(
-        f"train.microbatches={parts} must divide data.batch_size={rows}"
-      )
+    super().__post_init__()
     length, limit = self.data.length, self.model.max_length
     if self.model.positions == "learned" and length > limit:
       raise ValueError(
@@ -86,7 +85,7 @@ def tiny() -> LanguageModelConfig:
       unroll=4,
     ),
     data=TextConfig(corpus="english", length=128, batch_size=16),
-    optimizer=OptimizerConfig(peak_learning_rate=2e-3, warmup_steps=50),
+    optimizer=OptimizerConfig(peak_learning_rate=2e-3, warmup=0.042),
     train=TrainConfig(
       steps=1200,
       evaluate_every=200,
@@ -118,7 +117,7 @@ def base() -> LanguageModelConfig:
       evaluation_stride=0.5,
     ),
     optimizer=OptimizerConfig(
-      peak_learning_rate=3e-3, warmup_steps=100, floor=0.02
+      peak_learning_rate=3e-3, warmup=0.0167, floor=0.02
     ),
     train=TrainConfig(
       steps=6000,
@@ -152,7 +151,7 @@ def gpt2_small() -> LanguageModelConfig:
       length=1024,
       batch_size=32,
     ),
-    optimizer=OptimizerConfig(peak_learning_rate=6e-4, warmup_steps=2000),
+    optimizer=OptimizerConfig(peak_learning_rate=6e-4, warmup=0.02),
     train=TrainConfig(steps=100_000, compute_dtype="bfloat16", microbatches=4),
   )
 
@@ -184,7 +183,7 @@ def gpt3() -> LanguageModelConfig:
       length=2048,
       batch_size=1536,
     ),
-    optimizer=OptimizerConfig(peak_learning_rate=6e-5, warmup_steps=2000),
+    optimizer=OptimizerConfig(peak_learning_rate=6e-5, warmup=0.02),
     train=TrainConfig(steps=100_000, compute_dtype="bfloat16", microbatches=64),
   )
 

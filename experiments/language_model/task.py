@@ -9,7 +9,7 @@ import jax
 from flax import nnx
 
 from attnjax import training
-from attnjax.config import to_dict
+from attnjax.config import decisive
 from attnjax.data import TextData, evaluation_batches
 from attnjax.models import DecoderLM, decoder_parameters, total
 from experiments import runs
@@ -59,7 +59,7 @@ def identity(config: LanguageModelConfig, text: TextData) -> dict:
 
   The sample and the yardsticks come after: they may change.
   """
-  leaves = to_dict(config)
+  leaves = decisive(config)
   del leaves["sample"], leaves["yardsticks"]
   return leaves | {"text": text.digest}
 

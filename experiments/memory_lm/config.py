@@ -2,31 +2,40 @@
 
 import dataclasses
 
-from attnjax.config import check_at_least, check_each_once, setting
+from attnjax.config import Config, check_each_once, setting
 from attnjax.data import TextConfig
 from attnjax.models import MemoryLMConfig
-from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+from attnjax.training import (
+  CheckpointConfig,
+  FitConfig,
+  OptimizerConfig,
+  TrainConfig,
+)
 from experiments.memory_models import ARCHITECTURES, check_window
 
 __all__ = ["PRESETS", "MemoryTextConfig", "TestConfig"]
 
 
 @dataclasses.dataclass(frozen=True)
-class TestConfig:
+class TestConfig(Config):
   """Held-out rows, each of one document, many times as long as in training."""
 
   __test__ = False  # pytest, looking for tests
 
   times: int = setting(
-    16, "length of a row, as a multiple of data.length: a power of 2"
+    16,
+    "length of a row, as a multiple of data.length: a power of 2",
+    at_least=2,
   )
   rows: int = setting(
-    64, "rows; every document gives its first, then its second, and so on"
+    64,
+    "rows; every document gives its first, then its second, and so on",
+    at_least=1,
   )
-  batch_size: int = setting(4, "rows in a batch, B")
+  batch_size: int = setting(4, "rows in a batch, B", at_least=1)
 
   def __post_init__(self):
-    check_at_least(self, 1, "times", "rows", "batch_size", of="test")
+    super().__post_init__()
     if self.times < 2 or self.times & (self.times - 1):
       raise ValueError(
         f"test: times must be a power of 2, at least 2, got {self.times}"
@@ -39,7 +48,7 @@ class TestConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class MemoryTextConfig:
+class MemoryTextConfig(FitConfig):
   """All that the experiment is determined by."""
 
   variants: tuple[str, ...] = setting(
@@ -49,8 +58,9 @@ class MemoryTextConfig:
     350_000,
     "of every variant, about: what its mixing leaves over goes to the"
     " feed-forward maps",
+    at_least=1,
   )
-  seeds: int = setting(3, "repetitions with other draws")
+  seeds: int = setting(3, "repetitions with other draws", at_least=1)
   model: MemoryLMConfig = MemoryLMConfig(window=64, persistent=4)
   data: TextConfig = TextConfig()
   test: TestConfig = TestConfig()
@@ -58,7 +68,7 @@ class MemoryTextConfig:
   train: TrainConfig = TrainConfig()
 
   def __post_init__(self):
-    check_at_least(self, 1, "parameters", "seeds")
+    super().__post_init__()
     check_each_once(self, "variants")
     check_window(self.model)
     if self.data.tokenizer != "bytes":
@@ -89,7 +99,7 @@ def tiny() -> MemoryTextConfig:
     data=TextConfig(
       corpus="python", length=256, batch_size=8, heldout_fraction=0.03
     ),
-    optimizer=OptimizerConfig(peak_learning_rate=3e-3, warmup_steps=50),
+    optimizer=OptimizerConfig(peak_learning_rate=3e-3, warmup=0.083),
     train=TrainConfig(
       steps=600,
       evaluate_every=200,
@@ -116,7 +126,7 @@ def base() -> MemoryTextConfig:
       corpus="python", length=1024, batch_size=16, heldout_fraction=0.1
     ),
     test=TestConfig(rows=32),
-    optimizer=OptimizerConfig(peak_learning_rate=2e-3, warmup_steps=500),
+    optimizer=OptimizerConfig(peak_learning_rate=2e-3, warmup=0.025),
     train=TrainConfig(steps=20_000, evaluate_every=2000),
   )
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from attnjax.config import check_at_least, check_each_once, setting
+from attnjax.config import Config, check_each_once, setting
 from attnjax.models import MemoryLMConfig
 from experiments.memory_models import ARCHITECTURES
 from experiments.timing.rounds import RoundsConfig
@@ -30,21 +30,20 @@ def _shapes(sizes: tuple[str, ...]) -> list[tuple[int, int]]:
 
 
 @dataclasses.dataclass(frozen=True)
-class LayerConfig:
+class LayerConfig(Config):
   """Output and gradient of one layer, ours and that of titans-pytorch."""
 
-  heads: int = setting(2, "heads H; the layer is H D wide")
-  head_width: int = setting(32, "width D of a head, features")
+  heads: int = setting(2, "heads H; the layer is H D wide", at_least=1)
+  head_width: int = setting(32, "width D of a head, features", at_least=1)
   sizes: tuple[str, ...] = setting(
     ("16x128", "2x1024"), "rows B x tokens T, each as 16x128"
   )
   chunks: tuple[int, ...] = setting(
-    (16, 64), "tokens C whose gradients are taken at one place"
+    (16, 64), "tokens C whose gradients are taken at one place", at_least=1
   )
 
   def __post_init__(self):
-    check_at_least(self, 1, "heads", "head_width", of="layer")
-
+    super().__post_init__()
     for size in self.sizes:
       parts = size.split("x")
       if len(parts) != 2 or not all(n.isdigit() and int(n) for n in parts):
@@ -63,7 +62,7 @@ class LayerConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(Config):
   """Loss and gradient of language models on one row."""
 
   architectures: tuple[str, ...] = setting(
@@ -71,13 +70,13 @@ class ModelConfig:
     "the first is what the others are set in relation to",
     choices=tuple(ARCHITECTURES),
   )
-  lengths: tuple[int, ...] = setting((256, 512, 1024), "T, tokens")
-  parameters: int = setting(350_000, "of every model, about")
-  vocabulary: int = setting(257, "V, tokens")
+  lengths: tuple[int, ...] = setting((256, 512, 1024), "T, tokens", at_least=1)
+  parameters: int = setting(350_000, "of every model, about", at_least=1)
+  vocabulary: int = setting(257, "V, tokens", at_least=1)
   sizes: MemoryLMConfig = _SIZES
 
   def __post_init__(self):
-    check_at_least(self, 1, "parameters", "vocabulary", of="model")
+    super().__post_init__()
     if not self.architectures or min(self.lengths, default=0) < 1:
       raise ValueError(
         "model: expected one architecture or more, and lengths >= 1, got"
@@ -86,18 +85,19 @@ class ModelConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ChunkedConfig:
+class ChunkedConfig(Config):
   """A memory chunk by chunk, against token by token."""
 
   rules: tuple[str, ...] = setting(RULES, "memories, by name", choices=RULES)
   sizes: tuple[str, ...] = setting(
     ("1x1024",), "rows B x tokens T, each as 1x1024"
   )
-  chunk: int = setting(64, "tokens C computed at once")
-  heads: int = setting(2, "heads H")
-  head_width: int = setting(32, "width D of a head, features")
+  chunk: int = setting(64, "tokens C computed at once", at_least=1)
+  heads: int = setting(2, "heads H", at_least=1)
+  head_width: int = setting(32, "width D of a head, features", at_least=1)
 
   def __post_init__(self):
+    super().__post_init__()
     LayerConfig(self.heads, self.head_width, self.sizes, (self.chunk,))
 
   def shapes(self) -> list[tuple[int, int]]:
@@ -106,7 +106,7 @@ class ChunkedConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class MemorySpeedConfig:
+class MemorySpeedConfig(Config):
   """All that is measured. All is float32."""
 
   parts: tuple[str, ...] = setting(PARTS, "what to measure", choices=PARTS)
@@ -114,17 +114,16 @@ class MemorySpeedConfig:
   model: ModelConfig = ModelConfig()
   chunked: ChunkedConfig = ChunkedConfig()
   memory_limit_gb: float = setting(
-    6.0, "what JAX would need more for is not run but says so, 10^9 bytes"
+    6.0,
+    "what JAX would need more for is not run but says so, 10^9 bytes",
+    above=0,
   )
-  seed: int = setting(0, "of inputs and parameters")
+  seed: int = setting(0, "of inputs and parameters", at_least=0, below=2**32)
   rounds: RoundsConfig = RoundsConfig()
 
   def __post_init__(self):
+    super().__post_init__()
     check_each_once(self, "parts")
-    if not self.memory_limit_gb > 0:
-      raise ValueError(
-        f"memory_limit_gb must be positive, got {self.memory_limit_gb}"
-      )
 
 
 def tiny() -> MemorySpeedConfig:

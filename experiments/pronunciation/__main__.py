@@ -1,8 +1,8 @@
 """Letters to phonemes: a decoder that looks again, and one that cannot."""
 
+import dataclasses
 from pathlib import Path
 
-from attnjax import config as configs
 from attnjax import training
 from attnjax.data import evaluation_batches
 from experiments.pronunciation import g2p, measure, report, task, words
@@ -50,7 +50,7 @@ def fit(config, data, variant, seed, workdir) -> training.Fitted:
     experiment="pronunciation",
     identity=task.identity(config, data, run),
     optimizer=config.optimizer,
-    train=configs.replace_leaves(config.train, {"seed": seed}),
+    train=dataclasses.replace(config.train, seed=config.train.seed + seed),
     evaluate=training.make_evaluate(task.loss).on(held),
   )
 

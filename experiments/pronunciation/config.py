@@ -2,10 +2,15 @@
 
 import dataclasses
 
-from attnjax.config import check_at_least, check_each_once, setting
+from attnjax.config import Config, check_each_once, setting
 from attnjax.data import GRAPHEMES
 from attnjax.models import Seq2SeqConfig
-from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+from attnjax.training import (
+  CheckpointConfig,
+  FitConfig,
+  OptimizerConfig,
+  TrainConfig,
+)
 
 __all__ = ["PRESETS", "VARIANTS", "DataConfig", "PronunciationConfig"]
 
@@ -13,7 +18,7 @@ VARIANTS = ("additive", "dot", "general", "none")
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Config):
   """Which words, and in what batches."""
 
   dictionary: str | None = setting(
@@ -21,26 +26,28 @@ class DataConfig:
     "a file in the format of the CMU dictionary; none: that dictionary",
     path=True,
   )
-  max_letters: int = setting(28, "letters of the longest word to train on")
-  train_words: int | None = setting(None, "words to train on; none: all")
+  max_letters: int = setting(
+    28, "letters of the longest word to train on", at_least=1
+  )
+  train_words: int | None = setting(
+    None, "words to train on; none: all", at_least=1
+  )
   validation_words: int | None = setting(
-    2000, "words to validate on; none: all"
+    2000, "words to validate on; none: all", at_least=1
   )
   test_words: int | None = setting(
-    None, "words, of any length, to test on; none: all"
+    None, "words, of any length, to test on; none: all", at_least=1
   )
-  batch_size: int = setting(64, "pronunciations in a batch, B")
+  batch_size: int = setting(64, "pronunciations in a batch, B", at_least=1)
   multiple: int = setting(
-    4, "letters and phonemes of a batch are padded to a multiple of this"
+    4,
+    "letters and phonemes of a batch are padded to a multiple of this",
+    at_least=1,
   )
-
-  def __post_init__(self):
-    rows = "train_words", "validation_words", "test_words", "batch_size"
-    check_at_least(self, 1, "max_letters", *rows, "multiple", of="data")
 
 
 @dataclasses.dataclass(frozen=True)
-class PronunciationConfig:
+class PronunciationConfig(FitConfig):
   """All that the experiment is determined by."""
 
   variants: tuple[str, ...] = setting(
@@ -48,8 +55,12 @@ class PronunciationConfig:
     "each is trained, in place of model.attention",
     choices=VARIANTS,
   )
-  seeds: int = setting(3, "repetitions with other parameters and batches")
-  beams: int = setting(4, "sequences kept by the search beside the greedy one")
+  seeds: int = setting(
+    3, "repetitions with other parameters and batches", at_least=1
+  )
+  beams: int = setting(
+    4, "sequences kept by the search beside the greedy one", at_least=1
+  )
   published: bool = setting(True, "test the network of g2p-en too")
   words: tuple[str, ...] = setting(
     ("unknowingly", "hemisphere", "thoroughbred"),
@@ -61,7 +72,7 @@ class PronunciationConfig:
   train: TrainConfig = TrainConfig()
 
   def __post_init__(self):
-    check_at_least(self, 1, "seeds", "beams")
+    super().__post_init__()
     check_each_once(self, "variants")
     for word in self.words:
       if not word or not set(word) <= set(GRAPHEMES.symbols):
@@ -77,7 +88,7 @@ def tiny() -> PronunciationConfig:
     model=Seq2SeqConfig(width=48, hidden=96, depth=1, dropout=0.1),
     data=DataConfig(max_letters=12, train_words=30_000, multiple=8),
     optimizer=OptimizerConfig(
-      peak_learning_rate=6e-3, warmup_steps=100, floor=0.02, weight_decay=0.0
+      peak_learning_rate=6e-3, warmup=0.0625, floor=0.02, weight_decay=0.0
     ),
     train=TrainConfig(
       steps=1600,
@@ -96,7 +107,7 @@ def base() -> PronunciationConfig:
     model=Seq2SeqConfig(width=128, hidden=256, depth=2, dropout=0.3),
     data=DataConfig(batch_size=128),
     optimizer=OptimizerConfig(
-      peak_learning_rate=2e-3, warmup_steps=500, floor=0.02, weight_decay=0.01
+      peak_learning_rate=2e-3, warmup=0.0556, floor=0.02, weight_decay=0.01
     ),
     train=TrainConfig(
       steps=9000,

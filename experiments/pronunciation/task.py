@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from attnjax import training
-from attnjax.config import to_dict
+from attnjax.config import decisive
 from attnjax.data import (
   GRAPHEMES,
   Examples,
@@ -166,7 +166,7 @@ def make(config: PronunciationConfig, variant: str, seed: int) -> Seq2Seq:
 
 def identity(config: PronunciationConfig, data: Data, run: str) -> dict:
   """What decides how a run trains; what is said after it may change."""
-  leaves = to_dict(config)
+  leaves = decisive(config)
   for name in ("variants", "seeds", "beams", "published", "words"):
     del leaves[name]
   return leaves | {"run": run, "words": data.digest}

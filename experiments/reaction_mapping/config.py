@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from attnjax.config import setting
+from attnjax.config import Config, setting
 from attnjax.models import AlbertConfig
 
 __all__ = ["MODEL", "PRESETS", "MappingConfig"]
@@ -11,7 +11,7 @@ MODEL = AlbertConfig()  # the published sizes, which the weights have
 
 
 @dataclasses.dataclass(frozen=True)
-class MappingConfig:
+class MappingConfig(Config):
   """All that the experiment is determined by."""
 
   reaction: str = setting(
@@ -22,23 +22,20 @@ class MappingConfig:
   unknown_ok: bool = setting(
     False, "whether `reaction` may have tokens that the model never learned"
   )
-  layer: int = setting(10, "layer whose head maps, counted from 0")
-  head: int = setting(5, "head that maps, counted from 0")
-  multiplier: float = setting(
-    90.0, "how much more attention between neighbours of mapped atoms counts"
+  layer: int = setting(
+    10, "layer whose head maps, counted from 0", at_least=0, below=MODEL.depth
   )
-  seeds: int = setting(3, "untrained networks, and orders of the reactants")
-
-  def __post_init__(self):
-    for name, count in (("layer", MODEL.depth), ("head", MODEL.heads)):
-      if not 0 <= getattr(self, name) < count:
-        raise ValueError(
-          f"{name} must be within 0 and {count - 1}, got {getattr(self, name)}"
-        )
-    if self.seeds < 1:
-      raise ValueError(f"seeds must be at least 1, got {self.seeds}")
-    if self.multiplier <= 0:
-      raise ValueError(f"multiplier must be above 0, got {self.multiplier}")
+  head: int = setting(
+    5, "head that maps, counted from 0", at_least=0, below=MODEL.heads
+  )
+  multiplier: float = setting(
+    90.0,
+    "how much more attention between neighbours of mapped atoms counts",
+    above=0,
+  )
+  seeds: int = setting(
+    3, "untrained networks, and orders of the reactants", at_least=1
+  )
 
 
 def tiny() -> MappingConfig:

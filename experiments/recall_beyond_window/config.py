@@ -2,9 +2,14 @@
 
 import dataclasses
 
-from attnjax.config import check_at_least, check_each_once, setting
+from attnjax.config import Config, check_each_once, setting
 from attnjax.models import MemoryLMConfig
-from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+from attnjax.training import (
+  CheckpointConfig,
+  FitConfig,
+  OptimizerConfig,
+  TrainConfig,
+)
 from experiments.memory_models import ARCHITECTURES, check_window
 
 __all__ = ["PRESETS", "VARIANTS", "RecallConfig", "TaskConfig", "TestConfig"]
@@ -18,23 +23,25 @@ VARIANTS = ARCHITECTURES | {
 
 
 @dataclasses.dataclass(frozen=True)
-class TaskConfig:
+class TaskConfig(Config):
   """Rows to train on."""
 
-  keys: int = setting(64, "words that may be keys")
-  values: int = setting(32, "words that may be values")
-  length: int = setting(128, "tokens of a row, T")
-  fewest: int = setting(2, "pairs of a row, at least")
-  most: int = setting(8, "pairs of a row, at most")
+  keys: int = setting(64, "words that may be keys", at_least=1)
+  values: int = setting(32, "words that may be values", at_least=1)
+  length: int = setting(128, "tokens of a row, T", at_least=1)
+  fewest: int = setting(2, "pairs of a row, at least", at_least=1)
+  most: int = setting(8, "pairs of a row, at most", at_least=1)
   rewritten: float = setting(
-    0.2, "share of the pairs whose key was told before, within 0 and 1"
+    0.2,
+    "share of the pairs whose key was told before, within 0 and 1",
+    at_least=0,
+    below=1,
   )
-  questions: int = setting(32, "keys asked at the end of a row")
-  batch_size: int = setting(16, "rows in a batch, B")
+  questions: int = setting(32, "keys asked at the end of a row", at_least=1)
+  batch_size: int = setting(16, "rows in a batch, B", at_least=1)
 
   def __post_init__(self):
-    numbers = "keys", "values", "length", "fewest", "most", "questions"
-    check_at_least(self, 1, *numbers, "batch_size", of="task")
+    super().__post_init__()
     if self.fewest > self.most or self.most > self.keys:
       raise ValueError(
         "task: pairs must be fewest <= most <= keys, got"
@@ -45,34 +52,31 @@ class TaskConfig:
         f"task: length={self.length} does not hold {self.most} pairs and"
         f" {self.questions} questions"
       )
-    if not 0 <= self.rewritten < 1:
-      raise ValueError(
-        f"task: rewritten must be within 0 and 1, got {self.rewritten}"
-      )
 
 
 @dataclasses.dataclass(frozen=True)
-class TestConfig:
+class TestConfig(Config):
   """Rows to test on: pairs at once, a gap of filler, then questions."""
 
   __test__ = False  # pytest, looking for tests
 
   lengths: tuple[int, ...] = setting(
-    (128, 256, 512, 1024, 2048, 4096), "tokens of a row, T"
+    (128, 256, 512, 1024, 2048, 4096), "tokens of a row, T", at_least=1
   )
-  pairs: int = setting(8, "pairs of a row, all asked once")
+  pairs: int = setting(8, "pairs of a row, all asked once", at_least=1)
   capacities: tuple[int, ...] = setting(
-    (4, 8, 16, 32, 64), "pairs of a row, some asked, where capacity is measured"
+    (4, 8, 16, 32, 64),
+    "pairs of a row, some asked, where capacity is measured",
+    at_least=1,
   )
-  capacity_length: int = setting(256, "tokens of a row there")
+  capacity_length: int = setting(256, "tokens of a row there", at_least=1)
   read: int = setting(
-    128, "tokens before the questions, where states are changed"
+    128, "tokens before the questions, where states are changed", at_least=1
   )
-  rows: int = setting(64, "rows of each measurement")
+  rows: int = setting(64, "rows of each measurement", at_least=1)
 
   def __post_init__(self):
-    numbers = "pairs", "capacity_length", "read", "rows"
-    check_at_least(self, 1, *numbers, of="test")
+    super().__post_init__()
     for name in ("lengths", "capacities"):
       if min(getattr(self, name), default=0) < 1:
         raise ValueError(
@@ -99,7 +103,7 @@ class TestConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class RecallConfig:
+class RecallConfig(FitConfig):
   """All that the experiment is determined by."""
 
   variants: tuple[str, ...] = setting(
@@ -109,8 +113,9 @@ class RecallConfig:
     140_000,
     "of every variant, about: what its mixing leaves over goes to the"
     " feed-forward maps",
+    at_least=1,
   )
-  seeds: int = setting(3, "repetitions with other draws")
+  seeds: int = setting(3, "repetitions with other draws", at_least=1)
   model: MemoryLMConfig = MemoryLMConfig(window=32, persistent=4)
   task: TaskConfig = TaskConfig()
   test: TestConfig = TestConfig()
@@ -118,7 +123,7 @@ class RecallConfig:
   train: TrainConfig = TrainConfig()
 
   def __post_init__(self):
-    check_at_least(self, 1, "parameters", "seeds")
+    super().__post_init__()
     check_each_once(self, "variants")
     check_window(self.model)
     most = max(*self.test.capacities, self.test.pairs)
@@ -134,7 +139,7 @@ def tiny() -> RecallConfig:
   return RecallConfig(
     model=MemoryLMConfig(window=32, persistent=4, width=64, heads=2, chunk=16),
     optimizer=OptimizerConfig(
-      peak_learning_rate=4e-3, warmup_steps=50, weight_decay=0.0
+      peak_learning_rate=4e-3, warmup=0.05, weight_decay=0.0
     ),
     train=TrainConfig(
       steps=1000,
@@ -151,7 +156,7 @@ def base() -> RecallConfig:
     parameters=500_000,
     model=MemoryLMConfig(window=32, persistent=4, width=128, heads=4),
     optimizer=OptimizerConfig(
-      peak_learning_rate=2e-3, warmup_steps=200, weight_decay=0.0
+      peak_learning_rate=2e-3, warmup=0.02, weight_decay=0.0
     ),
     train=TrainConfig(steps=10_000, evaluate_every=1000),
   )

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from attnjax.config import check_at_least, check_each_once, setting
+from attnjax.config import Config, check_each_once, setting
 from attnjax.data import TextConfig
 from attnjax.models import DecoderConfig
 from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
@@ -11,27 +11,25 @@ __all__ = ["PRESETS", "LawConfig", "PodConfig", "ScalingConfig"]
 
 
 @dataclasses.dataclass(frozen=True)
-class LawConfig:
+class LawConfig(Config):
   """How the law is fitted, and how sure of it one may be."""
 
   resamples: int = setting(
-    200, "times that the law is fitted to runs drawn again, with replacement"
+    200,
+    "times that the law is fitted to runs drawn again, with replacement",
+    at_least=2,
   )
   coverage: float = setting(
-    0.95, "share of those fits that an interval holds, in (0, 1)"
+    0.95,
+    "share of those fits that an interval holds, in (0, 1)",
+    above=0,
+    below=1,
   )
-  seed: int = setting(0, "of the draws")
-
-  def __post_init__(self):
-    check_at_least(self, 2, "resamples", of="law")
-    if not 0 < self.coverage < 1:
-      raise ValueError(
-        f"law.coverage: expected a number in (0, 1), got {self.coverage}"
-      )
+  seed: int = setting(0, "of the draws", at_least=0, below=2**32)
 
 
 @dataclasses.dataclass(frozen=True)
-class PodConfig:
+class PodConfig(Config):
   """A machine that is not here, and what the law would spend on it."""
 
   topology: str | None = setting(
@@ -39,21 +37,26 @@ class PodConfig:
     "to compile the step for, such as v5e:4x4, with attnjax[tpu] installed and"
     " JAX_PLATFORMS=cpu set; none: no forecast",
   )
-  flops: float = setting(1e18, "compute to spend on one model, model FLOPs")
-  head_width: int = setting(
-    64, "width D of a head there, features; the width M is a multiple of it"
+  flops: float = setting(
+    1e18, "compute to spend on one model, model FLOPs", at_least=1
   )
-  batch_size: int = setting(1024, "rows in a batch there, on all devices")
+  head_width: int = setting(
+    64,
+    "width D of a head there, features; the width M is a multiple of it",
+    at_least=1,
+  )
+  batch_size: int = setting(
+    1024, "rows in a batch there, on all devices", at_least=1
+  )
   microbatches: int = setting(
-    4, "parts of a batch run one after the other there"
+    4, "parts of a batch run one after the other there", at_least=1
   )
   width: int | None = setting(
-    None, "width M there, features; none: what the law recommends"
+    None, "width M there, features; none: what the law recommends", at_least=1
   )
 
   def __post_init__(self):
-    names = "flops", "head_width", "batch_size", "microbatches", "width"
-    check_at_least(self, 1, *names, of="pod")
+    super().__post_init__()
     if self.width is not None and self.width % self.head_width:
       raise ValueError(
         f"pod.width: expected a multiple of pod.head_width={self.head_width},"
@@ -62,32 +65,44 @@ class PodConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class ScalingConfig:
+class ScalingConfig(Config):
   """All that the experiment is determined by."""
 
   widths: tuple[int, ...] = setting(
-    (16, 32, 48, 64, 96, 128), "model widths M, features; each is a size"
+    (16, 32, 48, 64, 96, 128),
+    "model widths M, features; each is a size",
+    at_least=2,
   )
   steps: tuple[int, ...] = setting(
     (400, 1100, 3000),
     "lengths of a run, optimizer steps; every size is trained for each, from"
     " its own beginning to the end of its own schedule",
+    at_least=2,
   )
-  seeds: int = setting(3, "repetitions with other draws")
+  seeds: int = setting(3, "repetitions with other draws", at_least=1)
   head_width: int = setting(
-    16, "width D of a head, features; a model has M // D heads, 1 at least"
+    16,
+    "width D of a head, features; a model has M // D heads, 1 at least",
+    at_least=1,
   )
   aspect: int = setting(
-    32, "features of the width to a block; a model has M // this, 2 at least"
+    32,
+    "features of the width to a block; a model has M // this, 2 at least",
+    at_least=1,
   )
-  warmup: float = setting(0.1, "share of a run that warms up, in [0, 1)")
+  warmup: float = setting(
+    0.1, "share of a run that warms up, in [0, 1)", at_least=0, below=1
+  )
   rate_width: int = setting(
     128,
     "width M at which the learning rate is optimizer.peak_learning_rate; at"
     " others it is as 1 / sqrt(M)",
+    at_least=1,
   )
   heldout_batches: int = setting(
-    128, "held-out batches that count, spread evenly over all that there are"
+    128,
+    "held-out batches that count, spread evenly over all that there are",
+    at_least=1,
   )
   train_more: bool = setting(
     True, "train what is not trained yet; else tell of what there is"
@@ -99,22 +114,19 @@ class ScalingConfig:
   pod: PodConfig = PodConfig()
 
   def __post_init__(self):
+    super().__post_init__()
     check_each_once(self, "widths")
     check_each_once(self, "steps")
-    check_at_least(
-      self, 1, "seeds", "head_width", "aspect", "rate_width", "heldout_batches"
-    )
     for name in ("widths", "steps"):
       if min(getattr(self, name), default=0) < 2:
         raise ValueError(
           f"{name}: expected numbers >= 2, got {getattr(self, name)}"
         )
-    if not 0 <= self.warmup < 1:
-      raise ValueError(f"warmup: expected a share in [0, 1), got {self.warmup}")
     # Each run has a length of its own, and a share of it to warm up in.
     for name, usual, instead in (
       ("train.steps", TrainConfig().steps, "steps"),
       ("optimizer.warmup_steps", OptimizerConfig().warmup_steps, "warmup"),
+      ("optimizer.warmup", OptimizerConfig().warmup, "warmup"),
     ):
       group, leaf = name.split(".")
       if getattr(getattr(self, group), leaf) != usual:

@@ -6,13 +6,13 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from attnjax.config import to_dict
 from attnjax.data import (
   ByteTokenizer,
   Packed,
@@ -23,7 +23,6 @@ from attnjax.data import (
 from attnjax.models import DecoderConfig, DecoderLM, decoder_parameters, total
 from attnjax.plan import jaxpr_flops
 from attnjax.training import OptimizerConfig, TrainConfig
-from attnjax.training.train_config import without_machines
 from experiments.scaling.config import ScalingConfig
 
 __all__ = [
@@ -93,7 +92,9 @@ def run_config(config: ScalingConfig, size: Size) -> RunConfig:
 
 def key_of(run: RunConfig, text: TextData, seed: int) -> str:
   """A name of all that decides a run, to find its result again by."""
-  said = without_machines(to_dict(run))
+  parts = (run.model, run.data, run.optimizer, run.train)
+  said: dict[str, Any] = {type(part).__name__: decisive(part) for part in parts}
+  said |= {"heldout_batches": run.heldout_batches}
   said |= {"text": text.digest, "seed": seed}
   digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
   return digest.hexdigest()[:16]

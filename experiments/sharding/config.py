@@ -2,13 +2,13 @@
 
 import dataclasses
 
-from attnjax.config import check_at_least, setting
+from attnjax.config import Config, setting
 
 __all__ = ["PRESETS", "ShardingConfig"]
 
 
 @dataclasses.dataclass(frozen=True)
-class ShardingConfig:
+class ShardingConfig(Config):
   """All that the experiment is determined by. Nothing of it is run."""
 
   machines: tuple[str, ...] = setting(
@@ -19,17 +19,20 @@ class ShardingConfig:
   kinds: tuple[str, ...] = setting(
     ("ring", "gather", "ulysses"), "ways to attend: ring, gather, ulysses"
   )
-  length: int = setting(16384, "T that is the same for all machines, tokens")
-  share: int = setting(2048, "T / n where T grows with the machine, tokens")
-  heads: int = setting(8, "query heads H")
-  shared: int = setting(8, "key heads K")
-  width: int = setting(64, "width D of a head, features")
+  length: int = setting(
+    16384, "T that is the same for all machines, tokens", at_least=1
+  )
+  share: int = setting(
+    2048, "T / n where T grows with the machine, tokens", at_least=1
+  )
+  heads: int = setting(8, "query heads H", at_least=1)
+  shared: int = setting(8, "key heads K", at_least=1)
+  width: int = setting(64, "width D of a head, features", at_least=1)
   dtype: str = setting("float32", "of queries, keys and values")
-  block: int = setting(128, "queries, and keys, of a tile")
+  block: int = setting(128, "queries, and keys, of a tile", at_least=1)
 
   def __post_init__(self):
-    sizes = "length", "share", "heads", "shared", "width", "block"
-    check_at_least(self, 1, *sizes)
+    super().__post_init__()
     unknown = set(self.kinds) - {"ring", "gather", "ulysses"}
     if unknown:
       raise ValueError(

@@ -10,7 +10,7 @@ import statistics
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from attnjax.config import setting
+from attnjax.config import Config, setting
 from experiments.timing.witness import difference
 
 __all__ = [
@@ -38,20 +38,21 @@ _SETTLE = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
-class RoundsConfig:
+class RoundsConfig(Config):
   """How long is measured; in a round every contender has one turn."""
 
-  seconds: float = setting(4.0, "time for the rounds of one case, seconds")
-  least: int = setting(5, "rounds at least, however long they take")
-  most: int = setting(100, "rounds at most")
+  seconds: float = setting(
+    4.0, "time for the rounds of one case, seconds", at_least=0
+  )
+  least: int = setting(5, "rounds at least, however long they take", at_least=1)
+  most: int = setting(100, "rounds at most", at_least=1)
 
   def __post_init__(self):
-    if not 1 <= self.least <= self.most:
+    super().__post_init__()
+    if self.least > self.most:
       raise ValueError(
-        f"rounds: expected 1 <= least <= most, got {self.least}, {self.most}"
+        f"rounds.least must be at most rounds.most={self.most}, got {self.least}"
       )
-    if not self.seconds >= 0:
-      raise ValueError(f"rounds.seconds must be >= 0, got {self.seconds}")
 
 
 @dataclasses.dataclass(frozen=True)

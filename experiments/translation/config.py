@@ -2,9 +2,14 @@
 
 import dataclasses
 
-from attnjax.config import check_at_least, check_each_once, setting
+from attnjax.config import check_each_once, setting
 from attnjax.models import EncoderDecoderConfig, Seq2SeqConfig
-from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+from attnjax.training import (
+  CheckpointConfig,
+  FitConfig,
+  OptimizerConfig,
+  TrainConfig,
+)
 
 __all__ = ["NAMES", "PRESETS", "TranslationConfig"]
 
@@ -17,7 +22,7 @@ NAMES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class TranslationConfig:
+class TranslationConfig(FitConfig):
   """All that the experiment is determined by."""
 
   source: str = setting(
@@ -31,28 +36,35 @@ class TranslationConfig:
     " a fixed vector in place of attention",
     choices=tuple(NAMES),
   )
-  vocabulary: int = setting(2000, "pieces of each language, at most")
+  vocabulary: int = setting(
+    2000, "pieces of each language, at most", at_least=1
+  )
   buckets: tuple[int, ...] = setting(
     (24,),
     "lengths of rows, pieces; a verse is in the first that holds both its"
     " sides, and one that the last does not hold is left out",
+    at_least=1,
   )
-  batch_size: int = setting(64, "verses in a batch, B")
-  beams: int = setting(4, "hypotheses of the beam search, beside greedy")
+  batch_size: int = setting(64, "verses in a batch, B", at_least=1)
+  beams: int = setting(
+    4, "hypotheses of the beam search, beside greedy", at_least=1
+  )
   length_penalty: float = setting(
-    0.6, "power of the length that a hypothesis is divided by; 0: none"
+    0.6,
+    "power of the length that a hypothesis is divided by; 0: none",
+    at_least=0,
   )
   text: str | None = setting(
     None, "a sentence of your own to translate at the end; none: no sentence"
   )
-  seeds: int = setting(3, "repetitions with other draws")
+  seeds: int = setting(3, "repetitions with other draws", at_least=1)
   transformer: EncoderDecoderConfig = EncoderDecoderConfig()
   rnn: Seq2SeqConfig = Seq2SeqConfig()
   optimizer: OptimizerConfig = OptimizerConfig()
   train: TrainConfig = TrainConfig()
 
   def __post_init__(self):
-    check_at_least(self, 1, "batch_size", "beams", "seeds")
+    super().__post_init__()
     check_each_once(self, "variants")
     rising = list(self.buckets) == sorted(set(self.buckets))
     if not self.buckets or self.buckets[0] < 2 or not rising:
@@ -80,7 +92,7 @@ def tiny() -> TranslationConfig:
     ),
     rnn=Seq2SeqConfig(width=128, hidden=128, depth=1),
     optimizer=OptimizerConfig(
-      peak_learning_rate=2e-3, warmup_steps=100, weight_decay=0.01
+      peak_learning_rate=2e-3, warmup=0.1, weight_decay=0.01
     ),
     train=TrainConfig(
       steps=1000,
@@ -102,7 +114,7 @@ def base() -> TranslationConfig:
     ),
     rnn=Seq2SeqConfig(width=256, hidden=256, depth=2),
     optimizer=OptimizerConfig(
-      peak_learning_rate=1.5e-3, warmup_steps=200, weight_decay=0.05
+      peak_learning_rate=1.5e-3, warmup=0.125, weight_decay=0.05
     ),
     train=TrainConfig(
       steps=1600,

@@ -106,7 +106,7 @@ def fit(
 ) -> training.Fitted:
   """Trains a variant, or finds it trained."""
   run = f"{variant}/seed{seed}"
-  leaves = configs.to_dict(config)
+  leaves = configs.decisive(config)
   for name in ("variants", "text", "beams", "length_penalty", "seeds"):
     del leaves[name]  # these come after training
   sides = corpus.sides
@@ -118,6 +118,8 @@ def fit(
     experiment="translation",
     identity=leaves | {"run": run, "corpus": corpus.digest},
     optimizer=config.optimizer,
-    train=configs.replace_leaves(config.train, {"seed": seed}),
+    train=configs.replace_leaves(
+      config.train, {"seed": config.train.seed + seed}
+    ),
     evaluate=evaluate_on(sides["validation"].buckets, config.batch_size),
   )

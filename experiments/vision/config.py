@@ -2,9 +2,14 @@
 
 import dataclasses
 
-from attnjax.config import check_at_least, setting
+from attnjax.config import setting
 from attnjax.models import ViTConfig
-from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+from attnjax.training import (
+  CheckpointConfig,
+  FitConfig,
+  OptimizerConfig,
+  TrainConfig,
+)
 
 __all__ = ["PRESETS", "SIDES", "VARIANTS", "VisionConfig"]
 
@@ -14,7 +19,7 @@ VARIANTS = ("attention", "alone", "uniform", "unplaced", *BASELINES)
 
 
 @dataclasses.dataclass(frozen=True)
-class VisionConfig:
+class VisionConfig(FitConfig):
   """All that the experiment is determined by."""
 
   data: str = setting("digits", "which images", choices=tuple(SIDES))
@@ -27,24 +32,29 @@ class VisionConfig:
     " on, with which settings are chosen",
     choices=("test", "validation"),
   )
-  seeds: int = setting(3, "repetitions with other parameters and batches")
-  batch_size: int = setting(64, "images in a batch, B")
+  seeds: int = setting(
+    3, "repetitions with other parameters and batches", at_least=1
+  )
+  batch_size: int = setting(64, "images in a batch, B", at_least=1)
   exchanged: float = setting(
-    0.25, "share of the patches exchanged where rollout is examined, 0 to 1"
+    0.25,
+    "share of the patches exchanged where rollout is examined, 0 to 1",
+    above=0,
+    below=1,
   )
   convolution_learning_rate: float = setting(
-    3e-3, "peak learning rate of the convolution, per step"
+    3e-3, "peak learning rate of the convolution, per step", above=0
   )
   linear_learning_rate: float = setting(
-    1e-1, "peak learning rate of the linear map, per step"
+    1e-1, "peak learning rate of the linear map, per step", above=0
   )
   model: ViTConfig = ViTConfig()
   optimizer: OptimizerConfig = OptimizerConfig()
   train: TrainConfig = TrainConfig()
 
   def __post_init__(self):
+    super().__post_init__()
     self._check_images()
-    check_at_least(self, 1, "seeds", "batch_size")
     if "attention" not in self.variants or not {*self.variants} <= {*VARIANTS}:
       raise ValueError(
         "variants: expected 'attention', with which the others are compared,"
@@ -52,15 +62,6 @@ class VisionConfig:
       )
     if len({*self.variants}) < len(self.variants):
       raise ValueError(f"variants: expected each once, got {self.variants}")
-    if not 0 < self.exchanged < 1:
-      raise ValueError(
-        f"exchanged: expected a share above 0 and below 1, got {self.exchanged}"
-      )
-    for name in ("convolution_learning_rate", "linear_learning_rate"):
-      if not getattr(self, name) > 0:
-        raise ValueError(
-          f"{name}: expected a number above 0, got {getattr(self, name)}"
-        )
 
   def _check_images(self):
     """The model is as large as the images are."""
@@ -91,7 +92,7 @@ def tiny() -> VisionConfig:
       dropout=0.1,
     ),
     optimizer=OptimizerConfig(
-      peak_learning_rate=3e-3, warmup_steps=50, floor=0.02
+      peak_learning_rate=3e-3, warmup=0.062, floor=0.02
     ),
     train=TrainConfig(
       steps=800,
@@ -112,7 +113,7 @@ def base() -> VisionConfig:
     linear_learning_rate=1e-2,
     model=ViTConfig(patch=4, width=48, depth=3, heads=4, hidden=96),
     optimizer=OptimizerConfig(
-      peak_learning_rate=2e-3, warmup_steps=200, floor=0.02
+      peak_learning_rate=2e-3, warmup=0.142, floor=0.02
     ),
     train=TrainConfig(
       steps=1407,

@@ -2,23 +2,33 @@
 
 import dataclasses
 
-from attnjax.config import check_at_least, setting
-from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+from attnjax.config import Config, setting
+from attnjax.training import (
+  CheckpointConfig,
+  FitConfig,
+  OptimizerConfig,
+  TrainConfig,
+)
 
 __all__ = ["PRESETS", "LookupConfig", "WhyScaleConfig"]
 
 
 @dataclasses.dataclass(frozen=True)
-class LookupConfig:
+class LookupConfig(Config):
   """The task that is trained with and without the scale."""
 
-  widths: tuple[int, ...] = setting((4, 16, 64, 256, 1024), "widths D trained")
-  items: int = setting(16, "pairs S among which the asked one is")
-  symbols: int = setting(64, "keys, and as many values, to draw pairs of")
-  width: int = setting(64, "model width M, features")
-  batch_size: int = setting(64, "rows in a batch, B")
+  widths: tuple[int, ...] = setting(
+    (4, 16, 64, 256, 1024), "widths D trained", at_least=1
+  )
+  items: int = setting(16, "pairs S among which the asked one is", at_least=1)
+  symbols: int = setting(
+    64, "keys, and as many values, to draw pairs of", at_least=1
+  )
+  width: int = setting(64, "model width M, features", at_least=1)
+  batch_size: int = setting(64, "rows in a batch, B", at_least=1)
 
   def __post_init__(self):
+    super().__post_init__()
     if not 1 <= self.items <= self.symbols:
       raise ValueError(
         f"lookup.items: expected 1 to lookup.symbols={self.symbols}, for the"
@@ -27,30 +37,34 @@ class LookupConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class WhyScaleConfig:
+class WhyScaleConfig(FitConfig):
   """All that the experiment is determined by."""
 
   widths: tuple[int, ...] = setting(
-    (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096), "widths D measured"
+    (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096),
+    "widths D measured",
+    at_least=1,
   )
-  keys: int = setting(64, "keys S that a query chooses from")
-  queries: int = setting(512, "random queries, for each width and seed")
-  seeds: int = setting(3, "repetitions with other draws")
+  keys: int = setting(64, "keys S that a query chooses from", at_least=1)
+  queries: int = setting(
+    512, "random queries, for each width and seed", at_least=1
+  )
+  seeds: int = setting(3, "repetitions with other draws", at_least=1)
   lookup: LookupConfig = LookupConfig()
   optimizer: OptimizerConfig = OptimizerConfig()
   train: TrainConfig = TrainConfig()
 
   def __post_init__(self):
+    super().__post_init__()
     if min(self.widths, default=0) < 1:
       raise ValueError(f"widths: expected numbers >= 1, got {self.widths}")
-    check_at_least(self, 1, "keys", "queries", "seeds")
 
 
 def tiny() -> WhyScaleConfig:
   """Every width measured, five of them trained, minutes on two cores."""
   return WhyScaleConfig(
     optimizer=OptimizerConfig(
-      peak_learning_rate=1e-3, warmup_steps=50, weight_decay=0.0
+      peak_learning_rate=1e-3, warmup=0.062, weight_decay=0.0
     ),
     train=TrainConfig(
       steps=800,

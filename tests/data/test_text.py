@@ -103,10 +103,10 @@ def test_a_held_out_text_that_others_quote_is_told(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"tokenizer": "words"}, "tokenizer: expected 'bytes' or 'bpe'"),
+    ({"tokenizer": "words"}, "tokenizer must be one of bytes, bpe"),
     ({"evaluation_stride": 0.0}, "evaluation_stride"),
     ({"evaluation_stride": 1.5}, "evaluation_stride"),
-    ({"corpus": "englsh"}, "Did you mean 'english'"),
+    ({"corpus": "englsh"}, "did you mean english"),
     ({"length": 10**6}, "the training text .* fewer than one sequence"),
     ({"length": 10**5}, "the held-out text .* larger heldout_fraction"),
   ],

@@ -122,11 +122,11 @@ def test_the_models_have_the_sizes_of_the_memory_language_models():
     (lambda: LayerConfig(sizes=("16",)), "expected rows x tokens"),
     (lambda: LayerConfig(chunks=(7,)), "each must divide the tokens"),
     (lambda: LayerConfig(heads=0), "heads must be at least 1"),
-    (lambda: ModelConfig(lengths=(0,)), "lengths >= 1"),
+    (lambda: ModelConfig(lengths=(0,)), "lengths must be at least 1"),
     (lambda: ModelConfig(parameters=0), "parameters must be at least 1"),
-    (lambda: ChunkedConfig(chunk=0), "each must divide the tokens"),
+    (lambda: ChunkedConfig(chunk=0), "chunk must be at least 1"),
     (lambda: MemorySpeedConfig(parts=()), "expected one or more"),
-    (lambda: MemorySpeedConfig(memory_limit_gb=0.0), "must be positive"),
+    (lambda: MemorySpeedConfig(memory_limit_gb=0.0), "must be above 0"),
   ],
 )
 def test_a_config_that_makes_no_sense_is_refused(make, words):

@@ -152,7 +152,7 @@ def test_words_that_cannot_be_read_are_named(spelled, message):
     ({"seeds": 0}, "seeds must be at least 1"),
     ({"variants": ()}, "variants: expected one or more"),
     ({"variants": ("dot", "dot")}, "variants: expected one or more, each once"),
-    ({"variants": ("cosine",)}, "variants: expected one of additive, dot"),
+    ({"variants": ("cosine",)}, "variants must be one of additive, dot"),
     ({"data.batch_size": 0}, "data.batch_size must be at least 1"),
   ],
 )

@@ -265,9 +265,9 @@ def test_a_bad_reaction_leaves_nothing(nothing_published, tmp_path, bad):
 
 
 def test_bad_settings_are_named():
-  with pytest.raises(ValueError, match="layer must be within 0 and 11, got 12"):
+  with pytest.raises(ValueError, match=r"layer must be in \[0, 12\), got 12"):
     MappingConfig(layer=12)
-  with pytest.raises(ValueError, match="head must be within 0 and 7, got -1"):
+  with pytest.raises(ValueError, match=r"head must be in \[0, 8\), got -1"):
     MappingConfig(head=-1)
   with pytest.raises(ValueError, match="seeds must be at least 1"):
     MappingConfig(seeds=0)

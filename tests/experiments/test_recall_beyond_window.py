@@ -198,7 +198,7 @@ def test_a_run_writes_its_numbers_and_figures(tmp_path, capsys):
   [
     ({"task.fewest": 9}, "fewest <= most <= keys, got 9, 8 and 64"),
     ({"task.length": 40}, "does not hold 8 pairs and 32 questions"),
-    ({"task.rewritten": 1.0}, "rewritten must be within 0 and 1, got 1.0"),
+    ({"task.rewritten": 1.0}, r"rewritten must be in \[0, 1\), got 1.0"),
     ({"test.rows": 7}, "rows must be even, got 7"),
     ({"test.read": 15}, "read must hold 8 pairs"),
     ({"test.lengths": ()}, "lengths must be numbers of at least 1"),

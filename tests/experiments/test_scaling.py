@@ -253,10 +253,10 @@ def test_a_whole_sweep_ends_with_a_forecast(corpus, tmp_path, capsys):
   ("options", "words"),
   [
     ({"widths": (16, 16)}, "widths: expected one or more, each once"),
-    ({"steps": (1,)}, "steps: expected numbers >= 2"),
-    ({"warmup": 1.0}, "warmup: expected a share"),
+    ({"steps": (1,)}, "steps must be at least 2"),
+    ({"warmup": 1.0}, r"warmup must be in \[0, 1\)"),
     ({"data.tokenizer": "bpe"}, r"data\.tokenizer must be bytes"),
-    ({"law.coverage": 1.0}, r"law\.coverage: expected a number in \(0, 1\)"),
+    ({"law.coverage": 1.0}, r"law\.coverage must be in \(0, 1\)"),
     ({"law.resamples": 1}, r"law\.resamples must be at least 2"),
     ({"pod.flops": 0.0}, r"pod\.flops must be at least 1"),
     ({"pod.width": 100}, r"pod\.width: expected a multiple of pod\.head_w"),

@@ -214,7 +214,7 @@ def test_bad_configs_say_so_before_any_work(leaves, words):
 
 
 def test_an_unknown_set_is_named_without_the_flags_too():
-  with pytest.raises(ValueError, match="expected one of digits, mnist5k"):
+  with pytest.raises(ValueError, match="data must be one of digits, mnist5k"):
     type(config())(data="cifar10")
 
 

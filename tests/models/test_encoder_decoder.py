@@ -202,10 +202,10 @@ def test_a_beam_takes_its_caches_with_it():
   ("options", "words"),
   [
     ({"heads": 5}, "heads=5 must divide width=12"),
-    ({"positions": "alibi"}, r"positions must be one of .*'rotary'.*'alibi'"),
+    ({"positions": "alibi"}, r"positions must be one of .*rotary.*'alibi'"),
     ({"heads": 4}, "rotary positions have pairs .* got 3"),
     ({"decoder_depth": 0}, "decoder_depth must be at least 1, got 0"),
-    ({"dropout": -0.1}, r"dropout must be within 0 and 1, got -0.1"),
+    ({"dropout": -0.1}, r"dropout must be in \[0, 1\), got -0.1"),
   ],
 )
 def test_a_config_that_cannot_be(options, words):

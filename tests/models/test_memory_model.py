@@ -97,7 +97,7 @@ def test_a_residual_is_a_choice_of_any_rule():
     ({"architecture": "mag"}, "attends to a window; give model.window"),
     ({"heads": 3}, "heads=3 must divide width=128"),
     ({"chunk": 0}, "chunk must be at least 1, got 0"),
-    ({"objective_sign": 0}, "objective_sign must be 1 or -1, got 0"),
+    ({"objective_sign": 0}, "objective_sign must be one of 1, -1, got 0"),
   ],
 )
 def test_a_config_that_cannot_be(options, words):

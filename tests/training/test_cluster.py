@@ -175,8 +175,8 @@ def test_what_is_missing_is_named(environment, flags, message):
 @pytest.mark.parametrize(
   ("flags", "message"),
   [
-    ({"count": 0}, "processes.count: expected 1 or more, got 0"),
-    ({"lost_seconds": 1}, "processes.lost_seconds: expected 2 or more, got 1"),
+    ({"count": 0}, "count must be at least 1, got 0"),
+    ({"lost_seconds": 1}, "lost_seconds must be at least 2, got 1"),
     ({"coordinator": "host"}, "expected host:port, got 'host'"),
   ],
 )

@@ -493,9 +493,9 @@ def test_in_a_thread_no_handler_is_touched(tmp_path, unbroken):
 
 @pytest.mark.parametrize("name", ["steps", "log_every", "microbatches"])
 def test_values_out_of_range_are_named(name):
-  with pytest.raises(ValueError, match=f"{name}: expected 1 or more, got 0"):
+  with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
     settings(**{name: 0})
-  with pytest.raises(ValueError, match="evaluate_every: expected 0 or more"):
+  with pytest.raises(ValueError, match="evaluate_every must be at least 0"):
     settings(evaluate_every=-1)
 
 

@@ -130,7 +130,7 @@ def test_a_mesh_that_does_not_suit_the_devices(sizes, message):
 
 
 def test_sizes_below_one_are_refused():
-  with pytest.raises(ValueError, match="tensor: expected 1 or more, got 0"):
+  with pytest.raises(ValueError, match="tensor must be at least 1, got 0"):
     MeshConfig(tensor=0)
 
 

@@ -39,8 +39,8 @@ def test_the_schedule_is_the_same_under_jit():
 
 
 def test_a_run_within_its_warmup_is_refused():
-  with pytest.raises(ValueError, match=r"steps: .* 100 warm-up steps, got 100"):
-    optimizers.make(OptimizerConfig(), steps=100)
+  with pytest.raises(ValueError, match="below the 100 steps of the run"):
+    optimizers.make(OptimizerConfig(warmup_steps=100), steps=100)
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ def test_a_run_within_its_warmup_is_refused():
   ],
 )
 def test_values_out_of_range_are_named(name, value):
-  with pytest.raises(ValueError, match=f"{name}: expected"):
+  with pytest.raises(ValueError, match=f"{name} must be"):
     OptimizerConfig(**{name: value})
 
 
 def test_every_hyper_parameter_has_a_help_line():
-  assert len(configs.leaves(OptimizerConfig())) == 9
+  assert len(configs.leaves(OptimizerConfig())) == 10
 
 
 class Stack(nnx.Module):
