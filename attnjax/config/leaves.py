@@ -234,12 +234,12 @@ def _own_leaves(config: Any, prefix: str) -> list[Leaf]:
 def _leaf(config: Any, field: dataclasses.Field, prefix: str) -> Leaf:
   """One leaf and its value."""
   name = prefix + field.name
-  kind, optional, item = _kind(_hints(type(config))[field.name], name)
+  config_type: Any = type(config)
+  hint = _hints(config_type)[field.name]
+  kind, optional, item = _kind(hint, name)
   about = field.metadata
   if about.get("path") and str not in (kind, item):
-    raise TypeError(
-      f"{name}: a path is a str, got {_hints(type(config))[field.name]}"
-    )
+    raise TypeError(f"{name}: a path is a str, got {hint}")
   if "help" not in about:
     raise TypeError(
       f"{name} says nothing of what it means: declare it with"
