@@ -51,7 +51,8 @@ class RoundsConfig(Config):
     super().__post_init__()
     if self.least > self.most:
       raise ValueError(
-        f"rounds.least must be at most rounds.most={self.most}, got {self.least}"
+        f"rounds.least must be {self.most} or less, which is rounds.most, got"
+        f" {self.least}"
       )
 
 
