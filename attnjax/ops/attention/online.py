@@ -17,6 +17,7 @@ with d number and d total sums over tiles too: see `attnjax.ops.tiles`.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from attnjax.ops.alike import mapped_alike
@@ -36,12 +37,14 @@ def folded(reading: Reading, sweep: Sweep) -> dict:
   its parts, "shift" and "rest".
   """
   operands, tree = jax.tree.flatten(reading)
+  # Given and not closed over, as all that may be traced: JAX keeps the function
+  # and its rule for longer than the trace that they are made in.
+  blank = sweep._replace(codes=np.zeros(0, np.int32))
 
-  # Not closed over but given: the codes may be traced.
   @jax.custom_jvp
   def found(codes, *operands):
     here = jax.tree.unflatten(tree, operands)
-    result = _forward(here, sweep._replace(codes=codes))
+    result = _forward(here, blank._replace(codes=codes))
     return mapped_alike(result, operands)
 
   def rule(primals, tangents):
@@ -53,7 +56,7 @@ def folded(reading: Reading, sweep: Sweep) -> dict:
     }
     result = found(codes, *operands)
     here = jax.tree.unflatten(tree, operands)
-    walk = sweep._replace(codes=codes)
+    walk = blank._replace(codes=codes)
     return result, tangent(here, walk, result, moving)
 
   found.defjvp(rule, symbolic_zeros=True)
@@ -63,14 +66,15 @@ def folded(reading: Reading, sweep: Sweep) -> dict:
 def _forward(reading: Reading, sweep: Sweep) -> dict:
   """Folds the tiles, each row shifted by its largest logit so far."""
   start = _start(reading)
+  names = tuple(start)
   operands, tree = jax.tree.flatten(reading)
 
   def step(full, tile, parts, held):
-    state = dict(zip(start, held, strict=True))
+    state = dict(zip(names, held, strict=True))
     part = jax.tree.unflatten(tree, parts)
     grid = part.grid(tile)
     new = _merged(part, state, part.logits(grid, full), grid)
-    return [new[name] for name in start]
+    return [new[name] for name in names]
 
   last = fold(
     step,
@@ -78,9 +82,9 @@ def _forward(reading: Reading, sweep: Sweep) -> dict:
     operands,
     jax.tree.leaves(reading.layouts()),
     list(start.values()),
-    layouts(start),
+    layouts(names),
   )
-  return _finished(reading, dict(zip(start, last, strict=True)))
+  return _finished(reading, dict(zip(names, last, strict=True)))
 
 
 def _start(reading: Reading) -> dict:

@@ -17,26 +17,14 @@ def tangent(reading: Reading, sweep: Sweep, result: dict, moving: dict) -> dict:
   names = _needed(reading)
   # The log-sum-exp is the shift, of two parts, of which the rest moves with it
   # in derivatives of second order; the place of the largest logit does not.
-  extra = [result[n] for n in ("shift", "rest", "place") if n in result]
-
-  def function(full, tile, *parts):
-    count = len(operands)
-    part, rest = jax.tree.unflatten(tree, parts[:count]), list(parts[count:])
-    grid = part.grid(tile)
-    logits = part.logits(grid, full)
-    shifts = [rest.pop(0) for n in ("shift", "rest") if n in result]
-    sums = sums_of(part, logits, shifts, grid, names)
-    if rest:
-      at = grid.key_index == rest[0][..., None]
-      sums["peak"] = jnp.where(at, logits, 0).sum(-1)
-    return [sums[name] for name in names]
-
+  extra = {n: result[n] for n in ("shift", "rest", "place") if n in result}
+  function = _sums_of_tile(tree, len(operands), tuple(extra), names)
   shape = result["out"].shape
   dtype = reading.form.dtype
   moved = tile_sum_tangent(
     function,
     sweep,
-    [*operands, *extra],
+    [*operands, *extra.values()],
     moving,
     [*jax.tree.leaves(reading.layouts()), *["b.t"] * len(extra)],
     [
@@ -46,6 +34,23 @@ def tangent(reading: Reading, sweep: Sweep, result: dict, moving: dict) -> dict:
     layouts(names),
   )
   return _moved(reading, result, dict(zip(names, moved, strict=True)))
+
+
+def _sums_of_tile(tree, count: int, extra: tuple[str, ...], names):
+  """The function of a tile; it closes over no array, for it is a parameter."""
+
+  def function(full, tile, *parts):
+    part, rest = jax.tree.unflatten(tree, parts[:count]), list(parts[count:])
+    grid = part.grid(tile)
+    logits = part.logits(grid, full)
+    shifts = [rest.pop(0) for n in ("shift", "rest") if n in extra]
+    sums = sums_of(part, logits, shifts, grid, names)
+    if rest:
+      at = grid.key_index == rest[0][..., None]
+      sums["peak"] = jnp.where(at, logits, 0).sum(-1)
+    return [sums[name] for name in names]
+
+  return function
 
 
 def _needed(reading: Reading) -> list[str]:
