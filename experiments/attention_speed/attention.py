@@ -57,6 +57,8 @@ def cases_of(config: AttentionSpeedConfig) -> list[Case]:
   sizes = sorted(config.sizes(), key=lambda size: (size[0], size[1]))
   names = listed(config.cases, "cases", CASES)
   modes = listed(config.passes, "passes", PASSES)
+
+  # Short ones first: a run that is stopped has whole lengths.
   return [
     Case(
       name=name,
@@ -156,6 +158,7 @@ class Inputs:
 def attnjax_call(case: Case, implementation: str | None) -> Call:
   """`attnjax.attend` of a case, as a user writes it."""
   options: dict[str, Any] = {"implementation": implementation}
+  # `sliding_window` counts the keys before a query, the case its own one too.
   if case.name == "window":
     options["mask"] = masks.sliding_window(case.window - 1)
   elif case.name != "full":
@@ -202,10 +205,12 @@ def flax_call(case: Case, implementation: str | None) -> Call | Refused:
     mask = None
     if ids is not None:
       mask = nnx.make_attention_mask(ids, ids, jnp.equal)
+    # There is no option for a window: it is a dense mask too.
     elif case.name == "window":
       positions = jnp.arange(case.length)[None]
       near = lambda q, k: q - k < case.window
       mask = nnx.make_attention_mask(positions, positions, near)
+
     return nnx.dot_product_attention(
       query, key, value, mask=mask, is_causal=case.name != "full"
     )

@@ -86,6 +86,7 @@ def arguments(case: Case) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
     rng.standard_normal(shape, dtype=np.float32)
     for _ in range(_ARRAYS[case.mode])
   ]
+
   if case.name == "documents":
     return arrays, {"ids": document_ids(case)}
   if case.name == "softcap_alibi":
@@ -115,7 +116,9 @@ def _pairs_of_a_row(case: Case) -> int:
   """Visible pairs of one row of a mask that depends on positions alone."""
   if case.name == "full":
     return case.length**2
+
   width = case.length
   if case.name == "window":
     width = min(case.window, case.length)
+  # A triangle until the window is full, then a parallelogram.
   return width * (width + 1) // 2 + (case.length - width) * width

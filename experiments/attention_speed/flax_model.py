@@ -68,6 +68,7 @@ class FlaxDecoder(nnx.Module):
 
   def __init__(self, config: DecoderConfig, vocabulary: int, rngs: nnx.Rngs):
     self.embed = nnx.Embed(vocabulary, config.width, rngs=rngs)
+    # One after the other, not stacked and scanned as ours are.
     self.blocks = nnx.List(
       [FlaxBlock(config, rngs) for _ in range(config.depth)]
     )

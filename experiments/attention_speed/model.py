@@ -61,6 +61,7 @@ def weights_of(model: DecoderLM) -> dict[str, np.ndarray]:
     "up": blocks.feed_forward.up.kernel,
     "down": blocks.feed_forward.down.kernel,
   }
+
   return {name: np.asarray(param[...]) for name, param in named.items()}
 
 
@@ -97,6 +98,7 @@ def _prepares(
   make = functools.partial(_new_model, config, vocabulary)
   ours = make(config.implementation)
   weights = weights_of(ours)
+
   every: dict[str, Prepare] = {
     "attnjax": lambda: _ours(config, ours, batch),
     "attnjax_reference": lambda: _ours(config, make("reference"), batch),
@@ -113,6 +115,7 @@ def _new_model(
   config: ModelSpeedConfig, vocabulary: int, implementation: str | None
 ) -> DecoderLM:
   """A decoder whose attention is an implementation of `attnjax.attend`."""
+  # Every contender starts from the same parameters.
   make = lambda: DecoderLM(
     config.model,
     vocabulary,
@@ -146,6 +149,8 @@ def _torch(config, child, batch, weights, path: Path) -> Prepared | Refused:
   refused = peers_cannot(config.model)
   if refused is not None:
     return refused
+
+  # Parameters and batch are too large for a line of JSON.
   np.savez(path, **weights, **batch)
   module = "experiments.attention_speed.torch_model"
   return child.prepare(module, arrays=str(path), window=config.model.window)
@@ -164,6 +169,7 @@ def _prepare(config, loss, model, batch, note="") -> Prepared | Refused:
 
 def _witness(result) -> list[list[float]]:
   """Loss, norm of the whole gradient, and of that of the embedding."""
+  # Gradients leaf by leaf would not compare: PyTorch's are ordered otherwise.
   loss, gradient = result
   squares = [float(np.square(x).sum()) for x in jax.tree.leaves(gradient)]
   embed = np.asarray(gradient.embed.embedding[...])
@@ -184,6 +190,7 @@ def peers_cannot(config: DecoderConfig) -> Refused | None:
     "tied": True,
     "remat": False,
   }
+
   for name, value in wanted.items():
     if getattr(config, name) != value:
       return Refused(f"cannot: the peers are written for {name}={value}")

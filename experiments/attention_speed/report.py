@@ -202,6 +202,7 @@ def draw_model(path: Path, records: Sequence[Record]) -> Path:
   axes = figure.subplots()
 
   names = [each["contender"] for each in records]
+  # A bar of length 0 keeps the row of who did not run.
   values = [each["tokens_per_second"] or 0.0 for each in records]
   bars = axes.barh(names, values, color=style.PALETTE[0], height=0.6)
   labels = [f"{value:,.0f}" if value else "not run" for value in values]

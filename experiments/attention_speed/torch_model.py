@@ -25,6 +25,7 @@ class Block(nn.Module):
     width, head_width, hidden = sizes
     self.head_width = head_width
     self.grouped = heads != kv_heads
+
     linear = lambda n, m: nn.Linear(n, m, bias=False)
     self.attention_norm = nn.RMSNorm(width, eps=_EPSILON)
     self.query = linear(width, heads * head_width)
@@ -42,6 +43,8 @@ class Block(nn.Module):
       layer(y).unflatten(-1, (-1, self.head_width)).transpose(1, 2)
       for layer in (self.query, self.key, self.value)
     )
+
+    # A dense mask, for `is_causal` takes neither documents nor a window.
     heads = F.scaled_dot_product_attention(
       _rotate(query, turn),
       _rotate(key, turn),
@@ -49,6 +52,7 @@ class Block(nn.Module):
       attn_mask=mask,
       enable_gqa=self.grouped,
     )
+
     x = x + self.output(heads.transpose(1, 2).flatten(-2))
     hidden = F.relu(self.up(self.feed_forward_norm(x)))
     return x + self.down(hidden * hidden)
@@ -62,6 +66,7 @@ class Decoder(nn.Module):
     depth, width, heads, head_width = weights["query"].shape
     kv_heads, hidden = weights["key"].shape[2], weights["up"].shape[2]
     self.window, self.head_width = window, head_width
+
     self.embed = nn.Embedding(*weights["embed"].shape)
     sizes = (width, head_width, hidden)
     self.blocks = nn.ModuleList(
@@ -96,6 +101,7 @@ def prepare(arrays: str, window: int | None) -> Answer:
   model = Decoder(data, window)
   _load(model, data)
   tensor = lambda name: torch.from_numpy(data[name])
+  # `cross_entropy` takes classes as int64.
   tokens, targets = tensor("tokens").long(), tensor("targets").long()
   ids, weights = tensor("segment_ids"), tensor("weights").float()
   parameters = list(model.parameters())  # the embedding first: see `_witness`
@@ -116,6 +122,7 @@ def _load(model: Decoder, data: Mapping[str, np.ndarray]) -> None:
   with torch.no_grad():
     model.embed.weight.copy_(torch.from_numpy(data["embed"]))
     model.norm.weight.copy_(torch.from_numpy(data["norm"]))
+
     for layer, block in enumerate(model.blocks):
       for name in ("attention_norm", "feed_forward_norm"):
         place = getattr(block, name).weight
@@ -123,6 +130,7 @@ def _load(model: Decoder, data: Mapping[str, np.ndarray]) -> None:
       for name in ("query", "key", "value", "output", "up", "down"):
         place = getattr(block, name).weight
         kernel = torch.from_numpy(data[name][layer])
+        # Kernels of ours have heads as an axis: M H D, and H D M back.
         place.copy_(kernel.reshape(place.shape[1], place.shape[0]).T)
 
 

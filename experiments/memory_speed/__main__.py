@@ -16,11 +16,14 @@ from experiments.timing.torch_process import TorchChild
 def main(config: MemorySpeedConfig, workdir: Path) -> None:
   """Measures part after part; a CSV each, then all tables."""
   begin(workdir, config, "memory_speed")
+
+  # Until the end: the tables name the version of PyTorch.
   with TorchChild(workdir / "torch.log") as child:
     found = {
       part: _measured(part, config, workdir, child) for part in config.parts
     }
     print(write_tables(workdir, report.tables_of(found), child.version))
+
   if "model" in found:
     print(report.draw_model(workdir / "model.png", found["model"]))
 
@@ -31,6 +34,7 @@ def _measured(
   """Measures a part and returns its records; the CSV grows with each case."""
   cases: list
   measure: Callable
+
   if part == "layer":
     cases = peers.cases_of(config)
     measure = functools.partial(peers.records_of_layer, config, child)

@@ -1,4 +1,4 @@
-"""Times a memory chunk by chunk, against the loop over tokens."""
+"""Speed of a memory read chunk by chunk, against the loop over tokens."""
 
 import functools
 import itertools
@@ -24,7 +24,7 @@ _GATES = {"rate": 1 / 256, "momentum": 0.5, "decay": 0.01}
 
 
 class StreamCase(NamedTuple):
-  """`memory.stream` of a rule on one batch."""
+  """One call of `memory.stream`: a rule, a mode and the size of a batch."""
 
   rule: str
   mode: str  # forward, or forward_backward
@@ -33,7 +33,7 @@ class StreamCase(NamedTuple):
 
 
 def streams_of(config: MemorySpeedConfig) -> list[StreamCase]:
-  """Every rule, mode and size."""
+  """All cases of a config: every rule, mode and size."""
   of = config.chunked
   modes = ("forward", "forward_backward")
   return [
@@ -45,7 +45,7 @@ def streams_of(config: MemorySpeedConfig) -> list[StreamCase]:
 def records_of_stream(
   config: MemorySpeedConfig, case: StreamCase
 ) -> Iterator[dict[str, Any]]:
-  """Measures both implementations; they compute the same, and must agree."""
+  """Measures both implementations on one case; yields a record each."""
   given = _arrays(config, case)
   prepares = {
     name: functools.partial(
@@ -57,6 +57,7 @@ def records_of_stream(
     )
     for name in (CHUNKED, SEQUENTIAL)
   }
+
   for row in measure(prepares, config.rounds, ours=CHUNKED):
     tokens = case.batch * case.length
     yield record(
@@ -68,16 +69,19 @@ def records_of_stream(
 
 
 def _rule(config: MemorySpeedConfig, case: StreamCase) -> memory.Rule:
+  """The rule of a case, with the chunk of the config."""
   return getattr(memory, case.rule)(chunk=config.chunked.chunk)
 
 
 def _arrays(config: MemorySpeedConfig, case: StreamCase) -> dict[str, Any]:
-  """Queries and keys of length 1, values, gates, and weights to begin with."""
+  """Arguments of a case: unit queries and keys, values, gates, weights."""
   of, rule = config.chunked, _rule(config, case)
   rng = np.random.default_rng((config.seed, case.length, case.batch))
   shape = (case.batch, case.length, of.heads, of.head_width)
   draw = lambda: jnp.asarray(rng.standard_normal(shape, dtype=np.float32))
+  # The delta rule is stable for keys of length 1.
   unit = lambda x: x / jnp.linalg.norm(x, axis=-1, keepdims=True)
+
   names, key = memory.wanted_gates(rule), jax.random.key(config.seed)
   return {
     "query": unit(draw()),
@@ -91,7 +95,7 @@ def _arrays(config: MemorySpeedConfig, case: StreamCase) -> dict[str, Any]:
 
 
 def _call(config: MemorySpeedConfig, case: StreamCase, name: str, given: dict):
-  """The answers; with backward, gradients of the sum of their squares too."""
+  """Answers; with a backward pass, gradients of the sum of squares too."""
 
   def answers(given):
     of = config.chunked
@@ -102,6 +106,7 @@ def _call(config: MemorySpeedConfig, case: StreamCase, name: str, given: dict):
       of.head_width,
       weights=given["weights"],
     )
+
     arrays = (given[n] for n in ("query", "key", "value", "gates"))
     return memory.stream(state, *arrays, implementation=name)[1]
 

@@ -98,6 +98,7 @@ class ChunkedConfig(Config):
 
   def __post_init__(self):
     super().__post_init__()
+    # The same conditions on sizes and chunks, with the same messages.
     LayerConfig(self.heads, self.head_width, self.sizes, (self.chunk,))
 
   def shapes(self) -> list[tuple[int, int]]:

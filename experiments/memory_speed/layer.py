@@ -1,4 +1,4 @@
-"""The layer of titans-pytorch in our terms, from the same arrays.
+"""The memory layer of titans-pytorch, written with `attnjax.memory`.
 
 Two things of theirs need a translation. Their loss is a mean over features, so
 our rate is 2 / D of theirs. A chunk that takes one step has the gates of the
@@ -50,13 +50,14 @@ class LayerCase:
 
   @property
   def width(self) -> int:
-    """M, of the layer."""
+    """M: width of the layer."""
     return self.heads * self.head_width
 
   @property
   def rule(self) -> memory.Rule:
-    """The memory of Titans, as theirs is."""
+    """The rule of Titans, set as titans-pytorch has it."""
     rule = memory.titans(chunk=self.chunk, expansion=_EXPANSION)
+    # Theirs reads a token after it is written.
     structure = dataclasses.replace(rule.structure, residual=self.residual)
     return dataclasses.replace(
       rule, structure=structure, updates=self.updates, reads="after"
@@ -73,6 +74,7 @@ def arrays(case: LayerCase, seed: int) -> dict[str, np.ndarray]:
     return drawn * np.float32(scale)
 
   scaled = lambda *shape: draw(*shape, scale=shape[-2] ** -0.5)
+
   tokens = (case.batch, case.length, width)
   found: dict[str, np.ndarray] = {}
   for name in ("x", "cotangent"):
@@ -85,6 +87,7 @@ def arrays(case: LayerCase, seed: int) -> dict[str, np.ndarray]:
     found[f"{name}_bias"] = np.full(heads, bias, np.float32)
   for name in ("asked_norm", "stored_norm"):
     found[name] = np.ones(width, np.float32)
+
   hidden = _EXPANSION * narrow
   found["map_0"] = scaled(heads, narrow, hidden)
   found["map_1"] = scaled(heads, hidden, narrow)
@@ -92,10 +95,11 @@ def arrays(case: LayerCase, seed: int) -> dict[str, np.ndarray]:
 
 
 def layer(case: LayerCase, given: dict, x):
-  """``B T M`` of ``B T M``."""
+  """The layer: ``B T M`` of ``B T M``, given the parameters of `arrays`."""
   asked = _normed(x) * given["asked_norm"][None, None]
   stored = _normed(x) * given["stored_norm"][None, None]
   headed = lambda y: y.reshape((*y.shape[:-1], case.heads, case.head_width))
+
   state = memory.init(
     case.rule,
     (case.batch,),
@@ -110,6 +114,7 @@ def layer(case: LayerCase, given: dict, x):
     headed(stored @ given["value"]),
     _gates(case, given, stored),
   )
+
   answers = answers * jax.nn.sigmoid(asked @ given["gate"])[..., None]
   return answers.reshape(x.shape) @ given["combine"]
 
@@ -125,12 +130,15 @@ def layer_and_gradient(case: LayerCase, given: dict):
 
 
 def _gates(case: LayerCase, given: dict, stored) -> memory.Gates:
-  """Each ``B T H``."""
+  """Rate, momentum and decay of each token and head, each ``B T H``."""
   bias = lambda name: given[f"{name}_bias"][None, None]
   gate = lambda name, z: jax.nn.sigmoid(z @ given[name] + bias(name))
+  # Their loss is a mean over the D features, ours half of the sum.
   rate = 2 / case.head_width * gate("rate", stored)
   if case.updates == "token":
     return memory.Gates(rate, gate("momentum", stored), gate("decay", stored))
+
+  # One step a chunk: every token gets the gate of the chunk's mean.
   chunks = (case.batch, -1, case.chunk, case.width)
   means = stored.reshape(chunks).mean(2)
   spread = lambda name: jnp.repeat(gate(name, means), case.chunk, axis=1)
@@ -138,6 +146,6 @@ def _gates(case: LayerCase, given: dict, stored) -> memory.Gates:
 
 
 def _normed(x):
-  """Root mean square 1; the epsilon is that of PyTorch."""
+  """RMS norm without a gain, with PyTorch's default epsilon."""
   square = (x * x).mean(-1, keepdims=True)
   return x * jax.lax.rsqrt(square + float(np.finfo(np.float32).eps))

@@ -1,4 +1,4 @@
-"""Times language models whose mixing is a memory, against length."""
+"""Speed of language models with a memory, against length."""
 
 import functools
 from collections.abc import Iterator
@@ -26,9 +26,10 @@ __all__ = ["models_of", "records_of_length"]
 
 
 def models_of(config: MemorySpeedConfig) -> dict[str, MemoryLM]:
-  """Architecture -> a model, all of about the same number of parameters."""
+  """Models by architecture, all of about the same number of parameters."""
   of = config.model
   models = {}
+
   for name in of.architectures:
     sizes = fitted(
       of.sizes,
@@ -36,6 +37,7 @@ def models_of(config: MemorySpeedConfig) -> dict[str, MemoryLM]:
       vocabulary=of.vocabulary,
       parameters=of.parameters,
     )
+    # Parameters are made in one compiled program, not leaf by leaf.
     make = functools.partial(MemoryLM, sizes, of.vocabulary)
     seeded = lambda make=make: make(rngs=nnx.Rngs(config.seed))
     models[name] = jax.jit(seeded)()
@@ -45,7 +47,7 @@ def models_of(config: MemorySpeedConfig) -> dict[str, MemoryLM]:
 def records_of_length(
   config: MemorySpeedConfig, models: dict[str, MemoryLM], length: int
 ) -> Iterator[dict[str, Any]]:
-  """Loss and gradient of every model on one row of a length; a record each.
+  """Measures loss and gradient of every model on one row; yields records.
 
   Args:
     config: how long is measured.
@@ -63,8 +65,11 @@ def records_of_length(
     )
     for name, model in models.items()
   }
+
+  # They compute different things: nobody has to agree with the first.
   first = config.model.architectures[0]
   rows = measure(prepares, config.rounds, ours=first, unlike=tuple(models))
+
   for row in rows:
     model = models[row.contender]
     yield record(
@@ -79,14 +84,14 @@ def records_of_length(
 
 
 def _tokens(config: MemorySpeedConfig, length: int):
-  """Random ones, int32 ``1 T+1``."""
+  """Random tokens, int32 ``1 T+1``."""
   rng = np.random.default_rng((config.seed, length))
   drawn = rng.integers(config.model.vocabulary, size=(1, length + 1))
   return jnp.asarray(drawn, jnp.int32)
 
 
 def _loss(model: MemoryLM, tokens):
-  """The mean cross-entropy of the next token."""
+  """Mean cross-entropy of the next token, nats."""
   logits, targets = model(tokens[:, :-1]), tokens[:, 1:]
   weights = jnp.ones(targets.shape, jnp.float32)
   total, weight = training.cross_entropy(logits, targets, weights)

@@ -16,6 +16,7 @@ _STEPS = {"token": "a token", "chunk": "a chunk"}
 def tables_of(found: Mapping[str, Sequence[Record]]) -> list[Table]:
   """The tables of every part that was measured."""
   tables = []
+
   for part, records in found.items():
     make = {"layer": _layer_tables, "model": _model_tables}
     tables += make.get(part, _chunked_tables)(records)
@@ -28,15 +29,18 @@ def _layer_tables(records: Sequence[Record]) -> list[Table]:
   names = list(dict.fromkeys(each["contender"] for each in records))
   rows: list[list[str]] = []
   notes: list[str] = []
+
   for case, group in _groups(records, labels):
     step, chunk, residual, batch, length = case
     named = f"{_STEPS[step]}{', residual' if residual else ''}"
     cells = [named, str(chunk), f"{batch} x {length}"]
     ran = {each["contender"]: each for each in group}
+    # Not every contender is in every case.
     for name in names:
       none = ["", ""] if name not in ran else None
       cells += none or [_time(ran[name], notes), _memory(ran[name])]
     rows.append(cells)
+
   header = ["a step", "C", "B x T"]
   for name in names:
     header += [name, "memory"]
@@ -54,6 +58,7 @@ def _model_tables(records: Sequence[Record]) -> list[Table]:
     "XLA's temporary memory": lambda each, _: _memory(each),
     "state of a row in decoding": lambda each, _: f"{each['state_bytes']:,} B",
   }
+
   tables = []
   for title, cell in columns.items():
     rows: list[list[str]] = []
@@ -61,6 +66,7 @@ def _model_tables(records: Sequence[Record]) -> list[Table]:
     for (length,), group in _groups(records, ("length",)):
       rows.append([f"{length:,}", *(cell(each, notes) for each in group)])
     tables.append(Table(f"model: {title}", ["T", *names], rows, notes))
+
   counted = ["parameters", *(f"{sizes[name]:,}" for name in names)]
   tables[0].rows.append(counted)
   return tables
@@ -71,11 +77,13 @@ def _chunked_tables(records: Sequence[Record]) -> list[Table]:
   rows: list[list[str]] = []
   notes: list[str] = []
   labels = ("rule", "mode", "batch", "length")
+
   for (rule, mode, batch, length), group in _groups(records, labels):
     cells = [rule, mode.replace("_", " with "), f"{batch} x {length}"]
     for each in group:
       cells += [_time(each, notes), _memory(each)]
     rows.append(cells)
+
   chunk = records[0]["chunk"]
   header = ["rule", "pass", "B x T"]
   header += ["chunked", "memory", "sequential", "memory"]
@@ -90,6 +98,7 @@ def draw_model(path: Path, records: Sequence[Record]) -> Path | None:
       x, y = lines.setdefault(each["contender"], ([], []))
       x.append(each["length"])
       y.append(each["microseconds_per_token"])
+
   if not lines:
     return None
   return save_lines(
@@ -103,7 +112,7 @@ def draw_model(path: Path, records: Sequence[Record]) -> Path | None:
 
 
 def _groups(records: Sequence[Record], labels: tuple[str, ...]) -> list:
-  """(labels, records that share them), in the order they came."""
+  """Groups of records: (values of the labels, records that share them)."""
   found: dict[tuple, list[Record]] = {}
   for each in records:
     found.setdefault(tuple(each[n] for n in labels), []).append(each)
@@ -111,7 +120,7 @@ def _groups(records: Sequence[Record], labels: tuple[str, ...]) -> list:
 
 
 def _time(each: Record, notes: list[str]) -> str:
-  """Milliseconds, then the median ratio and its quartiles."""
+  """Milliseconds, median ratio and its quartiles, and the mark of a note."""
   mark = note_mark(each, notes)
   if each["status"] != OK:
     return f"-{mark}"
@@ -123,7 +132,7 @@ def _time(each: Record, notes: list[str]) -> str:
 
 
 def _per_token(each: Record, notes: list[str]) -> str:
-  """Microseconds a token."""
+  """Microseconds a token, and the mark of a note."""
   mark = note_mark(each, notes)
   if each["status"] != OK:
     return f"-{mark}"

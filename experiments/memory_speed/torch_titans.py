@@ -19,7 +19,7 @@ __all__ = ["prepare"]
 
 
 class Perceptron(titans_pytorch.MemoryMLP):
-  """Their perceptron, with the gelu that JAX and the TTT paper have."""
+  """Their perceptron, with the tanh gelu that JAX and the TTT paper use."""
 
   def forward(self, x):
     first, *rest = self.weights
@@ -110,7 +110,7 @@ def _load(places: Mapping, data: Mapping[str, np.ndarray]) -> None:
 
 
 def _witness(results: tuple) -> list[list[float]]:
-  """A sample of the output and of the gradient by x, norms of the others."""
+  """Samples of output and gradient by x; norms of the other gradients."""
   out, by_x, *others = results
   samples = [sample(x.detach().numpy()) for x in (out, by_x)]
   return samples + [[float(x.square().sum()) ** 0.5] for x in others]

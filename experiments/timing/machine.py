@@ -26,6 +26,7 @@ def describe(torch_version: str | None) -> dict[str, str | int]:
     torch_version: of the PyTorch process; None leaves it out.
   """
   torch = {"torch": torch_version} if torch_version else {}
+
   return {
     "device": jax.devices()[0].device_kind,
     "processor": _processor(),

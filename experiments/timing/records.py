@@ -18,6 +18,8 @@ Record = Mapping[str, Any]
 def record(row: Measured, **labels: object) -> dict[str, Any]:
   """A flat record of a row, labels first; what is not known is None."""
   ratio, prepared = row.ratio, row.prepared
+
+  # The same fields whether it ran or not: the CSV has one header.
   return {
     **labels,
     "contender": row.contender,

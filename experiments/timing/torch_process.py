@@ -97,6 +97,7 @@ class TorchChild:
         if pipe is not None:
           with contextlib.suppress(BrokenPipeError):
             pipe.close()
+
       try:
         self._process.wait(timeout=10)
       except subprocess.TimeoutExpired:

@@ -59,6 +59,7 @@ class Peer:
 def main(requests: TextIO, replies: TextIO) -> None:
   """Answers every line of a stream; an error is an answer too."""
   peer = Peer()
+
   for line in requests:
     try:
       answer = peer.answer(json.loads(line))
@@ -66,6 +67,7 @@ def main(requests: TextIO, replies: TextIO) -> None:
       answer = {"refused": f"cannot: {_first_line(error)}"}
     except Exception as error:
       answer = {"refused": f"failed: {_first_line(error)}"}
+
     replies.write(json.dumps(answer) + "\n")
     replies.flush()
 

@@ -45,7 +45,7 @@ def matmul_rate(size: int) -> float:
   """FLOP/s of a float32 product of squares, the best of several."""
   x = torch.ones((size, size))
   timed = _Timed(lambda: x @ x)
-  timed(1)
+  timed(1)  # starts the threads
   return 2.0 * size**3 / min(timed(1) for _ in range(7))
 
 
