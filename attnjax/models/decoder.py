@@ -14,6 +14,7 @@ from attnjax.ops import cache as caches
 from attnjax.ops import masks, score_mods
 from attnjax.ops import positions as encodings
 from attnjax.ops.attention import attend as default_attend
+from attnjax.ops.forgotten import misses
 from attnjax.typing import Array, DTypeLike, Float, Int
 
 __all__ = ["DecoderConfig", "DecoderLM"]
@@ -155,11 +156,16 @@ class DecoderLM(nnx.Module):
 
     Returns:
       Logits ``*B T V`` and the cache that holds the new tokens too.
+
+    Raises:
+      ValueError: if the tokens do not fit the cache, or the model looks at some
+        that it has forgotten; rows where that is not known yet are NaN.
     """
-    first = jax.tree.map(lambda x: x[0], cache)
+    first, count = jax.tree.map(lambda x: x[0], cache), tokens.shape[-1]
     # The scan below would trace the length, and could not say no.
-    caches.overflows(first, tokens.shape[-1] if lengths is None else lengths)
-    positions = first.next_positions(tokens.shape[-1])
+    caches.overflows(first, count if lengths is None else lengths)
+    misses(self._mask(), first.length, first.forgotten, count, lengths=lengths)
+    positions = first.next_positions(count)
 
     def layer(x, block_and_cache):
       block, held = block_and_cache

@@ -13,7 +13,9 @@ from attnjax.ops import cache as caches
 from attnjax.ops import masks, score_mods
 from attnjax.ops.attention import attend as default_attend
 from attnjax.ops.convolution import causal_convolution
+from attnjax.ops.forgotten import misses
 from attnjax.ops.heads import combine_heads, project_heads
+from attnjax.ops.known import poison
 from attnjax.ops.node import node
 from attnjax.typing import Array, DTypeLike, Float
 
@@ -163,7 +165,16 @@ class WindowAttention(nnx.Module):
 
     Returns:
       ``*B 1 M`` and the new cache; with `beside` its cache too.
+
+    Raises:
+      ValueError: if another number of tokens comes, or the cache is of another
+        layer, with a smaller window.
     """
+    if inputs.shape[-2] != 1:
+      raise ValueError(
+        "WindowAttention: inputs must be one token, shape [..., 1, M], got"
+        f" {list(inputs.shape)}; decode token after token"
+      )
     store = caches.append if self.window is None else caches.roll
     place = cache.rows.next_positions(1)
     (query, *own), tail = self._projected(inputs, cache.tail)
@@ -174,6 +185,9 @@ class WindowAttention(nnx.Module):
       held = [WindowCache(rows, old.tail), *held]
     heads = [(new.rows.key, new.rows.value) for new in held]
     places = [_filled(new.rows) for new in held]
+    for new in held:
+      wrong = misses(self._mask(), cache.rows.length, new.rows.forgotten, 1)
+      query = poison(query, wrong)
     return (self._attend(query, place, heads, places), *reversed(held))
 
   def _projected(self, x, tail):

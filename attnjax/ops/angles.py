@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.ops.integers import int32, known
+from attnjax.ops.integers import narrowed
+from attnjax.ops.known import known, poison
 from attnjax.typing import Array, Float, Int
 
 __all__ = ["sine_and_cosine"]
@@ -50,11 +51,13 @@ def sine_and_cosine(
   frequency = _frequencies(width, base)
   if dtype == jnp.float64:
     return _in_float64(positions, frequency)
-  positions = jnp.asarray(int32("positions", positions))
+  positions, wrong = narrowed("positions", positions)
+  positions = jnp.asarray(positions)
   high, low = _product(jnp.abs(positions), _turns(frequency))
   quarter, angle = _reduced(high, low)
   sin, cos = _turned(quarter, jnp.sin(angle), jnp.cos(angle))
-  return jnp.where(positions[..., None] < 0, -sin, sin), cos
+  sin = jnp.where(positions[..., None] < 0, -sin, sin)
+  return poison((sin, cos), wrong)
 
 
 @functools.cache

@@ -3,7 +3,8 @@
 A cache is a frozen pytree of what attention has read so far. Rows of a batch
 may have read different lengths. Slot i holds the newest position p with
 p % capacity == i, so that one formula serves a cache that fills up (`append`)
-and one that rolls over its oldest entries (`roll`).
+and one that rolls over its oldest entries (`roll`). What was rolled over stays
+forgotten, also where the cache is wound back (`rewind`).
 """
 
 import dataclasses
@@ -13,11 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops import masks
-from attnjax.ops.cache_check import check_tokens, checked_lengths
-from attnjax.ops.integers import known
+from attnjax.ops.cache_check import (
+  check_tokens,
+  checked_lengths,
+  checked_rewind,
+)
+from attnjax.ops.known import poison, refuse
 from attnjax.typing import Array, Bool, DTypeLike, Float, Int
 
-__all__ = ["KeyValueCache", "append", "init", "roll"]
+__all__ = ["KeyValueCache", "append", "init", "rewind", "roll"]
 
 
 @jax.tree_util.register_dataclass
@@ -29,6 +34,7 @@ class KeyValueCache:
     key: ``*B C K D``.
     value: ``*B C K E``.
     length: int ``*B``, tokens read, beyond the capacity if it has rolled.
+    forgotten: int ``*B``, how many of them, the oldest, were rolled over.
 
   >>> from attnjax import cache
   >>> state = cache.init((2,), capacity=8, heads=1, width=4)
@@ -41,6 +47,7 @@ class KeyValueCache:
   key: Float[Array, "*B C K D"]
   value: Float[Array, "*B C K E"]
   length: Int[Array, "*B"]
+  forgotten: Int[Array, "*B"]
 
   @property
   def capacity(self) -> int:
@@ -53,12 +60,16 @@ class KeyValueCache:
     last = self.length[..., None] - 1
     slot = jnp.arange(self.capacity, dtype=jnp.int32)
     slot = slot.reshape((1,) * self.length.ndim + (-1,))
-    return last - (last - slot) % self.capacity
+    newest = last - (last - slot) % self.capacity
+    # A cache that rolled and was wound back has slots of neither.
+    gone = (newest >= 0) & (newest < self.forgotten[..., None])
+    return jnp.where(gone, -1, newest)
 
   @property
   def filled(self) -> masks.Mask:
-    """The mask that hides slots which hold nothing yet."""
-    return masks.lengths(key=jnp.minimum(self.length, self.capacity))
+    """The mask that hides slots which hold nothing; give it `positions`."""
+    held = masks.lengths(key=jnp.minimum(self.length, self.capacity))
+    return held & ~masks.prefix(0)
 
   def next_positions(self, count: int) -> Int[Array, "*B T"]:
     """Positions of the next tokens, those that `append` would store."""
@@ -100,6 +111,7 @@ def init(
     key=jnp.zeros((*batch, capacity, heads, width), dtype),
     value=jnp.zeros((*batch, capacity, heads, value_width), dtype),
     length=jnp.zeros(batch, jnp.int32),
+    forgotten=jnp.zeros(batch, jnp.int32),
   )
 
 
@@ -135,25 +147,66 @@ def append(
     ...
   ValueError: cache: 3 positions do not fit the capacity of 2; ...
   """
-  return _store(cache, key, value, lengths, refuse=True)
+  return _store(cache, key, value, lengths, refuse_overflow=True)
 
 
 def overflows(
-  cache: KeyValueCache, count: int | Int[Array, "*B"]
-) -> Bool[Array, "*B"]:
+  cache: KeyValueCache, count: int | Int[Array | np.ndarray, "*B"]
+) -> Bool[Array, "*B"] | None:
   """Which rows cannot take so many tokens more; raises where that is known.
 
-  >>> overflows(init((), capacity=2, heads=1, width=1), 2).item()
-  False
+  >>> overflows(init((), capacity=2, heads=1, width=1), 2) is None
+  True
   """
-  length = cache.length + count
-  over = length > cache.capacity
-  if known(over) and over.any():
-    raise ValueError(
-      f"cache: {int(length.max())} positions do not fit the capacity of"
+  return refuse(
+    lambda length, count: length + count > cache.capacity,
+    lambda length, count: ValueError(
+      f"cache: {(length + count).max()} positions do not fit the capacity of"
       f" {cache.capacity}; init a larger one, or roll() to forget the oldest"
-    )
-  return over
+    ),
+    cache.length,
+    np.int32(count) if isinstance(count, int) else count,
+  )
+
+
+def rewind(
+  cache: KeyValueCache, length: int | Int[Array, "*B"]
+) -> KeyValueCache:
+  """Forgets the newest tokens, as if they had not been read.
+
+  What speculative decoding does with guesses that turned out wrong. Tokens that
+  they rolled over do not come back: an attention that looks there refuses, see
+  `decode_attention`. A capacity with room for the guesses never gets there.
+
+  Args:
+    cache: what was read so far.
+    length: int, or int ``*B``: tokens to keep of each row, at most what it has.
+
+  Returns:
+    The shorter cache. Where lengths are known only at run time, a row that is
+    not that long holds NaN.
+
+  Raises:
+    ValueError: if a length that is known is negative or more than was read.
+
+  >>> key = jnp.arange(3.0)[:, None, None]
+  >>> state = append(init((), capacity=4, heads=1, width=1), key, key)
+  >>> again = append(rewind(state, 1), key[1:], key[1:])
+  >>> bool((again.key == state.key).all())
+  True
+
+  Reference:
+    Leviathan, Kalman, Matias, "Fast Inference from Transformers via Speculative
+    Decoding", 2022, arXiv 2211.17192, algorithm 1.
+  """
+  kept, wrong = checked_rewind(length, cache.length)
+  key, value = poison((cache.key, cache.value), wrong)
+  return KeyValueCache(
+    key=key,
+    value=value,
+    length=kept,
+    forgotten=jnp.minimum(cache.forgotten, kept),
+  )
 
 
 def roll(
@@ -165,8 +218,9 @@ def roll(
 ) -> KeyValueCache:
   """Stores the next keys and values, forgetting the oldest: a rolling window.
 
-  To attend T new tokens with ``sliding_window(left)`` exactly as without a
-  cache, give it a capacity of at least left + T.
+  A capacity of C keeps the newest C tokens. `decode_attention` lets each query
+  see the C up to its own, however many come at once. Whoever stores first and
+  attends then needs left + T <= C for T tokens and ``sliding_window(left)``.
 
   Args:
     cache: what was read so far.
@@ -182,16 +236,44 @@ def roll(
   >>> state.positions.tolist()
   [2, 1]
   """
-  return _store(cache, key, value, lengths, refuse=False)
+  return _store(cache, key, value, lengths, refuse_overflow=False)
 
 
-def _store(cache, key, value, lengths, *, refuse: bool) -> KeyValueCache:
+def unrolled(
+  cache: KeyValueCache,
+  key: Float[Array, "*B T K D"],
+  value: Float[Array, "*B T K E"],
+  *,
+  lengths: Int[Array, "*B"] | None = None,
+) -> tuple[Array, Array, Int[Array, "*B N"]]:
+  """Keys, values and positions of what is held, and then of the next tokens.
+
+  What T new tokens may see before `roll` lets the oldest go; negative
+  positions are of slots without a token.
+  """
+  check_tokens(cache, key, value)
+  count = key.shape[-3]
+  taken, wrong = _taken(lengths, cache.length.shape, count)
+  position = cache.next_positions(count)
+  real = position < (cache.length + taken)[..., None]
+  key, value = poison((key, value), wrong)
+  join = lambda held, new: jnp.concatenate([held, new.astype(held.dtype)], -3)
+  places = [cache.positions, jnp.where(real, position, -1)]
+  return (
+    join(cache.key, key),
+    join(cache.value, value),
+    jnp.concatenate(places, axis=-1),
+  )
+
+
+def _store(cache, key, value, lengths, *, refuse_overflow: bool):
   """Scatters each new token to slot position % capacity, the newest winning."""
   check_tokens(cache, key, value)
   capacity, count = cache.capacity, key.shape[-3]
-  taken, poisoned = _taken(lengths, cache.length.shape, count)
-  if refuse:
-    poisoned = poisoned | overflows(cache, taken)
+  taken, wrong = _taken(lengths, cache.length.shape, count)
+  key, value = poison((key, value), wrong)
+  if refuse_overflow:
+    key, value = poison((key, value), overflows(cache, taken))
   length = cache.length + taken
   position = cache.next_positions(count)
   kept = (position < length[..., None]) & (
@@ -201,26 +283,18 @@ def _store(cache, key, value, lengths, *, refuse: bool) -> KeyValueCache:
   # consecutive positions, so no slot is written twice.
   slot = jnp.where(kept, position % capacity, capacity)
   return KeyValueCache(
-    key=_scatter(cache.key, slot, _poisoned(key, poisoned)),
-    value=_scatter(cache.value, slot, _poisoned(value, poisoned)),
+    key=_scatter(cache.key, slot, key),
+    value=_scatter(cache.value, slot, value),
     length=length,
+    forgotten=jnp.maximum(cache.forgotten, length - capacity),
   )
 
 
 def _taken(lengths, batch: tuple[int, ...], count: int):
   """How many tokens each row takes, and which rows take them as NaN."""
   if lengths is None:
-    return jnp.full(batch, count, jnp.int32), np.zeros(batch, bool)
-  lengths = jnp.asarray(checked_lengths(lengths, batch, count))
-  wrong = (lengths < 0) | (lengths > count)
-  return jnp.where(wrong, count, lengths), wrong
-
-
-def _poisoned(x, rows):
-  """NaN for some rows: an error that can only be known at run time."""
-  if known(rows) and not rows.any():
-    return x
-  return jnp.where(rows[..., None, None, None], jnp.nan, x).astype(x.dtype)
+    return np.full(batch, count, np.int32), None
+  return checked_lengths(lengths, batch, count)
 
 
 def _scatter(held, slot, new):

@@ -1,10 +1,12 @@
-"""The words with which a cache refuses tokens that do not fit it."""
+"""The words with which a cache refuses what does not fit it."""
 
+import jax.numpy as jnp
 import numpy as np
 
-from attnjax.ops.integers import int32, known
+from attnjax.ops.integers import int32
+from attnjax.ops.known import refuse
 
-__all__ = ["check_tokens", "checked_lengths"]
+__all__ = ["check_tokens", "checked_lengths", "checked_rewind"]
 
 
 def check_tokens(cache, key, value) -> None:
@@ -24,19 +26,47 @@ def check_tokens(cache, key, value) -> None:
 
 
 def checked_lengths(lengths, batch: tuple[int, ...], count: int):
-  """One length a row, within what came, as far as it is known now."""
+  """One length a row within what came, and which rows have another: `refuse`.
+
+  A row that has is taken whole, for `poison` to mark.
+  """
   lengths = int32("cache: lengths", lengths)
   if lengths.shape != batch:
     raise ValueError(
       f"cache: lengths must have shape {list(batch)}, one a row, got"
       f" {list(lengths.shape)}"
     )
-  if not known(lengths):
-    return lengths
-  given = np.asarray(lengths)  # even inside a trace these are known
-  if ((given < 0) | (given > count)).any():
-    raise ValueError(
+  wrong = refuse(
+    lambda lengths: (lengths < 0) | (lengths > count),
+    lambda lengths: ValueError(
       f"cache: lengths must be within 0 and the {count} tokens that came, got"
-      f" {given.tolist()}"
+      f" {lengths.tolist()}"
+    ),
+    lengths,
+  )
+  taken = lengths if wrong is None else jnp.where(wrong, count, lengths)
+  return jnp.asarray(taken), wrong
+
+
+def checked_rewind(length, held):
+  """One length a row within what was read, and which rows have another."""
+  length = int32("cache: length", length)
+  if length.shape not in ((), held.shape):
+    raise ValueError(
+      f"cache: length must have shape {list(held.shape)}, one a row, or be one"
+      f" number, got {list(length.shape)}"
     )
-  return lengths
+  spread = (
+    np.broadcast_to if isinstance(length, np.ndarray) else jnp.broadcast_to
+  )
+  length = spread(length, held.shape)
+  wrong = refuse(
+    lambda length, held: (length < 0) | (length > held),
+    lambda length, held: ValueError(
+      "cache: length must be within 0 and the tokens that were read, to keep so"
+      f" many of them, got {length.tolist()} of {held.tolist()}"
+    ),
+    length,
+    held,
+  )
+  return jnp.clip(length, 0, held), wrong

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops.attention import attend as default_attend
-from attnjax.ops.cache import KeyValueCache, append
+from attnjax.ops.cache import KeyValueCache, append, roll, unrolled
+from attnjax.ops.forgotten import misses
 from attnjax.ops.heads import (
   Combine,
   MultiHeadParams,
@@ -21,7 +22,8 @@ from attnjax.ops.heads import (
   linear,
   project_heads,
 )
-from attnjax.ops.masks import Mask, causal
+from attnjax.ops.known import poison
+from attnjax.ops.masks import Mask, causal, prefix, sliding_window
 from attnjax.typing import Array, Float, Int
 
 __all__ = ["decode_attention", "multi_head_attention", "self_attention"]
@@ -163,20 +165,25 @@ def decode_attention(
     inputs: ``*B T M``, the next tokens of each row.
     cache: what was read so far.
     lengths: int ``*B``, how many of the T are real; None is all.
-    mask: None is causal.
+    mask: None is causal; with `cache.roll` and a capacity of C that is
+      ``sliding_window(C - 1)``.
     position_encoding: as in `multi_head_attention`.
     combine: as in `multi_head_attention`.
-    store: `cache.append`, which refuses an overflow, or `cache.roll`.
+    store: `cache.append`, which refuses an overflow, or `cache.roll`, with
+      which each query sees the C tokens up to its own, however many come.
     attend: the attention to call.
     **attend_kw: for it; see `attend`.
 
   Returns:
     ``*B T M``, and the cache that holds the new tokens too; with ``aux=`` a
-    triple, whose keys are the slots of the cache.
+    triple, whose keys are the slots of the cache, followed by the T new tokens
+    where several roll in at once. Where it is known only at run time that a
+    query may see what the cache has forgotten, its row is NaN.
 
   Raises:
-    ValueError: if more tokens come at once than the cache has slots, or
-      `attend` has them in another order than the cache.
+    ValueError: if more tokens come at once than the cache has slots, `attend`
+      has them in another order than the cache, or the mask looks further back
+      than the cache goes.
 
   >>> from attnjax import cache
   >>> from attnjax.ops.heads import Projection
@@ -201,22 +208,40 @@ def decode_attention(
       f" tokens in the order of its slots, got {layout!r}; give the module such"
       " an attend, or attnjax.attend"
     )
-  positions = cache.next_positions(inputs.shape[-2])
+  count, rolling = inputs.shape[-2], store is roll
+  if mask is None:
+    mask = sliding_window(cache.capacity - 1) if rolling else causal()
+  positions = cache.next_positions(count)
   query, key, value = project_heads(params, inputs, None)
   if position_encoding is not None:
     query, key = (position_encoding(x, positions) for x in (query, key))
-  cache = store(cache, key, value, lengths=lengths)
+  new = store(cache, key, value, lengths=lengths)
+  wrong = misses(
+    mask,
+    cache.length,
+    # Only `roll` forgets between the queries of one call.
+    cache.forgotten if rolling else new.forgotten,
+    count,
+    lengths=lengths,
+    rolling=cache.capacity if rolling else None,
+  )
+  seen = new.key, new.value, new.positions
+  if rolling and count > 1:
+    # The last of them would push out what the first may see.
+    seen = unrolled(cache, key, value, lengths=lengths)
+    mask = mask & sliding_window(cache.capacity - 1, right=count - 1)
+  key, value, places = seen
   result = attend(
-    query,
-    cache.key.astype(query.dtype),
-    cache.value.astype(query.dtype),
-    mask=(causal() if mask is None else mask) & cache.filled,
+    poison(query, wrong),
+    key.astype(query.dtype),
+    value.astype(query.dtype),
+    mask=mask & ~prefix(0),  # negative positions are of slots without a token
     query_positions=positions,
-    key_positions=cache.positions,
+    key_positions=places,
     **attend_kw,
   )
   heads, *aux = result if isinstance(result, tuple) else (result,)
-  return (combine_heads(params.output, heads, combine), cache, *aux)
+  return (combine_heads(params.output, heads, combine), new, *aux)
 
 
 def _or_range(positions, x):

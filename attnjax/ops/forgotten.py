@@ -1,0 +1,115 @@
+"""Does a mask let a query see a token that the cache has forgotten?
+
+Whoever reads a cache sees all three: the mask, the cache and how many tokens
+come. A mask that looks back further than the cache goes has no right answer.
+"""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attnjax.ops.grid import Area
+from attnjax.ops.known import known, refuse
+from attnjax.ops.masks import Mask
+from attnjax.typing import Array, Bool, Int
+
+__all__ = ["misses"]
+
+_ANY = 2**30
+
+
+def misses(
+  mask: Mask,
+  length: Int[Array | np.ndarray, "*B"],
+  forgotten: Int[Array | np.ndarray, "*B"],
+  count: int,
+  *,
+  lengths: Int[Array | np.ndarray, "*B"] | None = None,
+  rolling: int | None = None,
+) -> Bool[Array, "*B T"] | None:
+  """Which of the next tokens may see a token that is forgotten.
+
+  Args:
+    mask: of the next tokens.
+    length: int ``*B``, tokens that were read.
+    forgotten: int ``*B``, how many of them, the oldest, are forgotten.
+    count: T, tokens that come.
+    lengths: int ``*B``, how many of the T are real; None is all.
+    rolling: C, where a query sees the C tokens up to its own; None where it
+      sees all that is not forgotten.
+
+  Returns:
+    For `poison`; None where it is known that no token does.
+
+  Raises:
+    ValueError: if it is known that one does; or a cache rolls, and no length
+      could tell how far back the mask looks.
+
+  >>> from attnjax import masks
+  >>> one = np.ones(1, np.int32)
+  >>> misses(masks.sliding_window(5), 9 * one, 0 * one, 4, rolling=6)
+  >>> misses(masks.sliding_window(6), 9 * one, 0 * one, 4, rolling=6)
+  Traceback (most recent call last):
+    ...
+  ValueError: decode: mask may let the query at position 9 see ...
+  """
+  real = np.full(length.shape, count, np.int32) if lengths is None else lengths
+  places = functools.partial(_places, count=count, rolling=rolling)
+
+  def wrong(length, forgotten, real, *_):
+    query, lost = places(length, forgotten)
+    some = _may_see(mask, query, lost)
+    if rolling is not None and known(some) and not known(lost) and some.all():
+      raise ValueError(
+        "decode: mask must say how far back it looks where the cache rolls, got"
+        f" {mask}, which may look at any token; give mask &"
+        f" attnjax.masks.sliding_window({rolling - 1}) for the latest {rolling}"
+        " tokens, or keep all of them with append"
+      )
+    return (lost > 0) & (query < (length + real)[..., None]) & some
+
+  def error(*values):
+    query, lost = places(*values[:2])
+    first = tuple(np.argwhere(wrong(*values))[0])
+    return ValueError(
+      f"decode: mask may let the query at position {query[first]} see positions"
+      f" before {lost[first]}, which the cache has forgotten; give it a larger"
+      " capacity, or give mask &"
+      f" attnjax.masks.sliding_window({query[first] - lost[first]})"
+    )
+
+  return refuse(wrong, error, length, forgotten, real, *jax.tree.leaves(mask))
+
+
+def _places(length, forgotten, count: int, rolling: int | None):
+  """Position of each next token, and how many tokens it cannot see any more."""
+  step = np.arange(count, dtype=np.int32)
+  query = length[..., None] + step.reshape((1,) * length.ndim + (-1,))
+  lost = forgotten[..., None] + 0 * query
+  if rolling is None:
+    return query, lost
+  more = query - (rolling - 1) - lost
+  return query, lost + more * (more > 0).astype(np.int32)
+
+
+def _may_see(mask: Mask, query, lost):
+  """Whether each query ``*B T`` may see one of so many first tokens."""
+  rows = math.prod(query.shape[:-1])
+  shape = (rows, query.shape[-1], 1)
+  q, last = query.reshape(shape), lost.reshape(shape)
+  row = np.arange(rows, dtype=np.int32)[:, None, None]
+  index = np.arange(shape[1], dtype=np.int32)[None, :, None]
+  some, _ = mask.decide(
+    Area(
+      query=(q, q),
+      key=(0 * last, last - 1),
+      query_index=(index, index),
+      key_index=(0, _ANY),  # what is forgotten has no index: at any of them
+      batch=(row, row),
+    )
+  )
+  spread = np.broadcast_to if known(some) else jnp.broadcast_to
+  return spread(some, shape).reshape(query.shape)
