@@ -2,14 +2,13 @@
 
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops import normalizers
 from attnjax.ops import scoring as scorings
 from attnjax.ops.attention.checked import checked_call
-from attnjax.ops.attention.choice import Implementation, choose
+from attnjax.ops.attention.choice import Implementation, computed
 from attnjax.ops.masks import Mask
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.score_mods import ScoreMod
@@ -131,7 +130,4 @@ def attend(
     precision=precision,
     aux=aux,
   )
-  chosen = choose(call, implementation)
-  with jax.named_scope("attend"):
-    out, extra = chosen(call)
-  return call.answer(out, extra, jnp.shape(query)[:-3])
+  return computed(call, implementation, jnp.shape(query)[:-3])

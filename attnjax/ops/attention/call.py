@@ -63,6 +63,7 @@ class Call:
   # Queries of which an argument turns out at run time to be out of range.
   wrong: Bool[Array, "#B #T"] | None
   dropout_rate: float = static()
+  dropout_shared: bool = static()
   logits_dtype: jnp.dtype = static()
   precision: PrecisionLike = static()
   aux: tuple[str, ...] = static()

@@ -2,12 +2,14 @@
 
 from typing import Protocol, runtime_checkable
 
+import jax
+
 from attnjax.ops.attention.blockwise import Blockwise
 from attnjax.ops.attention.call import Aux, Call
 from attnjax.ops.attention.reference import Reference
 from attnjax.typing import Array
 
-__all__ = ["IMPLEMENTATIONS", "Implementation", "choose", "named"]
+__all__ = ["IMPLEMENTATIONS", "Implementation", "choose", "computed", "named"]
 
 
 @runtime_checkable
@@ -29,6 +31,16 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
   "blockwise": Blockwise(),
   "reference": Reference(),
 }
+
+
+def computed(
+  call: Call, asked: str | Implementation | None, batch: tuple[int, ...]
+):
+  """What `attend` returns of a checked call, whose batch axes were these."""
+  chosen = choose(call, asked)
+  with jax.named_scope("attend"):
+    out, aux = chosen(call)
+  return call.answer(out, aux, batch)
 
 
 def choose(call: Call, asked: str | Implementation | None) -> Implementation:

@@ -47,7 +47,7 @@ def words(key: Shaped[Array, "..."]) -> Shaped[Array, "2"]:
 
 
 def kept(
-  words: Shaped[Array, "2"], rate: float, grid: Grid
+  words: Shaped[Array, "2"], rate: float, grid: Grid, shared: bool = False
 ) -> Bool[Array, "..."]:
   """Which weights stay; those that do are to be scaled by 1 / (1 - rate).
 
@@ -60,6 +60,7 @@ def kept(
     words: uint32 ``2``, of `words`.
     rate: the share of weights to drop, in [0, 1).
     grid: where the weights stand; any tile of a call.
+    shared: by all batch rows and heads: those of row 0 and head 0.
 
   Returns:
     bool that broadcasts to ``*B H T S``.
@@ -83,6 +84,8 @@ def kept(
     x.astype(jnp.uint32)
     for x in (grid.batch, grid.head, grid.query_index, grid.key_index)
   )
+  if shared:
+    batch = head = jnp.zeros((1,) * batch.ndim, jnp.uint32)
   inner = threefry((words[0], words[1]), (batch, head))
   threshold = min(round(rate * 2**32), 2**32 - 1)
   return threefry(inner, (query, key))[0] >= np.uint32(threshold)

@@ -38,6 +38,7 @@ class Form(NamedTuple):
   blocks: Blocks
   dtype: jnp.dtype  # of the logits
   rate: float
+  shared: bool  # the dropout of all batch rows and heads is one
   precision: PrecisionLike
   aux: tuple[str, ...]
   # Of a part of a call: as of the whole, where no axis of size 1 is a part.
@@ -98,6 +99,7 @@ class Reading:
         blocks,
         call.logits_dtype,
         call.dropout_rate,
+        call.dropout_shared,
         call.precision,
         call.aux,
       ),
@@ -177,7 +179,7 @@ class Reading:
     """Values of a tile, ``B H T E``, by weights that dropout thins."""
     if self.words is not None:
       rate = self.form.rate
-      keep = kept(self.words, rate, grid)
+      keep = kept(self.words, rate, grid, self.form.shared)
       weights = jnp.where(keep, weights / (1 - rate), 0)
     batch, shared = self.value.shape[:2]
     _, heads, length, keys = weights.shape

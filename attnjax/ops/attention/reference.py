@@ -42,8 +42,9 @@ class Reference:
     weights, logsumexp = call.normalizer(scores)
     read = weights
     if call.dropout_words is not None:
-      keep = kept(call.dropout_words, call.dropout_rate, grid)
-      read = jnp.where(keep, weights / (1 - call.dropout_rate), 0)
+      rate, shared = call.dropout_rate, call.dropout_shared
+      keep = kept(call.dropout_words, rate, grid, shared)
+      read = jnp.where(keep, weights / (1 - rate), 0)
     batch, heads, length, keys = call.shape
     grouped = read.reshape(
       (batch, heads // call.group, call.group, length, keys)
