@@ -1,4 +1,4 @@
-"""The presets of the scaling experiment."""
+"""Config and presets of the scaling experiment."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ __all__ = ["PRESETS", "LawConfig", "PodConfig", "ScalingConfig"]
 
 @dataclasses.dataclass(frozen=True)
 class LawConfig(Config):
-  """How the law is fitted, and how sure of it one may be."""
+  """How the law is fitted, and its bootstrap intervals."""
 
   resamples: int = setting(
     200,
@@ -30,7 +30,7 @@ class LawConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class PodConfig(Config):
-  """A machine that is not here, and what the law would spend on it."""
+  """A machine to forecast for, and the compute to spend there."""
 
   topology: str | None = setting(
     None,
@@ -66,7 +66,7 @@ class PodConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class ScalingConfig(Config):
-  """All that the experiment is determined by."""
+  """All that decides the experiment."""
 
   widths: tuple[int, ...] = setting(
     (16, 32, 48, 64, 96, 128),
@@ -122,6 +122,7 @@ class ScalingConfig(Config):
         raise ValueError(
           f"{name}: expected numbers >= 2, got {getattr(self, name)}"
         )
+
     # Each run has a length of its own, and a share of it to warm up in.
     for name, usual, instead in (
       ("train.steps", TrainConfig().steps, "steps"),
@@ -131,6 +132,7 @@ class ScalingConfig(Config):
       group, leaf = name.split(".")
       if getattr(getattr(self, group), leaf) != usual:
         raise ValueError(f"{name}: has no say here; give {instead} instead")
+
     if self.data.tokenizer != "bytes":
       raise ValueError(
         "data.tokenizer must be bytes, so that losses are bits per byte and"
@@ -138,7 +140,7 @@ class ScalingConfig(Config):
       )
 
   def model(self, width: int, head_width: int | None = None) -> DecoderConfig:
-    """The decoder of a width: one rule for all sizes.
+    """The decoder of a width: depth, heads and hidden follow from it.
 
     Args:
       width: M.
@@ -150,6 +152,7 @@ class ScalingConfig(Config):
     """
     head_width = self.head_width if head_width is None else head_width
     depth = max(width // self.aspect, 2)
+
     return DecoderConfig(
       width=width,
       depth=depth,

@@ -1,34 +1,54 @@
-"""The law of losses in parameters and tokens, fitted to runs."""
+"""The law of losses in parameters and tokens: its fit, and how sure it is."""
 
 import dataclasses
 import itertools
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import optimize
 
-__all__ = ["EDGES", "LENGTHS", "SIZES", "Law", "fit_law"]
+from experiments.scaling.config import LawConfig
 
-EDGES = (0.01, 2.0)  # of the exponents that are looked for
+__all__ = [
+  "EDGES",
+  "LENGTHS",
+  "SIZES",
+  "Fit",
+  "Law",
+  "Line",
+  "columns",
+  "enough",
+  "fit",
+  "fit_law",
+  "line_through",
+]
+
+EDGES = (0.01, 2.0)  # bounds of both exponents
 SIZES = LENGTHS = 3  # with fewer a term and the floor cannot be told apart
-_DELTA = 1e-3  # Huber's: residuals beyond a thousandth count by their size
-_LOWEST = 1e-4  # of A and B, as a share of the least loss
+_DELTA = 1e-3  # Huber's: residuals beyond a thousandth count linearly
+_LOWEST = 1e-4  # bound of A and B, as a share of the least loss
+_RATIO = 2.0  # of the ends of the interval of an exponent that is determined
+_PART = 0.5  # of the least loss, that the interval of a floor may be wide
+
+Value = TypeVar("Value", float, np.ndarray)
 
 
 @dataclasses.dataclass(frozen=True)
 class Law:
-  """Loss as a floor, and what is lost for want of size and of data.
+  """Loss as a floor, a term of the size and a term of the data.
 
       L(N, D) = E + A / N^alpha + B / D^beta
 
   Args:
-    floor: E, what no model of any size would get below.
-    a: A, of the want of parameters.
+    floor: E, the loss of an infinite model on infinite data.
+    a: A, factor of the term of parameters.
     alpha: its exponent.
-    b: B, of the want of tokens.
+    b: B, factor of the term of tokens.
     beta: its exponent.
 
-  Twice the exponent's worth of tokens halves what their want costs:
+  With beta = 1/2 four times the tokens halve their term:
 
   >>> law = Law(1.0, 3.0, 1.0, 8.0, 0.5)
   >>> law(3.0, 16.0), law(3.0, 64.0)
@@ -45,8 +65,8 @@ class Law:
   b: float
   beta: float
 
-  def __call__(self, parameters: Any, tokens: Any) -> Any:
-    """The loss of N parameters after D tokens."""
+  def __call__(self, parameters: Value, tokens: Value) -> Value:
+    """Loss of N parameters after D tokens."""
     return (
       self.floor
       + self.a * parameters**-self.alpha
@@ -54,7 +74,7 @@ class Law:
     )
 
   def best_parameters(self, flops: float) -> float:
-    """N of the least loss at a compute of C = 6 N D.
+    """The N whose loss is least at a compute of C = 6 N D.
 
       N = G (C / 6)^(beta / (alpha + beta)),
       G = (alpha A / (beta B))^(1 / (alpha + beta))
@@ -62,7 +82,7 @@ class Law:
     Reference:
       Hoffmann et al., equation 4.
 
-    Where both terms are alike, half of it, in logarithms, goes to each:
+    With equal terms N = D = (C / 6)^(1/2):
 
     >>> round(Law(1.0, 5.0, 0.3, 5.0, 0.3).best_parameters(6e8))
     10000
@@ -72,21 +92,23 @@ class Law:
     return float(np.exp(share + np.log(flops / 6) * self.beta / both))
 
 
-def fit_law(parameters: Any, tokens: Any, losses: Any, *, starts: int) -> Law:
-  """The law whose logarithm is nearest to that of losses, by Huber's measure.
+def fit_law(
+  parameters: ArrayLike, tokens: ArrayLike, losses: ArrayLike, *, starts: int
+) -> Law:
+  """Fits a law to losses, by Huber's loss of their logarithms.
 
       sum over runs of Huber(log L(N, D) - log loss), delta = 0.001
 
-  For exponents that are given the law is linear in E, A and B: least squares
-  finds those at every place of a grid of exponents, and from the best of them
-  all five are moved downhill until nothing moves. Stopping before that makes
-  intervals too narrow (Besiroglu et al. 2024).
+  For given exponents the law is linear in E, A and B: least squares finds those
+  at each point of a grid of exponents. From the best of these points all five
+  are optimized to convergence: stopping early makes intervals too narrow
+  (Besiroglu et al. 2024).
 
   Args:
     parameters: N of each run.
     tokens: D of each run.
     losses: of each run, above 0.
-    starts: places of the grid to go downhill from.
+    starts: points of the grid to optimize from.
 
   Raises:
     ValueError: there are not enough sizes or lengths to tell the terms apart.
@@ -109,15 +131,19 @@ def fit_law(parameters: Any, tokens: Any, losses: Any, *, starts: int) -> Law:
       f"runs: expected {SIZES} sizes and {LENGTHS} lengths at least, got"
       f" {sizes} and {lengths}; five numbers cannot be told from less"
     )
-  # In units of the least loss and of the middle of the runs: all five numbers
-  # are then about 1, and steps downhill are alike in all directions.
+
+  # In units of the least loss and of the geometric mean of the runs all five
+  # numbers are about 1, and the problem is well conditioned.
   middle = np.log(n).mean(), np.log(d).mean()
   x, y = np.log(n) - middle[0], np.log(d) - middle[1]
   unit = np.log(loss.min())
   target = np.log(loss) - unit
+
   grid = sorted(_starts(x, y, target), key=lambda p: _cost(p, x, y, target))
-  ends = [_downhill(p, x, y, target) for p in grid[:starts]]
+  ends = [_optimum(p, x, y, target) for p in grid[:starts]]
   size, alpha, data, beta, floor = min(ends, key=lambda end: end.cost).x
+
+  # Back to the units of the arguments.
   return Law(
     floor=float(floor * np.exp(unit)),
     a=float(np.exp(size + unit + alpha * middle[0])),
@@ -127,27 +153,34 @@ def fit_law(parameters: Any, tokens: Any, losses: Any, *, starts: int) -> Law:
   )
 
 
-def _starts(x: Any, y: Any, target: Any) -> list[np.ndarray]:
-  """(log A, alpha, log B, beta, E) for every pair of exponents."""
+def _starts(
+  x: np.ndarray, y: np.ndarray, target: np.ndarray
+) -> list[np.ndarray]:
+  """(log A, alpha, log B, beta, E) at each point of a grid of exponents."""
   found = []
   weight = np.exp(-target)  # so that all count by their relative error
+
   for alpha, beta in itertools.product((0.1, 0.2, 0.35, 0.6, 1.0), repeat=2):
     columns = [np.exp(-alpha * x), np.exp(-beta * y), np.ones_like(x)]
     scaled = np.stack(columns, -1) * weight[:, None]
     terms, _ = optimize.nnls(scaled, np.ones_like(x))
     a, b = np.log(np.maximum(terms[:2], _LOWEST))
     found.append(np.array([a, alpha, b, beta, terms[2]]))
+
   return found
 
 
-def _downhill(start: np.ndarray, x: Any, y: Any, target: Any) -> Any:
-  """The end of the way down from a place."""
+def _optimum(
+  start: np.ndarray, x: np.ndarray, y: np.ndarray, target: np.ndarray
+) -> optimize.OptimizeResult:
+  """The local minimum of Huber's loss that is reached from a point."""
   term = (np.log(_LOWEST), 5.0)
   low, high = np.array([term, EDGES, term, EDGES, (0.0, 1.0)]).T
+
   return optimize.least_squares(
     _residuals,
-    np.clip(start, low + 1e-6, high - 1e-6),
-    _slopes,
+    np.clip(start, low + 1e-6, high - 1e-6),  # it must be strictly inside
+    _jacobian,
     bounds=(low, high),
     loss="huber",
     ftol=1e-10,
@@ -158,19 +191,25 @@ def _downhill(start: np.ndarray, x: Any, y: Any, target: Any) -> Any:
   )
 
 
-def _cost(p: np.ndarray, x: Any, y: Any, target: Any) -> float:
-  """Huber's measure, in units of delta."""
+def _cost(
+  p: np.ndarray, x: np.ndarray, y: np.ndarray, target: np.ndarray
+) -> float:
+  """Huber's loss, summed over runs, in units of delta."""
   away = np.abs(_residuals(p, x, y, target))
   return float(np.where(away < 1, away**2 / 2, away - 0.5).sum())
 
 
-def _residuals(p: np.ndarray, x: Any, y: Any, target: Any) -> np.ndarray:
-  """Of every run log L less the logarithm of its loss, in units of delta."""
+def _residuals(
+  p: np.ndarray, x: np.ndarray, y: np.ndarray, target: np.ndarray
+) -> np.ndarray:
+  """log L - log loss of each run, in units of delta."""
   return (np.log(_terms(p, x, y).sum(0)) - target) / _DELTA
 
 
-def _slopes(p: np.ndarray, x: Any, y: Any, target: Any) -> np.ndarray:
-  """Their derivatives by the five numbers."""
+def _jacobian(
+  p: np.ndarray, x: np.ndarray, y: np.ndarray, target: np.ndarray
+) -> np.ndarray:
+  """Derivatives of the residuals by the five numbers, ``runs 5``."""
   del target
   terms = _terms(p, x, y)
   total = terms.sum(0)
@@ -179,8 +218,148 @@ def _slopes(p: np.ndarray, x: Any, y: Any, target: Any) -> np.ndarray:
   return np.stack(columns, -1) / _DELTA
 
 
-def _terms(p: np.ndarray, x: Any, y: Any) -> np.ndarray:
-  """What is lost for want of size and of data, and the floor."""
-  # The floor may be 0, which no logarithm reaches: it alone is itself.
+def _terms(p: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+  """Term of the size, term of the data, and floor of each run, ``3 runs``."""
+  # A and B are optimized by their logarithms; the floor may be 0 and is not.
   size, data = np.exp(p[0] - p[1] * x), np.exp(p[2] - p[3] * y)
   return np.stack([size, data, np.full_like(x, p[4])])
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+  """A law, and the laws of bootstrap resamples of its runs.
+
+  Args:
+    law: of all runs.
+    again: laws of as many runs, drawn with replacement.
+    coverage: share of `again` that an interval holds.
+    least: the lowest loss that the law was fitted to.
+  """
+
+  law: Law
+  again: Sequence[Law]
+  coverage: float
+  least: float
+
+  def interval(self, ask: Callable[[Law], float]) -> tuple[float, float]:
+    """Bootstrap interval of a quantity of the law: two percentiles.
+
+    Args:
+      ask: law -> the quantity.
+
+    >>> import numpy as np
+    >>> law = lambda floor: Law(floor, 1.0, 1.0, 1.0, 1.0)
+    >>> again = [law(x) for x in np.linspace(0.0, 1.0, 101)]
+    >>> found = Fit(law(0.5), again, 0.9, 1.0).interval(lambda x: x.floor)
+    >>> round(found[0], 2), round(found[1], 2)
+    (0.05, 0.95)
+    """
+    rest = (1 - self.coverage) / 2
+    ends = np.quantile([ask(law) for law in self.again], [rest, 1 - rest])
+    return float(ends[0]), float(ends[1])
+
+  def verdict(self, name: str) -> str:
+    """Says whether the runs determine a number, and if not, why not.
+
+    Args:
+      name: of a field of the law.
+    """
+    low, high = self.interval(lambda law: getattr(law, name))
+
+    if name in ("alpha", "beta"):
+      if low <= EDGES[0] * 1.01 or high >= EDGES[1] * 0.99:
+        return "not determined: it leaves what was looked for"
+      if high > _RATIO * low:
+        return f"not determined: the ends differ {high / low:.1f} times"
+
+    if name == "floor" and high - low > _PART * self.least:
+      share = 100 * (high - low) / self.least
+      return f"not determined: {share:.0f} % of the least loss wide"
+    return "determined"
+
+
+def columns(runs: Sequence[dict]) -> tuple[np.ndarray, ...]:
+  """Arrays of parameters, tokens and bits per byte, a value a run."""
+  names = "parameters", "tokens", "bits_per_byte"
+  return tuple(np.array([run[name] for run in runs], float) for name in names)
+
+
+def enough(runs: Sequence[dict]) -> bool:
+  """Whether runs have as many sizes and lengths as `fit_law` needs."""
+  n, d, _ = columns(runs)
+  return len(np.unique(n)) >= SIZES and len(np.unique(d)) >= LENGTHS
+
+
+def fit(config: LawConfig, runs: Sequence[dict]) -> Fit:
+  """Fits a law to runs, and one to each of their bootstrap resamples.
+
+  A resample with too few sizes or lengths for a law is drawn again.
+
+  Raises:
+    ValueError: from `fit_law`, if there are too few of all runs.
+  """
+  table = np.stack(columns(runs))
+  law = fit_law(*table, starts=25)
+  random = np.random.default_rng(config.seed)
+  again: list[Law] = []
+
+  while len(again) < config.resamples:
+    drawn = table[:, random.integers(0, len(runs), len(runs))]
+    try:
+      # Fewer starts than of all runs: there are hundreds of these fits.
+      again.append(fit_law(*drawn, starts=2))
+    except ValueError:
+      continue
+
+  return Fit(law, again, config.coverage, float(table[2].min()))
+
+
+class Line(NamedTuple):
+  """A power law of one variable: y = factor / x^exponent.
+
+  A straight line where both axes are logarithmic, which has no floor.
+  """
+
+  factor: float
+  exponent: float
+  error: float  # standard error of the exponent; NaN of two points
+  residual: float  # root mean square of log y - log of the line
+
+  def __call__(self, x: ArrayLike) -> np.ndarray:
+    """Value of the power law at x."""
+    return self.factor * np.asarray(x, float) ** -self.exponent
+
+
+def line_through(x: ArrayLike, y: ArrayLike) -> Line:
+  """Fits a power law: least squares of log y by log x.
+
+  Args:
+    x: two different values at least, above 0.
+    y: as many, above 0.
+
+  Reference:
+    Kaplan et al. Scaling Laws for Neural Language Models. 2020.
+    arXiv:2001.08361, equations 1.1 and 1.3.
+
+  >>> line = line_through([1.0, 4.0, 16.0], [6.0, 3.0, 1.5])
+  >>> round(line.exponent, 6), round(line.factor, 6), line.error < 1e-6
+  (0.5, 6.0, True)
+  """
+  log_x, log_y = (np.log(np.asarray(each, float)) for each in (x, y))
+  if len(np.unique(log_x)) < 2:
+    raise ValueError(f"x: expected two different values, got {np.exp(log_x)}")
+
+  away = log_x - log_x.mean()
+  slope = away @ log_y / (away @ away)
+  left = log_y - log_y.mean() - slope * away
+  error = np.nan
+  if len(log_x) > 2:
+    # Two numbers are fitted: so many degrees of freedom are gone.
+    error = np.sqrt(left @ left / (len(log_x) - 2) / (away @ away))
+
+  return Line(
+    float(np.exp(log_y.mean() - slope * log_x.mean())),
+    float(-slope),
+    float(error),
+    float(np.sqrt((left**2).mean())),
+  )

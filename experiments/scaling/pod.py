@@ -1,6 +1,7 @@
-"""What the law would spend on a pod, and the step compiled for it."""
+"""Forecast for a pod: the size that the law recommends, compiled for it."""
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from flax import nnx
@@ -8,19 +9,37 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from attnjax import training
 from attnjax.models import DecoderConfig, DecoderLM
-from attnjax.plan import Job, Plan, make_plan, mesh_of, topology
+from attnjax.plan import Job, Plan, caveats, make_plan, mesh_of, topology
 from attnjax.training.mesh import AXES
 from experiments.next_token import abstract_batch, next_token_loss
 from experiments.planned_step import planned_step
+from experiments.results import table
 from experiments.scaling import sweep
 from experiments.scaling.config import ScalingConfig
-from experiments.scaling.law import Law
+from experiments.scaling.law import Fit, Law
 
-__all__ = ["Spending", "job", "mesh_for", "plan", "spending"]
+__all__ = [
+  "HOW_TO_ASK",
+  "NO_LAW",
+  "Spending",
+  "forecast_text",
+  "job",
+  "mesh_for",
+  "plan",
+  "spending",
+]
+
+
+HOW_TO_ASK = (
+  "\nno forecast for a pod: none was asked for; pip install 'attnjax[tpu]', set"
+  " JAX_PLATFORMS=cpu and add --config.pod.topology=v5e:4x4 (runs that are done"
+  " are not trained again)"
+)
+NO_LAW = "\nno forecast for a pod: there is no law to say what to train there"
 
 
 class Spending(NamedTuple):
-  """A model, and how long to train it, for a compute that is given."""
+  """A model and the length of its training, for a given compute."""
 
   model: DecoderConfig
   parameters: int  # N
@@ -30,10 +49,10 @@ class Spending(NamedTuple):
 
 
 def mesh_for(config: ScalingConfig) -> Mesh | None:
-  """A mesh of the pod, all of it sharing out rows; None if none is asked for.
+  """A mesh of the pod, all of it on the axis `data`; None without a topology.
 
-  Asked before anything is trained: a machine that cannot be compiled for is
-  refused before the hours that lead up to it.
+  Made before anything is trained: a machine that cannot be compiled for is
+  refused before hours of training.
 
   Raises:
     ValueError: there is no such machine, or it does not divide the batch.
@@ -41,6 +60,7 @@ def mesh_for(config: ScalingConfig) -> Mesh | None:
   """
   if config.pod.topology is None:
     return None
+
   machine = topology(config.pod.topology)
   parts = machine.devices * config.pod.microbatches
   if config.pod.batch_size % parts:
@@ -53,13 +73,13 @@ def mesh_for(config: ScalingConfig) -> Mesh | None:
 
 
 def spending(config: ScalingConfig, law: Law) -> Spending:
-  """The size that the law wants for a compute, and the tokens that it leaves.
+  """The size that the law recommends for a compute, and its tokens.
 
-  The law's compute is 6 N D; of the model that comes nearest to its N the
-  tokens are counted by what it really computes.
+  The law's compute is 6 N D; the tokens of the model whose N is nearest are
+  those that its real FLOPs a token leave.
 
   Args:
-    config: has the compute.
+    config: whose `pod.flops` is the compute.
     law: fitted to runs.
 
   >>> found = spending(ScalingConfig(), Law(1.0, 10.0, 0.3, 80.0, 0.35))
@@ -67,6 +87,7 @@ def spending(config: ScalingConfig, law: Law) -> Spending:
   (0, True)
   """
   model, count = _recommended(config, law), sweep.parameters
+
   a_step = config.pod.batch_size * config.data.length
   a_token = sweep.flops_per_token(config, model.width)
   steps = max(int(config.pod.flops / a_token / a_step), 1)
@@ -75,36 +96,39 @@ def spending(config: ScalingConfig, law: Law) -> Spending:
 
 
 def _recommended(config: ScalingConfig, law: Law) -> DecoderConfig:
-  """The model that comes nearest to what the law wants, or of a given width."""
+  """The model nearest to the N that the law recommends, or of a given width."""
   pod = config.pod
   if pod.width is not None:
     return config.model(pod.width, pod.head_width)
+
   wanted = law.best_parameters(pod.flops)
   count = lambda model: sweep.parameters(model)["law"]
+
   below = config.model(pod.head_width, pod.head_width)
   for number in itertools.count(2):
     above = config.model(number * pod.head_width, pod.head_width)
     if count(above) >= wanted:
       break
     below = above
+
   # Nearest in ratio: a model of twice the size is as far as one of half.
   return below if wanted**2 < count(below) * count(above) else above
 
 
 def plan(config: ScalingConfig, mesh: Mesh, spent: Spending) -> Plan:
-  """The step of a model, compiled for the pod and not run.
+  """Compiles the training step of a model for the pod, and plans it.
 
   Args:
-    config: has the topology.
+    config: whose `pod.topology` is the machine.
     mesh: from `mesh_for`.
-    spent: says which model.
+    spent: the model.
   """
   machine = topology(config.pod.topology or "")
   return make_plan(job(config, mesh, spent), machine, mesh)
 
 
 def job(config: ScalingConfig, mesh: Mesh, spent: Spending) -> Job:
-  """The training step of the sweep, of another size and in bfloat16.
+  """The training step of the sweep as a job, of another size, in bfloat16.
 
   Args:
     config: of the sweep.
@@ -118,6 +142,7 @@ def job(config: ScalingConfig, mesh: Mesh, spent: Spending) -> Job:
     compute_dtype="bfloat16",
     mesh=training.MeshConfig(data=mesh.shape["data"]),
   )
+
   planned = planned_step(
     lambda: DecoderLM(spent.model, sweep.BYTES, rngs=nnx.Rngs(0)),
     next_token_loss,
@@ -143,3 +168,94 @@ def job(config: ScalingConfig, mesh: Mesh, spent: Spending) -> Job:
     out_shardings=(planned.places, NamedSharding(mesh, PartitionSpec())),
     gradients=("parameters",),
   )
+
+
+def forecast_text(
+  config: ScalingConfig,
+  runs: Sequence[dict],
+  fitted: Fit,
+  spent: Spending,
+  planned: Plan,
+) -> str:
+  """The forecast as text: loss by the law, time by the plan, and caveats.
+
+  Args:
+    config: of the sweep.
+    runs: that the law was fitted to.
+    fitted: the law.
+    spent: the size that it recommends.
+    planned: the step of that size on the pod.
+  """
+  title = f"\n{config.pod.flops:.3g} FLOPs on {planned.machine.name}\n\n"
+  rows = _law_rows(config, runs, fitted, spent)
+  rows += _plan_rows(planned, spent)
+
+  known = [
+    "The interval is of laws fitted to runs drawn again: it holds if the law"
+    " does so far outside of what was measured, of which these runs say"
+    " nothing.",
+    f"The law is of this text, of rows of {config.data.length} bytes, and of"
+    " bytes that are read once: so long a run wants a text as long.",
+    *caveats(planned),
+  ]
+  listed = "\n".join(f"- {sentence}" for sentence in known)
+  return f"{title}{table(['', ''], rows)}\n\nWhat this cannot know:\n\n{listed}"
+
+
+def _law_rows(
+  config: ScalingConfig, runs: Sequence[dict], fitted: Fit, spent: Spending
+) -> list[list[str]]:
+  """Rows on the law: its prediction, and how far it extrapolates."""
+  n, d, model = float(spent.parameters), float(spent.tokens), spent.model
+  low, high = fitted.interval(lambda law: law(n, d))
+  few, many = fitted.interval(lambda law: law.best_parameters(config.pod.flops))
+  most = {
+    name: max(run[name] for run in runs)
+    for name in ("parameters", "tokens", "flops")
+  }
+
+  # How many times more than the largest run of the sweep.
+  beyond = f"{n / most['parameters']:,.0f}, {d / most['tokens']:,.0f},"
+  beyond += f" {spent.flops / most['flops']:,.0f} times"
+
+  return [
+    [
+      "best N, by the law",
+      f"{fitted.law.best_parameters(config.pod.flops):.3g}",
+    ],
+    ["its interval", f"{few:.3g} to {many:.3g}"],
+    [
+      "the model",
+      f"width {model.width}, depth {model.depth}, heads {model.heads}:"
+      f" N = {spent.parameters:,}",
+    ],
+    ["tokens D", f"{spent.tokens:,} in {spent.steps:,} steps"],
+    ["bits per byte, by the law", f"{fitted.law(n, d):.3f}"],
+    ["its interval", f"{low:.3f} to {high:.3f}"],
+    ["beyond what was measured, in N, D, C", beyond],
+  ]
+
+
+def _plan_rows(planned: Plan, spent: Spending) -> list[list[str]]:
+  """Rows on the plan: memory, and time of a step and of all steps."""
+  rows = [["memory of a device", planned.memory.verdict()]]
+  times = planned.times
+  if planned.costs is None:
+    why = "the compiler refused the program; raise pod.microbatches"
+    return [*rows, ["times", f"none: {why}"]]
+  if times is None:
+    return [*rows, ["times", "none: nobody publishes the rates"]]
+
+  hours = lambda seconds: seconds * spent.steps * planned.machine.devices / 3600
+  for words, seconds in (
+    (f"at least ({times.bound})", times.seconds_overlapped),
+    ("nothing overlapping", times.seconds_serial),
+  ):
+    rows += [
+      [f"a step, {words}", f"{1e3 * seconds:,.1f} ms"],
+      ["  tokens a second", f"{planned.tokens / seconds:,.0f}"],
+      ["  model-FLOP utilisation", f"{100 * times.utilisation(seconds):.1f} %"],
+      ["  device-hours of all steps", f"{hours(seconds):,.2f}"],
+    ]
+
+  return rows

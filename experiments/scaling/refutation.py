@@ -1,19 +1,18 @@
-"""What could refute the law: losses that it was not fitted to."""
+"""Tests of the law: predictions of losses that it was not fitted to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from experiments.scaling.config import LawConfig
-from experiments.scaling.law import Law
-from experiments.scaling.uncertainty import columns, fit
+from experiments.scaling.law import columns, fit
 
 __all__ = ["Forecast", "forecasts", "frontier"]
 
 
 class Forecast(NamedTuple):
-  """One cell of the sweep, foretold by the law of the others."""
+  """A held-out cell of the sweep, and what the law of the others predicts."""
 
   parameters: float
   tokens: float
@@ -25,17 +24,17 @@ class Forecast(NamedTuple):
 
   @property
   def error(self) -> float:
-    """Of the law: log(foretold / measured)."""
+    """Error of the law: log(foretold / measured)."""
     return float(np.log(self.foretold / self.measured))
 
   @property
   def baseline(self) -> float:
-    """Of who says that size changes nothing: log(neighbour / measured)."""
+    """Error of "size changes nothing": log(neighbour / measured)."""
     return float(np.log(self.neighbour / self.measured))
 
 
 def forecasts(config: LawConfig, runs: Sequence[dict]) -> list[Forecast]:
-  """Holds out all runs of the widest model, and fits the law to the others.
+  """Predicts the runs of the widest model from a law of the others.
 
   Args:
     config: as for `fit`.
@@ -48,17 +47,20 @@ def forecasts(config: LawConfig, runs: Sequence[dict]) -> list[Forecast]:
   fitted = fit(config, [run for run in runs if run["parameters"] != widest])
   means = _means(runs)
   found = []
+
   for (n, d), measured in means.items():
     if n != widest or (smaller[-1], d) not in means:
       continue  # another size, or one without a neighbour: that diverged
-    low, high = fitted.interval(_at(n, d))
+    loss = lambda law, n=n, d=d: float(law(n, d))
+    low, high = fitted.interval(loss)
     told, near = fitted.law(n, d), means[smaller[-1], d]
     found.append(Forecast(n, d, measured, told, low, high, near))
+
   return found
 
 
 def frontier(runs: Sequence[dict]) -> list[tuple[float, float]]:
-  """(FLOPs, bits per byte) of the cells that no cheaper one equals.
+  """(FLOPs, bits per byte) of cells with a lower loss than all cheaper ones.
 
   >>> run = lambda n, d, c, loss: {
   ...   "parameters": n, "tokens": d, "flops": c, "bits_per_byte": loss}
@@ -74,13 +76,8 @@ def frontier(runs: Sequence[dict]) -> list[tuple[float, float]]:
   return best
 
 
-def _at(n: float, d: float) -> Callable[[Law], float]:
-  """What a law says of one cell."""
-  return lambda law: float(law(n, d))
-
-
 def _means(runs: Sequence[dict]) -> dict[tuple[float, float], float]:
-  """(N, D) -> bits per byte, the mean over seeds."""
+  """Bits per byte by (N, D), the mean over seeds."""
   cells: dict[tuple[float, float], list[float]] = {}
   for n, d, loss in zip(*columns(runs), strict=True):
     cells.setdefault((float(n), float(d)), []).append(float(loss))

@@ -1,9 +1,11 @@
-"""The runs of a sweep, what decides each, and what each costs."""
+"""The runs of a sweep: their configs, FLOPs, keys, and training."""
 
 import dataclasses
 import functools
 import hashlib
 import json
+import math
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from attnjax.config import decisive, setting
 from attnjax.data import (
   ByteTokenizer,
   Packed,
   TextConfig,
   TextData,
   evaluation_batches,
+  train_batches,
 )
 from attnjax.models import DecoderConfig, DecoderLM, decoder_parameters, total
 from attnjax.plan import jaxpr_flops
 from attnjax.training import OptimizerConfig, TrainConfig
+from experiments.next_token import next_token_loss
+from experiments.runs import fit_run, make_model
 from experiments.scaling.config import ScalingConfig
 
 __all__ = [
@@ -37,6 +43,7 @@ __all__ = [
   "planned",
   "require_some",
   "run_config",
+  "trial",
 ]
 
 BYTES = ByteTokenizer().vocabulary_size
@@ -44,21 +51,21 @@ BYTES = ByteTokenizer().vocabulary_size
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-  """What decides one run: nothing of the others of the sweep, nor of the law.
+  """All that decides one run, and nothing of the other runs or of the law.
 
-  So a sweep may be widened, and go on in the same directory.
+  So a sweep may be widened, and continued in the same directory.
   """
 
   model: DecoderConfig
   data: TextConfig
   optimizer: OptimizerConfig
   train: TrainConfig
-  heldout_batches: int
+  heldout_batches: int = setting(128, "held-out batches that count")
 
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-  """One cell of the sweep: a width, and for how many steps it is trained."""
+  """One cell of the sweep: width M, and number of training steps."""
 
   width: int
   steps: int
@@ -73,7 +80,7 @@ def planned(config: ScalingConfig) -> list[Size]:
 
 
 def run_config(config: ScalingConfig, size: Size) -> RunConfig:
-  """The config of a run, its schedule ending where it ends.
+  """The config of a run, whose schedule ends with its last step.
 
   A loss read off the middle of a longer schedule is not what so many tokens
   can do: the learning rate is still high there, and a law of such losses has
@@ -91,7 +98,7 @@ def run_config(config: ScalingConfig, size: Size) -> RunConfig:
 
 
 def key_of(run: RunConfig, text: TextData, seed: int) -> str:
-  """A name of all that decides a run, to find its result again by."""
+  """Digest of all that decides a run, by which its result is found again."""
   parts = (run.model, run.data, run.optimizer, run.train)
   said: dict[str, Any] = {type(part).__name__: decisive(part) for part in parts}
   said |= {"heldout_batches": run.heldout_batches}
@@ -101,7 +108,7 @@ def key_of(run: RunConfig, text: TextData, seed: int) -> str:
 
 
 def parameters(model: DecoderConfig) -> Mapping[str, int]:
-  """Parameters of a model of bytes: `all`, and without the `embedding`.
+  """Number of parameters: `all`, and `law`, without tables of bytes.
 
   The law is of the latter, N: at these sizes the table of bytes is a large
   part of a model, and it is not where predictions are made (Kaplan et al.
@@ -115,7 +122,7 @@ def parameters(model: DecoderConfig) -> Mapping[str, int]:
 
 @functools.cache
 def flops_per_token(config: ScalingConfig, width: int) -> float:
-  """Model FLOPs of training, a token: C / D.
+  """Model FLOPs of training a token: C / D.
 
   Thrice the matrix products of the forward pass, as `attnjax.plan` reads them
   off the program: of 6 N a token it differs by the readout, 6 V M, and by
@@ -130,7 +137,7 @@ def flops_per_token(config: ScalingConfig, width: int) -> float:
 
 
 def heldout(config: ScalingConfig, packed: Packed) -> list[Mapping]:
-  """Held-out batches, evenly spread: the same for all runs."""
+  """Held-out batches, evenly spread over the text: the same for all runs."""
   batches = evaluation_batches(packed, config.data.batch_size)
   count = min(config.heldout_batches, len(batches))
   places = np.linspace(0, len(batches), count, endpoint=False).astype(int)
@@ -138,7 +145,7 @@ def heldout(config: ScalingConfig, packed: Packed) -> list[Mapping]:
 
 
 def check_fresh(config: ScalingConfig, text: TextData) -> None:
-  """Refuses runs so long that they would read a byte twice.
+  """Checks that no run reads a byte twice.
 
   The law is of tokens that are new: a second reading is worth less than a
   first, and how much less is another law.
@@ -157,7 +164,7 @@ def check_fresh(config: ScalingConfig, text: TextData) -> None:
 
 
 def require_some(found: Sequence[dict], workdir: Path) -> None:
-  """Refuses to tell of runs where there are none.
+  """Checks that there are runs to report.
 
   Raises:
     ValueError: nothing was found and nothing trained, or all of it diverged.
@@ -168,3 +175,49 @@ def require_some(found: Sequence[dict], workdir: Path) -> None:
       " leave out --noconfig.train_more, or lower"
       " optimizer.peak_learning_rate where runs diverged"
     )
+
+
+def trial(
+  config: ScalingConfig,
+  text: TextData,
+  size: Size,
+  seed: int,
+  workdir: Path,
+) -> dict[str, Any]:
+  """Trains one cell of the sweep; returns its record, as JSON holds it.
+
+  Raises:
+    FloatingPointError: training diverges.
+  """
+  began = time.monotonic()
+  run = run_config(config, size)
+  data = run.data
+
+  make = lambda: DecoderLM(run.model, BYTES, rngs=nnx.Rngs(seed))
+  fitted = fit_run(
+    run,
+    make_model(make, run.train),
+    next_token_loss,
+    train_batches(text.packed_train, data.batch_size, data.seed + seed),
+    heldout(config, text.packed_heldout),
+    experiment="scaling",
+    variant=f"width{size.width}/steps{size.steps}",
+    seed=seed,
+    workdir=workdir,
+    data={"text": text.digest},
+  )
+
+  tokens = size.steps * data.batch_size * data.length
+  counts = parameters(run.model)
+  return {
+    "width": size.width,
+    "steps": size.steps,
+    "seed": seed,
+    "parameters": counts["law"],
+    "all_parameters": counts["all"],
+    "tokens": tokens,
+    "flops": tokens * flops_per_token(config, size.width),
+    # A token is a byte.
+    "bits_per_byte": fitted.records[-1]["loss"] / math.log(2),
+    "seconds": time.monotonic() - began,
+  }

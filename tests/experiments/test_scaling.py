@@ -10,11 +10,10 @@ import pytest
 from attnjax.config import replace_leaves
 from attnjax.data import load_text
 from attnjax.models import decoder_parameters
-from experiments.scaling import figures, pod, refutation, report, sweep
+from experiments.scaling import pod, refutation, report, sweep
 from experiments.scaling.__main__ import main
 from experiments.scaling.config import PRESETS, LawConfig
-from experiments.scaling.law import Law, fit_law
-from experiments.scaling.uncertainty import Fit, fit, line_through
+from experiments.scaling.law import Fit, Law, fit, fit_law, line_through
 
 TRUE = Law(floor=0.9, a=12.0, alpha=0.28, b=90.0, beta=0.36)
 SIZES = (6224, 24736, 55536, 98624, 332416)
@@ -211,7 +210,7 @@ def test_invented_runs_have_tables_and_figures(tmp_path):
   said = report.tables(config, runs, fitted)
   assert "| alpha, of parameters" in said
   assert "| L(C), frontier" in said
-  for path in figures.draw(tmp_path, runs, fitted):
+  for path in report.draw(tmp_path, runs, fitted):
     assert path.stat().st_size > 10_000
 
 
