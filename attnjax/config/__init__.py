@@ -6,6 +6,7 @@ from attnjax.config.flags import ConfigFlags, define_flags
 from attnjax.config.leaves import Config, Leaf, leaves, replace_leaves, setting
 from attnjax.config.paths import check_local
 from attnjax.config.ranges import Range
+from attnjax.config.streams import Unread
 from attnjax.config.text import decisive, describe, from_dict, to_dict, to_json
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
   "ConfigFlags",
   "Leaf",
   "Range",
+  "Unread",
   "check",
   "check_each_once",
   "check_local",

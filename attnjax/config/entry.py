@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import io
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,10 +14,12 @@ from absl import app, flags, logging
 
 from attnjax.config.flags import ConfigFlags, define_flags
 from attnjax.config.paths import check_local
+from attnjax.config.streams import Unread
 from attnjax.config.text import describe
 
 flags.disclaim_key_flags()  # see attnjax.config.flags
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _USER_ERRORS = (
   ValueError,
   OSError,
@@ -79,7 +82,7 @@ class _Program:
       if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")
     debug = flags.FLAGS.debug
-    with _readable_errors(debug=debug):
+    with _unread_streams(), _readable_errors(debug=debug):
       if len(argv) > 1:
         raise ValueError(
           f"unexpected argument {argv[1]!r}: a flag is written --name=value"
@@ -98,6 +101,18 @@ def _workdir(text: str, preset: str) -> Path:
     return Path(text.replace("<preset>", preset)).expanduser().resolve()
   except RuntimeError as error:  # ~nobody/runs
     raise ValueError(f"--workdir={text}: {error}") from None
+
+
+@contextlib.contextmanager
+def _unread_streams() -> Iterator[None]:
+  """Lets a run go on whose reader leaves, as in `2>&1 | head`."""
+  out, err = Unread(sys.stdout), Unread(sys.stderr)
+  with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    try:
+      yield
+    finally:
+      out.flush()
+      err.flush()
 
 
 @contextlib.contextmanager
@@ -131,6 +146,12 @@ def _message(error: BaseException) -> str:
     ]
     return "\n".join([error.message, *(f"  - {part}" for part in parts)])
   text = str(error) or type(error).__name__
+  if isinstance(error, OSError) and error.errno in _FULL:
+    text += (
+      "; free some space where --workdir is, or name one on another disk"
+      if "--workdir" not in text
+      else ""
+    )
   notes = [
     note
     for note in getattr(error, "__notes__", ())

@@ -5,15 +5,21 @@ lacks is here: digests, so that a flipped bit is found and not trained on; the
 way back to an older step; and an error that names the leaf that does not fit.
 """
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import orbax.checkpoint as ocp
 
 from attnjax.training import leaves, retention, step_directories
+from attnjax.training.disk_errors import (
+  hide_logged_disk_errors,
+  naming_disk_errors,
+)
 from attnjax.training.processes import from_primary, is_primary
 from attnjax.training.retention import CheckpointConfig
 from attnjax.typing import PyTree
@@ -67,6 +73,8 @@ class Checkpoints:
     self._config = config
     self._saving: dict[str, Any] = {}
     self._closed = False
+    self._quiet = contextlib.ExitStack()
+    self._quiet.enter_context(hide_logged_disk_errors())
     if is_primary():
       step_directories.remove_uncommitted(self._root)
       step_directories.put_back_replaced(self._root)
@@ -88,7 +96,8 @@ class Checkpoints:
 
     Raises:
       ValueError: a leaf cannot be stored; names it.
-      Exception: what the save before this one failed of.
+      OSError: the disk is full; names it, and where the run goes on.
+      Exception: what else the save before this one failed of.
     """
     if step < 0:
       raise ValueError(f"step: expected 0 or more, got {step}")
@@ -102,11 +111,12 @@ class Checkpoints:
       self._put_aside([step], step_directories.REPLACED)
     self._saving = {"step": step, "metric": metric, "leaves": table}
     self._metrics[step] = metric
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(state=ocp.args.PyTreeSave(arrays)),
-      force=True,
-    )
+    with self._naming_disk_errors():
+      self._manager.save(
+        step,
+        args=ocp.args.Composite(state=ocp.args.PyTreeSave(arrays)),
+        force=True,
+      )
 
   def restore(self, like: PyTree) -> Restored | None:
     """Reads the newest step that is whole.
@@ -160,7 +170,8 @@ class Checkpoints:
 
   def wait(self) -> None:
     """Returns once no save is under way; raises what a save failed of."""
-    self._manager.wait_until_finished()
+    with self._naming_disk_errors():
+      self._manager.wait_until_finished()
     if is_primary():
       step_directories.drop_replaced(self._root)
 
@@ -171,13 +182,24 @@ class Checkpoints:
       try:
         self.wait()
       finally:
-        self._manager.close()
+        with self._quiet:
+          self._manager.close()
 
   def __enter__(self) -> "Checkpoints":
     return self
 
   def __exit__(self, *_: object) -> None:
     self.close()
+
+  def _naming_disk_errors(self) -> AbstractContextManager[None]:
+    """Says of a disk that is full which step is lost, and which one is not."""
+    whole = step_directories.committed(self._root)
+    goes_on = f"goes on after step {max(whole)}" if whole else "starts again"
+    return naming_disk_errors(
+      self._root,
+      f"save step {self._saving.get('step')}",
+      f"; the same command {goes_on}",
+    )
 
   def _open(self) -> None:
     """Starts Orbax's manager on what the directory holds now."""

@@ -3,10 +3,11 @@
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from attnjax.training.feed import put_beside
 from attnjax.training.losses import LossFn, loss_sums
@@ -49,6 +50,11 @@ class EvaluateOn:
   evaluate: Evaluate
   batches: Sequence[PyTree]
 
+  @property
+  def names(self) -> tuple[str, ...]:
+    """Of the metrics that every evaluation has."""
+    return "loss", "perplexity", "weight"
+
   def __call__(self, params: PyTree) -> dict[str, float]:
     """The metrics of all batches."""
     return self.evaluate(params, self.batches)
@@ -83,6 +89,70 @@ def make_evaluate(
   3.25
   """
   return Evaluate(loss_fn, compute_dtype)
+
+
+def scalars(values: Any) -> dict[str, float]:
+  """What an evaluation returned, as Python floats.
+
+  Args:
+    values: a mapping of names to numbers; `loss` is one of them.
+
+  Raises:
+    ValueError: there is no `loss`, a name is taken, or a value is no scalar;
+      names it.
+
+  >>> scalars({"loss": np.float32(2.5), "accuracy": 1})
+  {'loss': 2.5, 'accuracy': 1.0}
+  >>> scalars({"accuracy": 1})
+  Traceback (most recent call last):
+  ValueError: evaluate must return a `loss`, which chooses the best checkpoint,
+  got accuracy
+  """
+  if not isinstance(values, Mapping) or "loss" not in values:
+    got = values
+    if isinstance(values, Mapping):
+      got = ", ".join(map(str, values)) or "nothing"
+    raise ValueError(
+      "evaluate must return a `loss`, which chooses the best checkpoint, got"
+      f" {got}"
+    )
+  if taken := {"step", "split"} & set(values):
+    raise ValueError(
+      f"evaluate must return no {' or '.join(sorted(taken))}, by which records"
+      " are found; give it another name"
+    )
+  found = {}
+  for name, value in values.items():
+    try:
+      found[name] = float(value)
+    except (TypeError, ValueError) as error:
+      raise ValueError(
+        f"evaluate: {name} must be a scalar, got {type(value).__name__} of"
+        f" shape {np.shape(value)}"
+      ) from error
+  return found
+
+
+def tried(
+  evaluate: Callable[[PyTree], Mapping[str, Any]], params: PyTree
+) -> None:
+  """Makes sure, before a run, that its evaluations will have a loss.
+
+  One that says the `names` of its metrics, as those of `make_evaluate` do, is
+  believed; of another the only way is to call it once.
+
+  Args:
+    evaluate: parameters -> scalars.
+    params: before the first step.
+
+  Raises:
+    ValueError: as `scalars`.
+    Exception: what the evaluation fails of.
+
+  >>> tried(lambda params: {"loss": params}, 3.0)
+  """
+  names = getattr(evaluate, "names", None)
+  scalars(dict.fromkeys(names, 0.0) if names else evaluate(params))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

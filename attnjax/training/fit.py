@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from attnjax.config import check_local, decisive
 from attnjax.training.alone import alone_in
 from attnjax.training.checkpoint import Checkpoints
+from attnjax.training.evaluation import tried
 from attnjax.training.feed import Feed
 from attnjax.training.loop import train as run_loop
 from attnjax.training.losses import LossFn
@@ -20,7 +21,11 @@ from attnjax.training.metrics import Metrics
 from attnjax.training.optimizer import OptimizerConfig
 from attnjax.training.optimizer import make as make_optimizer
 from attnjax.training.partition import Rules, gathered
-from attnjax.training.processes import require_agreement, require_joined
+from attnjax.training.processes import (
+  from_primary,
+  require_agreement,
+  require_joined,
+)
 from attnjax.training.state import TrainState, init_on
 from attnjax.training.state import init as init_state
 from attnjax.training.step import Step, jit_step, make_step
@@ -81,7 +86,8 @@ def fit(
       `what_decides`.
     optimizer: AdamW and its schedule.
     train: how long, how often, the seed of the keys, and the mesh.
-    evaluate: parameters -> scalars with a `loss`; None evaluates nothing.
+    evaluate: parameters -> scalars with a `loss`; None evaluates nothing. It
+      is tried before a new run, unless it has the `names` of what it returns.
     mesh: devices in another order than that of `make_mesh(train.mesh)`, which
       None makes.
     rules: which part of each array a device of the mesh has; see
@@ -136,6 +142,9 @@ def fit(
   mesh = make_mesh(train.mesh) if mesh is None else mesh
   ready = _placed(model, transform, step, batches, mesh, rules)
   jax.eval_shape(step, ready.state, ready.batches(0))
+  new = lambda: not (Path(workdir) / "metrics.jsonl").exists()
+  if evaluate is not None and from_primary(new):
+    tried(evaluate, ready.state.params)
   # Only now is the run known to be sound: nothing was written before.
   path = claim(workdir, experiment, decides)
   probe_workdir(path)

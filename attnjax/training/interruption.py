@@ -1,5 +1,6 @@
 """How a run is asked to stop: by a signal, or by a scheduler that preempts."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -15,13 +16,14 @@ EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: try the same command again
 class Interruption:
   """Listens for a request to stop while it is open.
 
-  SIGTERM and the first SIGINT ask for a stop after the current step. The
-  second SIGINT kills at once. In a thread other than the main one no signal
-  can be caught, and none is.
+  SIGTERM, SIGHUP (the terminal was closed) and the first SIGINT ask for a stop
+  after the current step. The second SIGINT kills at once. A SIGHUP that is
+  ignored, as under nohup, stays so. In a thread other than the main one no
+  signal can be caught, and none is.
 
   After `jax.distributed.initialize` JAX itself catches SIGTERM, and all
   processes have to stop at the same step: then its preemption service is
-  asked, and no handler is installed.
+  asked, and SIGHUP is passed on to it as SIGTERM.
 
   >>> with Interruption() as interruption:
   ...   before = interruption.requested(1)
@@ -52,10 +54,22 @@ class Interruption:
 
   def __enter__(self) -> "Interruption":
     main = threading.current_thread() is threading.main_thread()
-    if main and not jax.distributed.is_initialized():
-      for number in (signal.SIGTERM, signal.SIGINT):
-        self._previous[number] = signal.signal(number, self._on_signal)
+    if not main:
+      return self
+    if jax.distributed.is_initialized():
+      self._listen(
+        signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM)
+      )
+      return self
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+      self._listen(number, self._on_signal)
     return self
+
+  def _listen(self, number: signal.Signals, handler: Any) -> None:
+    """Installs a handler, unless nohup asked for the signal to be ignored."""
+    ignored = signal.getsignal(number) == signal.SIG_IGN
+    if number != signal.SIGHUP or not ignored:
+      self._previous[number] = signal.signal(number, handler)
 
   def __exit__(self, *_: object) -> None:
     for number, handler in self._previous.items():
@@ -72,4 +86,5 @@ class Interruption:
       signal.signal(signal.SIGINT, signal.SIG_DFL)
       message += "; once more kills at once"
     # Not print: the signal may have come in the middle of another one.
-    os.write(2, f"{message}\n".encode())
+    with contextlib.suppress(OSError):  # of a terminal that is closed
+      os.write(2, f"{message}\n".encode())

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from attnjax.training.disk_errors import naming_disk_errors
+
 Record = dict[str, Any]
 
 
@@ -48,17 +50,20 @@ class JsonLines:
   def write(self, record: Mapping[str, Any]) -> None:
     """Appends one record, and hands it to the system at once."""
     plain = {name: _plain(value) for name, value in record.items()}
-    self._file.write(json.dumps(plain, allow_nan=False) + "\n")
-    self._file.flush()
+    with naming_disk_errors(self.path, "write a record"):
+      self._file.write(json.dumps(plain, allow_nan=False) + "\n")
+      self._file.flush()
 
   def sync(self) -> None:
     """Waits until the records are on the disk, and not only in its cache."""
-    self._file.flush()
-    os.fsync(self._file.fileno())
+    with naming_disk_errors(self.path, "write records"):
+      self._file.flush()
+      os.fsync(self._file.fileno())
 
   def close(self) -> None:
     """Closes the file."""
-    self._file.close()
+    with naming_disk_errors(self.path, "write records"):
+      self._file.close()
 
   def __enter__(self) -> "JsonLines":
     return self

@@ -34,9 +34,9 @@ def train(
   """Trains until `config.steps`, from the newest whole checkpoint on.
 
   After a kill at any moment the same call goes on, and `metrics.jsonl` ends
-  up equal to that of an unbroken run, floats bit for bit. SIGTERM and the
-  first SIGINT finish the step, save it and exit with code 75; the second
-  SIGINT kills at once.
+  up equal to that of an unbroken run, floats bit for bit. SIGTERM, SIGHUP and
+  the first SIGINT finish the step, save it and exit with code 75; the second
+  SIGINT kills at once. That nobody reads the progress lines ends nothing.
 
   Args:
     state: where a new run starts; its shapes, dtypes and shardings are those

@@ -12,6 +12,15 @@ from attnjax.typing import Array, DTypeLike, Float, Int, PyTree, Scalar
 # (params, batch, key) -> (total, weight[, extra]), see `make_step`.
 LossFn = Callable[[Any, Any, Any], tuple[Any, ...]]
 
+# What steps, evaluations and records call their own.
+RESERVED = frozenset(
+  {
+    *("loss", "perplexity", "weight", "learning_rate"),
+    *("gradient_norm", "parameter_norm", "tokens_per_second"),
+    *("step", "split"),
+  }
+)
+
 
 def cross_entropy(
   logits: Float[Array, "*B V"],
@@ -74,6 +83,9 @@ def loss_sums(
   Returns:
     Three sums, float32 or better; the third is empty where there is none.
 
+  Raises:
+    ValueError: an extra metric has a name that is taken; names it.
+
   >>> def loss_fn(params, batch, key):
   ...   return params * batch, 1
   >>> total, weight, extra = loss_sums(loss_fn, jnp.float32(3), 2.0, None)
@@ -82,8 +94,15 @@ def loss_sums(
   """
   if compute_dtype is not None:
     params = jax.tree.map(lambda x: _cast_float(x, compute_dtype), params)
-  total, weight, *extra = loss_fn(params, batch, key)
-  sums = (total, weight, extra[0] if extra else {})
+  total, weight, *rest = loss_fn(params, batch, key)
+  extra = rest[0] if rest else {}
+  if taken := RESERVED & set(extra):
+    raise ValueError(
+      f"loss_fn: an extra metric must not be called {', '.join(sorted(taken))},"
+      " for a metric of that name is recorded anyway and this one would take"
+      " its place; give it another name"
+    )
+  sums = (total, weight, extra)
   return jax.tree.map(at_least_float32, sums)
 
 

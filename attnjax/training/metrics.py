@@ -1,10 +1,12 @@
 """Where the scalars of a run go: JSON lines and TensorBoard."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from attnjax.training.disk_errors import naming_disk_errors
 from attnjax.training.json_lines import JsonLines, Record
 from attnjax.training.processes import from_primary, is_primary
 
@@ -23,6 +25,7 @@ class TensorBoard:
   def __init__(self, directory: str | os.PathLike[str], resume_step: int):
     # It purges what is at purge_step too, and resume_step itself is to stay.
     # Two files of one second would have one name without the suffix.
+    self._directory = Path(directory)
     self._writer = _tensorboardx().SummaryWriter(
       logdir=str(directory),
       purge_step=resume_step + 1,
@@ -31,6 +34,12 @@ class TensorBoard:
 
   def write(self, record: Mapping[str, Any]) -> None:
     """Logs every number of a record under its step."""
+    if not self._events._worker.is_alive():
+      # Nobody empties the queue any more: the next records would wait for ever.
+      raise OSError(
+        f"cannot write to {self._directory}: tensorboardX's thread has ended;"
+        " see above, and run the same command again"
+      )
     for name, value in record.items():
       if name not in ("step", "split"):
         tag = f"{record['split']}/{name}"
@@ -38,11 +47,25 @@ class TensorBoard:
 
   def sync(self) -> None:
     """Writes what is still queued."""
-    self._writer.flush()
+    with naming_disk_errors(self._directory, "write records"):
+      self._writer.flush()
 
   def close(self) -> None:
     """Writes what is still queued and closes the file."""
-    self._writer.close()
+    events = self._events
+    try:
+      with naming_disk_errors(self._directory, "write records"):
+        self._writer.close()
+    except OSError:
+      # Else it would try again when Python ends, and tell of it at length.
+      events._worker.stop()
+      events._closed = True
+      raise
+
+  @property
+  def _events(self) -> Any:
+    """What of tensorboardX holds the file, and the thread that writes it."""
+    return self._writer.file_writer.event_writer
 
 
 class Metrics:
@@ -117,12 +140,19 @@ class Metrics:
       values: name -> a number.
 
     Raises:
-      ValueError: called before `resume` or after `close`.
+      ValueError: called before `resume` or after `close`, or a scalar is called
+        `step` or `split`.
+      OSError: the disk is full; names it.
     """
     if not self._open:
       raise ValueError(
         "resume_step: expected a step before the first record, got none; call"
         " metrics.resume(step), or give Metrics(workdir, resume_step)"
+      )
+    if taken := {"step", "split"} & set(values):
+      raise ValueError(
+        f"values: a metric must not be called {' or '.join(sorted(taken))}, by"
+        " which records are found; give it another name"
       )
     record: Record = {"step": step, "split": split}
     record |= {name: float(value) for name, value in values.items()}
@@ -142,15 +172,18 @@ class Metrics:
 
   def close(self) -> None:
     """Closes the files."""
-    for writer in self._writers:
-      writer.close()
-    self._writers, self._open = [], False
+    writers, self._writers, self._open = self._writers, [], False
+    with contextlib.ExitStack() as stack:
+      for writer in writers:
+        stack.callback(writer.close)
 
   def __enter__(self) -> "Metrics":
     return self
 
-  def __exit__(self, *_: object) -> None:
-    self.close()
+  def __exit__(self, kind: object, error: object, traceback: object) -> None:
+    # A disk that is full refuses the last flush too: one error is enough.
+    with contextlib.suppress(OSError) if error else contextlib.nullcontext():
+      self.close()
 
 
 def _tensorboardx() -> Any:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from attnjax.config import Unread
+
 # Enough steps to be steady, few enough to follow a change.
 _WINDOW = 100
 
@@ -89,7 +91,7 @@ class Progress:
   ):
     self._steps = steps
     self._seconds = seconds
-    self._stream = sys.stderr if stream is None else stream
+    self._stream: Any = Unread(sys.stderr if stream is None else stream)
     self._quiet = quiet
     self._clock = clock
     self._printed: float | None = None

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import jax
 
 from attnjax.training.checkpoint import Checkpoints
+from attnjax.training.evaluation import scalars
 from attnjax.training.interruption import EXIT_CODE, Interruption
 from attnjax.training.metrics import Metrics
 from attnjax.training.progress import Progress, Throughput
@@ -134,8 +135,8 @@ class Run:
   ) -> tuple[float, bool]:
     """Evaluates and records; returns the loss and whether it is the best."""
     self._read()
-    values = {k: float(v) for k, v in evaluate(state.params).items()}
-    self._check_finite(done, values)
+    values = scalars(evaluate(state.params))
+    self._check_finite(done, values, of="evaluation")
     before = [record["loss"] for record in self.metrics.evaluations()]
     self.metrics.write(done, "eval", values)
     self.progress.evaluated(done, values["loss"])
@@ -175,8 +176,16 @@ class Run:
     )
     raise SystemExit(EXIT_CODE)
 
-  def _check_finite(self, done: int, values: Mapping[str, float]) -> None:
-    """Raises where a loss or a norm is infinite or NaN."""
+  def _check_finite(
+    self, done: int, values: Mapping[str, float], of: str = ""
+  ) -> None:
+    """Raises where a loss or a norm is infinite or NaN.
+
+    Args:
+      done: number of updates.
+      values: of a step, or of an evaluation after it.
+      of: "evaluation", or nothing for a step.
+    """
     bad = [
       f"{name} is {values[name]}"
       for name in sorted(values, key=lambda name: (name != "loss", name))
@@ -187,10 +196,19 @@ class Run:
     self.checkpoints.wait()
     steps = self.checkpoints.steps()
     good = f"step {max(steps)}" if steps else "none"
+    in_evaluation = f" in its {of}" if of else ""
+    if of:
+      # The step itself was finite, or it would have been said before.
+      where = (
+        "The training loss of that step is finite: look at what `evaluate`"
+        " reads (the held-out batches) and at what it does with it"
+      )
+    else:
+      where = f"Look at batch_at({done - 1})"
     # The same command would only come to the same numbers.
     raise FloatingPointError(
-      f"step {done}: {' and '.join(bad)}. Last good checkpoint: {good}. Look at"
-      f" batch_at({done - 1}); lower the learning rate or clip_norm, or compute"
-      " in float32, in a new workdir or in a copy of this one whose config.json"
-      " says so too"
+      f"step {done}: {' and '.join(bad)}{in_evaluation}. Last good checkpoint:"
+      f" {good}. {where}; lower the learning rate or clip_norm,"
+      " or compute in float32, in a new workdir or in a copy of this one whose"
+      " config.json says so too"
     )

@@ -120,7 +120,8 @@ def make_step(
 
   Args:
     loss_fn: `(params, batch, key) -> (total, weight)`: summed loss in nats
-      and summed weight; a third item may hold a dict of summed extra metrics.
+      and summed weight; a third item may hold a dict of summed extra metrics,
+      by names that are not taken.
     optimizer: an Optax transformation.
     microbatches: parts of the batch to run one after the other, to save
       memory; it must divide the leading axis of every array in the batch.

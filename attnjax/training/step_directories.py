@@ -46,6 +46,13 @@ def prepare(directory: str | Path) -> Path:
   return path
 
 
+def committed(root: Path) -> list[int]:
+  """The steps whose directory has its name, and so is complete."""
+  return sorted(
+    int(path.name) for path in root.iterdir() if path.name.isdigit()
+  )
+
+
 def remove_uncommitted(root: Path) -> None:
   """Removes what a killed save left behind."""
   for path in root.glob(f"*{_UNCOMMITTED}*"):

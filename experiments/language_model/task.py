@@ -37,6 +37,11 @@ class Heldout:
   tokens: int
   bytes: int
 
+  @property
+  def names(self) -> tuple[str, ...]:
+    """Of the metrics that every evaluation has."""
+    return "loss", "perplexity", "weight", "bits_per_byte"
+
   def __call__(self, model: DecoderLM) -> dict[str, float]:
     """Scalars to record; `loss` chooses the best checkpoint."""
     values = self.evaluate(model, self.batches)

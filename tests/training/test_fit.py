@@ -11,6 +11,7 @@ import pytest
 
 from attnjax import config as configs
 from attnjax import training
+from attnjax.training import digests, json_lines
 
 
 def loss(params, batch, key):
@@ -42,7 +43,9 @@ def fit(workdir, steps=6, identity=None, loss=loss, **changes):
       **{"peak_learning_rate": 0.1} | optimizer | changes.pop("optimizer", {})
     ),
     train=training.TrainConfig(**train | changes.pop("train", {})),
-    evaluate=training.make_evaluate(loss).on([batches(0), batches(1)]),
+    evaluate=changes.pop(
+      "evaluate", training.make_evaluate(loss).on([batches(0), batches(1)])
+    ),
     **changes,
   )
 
@@ -211,3 +214,95 @@ def test_a_place_that_cannot_do_what_a_run_needs_is_refused_before_training(
 def test_the_probe_leaves_nothing_behind(tmp_path):
   training.probe_workdir(tmp_path / "new")
   assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    *("loss", "weight", "learning_rate", "gradient_norm", "parameter_norm"),
+    *("perplexity", "tokens_per_second", "step", "split"),
+  ],
+)
+def test_a_metric_of_the_loss_takes_the_place_of_no_real_one(tmp_path, name):
+  def lying(params, batch, key):
+    return *loss(params, batch, key), {name: jnp.float32(-777)}
+
+  with pytest.raises(ValueError, match=f"must not be called {name}, for a met"):
+    fit(tmp_path / "run", loss=lying)
+  assert not (tmp_path / "run").exists()
+  with pytest.raises(ValueError, match=f"must not be called {name}"):
+    training.make_evaluate(lying)({"kernel": jnp.zeros(2)}, [batches(0)])
+
+
+def test_a_metric_by_another_name_is_recorded(tmp_path):
+  def telling(params, batch, key):
+    return *loss(params, batch, key), {"hits": jnp.float32(4)}
+
+  assert fit(tmp_path, loss=telling).records[-1]["hits"] == 2.0
+
+
+def test_an_evaluation_without_a_loss_is_found_before_the_first_step(tmp_path):
+  with pytest.raises(ValueError, match="must return a `loss`"):
+    fit(tmp_path / "run", evaluate=lambda params: {"accuracy": 1.0})
+  assert not (tmp_path / "run").exists()
+
+
+def test_an_evaluation_that_says_what_it_returns_is_not_tried(tmp_path):
+  called = []
+
+  class Told:
+    names = ("loss",)
+
+    def __call__(self, params):
+      called.append(1)
+      return {"loss": 1.0}
+
+  def untold(params):
+    return Told()(params)
+
+  fit(tmp_path / "told", evaluate=Told())
+  assert len(called) == 2  # after steps 3 and 6
+  called.clear()
+  fit(tmp_path / "untold", evaluate=untold)
+  assert len(called) == 3
+  called.clear()
+  fit(tmp_path / "untold", evaluate=untold)  # it was tried when it was new
+  assert not called
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_one_sentence_with_the_path_and_the_remedy(
+  tmp_path, monkeypatch, capfd, code
+):
+  whole = fit(tmp_path / "whole")
+  write = digests.write_durably
+
+  def full(path, text):
+    if "/4." in str(path):  # the step directory that is being written
+      raise OSError(code, os.strerror(code))
+    write(path, text)
+
+  monkeypatch.setattr(digests, "write_durably", full)
+  with pytest.raises(OSError, match="cannot save step 4 in ") as caught:
+    fit(tmp_path / "run")
+  message = str(caught.value)
+  assert f"{tmp_path}/run/checkpoints: {os.strerror(code)}; free" in message
+  assert "name a --workdir on another disk" in message
+  assert message.endswith("the same command goes on after step 3")
+  assert "Traceback" not in capfd.readouterr().err
+  # And so it does, once there is space.
+  monkeypatch.setattr(digests, "write_durably", write)
+  again = fit(tmp_path / "run")
+  np.testing.assert_array_equal(whole.params["kernel"], again.params["kernel"])
+
+
+def test_records_on_a_full_disk_are_one_sentence_too(tmp_path, monkeypatch):
+  if not os.path.exists("/dev/full"):
+    pytest.skip("this system has no /dev/full")
+  lines = json_lines.JsonLines(tmp_path / "metrics.jsonl", 0)
+  lines.close()
+  lines._file = open("/dev/full", "a")  # noqa: SIM115
+  with pytest.raises(OSError, match=r"cannot write a record in .*jsonl: No sp"):
+    lines.write({"step": 1, "split": "train", "loss": 1.0})
+  with pytest.raises(OSError, match="cannot write records in"):
+    lines.close()

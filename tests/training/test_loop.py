@@ -20,6 +20,7 @@ from attnjax.training import step as steps
 from attnjax.training.train_config import TrainConfig
 
 STEPS = 11
+LISTENED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class InMemory(checkpoint.Checkpoints):
@@ -359,6 +360,38 @@ def test_an_evaluation_that_is_not_finite(tmp_path):
   assert checkpoints.steps() == [3]
 
 
+def test_an_evaluation_that_is_not_finite_does_not_blame_a_batch(tmp_path):
+  with pytest.raises(FloatingPointError) as caught:
+    train(tmp_path, InMemory(), evaluate=lambda params: {"loss": np.inf})
+  message = str(caught.value)
+  assert "step 4: loss is inf in its evaluation" in message
+  assert "The training loss of that step is finite: look at what" in message
+  assert "batch_at" not in message
+
+
+@pytest.mark.parametrize(
+  ("returned", "words"),
+  [
+    ({"accuracy": 1.0}, "must return a `loss`.*got accuracy"),
+    ({}, "must return a `loss`.*got nothing"),
+    (2.5, "must return a `loss`.*got 2.5"),
+    ({"loss": 1.0, "step": 3}, "must return no step"),
+    (
+      {"loss": np.ones(3)},
+      r"loss must be a scalar, got ndarray of shape \(3,\)",
+    ),
+    ({"loss": "low"}, "loss must be a scalar, got str"),
+  ],
+)
+def test_an_evaluation_without_a_loss_is_said_in_words(
+  tmp_path, returned, words
+):
+  checkpoints = InMemory()
+  with pytest.raises(ValueError, match=words):
+    train(tmp_path, checkpoints, evaluate=lambda params: returned)
+  assert max(checkpoints.saved) == 4  # no step is lost
+
+
 def test_at_the_last_step_there_is_nothing_to_do(tmp_path, capsys, unbroken):
   config = settings()
   with checkpoint.Checkpoints(tmp_path / "c", config.checkpoint) as saved:
@@ -457,9 +490,11 @@ def test_a_restored_state_takes_the_place_of_the_first(tmp_path):
   assert not restored.params["kernel"].is_deleted()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+  "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
+)
 def test_signals_are_noted_and_handlers_come_back(number, capfd):
-  before = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]
+  before = [signal.getsignal(s) for s in LISTENED]
   with interruptions.Interruption() as interruption:
     assert interruption.requested(1) is None
     signal.raise_signal(number)
@@ -467,9 +502,32 @@ def test_signals_are_noted_and_handlers_come_back(number, capfd):
     # The next SIGINT is the system's: it kills, whatever Python is doing.
     by_system = signal.getsignal(signal.SIGINT) is signal.SIG_DFL
     assert by_system == (number == signal.SIGINT)
-  after = [signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)]
+  after = [signal.getsignal(s) for s in LISTENED]
   assert before == after
   assert "stopping after this step" in capfd.readouterr().err
+
+
+def test_under_nohup_a_hangup_stays_ignored(monkeypatch):
+  before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+  try:
+    with interruptions.Interruption() as interruption:
+      signal.raise_signal(signal.SIGHUP)
+      assert interruption.requested(1) is None
+  finally:
+    signal.signal(signal.SIGHUP, before)
+
+
+def test_of_several_processes_a_hangup_is_told_as_sigterm(monkeypatch):
+  """JAX's preemption service listens for SIGTERM, and tells all of them."""
+  heard = []
+  before = signal.signal(signal.SIGTERM, lambda *_: heard.append("SIGTERM"))
+  monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+  try:
+    with interruptions.Interruption():
+      signal.raise_signal(signal.SIGHUP)
+    assert heard == ["SIGTERM"]
+  finally:
+    signal.signal(signal.SIGTERM, before)
 
 
 def test_in_a_thread_no_handler_is_touched(tmp_path, unbroken):
@@ -502,5 +560,5 @@ def test_values_out_of_range_are_named(name):
 def test_the_config_is_made_of_leaves():
   names = [leaf.name for leaf in configs.leaves(TrainConfig())]
   assert "checkpoint.every_steps" in names
-  with pytest.raises(ValueError, match="compute_dtype: expected one of"):
+  with pytest.raises(ValueError, match="compute_dtype must be one of"):
     configs.replace_leaves(TrainConfig(), {"compute_dtype": "float16"})
