@@ -83,3 +83,6 @@ class Area(NamedTuple):
   key_index: tuple
   # Rows of the batch, row-major over all leading axes; None is every row.
   batch: tuple | None = None
+  # Where the tiles are all the blocks of a call, in the order of its arrays:
+  # how many rows, queries and keys a block has.
+  blocks: tuple[int, int, int] | None = None

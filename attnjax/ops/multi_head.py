@@ -23,8 +23,8 @@ from attnjax.ops.heads import (
   project_heads,
 )
 from attnjax.ops.known import poison
-from attnjax.ops.masks import Mask, causal, prefix, sliding_window
-from attnjax.typing import Array, Float, Int
+from attnjax.ops.masks import Mask, causal, full, prefix, sliding_window
+from attnjax.typing import Array, Bool, Float, Int
 
 __all__ = ["decode_attention", "multi_head_attention", "self_attention"]
 
@@ -148,7 +148,7 @@ def decode_attention(
   cache: KeyValueCache,
   *,
   lengths: Int[Array, "*B"] | None = None,
-  mask: Mask | None = None,
+  mask: Mask | Bool[Array | np.ndarray, "..."] | None = None,
   position_encoding: Callable | None = None,
   combine: Combine = "concatenate",
   store: Callable = append,
@@ -166,7 +166,8 @@ def decode_attention(
     cache: what was read so far.
     lengths: int ``*B``, how many of the T are real; None is all.
     mask: None is causal; with `cache.roll` and a capacity of C that is
-      ``sliding_window(C - 1)``.
+      ``sliding_window(C - 1)``. A boolean array, alone or composed with a mask,
+      is looked up by index: its columns are the slots of the cache.
     position_encoding: as in `multi_head_attention`.
     combine: as in `multi_head_attention`.
     store: `cache.append`, which refuses an overflow, or `cache.roll`, with
@@ -211,6 +212,7 @@ def decode_attention(
   count, rolling = inputs.shape[-2], store is roll
   if mask is None:
     mask = sliding_window(cache.capacity - 1) if rolling else causal()
+  mask = mask if isinstance(mask, Mask) else full() & mask
   positions = cache.next_positions(count)
   query, key, value = project_heads(params, inputs, None)
   if position_encoding is not None:

@@ -15,6 +15,7 @@ from attnjax.ops.attention.call import Aux, Call
 from attnjax.ops.attention.online import folded
 from attnjax.ops.attention.reading import Reading
 from attnjax.ops.attention.selection import select
+from attnjax.ops.masks.algebra import holds_arrays
 from attnjax.ops.tiles import EMPTY, FULL, MIXED, Sweep
 from attnjax.parallel.division import Division
 from attnjax.typing import Array
@@ -69,7 +70,7 @@ def known_table(
     told: whether the program may be made for the values of an array.
   """
   rules, given = call.rules, list(positions)
-  if rules.visible is not None or rules.query_segment_ids is not None:
+  if holds_arrays(rules.mask) or rules.query_segment_ids is not None:
     return None
   if not all(map(told, jax.tree.leaves((rules.mask, given)))):
     return None

@@ -99,12 +99,6 @@ def test_what_is_no_mask_is_told_so(qkv, mask):
     attnjax.attend(*qkv, mask=mask)
 
 
-@pytest.mark.parametrize("array", [np.ones((2, 2), bool), jnp.ones(3, bool)])
-def test_an_array_and_a_mask_name_the_remedy(array):
-  with pytest.raises(TypeError, match=r"masks\.dense\(array\)"):
-    array & masks.causal()
-
-
 def test_known_lengths_inside_a_trace():
   state = cache.init((3,), capacity=9, heads=1, width=1)
   lengths, beyond = jnp.array([2, 0, 1]), jnp.array([3, 0, 1])

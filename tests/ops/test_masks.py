@@ -209,8 +209,3 @@ def test_captured_arrays_vmap():
 def test_bad_hyper_parameters_are_refused(make, words):
   with pytest.raises(ValueError, match=words):
     make()
-
-
-def test_composing_with_an_array_names_the_remedy():
-  with pytest.raises(TypeError, match=r"masks\.dense\(array\)"):
-    masks.causal() & np.ones((2, 2), bool)

@@ -31,7 +31,7 @@ def attend(
   key: Float[Array, "*B S K D"],
   value: Float[Array, "*B S K E"],
   *,
-  mask: Mask | Bool[Array, "..."] | None = None,
+  mask: Mask | Bool[Array | np.ndarray, "..."] | None = None,
   score_mod: ScoreMod | None = None,
   bias: Float[Array, "..."] | None = None,
   scoring: Scoring = scorings.scaled_dot(),
@@ -62,7 +62,8 @@ def attend(
       heads. Hidden keys and values must be finite: 0 · NaN is NaN.
     value: ``*B S K E``.
     mask: a Mask (a rule of positions), or a boolean array, true where a query
-      may look, that broadcasts to ``*B H T S`` by index. None hides nothing.
+      may look, that broadcasts to ``*B H T S`` by index, or both composed, as
+      in ``masks.causal() & array``. None hides nothing.
     score_mod: changes a logit, knowing where it stands.
     bias: logits to add, broadcastable to ``*B H T S``; -inf hides a key.
       Differentiable.

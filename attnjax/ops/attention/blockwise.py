@@ -86,7 +86,7 @@ class Blockwise:
     if (rule is not None and not rule.is_static) or call.positioned:
       found = "decided when it runs"
     else:
-      some, every = verdict(shape, blocks, call.rules._replace(visible=None))
+      some, every = verdict(shape, blocks, call.rules)
       whole = (shape[2] // blocks.query, shape[3] // blocks.key)
       some, every = (np.broadcast_to(x[0], whole) for x in (some, every))
       found = f"{some.sum()} of {some.size} hold something, {every.sum()} whole"
@@ -102,7 +102,6 @@ class Blockwise:
     # Of a mask with arrays, or of positions, only the usual can be assumed.
     rules = call.rules._replace(
       mask=rule if rule is not None and rule.is_static else None,
-      visible=None,
       query_segment_ids=None,
     )
 

@@ -92,7 +92,6 @@ class Call:
       self.query_positions,
       self.key_positions,
       self.rules.query_segment_ids,
-      self.rules.visible,
     )
     return any(x is not None for x in arrays)
 

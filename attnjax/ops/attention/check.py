@@ -79,9 +79,16 @@ def broadcasts(name: str, x, shape: tuple[int, ...]):
     raise ValueError(
       f"attend: {name} must broadcast to '*B H T S' = {list(shape)}, got"
       f" shape {list(x.shape)}; put the batch axes first and give absent axes"
-      " size 1"
+      f" size 1{_of_tokens(name, x.shape, shape)}"
     ) from None
   return x.reshape((1,) * (len(shape) - x.ndim) + x.shape)
+
+
+def _of_tokens(name: str, got: tuple[int, ...], shape: tuple[int, ...]) -> str:
+  """What to do with one entry a key, as tokenizers mark their padding."""
+  if got != (*shape[:-3], shape[-1]):
+    return ""
+  return f"; of one entry a key make {name}[..., None, None, :]"
 
 
 def rows(name: str, x, batch: tuple[int, ...], length: int):
@@ -104,8 +111,10 @@ def rules(mask, score_mod, batch: tuple[int, ...], heads: int) -> None:
   elif mask is not None and getattr(mask, "dtype", None) != bool:
     got = getattr(mask, "dtype", type(mask).__name__)
     raise ValueError(
-      f"attend: mask must be a Mask or a boolean array, got {got}; a rule is"
-      " masks.causal() or masks.from_fn(fn), logits to add are bias="
+      f"attend: mask must be a Mask or a boolean array, got {got}; of 0"
+      " and 1 a token, as tokenizers give them, make mask.astype(bool)"
+      "[:, None, None, :]; a rule is masks.causal() or masks.from_fn(fn),"
+      " logits to add are bias="
     )
   if score_mod is None:
     return

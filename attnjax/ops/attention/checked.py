@@ -13,6 +13,7 @@ from attnjax.ops.attention.dropout import words
 from attnjax.ops.attention.logits import Rules
 from attnjax.ops.integers import narrowed
 from attnjax.ops.masks import Mask
+from attnjax.ops.masks.algebra import Indexed, realigned
 
 __all__ = ["checked_call"]
 
@@ -95,9 +96,8 @@ def _checked(
   )
   query_positions, query_wrong = _positions("query_positions", query_positions)
   key_positions, key_wrong = _positions("key_positions", key_positions)
-  table = None if isinstance(mask, Mask) else mask
-  if table is not None:
-    table = check.broadcasts("mask", table, shape)
+  if mask is not None:
+    mask = _aligned(mask, tuple(batch), shape)
   if bias is not None:
     bias = check.bias_of(bias, shape)
   return Call(
@@ -105,8 +105,7 @@ def _checked(
     key=_flat(key, 3),
     value=_flat(value, 3),
     rules=Rules(
-      mask=mask if isinstance(mask, Mask) else None,
-      visible=_table(table, tuple(batch)),
+      mask=mask,
       bias=_table(bias, tuple(batch)),
       score_mod=score_mod,
       query_segment_ids=rows("query_segment_ids", query_segment_ids, length),
@@ -137,6 +136,13 @@ def _flat(x, trailing: int):
   """One batch axis for all the leading ones."""
   kept = x.shape[x.ndim - trailing :]
   return x.reshape((math.prod(x.shape[: x.ndim - trailing]), *kept))
+
+
+def _aligned(mask, batch: tuple[int, ...], shape: tuple[int, ...]) -> Mask:
+  """A mask, or an array as one, its boolean arrays ``#B #H #T #S``."""
+  mask = mask if isinstance(mask, Mask) else Indexed(mask)
+  fitted = lambda x: _table(check.broadcasts("mask", x, shape), batch)
+  return realigned(fitted, mask)
 
 
 def _table(x, batch: tuple[int, ...]):

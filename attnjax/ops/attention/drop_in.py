@@ -1,6 +1,5 @@
 """`dot_product_attention` as JAX and Flax call it."""
 
-import math
 import operator
 
 import jax.numpy as jnp
@@ -126,7 +125,8 @@ def dot_product_attention(
     sizes = length, key.shape[-3]
     _check_one_end(is_causal, *sizes)
     table, wrong = _truth(mask, deterministic is not None)
-    rule = _with_table(rule, table, (*batch, heads, *sizes))
+    table = check.broadcasts("mask", table, (*batch, heads, *sizes))
+    rule = table if rule is None else rule & table
 
   call = checked_call(
     query,
@@ -234,14 +234,3 @@ def _truth(mask, by_flax: bool) -> tuple:
     mask,
   )
   return mask != 0, wrong
-
-
-def _with_table(rule, table, shape: tuple[int, ...]):
-  """A rule and an array of booleans ``*#B #H #T #S``; alone it stays one."""
-  if rule is None:
-    return table
-  # What lies outside of a table is hidden: one too small would say nothing.
-  table = check.broadcasts("mask", table, shape)
-  if math.prod(table.shape[:-3]) != 1:
-    table = jnp.broadcast_to(table, (*shape[:-3], *table.shape[-3:]))
-  return rule & masks.dense(table)

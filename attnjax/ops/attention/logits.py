@@ -15,12 +15,11 @@ __all__ = ["Rules", "logits", "seen_by"]
 class Rules(NamedTuple):
   """What a call says of its logits; None says nothing.
 
-  `mask` is the rule of positions, `visible` an array aligned with the indices;
-  a key must pass both, and be of the query's segment.
+  A key must pass the mask, and be of the query's segment. Boolean arrays in the
+  mask are ``#B #H #T #S``.
   """
 
   mask: Mask | None = None
-  visible: Bool[Array, "#B #H #T #S"] | None = None
   bias: Float[Array, "#B #H #T #S"] | None = None
   score_mod: ScoreMod | None = None
   query_segment_ids: Int[Array, "#B T"] | None = None
@@ -44,10 +43,10 @@ def logits(
 def seen_by(rules: Rules, grid: Grid) -> Bool[Array, "..."] | None:
   """Which keys each query may see by all the rules; None is every key."""
   seen = None if rules.mask is None else rules.mask.visible(grid)
-  for rule in (rules.visible, _same_segment(rules)):
-    if rule is not None:
-      seen = rule if seen is None else seen & rule
-  return seen
+  same = _same_segment(rules)
+  if same is None or seen is None:
+    return seen if same is None else same
+  return seen & same
 
 
 def _same_segment(rules: Rules) -> Bool[Array, "..."] | None:

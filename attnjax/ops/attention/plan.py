@@ -114,8 +114,6 @@ def verdict(
     index = query_index, key_index
     area = _area(counts, blocks, index, (query_positions, key_positions))
     found.append(rules.mask.decide(area))
-  if rules.visible is not None:
-    found.append(_of_table(rules.visible, blocks))
   if rules.query_segment_ids is not None:
     found.append(_of_segments(rules, blocks))
   for one, whole in found:
@@ -147,7 +145,7 @@ def _area(counts, blocks: Blocks, index: tuple, positions: tuple) -> Area:
   query = of(positions[0], blocks.query, 2, query_index)
   key = of(positions[1], blocks.key, 1, key_index)
   batch = _span(b[:, None, None], blocks.rows)
-  return Area(query, key, query_index, key_index, batch)
+  return Area(query, key, query_index, key_index, batch, tuple(blocks))
 
 
 def _span(index, size: int) -> tuple:
@@ -170,17 +168,3 @@ def _of_segments(rules: Rules, blocks: Blocks) -> tuple:
   least, most = least[:, None, :], most[:, None, :]
   some = (low <= most) & (least <= high)
   return some, (low == high) & (least == most) & (low == least)
-
-
-def _of_table(table, blocks: Blocks) -> tuple:
-  """Any and all of each block of ``#B #H #T #S``."""
-  batch, _, length, keys = table.shape
-  split = lambda size, block: (1, 1) if size == 1 else (size // block, block)
-  x = table.any(1), table.all(1)
-  shape = (
-    *split(batch, min(blocks.rows, batch)),
-    *split(length, blocks.query),
-    *split(keys, blocks.key),
-  )
-  some, every = (y.reshape(shape) for y in x)
-  return some.any((1, 3, 5)), every.all((1, 3, 5))

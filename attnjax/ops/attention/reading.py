@@ -12,6 +12,7 @@ from attnjax.ops.attention.dropout import kept
 from attnjax.ops.attention.logits import Rules, logits, seen_by
 from attnjax.ops.attention.padding import pad, padded
 from attnjax.ops.grid import Grid, row
+from attnjax.ops.masks.algebra import realigned
 from attnjax.ops.masks.extents import Extent
 from attnjax.ops.node import node, static
 from attnjax.ops.normalizers import Normalizer
@@ -112,8 +113,10 @@ class Reading:
       known = jax.tree.unflatten(tree, self.form.layouts)
       return dataclasses.replace(known, chosen=_along("bht.", self.chosen))
     whole = jax.tree.map(lambda x: "", self)
+    aligned = lambda x: _along("bhts", x)
+    mask = realigned(aligned, self.rules.mask, otherwise=lambda x: "")
     rules = whole.rules._replace(
-      visible=_along("bhts", self.rules.visible),
+      mask=mask,
       bias=_along("bhts", self.rules.bias),
       query_segment_ids=_along("bt", self.rules.query_segment_ids),
       key_segment_ids=_along("bs", self.rules.key_segment_ids),

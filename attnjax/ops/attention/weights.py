@@ -10,6 +10,7 @@ from attnjax.ops.attention.reference import weights_of
 from attnjax.ops.grid import Grid
 from attnjax.ops.integers import int32
 from attnjax.ops.known import poison, refuse
+from attnjax.ops.masks.algebra import realigned
 from attnjax.typing import Array, Float, Int
 
 __all__ = ["attention_weights"]
@@ -95,11 +96,16 @@ def _of(call: Call, grid: Grid, rows) -> tuple[Call, Grid]:
     query_index=jnp.take(grid.query_index, rows, -2),
   )
   rules = call.rules._replace(
-    visible=table(call.rules.visible),
+    mask=realigned(table, call.rules.mask),
     bias=table(call.rules.bias),
     query_segment_ids=table(call.rules.query_segment_ids, -1),
   )
   query = jnp.take(call.query, rows, 1)
-  wrong = table(call.wrong, -1)
-  call = dataclasses.replace(call, query=query, rules=rules, wrong=wrong)
+  call = dataclasses.replace(
+    call,
+    query=query,
+    rules=rules,
+    query_positions=table(call.query_positions, -1),
+    wrong=table(call.wrong, -1),
+  )
   return call, grid

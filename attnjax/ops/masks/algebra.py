@@ -3,6 +3,8 @@
 import dataclasses
 import enum
 import operator
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,16 +12,12 @@ import numpy as np
 
 from attnjax.ops.grid import Area, Grid
 from attnjax.ops.integers import LIMITS, known
+from attnjax.ops.masks.rectangles import decided, of_blocks
+from attnjax.ops.masks.rows import UNDECIDED, Verdict
 from attnjax.ops.node import node
 from attnjax.typing import Array, Bool
 
-__all__ = ["Mask", "Tile"]
-
-# A pair (some, every): `some` false proves a tile empty, `every` true proves it
-# full; what is undecided is (True, False). The pair is closed under & | ~, and
-# works on ints, on numpy arrays of tiles and on traced bounds alike.
-Verdict = tuple
-UNDECIDED: Verdict = (True, False)
+__all__ = ["Indexed", "Mask", "Tile", "holds_arrays", "realigned"]
 
 
 class Tile(enum.Enum):
@@ -39,7 +37,9 @@ class Tile(enum.Enum):
 class Mask:
   """A rule that says whether query position q may see key position k.
 
-  Compose with ``&`` (both), ``|`` (either) and ``~`` (not).
+  Compose with ``&`` (both), ``|`` (either) and ``~`` (not), also with boolean
+  arrays: one that broadcasts to ``*B H T S`` is looked up by index, a row a
+  query and a column a key of the call, as it is where it is the whole mask.
 
   >>> from attnjax import masks
   >>> band = masks.causal() & masks.sliding_window(left=1)
@@ -126,6 +126,7 @@ class Mask:
     self, query_length: int, key_length: int, *, batch: int = 0, head: int = 0
   ) -> str:
     """The mask as text, a row a query: █ is seen, · is hidden."""
+    self = realigned(lambda x: _row(x, batch, head), self)
     grid = Grid.of((1,), 1, query_length, key_length)
     grid = dataclasses.replace(
       grid, batch=grid.batch + batch, head=grid.head + head
@@ -134,10 +135,10 @@ class Mask:
     seen = np.broadcast_to(self.visible(grid), shape)[0, 0]
     return "\n".join(" ".join("█" if x else "·" for x in r) for r in seen)
 
-  def __and__(self, other: "Mask") -> "Mask":
+  def __and__(self, other: Any) -> "Mask":
     return _And(self, _mask(other))
 
-  def __or__(self, other: "Mask") -> "Mask":
+  def __or__(self, other: Any) -> "Mask":
     return _Or(self, _mask(other))
 
   # An array would otherwise try to compose itself with a mask, and fail oddly.
@@ -161,13 +162,106 @@ def _closed(name: str, start, stop) -> tuple[int, int]:
 
 
 def _mask(x) -> Mask:
-  """Refuses what is not a mask, with the remedy."""
-  if not isinstance(x, Mask):
+  """A mask as it is, a boolean array as one that goes by index."""
+  if isinstance(x, Mask):
+    return x
+  dtype = getattr(x, "dtype", None)
+  if dtype == bool and np.ndim(x):
+    return Indexed(x)
+  if dtype is None:
     raise TypeError(
-      f"a mask composes with a mask, not with {type(x).__name__}; wrap an"
-      " array as masks.dense(array), a function as masks.from_fn(fn)"
+      "a mask composes with a mask or with a boolean array, not with"
+      f" {type(x).__name__}; wrap a function as masks.from_fn(fn)"
     )
-  return x
+  raise TypeError(
+    "a mask composes with a boolean array that broadcasts to '*B H T S', not"
+    f" with {dtype}{list(np.shape(x))}; of 0 and 1 a token, as tokenizers give"
+    " them, make array.astype(bool)[:, None, None, :]; logits to add are bias="
+  )
+
+
+@node
+class Indexed(Mask):
+  """A boolean array, aligned with the queries and the keys of a call.
+
+  `attend` makes it ``#B #H #T #S``, and each tile cuts its part. Composing a
+  mask with an array makes one.
+  """
+
+  array: Any
+
+  def __call__(self, b, h, q, k):
+    """Refuses: an array that goes by index says nothing of positions."""
+    raise ValueError(
+      "mask: a boolean array is looked up by index in the arrays of a call, and"
+      " cannot be asked by position; give the mask to attend, ask for"
+      " mask.dense(T, S), or make it a table of positions: masks.dense(array)"
+    )
+
+  def visible(self, grid):
+    """The array itself, which was cut as the grid was."""
+    array = jnp.asarray(self.array)
+    array = array.reshape((1,) * (grid.head.ndim - array.ndim) + array.shape)
+    sizes = (grid.head, grid.query_index, grid.key_index)
+    shape = jnp.broadcast_shapes(*map(jnp.shape, (grid.batch, *sizes)))
+    for one, other in zip(reversed(array.shape), reversed(shape), strict=False):
+      if one not in (1, other) or array.ndim != len(shape):
+        raise ValueError(
+          f"mask: a boolean array of shape {list(jnp.shape(self.array))} must"
+          f" broadcast to '*B H T S' = {list(shape)}; put the batch axes first"
+          " and give absent axes size 1"
+        )
+    return array
+
+  def decide(self, area):
+    """(some, every) of each block of the array, or of each range of indices."""
+    if area.blocks is None:
+      return decided(self.array, area.query_index, area.key_index, area.batch)
+    return of_blocks(self.array, area.blocks)
+
+
+def _row(array, batch: int, head: int):
+  """Of a boolean array, ``T S`` of one row of the batch and one head."""
+  array = array.reshape((1,) * (3 - np.ndim(array)) + np.shape(array))
+  array = array.reshape((-1, *array.shape[-3:]))
+  array = array[batch if array.shape[0] > 1 else 0]
+  return array[head if array.shape[0] > 1 else 0]
+
+
+def holds_arrays(mask: Mask | None) -> bool:
+  """Does a mask hold an array that goes by index?
+
+  >>> from attnjax import masks
+  >>> holds_arrays(masks.causal() & np.ones((2, 2), bool))
+  True
+  """
+  return any(isinstance(x, Indexed) for x in jax.tree.leaves(mask, is_leaf=_is))
+
+
+def realigned(change: Callable, mask: Any, otherwise: Callable | None = None):
+  """A mask with its arrays that go by index changed.
+
+  Args:
+    change: of each such array.
+    mask: any; None stays None.
+    otherwise: of each other array that it captures; None leaves them.
+
+  >>> from attnjax import masks
+  >>> mask = masks.causal() & np.ones((2, 3), bool)
+  >>> realigned(lambda x: x.shape, mask).right.array
+  (2, 3)
+  """
+
+  def one(x):
+    if isinstance(x, Indexed):
+      return Indexed(change(x.array))
+    return x if otherwise is None else otherwise(x)
+
+  return jax.tree.map(one, mask, is_leaf=_is)
+
+
+def _is(x) -> bool:
+  return isinstance(x, Indexed)
 
 
 def _both(x, y):

@@ -11,10 +11,43 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.ops.masks.rows import module_of
+from attnjax.ops.masks.rows import extremes, module_of, settled
 from attnjax.ops.varying import varying_alike, varying_axes
 
-__all__ = ["clipped", "held"]
+__all__ = ["clipped", "decided", "held", "of_blocks"]
+
+
+def decided(array, query: tuple, key: tuple, batch: tuple | None):
+  """(some, every) of ranges of the last two axes of a boolean array."""
+  # Settled first: while a program is traced, so is what becomes of an array
+  # of JAX.
+  table = settled(array)
+  table = table.reshape((1,) * (3 - table.ndim) + table.shape)
+  if table.size == 0:
+    return False, False
+  least, most = extremes(table, batch, 3)
+  if most.ndim not in (3, 6):  # tiles not as `Area` lays them out
+    least, most = extremes(table, None, 3)
+  shape = (-1, *most.shape[-2:]) if most.ndim == 6 else most.shape[-2:]
+  seen, solid = most.any(-3).reshape(shape), least.all(-3).reshape(shape)
+  query, query_inside = clipped(query, table.shape[-2])
+  key, key_inside = clipped(key, table.shape[-1])
+  full = held(solid, query, key, value=False) ^ True
+  return held(seen, query, key), full & query_inside & key_inside
+
+
+def of_blocks(array, blocks: tuple[int, int, int]):
+  """Any and all of each block of ``#B #H #T #S``."""
+  batch, _, length, keys = array.shape
+  split = lambda size, block: (1, 1) if size == 1 else (size // block, block)
+  rows, query, key = blocks
+  shape = (
+    *split(batch, min(rows, batch)),
+    *split(length, query),
+    *split(keys, key),
+  )
+  some, every = (x.reshape(shape) for x in (array.any(1), array.all(1)))
+  return some.any((1, 3, 5)), every.all((1, 3, 5))
 
 
 def clipped(bounds: tuple, size: int) -> tuple:

@@ -8,9 +8,10 @@ import numpy as np
 
 from attnjax.ops.integers import int32
 from attnjax.ops.known import known, value_of
-from attnjax.ops.masks.algebra import UNDECIDED, Verdict
 
 __all__ = [
+  "UNDECIDED",
+  "Verdict",
   "below",
   "check_rows",
   "extremes",
@@ -19,6 +20,13 @@ __all__ = [
   "of_row",
   "settled",
 ]
+
+
+# A pair (some, every): `some` false proves a tile empty, `every` true proves it
+# full; what is undecided is (True, False). The pair is closed under & | ~, and
+# works on ints, on numpy arrays of tiles and on traced bounds alike.
+Verdict = tuple
+UNDECIDED: Verdict = (True, False)
 
 
 def integers(rule: str, name: str, x, least_rank: int = 0):

@@ -9,8 +9,8 @@ import numpy as np
 
 from attnjax.ops.integers import place
 from attnjax.ops.masks.algebra import Mask
-from attnjax.ops.masks.rectangles import clipped, held
-from attnjax.ops.masks.rows import check_rows, extremes, settled
+from attnjax.ops.masks.rectangles import decided
+from attnjax.ops.masks.rows import check_rows
 from attnjax.ops.node import node, static
 from attnjax.typing import ArrayLike
 
@@ -89,21 +89,7 @@ class _Dense(Mask):
     return table[b, h, q_, k_] & inside
 
   def decide(self, area):
-    # Settled first: while a program is traced, so is what becomes of an array
-    # of JAX.
-    table = settled(self.array)
-    table = table.reshape((1,) * (3 - table.ndim) + table.shape)
-    if table.size == 0:
-      return False, False
-    least, most = extremes(table, area.batch, 3)
-    if most.ndim not in (3, 6):  # tiles not as `Area` lays them out
-      least, most = extremes(table, None, 3)
-    shape = (-1, *most.shape[-2:]) if most.ndim == 6 else most.shape[-2:]
-    seen, solid = most.any(-3).reshape(shape), least.all(-3).reshape(shape)
-    query, query_inside = clipped(area.query, table.shape[-2])
-    key, key_inside = clipped(area.key, table.shape[-1])
-    full = held(solid, query, key, value=False) ^ True
-    return held(seen, query, key), full & query_inside & key_inside
+    return decided(self.array, area.query, area.key, area.batch)
 
   def validate(self, batch, heads):
     check_rows("the dense table", self.array, batch, min(3, self.array.ndim))
