@@ -145,7 +145,7 @@ def _area(counts, blocks: Blocks, index: tuple, positions: tuple) -> Area:
   query = of(positions[0], blocks.query, 2, query_index)
   key = of(positions[1], blocks.key, 1, key_index)
   batch = _span(b[:, None, None], blocks.rows)
-  return Area(query, key, query_index, key_index, batch, tuple(blocks))
+  return Area(query, key, query_index, key_index, batch, blocks)
 
 
 def _span(index, size: int) -> tuple:

@@ -94,13 +94,13 @@ class Mask:
     Raises:
       ValueError: if a range leaves the positions there are, those of int32.
     """
-    ranges = {"query_range": query_range, "key_range": key_range}
     if not all(map(known, (*query_range, *key_range))):
       return Tile.MIXED
-    closed = [_closed(name, *bounds) for name, bounds in ranges.items()]
-    if any(first > last for first, last in closed):
+    query = _closed("query_range", *query_range)
+    key = _closed("key_range", *key_range)
+    if any(first > last for first, last in (query, key)):
       return Tile.EMPTY
-    area = Area(*closed, *closed)
+    area = Area(query, key, query, key)
     some, every = self.decide(area)
     if not (known(some) and known(every)):
       return Tile.MIXED
