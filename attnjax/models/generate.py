@@ -1,14 +1,18 @@
 """Generation: sampling the next token, again and again, with a cache."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from attnjax.models.decoder import DecoderLM
 from attnjax.models.memory_lm import MemoryLM
-from attnjax.models.sampling import check_sampling, sample
-from attnjax.ops.integers import known
-from attnjax.typing import Array, Int, Key
+from attnjax.models.sampling import checked_options, sample
+from attnjax.ops.integers import int32
+from attnjax.ops.known import poison, refuse, value_of
+from attnjax.typing import Array, Bool, Int, Key
 
 __all__ = ["generate"]
 
@@ -19,30 +23,40 @@ def generate(
   *,
   steps: int,
   key: Key[Array, ""],
-  temperature: float = 1.0,
-  top_k: int | None = None,
-  top_p: float | None = None,
-  lengths: Int[Array, "B"] | None = None,
-  stop: int | None = None,
+  temperature: Any = 1.0,
+  top_k: Any = None,
+  top_p: Any = None,
+  lengths: Int[Array | np.ndarray, "B"] | None = None,
+  prompt_mask: Bool[Array | np.ndarray, "B T"]
+  | Int[Array | np.ndarray, "B T"]
+  | None = None,
+  stop: int | Sequence[int] | Int[Array | np.ndarray, "..."] | None = None,
 ) -> Int[Array, "B N"]:
   """Continues each prompt by sampling, reading every token once.
 
   The prompt and all steps are one compiled program: it is compiled once for a
-  shape of prompt, `steps`, `top_k` and `stop`.
+  shape of prompt and options, `steps` and `stop`.
 
   Args:
     model: a decoder; a `MemoryLM` takes prompts of one length.
-    prompt: int ``B T``, T >= 1, padded at the end where rows differ.
+    prompt: int ``B T``, T >= 1. Rows may differ in length: say by `lengths` or
+      `prompt_mask` what is padding, or it is read as text.
     steps: N, tokens to generate.
     key: of the draws.
-    temperature: see `sample`.
-    top_k: see `sample`.
-    top_p: see `sample`.
-    lengths: int ``B``, the real length of each prompt, >= 1; None is T.
-    stop: after this token a row repeats it; None never stops.
+    temperature: one number, or one a row; see `sample`.
+    top_k: one number, or one a row; see `sample`.
+    top_p: one number, or one a row; see `sample`.
+    lengths: int ``B``, >= 1, the real length of each prompt that is padded at
+      its end; None is T.
+    prompt_mask: bool (or 0 and 1) ``B T``, which tokens are real, wherever the
+      padding stands: at the start as at the end. Each row is read as if its
+      real tokens stood alone, from position 0 on.
+    stop: a token, or several; after one of them a row repeats it. None never
+      stops.
 
   Returns:
-    int32 ``B N``, the continuation alone.
+    int32 ``B N``, the continuation alone; -1, which is no token, where it is
+    known only at run time that a row has no answer: see `sample`.
 
   Raises:
     ValueError: if an option or a length is out of range, the prompt is empty,
@@ -66,41 +80,41 @@ def generate(
       " single prompt is prompt[None]"
     )
   rows, length = prompt.shape
-  check_sampling(model.vocabulary, temperature, top_k, top_p)
+  *options, wrong = checked_options(
+    model.vocabulary, (rows,), temperature, top_k, top_p
+  )
   if length < 1 or steps < 1:
     raise ValueError(
       f"generate: needs a prompt of at least 1 token and steps >= 1, got"
       f" {length} tokens and steps={steps}"
     )
-  table = model.position_table
-  limit = None if table is None else table.embedding.shape[0]
-  if limit is not None and length + steps > limit:
-    raise ValueError(
-      f"generate: {length} + {steps} tokens outgrow the {limit} learned"
-      " positions; lower steps, or train with more max_length"
-    )
-  if stop is not None and not 0 <= stop < model.vocabulary:
-    raise ValueError(
-      f"generate: stop must be a token of the vocabulary of {model.vocabulary},"
-      f" got {stop}"
-    )
-  stop = None if stop is None else int(stop)  # decides the program
+  stops = _stops(stop, model.vocabulary)
+  if prompt_mask is not None:
+    if lengths is not None:
+      raise ValueError(
+        "generate: lengths and prompt_mask both say what is padding, got both;"
+        " give one"
+      )
+    prompt, lengths, unclear = _without_padding(prompt, prompt_mask)
+    wrong = _either(wrong, unclear)
+  padded = lengths is not None
+  lengths = lengths if padded else np.full(rows, length, np.int32)
+  real, unfit = _checked_lengths(lengths, rows, length)
+  _check_room(model, real, length, steps)
   if rows == 0:
     return jnp.zeros((0, steps), jnp.int32)
-  whole = jnp.full((rows,), length, jnp.int32)
-  real = whole if lengths is None else jnp.asarray(lengths)
-  _check_lengths(real, rows, length)
   _check_tokens(prompt, real, model.vocabulary)
-  if model.ragged:  # with and without lengths it is one compiled program
-    lengths = real
-  # As an array, so that 0 and 0.0 are one compiled program.
-  heat = jnp.asarray(temperature, jnp.float32)
-  return _generate(model, prompt, lengths, key, heat, top_p, steps, top_k, stop)
+  if not model.ragged:
+    prompt, real = _of_one_length(prompt, real) if padded else (prompt, None)
+  # With and without lengths it is one compiled program, where rows may differ.
+  return _generate(
+    model, prompt, real, key, options, _either(wrong, unfit), steps, stops
+  )
 
 
-def _run(model, prompt, lengths, key, temperature, top_p, steps, top_k, stop):
+def _run(model, prompt, lengths, key, options, wrong, steps, stops):
   """The program behind `generate`: read the prompt, then scan the steps."""
-  options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
+  options = dict(zip(("temperature", "top_k", "top_p"), options, strict=True))
   dtype = model.embed.embedding[...].dtype
   rows, length = prompt.shape
   cache = model.init_cache((rows,), length + steps, dtype)
@@ -110,48 +124,143 @@ def _run(model, prompt, lengths, key, temperature, top_p, steps, top_k, stop):
     end = lengths[:, None, None] - 1
     last = jnp.take_along_axis(logits, end, axis=1)[:, 0]
   keys = jax.random.split(key, steps)
-  token = sample(last, keys[0], **options)
+  # No token at first is none ever after: it embeds to NaN.
+  token = sample(poison(last, wrong), keys[0], **options)
+  ends = jnp.array(stops, jnp.int32)[None]
 
   def step(carry, key):
     token, cache = carry
     logits, cache = model.decode(token[:, None], cache)
     drawn = sample(logits[:, 0], key, **options)
-    drawn = drawn if stop is None else jnp.where(token == stop, stop, drawn)
+    stopped = (token[:, None] == ends).any(-1)
+    drawn = jnp.where(stopped, token, drawn)
     return (drawn, cache), drawn
 
   _, rest = jax.lax.scan(step, (token, cache), keys[1:])
   return jnp.concatenate([token[:, None], rest.T], axis=1)
 
 
-_generate = jax.jit(_run, static_argnums=(6, 7, 8))
+_generate = jax.jit(_run, static_argnums=(6, 7))
 
 
-def _check_lengths(lengths, rows: int, length: int) -> None:
+def _stops(stop, vocabulary: int) -> tuple[int, ...]:
+  """The tokens that stop a row, each once: they decide the program."""
+  if stop is None:
+    return ()
+  tokens = value_of(stop)
+  if tokens is None or tokens.ndim > 1 or not _whole(tokens):
+    raise ValueError(
+      "generate: stop must be a token or a list of tokens, known while tracing,"
+      f" got {stop}"
+    )
+  outside = tokens[(tokens < 0) | (tokens >= vocabulary)]
+  if outside.size:
+    raise ValueError(
+      f"generate: stop must be a token of the vocabulary of {vocabulary}, got"
+      f" {outside.flat[0]}"
+    )
+  return tuple(sorted(set(tokens.ravel().tolist())))
+
+
+def _whole(tokens: np.ndarray) -> bool:
+  """Are these integers? An empty list has no dtype of its own."""
+  return tokens.size == 0 or np.issubdtype(tokens.dtype, np.integer)
+
+
+def _without_padding(prompt, mask):
+  """Real tokens first, how many they are, and rows whose mask is unclear."""
+  mask = mask if isinstance(mask, jax.Array) else np.asarray(mask)
+  truth = mask.dtype == bool
+  if mask.shape != prompt.shape or not (
+    truth or jnp.issubdtype(mask.dtype, jnp.integer)
+  ):
+    raise ValueError(
+      f"generate: prompt_mask must be booleans of shape {list(prompt.shape)},"
+      f" one a token, got {mask.dtype}{list(mask.shape)}"
+    )
+  unclear = None
+  if not truth:
+    unclear = refuse(
+      lambda mask: ((mask != 0) & (mask != 1)).any(-1),
+      lambda mask: ValueError(
+        "generate: prompt_mask must be 1 where a token is real and 0 where it"
+        f" is padding, got {mask[(mask != 0) & (mask != 1)].flat[0]}"
+      ),
+      mask,
+    )
+  value = value_of(mask)  # lengths that are known can be refused
+  real = (mask if value is None else value).astype(bool)
+  return _compacted(prompt, real), real.sum(-1, dtype=np.int32), unclear
+
+
+@jax.jit
+def _compacted(prompt, real):
+  """The tokens of each row, those that are real in front."""
+  order = jnp.argsort(~real, axis=-1, stable=True)
+  return jnp.take_along_axis(prompt, order, axis=-1)
+
+
+def _checked_lengths(lengths, rows: int, length: int):
   """Each row has a prompt of at least 1 token, and no more than it holds."""
+  lengths = int32("generate: lengths", lengths)
   if lengths.shape != (rows,):
     raise ValueError(
       f"generate: lengths must have shape {[rows]}, one a prompt, got"
       f" {list(lengths.shape)}"
     )
-  if not known(lengths):
-    return
-  given = np.asarray(lengths)  # even inside a trace these are known
-  if ((given < 1) | (given > length)).any():
-    raise ValueError(
+  wrong = refuse(
+    lambda lengths: (lengths < 1) | (lengths > length),
+    lambda lengths: ValueError(
       f"generate: lengths must be within 1 and the prompt's {length} tokens,"
-      f" got {given.tolist()}"
+      f" got {lengths.tolist()}"
+    ),
+    lengths,
+  )
+  return lengths if wrong is None else jnp.clip(lengths, 1, length), wrong
+
+
+def _check_room(model, lengths, length: int, steps: int) -> None:
+  """A table of learned positions holds the longest text."""
+  if model.position_table is None:
+    return
+  known = value_of(lengths)
+  most = length if known is None else int(known.max(initial=0))
+  limit = model.position_table.embedding.shape[0]
+  if most + steps > limit:
+    raise ValueError(
+      f"generate: {most} + {steps} tokens outgrow the {limit} learned"
+      " positions; lower steps, or train with more max_length"
     )
 
 
 def _check_tokens(prompt, lengths, vocabulary: int) -> None:
   """The prompt holds tokens; its padding may hold anything."""
-  if not (known(prompt) and known(lengths)):
-    return
-  real = np.arange(prompt.shape[1])[None] < np.asarray(lengths)[:, None]
-  tokens = np.asarray(prompt)[real]
+  tokens, lengths = value_of(prompt), value_of(lengths)
+  if tokens is None or lengths is None:
+    return  # another id embeds to NaN, and draws no token
+  tokens = tokens[np.arange(tokens.shape[1])[None] < lengths[:, None]]
   bad = tokens[(tokens < 0) | (tokens >= vocabulary)]
   if bad.size:
     raise ValueError(
       f"generate: prompt holds {bad[0]}, which is no token of the vocabulary of"
       f" {vocabulary}"
     )
+
+
+def _of_one_length(prompt, lengths):
+  """Prompts without their padding, for a model that cannot leave it out."""
+  value = value_of(lengths)
+  if value is None or (value != value[0]).any():
+    raise ValueError(
+      "generate: every row must be as long as the others, got lengths"
+      f" {value if value is None else value.tolist()}: a memory cannot leave"
+      " padding out; generate for rows of one length together"
+    )
+  return prompt[:, : value[0]], None
+
+
+def _either(a, b):
+  """Rows of which one is wrong, where None is no row."""
+  if a is None or b is None:
+    return b if a is None else a
+  return a | b

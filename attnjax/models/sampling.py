@@ -1,15 +1,16 @@
 """Sampling: one token drawn from logits, cut to the likeliest."""
 
-from typing import Any
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.ops.integers import known
+from attnjax.ops.known import refuse
 from attnjax.typing import Array, Float, Int, Key
 
-__all__ = ["check_sampling", "sample"]
+__all__ = ["Options", "checked_options", "sample"]
 
 
 def sample(
@@ -17,25 +18,31 @@ def sample(
   key: Key[Array, ""],
   *,
   temperature: Any = 1.0,
-  top_k: int | None = None,
+  top_k: Any = None,
   top_p: Any = None,
 ) -> Int[Array, "*B"]:
   """Draws a token from softmax(logits / temperature), cut to the likeliest.
 
+  Each option is one number, or an array ``*B`` of one a row.
+
   Args:
     logits: ``*B V``; drawn in float32 or wider, for in bfloat16 the noise that
-      chooses has ties.
+      chooses has ties. What is -inf is never drawn.
     key: of the draw.
-    temperature: >= 0; 0 takes the likeliest token (greedy).
-    top_k: keep the k likeliest tokens; None keeps all.
+    temperature: finite, >= 0; 0 takes the likeliest token (greedy).
+    top_k: int, keep the k likeliest tokens; None, and V, keep all.
     top_p: keep the likeliest tokens, just enough that their probability (after
-      top_k) reaches p, in (0, 1]; None keeps all. The likeliest always stays.
+      top_k) reaches p, in (0, 1]; None, and 1, keep all. The likeliest always
+      stays.
 
   Returns:
-    int32 ``*B``; -1, which is no token, where a logit is NaN.
+    int32 ``*B``; -1, which is no token, where a logit is NaN. Where it is known
+    only at run time that all logits of a row are -inf, or that an option is out
+    of range, it is -1 too.
 
   Raises:
-    ValueError: if top_k, top_p or temperature is out of range.
+    ValueError: if top_k, top_p or temperature is out of range or has another
+      shape, or all logits of a row are -inf, as far as that is known.
 
   >>> logits = jnp.log(jnp.array([0.6, 0.3, 0.1]))
   >>> keys = jax.random.split(jax.random.key(0), 100)
@@ -48,36 +55,125 @@ def sample(
     arXiv 1904.09751 (top-p); Fan, Lewis, Dauphin, "Hierarchical Neural Story
     Generation", 2018, arXiv 1805.04833 (top-k).
   """
-  check_sampling(logits.shape[-1], temperature, top_k, top_p)
+  batch, vocabulary = logits.shape[:-1], logits.shape[-1]
+  options = checked_options(vocabulary, batch, temperature, top_k, top_p)
+  nothing = refuse(_empty, _nothing_to_draw, logits)
   if jnp.finfo(logits.dtype).bits < 32:
     logits = logits.astype(jnp.float32)
   order = jnp.argsort(-logits, axis=-1, stable=True)
   best_first = jnp.take_along_axis(logits, order, axis=-1)
-  greedy = jnp.asarray(temperature) == 0
-  heat = jnp.where(greedy, 1, temperature).astype(logits.dtype)
-  scaled = best_first / heat
-  rank = jnp.arange(logits.shape[-1]).reshape((1,) * (logits.ndim - 1) + (-1,))
-  if top_k is not None:
-    scaled = jnp.where(rank < top_k, scaled, -jnp.inf)
-  if top_p is not None:
-    probability = jax.nn.softmax(scaled, axis=-1)
-    before = jnp.cumsum(probability, axis=-1) - probability
-    scaled = jnp.where((before < top_p) | (rank == 0), scaled, -jnp.inf)
+  greedy = options.temperature == 0
+  heat = jnp.where(greedy, 1, options.temperature).astype(logits.dtype)
+  scaled = _cut(best_first / _column(heat, batch), options, batch)
   drawn = jax.random.categorical(key, scaled, axis=-1)
   place = jnp.where(greedy, 0, drawn)
   token = jnp.take_along_axis(order, place[..., None], axis=-1)[..., 0]
   # Logits that are no numbers draw no token: -1, which embeds to NaN.
-  drawable = ~jnp.isnan(logits).any(axis=-1)
-  return jnp.where(drawable, token, -1).astype(jnp.int32)
+  undrawable = jnp.isnan(logits).any(axis=-1)
+  for wrong in (nothing, options.wrong):
+    undrawable = undrawable if wrong is None else undrawable | wrong
+  return jnp.where(undrawable, -1, token).astype(jnp.int32)
 
 
-def check_sampling(vocabulary: int, temperature, top_k, top_p) -> None:
-  """Sampling options are in range, as far as they are known now."""
-  if known(temperature) and not np.asarray(temperature) >= 0:
-    raise ValueError(f"temperature must be >= 0, got {temperature}")
-  if top_k is not None and not 1 <= top_k <= vocabulary:
+class Options(NamedTuple):
+  """Options of `sample` as arrays, each one number or one a row of ``*B``.
+
+  Args:
+    temperature: float32.
+    top_k: int32, or None.
+    top_p: float32, or None.
+    wrong: which rows have one that is out of range; None where it is known
+      that none has.
+  """
+
+  temperature: Any
+  top_k: Any
+  top_p: Any
+  wrong: Any
+
+
+def checked_options(
+  vocabulary: int, batch: tuple[int, ...], temperature, top_k, top_p
+) -> Options:
+  """Options that are in range, as far as that is known now.
+
+  >>> checked_options(9, (2,), [0.5, 1.0], None, 0.9).top_p.item() < 1
+  True
+  """
+  rules = {
+    "temperature": (
+      temperature,
+      "finite and >= 0",
+      lambda x: (x >= 0) & (x < math.inf),
+    ),
+    "top_k": (
+      top_k,
+      f"within 1 and the vocabulary of {vocabulary}",
+      lambda x: (x >= 1) & (x <= vocabulary),
+    ),
+    "top_p": (top_p, "in (0, 1]", lambda x: (x > 0) & (x <= 1)),
+  }
+  found, wrongs = {}, []
+  for name, (given, words, fits) in rules.items():
+    found[name], wrong = _option(name, given, batch, words, fits)
+    wrongs += [] if wrong is None else [wrong]
+  wrong = wrongs[0] if wrongs else None
+  for more in wrongs[1:]:
+    wrong = wrong | more
+  return Options(**found, wrong=wrong)
+
+
+def _option(name: str, given, batch: tuple[int, ...], words: str, fits):
+  """One option as an array, and where it is out of range."""
+  if given is None:
+    return None, None
+  x = given if isinstance(given, jax.Array) else np.asarray(given)
+  kind, dtype = (
+    (jnp.integer, np.int32) if name == "top_k" else (jnp.number, np.float32)
+  )
+  if not jnp.issubdtype(x.dtype, kind) or x.shape not in ((), batch):
     raise ValueError(
-      f"top_k must be within 1 and the vocabulary of {vocabulary}, got {top_k}"
+      f"{name} must be {words}: one number, or {list(batch)} numbers, one a"
+      f" row, got {given!r}"
     )
-  if top_p is not None and known(top_p) and not 0 < np.asarray(top_p) <= 1:
-    raise ValueError(f"top_p must be in (0, 1], got {top_p}")
+  wrong = refuse(
+    lambda x: ~fits(x),
+    lambda x: ValueError(f"{name} must be {words}, got {x[~fits(x)].flat[0]}"),
+    x,
+  )
+  return jnp.asarray(x.astype(dtype)), wrong
+
+
+def _cut(scaled, options: Options, batch: tuple[int, ...]):
+  """Logits of the likeliest tokens, best first, -inf after those that stay."""
+  count = scaled.shape[-1]
+  rank = jnp.arange(count).reshape((1,) * len(batch) + (-1,))
+  if options.top_k is not None:
+    scaled = jnp.where(rank < _column(options.top_k, batch), scaled, -jnp.inf)
+  if options.top_p is not None:
+    most = _column(options.top_p, batch)
+    probability = jax.nn.softmax(scaled, axis=-1)
+    before = jnp.cumsum(probability, axis=-1) - probability
+    # Rounded, all before the last may be 1 already: 1 says to keep it.
+    kept = (before < most) | (rank == 0) | (most >= 1)
+    scaled = jnp.where(kept, scaled, -jnp.inf)
+  return scaled
+
+
+def _column(x, batch: tuple[int, ...]):
+  """One number, or one a row, beside the axis of the vocabulary."""
+  return x.reshape((1,) * len(batch) + (1,)) if x.ndim == 0 else x[..., None]
+
+
+def _empty(logits):
+  """Rows without a token that may be drawn."""
+  return (logits == -math.inf).all(-1)
+
+
+def _nothing_to_draw(logits):
+  """The words for them."""
+  where = np.argwhere(_empty(logits)).tolist()[0]
+  return ValueError(
+    "sample: logits must have a token to draw in every row, got -inf for all of"
+    f" them{f' in row {where}' if where else ''}; a mask hides every token"
+  )
