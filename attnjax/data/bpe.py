@@ -20,6 +20,13 @@ from attnjax.data.tokenizers import check_ids, write_tokenizer
 
 # Encoding keeps tens of bytes a token: a large document goes in pieces.
 _PIECE = 1 << 20
+# Characters in a word: no word of a language is longer.
+_LONGEST = 128
+# What GPT-2 calls a word; ByteLevel has the same, but no limit to its length.
+_WORDS = (
+  r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+"
+  r"|\s+(?!\S)|\s+"
+)
 
 
 @dataclass(frozen=True)
@@ -121,7 +128,8 @@ def train_bpe(texts: Iterable[bytes], vocabulary_size: int) -> BpeTokenizer:
   """Learns a byte-level BPE vocabulary; the same texts give the same one.
 
   Words are split as in GPT-2 before pairs are merged, so that no token spans
-  two words.
+  two words; one of more than 128 characters, as a text without spaces is, is
+  cut in pieces of 128, for the time to learn grows with their square.
 
   Args:
     texts: the training texts, and no held-out one.
@@ -144,9 +152,8 @@ def train_bpe(texts: Iterable[bytes], vocabulary_size: int) -> BpeTokenizer:
       f" got {vocabulary_size}."
     )
   library = _library()
-  pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
   engine = library.Tokenizer(library.models.BPE())
-  engine.pre_tokenizer = pre_tokenizer
+  engine.pre_tokenizer = _pre_tokenizer(library)
   trainer = library.trainers.BpeTrainer(
     vocab_size=vocabulary_size - 1,
     initial_alphabet=sorted(_alphabet().values()),
@@ -156,6 +163,15 @@ def train_bpe(texts: Iterable[bytes], vocabulary_size: int) -> BpeTokenizer:
   engine.train_from_iterator(valid, trainer)
   # Python's writing of the JSON, so that a save and a load change nothing.
   return BpeTokenizer(json.dumps(json.loads(engine.to_str())))
+
+
+def _pre_tokenizer(library: Any) -> Any:
+  """Words as in GPT-2, none of them without end, and bytes of words."""
+  parts = library.pre_tokenizers
+  words = parts.Split(library.Regex(_WORDS), behavior="isolated")
+  pieces = parts.FixedLength(length=_LONGEST)
+  letters = parts.ByteLevel(add_prefix_space=False, use_regex=False)
+  return parts.Sequence([words, pieces, letters])
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -4,10 +4,13 @@ import json
 import pickle
 import subprocess
 import sys
+import time
 
 import chex
 import numpy as np
 import pytest
+import tokenizers
+import tokenizers.pre_tokenizers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +18,7 @@ from attnjax.data import (
   BpeTokenizer,
   ByteTokenizer,
   Tokenizer,
+  bpe,
   load,
   load_tokenizer,
   show,
@@ -173,3 +177,37 @@ def test_a_changed_vocabulary_is_refused(tmp_path):
 def test_tokens_are_shown_without_control_characters():
   shown = [show(ByteTokenizer(), token) for token in (97, 9, 0, 128)]
   assert shown == ["a", "\\t", "\\x00", "\\x80"]
+
+
+def test_words_are_those_of_gpt2():
+  parts = tokenizers.pre_tokenizers
+  theirs = parts.ByteLevel(add_prefix_space=False)
+  ours = bpe._pre_tokenizer(bpe._library())
+  odd = "don't I'll  two   spaces\n\n\tx  été 漢字 a\u00a0b \u3000c ﬁ ½ ²"
+  texts = [document.text.decode() for document in load("english")[:50]]
+  for text in [odd, *texts]:
+    expected = theirs.pre_tokenize_str(text)
+    if max(len(word) for word, _ in expected) <= 128:
+      assert ours.pre_tokenize_str(text) == expected
+
+
+@pytest.mark.parametrize(
+  "letters", ["acgt", "漢字語文", "0123456789", "!?*+", " ", "\n"]
+)
+def test_a_text_without_words_is_cut_in_pieces(letters):
+  text = "".join(np.random.default_rng(0).choice([*letters], 1000))
+  ours = bpe._pre_tokenizer(bpe._library())
+  pieces = [end - start for _, (start, end) in ours.pre_tokenize_str(text)]
+  assert max(pieces) == 128
+  assert sum(pieces) == 1000
+  # Bytes of whole characters: no piece begins in the middle of one.
+  tokenizer = bpe.train_bpe([text.encode()], 300)
+  assert tokenizer.decode(tokenizer.encode(text.encode())) == text.encode()
+
+
+def test_a_text_without_spaces_is_learned_in_seconds():
+  """It took the square of its length, before words had a limit."""
+  text = np.random.default_rng(0).choice([*b"acgt"], 200_000)
+  began = time.process_time()
+  bpe.train_bpe([bytes(text.tolist())], 2048)
+  assert time.process_time() - began < 15

@@ -144,13 +144,13 @@ def test_a_directory_that_cannot_be_is_one_clear_line(
 ):
   monkeypatch.chdir(tmp_path)
   (tmp_path / "file").write_text("x")
-  with pytest.raises(ValueError, match=r"^directory: .*[^\n]*$"):
+  with pytest.raises(ValueError, match=r"^directory.*[^\n]*$"):
     Checkpoints(path, EVERYTHING)
 
 
 @pytest.mark.parametrize("field", ["every_steps", "keep_last"])
 def test_the_config_is_checked(field):
-  with pytest.raises(ValueError, match=f"checkpoint.{field}: expected 1"):
+  with pytest.raises(ValueError, match=f"{field} must be at least 1, got 0"):
     CheckpointConfig(**{field: 0})
 
 
