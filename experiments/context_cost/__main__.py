@@ -1,4 +1,4 @@
-"""Measures what context costs, prints the slopes, draws both curves."""
+"""Measures memory and time of attention over length; prints their slopes."""
 
 from pathlib import Path
 
@@ -10,11 +10,12 @@ from experiments.results import write_results
 
 
 def main(config: ContextCostConfig, workdir: Path) -> None:
-  """One length after the other, the longest last."""
+  """Measures length after length, the longest last."""
   found = []
   for length in sorted(config.lengths):
     found += costs(config, length)
     print(f"T = {length}: measured", flush=True)
+
   print(report.cost_table(config, found))
   print(report.slope_table(found))
   workdir.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The presets of the experiment on the cost of context."""
+"""Config and presets of the experiment on the cost of context."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ __all__ = ["PRESETS", "ContextCostConfig"]
 
 @dataclasses.dataclass(frozen=True)
 class ContextCostConfig(Config):
-  """All that the experiment is determined by."""
+  """All that decides the experiment."""
 
   lengths: tuple[int, ...] = setting(
     (256, 512, 1024, 2048, 4096, 8192), "context T, tokens", at_least=1

@@ -1,13 +1,14 @@
-"""Bytes and seconds of attention at one length, dense and by the engine."""
+"""Memory and time of attention at one length, dense and blockwise."""
 
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.stages import Compiled
 
 import attnjax
 from attnjax import masks
@@ -19,7 +20,7 @@ PATHS = {"dense": "reference", "engine": "blockwise"}
 
 
 class Cost(NamedTuple):
-  """What one computation costs."""
+  """Memory and time of one computation."""
 
   length: int  # T
   path: str  # of `PATHS`
@@ -29,24 +30,24 @@ class Cost(NamedTuple):
 
 
 def costs(config: ContextCostConfig, length: int) -> list[Cost]:
-  """Every path, forward and gradient, timed in turn."""
+  """Measures both paths, forward and gradient, timed in turn."""
   shape = (config.batch, length, config.heads, config.width)
   draw = lambda n: jax.random.normal(jax.random.key(n), shape)
   arrays = tuple(draw(n) for n in range(3))
+
   compiled = {
     (path, what): _compiled(config, name, what, arrays)
     for path, name in PATHS.items()
     for what in ("forward", "gradient")
   }
-  sizes = {
-    which: run.memory_analysis().temp_size_in_bytes
-    for which, run in compiled.items()
-  }
+  sizes = {which: _temporary_bytes(run) for which, run in compiled.items()}
+  # What is too large is planned and not run.
   runs = {
     which: run
     for which, run in compiled.items()
     if sizes[which] <= config.limit_gb * 1e9
   }
+
   seconds = _timed(runs, arrays, config.rounds)
   return [
     Cost(length, *which, size, seconds.get(which, []))
@@ -54,8 +55,10 @@ def costs(config: ContextCostConfig, length: int) -> list[Cost]:
   ]
 
 
-def _compiled(config: ContextCostConfig, name: str, what: str, arrays) -> Any:
-  """Ahead of time, so that what is too large is planned and not run."""
+def _compiled(
+  config: ContextCostConfig, name: str, what: str, arrays: tuple
+) -> Compiled:
+  """Compiles the forward pass or the gradient, ahead of time."""
 
   def forward(query, key, value):
     mask = masks.causal() if config.causal else None
@@ -69,21 +72,45 @@ def _compiled(config: ContextCostConfig, name: str, what: str, arrays) -> Any:
   return jax.jit(function).lower(*arrays).compile()
 
 
-def _timed(runs: dict, arrays, rounds: int) -> dict[Any, list[float]]:
-  """Seconds of each, one after the other in every round."""
+def _temporary_bytes(compiled: Compiled) -> int:
+  """Bytes of temporaries, as the compiler plans them.
+
+  Raises:
+    NotImplementedError: it reports none.
+  """
+  stats = compiled.memory_analysis()
+  if stats is None:
+    raise NotImplementedError("the compiler of this backend reports no memory")
+  return stats.temp_size_in_bytes
+
+
+def _timed(
+  runs: dict[tuple, Compiled], arrays: tuple, rounds: int
+) -> dict[tuple, list[float]]:
+  """Seconds of each computation in each round, in which each has a turn."""
+  # The first call of each is not timed: it allocates.
   for run in runs.values():
     jax.block_until_ready(run(*arrays))
-  seconds: dict[Any, list[float]] = {which: [] for which in runs}
+
+  seconds: dict[tuple, list[float]] = {which: [] for which in runs}
   for _ in range(rounds):
     for which, run in runs.items():
       start = time.perf_counter()
       jax.block_until_ready(run(*arrays))
       seconds[which].append(time.perf_counter() - start)
+
   return seconds
 
 
 def slope(found: list[Cost], path: str, what: str, of: str) -> float:
-  """d log(cost) / d log(T), by least squares over the longer half."""
+  """d log(cost) / d log(T), by least squares over the longer half of T.
+
+  Args:
+    found: costs, in order of length.
+    path: of `PATHS`.
+    what: "forward" or "gradient".
+    of: "bytes" or "seconds".
+  """
   points = [
     (
       cost.length,
@@ -93,6 +120,8 @@ def slope(found: list[Cost], path: str, what: str, of: str) -> float:
     if (cost.path, cost.what) == (path, what)
     and (of == "bytes" or cost.seconds)
   ]
+
+  # Short lengths are dominated by what does not grow with T.
   points = points[-max(2, (len(points) + 1) // 2) :]
   x, y = np.log(np.array(points, float)).T
   return float(np.polyfit(x, y, 1)[0])

@@ -1,4 +1,4 @@
-"""The presets of the experiment on sharded attention."""
+"""Config and presets of the experiment on sharded attention."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ __all__ = ["PRESETS", "ShardingConfig"]
 
 @dataclasses.dataclass(frozen=True)
 class ShardingConfig(Config):
-  """All that the experiment is determined by. Nothing of it is run."""
+  """All that decides the experiment. It compiles, and runs nothing."""
 
   machines: tuple[str, ...] = setting(
     ("cpu:1", "cpu:2", "cpu:4", "cpu:8"),

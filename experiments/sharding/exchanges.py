@@ -1,10 +1,10 @@
-r"""Bytes that devices exchange in one training step, beside a formula's.
+r"""Bytes that devices exchange in one training step, read and by formula.
 
     XLA_FLAGS=--xla_force_host_platform_device_count=8 JAX_PLATFORMS=cpu \
       python -m experiments.sharding.exchanges
 
 Nothing is run: the step of a small decoder is compiled for each mesh, and its
-exchanges are read from the compiled program, loops unrolled.
+collectives are read from the compiled program, loops multiplied out.
 """
 
 import collections
@@ -37,30 +37,33 @@ Bytes = dict[tuple[str, str], float]  # (kind, axes of the mesh) -> bytes
 
 
 def measured(config: training.MeshConfig) -> Bytes:
-  """Bytes of each kind of exchange in the compiled step, a device.
+  """Bytes of each kind of collective in the compiled step, on a device.
 
   Args:
     config: a mesh of all devices.
 
   Returns:
-    Of a gathering what a device ends with, of a sum what it began with, of a
-    permutation what it sends; summed over the step.
+    As `Collective.bytes` counts them, summed over the step.
   """
   mesh = training.make_mesh(config)
   if mesh is None:
     return {}
+
   make = lambda: DecoderLM(MODEL, WORDS, rngs=nnx.Rngs(0))
   optimizer = training.make_optimizer(training.OptimizerConfig(), 1000)
   shapes = jax.eval_shape(lambda: training.init_state(make(), optimizer))
   places = training.shardings(shapes, mesh, partition_rules(shapes.params))
   on = lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
   batch = abstract_batch(ROWS, LENGTH, mesh)
+
+  # Compiled as `training.fit` does.
   step: Any = training.jit_step(
     training.make_step(
       loss_on(mesh, config, shapes.params, next_token_loss), optimizer
     ),
     (places, NamedSharding(mesh, PartitionSpec())),
   )
+
   compiled = step.lower(jax.tree.map(on, shapes, places), batch).compile()
   found: Bytes = collections.defaultdict(float)
   for one in collectives(read_program(compiled.as_text()), mesh):
@@ -69,7 +72,7 @@ def measured(config: training.MeshConfig) -> Bytes:
 
 
 def formula(config: training.MeshConfig) -> Bytes:
-  """The bytes there should be, float32.
+  """Bytes by formula, float32.
 
   With `A` bytes of the activations of a device's tokens, `W` of the matrices of
   the layers and `E` of the table of words, both divided by `tensor`, and `G` of
@@ -95,6 +98,7 @@ def formula(config: training.MeshConfig) -> Bytes:
   words = 4 * WORDS * width / config.tensor
   matrices = layers * a_layer
   gradients = matrices + words + 4 * width * (2 * layers + 1)
+
   found: Bytes = {}
   for axis in ("data", "sequence"):
     if getattr(config, axis) > 1:
@@ -112,8 +116,9 @@ def formula(config: training.MeshConfig) -> Bytes:
 
 
 def exchanges_table(found: Mapping[str, Bytes]) -> str:
-  """What was read beside what should be; what is small and in no formula."""
+  """Table of bytes read and by formula, and of all that is in no formula."""
   lines = []
+
   for name, seen in found.items():
     expected = formula(MESHES[name])
     for key, count in expected.items():
@@ -122,6 +127,7 @@ def exchanges_table(found: Mapping[str, Bytes]) -> str:
       lines.append([name, *key, f"{read:,.0f}", f"{count:,.0f}", ratio])
     rest = sum(count for key, count in seen.items() if key not in expected)
     lines.append([name, "all others", "", f"{rest:,.0f}", "", ""])
+
   columns = ["mesh", "kind", "along", "bytes read", "formula", "ratio"]
   return table(columns, lines)
 

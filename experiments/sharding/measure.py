@@ -1,4 +1,4 @@
-"""What the compiler plans for a divided call, and what the call computes."""
+"""Memory and transfers of sharded attention, compiled for a machine."""
 
 import re
 from collections.abc import Callable
@@ -12,8 +12,9 @@ from jax.sharding import NamedSharding, PartitionSpec
 import attnjax
 from attnjax import masks, parallel
 from attnjax.parallel.layouts import Layout
+from attnjax.plan import topology
+from attnjax.plan.topology import devices_of
 from experiments.sharding.config import ShardingConfig
-from experiments.sharding.machines import devices, size
 
 __all__ = ["Memory", "flights", "made", "memory", "plan_of"]
 
@@ -25,7 +26,7 @@ _KINDS = {
 
 
 class Memory(NamedTuple):
-  """Bytes a device, of the gradient of one causal attention."""
+  """Memory of a device for the gradient of one causal attention."""
 
   machine: str
   kind: str
@@ -35,15 +36,20 @@ class Memory(NamedTuple):
 
 
 def made(kind: str, layout: Layout, machine: str):
-  """An attention over all devices of a machine."""
-  mesh = parallel.make_mesh(devices(machine), sequence=size(machine))
+  """A sharded attention over all devices of a machine."""
+  found = topology(machine)
+  mesh = parallel.make_mesh(devices_of(found), sequence=found.devices)
   return _KINDS[kind](mesh, "sequence", layout)
 
 
 def memory(
   config: ShardingConfig, machine: str, kind: str, length: int
 ) -> Memory:
-  """Compiles the gradient of a causal attention, zigzag; runs nothing."""
+  """Compiles the gradient of a causal attention, zigzag, and runs nothing.
+
+  Raises:
+    NotImplementedError: the compiler reports no memory.
+  """
   attention = made(kind, "zigzag", machine)
   call = _call(config, attention, length, masks.causal())
 
@@ -52,19 +58,27 @@ def memory(
 
   gradient = jax.jit(jax.grad(loss, (0, 1, 2)))
   compiled = gradient.lower(*_shapes(config, attention, length)).compile()
+
   analysis, text = compiled.memory_analysis(), compiled.as_text()
   if analysis is None or text is None:
     raise NotImplementedError(f"the compiler for {machine} keeps no account")
+
   temporary = analysis.temp_size_in_bytes
   return Memory(machine, kind, length, temporary, flights(text))
 
 
 def flights(text: str) -> tuple[int, int]:
-  """Of a scheduled program: transfers during which a loop runs, of how many.
+  """Counts (transfers that a loop runs under, all transfers) of a program.
 
-  Only of a compiler that starts a transfer and ends it apart, as that for TPUs.
+  Both are 0 of a compiler that does not start and end transfers apart, as that
+  for TPUs does.
+
+  Args:
+    text: HLO of a scheduled program.
   """
+  # Name of a transfer that was started -> whether a loop came since.
   covered, every, under_way = 0, 0, {}
+
   for line in text.splitlines():
     if found := re.search(r"%(\S+) = .* collective-permute-start\(", line):
       under_way[found[1]] = False
@@ -73,16 +87,18 @@ def flights(text: str) -> tuple[int, int]:
     elif found := re.search(r"collective-permute-done\(%([^\s,)]+)", line):
       every += 1
       covered += under_way.pop(found[1])
+
   return covered, every
 
 
 def plan_of(
   config: ShardingConfig, layout: Layout, mask, machine: str, length: int
 ) -> tuple[np.ndarray, tuple[int, ...]]:
-  """Tiles that each device of a ring computes, and the steps it goes."""
+  """Tiles that each device of a ring computes, and the steps of the ring."""
   attention, found = made("ring", layout, machine), []
   call = _call(config, attention, length, mask)
 
+  # Traced, for `work` and `steps` look at shapes and shardings alone.
   def ask(*arrays):
     found.append(call(attention.work, *arrays))
     found.append(call(attention.steps, *arrays))
@@ -92,7 +108,8 @@ def plan_of(
 
 
 def _call(config: ShardingConfig, attention, length: int, mask) -> Callable:
-  """``(function, query, key, value) -> its answer`` to a call so long."""
+  """``(function, query, key, value) -> result``, with the options of a call."""
+  # Tokens lie in the order of the layout, positions with them.
   place = attention.permute(np.arange(length, dtype=np.int32))
   options = {
     "mask": mask,
@@ -104,7 +121,7 @@ def _call(config: ShardingConfig, attention, length: int, mask) -> Callable:
 
 
 def _shapes(config: ShardingConfig, attention, length: int) -> list:
-  """Query, key and value, one row, divided along the tokens."""
+  """Shapes of query, key and value: one row, sharded along the tokens."""
   spec = PartitionSpec(None, attention.axis)
   return [
     jax.ShapeDtypeStruct(

@@ -6,9 +6,10 @@ import pytest
 
 from attnjax import masks
 from attnjax.config import replace_leaves
+from attnjax.plan import topology
+from attnjax.plan.topology import devices_of
 from experiments.sharding.__main__ import main
 from experiments.sharding.config import PRESETS, ShardingConfig
-from experiments.sharding.machines import devices, size
 from experiments.sharding.measure import flights, plan_of
 
 PROGRAM = """
@@ -56,9 +57,9 @@ def test_a_run_prints_its_tables_and_writes_its_numbers(tmp_path, capsys):
 
 
 def test_machines_and_settings_are_named():
-  assert size("v5e:16x16") == 256
-  with pytest.raises(ValueError, match="takes 9 devices"):
-    devices("cpu:9")
+  assert topology("v5e:16x16").devices == 256
+  with pytest.raises(ValueError, match="this process has 8 CPU devices"):
+    devices_of(topology("cpu:9"))
   with pytest.raises(ValueError, match="kinds must be"):
     ShardingConfig(kinds=("star",))
   with pytest.raises(ValueError, match="share must be at least 1"):
