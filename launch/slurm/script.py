@@ -17,12 +17,17 @@ __all__ = ["array_script", "script"]
 RESTARTS = 20
 
 _RUN = """\
-# A limit that is a partition's own is known here only.
-lasts=$((${{SLURM_JOB_END_TIME:-0}} - ${{SLURM_JOB_START_TIME:-0}}))
-if [ $lasts -gt 0 ] && [ $lasts -lt {least} ]; then
-  echo "error: the time limit is $lasts seconds, and SIGTERM may come" \\
-    "{early} seconds before it; give --sbatch=--time=5 or more" >&2
-  exit 1
+# A limit that is a partition's own is known here only: days-hours:min:sec.
+limit=$(squeue --noheader --jobs="$SLURM_JOB_ID" --format=%l 2> /dev/null)
+if [[ $limit =~ ^(([0-9]+)-)?(([0-9]+):)?([0-9]+):([0-9]+)$ ]]; then
+  part=("${{BASH_REMATCH[@]}}")
+  lasts=$((86400 * 10#0${{part[2]}} + 3600 * 10#0${{part[4]}}))
+  lasts=$((lasts + 60 * 10#0${{part[5]}} + 10#0${{part[6]}}))
+  if [ $lasts -lt {least} ]; then
+    echo "error: the time limit is $lasts seconds, and SIGTERM may come" \\
+      "{early} seconds before it; give --sbatch=--time=5 or more" >&2
+    exit 1
+  fi
 fi
 cd {root}
 {exports}{line}

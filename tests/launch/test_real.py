@@ -97,6 +97,47 @@ def test_two_processes_of_slurm(tmp_path, flags):
   assert trained(place) == [1, 2, 3, 4]
 
 
+@pytest.mark.skipif(
+  not shutil.which("slurmctld") or os.geteuid() != 0,
+  reason="needs root, and apt-get install slurm-wlm munge",
+)
+def test_options_and_a_limit_as_a_real_queue_has_them(tmp_path):
+  comment = 'it\'s "two" words, $(touch pwned) \\ and #1'
+  job = (
+    "--experiment=heads",
+    "--topology=cpu:1",
+    f"--workdir={tmp_path / 'x'}",
+  )
+  with Cluster(tmp_path / "cluster") as cluster:
+    conf = {"SLURM_CONF": str(cluster.conf)}
+    argv = ("--sbatch=--hold", f"--sbatch=--comment={comment}")
+    done = launched("slurm", *job, *argv, "--submit", **conf)
+    assert done.returncode == 0, done.stderr + cluster.logs()
+    queue = ("squeue", "--noheader", "--format=%k")
+    shown = subprocess.run(
+      queue, env=os.environ | conf, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.strip() == comment
+    # A limit that the cluster makes shorter than a save takes.
+    text = (tmp_path / "x" / "job.sbatch").read_text()
+    path = tmp_path / "short.sbatch"
+    path.write_text(text.replace("#SBATCH --hold\n", "#SBATCH --time=2\n"))
+    done = subprocess.run(
+      ["sbatch", "--wait", "--export=ALL", str(path)],
+      env=os.environ | conf,
+      capture_output=True,
+      text=True,
+      timeout=120,
+      check=False,
+    )
+    logs = "".join(p.read_text() for p in (tmp_path / "x").glob("*.out"))
+    subprocess.run(
+      ["scancel", "--user=root"], env=os.environ | conf, check=True
+    )
+  assert done.returncode == 1, logs + done.stderr
+  assert "the time limit is 120 seconds" in logs
+
+
 def test_a_sweep_of_a_real_experiment(tmp_path):
   done = launched(
     "sweep",

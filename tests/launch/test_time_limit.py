@@ -107,20 +107,29 @@ def test_what_is_no_limit_is_refused(text):
 
 
 @pytest.mark.parametrize(
-  ("seconds", "runs"), [(0, True), (3600, True), (300, True), (120, False)]
+  ("limit", "runs"),
+  [
+    ("UNLIMITED", True),
+    ("1-00:00:00", True),
+    ("1:00:00", True),
+    ("08:09", True),
+    ("5:00", True),
+    ("2:00", False),
+    ("0:30", False),
+  ],
 )
 def test_a_limit_of_the_partition_is_seen_by_the_job(
-  tmp_path, stubs, monkeypatch, seconds, runs
+  stubs, monkeypatch, limit, runs
 ):
   stubs.add("srun", "exit 75")  # asked to stop, and saved
   stubs.add("scontrol")
   monkeypatch.setenv("SLURM_JOB_ID", "17")
-  monkeypatch.setenv("SLURM_JOB_START_TIME", "1000000")
-  monkeypatch.setenv("SLURM_JOB_END_TIME", str(1000000 + seconds))
+  stubs.add("squeue", f"echo {limit}")
   text = script(JOB, layout_of(JOB))
   done = subprocess.run(
     ["bash", "-c", text], capture_output=True, text=True, check=False
   )
   assert done.returncode == (75 if runs else 1)
   assert stubs.calls("scontrol") == (["requeue 17"] if runs else [])
-  assert ("the time limit is 120 seconds" in done.stderr) == (not runs)
+  assert ("give --sbatch=--time=5 or more" in done.stderr) == (not runs)
+  assert stubs.calls("squeue") == ["--noheader --jobs=17 --format=%l"]
