@@ -7,15 +7,21 @@ command was typed. So whatever names a path is made to mean the same there.
 import dataclasses
 import glob
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from attnjax.config import leaves
 from launch.job import Job, config_of
-from launch.place import MOUNT, bucket_of, directory_of
+from launch.place import (
+  MOUNT,
+  bucket_of,
+  check_place,
+  check_there,
+  directory_of,
+)
 
-__all__ = ["on_bucket", "seen_from_here"]
+__all__ = ["check_bucket_of", "on_bucket", "seen_from_here"]
 
 
 def seen_from_here(job: Job, whose: str) -> Job:
@@ -66,6 +72,32 @@ def on_bucket(job: Job) -> Job:
     return f"{MOUNT}/{inside}"
 
   return _with_paths(job, mounted)
+
+
+def check_bucket_of(place: str, jobs: Sequence[Job]) -> None:
+  """Refuses a bucket that cannot be written, or lacks what jobs read there.
+
+  Args:
+    place: of the bucket, that jobs write to.
+    jobs: as `on_bucket` made them.
+
+  Raises:
+    ValueError: with the remedy.
+  """
+  check_place(place)
+  bucket, _ = bucket_of(place)
+  asked = dict.fromkeys(path for job in jobs for path in _paths_of(job))
+  for name, text in asked:
+    check_there(name, f"{bucket}{text.removeprefix(MOUNT)}")
+
+
+def _paths_of(job: Job) -> Iterator[tuple[str, str]]:
+  """Each path among the settings of a job, with the name of its setting."""
+  for leaf in leaves(config_of(job)):
+    if leaf.path and leaf.value:
+      several = isinstance(leaf.value, tuple)
+      for text in leaf.value if several else (leaf.value,):
+        yield leaf.name, text
 
 
 def _with_paths(job: Job, changed: Callable[[str, str], str]) -> Job:

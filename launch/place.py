@@ -15,6 +15,7 @@ __all__ = [
   "OPTIONS",
   "bucket_of",
   "check_place",
+  "check_there",
   "directory_of",
   "mirror",
   "mounted",
@@ -139,7 +140,8 @@ def mirror(place: str, folder: Path) -> Path:
   digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
   copy = folder / f"{re.sub(r'[^A-Za-z0-9.]+', '-', whole)[:80]}-{digest}"
   copy.mkdir(parents=True, exist_ok=True)
-  if _has_nothing(scheme, place):
+  # aws copies nothing from nowhere, and is content; gcloud is not.
+  if scheme == "gs" and _has_nothing(scheme, place):
     shutil.rmtree(copy)
     copy.mkdir()
   else:
@@ -148,17 +150,41 @@ def mirror(place: str, folder: Path) -> Path:
   return copy.resolve()
 
 
+def check_there(name: str, address: str) -> None:
+  """Refuses an address under which a bucket has nothing.
+
+  Args:
+    name: of the setting that has it.
+    address: a file, a folder or a glob.
+
+  Raises:
+    ValueError: nothing is there, or it is not to be read.
+  """
+  if _has_nothing(_scheme(address), address):
+    raise ValueError(
+      f"{name}: expected files at {address}, and there are none; copy them to"
+      " the bucket, or name where they are"
+    )
+
+
 def _has_nothing(scheme: str, place: str) -> bool:
-  """Whether a bucket has nothing under an address that `rsync` would refuse."""
-  if scheme != "gs":  # aws copies nothing from nowhere, and is content
-    return False
+  """Whether a bucket has nothing under an address."""
+  begin = re.split(r"[*?\[]", place)[0]  # all of a glob that aws understands
+  look = {
+    "gs": ("gcloud", "storage", "ls", place),
+    "s3": ("aws", "s3", "ls", begin),
+  }
   try:
-    _call(("gcloud", "storage", "ls", place), place)
+    _call(look[scheme], place)
   except _Refused as refused:
-    if "One or more URLs matched no objects" in refused.why:
+    # aws says nothing of nothing, and fails.
+    if refused.why == "no reason" or _NO_OBJECTS in refused.why:
       return True
     raise
   return False
+
+
+_NO_OBJECTS = "One or more URLs matched no objects"
 
 
 class _Refused(ValueError):

@@ -15,8 +15,7 @@ from launch.command_line import queue, run, show
 from launch.gke.manifest import manifest, xpk_line
 from launch.job import ROOT, Job
 from launch.layout import layout_of
-from launch.paths import on_bucket
-from launch.place import check_place
+from launch.paths import check_bucket_of, on_bucket
 
 
 def own(values: flags.FlagValues) -> None:
@@ -51,7 +50,7 @@ def program(job: Job, values: flags.FlagValues) -> int:
   )
   if not values.submit:
     return show(text)
-  check_place(job.directory)
+  check_bucket_of(job.directory, [job])
   path = ROOT / "runs" / "launch" / f"{job.name}.yaml"
   return queue(path, text, "kubectl", "apply", "-f", str(path))
 

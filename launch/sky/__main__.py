@@ -10,8 +10,7 @@ from absl import flags
 from launch.command_line import queue, run, show
 from launch.job import ROOT, Job
 from launch.layout import layout_of
-from launch.paths import on_bucket
-from launch.place import check_place
+from launch.paths import check_bucket_of, on_bucket
 from launch.sky.task import task
 
 
@@ -28,7 +27,7 @@ def program(job: Job, values: flags.FlagValues) -> int:
   text = task(job, layout, spot=values.spot)
   if not values.submit:
     return show(text)
-  check_place(job.directory)
+  check_bucket_of(job.directory, [job])
   path = ROOT / "runs" / "launch" / f"{job.name}.sky.yaml"
   return queue(
     path,

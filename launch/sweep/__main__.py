@@ -15,7 +15,7 @@ from absl import flags
 from launch.command_line import run, show
 from launch.job import ROOT, Job
 from launch.layout import Layout, layout_of, require_platform
-from launch.paths import on_bucket, seen_from_here
+from launch.paths import check_bucket_of, on_bucket, seen_from_here
 from launch.place import check_place, mirror
 from launch.sweep import queues
 from launch.sweep.outcome import (
@@ -142,7 +142,7 @@ def _in_cloud(
 ) -> int:
   """Queues the points that are left with SkyPilot, or shows their tasks."""
   if values.submit:
-    check_place(job.directory)
+    check_bucket_of(job.directory, [point.job for point in left])
     left = _not_queued(left, in_sky(left))
   files = queues.sky_files(job, left, layout, spot=values.spot)
   if not values.submit:

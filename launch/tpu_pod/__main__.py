@@ -11,8 +11,7 @@ from absl import flags
 from launch.command_line import queue, run, show
 from launch.job import ROOT, Job
 from launch.layout import layout_of
-from launch.paths import on_bucket
-from launch.place import check_place
+from launch.paths import check_bucket_of, on_bucket
 from launch.tpu_pod.script import script
 
 
@@ -37,7 +36,7 @@ def program(job: Job, values: flags.FlagValues) -> int:
   text = script(job, layout, zone=values.zone, spot=values.spot)
   if not values.submit:
     return show(text)
-  check_place(job.directory)
+  check_bucket_of(job.directory, [job])
   path = ROOT / "runs" / "launch" / f"{job.name}.sh"
   steps = " && ".join(
     f'bash "$0" {step}' for step in ("create", "setup", "run")

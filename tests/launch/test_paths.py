@@ -1,6 +1,7 @@
 """Paths mean where the command was typed, wherever the job runs."""
 
 import glob
+import importlib
 import os
 import shlex
 
@@ -10,6 +11,7 @@ from attnjax.config import leaves
 from launch.job import ROOT, Job, config_of, experiments, presets_of
 from launch.local import __main__ as local
 from launch.paths import on_bucket, seen_from_here
+from launch.place import check_there
 from launch.sweep import queues
 
 LM = "--experiment=language_model"
@@ -172,3 +174,37 @@ def test_flags_of_a_file_are_of_both_kinds(elsewhere, ran, launcher):
   )
   words = words_of("local", ran, launcher, "--flagfile=flags")
   assert f"--config.data.path={elsewhere}/b.txt" in words
+
+
+# A bucket with one text; `ls` of all else fails as that of gcloud does.
+BUCKET = """case "$*" in
+  *" ls gs://mine/texts/"*) echo found ;;
+  *" ls "*) echo "ERROR: One or more URLs matched no objects." >&2; exit 1 ;;
+  *) cat > /dev/null ;;
+esac"""
+
+
+@pytest.mark.parametrize("place", ["tpu_pod", "gke", "sky", "sweep"])
+def test_texts_that_are_not_in_the_bucket_are_missed_before_it_costs(
+  tmp_path, monkeypatch, stubs, launcher, place
+):
+  module = importlib.import_module(f"launch.{place}.__main__")
+  monkeypatch.setattr(module, "ROOT", tmp_path)
+  stubs.add("gcloud", BUCKET)
+  queues_them = {"tpu_pod": "bash", "gke": "kubectl"}.get(place, "sky")
+  stubs.add(queues_them, "echo '[]'")
+  for path, code in (("gs://mine/absent", 1), ("gs://mine/texts/*.txt", 0)):
+    argv = (*RENTED[place], "--workdir=gs://mine/x", "--submit")
+    found, _, err = launcher(place, *argv, f"--config.data.path={path}")
+    assert found == code, err
+    assert ("expected files at gs://mine/absent" in err) == (code == 1)
+    queued = [x for x in stubs.calls(queues_them) if "queue" not in x]
+    assert bool(queued) == (code == 0)
+
+
+def test_texts_of_aws_are_looked_for_too(stubs):
+  stubs.add("aws", 'case "$*" in *absent*) exit 1 ;; *) echo found ;; esac')
+  check_there("data.path", "s3://mine/texts/*.txt")
+  assert stubs.calls("aws") == ["s3 ls s3://mine/texts/"]
+  with pytest.raises(ValueError, match="and there are none; copy them"):
+    check_there("data.path", "s3://mine/absent")
