@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from attnjax.config import leaves
+from attnjax.config import check, check_local, leaves
 from launch.job import Job, config_of
 from launch.place import (
   MOUNT,
@@ -25,23 +25,25 @@ __all__ = ["check_bucket_of", "on_bucket", "seen_from_here"]
 
 
 def seen_from_here(job: Job, whose: str) -> Job:
-  """The job with absolute paths: of its place, and of settings that are paths.
+  """The job with absolute paths, once what they name is known to be there.
 
   Args:
     job: as it was typed, in the working directory of this process.
     whose: who has to see the place, such as "all nodes".
 
   Raises:
-    ValueError: the place or a path is an address of a bucket, or the job is
-      one that no experiment would take.
+    ValueError: the place or a path is an address of a bucket, nothing is
+      where a path leads, or the job is one that no experiment would take.
 
-  >>> job = Job("language_model", overrides=("data.path=/texts/*.txt",))
+  >>> job = Job("language_model", overrides=(f"data.path={__file__}",))
   >>> job = seen_from_here(job, "this machine")
-  >>> job.overrides, Path(job.place).is_absolute()
-  (('data.path=/texts/*.txt',), True)
+  >>> job.overrides == (f"data.path={__file__}",), Path(job.place).is_absolute()
+  (True, True)
   """
   place = str(directory_of(job.directory, whose))
-  return dataclasses.replace(_with_paths(job, _absolute), place=place)
+  job = dataclasses.replace(_with_paths(job, _absolute), place=place)
+  check(config_of(job))
+  return job
 
 
 def on_bucket(job: Job) -> Job:
@@ -127,11 +129,7 @@ def _with_paths(job: Job, changed: Callable[[str, str], str]) -> Job:
 
 def _absolute(name: str, text: Any) -> str:
   """A file, a directory or a glob, as it is called from everywhere here."""
-  if "://" in text:
-    raise ValueError(
-      f"{name}: expected a path of a mounted file system, got the address"
-      f" {text!r}; mount the bucket, and name where it is"
-    )
+  check_local(text, name)
   try:
     path = Path(text).expanduser()
   except RuntimeError as error:  # ~nobody/texts

@@ -7,6 +7,7 @@ import subprocess
 import uuid
 from pathlib import Path
 
+from attnjax.config import check_local
 from launch.names import check_bucket, check_folder
 from launch.writable import check_writable
 
@@ -106,6 +107,7 @@ def directory_of(place: str, whose: str) -> Path:
       f"workdir: expected a directory that {whose} see, got {place!r}; mount"
       " the bucket, and name where it is"
     )
+  check_local(place, "workdir")
   try:
     return Path(place).expanduser().resolve()
   except RuntimeError as error:  # ~nobody/runs

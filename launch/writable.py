@@ -3,11 +3,16 @@
 import tempfile
 from pathlib import Path
 
+from attnjax.training.workdir_probe import lacking
+
 __all__ = ["check_writable"]
 
 
 def check_writable(path: Path) -> None:
-  """Refuses a place where nothing can be written; leaves nothing behind.
+  """Refuses a place where a run could not save; leaves nothing behind.
+
+  It is written to, and what a checkpoint needs is tried: to append to a file,
+  and to rename a directory, which some mounts of buckets cannot.
 
   Args:
     path: a directory, made already or not.
@@ -28,3 +33,5 @@ def check_writable(path: Path) -> None:
       f"{path} cannot be written: {place}{link}: {error.strerror}; choose"
       " another --workdir, or mount what should be there"
     ) from error
+  if (refusal := lacking(place)) is not None:
+    raise ValueError(refusal)

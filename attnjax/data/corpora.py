@@ -147,6 +147,10 @@ def check_path(path: str) -> None:
         f"path: {str(root)!r} cannot be read (Permission denied); make it"
         " readable or name another file."
       )
+    if not os.path.getsize(root):
+      raise ValueError(
+        f"path: {str(root)!r} is an empty file: expected text; name another."
+      )
   elif not os.path.isdir(root):
     _matches(path, root)
 

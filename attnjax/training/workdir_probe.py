@@ -9,7 +9,7 @@ from attnjax.config import check_local
 from attnjax.training.processes import from_primary
 from attnjax.training.workdir import write_durably
 
-__all__ = ["probe_workdir"]
+__all__ = ["lacking", "probe_workdir"]
 
 
 def probe_workdir(directory: str | Path) -> None:
@@ -33,13 +33,19 @@ def probe_workdir(directory: str | Path) -> None:
   """
   check_local(directory, "workdir")
   path = Path(directory).resolve()
-  refusal = from_primary(lambda: _missing(path))
+  refusal = from_primary(lambda: lacking(path))
   if refusal is not None:
     raise ValueError(refusal)
 
 
-def _missing(path: Path) -> str | None:
-  """What a run needs and this directory cannot do, or None."""
+def lacking(path: Path) -> str | None:
+  """What a run needs and a directory cannot do, or None.
+
+  It asks no JAX, which would take the devices of this machine.
+
+  Args:
+    path: made if need be; nothing else is left behind.
+  """
   probe = path / f".probe-{uuid.uuid4().hex}"
   what = "make a directory"
   try:

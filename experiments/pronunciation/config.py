@@ -1,6 +1,7 @@
 """The presets of the experiment on pronunciation."""
 
 import dataclasses
+from pathlib import Path
 
 from attnjax.config import Config, check_each_once, setting
 from attnjax.data import GRAPHEMES
@@ -44,6 +45,14 @@ class DataConfig(Config):
     "letters and phonemes of a batch are padded to a multiple of this",
     at_least=1,
   )
+
+  def check(self) -> None:
+    """Raises ValueError where `dictionary` is no file of this machine."""
+    if self.dictionary is not None and not Path(self.dictionary).is_file():
+      raise ValueError(
+        f"dictionary must be a file, got {self.dictionary!r}, where there is"
+        " none; name one, or leave it out for the CMU dictionary"
+      )
 
 
 @dataclasses.dataclass(frozen=True)

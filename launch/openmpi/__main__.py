@@ -4,6 +4,7 @@ python -m launch.openmpi --experiment=language_model --topology=cpu:2 \
     --processes=2 --config.train.mesh.data=0 --submit
 """
 
+import dataclasses
 import os
 import shlex
 
@@ -35,11 +36,14 @@ def own(values: flags.FlagValues) -> None:
 
 def program(job: Job, values: flags.FlagValues) -> int:
   """Shows the line, or becomes mpirun once the place can be written."""
+  if values.coordinator is not None:
+    name = f"train.processes.coordinator={values.coordinator}"
+    job = dataclasses.replace(job, overrides=(*job.overrides, name))
   layout = layout_of(job, process_a_gpu=True)
   require_platform(layout, "Open MPI", "cuda", "cpu")
   asked, job = job.directory, seen_from_here(job, "all hosts")
   extra = options(values.mpirun)
-  line = command(job, layout, extra, values.coordinator)
+  line = command(job, layout, extra)
   if not values.submit:
     return show(shlex.join(line) + "\n")
   check_place(asked)  # as it was given, for a link may lead nowhere

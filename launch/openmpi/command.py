@@ -22,7 +22,6 @@ def command(
   job: Job,
   layout: Layout,
   extra: Sequence[str] = (),
-  coordinator: str | None = None,
 ) -> tuple[str, ...]:
   """What starts all processes of a job.
 
@@ -31,16 +30,11 @@ def command(
     layout: made with `process_a_gpu=True`.
     extra: more options of mpirun; `--mca odls_base_sigkill_timeout 60` takes
       the place of ours, for mpirun refuses two.
-    coordinator: host:port of the first process; None where Open MPI says it,
-      as it does before version 5.
 
   >>> line = command(Job("heads", place="runs/x"), Layout(None, 1, 1))
   >>> line[:3]
   ('mpirun', '-n', '1')
   """
-  line = list(job.line(sys.executable))
-  if coordinator is not None:
-    line.insert(-1, f"--config.train.processes.coordinator={coordinator}")
   own = forwarded(os.environ, layout.environment())
   _refuse_ours(extra, own)
   exports = [
@@ -56,7 +50,7 @@ def command(
     *(*spread, *exports),
     *(() if _PATIENCE in " ".join(extra) else patience),
     *extra,
-    *line,
+    *job.line(sys.executable),
   )
 
 

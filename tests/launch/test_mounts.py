@@ -1,6 +1,8 @@
 """A bucket that is mounted can do what a run does: move, and add to a file."""
 
 import dataclasses
+import errno
+import os
 import re
 import shlex
 
@@ -74,3 +76,25 @@ def test_a_bucket_is_written_over_before_anything_is_rented(stubs):
   stubs.add("gcloud", once.format(f=stubs.folder / "there"))
   with pytest.raises(ValueError, match="gs://mine/x cannot be used"):
     check_place("gs://mine/x")  # a role that makes objects, and changes none
+
+
+@pytest.mark.parametrize("place", ["local", "slurm", "openmpi", "sweep"])
+@pytest.mark.parametrize("call", ["rename", "fsync"])
+def test_a_mount_that_cannot_save_is_refused_before_anything_is_queued(
+  tmp_path, monkeypatch, stubs, launcher, place, call
+):
+  def refused(*_):
+    raise OSError(errno.EMFILE, "Too many open files")
+
+  monkeypatch.setattr(os, call, refused)  # gcsfuse's of a directory
+  for program in ("sbatch", "mpirun"):
+    stubs.add(program)
+  argv = ["--experiment=heads", "--topology=cpu:1"]
+  argv += ["--submit"] if place in ("slurm", "openmpi") else []
+  argv += ["--sweep=seeds=1"] if place == "sweep" else []
+  code, _, err = launcher(place, *argv, f"--workdir={tmp_path / 'mount' / 'x'}")
+  assert code == 1
+  assert f"workdir: {tmp_path} cannot " in err
+  assert "rename-dir-limit above 0" in err
+  assert not stubs.calls("sbatch") + stubs.calls("mpirun")
+  assert [path.name for path in tmp_path.iterdir()] == ["stubs"]

@@ -100,11 +100,11 @@ def test_a_place_that_nobody_named_is_the_callers_too(elsewhere, ran, launcher):
     ("../texts [1]/a.txt", "{here}/../texts [1]/a.txt"),
     ("{here}/a.txt", "{here}/a.txt"),
     ("~/a.txt", "{home}/a.txt"),
-    ("absent.txt", "{here}/absent.txt"),
   ],
 )
 def test_a_path_is_read_as_it_was_typed(elsewhere, monkeypatch, typed, meant):
   monkeypatch.setenv("HOME", str(elsewhere.parent))
+  (elsewhere.parent / "a.txt").write_text("at home")
   names = {"here": elsewhere, "home": elsewhere.parent}
   override = f"data.path={typed.format(**names)}"
   job = seen_from_here(Job("language_model", overrides=(override,)), "all")
@@ -126,6 +126,9 @@ def test_another_path_of_another_experiment(elsewhere):
   job = Job("pronunciation", overrides=("data.dictionary=a.txt", "seeds=1"))
   found = config_of(seen_from_here(job, "all")).data
   assert found.dictionary == f"{elsewhere}/a.txt"
+  job = Job("pronunciation", overrides=("data.dictionary=absent",))
+  with pytest.raises(ValueError, match=r"data\.dictionary must be a file, got"):
+    seen_from_here(job, "all")
 
 
 @pytest.mark.parametrize("place", RENTED)
@@ -165,7 +168,7 @@ def test_a_directory_is_no_address_here(launcher):
   flags = ("--config.data.path=s3://mine/x", "--workdir=/tmp/x")
   code, out, err = launcher("slurm", *CPU, *flags)
   assert (code, out) == (1, "")
-  assert "data.path: expected a path of a mounted file system" in err
+  assert "data.path must be a directory of a mounted file system" in err
 
 
 def test_flags_of_a_file_are_of_both_kinds(elsewhere, ran, launcher):

@@ -116,3 +116,13 @@ def test_files_of_mpirun_are_those_of_the_caller(
   assert words[words.index("--wdir") + 1].endswith(
     str(__file__).rsplit("/tests/", 1)[0]
   )
+
+
+def test_a_coordinator_is_checked_as_the_setting_it_is(launcher):
+  argv = ("--experiment=language_model", "--topology=cpu:1")
+  code, out, err = launcher("openmpi", *argv, "--coordinator=first")
+  assert (code, out) == (1, "")
+  assert "processes.coordinator: expected host:port, got 'first'" in err
+  out = launcher("openmpi", *argv, "--coordinator=first:8476")[1]
+  name = "--config.train.processes.coordinator=first:8476"
+  assert name in shlex.split(out)

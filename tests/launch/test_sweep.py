@@ -164,7 +164,7 @@ def test_numbers_of_results_of_any_shape():
 
 
 def test_what_came_is_told_as_far_as_it_came(tmp_path):
-  axes = axes_of("optimizer.floor=0.1,0.2;train.mesh.layout=zigzag,striped")
+  axes = axes_of("optimizer.floor=0.1,0.2;model.norm=rms,layer")
   points = points_of(Job("language_model", place=str(tmp_path)), axes)
   with pytest.raises(ValueError, match="no point has a number"):
     outcome_table(axes, points, read_outcomes(tmp_path, points))
