@@ -178,7 +178,7 @@ def test_what_came_is_told_as_far_as_it_came(tmp_path):
   with pytest.raises(ValueError, match="there are loss, accuracy"):
     outcome_table(axes, points, outcomes, "accurazy")
   assert plot(tmp_path / "a.png", axes, points, outcomes).exists()
-  words = axes_of("train.mesh.layout=zigzag,striped")
+  words = axes_of("model.norm=rms,layer")
   points = points_of(Job("language_model", place=str(tmp_path)), words)
   assert plot(tmp_path / "b.png", words, points, [{"loss": 1.0}, None]) is None
 
