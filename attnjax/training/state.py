@@ -13,6 +13,7 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from attnjax.training.partition import Rules, initialise, shardings, spread
+from attnjax.training.trainable import check_trainable
 from attnjax.typing import Array, Key, PyTree
 
 
@@ -52,9 +53,13 @@ def init(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
     The state at step 0. It holds the given parameters themselves, which the
     first step donates: copy them first if they are needed afterwards.
 
+  Raises:
+    ValueError: a leaf is no real floats, or one array is at two places.
+
   >>> init({"bias": jnp.ones(2)}, optax.sgd(0.1)).params["bias"].shape
   (2,)
   """
+  check_trainable(params)
   # Optax mixes float and int scalars, which strict promotion refuses.
   with jax.numpy_dtype_promotion("standard"):
     opt_state = optimizer.init(params)
@@ -79,7 +84,7 @@ def init_on(
     The state at step 0, and `places` for `jit_step`.
 
   Raises:
-    ValueError: as `shardings`.
+    ValueError: as `shardings` and `init`.
 
   >>> from attnjax.training.mesh import MeshConfig, make_mesh
   >>> mesh = make_mesh(MeshConfig(fsdp=8))
@@ -88,6 +93,7 @@ def init_on(
   >>> state.opt_state[0].mu["kernel"].addressable_shards[0].data.shape
   (2, 5)
   """
+  check_trainable(params)  # while one array at two places is one still
   params = spread(params, mesh, rules)
   make = lambda params: init(params, optimizer)
   shapes = jax.eval_shape(make, params)

@@ -11,6 +11,7 @@ import optax
 from attnjax.training.losses import LossFn, at_least_float32, loss_sums
 from attnjax.training.optimizer import leaf_name
 from attnjax.training.state import TrainState, step_key
+from attnjax.training.trainable import check_trainable
 from attnjax.typing import Array, DTypeLike, PyTree, Scalar
 
 
@@ -41,6 +42,7 @@ class Step:
     self, state: TrainState, batch: PyTree
   ) -> tuple[TrainState, dict[str, Scalar]]:
     """The state after one update, and the metrics of that update."""
+    check_trainable(state.params)
     with jax.named_scope("gradient"):
       gradients, total, weight, extra = self._sums(state, batch)
       # Where nothing counted every sum is 0, and so is 0 / 1.
