@@ -2,6 +2,7 @@
 
 import dataclasses
 import enum
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -118,9 +119,11 @@ class Mask:
   ) -> Bool[Array, "..."]:
     """The mask as an array ``*B H T S``, positions counted from 0."""
     self.validate(batch, heads)
-    grid = Grid.of(batch, heads, query_length, key_length)
-    shape = (*batch, heads, query_length, key_length)
-    return jnp.broadcast_to(self.visible(grid), shape)
+    # As in `attend` there is one batch axis: a rule sees one rank everywhere.
+    shape = (math.prod(batch), heads, query_length, key_length)
+    grid = Grid.of(shape[:1], heads, query_length, key_length)
+    seen = jnp.broadcast_to(self.visible(grid), shape)
+    return seen.reshape((*batch, *shape[1:]))
 
   def picture(
     self, query_length: int, key_length: int, *, batch: int = 0, head: int = 0

@@ -69,8 +69,11 @@ def from_fn(fn: Callable, *arrays) -> ScoreMod:
   compiled program's identity: define it once, at top level.
 
   Args:
-    fn: pointwise and broadcasting. Where a key is hidden it is asked about
-      logit 0 at k = q, so it must be finite there.
+    fn: pointwise and broadcasting: b is ``B 1 1 1``, h is ``1 H 1 1``, q is
+      ``.. T 1`` and k ``.. 1 S``. Where a key is hidden it is asked about
+      logit 0; one that may be undefined at such a key (it takes a log of its
+      distance) is asked at k = q instead, where it must be finite, and about
+      each query by itself, which costs more where it gathers by k.
     *arrays: captured arrays (or pytrees of them); gradients reach them.
 
   >>> halve = from_fn(lambda logit, b, h, q, k: logit / 2)
