@@ -58,6 +58,9 @@ def main(config, workdir):
     time.sleep(60)
   if config.note == "exit":
     raise SystemExit(7)
+  if config.note and config.note.startswith("errno"):
+    number = int(config.note.split()[1])
+    raise OSError(number, os.strerror(number))
   if config.note == "modules":
     print([name for name in ("jax", "numpy", "flax") if name in sys.modules])
   if config.note == "group":
@@ -470,3 +473,12 @@ def test_a_setting_says_that_its_text_names_a_path():
 
   with pytest.raises(TypeError, match=r"depth: a path is a str, got .*int"):
     config.leaves(Wrong())
+
+
+@pytest.mark.parametrize("number", [28, 122])
+def test_a_full_disk_is_said_with_what_to_do(program, number):
+  """A write of a file that says no name, as most of Python's."""
+  code, _, err = program(f"--config.note=errno {number}")
+  assert code == 1
+  assert "; free some space where --workdir is, or name one on another" in err
+  assert "Traceback" not in err

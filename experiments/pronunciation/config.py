@@ -26,6 +26,7 @@ class DataConfig(Config):
     None,
     "a file in the format of the CMU dictionary; none: that dictionary",
     path=True,
+    decides=False,
   )
   max_letters: int = setting(
     28, "letters of the longest word to train on", at_least=1

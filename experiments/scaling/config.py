@@ -133,6 +133,11 @@ class ScalingConfig(Config):
       if getattr(getattr(self, group), leaf) != usual:
         raise ValueError(f"{name}: has no say here; give {instead} instead")
 
+    rows, parts = self.data.batch_size, self.train.microbatches
+    if rows % parts:
+      raise ValueError(
+        f"train.microbatches must divide data.batch_size={rows}, got {parts}"
+      )
     if self.data.tokenizer != "bytes":
       raise ValueError(
         "data.tokenizer must be bytes, so that losses are bits per byte and"

@@ -154,3 +154,18 @@ def test_bad_configs_say_so(real, tmp_path, leaves, words):
   with pytest.raises(ValueError, match=words):
     main(config(**({"tasks": "mosaic"} | leaves)), tmp_path / "run")
   assert not (tmp_path / "run").exists()
+
+
+def test_the_seed_of_a_run_is_counted_from_train_seed(monkeypatch, tmp_path):
+  seen = []
+
+  def caught(*args, train, **keywords):
+    seen.append(train.seed)
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(places.training, "fit", caught)
+  for start in (0, 7):
+    asked = config(**{"places.train.seed": start}).places
+    with pytest.raises(KeyboardInterrupt):
+      places.run(asked, places.SOFT[0], 2, tmp_path)
+  assert seen == [2, 9]

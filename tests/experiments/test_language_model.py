@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import time
 import pytest
 
 from attnjax.config import replace_leaves
-from attnjax.data import load_tokenizer
+from attnjax.data import load_text, load_tokenizer
+from experiments.language_model import task
 from experiments.language_model.__main__ import main
 from experiments.language_model.config import PRESETS
 from tests.children import environment
@@ -243,3 +245,15 @@ def test_every_preset_is_a_whole_config():
     assert config.model.width % config.model.heads == 0
     if config.model.positions == "learned":
       assert config.data.length <= config.model.max_length
+
+
+def test_the_same_text_at_another_path_is_the_same_run(corpus, tmp_path):
+  shutil.copytree(corpus, tmp_path / "moved/elsewhere")
+  here = _config(corpus)
+  there = _config(tmp_path / "moved/elsewhere")
+  seldom = _config(corpus, **{"train.log_every": 9, "train.evaluate_every": 6})
+  said = task.identity(here, load_text(here.data))
+  assert task.identity(there, load_text(there.data)) == said
+  assert task.identity(seldom, load_text(seldom.data)) == said
+  (corpus / "0.txt").write_text(ENGLISH * 4)
+  assert task.identity(here, load_text(here.data)) != said

@@ -260,6 +260,8 @@ def test_a_whole_sweep_ends_with_a_forecast(corpus, tmp_path, capsys):
     ({"pod.flops": 0.0}, r"pod\.flops must be at least 1"),
     ({"pod.width": 100}, r"pod\.width: expected a multiple of pod\.head_w"),
     ({"seeds": 0}, "seeds must be at least 1, got 0"),
+    ({"train.microbatches": 5}, "must divide data.batch_size=.*, got 5"),
+    ({"optimizer.warmup": 0.5}, "optimizer.warmup: has no say here"),
   ],
 )
 def test_bad_settings_are_named(options, words):
