@@ -9,6 +9,9 @@ from absl import flags
 from launch.command_line import define, job_of
 from launch.job import ROOT
 from launch.layout import layout_of
+from launch.local import __main__ as local
+from launch.sweep import __main__ as sweep
+from launch.sweep import queues
 
 PLACES = ("gke", "openmpi", "sky", "slurm", "tpu_pod")
 
@@ -30,6 +33,33 @@ def test_a_command_is_shown_as_written(place, launcher):
     code, out, err = launcher(place, *command)
     assert code == 0, err
     assert "experiments.language_model" in out
+
+
+def tried(place):
+  """The flags that a README adds to its commands to try them cheaply."""
+  text = (ROOT / "launch" / place / "README.md").read_text()
+  [paragraph] = re.findall(r"\*\*What it costs to try\.\*\*(.*)", text)
+  words = shlex.split(" ".join(re.findall(r"`(--[^`]+)`", paragraph)))
+  return [word for word in words if word != "--submit"]  # as in its stead
+
+
+@pytest.mark.parametrize("place", [*PLACES, "local", "sweep"])
+def test_what_is_said_to_cost_little_is_accepted(
+  tmp_path, monkeypatch, launcher, place
+):
+  monkeypatch.chdir(tmp_path)
+  lines = []
+  note = lambda line, *_: lines.append(line) or 0
+  for module in (local, queues):
+    monkeypatch.setattr(module, "run_together", note)
+  monkeypatch.setattr(sweep, "_report", lambda *_: None)
+  for command in commands(place):
+    words = [word for word in command if word != "--submit"]
+    code, out, err = launcher(place, *words, *tried(place))
+    assert code == 0, err
+    shown = out + "".join(" ".join(line) for line in lines)
+    for flag in tried(place):
+      assert not flag.startswith("--config.") or flag in shown
 
 
 def described():
