@@ -47,8 +47,8 @@ __all__ = [
 ]
 
 OURS, OUR_JVP = "attnjax", "attnjax_jvp"
-# What makes a call of arrays `B T H D` and the arrays by name, with a note on
-# how it does it; or refuses.
+# A function (query, key, value, **arrays by name) -> output, and a note on how
+# it does what is asked.
 Call = tuple[Callable, str]
 
 
@@ -182,6 +182,7 @@ def jax_nn_call(case: Case, implementation: str | None) -> Call | Refused:
   if case.name == "softcap_alibi":
     return Refused("cannot: no softcap")
 
+  # Its masks are dense, but for these two rules.
   options: dict[str, Any] = {"is_causal": case.name != "full"}
   if case.name == "window":
     options["local_window_size"] = (case.window - 1, 0)
@@ -258,6 +259,7 @@ def check_implementation(name: str | None) -> None:
   Raises:
     ValueError: it has none; lists those that there are.
   """
+  # Shapes alone: nothing is compiled for the question.
   x = jax.ShapeDtypeStruct((1, 1, 1), jnp.float32)
   call = lambda q, k, v: attnjax.attend(q, k, v, implementation=name)
   jax.eval_shape(call, x, x, x)
@@ -271,7 +273,9 @@ def _in_mode(call: Callable, mode: str) -> Callable:
     if mode == "forward":
       return (attend(*arrays),)
     if mode == "jvp":
+      # Tangents by all three, in one pass.
       return jax.jvp(attend, arrays[:3], arrays[3:])
+    # A random cotangent: with the ones of a sum, a lost row would not show.
     out, pull = jax.vjp(attend, *arrays[:3])
     return (out, *pull(arrays[3]))
 

@@ -69,7 +69,7 @@ def document_ids(case: Case) -> np.ndarray:
 
 
 def slopes(heads: int) -> np.ndarray:
-  """ALiBi slopes 2^(-8 (h + 1) / H), float32 ``H``."""
+  """ALiBi slopes 2^(-8(h + 1)/H), float32 ``H``."""
   return (2.0 ** (-8 * np.arange(1, heads + 1) / heads)).astype(np.float32)
 
 
@@ -80,6 +80,7 @@ def arguments(case: Case) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
   the output too, in mode "jvp" the tangents of the three. By name: ``ids`` of
   case "documents", ``slopes`` of "softcap_alibi".
   """
+  # By size: every case of a size has the same queries, keys and values.
   rng = np.random.default_rng((case.seed, case.length, case.head_width))
   shape = (case.batch, case.length, case.heads, case.head_width)
   arrays = [
@@ -102,6 +103,7 @@ def visible(case: Case) -> int:
   pairs = 0
   for row in document_ids(case):
     lengths = np.bincount(row)
+    # A triangle for each document.
     pairs += int((lengths * (lengths + 1)).sum()) // 2
   return pairs
 

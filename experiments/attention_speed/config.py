@@ -17,6 +17,7 @@ __all__ = [
   "listed",
 ]
 
+# The first is ours: the results and times of the others are compared with it.
 CONTENDERS = ("attnjax", "jax.nn", "flax", "torch_sdpa", "torch_flex")
 MODEL_CONTENDERS = ("attnjax", "attnjax_reference", "flax", "torch_eager")
 PASSES = ("forward", "forward_backward")

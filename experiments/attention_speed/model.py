@@ -73,6 +73,7 @@ def records_of_model(
   batches = train_batches(
     text.packed_train, config.data.batch_size, config.data.seed
   )
+  # numpy, for PyTorch gets the same arrays.
   batch = {name: np.asarray(array) for name, array in batches(0).items()}
   tokens = float(batch["weights"].sum())
   vocabulary = text.tokenizer.vocabulary_size
@@ -101,6 +102,7 @@ def _prepares(
 
   every: dict[str, Prepare] = {
     "attnjax": lambda: _ours(config, ours, batch),
+    # Dense attention, in our model: tells attention from the rest.
     "attnjax_reference": lambda: _ours(config, make("reference"), batch),
     "flax": lambda: _flax(config, batch, weights),
     "torch_eager": lambda: _torch(
@@ -182,6 +184,7 @@ def _witness(result) -> list[list[float]]:
 
 def peers_cannot(config: DecoderConfig) -> Refused | None:
   """The refusal of a decoder that the peers are not written for, or None."""
+  # What `flax_model` and `torch_model` build, in the words of DecoderConfig.
   wanted = {
     "activation": "squared_relu",
     "norm": "rms",

@@ -142,6 +142,7 @@ def draw_times(path: Path, records: Sequence[Record]) -> Path:
   for axes in grid[-1]:
     axes.set_xlabel("T", fontsize=8, color=style.QUIET)
     axes.set_xticks(lengths, list(map(str, lengths)), rotation=45)
+    # Or a logarithmic axis labels powers of 2 between the lengths.
     axes.set_xticks([], minor=True)
   _draw_legend(figure, colors)
   return style.save_figure(figure, path)
@@ -208,7 +209,7 @@ def draw_model(path: Path, records: Sequence[Record]) -> Path:
   labels = [f"{value:,.0f}" if value else "not run" for value in values]
   axes.bar_label(bars, labels, padding=3, fontsize=8)
 
-  axes.invert_yaxis()
+  axes.invert_yaxis()  # the first contender on top, as in the table
   axes.margins(x=0.15)
   style.quiet_axes(axes, sides=("left",))
   axes.set_xlabel(

@@ -127,6 +127,7 @@ def _in_mode(attend: Callable, arrays: list, mode: str) -> Callable[[], tuple]:
 
   if mode == "forward":
     return forward
+  # By query, key and value; the fourth array is the cotangent of the output.
   leaves = [x.requires_grad_() for x in arrays[:3]]
 
   def with_backward() -> tuple:

@@ -24,7 +24,7 @@ class Block(nn.Module):
     super().__init__()
     width, head_width, hidden = sizes
     self.head_width = head_width
-    self.grouped = heads != kv_heads
+    self.grouped = heads != kv_heads  # the kernel wants to be told
 
     linear = lambda n, m: nn.Linear(n, m, bias=False)
     self.attention_norm = nn.RMSNorm(width, eps=_EPSILON)
@@ -136,6 +136,7 @@ def _load(model: Decoder, data: Mapping[str, np.ndarray]) -> None:
 
 def _angles(at, width):
   """Cosine and sine of rotary angles, each ``T D/2``."""
+  # The base and the pairing of features are those of `positions.rotary`.
   frequency = 10_000.0 ** (-torch.arange(0, width, 2) / width)
   angle = at[:, None] * frequency
   return angle.cos(), angle.sin()

@@ -112,5 +112,6 @@ def _call(config: MemorySpeedConfig, case: StreamCase, name: str, given: dict):
 
   if case.mode == "forward":
     return answers(given)
+  # 2 x is the cotangent of the sum of squares.
   out, pullback = jax.vjp(answers, given)
   return out, pullback(2 * out)[0]

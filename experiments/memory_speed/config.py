@@ -46,6 +46,7 @@ class LayerConfig(Config):
     super().__post_init__()
     for size in self.sizes:
       parts = size.split("x")
+      # Texts, for a flag has no list of pairs.
       if len(parts) != 2 or not all(n.isdigit() and int(n) for n in parts):
         raise ValueError(
           f"layer.sizes: expected rows x tokens, as 16x128, got {size!r}"

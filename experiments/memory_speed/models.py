@@ -93,6 +93,7 @@ def _tokens(config: MemorySpeedConfig, length: int):
 def _loss(model: MemoryLM, tokens):
   """Mean cross-entropy of the next token, nats."""
   logits, targets = model(tokens[:, :-1]), tokens[:, 1:]
+  # Every token counts: a row is drawn whole, without padding.
   weights = jnp.ones(targets.shape, jnp.float32)
   total, weight = training.cross_entropy(logits, targets, weights)
   return total / weight

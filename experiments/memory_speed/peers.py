@@ -61,6 +61,7 @@ def records_of_layer(
   unlike = (MODULE, THEIRS) if case.residual else (MODULE,)
 
   with tempfile.TemporaryDirectory() as folder:
+    # The PyTorch process reads the same arrays from a file.
     path = Path(folder) / "arrays.npz"
     np.savez(path, **given)
     prepares = _prepares(config, case, given, path, child)
@@ -115,7 +116,7 @@ def _prepares(
     found[MODULE] = lambda: ready(
       _module_and_gradient,
       (_module(case), *(jnp.asarray(given[n]) for n in ("x", "cotangent"))),
-      witness=lambda _: [],
+      witness=lambda _: [],  # it is in `unlike`: nothing to compare
       note="another layer, with a convolution, SiLU, norms and a wide gate",
     )
   return found

@@ -35,7 +35,7 @@ def _layer_tables(records: Sequence[Record]) -> list[Table]:
     named = f"{_STEPS[step]}{', residual' if residual else ''}"
     cells = [named, str(chunk), f"{batch} x {length}"]
     ran = {each["contender"]: each for each in group}
-    # Not every contender is in every case.
+    # Not every contender takes part in every case.
     for name in names:
       none = ["", ""] if name not in ran else None
       cells += none or [_time(ran[name], notes), _memory(ran[name])]
@@ -67,6 +67,7 @@ def _model_tables(records: Sequence[Record]) -> list[Table]:
       rows.append([f"{length:,}", *(cell(each, notes) for each in group)])
     tables.append(Table(f"model: {title}", ["T", *names], rows, notes))
 
+  # Below the times a token: that the models are of one size.
   counted = ["parameters", *(f"{sizes[name]:,}" for name in names)]
   tables[0].rows.append(counted)
   return tables
@@ -125,6 +126,7 @@ def _time(each: Record, notes: list[str]) -> str:
   if each["status"] != OK:
     return f"-{mark}"
   text = f"{short(each['seconds'] * 1e3)} ms"
+  # Of the first itself the ratio is 1.
   if each["ratio"] in (None, 1.0):
     return text + mark
   quartiles = f"{short(each['ratio_low'])}-{short(each['ratio_high'])}"

@@ -39,16 +39,16 @@ Value = TypeVar("Value", float, np.ndarray)
 class Law:
   """Loss as a floor, a term of the size and a term of the data.
 
-      L(N, D) = E + A / N^alpha + B / D^beta
+      L(N, D) = E + A / N^α + B / D^β
 
   Args:
     floor: E, the loss of an infinite model on infinite data.
     a: A, factor of the term of parameters.
-    alpha: its exponent.
+    alpha: α, its exponent.
     b: B, factor of the term of tokens.
-    beta: its exponent.
+    beta: β, its exponent.
 
-  With beta = 1/2 four times the tokens halve their term:
+  With β = ½ four times the tokens halve their term:
 
   >>> law = Law(1.0, 3.0, 1.0, 8.0, 0.5)
   >>> law(3.0, 16.0), law(3.0, 64.0)
@@ -76,13 +76,13 @@ class Law:
   def best_parameters(self, flops: float) -> float:
     """The N whose loss is least at a compute of C = 6 N D.
 
-      N = G (C / 6)^(beta / (alpha + beta)),
-      G = (alpha A / (beta B))^(1 / (alpha + beta))
+      N = G (C/6)^(β/(α + β)),
+      G = (αA / (βB))^(1/(α + β))
 
     Reference:
       Hoffmann et al., equation 4.
 
-    With equal terms N = D = (C / 6)^(1/2):
+    With equal terms N = D = √(C/6):
 
     >>> round(Law(1.0, 5.0, 0.3, 5.0, 0.3).best_parameters(6e8))
     10000
@@ -97,7 +97,7 @@ def fit_law(
 ) -> Law:
   """Fits a law to losses, by Huber's loss of their logarithms.
 
-      sum over runs of Huber(log L(N, D) - log loss), delta = 0.001
+      Σ Huber(log L(N, D) - log loss) over runs, δ = 0.001
 
   For given exponents the law is linear in E, A and B: least squares finds those
   at each point of a grid of exponents. From the best of these points all five
@@ -214,6 +214,7 @@ def _jacobian(
   terms = _terms(p, x, y)
   total = terms.sum(0)
   size, data, _ = terms / total
+  # d log L / d log A = its share of L; by E it is 1 / L.
   columns = [size, -size * x, data, -data * y, 1 / total]
   return np.stack(columns, -1) / _DELTA
 
@@ -254,7 +255,7 @@ class Fit:
     >>> round(found[0], 2), round(found[1], 2)
     (0.05, 0.95)
     """
-    rest = (1 - self.coverage) / 2
+    rest = (1 - self.coverage) / 2  # below and above alike
     ends = np.quantile([ask(law) for law in self.again], [rest, 1 - rest])
     return float(ends[0]), float(ends[1])
 

@@ -90,6 +90,7 @@ def spending(config: ScalingConfig, law: Law) -> Spending:
 
   a_step = config.pod.batch_size * config.data.length
   a_token = sweep.flops_per_token(config, model.width)
+  # Whole steps, so that the compute is not exceeded.
   steps = max(int(config.pod.flops / a_token / a_step), 1)
   tokens = steps * a_step
   return Spending(model, count(model)["law"], tokens, steps, tokens * a_token)

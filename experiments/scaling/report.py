@@ -145,6 +145,7 @@ def _lines(runs: Runs) -> list[tuple[str, list[float], list[float]]]:
   most = [run for run in runs if run["parameters"] == widest]
   best = frontier(runs)
 
+  # Where the other of the two is largest, its term is least.
   return [
     ("L(N), longest runs", [run["parameters"] for run in last], loss(last)),
     ("L(D), widest model", [run["tokens"] for run in most], loss(most)),
@@ -215,6 +216,7 @@ def _by_parameters(path: Path, runs: Runs, fitted: Fit | None) -> Path:
     x, y = _series(group, "parameters")
     series[f"{tokens:,} tokens"] = (x, y)
     if fitted is not None and len(x) > 1:
+      # A law bends between the few sizes of a line.
       fine = np.geomspace(x[0], x[-1], 60)
       color = PALETTE[number % len(PALETTE)]
       losses = fitted.law(fine, np.full_like(fine, tokens))

@@ -103,6 +103,7 @@ def key_of(run: RunConfig, text: TextData, seed: int) -> str:
   said: dict[str, Any] = {type(part).__name__: decisive(part) for part in parts}
   said |= {"heldout_batches": run.heldout_batches}
   said |= {"text": text.digest, "seed": seed}
+  # Not `hash`, which differs from one process to the next.
   digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
   return digest.hexdigest()[:16]
 

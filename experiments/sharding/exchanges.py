@@ -93,7 +93,7 @@ def formula(config: training.MeshConfig) -> Bytes:
   layers, width = MODEL.depth, MODEL.width
   rows = ROWS // (config.data * config.fsdp)
   tokens = rows * LENGTH // config.sequence
-  activations = 4 * tokens * width
+  activations = 4 * tokens * width  # float32
   a_layer = 4 * width * (4 * width + 2 * MODEL.hidden) / config.tensor
   words = 4 * WORDS * width / config.tensor
   matrices = layers * a_layer

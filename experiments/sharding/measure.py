@@ -56,6 +56,7 @@ def memory(
   def loss(*arrays):
     return call(attention, *arrays).astype(jnp.float32).sum()
 
+  # By queries, keys and values, as a training step needs it.
   gradient = jax.jit(jax.grad(loss, (0, 1, 2)))
   compiled = gradient.lower(*_shapes(config, attention, length)).compile()
 

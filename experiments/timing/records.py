@@ -39,6 +39,7 @@ def record(row: Measured, **labels: object) -> dict[str, Any]:
 def write_csv(path: Path, records: Sequence[Record]) -> Path:
   """Writes records to a file; a field that is None is empty there."""
   with path.open("w", newline="", encoding="utf-8") as file:
+    # All records of a file have the same fields.
     writer = csv.DictWriter(file, list(records[0]))
     writer.writeheader()
     writer.writerows(records)

@@ -77,6 +77,7 @@ def write_tables(
     show(table)
 
   path = workdir / "table.md"
+  # Times mean nothing without the machine that they are of.
   parts = [f"Measured on: {line}.\n", *map(markdown, tables)]
   path.write_text("\n".join(parts), encoding="utf-8")
   return path

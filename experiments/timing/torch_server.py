@@ -11,12 +11,12 @@ import sys
 from collections.abc import Callable
 from typing import Any, TextIO
 
-__all__ = ["Peer", "main"]
+__all__ = ["Server", "main"]
 
 _MISSING = "not run: pip install 'attnjax[torch]'"
 
 
-class Peer:
+class Server:
   """Contenders that were prepared, by number, and answers to requests."""
 
   def __init__(self) -> None:
@@ -58,11 +58,11 @@ class Peer:
 
 def main(requests: TextIO, replies: TextIO) -> None:
   """Answers every line of a stream; an error is an answer too."""
-  peer = Peer()
+  server = Server()
 
   for line in requests:
     try:
-      answer = peer.answer(json.loads(line))
+      answer = server.answer(json.loads(line))
     except NotImplementedError as error:
       answer = {"refused": f"cannot: {_first_line(error)}"}
     except Exception as error:
