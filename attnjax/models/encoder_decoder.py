@@ -17,6 +17,7 @@ from attnjax.ops import positions as encodings
 from attnjax.ops.attention import attend as default_attend
 from attnjax.ops.drop import Dropout
 from attnjax.ops.forgotten import misses
+from attnjax.ops.known import poison
 from attnjax.ops.recurrent import real_steps
 from attnjax.typing import Array, Float, Int, Key
 
@@ -189,11 +190,15 @@ class EncoderDecoder(nnx.Module):
   def _encode(self, source, lengths, drop, aux):
     """The memory of the source, and what was kept of its attention."""
     table = self.target_embed if self.config.shared else self.source_embed
-    real = real_steps(lengths, source.shape[:-1], source.shape[-1])
+    count = source.shape[-1]
+    real, wrong = real_steps(lengths, source.shape[:-1], count)
+    if wrong is not None:  # such a row is seen whole, and is NaN
+      lengths = jnp.where(wrong, count, lengths)
     places = jnp.arange(source.shape[-1], dtype=jnp.int32)
     x = self._embed(table, self.source_places, source, places)
     # Hidden keys have to be finite, whatever token the padding holds.
     x = x if real is None else jnp.where(real[..., None], x, 0)
+    x = poison(x, wrong)
     x, extra = run_blocks(
       self.encoder,
       drop(x, _SOURCE),

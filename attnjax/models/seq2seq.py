@@ -148,7 +148,7 @@ class Seq2Seq(nnx.Module):
     """What the decoder may read of the source; see `__call__`."""
     drop = Dropout(self.config.dropout, dropout_key)
     x = self.source_embed(source)
-    real = real_steps(lengths, source.shape[:-1], source.shape[-1])
+    real, _ = real_steps(lengths, source.shape[:-1], source.shape[-1])
     if real is not None:
       x = jnp.where(real[..., None], x, 0)
     x, last = drop(x, _SOURCE), []

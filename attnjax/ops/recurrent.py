@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from attnjax.ops.integers import int32, known
+from attnjax.ops.integers import int32
+from attnjax.ops.known import poison, refuse
 from attnjax.typing import Array, Float, Int
 
 __all__ = [
@@ -142,7 +142,8 @@ def gru_scan(
     the last, ``*B M``.
 
   Raises:
-    ValueError: if a length that is known is outside 0 and T.
+    ValueError: if a length that is known is outside 0 and T; where it is known
+      only at run time its row is NaN.
 
   >>> zeros = jnp.zeros((3, 2))
   >>> params = GRUParams(jnp.ones((5, 3, 2)), jnp.ones((2, 3, 2)), zeros, zeros)
@@ -152,9 +153,9 @@ def gru_scan(
   True
   """
   *batch, count, _ = inputs.shape
-  real = real_steps(lengths, tuple(batch), count)
+  real, wrong = real_steps(lengths, tuple(batch), count)
   if real is not None:
-    inputs = jnp.where(real[..., None], inputs, 0)
+    inputs = poison(jnp.where(real[..., None], inputs, 0), wrong)
   # Large products of all steps, so that the scan holds small ones alone.
   gates = gru_inputs(params, inputs)
   if state is None:
@@ -178,27 +179,33 @@ def gru_scan(
 
 
 def real_steps(lengths, batch: tuple[int, ...], count: int):
-  """Which steps are no padding, bool ``*B T``; None where all are.
+  """Which steps are no padding, bool ``*B T``, and which rows say a wrong one.
 
-  >>> real_steps(jnp.array([1, 3]), (2,), 3).sum(-1).tolist()
+  The first is None where all are real, the second as of `refuse`: a wrong row
+  counts as real, for `poison` to mark.
+
+  >>> real_steps(jnp.array([1, 3]), (2,), 3)[0].sum(-1).tolist()
   [1, 3]
   """
   if lengths is None:
-    return None
+    return None, None
   lengths = int32("lengths", lengths)
   if lengths.shape != batch:
     raise ValueError(
       f"lengths must have shape {list(batch)}, one a row, got"
       f" {list(lengths.shape)}"
     )
-  given = np.asarray(lengths) if known(lengths) else np.zeros(0)
-  if ((given < 0) | (given > count)).any():  # even inside a trace, where known
-    raise ValueError(
+  wrong = refuse(
+    lambda lengths: (lengths < 0) | (lengths > count),
+    lambda lengths: ValueError(
       f"lengths must be within 0 and the {count} steps that came, got"
-      f" {given.tolist()}"
-    )
+      f" {lengths.tolist()}"
+    ),
+    lengths,
+  )
   step = jnp.arange(count, dtype=jnp.int32).reshape((1,) * len(batch) + (-1,))
-  return step < jnp.asarray(lengths)[..., None]
+  real = step < jnp.asarray(lengths)[..., None]
+  return (real if wrong is None else real | wrong[..., None]), wrong
 
 
 def _lifted(bias, rank: int):

@@ -66,6 +66,14 @@ def test_padding_of_the_source_has_no_say_and_no_gradient(model):
   assert all((change[token] != 0).any() for token in (1, 2, 3, 4, 5, 8, 9))
 
 
+@pytest.mark.parametrize("wrong", [-1, S + 1])
+def test_a_length_that_is_traced_and_wrong_is_nan_in_its_row(model, wrong):
+  before = forward(model, SOURCE, TARGET, LENGTHS)
+  got = forward(model, SOURCE, TARGET, LENGTHS.at[1].set(wrong))
+  assert np.isnan(got[1]).all()
+  np.testing.assert_array_equal(got[::2], before[::2])
+
+
 def test_a_row_is_the_same_in_any_company(model):
   together = forward(model, SOURCE, TARGET, LENGTHS)
   for row, n in enumerate(LENGTHS.tolist()):

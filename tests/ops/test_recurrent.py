@@ -121,3 +121,13 @@ def test_any_number_of_batch_axes():
 def test_lengths_that_do_not_fit(lengths, words, as_a_user):
   with pytest.raises(ValueError, match=words):
     gru_scan(PARAMS, X, lengths=jnp.array(lengths))
+
+
+@pytest.mark.parametrize("wrong", [-1, T + 1])
+def test_a_length_that_is_traced_and_wrong_is_nan_in_its_row(wrong):
+  run = jax.jit(lambda n: gru_scan(PARAMS, X, lengths=n))
+  right, got = (run(jnp.array([2, n, T])) for n in (1, wrong))
+  for a, b in zip(right, got, strict=True):
+    assert np.isnan(b[1]).all()
+    np.testing.assert_array_equal(a[0], b[0])
+    np.testing.assert_array_equal(a[2], b[2])
