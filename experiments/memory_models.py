@@ -1,4 +1,4 @@
-"""Attention, memories, and both together, as models of one size."""
+"""Architectures with attention, a memory, or both, as models of one size."""
 
 import dataclasses
 import math
@@ -41,10 +41,10 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
 
 
 def check_window(config: MemoryLMConfig) -> None:
-  """Checks that a config has the window that most architectures want.
+  """Checks that a config has a window, which most architectures need.
 
   Raises:
-    ValueError: if it has none.
+    ValueError: it has none.
 
   >>> check_window(MemoryLMConfig(window=3))
   """
@@ -62,16 +62,16 @@ def fitted(
   vocabulary: int,
   parameters: int,
 ) -> MemoryLMConfig:
-  """A config with changes, its feed-forward maps as wide as parameters allow.
+  """A config with changes, and a feed-forward width fitted to a size.
 
   Args:
-    config: what is changed; its `hidden` is not looked at.
+    config: what is changed; its `hidden` is ignored.
     changes: field -> value.
     vocabulary: V, tokens.
-    parameters: of the whole model, about.
+    parameters: number wanted of the whole model; the nearest is taken.
 
   Raises:
-    ValueError: if there are not enough parameters for a feature.
+    ValueError: there are not enough parameters for a feature.
 
   >>> small = MemoryLMConfig(width=8, depth=1, heads=2)
   >>> changes = ARCHITECTURES["LMM"]
@@ -81,6 +81,8 @@ def fitted(
   """
   chosen = dataclasses.replace(config, **changes)
   sized = lambda hidden: dataclasses.replace(chosen, hidden=hidden)
+
+  # The number of parameters is linear in the width: two counts tell it.
   one, two = (count(sized(hidden), vocabulary) for hidden in (1, 2))
   hidden = 1 + round((parameters - one) / (two - one))
   if hidden < 1:
@@ -91,7 +93,7 @@ def fitted(
 
 
 def count(config: MemoryLMConfig, vocabulary: int) -> int:
-  """Parameters of a model, of which none is made."""
+  """Number of parameters of a model, by its shapes alone."""
   shapes = jax.eval_shape(lambda: _made(config, vocabulary, 0))
   return sum(math.prod(x.shape) for x in jax.tree.leaves(shapes))
 
@@ -108,7 +110,7 @@ def _made(config: MemoryLMConfig, vocabulary: int, seed: int) -> MemoryLM:
 
 
 def state_bytes(model: MemoryLM, lengths: Sequence[int]) -> dict[int, int]:
-  """What decoding one row of a length carries from token to token."""
+  """Bytes of the decoding state of one row, by length of the row."""
 
   def one(length: int) -> int:
     held = lambda model: jax.tree.leaves(model.init_cache((1,), length))

@@ -16,6 +16,8 @@ def main(config: MemoryTextConfig, workdir: Path) -> None:
   """Trains every variant with every seed, and reads long rows with each."""
   text = load_text(config.data)
   rows = task.long_rows(config, text)
+
+  # Tables after each seed: hours may pass before the last.
   for results in by_seed(
     lambda variant, seed: trial(config, text, rows, variant, seed, workdir),
     variants=config.variants,

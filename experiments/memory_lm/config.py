@@ -1,4 +1,4 @@
-"""The presets of the language models with a memory."""
+"""Config and presets of the language models with a memory."""
 
 import dataclasses
 
@@ -36,6 +36,8 @@ class TestConfig(Config):
 
   def __post_init__(self):
     super().__post_init__()
+
+    # Octaves of positions end where a row ends.
     if self.times < 2 or self.times & (self.times - 1):
       raise ValueError(
         f"test: times must be a power of 2, at least 2, got {self.times}"
@@ -49,7 +51,7 @@ class TestConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class MemoryTextConfig(FitConfig):
-  """All that the experiment is determined by."""
+  """All that decides the experiment."""
 
   variants: tuple[str, ...] = setting(
     tuple(ARCHITECTURES), "each is trained", choices=tuple(ARCHITECTURES)
@@ -71,11 +73,13 @@ class MemoryTextConfig(FitConfig):
     super().__post_init__()
     check_each_once(self, "variants")
     check_window(self.model)
+
     if self.data.tokenizer != "bytes":
       raise ValueError(
         "data.tokenizer must be bytes, for positions are counted in them, got"
         f" {self.data.tokenizer}"
       )
+    # The first octave ends at a quarter of it.
     if self.data.length % 4:
       raise ValueError(
         f"data.length must be a multiple of 4, got {self.data.length}"

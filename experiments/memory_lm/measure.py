@@ -1,4 +1,4 @@
-"""Bits per byte against position, with all that was read and with little."""
+"""Bits per byte by position, with the whole context and with a short one."""
 
 from collections.abc import Callable, Mapping
 
@@ -14,9 +14,9 @@ __all__ = ["bits", "octaves", "restarted_bits"]
 
 
 def octaves(config: MemoryTextConfig) -> list[tuple[int, int]]:
-  """Spans of positions [first, end), each from the second on twice as far.
+  """Spans of positions [first, end), whose ends double from L/4 on.
 
-  A length of training L is an end: positions from there on are beyond it.
+  The training length L is one of the ends: later spans are beyond it.
   """
   length = config.data.length
   ends = [length // 4]
@@ -28,18 +28,18 @@ def octaves(config: MemoryTextConfig) -> list[tuple[int, int]]:
 def bits(
   config: MemoryTextConfig, model: MemoryLM, rows: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-  """Bits of every byte of long rows, each read from its beginning, ``B T``."""
+  """Bits of every byte of long rows read from their beginning, ``B T``."""
   return _by_batch(config, rows, lambda batch: _nats(model, **batch))
 
 
 def restarted_bits(
   config: MemoryTextConfig, model: MemoryLM, rows: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-  """Bits of the same bytes, read with a context no longer than in training.
+  """Bits of the same bytes with a context no longer than in training, ``B T``.
 
-  Each row is read in pieces of the length of training that overlap by half; of
-  each but the first the later half counts. So a byte beyond the first piece is
-  predicted from the latest L/2 to L bytes.
+  Each row is cut in pieces of the training length L that overlap by half; of
+  each but the first the second half counts. So a byte beyond the first piece is
+  predicted from the L/2 to L bytes before it.
   """
   length = config.data.length
   half = length // 2
@@ -48,6 +48,8 @@ def restarted_bits(
     count, end = batch["tokens"].shape
     starts = np.arange(0, end - half, half)
     places = starts[:, None] + np.arange(length)
+
+    # Pieces are rows of one larger batch.
     pieces = {k: x[:, places].reshape(-1, length) for k, x in batch.items()}
     nats = np.asarray(_nats(model, **pieces)).reshape(count, -1, length)
     later = nats[:, :, half:].reshape(count, -1)
@@ -59,7 +61,8 @@ def restarted_bits(
 def _by_batch(
   config: MemoryTextConfig, rows: Mapping[str, np.ndarray], read: Callable
 ) -> np.ndarray:
-  """Bits of all rows, float64, some rows at a time."""
+  """Bits of all rows, float64, read some rows at a time."""
+  # Rows are many times as long as in training: a batch of all could not fit.
   size = config.test.batch_size
   parts = [
     np.asarray(read({k: x[first : first + size] for k, x in rows.items()}))
@@ -70,6 +73,6 @@ def _by_batch(
 
 @jax.jit
 def _nats(model: MemoryLM, tokens, targets):
-  """The loss of every position."""
+  """Cross-entropy of every position in nats, float32 ``B T``."""
   logits = model(tokens).astype(jnp.float32)
   return optax.softmax_cross_entropy_with_integer_labels(logits, targets)

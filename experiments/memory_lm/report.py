@@ -1,4 +1,4 @@
-"""Tables and figures of the experiment."""
+"""Tables and figures of the language models with a memory."""
 
 import statistics
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ _LIMIT = 1e-3  # bits: rounding is a thousandth of it
 
 
 def line(config: MemoryTextConfig, variant: str, seed: int, run: dict) -> str:
-  """One run in a line."""
+  """A run as a line of text."""
   within, beyond, restarted = (
     float(_mean(config, [run], *part).mean())
     for part in (("read", False), ("read", True), ("restarted", True))
@@ -34,7 +34,7 @@ def line(config: MemoryTextConfig, variant: str, seed: int, run: dict) -> str:
 
 
 def tables(config: MemoryTextConfig, results: Results) -> str:
-  """All tables, one below the other.
+  """All tables as text.
 
   Raises:
     RuntimeError: from `check_reach`.
@@ -50,9 +50,9 @@ def tables(config: MemoryTextConfig, results: Results) -> str:
 
 
 def _mean(config: MemoryTextConfig, runs: list[dict], kind: str, beyond: bool):
-  """Of every row the bits per byte beyond the length, or within; of all seeds.
+  """Bits per byte of each row within the training length, or beyond it.
 
-  Seeds are averaged: rows are what the text is a sample of.
+  Seeds are averaged: the rows are what is a sample, of the text.
   """
   spans = octaves(config)
   chosen = [(a >= config.data.length) == beyond for a, _ in spans]
@@ -62,7 +62,7 @@ def _mean(config: MemoryTextConfig, runs: list[dict], kind: str, beyond: bool):
 
 
 def _positions(config: MemoryTextConfig, results: Results) -> str:
-  """Bits per byte: a line a variant, a column an octave."""
+  """Table of bits per byte, a row a variant, a column an octave."""
   rows = [
     [name, *(spread(seeds, 4) for seeds in np.transpose(lines))]
     for name, lines in _lines(results).items()
@@ -73,7 +73,7 @@ def _positions(config: MemoryTextConfig, results: Results) -> str:
 
 
 def _lines(results: Results) -> dict[str, list[list[float]]]:
-  """Name -> bits per byte of every octave, one line a seed."""
+  """Bits per byte of every octave by variant, a list a seed."""
   of = lambda runs, kind: [np.mean(run[kind], 0).tolist() for run in runs]
   lines = {name: of(runs, "read") for name, runs in results.items()}
   if _ATTENTION in results:
@@ -82,9 +82,10 @@ def _lines(results: Results) -> dict[str, list[list[float]]]:
 
 
 def _beyond(config: MemoryTextConfig, results: Results) -> str:
-  """What the text before the latest L bytes is worth."""
+  """Table of what a context of more than L bytes gains."""
   attention = results.get(_ATTENTION)
   rows = []
+
   for name, runs in results.items():
     read = _mean(config, runs, "read", True)
     again = _mean(config, runs, "restarted", True)
@@ -92,6 +93,7 @@ def _beyond(config: MemoryTextConfig, results: Results) -> str:
     if attention:
       least = _mean(config, attention, "restarted", True)
       rows[-1].append(_with_error(least - read))
+
   title = (
     f"\nbits per byte from position {config.data.length:,} on, and ± the"
     " standard error over rows; differences are of the same bytes\n\n"
@@ -102,15 +104,16 @@ def _beyond(config: MemoryTextConfig, results: Results) -> str:
 
 
 def _with_error(rows: np.ndarray) -> str:
-  """The mean over rows and its standard error."""
+  """Mean over rows and its standard error."""
   error = statistics.stdev(rows.tolist()) / len(rows) ** 0.5
   return f"{rows.mean():.4f} ± {error:.4f}"
 
 
 def _sizes(config: MemoryTextConfig, results: Results) -> str:
-  """Parameters, bytes of the state, and seconds of training."""
+  """Table of parameters, bytes of the state, and seconds of training."""
   length = config.data.length
   ends = length, length * config.test.times
+
   rows = [
     [
       name,
@@ -126,20 +129,23 @@ def _sizes(config: MemoryTextConfig, results: Results) -> str:
 
 
 def check_reach(config: MemoryTextConfig, results: Results) -> str:
-  """Says that a window gains nothing beyond its reach.
+  """Checks that a window gains nothing beyond its reach, and says so.
 
-  Every byte read again has half a length before it: where a window reaches no
-  further than that, no byte may be predicted otherwise.
+  In the restarted reading every byte has at least L/2 bytes before it: a window
+  that reaches no further must predict each byte as in the whole row.
 
   Raises:
-    RuntimeError: if a row differs: then something leaks.
+    RuntimeError: a row differs: then something leaks.
   """
   model = config.model
+  # Each block looks back by its window and by its convolution.
   reach = model.depth * ((model.window or 0) + model.convolution - 1)
   lines = []
+
   for name in ("window", "window + persistent"):
     if name not in results or reach > config.data.length // 2:
       continue
+
     apart = [np.subtract(r["read"], r["restarted"]) for r in results[name]]
     most = float(np.abs(apart).max())
     said = (
@@ -149,15 +155,18 @@ def check_reach(config: MemoryTextConfig, results: Results) -> str:
     if not most <= _LIMIT:
       raise RuntimeError(f"{said}; what it cannot see it cannot know: a leak")
     lines.append(said)
+
   return "\n".join(lines)
 
 
 def draw(
   config: MemoryTextConfig, workdir: Path, results: Results
 ) -> list[Path]:
-  """Bits per byte against position, and what reading on gains there."""
+  """Draws bits per byte over position, and what the whole context gains."""
   results = {name: runs for name, runs in results.items() if runs}
   spans = octaves(config)
+
+  # Beyond L: before it both readings are the same.
   far = [number for number, (a, _) in enumerate(spans) if a >= spans[2][1]]
   ends = [b for _, b in spans]
   gained = {
@@ -166,6 +175,7 @@ def draw(
     ]
     for name, runs in results.items()
   }
+
   show = lambda path, x, lines, label, **more: save_lines(
     workdir / path,
     {name: (x, y) for name, y in lines.items()},
@@ -174,6 +184,7 @@ def draw(
     log_x=True,
     **more,
   )
+
   return [
     show("by_position.png", ends, _lines(results), "bits per byte"),
     show(

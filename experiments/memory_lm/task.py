@@ -1,4 +1,4 @@
-"""What is learned, and the long rows that are held out."""
+"""Loss, and held-out rows, both short and long."""
 
 from collections.abc import Mapping, Sequence
 
@@ -15,9 +15,9 @@ _BATCHES = 16  # of short rows, about, that training is followed by
 
 
 def loss(model: MemoryLM, batch: Mapping, key):
-  """(nats, bytes) of the next byte of every position; sizes of the memories.
+  """Summed (nats, bytes) of the next byte, and norms of the memories by layer.
 
-  Documents that share a row are told apart by their boundary alone.
+  Documents that share a row are separated by a boundary token alone.
   """
   del key  # nothing is random
   logits, sizes = model(batch["tokens"], norms=True)
@@ -30,22 +30,23 @@ def loss(model: MemoryLM, batch: Mapping, key):
 
 
 def heldout(config: MemoryTextConfig, text: TextData) -> Sequence:
-  """Batches of held-out rows as short as those of training, evenly spread."""
+  """Held-out batches of the training length, evenly spread over the text."""
   batches = evaluation_batches(text.packed_heldout, config.data.batch_size)
   return batches[:: max(1, len(batches) // _BATCHES)]
 
 
 def long_rows(config: MemoryTextConfig, text: TextData) -> dict:
-  """Rows of `test.times` the length, none of which crosses documents.
+  """Held-out rows of `test.times` the training length, each of one document.
 
   Returns:
     ``tokens`` and ``targets``, int32 ``B T``: every target is a byte.
 
   Raises:
-    ValueError: if the held-out documents are too short for as many rows.
+    ValueError: the held-out documents have too few such rows.
   """
   length = config.data.length * config.test.times
   long = [found for found in text.heldout if len(found.text) >= length]
+
   # The first row of every document, then the second of those that have one.
   places = sorted(
     (row, number)
@@ -58,6 +59,7 @@ def long_rows(config: MemoryTextConfig, text: TextData) -> dict:
       f" a document, and test.rows={config.test.rows} are wanted; lower"
       " test.rows or test.times, or raise data.heldout_fraction"
     )
+
   packed = [_packed(text, document, length) for document in long]
   rows = [packed[number][row] for row, number in places[: config.test.rows]]
   stacked = lambda name: np.stack([row[name] for row in rows])
@@ -65,7 +67,7 @@ def long_rows(config: MemoryTextConfig, text: TextData) -> dict:
 
 
 def _packed(text: TextData, document: Document, length: int):
-  """The rows of one document, which begins with a boundary."""
+  """Packs one document, a boundary first, into rows."""
   tokenizer = text.tokenizer
   ids = tokenizer.encode(document.text)
   return pack([ids], tokenizer.boundary, length)

@@ -1,4 +1,4 @@
-"""One training run, and what comes out of it on long rows."""
+"""One training run, and its measures on long rows."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,10 +25,10 @@ def trial(
   seed: int,
   workdir: Path,
 ) -> dict:
-  """The measures of a variant, trained with a seed, as JSON holds them.
+  """Trains a variant with a seed; returns its measures, as JSON holds them.
 
   Raises:
-    FloatingPointError: if training diverges.
+    FloatingPointError: training diverges.
   """
   data, vocabulary = config.data, text.tokenizer.vocabulary_size
   sized = memory_models.fitted(
@@ -38,6 +38,7 @@ def trial(
     parameters=config.parameters,
   )
   parameters = memory_models.count(sized, vocabulary)
+
   return asked(
     lambda: fit_run(
       config,
@@ -60,7 +61,7 @@ def trial(
 def _read(
   config: MemoryTextConfig, model: MemoryLM, rows: Mapping[str, np.ndarray]
 ) -> dict:
-  """What a model makes of long rows, and what it carries meanwhile."""
+  """Bits per byte of long rows, read both ways, and bytes of the state."""
   ends = config.data.length, config.data.length * config.test.times
   sizes = memory_models.state_bytes(model, ends)
   return {
@@ -71,6 +72,6 @@ def _read(
 
 
 def _means(config: MemoryTextConfig, bits: np.ndarray) -> list[list[float]]:
-  """Of every row the mean of every octave."""
+  """Mean bits of each row in each octave."""
   spans = measure.octaves(config)
   return [[float(row[a:b].mean()) for a, b in spans] for row in bits]

@@ -1,4 +1,4 @@
-"""Trains at one length, asks at others: with a window, a memory, or both."""
+"""Trains recall at one length and tests it at others, variant by variant."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from experiments.trials import by_seed
 
 
 def main(config: RecallConfig, workdir: Path) -> None:
-  """Trains every variant with every seed; asks, and changes the memories."""
+  """Trains every variant with every seed, tests it, and writes tables."""
   for results in by_seed(
     lambda variant, seed: trial(config, variant, seed, workdir),
     variants=config.variants,

@@ -1,4 +1,4 @@
-"""The presets of the experiment on recall beyond the window."""
+"""Config and presets of the experiment on recall beyond the window."""
 
 import dataclasses
 
@@ -47,6 +47,7 @@ class TaskConfig(Config):
         "task: pairs must be fewest <= most <= keys, got"
         f" {self.fewest}, {self.most} and {self.keys}"
       )
+
     if self.length < 2 * self.most + self.questions:
       raise ValueError(
         f"task: length={self.length} does not hold {self.most} pairs and"
@@ -83,6 +84,7 @@ class TestConfig(Config):
           f"test: {name} must be numbers of at least 1, got"
           f" {getattr(self, name)}"
         )
+
     if self.rows % 2:
       raise ValueError(f"test: rows must be even, got {self.rows}")
     for name, length in (
@@ -94,6 +96,7 @@ class TestConfig(Config):
           f"test: {name} must hold {self.pairs} pairs and as many questions,"
           f" got {getattr(self, name)}"
         )
+
     need = 2 * max(self.capacities) + self.pairs
     if self.capacity_length < need:
       raise ValueError(
@@ -104,7 +107,7 @@ class TestConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class RecallConfig(FitConfig):
-  """All that the experiment is determined by."""
+  """All that decides the experiment."""
 
   variants: tuple[str, ...] = setting(
     tuple(VARIANTS), "each is trained", choices=tuple(VARIANTS)
@@ -126,6 +129,7 @@ class RecallConfig(FitConfig):
     super().__post_init__()
     check_each_once(self, "variants")
     check_window(self.model)
+
     most = max(*self.test.capacities, self.test.pairs)
     if most > self.task.keys:
       raise ValueError(

@@ -1,8 +1,8 @@
-"""What a memory holds is changed after the pairs and before the questions.
+"""Interventions: a memory is changed between the pairs and the questions.
 
-The rows of a test are read as far as the questions, which comes to an end of a
-chunk and of a segment; then the state of the memory alone is changed: what a
-convolution and a window hold is left as it is, and comes from the filler.
+Test rows are read up to the questions, where a chunk and a segment end. Then
+the state of the memory alone is changed; what a convolution and a window hold
+comes from the filler and is left as it is.
 """
 
 import dataclasses
@@ -34,24 +34,27 @@ COLUMNS = (
 
 
 def has_memory(model: MemoryLM) -> bool:
-  """Whether there is something to change."""
+  """Whether a model has a memory to intervene in."""
   return model.config.architecture != "attention"
 
 
 def intervene(config: RecallConfig, model: MemoryLM) -> dict[str, float]:
-  """Accuracy after each change, by the names of `COLUMNS`."""
+  """Accuracy after each intervention, by the names of `COLUMNS`."""
   batch = twins(config)
   asked = config.test.pairs
   said = lambda model, change: np.argmax(
     answer_logits(model, batch["tokens"], asked, change), -1
   )
+
   wanted = batch["targets"]
   share = lambda found, wanted: float((found == wanted).mean())
   exchanged = said(model, swapped)
+
   found = (
     share(said(model, kept), wanted),
     share(said(model, reset), wanted),
     share(exchanged, wanted),
+    # A row is asked with the memory of the row before it.
     share(exchanged, np.roll(wanted, 1, axis=0)),
     share(said(without_rate(model), kept), wanted),
     share(said(with_flipped_sign(model), kept), wanted),
@@ -60,10 +63,9 @@ def intervene(config: RecallConfig, model: MemoryLM) -> dict[str, float]:
 
 
 def twins(config: RecallConfig) -> dict[str, np.ndarray]:
-  """Rows of the same keys, asked in the same order, with values of their own.
+  """Test rows with the same keys and questions, and with different values.
 
-  So the questions are the same in all, and only a memory can tell the rows
-  from each other.
+  So the memory alone tells the rows apart when the questions are read.
   """
   draws = np.random.default_rng(77_777)
   rows, pairs = config.test.rows, config.test.pairs
@@ -75,38 +77,38 @@ def twins(config: RecallConfig) -> dict[str, np.ndarray]:
 
 
 def answer_logits(model: MemoryLM, tokens, asked: int, change: Callable):
-  """Logits of the answers when the state was changed before the questions."""
+  """Logits of the answers, the state changed before the questions."""
   fresh, state = _read(model, tokens[:, :-asked])
   return _ask(model, tokens[:, -asked:], change(state, fresh))
 
 
 @jax.jit
 def _read(model: MemoryLM, tokens):
-  """The state before the tokens, and after them."""
+  """States (before the tokens, after them)."""
   fresh = model.init_cache(tokens.shape[:1], 2 * tokens.shape[1])
   return fresh, model.decode(tokens, fresh)[1]
 
 
 @jax.jit
 def _ask(model: MemoryLM, tokens, state):
-  """Logits of tokens that follow on a state."""
+  """Logits of tokens that are read from a state on."""
   return model.decode(tokens, state)[0]
 
 
 def kept(state: MixerState, fresh: MixerState) -> MixerState:
-  """No change."""
+  """The state itself: no intervention."""
   del fresh
   return state
 
 
 def reset(state: MixerState, fresh: MixerState) -> MixerState:
-  """Memories as they were before the first token."""
+  """The state with memories as they were before the first token."""
   blank = fresh.memory.memory
   return _changed(state, lambda held: blank.replace(position=held.position))
 
 
 def swapped(state: MixerState, fresh: MixerState) -> MixerState:
-  """Each row with the memory of the row before it."""
+  """The state with the memory of each row given to the next row."""
   del fresh
   # The axes are blocks, rows, ...; a position has blocks alone.
   exchange = lambda x: jnp.roll(x, 1, axis=1) if x.ndim > 1 else x
@@ -114,7 +116,7 @@ def swapped(state: MixerState, fresh: MixerState) -> MixerState:
 
 
 def _changed(state: MixerState, change: Callable) -> MixerState:
-  """A state whose memories are changed, and nothing else."""
+  """Applies a change to the memories of a state, and to nothing else."""
   one = lambda held: NeuralMemoryState(change(held.memory), held.tail)
   segment: Any = state.segment
   if segment is not None:  # the memory as its segment began, which is read too
@@ -123,14 +125,14 @@ def _changed(state: MixerState, change: Callable) -> MixerState:
 
 
 def without_rate(model: MemoryLM) -> MemoryLM:
-  """The model whose memory never writes, θ = 0."""
+  """The model with rate θ = 0: its memory never writes."""
   still = nnx.clone(model)
   still.blocks.mixer.memory.max_rate = 0.0
   return still
 
 
 def with_flipped_sign(model: MemoryLM) -> MemoryLM:
-  """The model whose writes climb what they descended in training."""
+  """The model whose writes ascend the loss that they descended in training."""
   climbing = nnx.clone(model)
   held = climbing.blocks.mixer.memory
   objective = memory.negative(held.rule.objective)

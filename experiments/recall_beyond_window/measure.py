@@ -1,4 +1,4 @@
-"""What a trained model answers: far away, many pairs, keys told twice."""
+"""Accuracy of recall by length, by number of pairs, and of overwritten keys."""
 
 import functools
 import math
@@ -13,14 +13,14 @@ from experiments.recall_beyond_window.task import draw_words, lay_out
 
 __all__ = ["asked_rows", "by_capacity", "by_length", "deviation", "overwritten"]
 
-# Of the draws of the tests: no seed of a training run is as large.
+# Of the test rows: no seed of a training run is as large.
 _SEED = 99_999
 
 
 def asked_rows(
   config: RecallConfig, length: int, pairs: int, *, seed: int = _SEED
 ) -> dict[str, np.ndarray]:
-  """Rows that begin with pairs and end with questions, each of another pair."""
+  """Test rows: pairs at the beginning, filler, and questions at the end."""
   draws = np.random.default_rng((seed, length, pairs))
   keys, values = draw_words(config.task, draws, config.test.rows, pairs)
   asked = draws.permuted(keys, axis=1)[:, : config.test.pairs]
@@ -29,19 +29,19 @@ def asked_rows(
 
 @functools.partial(jax.jit, static_argnums=2)
 def _answers(model: MemoryLM, tokens, questions: int):
-  """The most probable word after each of the last tokens."""
+  """The most probable next word at each of the last tokens, int ``B Q``."""
   return jnp.argmax(model(tokens)[:, -questions:], -1)
 
 
 def accuracy(model: MemoryLM, batch: dict[str, np.ndarray]) -> float:
-  """Share of the questions that are answered right."""
+  """Share of the questions that are answered correctly."""
   targets = batch["targets"]
   found = _answers(model, batch["tokens"], targets.shape[1])
   return float((np.asarray(found) == targets).mean())
 
 
 def by_length(config: RecallConfig, model: MemoryLM) -> dict[int, float]:
-  """Accuracy at every length of the row."""
+  """Accuracy by length of the row."""
   pairs = config.test.pairs
   return {
     length: accuracy(model, asked_rows(config, length, pairs))
@@ -50,7 +50,7 @@ def by_length(config: RecallConfig, model: MemoryLM) -> dict[int, float]:
 
 
 def by_capacity(config: RecallConfig, model: MemoryLM) -> dict[int, float]:
-  """Accuracy at every number of pairs, in rows of one length."""
+  """Accuracy by number of pairs, in rows of one length."""
   length = config.test.capacity_length
   return {
     pairs: accuracy(model, _many(config, length, pairs))
@@ -64,6 +64,7 @@ def _many(config: RecallConfig, length: int, pairs: int):
   short = config.test.pairs - batch["targets"].shape[1]
   if short <= 0:
     return batch
+
   # One shape of all rows, so that they are one program.
   again = np.arange(config.test.pairs) % pairs
   tokens = batch["tokens"].copy()
@@ -73,18 +74,21 @@ def _many(config: RecallConfig, length: int, pairs: int):
 
 
 def overwritten(config: RecallConfig, model: MemoryLM) -> dict[str, float]:
-  """How often the later, and the earlier, of two values of a key is said."""
+  """Shares of answers that are the later, and the earlier, value of a key."""
   draws = np.random.default_rng(_SEED)
   rows, pairs = config.test.rows, config.test.pairs
-  once = -(-pairs // 2)
+  once = -(-pairs // 2)  # keys; each is told twice
+
   keys, _ = draw_words(config.task, draws, rows, once)
   _, values = draw_words(config.task, draws, rows, 2 * once)
   told = np.concatenate([keys, draws.permuted(keys, axis=1)], axis=1)
   asked = draws.permuted(told, axis=1)[:, :pairs]
+
   starts, length = np.zeros(rows), config.test.capacity_length
   later = lay_out(told, values, asked, starts, length)
   # Told the other way round, the earlier value is the answer.
   earlier = lay_out(told[:, ::-1], values[:, ::-1], asked, starts, length)
+
   found = np.asarray(_answers(model, later["tokens"], pairs))
   return {
     "later": float((found == later["targets"]).mean()),
@@ -93,10 +97,9 @@ def overwritten(config: RecallConfig, model: MemoryLM) -> dict[str, float]:
 
 
 def deviation(config: RecallConfig, accuracies: list[float]) -> float:
-  """How far from chance a mean is, in standard deviations of a guess.
+  """Deviation of a mean accuracy from chance, in standard deviations.
 
-  No two questions of a row ask for the same pair, so that guesses hit or miss
-  one by one.
+  Questions of a row ask for different pairs, so guesses are independent.
   """
   chance = 1 / config.task.values
   count = config.test.rows * config.test.pairs * len(accuracies)

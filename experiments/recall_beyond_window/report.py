@@ -1,4 +1,4 @@
-"""Tables and figures of the experiment."""
+"""Tables and figures of the experiment on recall beyond the window."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ _LIMIT = 5.0  # standard deviations: by chance, one run in two millions
 
 
 def tables(config: RecallConfig, results: Results) -> str:
-  """All tables, one below the other."""
+  """All tables as text."""
   test = config.test
   parts = [
     ("accuracy at every length", "length", "by length", test.lengths),
@@ -30,7 +30,7 @@ def tables(config: RecallConfig, results: Results) -> str:
 
 
 def _table(results: Results, title: str, what: str, name: str, columns) -> str:
-  """One measure: a line a variant, a column a condition."""
+  """Table of one measure, a row a variant, a column a condition."""
   rows = [
     [variant, *(spread([run[name][str(c)] for run in runs]) for c in columns)]
     for variant, runs in results.items()
@@ -41,8 +41,9 @@ def _table(results: Results, title: str, what: str, name: str, columns) -> str:
 
 
 def _sizes(config: RecallConfig, results: Results) -> str:
-  """Parameters, bytes of the state, and seconds of training."""
+  """Table of parameters, bytes of the state, and seconds of training."""
   ends = min(config.test.lengths), max(config.test.lengths)
+
   rows = [
     [
       variant,
@@ -58,19 +59,22 @@ def _sizes(config: RecallConfig, results: Results) -> str:
 
 
 def check_reach(config: RecallConfig, results: Results) -> str:
-  """Says how near chance a window is beyond its reach.
+  """Checks that a window is at chance beyond its reach, and says so.
 
   Raises:
-    RuntimeError: if it is not at chance: then something leaks.
+    RuntimeError: it is not at chance: then something leaks.
   """
   test, model = config.test, config.model
+  # Each block looks back by its window and by its convolution.
   reach = model.depth * ((model.window or 0) + model.convolution - 1)
   lines = []
+
   for variant in ("window", "window + persistent"):
     far = [n for n in test.lengths if n - 3 * test.pairs > reach]
     runs = [run["by length"] for run in results.get(variant, [])]
     if not runs or not far:
       continue
+
     accuracies = [run[str(length)] for run in runs for length in far]
     away = deviation(config, accuracies)
     said = (
@@ -81,15 +85,17 @@ def check_reach(config: RecallConfig, results: Results) -> str:
     if abs(away) > _LIMIT:
       raise RuntimeError(f"{said}; what it cannot see it cannot know: a leak")
     lines.append(said)
+
   return "\n".join(lines)
 
 
 def draw(config: RecallConfig, workdir: Path, results: Results) -> list[Path]:
-  """Accuracy against length, and against the number of pairs."""
+  """Draws accuracy over length, and over the number of pairs."""
   test = config.test
   chance = {"chance": 1 / config.task.values}
-  # Who knows which values a row told, and not of which keys, is right so often.
+  # The accuracy of a model that knows the values of a row but not their keys.
   told = chance | {"any value of the row": 1 / test.pairs}
+
   parts = [
     ("by_length.png", "by length", test.lengths, "tokens of a row", told),
     ("by_capacity.png", "by capacity", test.capacities, "pairs", chance),

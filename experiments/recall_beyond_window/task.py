@@ -1,7 +1,7 @@
-"""Rows: pairs of a key and a value, a gap of filler, and keys to be answered.
+"""The recall task: rows of (key, value) pairs, filler, and questions.
 
-The word 0 is filler; then come the keys, then the values. A key may be told
-again, with another value: then the later one is the answer.
+Word 0 is filler, the next ones are keys, the last ones values. A key may be
+told again with another value: then the later one is the answer.
 """
 
 import dataclasses
@@ -18,12 +18,12 @@ __all__ = ["Batches", "draw_words", "lay_out", "loss", "vocabulary"]
 
 
 def vocabulary(task: TaskConfig) -> int:
-  """Words there are: filler, keys, values."""
+  """Number of words: filler, keys and values."""
   return 1 + task.keys + task.values
 
 
 def draw_words(task: TaskConfig, draws, rows: int, pairs: int):
-  """Keys, no two of a row alike, and values, each ``rows pairs``."""
+  """Draws (keys, values), each int32 ``rows pairs``; keys of a row differ."""
   every = np.arange(1, task.keys + 1, dtype=np.int32)
   keys = draws.permuted(np.tile(every, (rows, 1)), axis=1)[:, :pairs]
   first = 1 + task.keys
@@ -34,7 +34,7 @@ def draw_words(task: TaskConfig, draws, rows: int, pairs: int):
 
 
 def lay_out(keys, values, asked, starts, length: int) -> dict[str, np.ndarray]:
-  """Rows of a length, and the value that each question wants.
+  """Lays out rows of pairs, filler and questions, with their answers.
 
   Args:
     keys: int ``B P``, in the order they are told; 0 is no pair.
@@ -55,11 +55,13 @@ def lay_out(keys, values, asked, starts, length: int) -> dict[str, np.ndarray]:
   row = np.arange(rows)
   tokens = np.zeros((rows, length), np.int32)
   latest = np.zeros((rows, 1 + max(keys.max(), asked.max())), np.int32)
+
   for n in range(pairs):
     at, told = starts.astype(int) + 2 * n, keys[:, n] > 0
     tokens[row[told], at[told]] = keys[told, n]
     tokens[row[told], at[told] + 1] = values[told, n]
     latest[row, keys[:, n]] = values[:, n]
+
   tokens[:, length - asked.shape[1] :] = asked
   return {
     "tokens": tokens,
@@ -69,36 +71,39 @@ def lay_out(keys, values, asked, starts, length: int) -> dict[str, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True)
 class Batches:
-  """Rows to train on, fresh at every step: `batches(step)`, without end.
+  """Training batches: `batches(step)` draws new rows at every step.
 
-  The number of pairs and the place where they are told differ from row to row,
-  so that the gap does.
+  The number of pairs and their place differ from row to row, and so the gap.
   """
 
   task: TaskConfig
   seed: int
 
   def __call__(self, step: int) -> dict[str, np.ndarray]:
-    """``tokens`` and ``targets``."""
+    """Draws ``tokens`` and ``targets`` of a step."""
     task, draws = self.task, np.random.default_rng((self.seed, step))
     rows = task.batch_size
     keys, values = draw_words(task, draws, rows, task.most)
+
+    # Some keys are replaced by an earlier one of the row.
     again = draws.random(keys.shape) < task.rewritten
     for n in range(1, task.most):
       earlier = draws.integers(n, size=rows)
       old = keys[np.arange(rows), earlier]
       keys[:, n] = np.where(again[:, n], old, keys[:, n])
+
     counts = draws.integers(task.fewest, task.most + 1, size=(rows, 1))
     which = (draws.random((rows, task.questions)) * counts).astype(int)
     asked = np.take_along_axis(keys, which, axis=1)
     keys = np.where(np.arange(task.most) < counts, keys, 0)
+
     room = task.length - task.questions - 2 * counts[:, 0]
     starts = (draws.random(rows) * (room + 1)).astype(int)
     return lay_out(keys, values, asked, starts, task.length)
 
 
 def loss(model: MemoryLM, batch: Mapping, key):
-  """(nats, answers) of the questions alone; how many were right."""
+  """Summed (nats, answers) of the questions, and number of correct answers."""
   del key  # nothing is random
   targets = batch["targets"]
   logits = model(batch["tokens"])[:, -targets.shape[1] :]

@@ -1,4 +1,4 @@
-"""One training run, and all that is asked of what came out of it."""
+"""One training run, and the measures of the trained model."""
 
 from pathlib import Path
 
@@ -15,12 +15,13 @@ __all__ = ["trial"]
 
 
 def trial(config: RecallConfig, variant: str, seed: int, workdir: Path) -> dict:
-  """The measures of a variant, trained with a seed, as JSON holds them.
+  """Trains a variant with a seed; returns its measures, as JSON holds them.
 
   Raises:
-    FloatingPointError: if training diverges.
+    FloatingPointError: training diverges.
   """
   new = variants.make(config, variant, seed)
+
   return asked(
     lambda: fit_run(
       config,
@@ -41,7 +42,7 @@ def trial(config: RecallConfig, variant: str, seed: int, workdir: Path) -> dict:
 
 
 def _answers(config: RecallConfig, model: MemoryLM) -> dict:
-  """Everything that is asked of a model."""
+  """All measures of a trained model."""
   named = lambda numbers: {str(name): x for name, x in numbers.items()}
   return {
     "parameters": variants.count(config, model.config),

@@ -1,4 +1,4 @@
-"""The variants as models, with about as many parameters each."""
+"""Models of the variants, of about the same number of parameters."""
 
 from attnjax.models import MemoryLM, MemoryLMConfig
 from experiments import memory_models
@@ -10,10 +10,10 @@ __all__ = ["count", "make", "model_config", "state_bytes"]
 
 
 def model_config(config: RecallConfig, variant: str) -> MemoryLMConfig:
-  """A variant, its feed-forward maps as wide as its parameters allow.
+  """Config of a variant; its feed-forward width takes the parameters left.
 
   Raises:
-    ValueError: if there are not enough parameters for a feature.
+    ValueError: there are not enough parameters for a feature.
   """
   return memory_models.fitted(
     config.model,
@@ -24,12 +24,12 @@ def model_config(config: RecallConfig, variant: str) -> MemoryLMConfig:
 
 
 def count(config: RecallConfig, model: MemoryLMConfig) -> int:
-  """Parameters of a model."""
+  """Number of parameters of a model."""
   return memory_models.count(model, vocabulary(config.task))
 
 
 def make(config: RecallConfig, variant: str, seed: int) -> MemoryLM:
-  """A new model."""
+  """A new model of a variant, on the mesh of its training."""
   model = model_config(config, variant)
   words = vocabulary(config.task)
   return memory_models.make(model, words, seed, config.train)
