@@ -19,6 +19,7 @@ from attnjax.ops.cache_check import (
   checked_lengths,
   checked_rewind,
 )
+from attnjax.ops.divided import by_device
 from attnjax.ops.known import poison, refuse
 from attnjax.typing import Array, Bool, DTypeLike, Float, Int
 
@@ -297,9 +298,14 @@ def _taken(lengths, batch: tuple[int, ...], count: int):
   return checked_lengths(lengths, batch, count)
 
 
+# Compiled, for what is on no mesh has to come to that of the others.
+@jax.jit
 def _scatter(held, slot, new):
   """held[b, slot[b, t]] = new[b, t] for every batch row b."""
   put = lambda h, s, n: h.at[s].set(n, mode="drop")
   for _ in range(slot.ndim - 1):
     put = jax.vmap(put)
-  return put(held, slot, new.astype(held.dtype))
+  rows = "abcdefg"[: slot.ndim - 1]
+  letters = [f"{rows}.k.", f"{rows}.", f"{rows}.k."]
+  arrays = (held, slot, new.astype(held.dtype))
+  return by_device(put, arrays, letters, letters[0])

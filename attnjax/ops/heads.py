@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 
+from attnjax.ops.divided import einsum
 from attnjax.typing import Array, Float
 
 __all__ = [
@@ -75,7 +76,7 @@ def combine_heads(
     rows = math.prod(heads.shape[-2:])  # not -1: there may be no tokens
     joined = heads.reshape((*heads.shape[:-2], rows))
     kernel = output.kernel.reshape((rows, output.kernel.shape[-1]))
-    out = jnp.einsum("...tx,xm->...tm", joined, kernel)
+    out = einsum("...tx,xm->...tm", joined, kernel)
   else:
     raise ValueError(f"combine must be 'concatenate' or 'sum', got {combine!r}")
   return _add(out, output.bias)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops.angles import sine_and_cosine
+from attnjax.ops.divided import rows_of
 from attnjax.typing import Array, Float, Int
 
 __all__ = ["Rotary", "alibi_slopes", "learned", "rotary", "sinusoidal"]
@@ -67,7 +68,7 @@ def learned(
   # integers could not hold the number of rows.
   positions = positions.astype(jnp.int32)
   index = jnp.where(positions < 0, rows, positions)
-  return table.at[index].get(mode="fill", fill_value=jnp.nan)
+  return rows_of(table, index, mode="fill", fill_value=jnp.nan)
 
 
 def rotary(

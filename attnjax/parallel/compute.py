@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.ops.attention.blockwise import finished
 from attnjax.ops.attention.call import Aux, Call
-from attnjax.ops.attention.online import folded
+from attnjax.ops.attention.online import finished, folded
 from attnjax.ops.attention.reading import Reading
 from attnjax.ops.attention.selection import select
 from attnjax.ops.masks.algebra import holds_arrays

@@ -204,5 +204,12 @@ def _divided() -> list[Case]:
   return [
     Case("devices/shard_map on batch", Sharded("batch"), problem, 2),
     Case("devices/shard_map on heads", Sharded("heads"), problem, 2),
+    *(
+      Case(
+        f"devices/{axes} mesh on {over}", Sharded(over, axes=axes), problem, 2
+      )
+      for axes in ("explicit", "auto")
+      for over in ("batch", "heads")
+    ),
     Case("devices/pmap", pmapped, simple, 2),
   ]

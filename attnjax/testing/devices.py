@@ -7,7 +7,7 @@ from typing import Literal
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from attnjax.testing.budget import compare
 from attnjax.testing.derivatives import reverse
@@ -20,40 +20,76 @@ __all__ = ["Sharded", "pmapped"]
 
 @dataclasses.dataclass(frozen=True)
 class Sharded:
-  """Under `jax.shard_map` over two devices, forward and backward.
+  """Arrays divided over two devices, forward and backward.
 
   Args:
     over: "batch" or "heads".
     law: of `derivatives`.
+    axes: of the mesh: "manual", where `jax.shard_map` gives a device its part;
+      "explicit", where types say how arrays are divided, as of `jax.make_mesh`;
+      "auto", where the compiler knows.
   """
 
   over: Literal["batch", "heads"]
   law: Callable = reverse
+  axes: Literal["manual", "explicit", "auto"] = "manual"
 
   def __call__(self, attend: Callable, problem: Problem) -> None:
     """Raises AssertionError where the parts are not those of the whole."""
-    spec = lambda axes: self._spec(axes, len(problem.batch))
-    mesh = Mesh(np.array(jax.devices()[:2]), ("devices",))
     with precise(problem):
       floats, ints = arrays(problem)
-      function = jax.shard_map(
-        called(attend, problem),
-        mesh=mesh,
-        in_specs=(
-          {n: spec(problem.axes(n)) for n in floats},
-          {n: spec(problem.axes(n)) for n in ints},
-        ),
-        out_specs={
-          n: spec("B T H E" if n == "out" else "B H T")
-          for n in ("out", *problem.aux)
-        },
-      )
+      function = called(attend, problem)
+      if self.axes == "manual":
+        function = self._mapped(function, problem, floats, ints)
+      else:
+        floats, ints = self._placed(problem, floats, ints)
       run = jax.jit(lambda x: self.law(lambda y: function(y, ints), x))
-      got = host(run(floats))
-    compare(got, expected(problem, self.law))
+      found = run(floats)
+    compare(host(found), expected(problem, self.law))
+    if self.axes == "explicit":
+      self._stays_divided(problem, found["value"])
 
-  def _spec(self, axes: str, batch: int) -> PartitionSpec:
+  def _mapped(self, function, problem: Problem, floats, ints) -> Callable:
+    """The function, each device computing its part."""
+    mesh = Mesh(np.array(jax.devices()[:2]), ("devices",))
+    of = lambda names: {n: self._spec(problem.axes(n), problem) for n in names}
+    return jax.shard_map(
+      function,
+      mesh=mesh,
+      in_specs=(of(floats), of(ints)),
+      out_specs=self._results(problem),
+    )
+
+  def _placed(self, problem: Problem, *trees) -> list:
+    """The arrays, divided on a mesh."""
+    kind = AxisType.Explicit if self.axes == "explicit" else AxisType.Auto
+    mesh = jax.make_mesh((2,), ("devices",), (kind,), devices=jax.devices()[:2])
+
+    def place(name, x):
+      spec = self._spec(problem.axes(name), problem)
+      return jax.device_put(x, NamedSharding(mesh, spec))
+
+    return [{n: place(n, x) for n, x in tree.items()} for tree in trees]
+
+  def _stays_divided(self, problem: Problem, found: dict) -> None:
+    """Raises AssertionError where a result is not divided as it should be."""
+    for name, wanted in self._results(problem).items():
+      got = jax.typeof(found[name]).sharding.spec
+      if tuple(got)[: len(wanted)] != tuple(wanted):
+        raise AssertionError(
+          f"{name} is divided as {got}, expected {wanted}, as the queries are"
+        )
+
+  def _results(self, problem: Problem) -> dict[str, PartitionSpec]:
+    """How the results are divided, by name."""
+    return {
+      n: self._spec("B T H E" if n == "out" else "B H T", problem)
+      for n in ("out", *problem.aux)
+    }
+
+  def _spec(self, axes: str, problem: Problem) -> PartitionSpec:
     """The axis that is divided, wherever an array has it."""
+    batch = len(problem.batch)
     divided = ("B",) if self.over == "batch" else ("H", "K")
     names: list[str | None] = []
     for axis in axes.split():

@@ -131,4 +131,4 @@ def attend(
     precision=precision,
     aux=aux,
   )
-  return computed(call, implementation, jnp.shape(query)[:-3])
+  return computed(call, implementation, query, key, value)

@@ -6,10 +6,17 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from attnjax.ops.attention.blocks import Blocks, choose_blocks
 from attnjax.ops.attention.call import Aux, Call
-from attnjax.ops.attention.online import folded
+from attnjax.ops.attention.explicit import (
+  Split,
+  found_by_device,
+  refusal,
+  split_of,
+)
+from attnjax.ops.attention.online import finished, folded
 from attnjax.ops.attention.padding import padded
 from attnjax.ops.attention.plan import plan, verdict
 from attnjax.ops.attention.reading import Reading
@@ -18,7 +25,7 @@ from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.scoring import Scoring
 from attnjax.typing import Array, Float
 
-__all__ = ["Blockwise", "finished"]
+__all__ = ["Blockwise"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +75,9 @@ class Blockwise:
     """Why it cannot honour a call; None if it can."""
     if not all(isinstance(size, int) for size in call.shape):
       return f"tiles are cut of sizes that are known, not of {call.shape}"
+    divided = refusal(call)
+    if divided is not None:
+      return divided
     if "weights" in call.aux:
       return (
         "aux 'weights' are T x S (attention_weights gives chosen rows of them)"
@@ -79,7 +89,7 @@ class Blockwise:
 
   def describes(self, call: Call) -> str:
     """How it computes a call: its tiles, as far as they are known now."""
-    blocks = self.blocks(call)
+    blocks, split = self.blocks(call), split_of(call)
     rows = "" if blocks.rows == 1 else f"{blocks.rows} rows x "
     shape = padded(call.shape, blocks)
     rule = call.rules.mask
@@ -90,15 +100,17 @@ class Blockwise:
       whole = (shape[2] // blocks.query, shape[3] // blocks.key)
       some, every = (np.broadcast_to(x[0], whole) for x in (some, every))
       found = f"{some.sum()} of {some.size} hold something, {every.sum()} whole"
-    return f"tiles of {rows}{blocks.query} x {blocks.key}: {found}"
+    said = f"tiles of {rows}{blocks.query} x {blocks.key}: {found}"
+    return said if split is None else f"{said}; {split}"
 
   def __call__(self, call: Call) -> tuple[Float[Array, "B T H E"], Aux]:
     """(out, aux) of the whole call."""
-    return _attend(call, self.blocks(call))
+    return _attend(call, self.blocks(call), split_of(call))
 
   def blocks(self, call: Call) -> Blocks:
     """The blocks of a call."""
-    rule = call.rules.mask
+    split, rule = split_of(call), call.rules.mask
+    own = call.shape if split is None else split.local(call.shape)
     # Of a mask with arrays, or of positions, only the usual can be assumed.
     rules = call.rules._replace(
       mask=rule if rule is not None and rule.is_static else None,
@@ -106,7 +118,7 @@ class Blockwise:
     )
 
     def live(blocks: Blocks) -> float:
-      shape = padded(call.shape, blocks)
+      shape = padded(own, blocks)
       some, _ = verdict(shape, blocks, rules)
       batch, _, length, keys = shape
       count = (length // blocks.query) * (keys // blocks.key)
@@ -114,7 +126,7 @@ class Blockwise:
       return share * count * (batch // blocks.rows)
 
     return choose_blocks(
-      call.shape,
+      own,
       platform=jax.default_backend(),
       footprint=call.footprint,
       live=live,
@@ -125,10 +137,23 @@ class Blockwise:
 
 # Compiled once also where the caller does not: a loop without `jit` would be
 # traced anew at each call.
-@functools.partial(jax.jit, static_argnames="blocks")
-def _attend(call: Call, blocks: Blocks) -> tuple[Array, Aux]:
-  """Prepares, pads, walks the tiles, and puts the heads back."""
+@functools.partial(jax.jit, static_argnames=("blocks", "split"))
+def _attend(
+  call: Call, blocks: Blocks, split: Split | None
+) -> tuple[Array, Aux]:
+  """Walks the tiles, of all or of each device's part, and puts heads back."""
   length = call.shape[2]
+  if split is None:
+    out, aux = finished(call, _found(call, blocks))
+  else:
+    out, aux = found_by_device(call, blocks, split)
+  out = jnp.moveaxis(lax.slice_in_dim(out, 0, length, axis=2), 1, 2)
+  aux = jax.tree.map(lambda x: lax.slice_in_dim(x, 0, length, axis=2), aux)
+  return out.astype(call.value.dtype), aux
+
+
+def _found(call: Call, blocks: Blocks) -> dict:
+  """Prepares and pads a call that is here as a whole, and walks its tiles."""
   reading = Reading.of(call, blocks)
   sweep = plan(
     reading.form.shape,
@@ -140,23 +165,4 @@ def _attend(call: Call, blocks: Blocks) -> tuple[Array, Aux]:
   if call.normalizer.keep is not None:
     keep = min(call.normalizer.keep, call.shape[3])  # there are no more
     reading = select(reading, sweep, keep)
-  found = folded(reading, sweep)
-  out, aux = finished(call, found)
-  out = jnp.moveaxis(out[:, :, :length], 1, 2)
-  aux = jax.tree.map(lambda x: x[..., :length], aux)
-  return out.astype(call.value.dtype), aux
-
-
-def finished(call: Call, found: dict) -> tuple[Array, Aux]:
-  """What is left of the row's weight by its normalizer, and the aux."""
-  out, entropy = found["out"], found.get("entropy")
-  if call.normalizer.weigh(jnp.zeros(())) is None:  # a row shares its weight
-    factor = call.normalizer.factor(found["logsumexp"])
-    if factor is not None:
-      out = out * factor[..., None]
-      if entropy is not None:
-        # -Σ c w log(c w) = c (entropy - log c), and 0 where c is.
-        log = jnp.log(jnp.where(factor > 0, factor, 1))
-        entropy = factor * (entropy - log)
-  known = found | {"entropy": entropy}
-  return out, Aux(**{name: known[name] for name in call.aux})
+  return folded(reading, sweep)

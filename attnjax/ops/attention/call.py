@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from attnjax.ops.attention.logits import Rules
+from attnjax.ops.divided import parted
 from attnjax.ops.grid import Grid
 from attnjax.ops.known import poison
 from attnjax.ops.node import node, static
@@ -107,14 +108,15 @@ class Call:
       self.key_positions,
     )
 
-  def answer(self, out, aux: Aux, batch: tuple[int, ...]):
-    """What `attend` returns: wrong queries read NaN, batch axes are back."""
+  def answer(self, out, aux: Aux, batch: tuple[int, ...], *like):
+    """What `attend` returns: wrong queries read NaN, batch axes are back.
+
+    They are divided as those of the arrays that it is to be like.
+    """
     if self.wrong is not None:
       out = poison(out, self.wrong)
       aux = poison(aux, self.wrong[:, None])
-    out, aux = jax.tree.map(
-      lambda x: x.reshape((*batch, *x.shape[1:])), (out, aux)
-    )
+    out, aux = jax.tree.map(lambda x: parted(x, batch, *like), (out, aux))
     return (out, aux) if self.aux else out
 
   def prepared(self) -> tuple[Array, Array, Array]:

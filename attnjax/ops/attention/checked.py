@@ -11,6 +11,7 @@ from attnjax.ops.attention import check
 from attnjax.ops.attention.call import Call
 from attnjax.ops.attention.dropout import words
 from attnjax.ops.attention.logits import Rules
+from attnjax.ops.divided import merged
 from attnjax.ops.integers import narrowed
 from attnjax.ops.masks import Mask
 from attnjax.ops.masks.algebra import Indexed, realigned
@@ -134,8 +135,9 @@ _TAKEN = tuple(inspect.signature(_checked).parameters)
 
 def _flat(x, trailing: int):
   """One batch axis for all the leading ones."""
-  kept = x.shape[x.ndim - trailing :]
-  return x.reshape((math.prod(x.shape[: x.ndim - trailing]), *kept))
+  if x.ndim == trailing:
+    return x[None]
+  return merged(x, x.ndim - trailing)
 
 
 def _aligned(mask, batch: tuple[int, ...], shape: tuple[int, ...]) -> Mask:

@@ -3,6 +3,7 @@
 from typing import Protocol, runtime_checkable
 
 import jax
+import jax.numpy as jnp
 
 from attnjax.ops.attention.blockwise import Blockwise
 from attnjax.ops.attention.call import Aux, Call
@@ -33,14 +34,12 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
 }
 
 
-def computed(
-  call: Call, asked: str | Implementation | None, batch: tuple[int, ...]
-):
-  """What `attend` returns of a checked call, whose batch axes were these."""
+def computed(call: Call, asked: str | Implementation | None, query, key, value):
+  """What `attend` returns of a checked call of these arrays."""
   chosen = choose(call, asked)
   with jax.named_scope("attend"):
     out, aux = chosen(call)
-  return call.answer(out, aux, batch)
+  return call.answer(out, aux, jnp.shape(query)[:-3], query, key, value)
 
 
 def choose(call: Call, asked: str | Implementation | None) -> Implementation:

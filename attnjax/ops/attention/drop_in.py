@@ -141,7 +141,7 @@ def dot_product_attention(
     precision=precision,
     aux=("logsumexp",) if return_residual else (),
   )
-  found = computed(call, _named(implementation), query.shape[:-3])
+  found = computed(call, _named(implementation), query, key, value)
   found = poison(found, wrong)
   if not return_residual:
     return found

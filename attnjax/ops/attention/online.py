@@ -21,13 +21,15 @@ import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
 from attnjax.ops.alike import mapped_alike
+from attnjax.ops.attention.call import Aux, Call
 from attnjax.ops.attention.reading import Reading
 from attnjax.ops.attention.sums import finite, layouts, sums_of, totals
 from attnjax.ops.attention.tangent import tangent
 from attnjax.ops.grid import Grid
 from attnjax.ops.tiles import Sweep, fold
+from attnjax.typing import Array
 
-__all__ = ["folded"]
+__all__ = ["finished", "folded"]
 
 
 def folded(reading: Reading, sweep: Sweep) -> dict:
@@ -156,3 +158,18 @@ def _finished(reading: Reading, state: dict) -> dict:
     result["max_logit"] = state["top"]
     result["place"] = state["place"]
   return result
+
+
+def finished(call: Call, found: dict) -> tuple[Array, Aux]:
+  """What is left of the row's weight by its normalizer, and the aux."""
+  out, entropy = found["out"], found.get("entropy")
+  if call.normalizer.weigh(jnp.zeros(())) is None:  # a row shares its weight
+    factor = call.normalizer.factor(found["logsumexp"])
+    if factor is not None:
+      out = out * factor[..., None]
+      if entropy is not None:
+        # -Σ c w log(c w) = c (entropy - log c), and 0 where c is.
+        log = jnp.log(jnp.where(factor > 0, factor, 1))
+        entropy = factor * (entropy - log)
+  known = found | {"entropy": entropy}
+  return out, Aux(**{name: known[name] for name in call.aux})

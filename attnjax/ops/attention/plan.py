@@ -155,8 +155,7 @@ def _span(index, size: int) -> tuple:
 
 def _bounds(x, rows: int, size: int) -> tuple:
   """Least and greatest of each block of ``#B N``, as ``#b n``."""
-  rows = min(rows, x.shape[0])
-  x = x.reshape((x.shape[0] // rows, rows, x.shape[1] // size, size))
+  x = _cut(_cut(x, 1, size), 0, rows)
   return x.min((1, 3)), x.max((1, 3))
 
 
@@ -168,3 +167,11 @@ def _of_segments(rules: Rules, blocks: Blocks) -> tuple:
   least, most = least[:, None, :], most[:, None, :]
   some = (low <= most) & (least <= high)
   return some, (low == high) & (least == most) & (low == least)
+
+
+def _cut(x, axis: int, size: int):
+  """Cuts an axis into blocks; one at a time, as explicit sharding wants it."""
+  length = x.shape[axis]
+  size = 1 if length == 1 else size  # it serves every block
+  shape = (*x.shape[:axis], length // size, size, *x.shape[axis + 1 :])
+  return x.reshape(shape)

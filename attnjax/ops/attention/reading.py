@@ -20,7 +20,7 @@ from attnjax.ops.scoring import Scoring
 from attnjax.ops.tiles import Layout
 from attnjax.typing import Array, Float, PrecisionLike
 
-__all__ = ["Form", "Places", "Reading", "bounded"]
+__all__ = ["Form", "Places", "Reading", "along", "bounded"]
 
 
 class Places(NamedTuple):
@@ -65,10 +65,12 @@ class Reading:
   form: Form = static()
 
   @classmethod
-  def of(cls, call: Call, blocks: Blocks) -> "Reading":
-    """The reading of a whole call."""
+  def of(
+    cls, call: Call, blocks: Blocks, places: Places | None = None
+  ) -> "Reading":
+    """The reading of a call, or of the rows and heads of it that are here."""
     shape = padded(call.shape, blocks)
-    reading = cls.unpadded(call, blocks, shape)
+    reading = cls.unpadded(call, blocks, shape, places)
     sizes = {"t": shape[2], "s": shape[3]}
     layouts = reading.layouts()
     return jax.tree.map(lambda x, y: pad(x, y, sizes), reading, layouts)
@@ -111,15 +113,15 @@ class Reading:
     if self.form.layouts is not None:
       tree = jax.tree.structure(dataclasses.replace(self, chosen=None))
       known = jax.tree.unflatten(tree, self.form.layouts)
-      return dataclasses.replace(known, chosen=_along("bht.", self.chosen))
+      return dataclasses.replace(known, chosen=along("bht.", self.chosen))
     whole = jax.tree.map(lambda x: "", self)
-    aligned = lambda x: _along("bhts", x)
+    aligned = lambda x: along("bhts", x)
     mask = realigned(aligned, self.rules.mask, otherwise=lambda x: "")
     rules = whole.rules._replace(
       mask=mask,
-      bias=_along("bhts", self.rules.bias),
-      query_segment_ids=_along("bt", self.rules.query_segment_ids),
-      key_segment_ids=_along("bs", self.rules.key_segment_ids),
+      bias=along("bhts", self.rules.bias),
+      query_segment_ids=along("bt", self.rules.query_segment_ids),
+      key_segment_ids=along("bs", self.rules.key_segment_ids),
     )
     return dataclasses.replace(
       whole,
@@ -127,9 +129,9 @@ class Reading:
       key="bhs.",
       value="bhs.",
       rules=rules,
-      query_positions=_along("bt", self.query_positions),
-      key_positions=_along("bs", self.key_positions),
-      chosen=_along("bht.", self.chosen),
+      query_positions=along("bt", self.query_positions),
+      key_positions=along("bs", self.key_positions),
+      chosen=along("bht.", self.chosen),
       places=None if self.places is None else Places(*"bhts"),
     )
 
@@ -204,7 +206,7 @@ def bounded(call: Call, shape: tuple[int, int, int, int]) -> Rules:
   return call.rules._replace(mask=extent if mask is None else mask & extent)
 
 
-def _along(layout: Layout, x) -> Layout | None:
+def along(layout: Layout, x) -> Layout | None:
   """The layout of an array, but for the axes on which it serves all alike."""
   if x is None:
     return None

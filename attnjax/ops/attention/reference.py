@@ -5,18 +5,28 @@ asked for, they are T x S, and this is how they are made.
 """
 
 import dataclasses
+import functools
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
 from attnjax.ops.attention.call import Aux, Call
 from attnjax.ops.attention.dropout import kept
+from attnjax.ops.attention.explicit import (
+  Split,
+  on_each_device,
+  refusal,
+  split_of,
+)
 from attnjax.ops.attention.logits import logits, seen_by
 from attnjax.ops.grid import Grid
 from attnjax.typing import Array, Float
 
 __all__ = ["Reference", "weights_of"]
+
+_ALONG_TOKENS = ("query_position", "key_position", "query_index", "key_index")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,9 +34,8 @@ class Reference:
   """Every logit at once: out[t, h] = Σ_s w[h, t, s] value[s, h // G]."""
 
   def refuses(self, call: Call) -> str | None:
-    """None: it honours every call, in T x S memory."""
-    del call
-    return None
+    """None: it honours every call, in T x S memory, but of divided tokens."""
+    return refusal(call)
 
   def describes(self, call: Call) -> str:
     """How it computes a call."""
@@ -37,32 +46,62 @@ class Reference:
 
   def __call__(self, call: Call) -> tuple[Float[Array, "B T H E"], Aux]:
     """(out, aux) of the whole call."""
-    grid = call.grid()
-    scores, value = _logits(call, grid)
-    weights, logsumexp = call.normalizer(scores)
-    read = weights
-    if call.dropout_words is not None:
-      rate, shared = call.dropout_rate, call.dropout_shared
-      keep = kept(call.dropout_words, rate, grid, shared)
-      read = jnp.where(keep, weights / (1 - rate), 0)
-    batch, heads, length, keys = call.shape
-    grouped = read.reshape(
-      (batch, heads // call.group, call.group, length, keys)
-    )
-    out = jnp.einsum(
-      "bkgts,bkse->btkge",
-      grouped,
-      value.astype(call.logits_dtype),
-      precision=call.precision,
-    )
-    out = out.reshape((batch, length, heads, value.shape[-1]))
-    aux = _aux(call, scores, weights, logsumexp)
-    return out.astype(call.value.dtype), aux
+    return _divided(_attend, call, call.grid(), ("b.h", "bh"))
 
 
 def weights_of(call: Call, grid: Grid) -> Float[Array, "B H T S"]:
   """The weights of every query of a call that stands on a grid."""
+  return _divided(_weights, call, grid, "bh")
+
+
+def _attend(call: Call, grid: Grid) -> tuple[Array, Aux]:
+  """(out, aux) of a call that stands on a grid."""
+  scores, value = _logits(call, grid)
+  weights, logsumexp = call.normalizer(scores)
+  read = weights
+  if call.dropout_words is not None:
+    rate, shared = call.dropout_rate, call.dropout_shared
+    keep = kept(call.dropout_words, rate, grid, shared)
+    read = jnp.where(keep, weights / (1 - rate), 0)
+  batch, heads, length, keys = call.shape
+  grouped = read.reshape((batch, heads // call.group, call.group, length, keys))
+  out = jnp.einsum(
+    "bkgts,bkse->btkge",
+    grouped,
+    value.astype(call.logits_dtype),
+    precision=call.precision,
+  )
+  out = out.reshape((batch, length, heads, value.shape[-1]))
+  aux = _aux(call, scores, weights, logsumexp)
+  return out.astype(call.value.dtype), aux
+
+
+def _weights(call: Call, grid: Grid) -> Float[Array, "B H T S"]:
+  """The weights of a call that stands on a grid."""
   return call.normalizer(_logits(call, grid)[0])[0]
+
+
+def _divided(function: Callable, call: Call, grid: Grid, layouts):
+  """A function of a call and a grid, of which each device computes its part."""
+  split = split_of(call)
+  if split is None:
+    return function(call, grid)
+  return _on_each_device(function, call, grid, split, layouts)
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3, 4))
+def _on_each_device(function, call: Call, grid: Grid, split: Split, layouts):
+  """The same, where types say that arrays are divided."""
+  at = [getattr(grid, name) for name in _ALONG_TOKENS]
+
+  def here(call: Call, batch, head, *at):
+    where = dict(zip(_ALONG_TOKENS, at, strict=True))
+    batch, head = batch.reshape(-1, 1, 1, 1), head.reshape(1, -1, 1, 1)
+    return function(call, Grid(batch=batch, head=head, **where))
+
+  specs = jax.tree.map(split.spec, layouts)
+  more = [(x, "b..." if x.shape[0] > 1 else "....") for x in at]
+  return on_each_device(here, call, split, specs, *more)
 
 
 def _logits(call: Call, grid: Grid) -> tuple[Float[Array, "B H T S"], Array]:

@@ -22,6 +22,7 @@ def select(reading: Reading, sweep: Sweep, count: int) -> Reading:
   fixed = lax.stop_gradient(reading)
   operands, tree = jax.tree.flatten(fixed)
   size = (batch, heads, length, count)
+  ordered = reading.form.layouts is None
   start = [
     jnp.full(size, -jnp.inf, reading.form.dtype),
     jnp.full(size, -1, jnp.int32),
@@ -35,9 +36,7 @@ def select(reading: Reading, sweep: Sweep, count: int) -> Reading:
     # What is held comes first: of equal logits the first place stays.
     every = jnp.concatenate([held[0], logits], axis=-1)
     places = jnp.concatenate([held[1], places], axis=-1)
-    if (
-      reading.places is not None
-    ):  # but keys of other devices come in any order
+    if not ordered:  # keys of other devices come in any order
       places, every = lax.sort((places, every), num_keys=1)
     top, index = lax.top_k(every, count)
     return [top, jnp.take_along_axis(places, index, axis=-1)]

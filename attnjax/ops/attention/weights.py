@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from attnjax.ops.attention.call import Call
 from attnjax.ops.attention.checked import checked_call
 from attnjax.ops.attention.reference import weights_of
+from attnjax.ops.divided import parted
 from attnjax.ops.grid import Grid
 from attnjax.ops.integers import int32
 from attnjax.ops.known import poison, refuse
@@ -62,7 +63,7 @@ def attention_weights(
   for wrong in (call.wrong, None if outside is None else outside[None]):
     if wrong is not None:
       weights = poison(weights, wrong[:, None])
-  return weights.reshape((*jnp.shape(query)[:-3], *weights.shape[1:]))
+  return parted(weights, jnp.shape(query)[:-3], query, key)
 
 
 def _indices(queries, length: int):

@@ -38,15 +38,17 @@ def decided(array, query: tuple, key: tuple, batch: tuple | None):
 
 def of_blocks(array, blocks: tuple[int, int, int]):
   """Any and all of each block of ``#B #H #T #S``."""
-  batch, _, length, keys = array.shape
-  split = lambda size, block: (1, 1) if size == 1 else (size // block, block)
-  rows, query, key = blocks
-  shape = (
-    *split(batch, min(rows, batch)),
-    *split(length, query),
-    *split(keys, key),
-  )
-  some, every = (x.reshape(shape) for x in (array.any(1), array.all(1)))
+
+  def cut(x):
+    # One axis at a time: what is divided on a mesh is not split in two at once.
+    for axis in (2, 1, 0):
+      length = x.shape[axis]
+      size = 1 if length == 1 else blocks[axis]
+      shape = x.shape[:axis], (length // size, size), x.shape[axis + 1 :]
+      x = x.reshape(sum(shape, ()))
+    return x
+
+  some, every = cut(array.any(1)), cut(array.all(1))
   return some.any((1, 3, 5)), every.all((1, 3, 5))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
+from jax import lax
 
 from attnjax.ops.varying import varying_alike, varying_axes
 
@@ -50,7 +50,8 @@ def transpose_of(
 
     axes = varying_axes(*parts)
     like = [
-      varying_alike(jnp.zeros(x.shape, x.dtype), axes) for x in linear.values()
+      varying_alike(lax.full(x.shape, 0, x.dtype, sharding=x.sharding), axes)
+      for x in linear.values()
     ]
     return list(jax.linear_transpose(of_linear, *like)(list(cotangents)))
 

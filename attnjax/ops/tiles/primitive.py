@@ -16,6 +16,13 @@ import jax.extend.core
 import jax.numpy as jnp
 from jax.interpreters import ad, batching, mlir
 
+from attnjax.ops.divided import (
+  laid,
+  mesh_of,
+  names_of,
+  sharding_of,
+  struct_of,
+)
 from attnjax.ops.tiles.derived import batch_of, tangent_of, transpose_of
 from attnjax.ops.tiles.sweep import (
   Layout,
@@ -152,7 +159,16 @@ def _shapes(tiles, codes, *operands, form: _Form):
   """Shapes and dtypes of the sums, varying over the axes that operands do."""
   del tiles, codes
   like = operands[0].strip_weak_type()
-  return [like.update(shape=x.shape, dtype=x.dtype) for x in form.sums]
+  meshes = [x.sharding.mesh for x in operands if x.sharding.mesh.explicit_axes]
+  mesh = meshes[0] if meshes else like.sharding.mesh
+  return [
+    like.update(
+      shape=x.shape,
+      dtype=x.dtype,
+      sharding=x.sharding or sharding_of(mesh, ((),) * len(x.shape)),
+    )
+    for x in form.sums
+  ]
 
 
 def _jvp(primals, tangents, *, form: _Form):
@@ -184,11 +200,9 @@ def _transpose(cotangents, tiles, codes, *operands, form: _Form):
   answers: list = [None] * len(operands)
   if given:
     avals = [operands[k].aval for k in linear]
-    shapes = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in avals]
+    shapes = [struct_of(x) for x in avals]
     parts = {
-      k: jax.ShapeDtypeStruct(
-        part_shape(x.shape, form.inputs[k], form.blocks), x.dtype
-      )
+      k: x.update(shape=part_shape(x.shape, form.inputs[k], form.blocks))
       for k, x in zip(linear, shapes, strict=True)
     }
     found = tile_sum(
@@ -222,7 +236,16 @@ def _batch(arrays, axes, *, form: _Form):
     jnp.moveaxis(x, a, 0) if is_batched else x
     for x, a, is_batched in zip(operands, axes[2:], batched, strict=True)
   ]
-  size = next(x.shape[0] for x, b in zip(operands, batched, strict=True) if b)
+  first = [x for x, b in zip(operands, batched, strict=True) if b]
+  size = first[0].shape[0]
+  # The batch may be divided, on a mesh of explicit axes: then all of it is.
+  mesh = mesh_of(*first)
+  names = next((names_of(x)[0] for x in first if names_of(x)[0]), ())
+  if names:
+    operands = [
+      laid(x, mesh, (names, *names_of(x)[1:])) if b else x
+      for x, b in zip(operands, batched, strict=True)
+    ]
   wider = lambda layout: "." + layout if layout else layout
   form = form._replace(
     function=batch_of(form.function, batched),
@@ -231,9 +254,7 @@ def _batch(arrays, axes, *, form: _Form):
       for layout, b in zip(form.inputs, batched, strict=True)
     ),
     outputs=tuple(map(wider, form.outputs)),
-    sums=tuple(
-      jax.ShapeDtypeStruct((size, *x.shape), x.dtype) for x in form.sums
-    ),
+    sums=tuple(struct_of(x, (size, names, mesh)) for x in form.sums),
   )
   return _bind(form, tiles, codes, operands), [0] * len(form.sums)
 

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from attnjax.ops.divided import placed_alike
 from attnjax.ops.varying import varying_alike, varying_axes
 from attnjax.typing import Array, Int
 
@@ -134,7 +135,7 @@ def fold(
   [Array(6, dtype=int32...)]
   """
   axes = varying_axes(*operands, *state)
-  state = [varying_alike(x, axes) for x in state]
+  state = [varying_alike(placed_alike(x, *operands), axes) for x in state]
   if not len(sweep.tiles):
     return state
   if sweep.courier is not None:
@@ -194,4 +195,4 @@ def _walk(sweep: Sweep, kind: int, visit: Callable, state, operands):
 
 def zeros(shapes: Sequence[jax.ShapeDtypeStruct]) -> list:
   """Sums of nothing."""
-  return [jnp.zeros(x.shape, x.dtype) for x in shapes]
+  return [lax.full(x.shape, 0, x.dtype, sharding=x.sharding) for x in shapes]

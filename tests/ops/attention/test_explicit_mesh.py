@@ -1,0 +1,320 @@
+"""Attention of arrays that are divided on a mesh of explicit axes.
+
+`jax.make_mesh` makes such a mesh: the types of arrays say how they are divided,
+and what an operation would leave open it refuses. Divided equals undivided,
+and results are divided as the queries are.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+import attnjax
+from attnjax import cache, masks, nn, normalizers, score_mods
+from attnjax.models import DecoderConfig, DecoderLM
+
+B, T, S, H, D, E = 4, 10, 11, 8, 4, 3
+BLOCKS = attnjax.Blockwise(4, 4)
+DIVISIONS = {
+  "batch and heads": ("data", None, "model"),
+  "batch": ("data",),
+  "heads": (None, None, "model"),
+  "batch over both": (("data", "model"),),
+}
+
+
+@pytest.fixture(scope="module")
+def mesh():
+  return jax.make_mesh((2, 2), ("data", "model"), devices=jax.devices()[:4])
+
+
+def draw(name, *shape):
+  return jax.random.normal(jax.random.key(hash(name) % 97), shape)
+
+
+def lay(mesh, x, *axes):
+  return jax.device_put(x, NamedSharding(mesh, PartitionSpec(*axes)))
+
+
+def inputs(shared=4):
+  return draw(1, B, T, H, D), draw(2, B, S, shared, D), draw(3, B, S, shared, E)
+
+
+def spec(x):
+  return jax.typeof(x).sharding.spec
+
+
+def rich(place):
+  """Masks, a score mod, a bias and a sink that know of rows and heads."""
+  lengths = place(jnp.array([3, 11, 0, 7]), "data")
+  return {
+    "mask": masks.causal() & masks.lengths(key=lengths),
+    "score_mod": score_mods.from_fn(
+      lambda s, b, h, q, k, x: s + x[b, h] * (q - k).astype(float),
+      draw(4, B, H) / 9,
+    ),
+    "bias": place(draw(5, B, H, T, S), "data", "model"),
+    "normalizer": normalizers.softmax(sink=draw(6, H)),
+    "query_segment_ids": place(jnp.arange(B * T).reshape(B, T) // 4, "data"),
+    "key_segment_ids": jnp.arange(B * S).reshape(B, S) // 4,
+    "aux": ("logsumexp", "entropy"),
+  }
+
+
+def some(place):
+  """Another normalizer, an array for a mask, and dropout."""
+  table = jax.random.bernoulli(jax.random.key(7), 0.7, (B, H, T, S))
+  return {
+    "mask": place(table, "data", "model"),
+    "normalizer": normalizers.top_k(3),
+    "dropout_rate": 0.3,
+    "dropout_key": jax.random.key(1),
+    "query_positions": place(jnp.arange(B * T).reshape(B, T), "data"),
+  }
+
+
+def outputs(x, options):
+  return attnjax.attend(*x, **options, implementation=BLOCKS)
+
+
+def floats(options):
+  """The differentiable arrays among options, and how to put them back."""
+  leaves, tree = jax.tree.flatten(options)
+  moves = [
+    isinstance(y, jax.Array) and jnp.issubdtype(y.dtype, jnp.floating)
+    for y in leaves
+  ]
+  moving = [y for y, m in zip(leaves, moves, strict=True) if m]
+
+  def back(new):
+    new = iter(new)
+    return jax.tree.unflatten(
+      tree, [next(new) if m else y for y, m in zip(leaves, moves, strict=True)]
+    )
+
+  return moving, back
+
+
+def loss(back):
+  def number(x, moving):
+    found = jax.tree.leaves(outputs(x, back(moving)))
+    return sum(jnp.where(jnp.isfinite(y), jnp.sin(y), 0).sum() for y in found)
+
+  return number
+
+
+def gradient(x, options):
+  moving, back = floats(options)
+  return jax.jit(jax.grad(loss(back), (0, 1)))(x, moving)
+
+
+def pushed(x, options):
+  moving, back = floats(options)
+  tangents = jax.tree.map(jnp.cos, (x, moving))
+  f = lambda x, moving: outputs(x, back(moving))
+  return jax.jit(lambda *of: jax.jvp(f, of, tangents))(x, moving)
+
+
+def second(x, options):
+  moving, back = floats(options)
+  tangents = jax.tree.map(jnp.cos, (x, moving))
+  f = jax.grad(loss(back), (0, 1))
+  return jax.jit(lambda *of: jax.jvp(f, of, tangents)[1])(x, moving)
+
+
+def same(got, want):
+  for x, y in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+    np.testing.assert_allclose(
+      np.asarray(x), np.asarray(y), atol=2e-4, rtol=1e-3
+    )
+
+
+def divided(mesh, division, x):
+  return tuple(lay(mesh, y, *division) for y in x)
+
+
+@pytest.mark.parametrize("division", DIVISIONS)
+def test_a_call_equals_the_undivided_and_stays_divided(mesh, division):
+  axes = DIVISIONS[division]
+  x = inputs()
+  run = jax.jit(lambda x: outputs(x, {"mask": masks.causal()}))
+  out = run(divided(mesh, axes, x))
+  same(out, run(x))
+  assert spec(out) == PartitionSpec(*axes, *(None,) * (4 - len(axes)))
+
+
+LAWS = {"gradient": gradient, "jvp": pushed, "second order": second}
+
+
+@pytest.mark.parametrize(
+  ("law", "options", "shared"),
+  [
+    ("gradient", rich, 4),
+    pytest.param("gradient", some, 1, marks=pytest.mark.slow),
+    pytest.param("jvp", some, 8, marks=pytest.mark.slow),
+    pytest.param("jvp", rich, 2, marks=pytest.mark.slow),
+    pytest.param("second order", rich, 4, marks=pytest.mark.slow),
+  ],
+)
+def test_derivatives_reach_everything(mesh, law, options, shared):
+  x = inputs(shared)
+  axes = DIVISIONS["batch and heads"]
+  keys = axes if shared > 1 else ("data",)
+  placed = (lay(mesh, x[0], *axes), *divided(mesh, keys, x[1:]))
+  got = LAWS[law](placed, options(lambda y, *names: lay(mesh, y, *names)))
+  same(got, LAWS[law](x, options(lambda y, *names: y)))
+
+
+@pytest.mark.slow
+def test_key_heads_that_devices_share(mesh):
+  x = draw(1, B, T, 6, D), draw(2, B, S, 3, D), draw(3, B, S, 3, E)
+  axes = DIVISIONS["batch and heads"]
+  placed = (lay(mesh, x[0], *axes), *divided(mesh, ("data",), x[1:]))
+  same(gradient(placed, {}), gradient(x, {}))
+  dense = lambda *x: attnjax.attend(*x, implementation="reference")
+  same(jax.jit(dense)(*placed), dense(*x))
+
+
+def test_nothing_is_gathered(mesh):
+  x = divided(mesh, DIVISIONS["batch and heads"], inputs())
+  f = lambda x: outputs(x, {"mask": masks.causal()}).sum()
+  program = jax.jit(jax.grad(f)).lower(x).compile().as_text()
+  assert not [
+    line
+    for line in program.splitlines()
+    if any(word in line for word in ("all-gather", "all-to-all", "permute("))
+  ]
+
+
+def test_a_gradient_of_each_row_of_a_divided_batch(mesh):
+  x = draw(1, B, T, H, D)
+  f = lambda y: jnp.sin(outputs((y, y, y), {"mask": masks.causal()})).sum()
+  got = jax.jit(jax.vmap(jax.grad(f)))(lay(mesh, x, "data", None, "model"))
+  same(got, jax.grad(f)(x))
+  assert spec(got)[0] == "data"
+
+
+def test_several_batch_axes_keep_their_divisions(mesh):
+  x = draw(1, 2, 2, T, H, D)
+  run = jax.jit(lambda y: outputs((y, y, y), {}))
+  for axes in (("data",), (None, "data"), ("model", "data")):
+    got = run(lay(mesh, x, *axes))
+    same(got, run(x))
+    assert spec(got) == PartitionSpec(*axes, *(None,) * (5 - len(axes)))
+
+
+def test_a_mesh_that_is_set_and_arrays_that_are_whole_on_it(mesh):
+  x = inputs()
+  run = jax.jit(lambda x: outputs(x, {"mask": masks.causal()}))
+  with jax.set_mesh(mesh):
+    same(run(divided(mesh, ("data",), x)), run(x))
+    same(run(tuple(lay(mesh, y) for y in x)), run(x))
+
+
+@pytest.mark.parametrize("kinds", ["auto", "mixed", "manual outside"])
+def test_other_kinds_of_axes(mesh, kinds):
+  x = draw(1, B, T, H, D)
+  axes = ("data", None, "model")
+  run = lambda y: outputs((y, y, y), {"mask": masks.causal()})
+  if kinds == "manual outside":
+    one = PartitionSpec("data")
+    f = jax.shard_map(
+      run, mesh=mesh, in_specs=one, out_specs=one, axis_names={"data"}
+    )
+    got = jax.jit(f)(lay(mesh, x, *axes))
+  else:
+    first = AxisType.Auto if kinds == "auto" else AxisType.Explicit
+    other = jax.make_mesh(
+      (2, 2),
+      ("data", "model"),
+      (first, AxisType.Auto),
+      devices=jax.devices()[:4],
+    )
+    got = jax.jit(run)(lay(other, x, *axes))
+  same(got, run(x))
+
+
+@pytest.mark.parametrize("name", [None, "blockwise", "reference"])
+def test_divided_tokens_are_refused_and_the_way_out_named(mesh, name):
+  x = divided(mesh, ("data", "model"), (draw(1, B, T, H, D),) * 3)
+  raised = ExceptionGroup if name is None else NotImplementedError
+  with pytest.raises(raised) as caught:
+    attnjax.attend(*x, implementation=name)
+  group = caught.value
+  for error in group.exceptions if name is None else [group]:
+    assert "attnjax.parallel" in str(error)
+    assert "axis T" in str(error)
+  assert "attnjax.parallel" in str(attnjax.explain(*x))
+  assert attnjax.explain(*x).chosen is None
+
+
+def test_divided_widths_are_refused(mesh):
+  x = divided(mesh, ("data", None, None, "model"), (draw(1, B, T, H, D),) * 3)
+  with pytest.raises(NotImplementedError, match=r"width of query.*reshard"):
+    attnjax.attend(*x, implementation="blockwise")
+
+
+def test_explain_says_what_a_device_computes(mesh):
+  x = divided(mesh, DIVISIONS["batch and heads"], inputs())
+  said = str(attnjax.explain(*x))
+  assert "batch over ['data'], heads over ['model']" in said
+
+
+def test_weights_of_divided_arrays(mesh):
+  query, key, _ = inputs()
+  axes = DIVISIONS["batch and heads"]
+  rows = jnp.array([0, -1])
+  run = jax.jit(lambda q, k: attnjax.attention_weights(q, k, queries=rows))
+  same(run(*divided(mesh, axes, (query, key))), run(query, key))
+
+
+def layer(mesh):
+  """A layer whose heads are divided, and the same undivided."""
+  whole = nn.MultiHeadAttention(
+    6, heads=4, kv_heads=2, head_width=3, rngs=nnx.Rngs(0)
+  )
+
+  def place(path, x):
+    output = "output" in jax.tree_util.keystr(path)
+    return lay(mesh, x, *(("model",) if output else (None, "model")))
+
+  return whole, jax.tree_util.tree_map_with_path(place, whole)
+
+
+def test_a_layer_of_divided_heads(mesh):
+  whole, divided = layer(mesh)
+  x = draw(1, B, T, 6)
+  f = lambda m, y: jnp.sin(m(y, mask=masks.causal())).sum()
+  run = jax.jit(jax.grad(f, (0, 1)))
+  got = run(divided, lay(mesh, x, "data"))
+  same(got, run(whole, x))
+  assert spec(got[1])[0] == "data"
+
+
+def test_decoding_with_a_divided_cache(mesh):
+  whole, divided = layer(mesh)
+  x = draw(1, B, 5, 6)
+
+  def decode(m, y):
+    state = cache.init((B,), 6, 2, 3)
+    _, state = m.decode(y[:, :4], state)
+    return m.decode(y[:, 4:], state)
+
+  got = jax.jit(decode)(divided, lay(mesh, x, "data"))
+  same(got, decode(whole, x))
+  assert spec(got[1].key) == PartitionSpec("data", None, "model", None)
+
+
+def test_a_decoder_of_a_divided_batch(mesh):
+  config = DecoderConfig(width=8, depth=2, heads=2)
+  config = dataclasses.replace(config, positions="learned")
+  model = DecoderLM(config, 11, rngs=nnx.Rngs(0))
+  tokens = jax.random.randint(jax.random.key(1), (B, 7), 0, 11)
+  run = jax.jit(jax.value_and_grad(lambda m, t: jnp.sin(m(t)).sum()))
+  placed = jax.device_put(model, NamedSharding(mesh, PartitionSpec()))
+  same(run(placed, lay(mesh, tokens, "data")), run(model, tokens))
