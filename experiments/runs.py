@@ -2,7 +2,9 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import functools
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,15 @@ from attnjax.models import partition_rules
 from attnjax.training.processes import is_primary
 from experiments.sequence import loss_on
 
-__all__ = ["fit", "fit_run", "make_model", "mesh_of", "run", "run_folder"]
+__all__ = [
+  "fit",
+  "fit_run",
+  "make_model",
+  "mesh_of",
+  "processes_of",
+  "run",
+  "run_folder",
+]
 
 # Else `--help` of an experiment would list no flag: absl takes them for those
 # of the module that defines them, and this one stands between.
@@ -36,7 +46,8 @@ def run(
   """`configs.run`, in as many processes as flags or a launcher say.
 
   Args:
-    main: takes the config, which has `train`, and the directory.
+    main: takes the config, which has a `TrainConfig` or several, and the
+      directory.
     presets: as for `configs.run`.
     experiment: its name.
   """
@@ -44,8 +55,40 @@ def run(
     _Agreed(main, experiment),
     presets,
     experiment=experiment,
-    around=lambda config: training.joined(config.train.processes),
+    around=lambda config: training.joined(processes_of(config)),
   )
+
+
+def processes_of(config: Any) -> training.ProcessesConfig:
+  """How the processes of a run join: every part of it is trained by them all.
+
+  Args:
+    config: of an experiment; some of its parts, at any depth, have `processes`.
+
+  Raises:
+    ValueError: two parts ask for other processes.
+  """
+  found = dict(_parts(config, training.ProcessesConfig))
+  if not found:
+    return training.ProcessesConfig()
+  (first, asked), *others = found.items()
+  for name, other in others:
+    if other != asked:
+      raise ValueError(
+        f"{name} must be as {first}, for one set of processes trains both, got"
+        f" {other} and {asked}"
+      )
+  return asked
+
+
+def _parts(config: Any, kind: type, path: str = "") -> Iterator[tuple]:
+  """(path, part) of each part of a config that is of a kind, at any depth."""
+  for field in dataclasses.fields(config):
+    part, name = getattr(config, field.name), f"{path}{field.name}"
+    if isinstance(part, kind):
+      yield name, part
+    elif dataclasses.is_dataclass(part):
+      yield from _parts(part, kind, f"{name}.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +101,9 @@ class _Agreed:
   def __call__(self, config: Any, workdir: Path) -> None:
     """Compares everything but how each process joins the others."""
     asked = configs.to_dict(config)
-    del asked["train"]["processes"]
+    for path, _ in _parts(config, training.ProcessesConfig):
+      *above, last = path.split(".")
+      del functools.reduce(operator.getitem, above, asked)[last]
     training.require_agreement("flags", {"config": asked, "to": str(workdir)})
     training.from_primary(lambda: _check_owner(workdir, self.experiment))
     try:

@@ -8,6 +8,7 @@ from attnjax.plan.hardware import GIB
 from attnjax.plan.planning import Plan
 from attnjax.plan.roofline import Roofline
 from attnjax.viz import style
+from attnjax.viz.plain_text import write_plainly
 
 if TYPE_CHECKING:
   import matplotlib.axes
@@ -55,6 +56,7 @@ def plan_figure(planned: Plan) -> "matplotlib.figure.Figure":
     x=0.01,
     ha="left",
   )
+  write_plainly(figure)
   return figure
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnjax.viz import style
-from attnjax.viz.panels import Layout, Panels
-from attnjax.viz.tokens import Token, visible_all
+from attnjax.viz.panels import Layout, Panels, label_fonts
+from attnjax.viz.plain_text import drawable
+from attnjax.viz.tokens import LONGEST, Token, visible_all
 
 if TYPE_CHECKING:
   import matplotlib.figure
@@ -137,7 +138,8 @@ def _checked_tokens(
         f"{name}: expected {panels.shape[axis]} tokens (axis {'_TS'[axis]} of"
         f" the weights), got {len(tokens)}"
       )
-    texts.append(visible_all(tokens))
+    labels = visible_all(tokens)
+    texts.append([drawable(x, label_fonts(), longest=LONGEST) for x in labels])
   return texts[0], texts[1]
 
 

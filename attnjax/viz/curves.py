@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnjax.viz import style
 from attnjax.viz.labels import Label, write_labels
+from attnjax.viz.plain_text import write_plainly
 
 if TYPE_CHECKING:
   import matplotlib.figure
@@ -70,6 +71,7 @@ def learning_curve_figure(
   ]
   _dress(axes, label or metric.replace("_", " "), title)
   write_labels(axes, labels, font=_FONT)
+  write_plainly(figure)
   return figure
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from attnjax.viz import style
 from attnjax.viz.labels import Label, write_labels
+from attnjax.viz.plain_text import write_plainly
 
 if TYPE_CHECKING:
   import matplotlib.figure
@@ -69,6 +70,7 @@ def lines_figure(
   _scale(axes, series, log_x, log_y)
   _dress(axes, x_label, y_label, title)
   write_labels(axes, labels, font=_FONT)
+  write_plainly(figure)
   return figure
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from attnjax.viz import style
+from attnjax.viz.plain_text import write_plainly
 
 if TYPE_CHECKING:
   import matplotlib.figure
@@ -14,6 +15,18 @@ if TYPE_CHECKING:
 Layout = Literal["rows", "columns"]
 _MONO = "DejaVu Sans Mono"  # comes with matplotlib and has the glyphs needed
 _SMALLEST_CELL = 0.13  # inches: a label of 6.5 points still fits its line
+
+
+def label_fonts() -> list[str]:
+  """Families of the labels: what ours lacks, the reader's own fonts may have.
+
+  >>> label_fonts()[0]
+  'DejaVu Sans Mono'
+  """
+  style.require_matplotlib()
+  from matplotlib import rcParams
+
+  return [_MONO, *rcParams["font.family"]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +90,7 @@ class Panels:
       else:
         axes.remove()
     self._draw_scale(figure, list(grid.flat)[: len(self.weights)], image)
+    write_plainly(figure)
     return figure
 
   def _draw_scale(
@@ -170,16 +184,13 @@ class Panels:
     self, axis: Any, labels: list[str], rotation: int, name: str
   ) -> None:
     """Labels of one axis; past 64 tokens only every n-th."""
-    from matplotlib import rcParams
-
     step = math.ceil(_SMALLEST_CELL / self.cell - 1e-9)
     axis.set_ticks(
       range(0, len(labels), step),
       labels[::step],
       rotation=rotation,
       fontsize=self._font(),
-      # The reader's own fonts have the glyphs that ours lacks.
-      fontfamily=[_MONO, *rcParams["font.family"]],
+      fontfamily=label_fonts(),
     )
     axis.set_tick_params(length=0, pad=2)
     name += f" (every {step}th token)" if step > 1 else ""

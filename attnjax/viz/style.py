@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attnjax.viz.plain_text import write_plainly
+
 if TYPE_CHECKING:
   import matplotlib.colors
   import matplotlib.figure
@@ -38,18 +40,28 @@ def new_figure(width: float, height: float) -> "matplotlib.figure.Figure":
   >>> new_figure(4.0, 3.0).get_size_inches().tolist()
   [4.0, 3.0]
   """
-  try:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-  except ImportError as error:
-    raise ImportError(
-      "figures need matplotlib: pip install 'attnjax[viz]'"
-    ) from error
+  require_matplotlib()
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+  from matplotlib.figure import Figure
+
   figure = Figure(
     figsize=(width, height), dpi=150, facecolor="white", layout="constrained"
   )
   FigureCanvasAgg(figure)
   return figure
+
+
+def require_matplotlib() -> None:
+  """Raises ImportError, which names the extra, where there is no matplotlib.
+
+  >>> require_matplotlib()
+  """
+  try:
+    import matplotlib.figure  # noqa: F401
+  except ImportError as error:
+    raise ImportError(
+      "figures need matplotlib: pip install 'attnjax[viz]'"
+    ) from error
 
 
 def weight_colormap() -> "matplotlib.colors.Colormap":
@@ -85,6 +97,8 @@ def quiet_axes(axes: Any, *, sides: tuple[str, ...]) -> None:
 def save_figure(figure: "matplotlib.figure.Figure", path: str | Path) -> Path:
   """Writes a figure; the suffix says the format (png, pdf, svg).
 
+  Its words are written as they are, see `write_plainly`.
+
   Args:
     figure: what to write.
     path: file to write; its directory is made if it is missing.
@@ -108,5 +122,6 @@ def save_figure(figure: "matplotlib.figure.Figure", path: str | Path) -> Path:
       f" {path.suffix!r}"
     )
   path.parent.mkdir(parents=True, exist_ok=True)
+  write_plainly(figure)
   figure.savefig(path, facecolor="white")
   return path

@@ -6,7 +6,10 @@ Token = str | bytes | int
 _VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍", "": "∅"}
 
 
-def visible(token: Token, *, longest: int = 14) -> str:
+LONGEST = 14  # characters of a label
+
+
+def visible(token: Token, *, longest: int = LONGEST) -> str:
   r"""A token as text in which nothing is invisible.
 
   Args:
@@ -23,8 +26,17 @@ def visible(token: Token, *, longest: int = 14) -> str:
   if longest < 2:
     raise ValueError(f"longest={longest}: expected at least 2 characters")
   text = _text(token)
-  shown = "".join(_glyph(character) for character in text) or _VISIBLE[""]
-  return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+  shown = "".join(glyph(character) for character in text) or _VISIBLE[""]
+  return shortened(shown, longest)
+
+
+def shortened(text: str, longest: int) -> str:
+  """A text of so many characters at most; an ellipsis stands for the rest.
+
+  >>> shortened("incomprehensible", 6)
+  'incom…'
+  """
+  return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
 def visible_all(tokens: Sequence[Token]) -> list[str]:
@@ -48,8 +60,21 @@ def _text(token: Token) -> str:
   return str(token)
 
 
-def _glyph(character: str) -> str:
-  """One visible character; a control character is named by its number."""
+def glyph(character: str) -> str:
+  r"""One visible character; a control character is named by its number.
+
+  >>> glyph("a"), glyph("\t"), glyph("\x07")
+  ('a', '⇥', '⟨7⟩')
+  """
   if character in _VISIBLE:
     return _VISIBLE[character]
-  return character if character.isprintable() else f"⟨{ord(character):x}⟩"
+  return character if character.isprintable() else number(character)
+
+
+def number(character: str) -> str:
+  r"""A character that cannot be drawn, as its code point in hexadecimal.
+
+  >>> number("\x1b")
+  '⟨1b⟩'
+  """
+  return f"⟨{ord(character):x}⟩"
