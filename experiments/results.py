@@ -70,7 +70,9 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 
 
 def write_results(workdir: Path, results: Mapping[str, Any]) -> Path:
-  """Writes `result.json`, whole or not at all.
+  """Writes `result.json`, whole or not at all, into a directory that it makes.
+
+  An experiment calls it before it draws, so that no figure can lose a number.
 
   >>> import tempfile
   >>> path = write_results(Path(tempfile.mkdtemp()), {"accuracy": [0.5, 0.7]})
@@ -124,6 +126,7 @@ def measured(
 def _write(path: Path, content: Mapping[str, Any]) -> Path:
   """Writes JSON, whole or not at all."""
   # Several processes of one run may come here at once.
+  path.parent.mkdir(parents=True, exist_ok=True)
   half = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
   half.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
   os.replace(half, path)

@@ -18,9 +18,8 @@ def main(config: ContextCostConfig, workdir: Path) -> None:
 
   print(report.cost_table(config, found))
   print(report.slope_table(found))
-  workdir.mkdir(parents=True, exist_ok=True)
-  print(*report.draw(workdir, found), sep="\n")
   write_results(workdir, {"costs": [cost._asdict() for cost in found]})
+  print(*report.draw(workdir, found), sep="\n")
 
 
 if __name__ == "__main__":

@@ -22,9 +22,9 @@ def main(config: ExternalMemoryConfig, workdir: Path) -> None:
     for source in trained.SOURCES
   }
   print(report.trained_table(accuracy))
-  print(*report.draw(config, workdir, found), sep="\n")
   untrained = {reader: recalls.tolist() for reader, recalls in found.items()}
   write_results(workdir, {"recall": untrained, "accuracy": accuracy})
+  print(*report.draw(config, workdir, found), sep="\n")
 
 
 def measured(config: ExternalMemoryConfig, reader: str) -> np.ndarray:

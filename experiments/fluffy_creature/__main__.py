@@ -27,11 +27,11 @@ def main(config: FluffyCreatureConfig, workdir: Path) -> None:
       heads.append(head)
   print(report.measures_table(found))
   print(report.shift_table(heads[0], corpus.vocabulary, corpus.pairs))
-  vocabulary, shown = corpus.vocabulary, corpus.shown
-  print(report.draw(workdir, heads[0], vocabulary, shown, built))
   write_results(
     workdir, {k: [x._asdict() for x in v] for k, v in found.items()}
   )
+  vocabulary, shown = corpus.vocabulary, corpus.shown
+  print(report.draw(workdir, heads[0], vocabulary, shown, built))
 
 
 if __name__ == "__main__":

@@ -22,9 +22,10 @@ def main(config: GlimpseConfig, workdir: Path) -> None:
       for name in places.names(config.places)
     }
     print(report.places_table(found))
+    results["places"] = report.plain(found)
+    write_results(workdir, results)
     print(pictures.draw_effective(workdir / "effective.png", found))
     print(report.draw_curves(workdir / "curves.png", found))
-    results["places"] = report.plain(found)
   if digits is not None:
     for question in mosaic.QUESTIONS:
       answers = {
@@ -37,10 +38,10 @@ def main(config: GlimpseConfig, workdir: Path) -> None:
         for name in mosaic.VARIANTS
       }
       print(report.mosaic_table(question, answers))
+      results[question] = report.plain(answers)
+      write_results(workdir, results)
       path = workdir / f"{question}.png"
       print(pictures.draw_glimpses(path, config.mosaic, question, answers))
-      results[question] = report.plain(answers)
-  write_results(workdir, results)
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ def main(config: HeadsConfig, workdir: Path) -> None:
         heads.append(report.heads_of(fitted.params, held))
   print(report.accuracy_table(results))
   print(report.head_table(heads))
-  print(report.draw(config, workdir, models))
   write_results(workdir, {"accuracy": results, "heads": heads})
+  print(report.draw(config, workdir, models))
 
 
 def fit(config, name, seed, held, workdir):

@@ -31,11 +31,11 @@ def main(config: PronunciationConfig, workdir: Path) -> None:
   }
   print(report.overall_table(found, speakers))
   print(report.length_tables(found))
-  print(report.draw_errors(workdir / "errors.png", found))
+  write_results(workdir, report.plain(found))
   print(words.words_table(config, data, speakers))
+  print(report.draw_errors(workdir / "errors.png", found))
   for path in words.draw_alignments(config, workdir, speakers):
     print(path)
-  write_results(workdir, report.plain(found))
 
 
 def fit(config, data, variant, seed, workdir) -> training.Fitted:

@@ -32,11 +32,11 @@ def main(config: MappingConfig, workdir: Path) -> None:
   print(report.head_table(heads))
   atoms = measure.share_all(config, published, known, weights, untrained)
   print(report.share_table(atoms))
-  print(report.draw_heads(workdir / "heads.png", heads))
-  print(report.draw_largest(workdir, config, known, weights))
   found = {"reactions": [one.text for one in reactions], "filled": filled}
   found |= {"products": products, "maps": cases}
   write_results(workdir, found | {"heads": heads.tolist(), "atoms": atoms})
+  print(report.draw_heads(workdir / "heads.png", heads))
+  print(report.draw_largest(workdir, config, known, weights))
 
 
 def check(config: MappingConfig, published: Published):

@@ -33,8 +33,6 @@ def show(config: MappingConfig, published: Published, workdir: Path) -> None:
   print(f"\n{reaction.text}\n\n{report.map_table(reaction, found)}")
   sure = float(np.prod(found.confidence))
   print(f"\nconfidence in all of it: {sure:.3f}")
-  path = workdir / "attention.png"
-  print(report.draw_attention(path, weight, reaction, found.origin))
   write_results(
     workdir,
     {
@@ -43,3 +41,5 @@ def show(config: MappingConfig, published: Published, workdir: Path) -> None:
       "confidence": sure,
     },
   )
+  path = workdir / "attention.png"
+  print(report.draw_attention(path, weight, reaction, found.origin))

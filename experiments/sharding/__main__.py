@@ -32,7 +32,6 @@ def main(config: ShardingConfig, workdir: Path) -> None:
   print(report.memory_table(title + "the same T", fixed))
   print(report.memory_table(title + "T growing with the machine", growing))
 
-  workdir.mkdir(parents=True, exist_ok=True)
   found = {"fixed": fixed, "growing": growing}
   write_results(
     workdir, {n: [one._asdict() for one in x] for n, x in found.items()}

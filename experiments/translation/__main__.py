@@ -35,16 +35,16 @@ def main(
   print(report.score_table(corpus, found))
   print(report.length_table(corpus, found))
   print(report.example_table(corpus, found))
-  for path in report.draw_alignment(workdir, corpus, models):
-    print(path)
-  print(report.draw_curves(workdir, records))
+  write_results(
+    workdir, {k: [m._asdict() for m in v] for k, v in found.items()}
+  )
   if config.text is not None:
     print(f"\n{config.text}")
     for name, model in models.items():
       print(f"{name}: {measure.say(config, corpus, model, config.text)}")
-  write_results(
-    workdir, {k: [m._asdict() for m in v] for k, v in found.items()}
-  )
+  for path in report.draw_alignment(workdir, corpus, models):
+    print(path)
+  print(report.draw_curves(workdir, records))
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ def main(config: VisionConfig, workdir: Path) -> None:
   ]
   print(report.accuracy_table(config, found))
   print(report.exchanged_table(config, seeing, exchanged))
+  write_results(workdir, {"runs": report.plain(found), "exchanged": exchanged})
   print(report.draw_curves(workdir / "curves.png", found))
   print(rollout.draw(workdir / "rollout.png", sides, seeing[0].params))
-  write_results(workdir, {"runs": report.plain(found), "exchanged": exchanged})
 
 
 if __name__ == "__main__":

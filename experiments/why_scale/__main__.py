@@ -42,8 +42,8 @@ def main(config: WhyScaleConfig, workdir: Path) -> None:
   }
   print(report.random_table(config, random))
   print(report.trained_table(config, trained))
-  report.draw(config, workdir, random, trained, math.log(config.keys))
   write_results(workdir, report.summary(config, random, trained))
+  report.draw(config, workdir, random, trained, math.log(config.keys))
 
 
 def fitted(config, name, width, seed, workdir) -> list[dict]:

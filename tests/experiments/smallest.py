@@ -1,0 +1,218 @@
+"""Flags with which an experiment is over in seconds, and what it then wrote.
+
+They are put after those of a command, so that the command is tested and its
+cost is not: of a flag that is given twice the last counts.
+"""
+
+import itertools
+from pathlib import Path
+
+__all__ = ["ASSETS", "WRITES", "flags", "write_data"]
+
+# What must have been fetched before; see DATA.md.
+ASSETS = {
+  "pronunciation": ("cmudict",),
+  "reaction_mapping": ("rxnmapper",),
+  "translation": ("kjv", "valera"),
+}
+WRITES = {"attention_speed": "table.md", "memory_speed": "table.md"}
+
+_TRAIN = {
+  "train.steps": 2,
+  "train.evaluate_every": 0,
+  "optimizer.warmup_steps": 1,
+}
+_TEXT = {"data.length": 12, "data.batch_size": 3, "data.heldout_fraction": 0.3}
+_MODEL = {"model.width": 8, "model.heads": 2}
+_MEMORY = {
+  "parameters": 9000,
+  "seeds": 1,
+  "model.window": 4,
+  "model.convolution": 2,
+  "model.persistent": 2,
+  "model.segment": 4,
+  "model.chunk": 4,
+  "model.width": 16,
+  "model.heads": 2,
+}
+_ROUNDS = {"rounds.seconds": 0.0, "rounds.least": 1}
+_SMALLEST = {
+  "attention_speed": _ROUNDS
+  | {
+    "lengths": 8,
+    "head_widths": 4,
+    "heads": 2,
+    "window": 3,
+    "cases": "causal",
+    "passes": "forward",
+    "contenders": "attnjax,jax.nn",
+    "matmul_size": 16,
+  },
+  "context_cost": {"lengths": "8,16", "heads": 1, "width": 4, "rounds": 1},
+  "external_memory": _TRAIN
+  | {
+    "sizes": 8,
+    "noises": 0.1,
+    "questions": 4,
+    "seeds": 1,
+    "trained.batch_size": 2,
+  },
+  "fluffy_creature": _TRAIN
+  | {
+    "sentences": 40,
+    "heldout": 20,
+    "batch_size": 4,
+    "seeds": 1,
+    "looks": "head",
+  },
+  "glimpse": {
+    "seeds": 1,
+    "tasks": "places",
+    "places.rows": 16,
+    "places.heldout": 8,
+    "places.batch_size": 4,
+    "places.soft_only": True,
+    "places.train.steps": 2,
+    "places.train.evaluate_every": 0,
+    "places.optimizer.warmup_steps": 0,
+  },
+  "heads": _TRAIN | {"batch_size": 2, "heldout": 4, "seeds": 1},
+  "language_model": _TRAIN
+  | _TEXT
+  | _MODEL
+  | {"model.depth": 1, "model.hidden": 8, "sample.tokens": 2},
+  "memory_lm": _TRAIN
+  | _TEXT
+  | _MEMORY
+  | {
+    "variants": "LMM",
+    "test.times": 2,
+    "test.rows": 3,
+    "test.batch_size": 3,
+  },
+  "memory_speed": _ROUNDS
+  | {
+    "parts": "chunked",
+    "chunked.rules": "gated_delta_net",
+    "chunked.sizes": "1x6",
+    "chunked.chunk": 3,
+    "chunked.head_width": 3,
+  },
+  "pronunciation": _TRAIN
+  | {
+    "seeds": 1,
+    "beams": 2,
+    "published": False,
+    "words": "cab",
+    "variants": "additive",
+    "model.width": 4,
+    "model.hidden": 4,
+    "model.depth": 1,
+    "data.max_letters": 4,
+    "data.batch_size": 3,
+    "data.multiple": 4,
+    "data.dictionary": "{data}/small.dict",
+  },
+  "reaction_mapping": {"seeds": 1},
+  "recall_beyond_window": _TRAIN
+  | _MEMORY
+  | {
+    "variants": "LMM",
+    "model.segment": 8,
+    "task.keys": 11,
+    "task.values": 13,
+    "task.length": 29,
+    "task.fewest": 2,
+    "task.most": 5,
+    "task.questions": 3,
+    "task.batch_size": 4,
+    "test.lengths": 32,
+    "test.pairs": 3,
+    "test.capacities": 2,
+    "test.capacity_length": 32,
+    "test.read": 24,
+    "test.rows": 6,
+  },
+  "scaling": _TEXT
+  | {
+    "widths": 16,
+    "steps": 2,
+    "seeds": 1,
+    "heldout_batches": 1,
+    "law.resamples": 2,
+  },
+  "sharding": {
+    "machines": "cpu:1",
+    "kinds": "ring",
+    "length": 64,
+    "share": 64,
+    "heads": 1,
+    "shared": 1,
+    "width": 4,
+    "block": 32,
+  },
+  "translation": _TRAIN
+  | {
+    "vocabulary": 300,
+    "buckets": 8,
+    "batch_size": 4,
+    "beams": 2,
+    "seeds": 1,
+    "variants": "fixed",
+    "rnn.width": 8,
+    "rnn.hidden": 8,
+  },
+  "vision": _TRAIN
+  | {
+    "seeds": 1,
+    "batch_size": 5,
+    "variants": "attention",
+    "model.width": 8,
+    "model.heads": 2,
+    "model.hidden": 4,
+    "model.depth": 1,
+  },
+  "why_scale": _TRAIN
+  | {
+    "widths": 4,
+    "queries": 4,
+    "seeds": 1,
+    "lookup.widths": 4,
+    "lookup.batch_size": 4,
+  },
+}
+_OF_TEXT = ("language_model", "memory_lm", "scaling")
+
+
+def flags(experiment: str, data: Path) -> list[str]:
+  """What is put after a command of an experiment.
+
+  Args:
+    experiment: its name.
+    data: where `write_data` wrote.
+  """
+  leaves = dict(_SMALLEST[experiment])
+  if experiment in _OF_TEXT:
+    leaves["data.path"] = f"{data}/texts"
+  return [
+    f"--config.{name}={str(value).format(data=data)}"
+    for name, value in leaves.items()
+  ]
+
+
+def write_data(folder: Path) -> None:
+  """Texts of a few lines, and a dictionary of three letters."""
+  texts = folder / "texts"
+  texts.mkdir(parents=True)
+  line = "The cat sat on the mat. A dog ran by the old red barn.\n"
+  for n in range(8):
+    more = "".join(f"{word}{n} " for word in line.split())
+    (texts / f"{n}.txt").write_text(line * 2 + more, encoding="utf-8")
+  said = {"a": "AA1", "b": "B", "c": "K"}
+  words = [
+    "".join(letters)
+    for count in (1, 2, 3)
+    for letters in itertools.product(said, repeat=count)
+  ]
+  lines = (f"{word} {' '.join(said[x] for x in word)}\n" for word in words)
+  (folder / "small.dict").write_text("".join(lines), encoding="utf-8")
