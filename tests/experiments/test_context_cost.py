@@ -4,9 +4,7 @@ import json
 
 import pytest
 
-from attnjax.config import replace_leaves
-from experiments.context_cost.__main__ import main
-from experiments.context_cost.config import PRESETS, ContextCostConfig
+from experiments.context_cost.config import ContextCostConfig
 from experiments.context_cost.measure import Cost, costs, slope
 
 
@@ -30,13 +28,14 @@ def test_dense_memory_is_quadratic_and_the_engine_s_is_not():
     assert slope(found, "engine", what, "bytes") < 1.1
 
 
-def test_a_run_writes_its_numbers_and_figures(tmp_path, capsys):
+def test_a_run_writes_its_numbers_and_figures(tmp_path, typed):
   small = {"lengths": (32, 64), "heads": 1, "width": 8, "rounds": 1}
-  main(replace_leaves(PRESETS["tiny"](), small), tmp_path)
+  ended = typed("context_cost", tmp_path, small)
+  assert ended.code == 0, ended.err
   written = json.loads((tmp_path / "result.json").read_text())
   assert len(written["costs"]) == 8
   assert (tmp_path / "bytes.png").stat().st_size > 1000
-  assert "exponent of T" in capsys.readouterr().out
+  assert "exponent of T" in ended.out
 
 
 def test_bad_settings_are_named():

@@ -6,10 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from attnjax.config import replace_leaves
 from experiments.external_memory import trained
-from experiments.external_memory.__main__ import main
-from experiments.external_memory.config import PRESETS, ExternalMemoryConfig
+from experiments.external_memory.config import ExternalMemoryConfig
 from experiments.external_memory.measure import READERS, recall
 
 SMALL = {
@@ -68,13 +66,14 @@ def test_only_the_store_tells_and_self_attention_never_sees_it():
   assert changed["the row itself"] == 0
 
 
-def test_a_run_writes_its_numbers_and_figures(tmp_path, capsys):
-  main(replace_leaves(PRESETS["tiny"](), SMALL), tmp_path)
+def test_a_run_writes_its_numbers_and_figures(tmp_path, typed):
+  ended = typed("external_memory", tmp_path, SMALL)
+  assert ended.code == 0, ended.err
   written = json.loads((tmp_path / "result.json").read_text())
   assert set(written["recall"]) == set(READERS)
   assert set(written["accuracy"]) == set(trained.SOURCES)
   assert (tmp_path / "recall_by_size.png").stat().st_size > 1000
-  assert "attends over" in capsys.readouterr().out
+  assert "attends over" in ended.out
 
 
 def test_bad_settings_are_named():

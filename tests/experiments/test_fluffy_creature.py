@@ -181,12 +181,13 @@ def test_tagged_sentences_become_nouns_and_what_describes_them():
   assert sentence == Sentence(("the", "old", "dog", "dogs"), {2: (1,), 3: ()})
 
 
-def test_a_run_writes_its_numbers_and_figure(tmp_path, capsys):
-  main(replace_leaves(PRESETS["tiny"](), SMALL), tmp_path)
+def test_a_run_writes_its_numbers_and_figure(tmp_path, typed):
+  ended = typed("fluffy_creature", tmp_path, SMALL)
+  assert ended.code == 0, ended.err
   written = json.loads((tmp_path / "result.json").read_text())
   assert set(written) == set(LOOKS)
   assert (tmp_path / "pattern.png").stat().st_size > 1000
-  assert "built by hand" in capsys.readouterr().out
+  assert "built by hand" in ended.out
 
 
 def tagged(path, text="the/at old/jj dog/nn saw/vbd a/at grey/jj cat/nn ./."):

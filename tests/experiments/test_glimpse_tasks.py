@@ -53,9 +53,10 @@ def test_tiny_reaches_what_it_claims(tmp_path):
     assert result.right == 5
 
 
-def test_the_seeds_task_writes_what_it_promises(tmp_path, capsys):
-  main(config("published"), tmp_path / "run")
-  out = capsys.readouterr().out
+def test_the_notes_task_writes_what_it_promises(tmp_path, typed):
+  ended = typed("glimpse", tmp_path / "run", "--preset=published", SMALL)
+  assert ended.code == 0, ended.err
+  out = ended.out
   for name in places.SOFT:
     assert f"| {name}" in out
   assert "score function" not in out
@@ -67,9 +68,9 @@ def test_the_seeds_task_writes_what_it_promises(tmp_path, capsys):
   for name in ("effective.png", "curves.png"):
     assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
   # Done already: the same numbers again, and no step.
-  main(config("published"), tmp_path / "run")
+  again = typed("glimpse", tmp_path / "run", "--preset=published", SMALL)
   assert saved == json.loads((tmp_path / "run/result.json").read_text())
-  assert "nothing to do" in "".join(capsys.readouterr())
+  assert "nothing to do" in again.out + again.err
 
 
 def test_the_mosaics_write_what_they_promise(real, tmp_path, capsys):

@@ -7,10 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from attnjax.config import replace_leaves
 from experiments.heads import report, task
-from experiments.heads.__main__ import main
-from experiments.heads.config import PRESETS, HeadsConfig
+from experiments.heads.config import HeadsConfig
 
 SMALL = {
   "batch_size": 4,
@@ -56,12 +54,13 @@ def test_heads_are_told_by_what_they_look_at():
   assert found[0]["weight on place"] >= found[1]["weight on place"]
 
 
-def test_a_run_writes_its_numbers_and_figure(tmp_path, capsys):
-  main(replace_leaves(PRESETS["tiny"](), SMALL), tmp_path)
+def test_a_run_writes_its_numbers_and_figure(tmp_path, typed):
+  ended = typed("heads", tmp_path, SMALL)
+  assert ended.code == 0, ended.err
   written = json.loads((tmp_path / "result.json").read_text())
   assert set(written["accuracy"]) == set(task.SHAPES)
   assert (tmp_path / "heads.png").stat().st_size > 1000
-  assert "one head, as wide as both" in capsys.readouterr().out
+  assert "one head, as wide as both" in ended.out
 
 
 def test_bad_settings_are_named():

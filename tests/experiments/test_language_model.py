@@ -84,9 +84,11 @@ def _curve(workdir):
   ]
 
 
-def test_a_run_shows_what_it_promises(corpus, tmp_path, capsys):
-  main(_config(corpus), tmp_path / "run")
-  out = capsys.readouterr().out
+def test_a_run_shows_what_it_promises(corpus, tmp_path, typed):
+  small = SMALL | {"data.path": corpus}
+  ended = typed("language_model", tmp_path / "run", small)
+  assert ended.code == 0, ended.err
+  out = ended.out
   assert re.search(r"parameters = [\d,]+", out)
   for name in ("uniform", "unigram", "bigram", "5-gram", "xz", "this model"):
     assert name in out

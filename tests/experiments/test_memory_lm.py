@@ -12,7 +12,6 @@ from attnjax.config import replace_leaves
 from attnjax.data import load_text
 from experiments import memory_models
 from experiments.memory_lm import measure, report, task
-from experiments.memory_lm.__main__ import main
 from experiments.memory_lm.config import PRESETS, MemoryTextConfig
 from experiments.memory_models import ARCHITECTURES
 
@@ -156,10 +155,10 @@ def test_a_window_that_gains_by_reading_on_is_called_a_leak():
 
 
 @pytest.mark.parametrize("variant", mostly_slow(ARCHITECTURES))
-def test_a_run_writes_its_numbers_and_figures(
-  corpus, tmp_path, capsys, variant
-):
-  main(small(corpus, variants=(variant,)), tmp_path)
+def test_a_run_writes_its_numbers_and_figures(corpus, tmp_path, typed, variant):
+  leaves = SMALL | {"data.path": corpus, "variants": variant}
+  ended = typed("memory_lm", tmp_path, leaves)
+  assert ended.code == 0, ended.err
   written = json.loads((tmp_path / "result.json").read_text())
   [found] = written[variant]
   assert np.shape(found["read"]) == np.shape(found["restarted"]) == (6, 5)
@@ -169,7 +168,7 @@ def test_a_run_writes_its_numbers_and_figures(
   assert ("layer1_memory_norm" in record) != attention
   for name in ("by_position.png", "gained.png"):
     assert (tmp_path / name).stat().st_size > 1000
-  said = capsys.readouterr().out
+  said = ended.out
   assert "gained by reading on" in said
   # Beyond its reach a window gains nothing: main would have raised.
   assert ("reach of 6 bytes" in said) == variant.startswith("window")

@@ -58,13 +58,14 @@ def few_cases(monkeypatch):
   )
 
 
-def test_every_contender_is_a_row(few_cases, tmp_path, monkeypatch):
+def test_every_contender_is_a_row(few_cases, tmp_path, monkeypatch, typed):
   # The other process finds a PyTorch that cannot be imported.
   fake = tmp_path / "fake"
   fake.mkdir()
   (fake / "torch.py").write_text("raise ImportError('No module torch')")
   monkeypatch.setenv("PYTHONPATH", str(fake))
-  main(replace_leaves(PRESETS["tiny"](), SMALL), tmp_path)
+  ended = typed("memory_speed", tmp_path, SMALL)
+  assert ended.code == 0, ended.err
   ours, theirs = _rows(tmp_path / "layer.csv")
   assert (ours["contender"], ours["status"]) == ("attnjax", "ok")
   assert float(ours["tokens_per_second"]) > 0

@@ -216,11 +216,15 @@ def test_alignments_are_of_each_phoneme_over_the_letters(dictionary):
   ],
 )
 def test_a_run_writes_its_numbers_and_figures(
-  preset, variants, seeds, dictionary, tmp_path, capsys
+  preset, variants, seeds, dictionary, tmp_path, typed
 ):
   config = small(dictionary, preset, variants=variants, seeds=seeds)
-  main(config, tmp_path / "run")
-  out = capsys.readouterr().out
+  leaves = {"data.dictionary": dictionary, "variants": variants, "seeds": seeds}
+  ended = typed(
+    "pronunciation", tmp_path / "run", f"--preset={preset}", SMALL | leaves
+  )
+  assert ended.code == 0, ended.err
+  out = ended.out
   names = [report.NAMES[variant] for variant in config.variants]
   written = json.loads((tmp_path / "run/result.json").read_text())
   assert list(written) == names

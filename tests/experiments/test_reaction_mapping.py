@@ -5,7 +5,6 @@ import json
 import numpy as np
 import pytest
 
-from attnjax.config import replace_leaves
 from attnjax.data import ReactionVocabulary, cached, reactions
 from attnjax.data.reactions import SPECIAL_TOKENS
 from experiments.reaction_mapping import (
@@ -19,7 +18,7 @@ from experiments.reaction_mapping import (
   published,
   report,
 )
-from experiments.reaction_mapping.config import PRESETS, MappingConfig
+from experiments.reaction_mapping.config import MappingConfig
 from experiments.reaction_mapping.smiles import (
   join_groups,
   read_mapped,
@@ -190,6 +189,7 @@ def synthetic():
 @pytest.fixture
 def nothing_published(monkeypatch):
   monkeypatch.setattr(program, "load", synthetic)
+  monkeypatch.setattr(published, "load", synthetic)
 
 
 def test_every_token_is_hidden_once():
@@ -239,13 +239,13 @@ def test_runs(nothing_published, tmp_path, capsys):
   assert "not published" in printed
 
 
-def test_a_reaction_of_ones_own(nothing_published, tmp_path, capsys):
-  config = replace_leaves(PRESETS["tiny"](), {"reaction": ESTER})
-  program.main(config, tmp_path)
+def test_a_reaction_of_ones_own(nothing_published, tmp_path, typed):
+  ended = typed("reaction_mapping", tmp_path, {"reaction": ESTER})
+  assert ended.code == 0, ended.err
   written = json.loads((tmp_path / "result.json").read_text())
   assert written["reaction"] == "CC(=O)O.OCC>>CC(=O)OCC"
   assert len(written["origin"]) == 6
-  assert "confidence in all of it" in capsys.readouterr().out
+  assert "confidence in all of it" in ended.out
 
 
 def test_a_reaction_of_unknown_tokens_is_mapped_if_asked(

@@ -17,7 +17,6 @@ from experiments.recall_beyond_window import (
   task,
   variants,
 )
-from experiments.recall_beyond_window.__main__ import main
 from experiments.recall_beyond_window.config import (
   PRESETS,
   VARIANTS,
@@ -180,8 +179,10 @@ def test_what_is_not_at_chance_beyond_the_reach_is_called_a_leak():
 FAR = {str(n): 1 / 32 for n in (256, 512, 1024, 2048, 4096)}
 
 
-def test_a_run_writes_its_numbers_and_figures(tmp_path, capsys):
-  main(small(variants=("window", "gated delta net")), tmp_path)
+def test_a_run_writes_its_numbers_and_figures(tmp_path, typed):
+  leaves = SMALL | {"variants": ("window", "gated delta net")}
+  ended = typed("recall_beyond_window", tmp_path, leaves)
+  assert ended.code == 0, ended.err
   written = json.loads((tmp_path / "result.json").read_text())
   [found] = written["gated delta net"]
   assert set(found["interventions"]) == set(interventions.COLUMNS)

@@ -214,15 +214,17 @@ def test_invented_runs_have_tables_and_figures(tmp_path):
     assert path.stat().st_size > 10_000
 
 
-def test_a_run_writes_its_numbers_and_is_found_again(corpus, tmp_path, capsys):
-  config = small(corpus)
-  main(config, tmp_path)
+def test_a_run_writes_its_numbers_and_is_found_again(
+  corpus, tmp_path, capsys, typed
+):
+  ended = typed("scaling", tmp_path, SMALL | {"data.path": corpus})
+  assert ended.code == 0, ended.err
   written = json.loads((tmp_path / "result.json").read_text())["runs"]
   assert sorted(run["width"] for run in written.values()) == [16, 32]
   for run in written.values():
     assert 4 < run["bits_per_byte"] < 12
     assert run["tokens"] == 108
-  said = capsys.readouterr().out
+  said = ended.out
   assert "no law: it wants 3 sizes and 3 lengths at least" in said
   assert "no forecast for a pod" in said
   main(small(corpus, train_more=False), tmp_path)

@@ -5,11 +5,9 @@ import json
 import pytest
 
 from attnjax import masks
-from attnjax.config import replace_leaves
 from attnjax.plan import topology
 from attnjax.plan.topology import devices_of
-from experiments.sharding.__main__ import main
-from experiments.sharding.config import PRESETS, ShardingConfig
+from experiments.sharding.config import ShardingConfig
 from experiments.sharding.measure import flights, plan_of
 
 PROGRAM = """
@@ -36,7 +34,7 @@ def test_zigzag_keeps_every_device_as_busy_as_the_mean():
     assert sorted(steps) == list(range(8))
 
 
-def test_a_run_prints_its_tables_and_writes_its_numbers(tmp_path, capsys):
+def test_a_run_prints_its_tables_and_writes_its_numbers(tmp_path, typed):
   small = {
     "machines": ("cpu:2",),
     "kinds": ("ring",),
@@ -47,11 +45,12 @@ def test_a_run_prints_its_tables_and_writes_its_numbers(tmp_path, capsys):
     "width": 4,
     "block": 16,
   }
-  main(replace_leaves(PRESETS["tiny"](), small), tmp_path)
+  ended = typed("sharding", tmp_path, small)
+  assert ended.code == 0, ended.err
   written = json.loads((tmp_path / "result.json").read_text())
   assert written["fixed"] == written["growing"]
   assert written["fixed"][0]["temporary"] > 0
-  printed = capsys.readouterr().out
+  printed = ended.out
   assert "busiest device" in printed
   assert "window of T / n, zigzag" in printed
 

@@ -161,13 +161,14 @@ def test_a_validation_leaves_the_test_alone():
   assert test.digest != tuned.digest
 
 
-def test_a_run_writes_what_it_promises(tmp_path, capsys):
+def test_a_run_writes_what_it_promises(tmp_path, typed):
   pytest.importorskip("sklearn", reason="pip install 'attnjax[vision]'")
   # The convolution runs in the next test.
   names = ("attention", "uniform", "linear")
-  small = config(variants=names)
-  main(small, tmp_path / "run")
-  out = capsys.readouterr().out
+  leaves = SMALL | {"variants": names}
+  ended = typed("vision", tmp_path / "run", leaves)
+  assert ended.code == 0, ended.err
+  out = ended.out
   for name in names:
     assert f"| {networks.NAMES[name]} " in out
   assert "25 % of the patches exchanged" in out
@@ -178,9 +179,9 @@ def test_a_run_writes_what_it_promises(tmp_path, capsys):
   for name in ("curves.png", "rollout.png"):
     assert (tmp_path / "run" / name).read_bytes().startswith(b"\x89PNG")
   # Done already: the same numbers again, and no step.
-  main(small, tmp_path / "run")
+  again = typed("vision", tmp_path / "run", leaves)
   assert saved == json.loads((tmp_path / "run/result.json").read_text())
-  assert "nothing to do" in "".join(capsys.readouterr())
+  assert "nothing to do" in again.out + again.err
 
 
 @pytest.mark.slow

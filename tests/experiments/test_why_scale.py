@@ -7,10 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from attnjax.config import replace_leaves
 from experiments.why_scale import lookup
-from experiments.why_scale.__main__ import main
-from experiments.why_scale.config import PRESETS, LookupConfig, WhyScaleConfig
+from experiments.why_scale.config import LookupConfig, WhyScaleConfig
 from experiments.why_scale.measure import SCORINGS, measure
 
 SMALL = {
@@ -67,13 +65,14 @@ def test_the_target_is_the_value_beside_the_asked_key():
     np.testing.assert_array_equal(x, again[name])
 
 
-def test_a_run_writes_its_numbers_and_figures(tmp_path, capsys):
-  main(replace_leaves(PRESETS["tiny"](), SMALL), tmp_path)
+def test_a_run_writes_its_numbers_and_figures(tmp_path, typed):
+  ended = typed("why_scale", tmp_path, SMALL)
+  assert ended.code == 0, ended.err
   written = json.loads((tmp_path / "result.json").read_text())
   assert set(written["accuracy"]) == {"unscaled", "scaled"}
   for name in ("entropy.png", "gradient.png", "accuracy.png"):
     assert (tmp_path / name).stat().st_size > 1000
-  assert "steps to 0.9, scaled" in capsys.readouterr().out
+  assert "steps to 0.9, scaled" in ended.out
 
 
 def test_bad_settings_are_named():
