@@ -1,4 +1,12 @@
-"""attnjax: a functional research codebase for attention, in JAX and Flax."""
+"""attnjax: a functional research codebase for attention, in JAX and Flax.
+
+Functions of arrays are here and in the modules that are imported below. Rooms
+that need more than JAX (`attnjax.nn`, `attnjax.models`, `attnjax.training`...)
+are imported when they are first asked for: `import attnjax` stays light.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from attnjax import (
   cache,
@@ -55,5 +63,43 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+# Rooms that are imported when they are asked for: some bring Flax, Optax,
+# Orbax, or take a second.
+_ROOMS = (
+  "config",
+  "data",
+  "models",
+  "nn",
+  "parallel",
+  "plan",
+  "testing",
+  "training",
+  "viz",
+)
+
+
+def __getattr__(name: str) -> Any:
+  """Imports a room, so that `attnjax.nn` works after `import attnjax`."""
+  if name in _ROOMS:
+    return importlib.import_module(f"attnjax.{name}")
+  raise AttributeError(f"module 'attnjax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+  """What there is, the rooms not yet imported included."""
+  return sorted({*globals(), *_ROOMS})
+
+
+if TYPE_CHECKING:  # for editors and type checkers
+  from attnjax import config as config
+  from attnjax import data as data
+  from attnjax import models as models
+  from attnjax import nn as nn
+  from attnjax import parallel as parallel
+  from attnjax import plan as plan
+  from attnjax import testing as testing
+  from attnjax import training as training
+  from attnjax import viz as viz
 
 moved.install()

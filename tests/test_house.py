@@ -138,14 +138,25 @@ def experiment_complaint(root, module, name):
   return None
 
 
+def for_checkers_alone(path):
+  """Lines that only a type checker reads: there the front names its rooms."""
+  if not path.is_file():
+    return
+  for node in ast.parse(path.read_text()).body:
+    if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+      yield from (part.lineno for part in node.body)
+
+
 def violations(root):
   """One line for each import that should not be there."""
   found = []
+  front = root / "attnjax" / "__init__.py"
+  unread = {("attnjax", line) for line in for_checkers_alone(front)}
   for path in sources(root):
     module = module_of(root, path)
     for line, name in imported(root, path):
       why = complaint(root, module, name)
-      if why:
+      if why and (module, line) not in unread:
         found.append(f"{path.relative_to(root)}:{line}: {name}: {why}")
   return found
 
