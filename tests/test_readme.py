@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import tomllib
 
 from experiments.language_model.config import PRESETS
 
@@ -43,5 +44,28 @@ def test_constraints_pin_what_the_project_asks_for():
     re.split("[=<>; ]", line)[0].lower().replace("_", "-")
     for line in pins.splitlines()
   }
-  build = {"hatchling"}
+  build = {"hatchling", "hatch-fancy-pypi-readme"}
   assert {n.lower() for n in named} - build <= pinned
+
+
+def test_the_page_of_a_package_index_has_no_link_that_leads_nowhere():
+  project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+  page = project["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
+  assert [part["path"] for part in page["fragments"]] == ["README.md"]
+  text = README
+  for change in page["substitutions"]:
+    text = re.sub(change["pattern"], change["replacement"], text)
+  assert "](experiments/" in README  # there was something to do
+  assert "<img" in README
+  for target in re.findall(r"(?:\]\(|src=\"|href=\")([^)\"]+)", text):
+    assert target.startswith(("http://", "https://", "#")), target
+  assert "**Train**" in text
+  assert "each column says" not in text  # of a picture that is not there
+
+
+def test_it_says_what_needs_the_clone():
+  words = " ".join(README.split())
+  assert "`experiments` and `launch` are programs of the clone" in words
+  wheel = tomllib.loads((ROOT / "pyproject.toml").read_text())
+  target = wheel["tool"]["hatch"]["build"]["targets"]["wheel"]
+  assert target["packages"] == ["attnjax"]
