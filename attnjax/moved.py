@@ -81,6 +81,7 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def install() -> None:
   """Makes old paths importable; a second call changes nothing.
 
+  >>> import sys
   >>> install()
   >>> sum(isinstance(finder, _Finder) for finder in sys.meta_path)
   1

@@ -46,6 +46,7 @@ def check_window(config: MemoryLMConfig) -> None:
   Raises:
     ValueError: it has none.
 
+  >>> from attnjax.models import MemoryLMConfig
   >>> check_window(MemoryLMConfig(window=3))
   """
   if config.window is None:
@@ -73,6 +74,7 @@ def fitted(
   Raises:
     ValueError: there are not enough parameters for a feature.
 
+  >>> from attnjax.models import MemoryLMConfig
   >>> small = MemoryLMConfig(width=8, depth=1, heads=2)
   >>> changes = ARCHITECTURES["LMM"]
   >>> model = fitted(small, changes, vocabulary=11, parameters=4000)

@@ -74,6 +74,8 @@ def write_results(workdir: Path, results: Mapping[str, Any]) -> Path:
 
   An experiment calls it before it draws, so that no figure can lose a number.
 
+  >>> import json
+  >>> from pathlib import Path
   >>> import tempfile
   >>> path = write_results(Path(tempfile.mkdtemp()), {"accuracy": [0.5, 0.7]})
   >>> json.loads(path.read_text())["accuracy"]
@@ -92,6 +94,7 @@ def measured(
     asked: what the measures depend on beside the run, as JSON holds it.
     measure: makes them; of what JSON can hold.
 
+  >>> from pathlib import Path
   >>> import tempfile
   >>> path = Path(tempfile.mkdtemp()) / "measures.json"
   >>> measured(path, {"rows": 2}, lambda: {"accuracy": 0.5})

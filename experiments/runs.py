@@ -206,6 +206,7 @@ def fit(
 def run_folder(workdir: Path, variant: str, seed: int) -> Path:
   """Where one of the runs of an experiment is kept.
 
+  >>> from pathlib import Path
   >>> run_folder(Path("runs"), "window + persistent", 1).as_posix()
   'runs/window_+_persistent/seed1'
   """

@@ -71,6 +71,7 @@ def job_of(values: flags.FlagValues, argv: Sequence[str]) -> Job:
   Raises:
     ValueError: a flag that does not exist, or an argument that is no flag.
 
+  >>> from absl import flags
   >>> values = flags.FlagValues()
   >>> define(values)
   >>> job_of(values, ["x", "--experiment=heads", "--noconfig.a.b"]).overrides

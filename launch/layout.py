@@ -22,6 +22,7 @@ class Layout:
     hosts: machines.
     processes: of JAX, in all.
 
+  >>> from attnjax.plan import topology
   >>> Layout(topology("h100:16"), hosts=2, processes=16).devices_each
   1
   """
@@ -66,6 +67,7 @@ def layout_of(job: Job, *, process_a_gpu: bool = False) -> Layout:
       that do not fill the mesh, or a mesh that does not divide the batch or
       the model; with the remedy.
 
+  >>> from launch.job import Job
   >>> layout_of(Job("language_model", topology="v5e:4x4"))
   Traceback (most recent call last):
   ValueError: mesh: expected sizes that multiply to the 16 devices of v5e:4x4,

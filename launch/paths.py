@@ -35,6 +35,8 @@ def seen_from_here(job: Job, whose: str) -> Job:
     ValueError: the place or a path is an address of a bucket, nothing is
       where a path leads, or the job is one that no experiment would take.
 
+  >>> from launch.job import Job
+  >>> from pathlib import Path
   >>> job = Job("language_model", overrides=(f"data.path={__file__}",))
   >>> job = seen_from_here(job, "this machine")
   >>> job.overrides == (f"data.path={__file__}",), Path(job.place).is_absolute()
@@ -56,6 +58,8 @@ def on_bucket(job: Job) -> Job:
     ValueError: a setting names a file of this machine, which a rented one does
       not see; or the place is no bucket.
 
+  >>> import dataclasses
+  >>> from launch.job import Job
   >>> job = Job("language_model", place="gs://mine/run")
   >>> job = dataclasses.replace(job, overrides=("data.path=gs://mine/a/*.txt",))
   >>> on_bucket(job).overrides

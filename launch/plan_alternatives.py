@@ -108,6 +108,7 @@ def excess(memory: Memory) -> float:
   Returns:
     1 where it fits; infinity where no microbatch is small enough.
 
+  >>> from attnjax.plan import Memory
   >>> memory = Memory({"parameters": 2}, 0, 2, None, 14, 0, 0, 8, exact=False)
   >>> excess(memory)  # 12 in the place of 4
   3.0

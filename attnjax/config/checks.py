@@ -19,6 +19,7 @@ def check(config: Any) -> None:
   Raises:
     ValueError: names the dotted setting, and the remedy.
 
+  >>> import dataclasses
   >>> @dataclasses.dataclass(frozen=True)
   ... class Text:
   ...   path: str

@@ -90,6 +90,8 @@ class ConfigFlags:
     prefix: what comes before the dotted name of a leaf in its flag.
     flag_values: where the flags are registered.
 
+  >>> import dataclasses
+  >>> from absl import flags
   >>> from attnjax.config import setting
   >>> @dataclasses.dataclass(frozen=True)
   ... class Config:
@@ -151,6 +153,8 @@ def define_flags(
     ValueError: `default` is not a preset.
     TypeError: a leaf of the config has no help or a type without a flag.
 
+  >>> import dataclasses
+  >>> from absl import flags
   >>> from attnjax.config import setting
   >>> @dataclasses.dataclass(frozen=True)
   ... class Config:

@@ -62,6 +62,7 @@ def setting(
   Returns:
     A `dataclasses.field` that carries all of it as metadata.
 
+  >>> import dataclasses
   >>> @dataclasses.dataclass(frozen=True)
   ... class DecoderConfig(Config):
   ...   width: int = setting(256, "model width M, features", at_least=1)
@@ -87,6 +88,7 @@ class Config:
   A config that ties settings to each other does so in a `__post_init__` that
   calls this one first.
 
+  >>> import dataclasses
   >>> @dataclasses.dataclass(frozen=True)
   ... class Task(Config):
   ...   rows: int = setting(4, "rows of a batch", at_least=1)
@@ -198,6 +200,7 @@ def leaves(config: Any) -> tuple[Leaf, ...]:
   Raises:
     TypeError: a field is neither a `setting` of a supported type nor a config.
 
+  >>> import dataclasses
   >>> @dataclasses.dataclass(frozen=True)
   ... class Model:
   ...   depth: int = setting(4, "blocks")
@@ -296,6 +299,7 @@ def replace_leaves(config: ConfigT, values: Mapping[str, Any]) -> ConfigT:
   Raises:
     ValueError: no leaf has that name, or the value does not fit it.
 
+  >>> import dataclasses
   >>> @dataclasses.dataclass(frozen=True)
   ... class Config:
   ...   depth: int = setting(4, "blocks")

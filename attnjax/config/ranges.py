@@ -23,6 +23,7 @@ class Range:
   Raises:
     ValueError: two limits on one side.
 
+  >>> import math
   >>> Range(at_least=0, below=1).refusal(1.0)
   'must be in [0, 1)'
   >>> Range(at_least=1).refusal(0), Range().refusal(math.nan)

@@ -13,6 +13,7 @@ ConfigT = TypeVar("ConfigT")
 def to_dict(config: Any) -> dict[str, Any]:
   """The config as nested dicts of plain values.
 
+  >>> import dataclasses
   >>> from attnjax.config import setting
   >>> @dataclasses.dataclass(frozen=True)
   ... class Config:
@@ -31,6 +32,7 @@ def decisive(config: Any) -> dict[str, Any]:
   Args:
     config: a frozen dataclass that may nest others.
 
+  >>> import dataclasses
   >>> from attnjax.config import setting
   >>> @dataclasses.dataclass(frozen=True)
   ... class Config:
@@ -64,6 +66,7 @@ def from_dict(like: ConfigT, values: Mapping[str, Any]) -> ConfigT:
   Raises:
     ValueError: a leaf is missing, unknown, or its value does not fit.
 
+  >>> import dataclasses
   >>> from attnjax.config import setting
   >>> @dataclasses.dataclass(frozen=True)
   ... class Config:
@@ -92,6 +95,7 @@ def _flatten(values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 def to_json(config: Any) -> str:
   """The config as indented JSON, to be read by people and by `from_dict`.
 
+  >>> import dataclasses
   >>> from attnjax.config import setting
   >>> @dataclasses.dataclass(frozen=True)
   ... class Config:
@@ -113,6 +117,7 @@ def describe(config: Any, *, baseline: Any = None) -> str:
       differs from it is marked with a star and says what it was. None marks
       nothing.
 
+  >>> import dataclasses
   >>> from attnjax.config import setting
   >>> @dataclasses.dataclass(frozen=True)
   ... class Config:

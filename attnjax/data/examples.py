@@ -23,6 +23,7 @@ class Examples:
   Raises:
     ValueError: there is no array, or they do not share their first axis.
 
+  >>> import numpy as np
   >>> examples = Examples({"image": np.zeros((5, 2, 2)), "label": np.arange(5)})
   >>> len(examples), sorted(examples[3])
   (5, ['image', 'label', 'weights'])
@@ -64,6 +65,7 @@ class ExampleBatches:
   Within an epoch each example comes once, and each epoch is shuffled anew. A
   batch may begin in one epoch and end in the next. Made by `train_batches`.
 
+  >>> import numpy as np
   >>> batches = ExampleBatches(Examples({"x": np.arange(6)}), 3, seed=0)
   >>> sorted(np.concatenate([batches(s)["x"] for s in (8, 9)]).tolist())
   [0, 1, 2, 3, 4, 5]
@@ -111,6 +113,7 @@ class ExampleBatches:
 def stacked(rows: Sequence[Batch]) -> Batch:
   """Rows as one batch.
 
+  >>> import numpy as np
   >>> stacked([{"x": np.ones(2)}, {"x": np.zeros(2)}])["x"].shape
   (2, 2)
   """

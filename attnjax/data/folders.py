@@ -17,6 +17,7 @@ class Walk:
   Args:
     root: where to begin; itself the first.
 
+  >>> from pathlib import Path
   >>> import tempfile
   >>> root = Path(tempfile.mkdtemp())
   >>> (root / "again").symlink_to(root)

@@ -25,6 +25,8 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     ValueError: the file is broken, too short, too long, not of bytes, or has
       another number of axes.
 
+  >>> import gzip
+  >>> from pathlib import Path
   >>> import tempfile
   >>> path = Path(tempfile.mkdtemp()) / "labels.gz"
   >>> header = bytes([0, 0, 8, 1, 0, 0, 0, 2])

@@ -41,6 +41,7 @@ class Images:
   Raises:
     ValueError: shapes, dtypes, or values out of their range.
 
+  >>> import numpy as np
   >>> side = {"images": np.ones((1, 2, 2), "f4"), "labels": np.zeros(1, "i4")}
   >>> Images(side, side, classes=("white",)).train["images"].shape
   (1, 2, 2)
@@ -160,6 +161,7 @@ def fashion_mnist(path: Path | None = None) -> Images:
   Novel Image Dataset for Benchmarking Machine Learning Algorithms", 2017,
   arXiv:1708.07747.
 
+  >>> from pathlib import Path
   >>> fashion_mnist(Path("nowhere"))
   Traceback (most recent call last):
     ...

@@ -47,6 +47,7 @@ def ngrams(documents: Sequence[Document], order: int) -> NGrams:
   Returns:
     The distinct n-grams and their counts, which sum to the bytes of the text.
 
+  >>> from attnjax.data.corpora import Document
   >>> table = ngrams([Document("a", b"aab")], order=2)
   >>> [(int(key) >> 9, chr(int(key) & 511)) for key in table.keys]
   [(97, 'a'), (97, 'b'), (256, 'a')]
@@ -77,6 +78,7 @@ def shorten(table: NGrams, order: int) -> NGrams:
   Returns:
     The counts over all the symbols that came before.
 
+  >>> from attnjax.data.corpora import Document
   >>> table = ngrams([Document("a", b"aab")], order=2)
   >>> shorten(table, 1).counts
   array([2., 1.])

@@ -30,6 +30,7 @@ class Packed:
     stride: how far each row begins after the one before; the targets that
       count are the last `stride` of a row, all of them in the first.
 
+  >>> import numpy as np
   >>> packed = pack([np.array([5, 6]), np.array([7, 8, 9])], 0, length=2)
   >>> int(sum(row["weights"].sum() for row in packed)) == packed.token_count
   True
@@ -136,6 +137,7 @@ def pack(
     ValueError: the text is shorter than one row, `stride` is not in
       [1, length], or a document contains the boundary.
 
+  >>> import numpy as np
   >>> row = pack([np.array([5, 6]), np.array([7, 8, 9])], 0, length=5)[0]
   >>> print(*(f"{name:12}{row[name]}" for name in row), sep="\n")
   tokens      [0 5 6 0 7]

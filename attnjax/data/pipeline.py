@@ -24,6 +24,7 @@ class TrainBatches:
 
   Made by `train_batches`, which checks the arguments.
 
+  >>> import numpy as np
   >>> from attnjax.data import pack
   >>> packed = pack([np.arange(1, 9)], 0, length=2)
   >>> batches = TrainBatches(packed, batch_size=3, seed=0)
@@ -85,6 +86,7 @@ def train_batches(
     ValueError: `batch_size` or `seed` is out of its range.
     ImportError: grain is missing, which deals out the rows of a text.
 
+  >>> import numpy as np
   >>> from attnjax.data import pack
   >>> packed = pack([np.arange(1, 40)], boundary=0, length=5)
   >>> batches = train_batches(packed, batch_size=2, seed=0)
@@ -106,6 +108,7 @@ def train_batches(
 class EvaluationBatches(Sequence[Batch]):
   """Every row once, in order; made by `evaluation_batches`.
 
+  >>> import numpy as np
   >>> from attnjax.data import pack
   >>> packed = pack([np.arange(1, 9)], 0, length=2)
   >>> batches = EvaluationBatches(packed, batch_size=3)
@@ -162,6 +165,7 @@ def evaluation_batches(
   Raises:
     ValueError: `batch_size` is less than 1.
 
+  >>> import numpy as np
   >>> from attnjax.data import pack
   >>> packed = pack([np.arange(1, 40)], boundary=0, length=5)
   >>> batches = evaluation_batches(packed, batch_size=3)

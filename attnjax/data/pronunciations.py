@@ -84,6 +84,7 @@ def load_pronunciations(
 
   Reference: Carnegie Mellon University, "The CMU Pronouncing Dictionary".
 
+  >>> from pathlib import Path
   >>> load_pronunciations(Path("none.dict"))
   Traceback (most recent call last):
     ...

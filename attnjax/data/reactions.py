@@ -118,6 +118,7 @@ def reaction_vocabulary(path: Path | None = None) -> ReactionVocabulary:
     ValueError: a token comes twice, or a special one is missing.
     AssetError: it cannot be had.
 
+  >>> from pathlib import Path
   >>> reaction_vocabulary(Path("none.txt"))
   Traceback (most recent call last):
     ...
@@ -147,6 +148,7 @@ def reaction_weights(path: Path | None = None) -> dict[str, np.ndarray]:
   "ALBERT: A Lite BERT for Self-supervised Learning of Language
   Representations", 2020, arXiv:1909.11942.
 
+  >>> from pathlib import Path
   >>> reaction_weights(Path("none.bin"))
   Traceback (most recent call last):
     ...
@@ -172,6 +174,7 @@ def expected_maps(root: Path | None = None) -> list[MappedReaction]:
     ValueError: the tests hold no expected map.
     AssetError: it cannot be had.
 
+  >>> from pathlib import Path
   >>> expected_maps(Path("nowhere"))
   Traceback (most recent call last):
     ...

@@ -58,6 +58,7 @@ def split(
     ValueError: the fraction is not inside (0, 1), or there is too little text
       for two sides.
 
+  >>> from attnjax.data.corpora import Document
   >>> texts = [Document(str(n), bytes([n]) * 50) for n in range(20)]
   >>> train, heldout = split(texts, 0.1)
   >>> len(train), len(heldout), set(train) & set(heldout)
@@ -91,6 +92,7 @@ def shared_lines(documents: Sequence[Document]) -> list[float]:
     or more, stripped, that also stand in another document; 0 where it has no
     such line.
 
+  >>> from attnjax.data.corpora import Document
   >>> line = b"a line that is long enough to be told apart"
   >>> one, two = Document("1", line), Document("2", line[::-1] + b"\n" + line)
   >>> shared_lines([one, two])

@@ -33,6 +33,7 @@ def read_module(folder: Path, versification: str) -> dict[Reference, str]:
     ValueError: a file is broken, or the versification is unknown or another
       one than the module's.
 
+  >>> from pathlib import Path
   >>> read_module(Path("nowhere"), "kjv")
   Traceback (most recent call last):
     ...

@@ -53,6 +53,7 @@ def load_brown(path: Path | None = None) -> list[TaggedSentence]:
   Reference: W. Nelson Francis and Henry Kučera, "A Standard Corpus of
   Present-Day Edited American English", Brown University, 1964.
 
+  >>> from pathlib import Path
   >>> load_brown(Path("nowhere"))
   Traceback (most recent call last):
     ...

@@ -126,6 +126,8 @@ def read_torch_archive(path: Path) -> dict[str, np.ndarray]:
       but a dict of tensors, or names a function that is not one of the few
       that weights need.
 
+  >>> import pickle
+  >>> from pathlib import Path
   >>> import tempfile
   >>> path = Path(tempfile.mkdtemp()) / "weights.bin"
   >>> size = path.write_bytes(pickle.dumps(print, protocol=2))

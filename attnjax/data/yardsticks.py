@@ -51,6 +51,7 @@ def yardsticks(
   Raises:
     ValueError: a side has no text, or too little of it to fit the smoothing.
 
+  >>> from attnjax.data.corpora import Document
   >>> texts = [Document(str(n), b"abc" * (n + 9)) for n in range(9)]
   >>> bits = yardsticks(texts[:8], texts[8:])
   >>> bits["uniform"] > bits["unigram"] > bits["bigram"]
@@ -90,6 +91,7 @@ def xz(train: Sequence[Document], heldout: Sequence[Document]) -> float:
   Raises:
     ValueError: there is no held-out text.
 
+  >>> from attnjax.data.corpora import Document
   >>> text = [Document("a", bytes(range(256)) * 40)]
   >>> xz(text, text) < 0.1
   True

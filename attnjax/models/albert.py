@@ -75,6 +75,9 @@ class Albert(nnx.Module):
 
   A guess is made from both sides:
 
+  >>> import jax
+  >>> import jax.numpy as jnp
+  >>> from flax import nnx
   >>> config = AlbertConfig(vocabulary=7, embedding=4, width=8, heads=2)
   >>> model = jax.jit(lambda: Albert(config, rngs=nnx.Rngs(0)))()
   >>> guess = jax.jit(lambda tokens: model(tokens)[1])

@@ -61,6 +61,7 @@ def load_albert(
     ValueError: a tensor is missing, has another shape, is none of this model,
       or should be a copy of another and is not.
 
+  >>> from attnjax.models.albert import AlbertConfig
   >>> load_albert({}, AlbertConfig())
   Traceback (most recent call last):
     ...

@@ -42,6 +42,7 @@ def greedy(
   Raises:
     ValueError: if an option or the step does not fit.
 
+  >>> import jax.numpy as jnp
   >>> count = lambda n, token: (jnp.log(jnp.eye(4)[token + 1]), n)
   >>> found = greedy(count, (), batch=1, start=0, end=3, max_length=5)
   >>> found.tokens.tolist(), found.lengths.tolist()
@@ -130,6 +131,7 @@ def beam_search(
 
   Greedy takes 1, the likelier first token; no good sequence begins with it:
 
+  >>> import jax.numpy as jnp
   >>> table = jnp.log(jnp.array([[0, .6, .4, 0], [.34, .33, .33, 0],
   ...                            [.01, 0, 0, .99], [.25, .25, .25, .25]]))
   >>> step = lambda n, token: (table[token], n)

@@ -41,6 +41,9 @@ class DecoderLM(nnx.Module):
 
   Nothing that comes later changes what is said of now:
 
+  >>> import jax.numpy as jnp
+  >>> from attnjax.models.decoder_block import DecoderConfig
+  >>> from flax import nnx
   >>> model = DecoderLM(
   ...   DecoderConfig(width=8, depth=2, heads=2, hidden=16), 11,
   ...   rngs=nnx.Rngs(0))

@@ -44,6 +44,9 @@ class EncoderDecoder(nnx.Module):
   Raises:
     ValueError: from the config; or if one table is to embed two vocabularies.
 
+  >>> import jax.numpy as jnp
+  >>> from attnjax.models.encoder_decoder_config import EncoderDecoderConfig
+  >>> from flax import nnx
   >>> config = EncoderDecoderConfig(
   ...   width=8, encoder_depth=1, decoder_depth=1, heads=2, hidden=16)
   >>> model = EncoderDecoder(config, 7, 11, rngs=nnx.Rngs(0))

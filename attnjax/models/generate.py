@@ -62,6 +62,9 @@ def generate(
     ValueError: if an option or a length is out of range, the prompt is empty,
       or the text would outgrow the model's table of learned positions.
 
+  >>> import jax
+  >>> import jax.numpy as jnp
+  >>> from attnjax.models.decoder import DecoderLM
   >>> from flax import nnx
   >>> from attnjax.models import DecoderConfig
   >>> model = DecoderLM(

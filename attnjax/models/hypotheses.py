@@ -23,6 +23,7 @@ class Hypotheses(NamedTuple):
     scores: float32 ``B K`` (``B``), log-probability, divided by the length
       factor in a beam search; -inf where a row has fewer sequences than K.
 
+  >>> import jax.numpy as jnp
   >>> Hypotheses(jnp.ones((2, 3)), jnp.ones(2), jnp.zeros(2)).tokens.shape
   (2, 3)
   """
@@ -42,6 +43,7 @@ class NextToken:
     model: has ``step(memory, state, tokens) -> (logits, state)``.
     memory: from ``model.encode``; the same at every step.
 
+  >>> import jax.numpy as jnp
   >>> class Uniform:
   ...   def step(self, memory, state, tokens):
   ...     return jnp.zeros((*tokens.shape, memory)), state
@@ -65,6 +67,7 @@ class NextToken:
 def length_factor(length, penalty: float):
   """What a log-probability is divided by, ((5 + n) / 6)^penalty.
 
+  >>> import jax.numpy as jnp
   >>> length_factor(jnp.float32(7), 1.0).item()
   2.0
 

@@ -20,6 +20,7 @@ class SequenceMemory:
     last: ``L *B M``, the last state of every layer.
     lengths: int ``*B``; None where nothing is padding.
 
+  >>> import jax.numpy as jnp
   >>> memory = SequenceMemory(
   ...   jnp.ones((2, 5, 3)), None, jnp.ones((1, 2, 3)), jnp.array([5, 4]))
   >>> memory.repeat(2).lengths.tolist()
@@ -50,6 +51,7 @@ class CrossMemory:
     value: ``L *B S H D``.
     lengths: int ``*B``; None where nothing is padding.
 
+  >>> import jax.numpy as jnp
   >>> x = jnp.ones((3, 2, 5, 1, 4))
   >>> CrossMemory(x, x, None).repeat(7).key.shape
   (3, 14, 5, 1, 4)

@@ -71,6 +71,9 @@ class MemoryLM(nnx.Module):
   Raises:
     ValueError: from the parts, if sizes do not fit.
 
+  >>> import jax.numpy as jnp
+  >>> from attnjax.models.memory_config import MemoryLMConfig
+  >>> from flax import nnx
   >>> config = MemoryLMConfig(
   ...   architecture="memory", rule="delta_net", width=8, depth=1, heads=2,
   ...   hidden=16)
@@ -186,6 +189,7 @@ def norms_by_layer(sizes: Float[Array, "L *B H"] | None) -> dict[str, Array]:
     sizes: ``L *B H``, of `MemoryLM` with ``norms=True``; None where there is no
       memory.
 
+  >>> import jax.numpy as jnp
   >>> norms_by_layer(jnp.array([[1.0, 3.0], [2.0, 0.0]]))
   {'layer0_memory_norm': Array(3., dtype=float32), 'layer1_memory_norm': ...}
   """

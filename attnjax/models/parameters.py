@@ -24,6 +24,7 @@ def decoder_parameters(
 
   GPT-3 as published counts matrices alone:
 
+  >>> from attnjax.models.decoder_block import DecoderConfig
   >>> gpt3 = DecoderConfig(width=12288, depth=96, heads=96, hidden=49152,
   ...   norm="layer", use_bias=True, positions="learned", tied=False)
   >>> parts = decoder_parameters(gpt3, 50257)

@@ -44,6 +44,8 @@ def sample(
     ValueError: if top_k, top_p or temperature is out of range or has another
       shape, or all logits of a row are -inf, as far as that is known.
 
+  >>> import jax
+  >>> import jax.numpy as jnp
   >>> logits = jnp.log(jnp.array([0.6, 0.3, 0.1]))
   >>> keys = jax.random.split(jax.random.key(0), 100)
   >>> draw = jax.vmap(lambda k: sample(logits, k, top_p=0.7))(keys)

@@ -49,6 +49,9 @@ class Seq2Seq(nnx.Module):
 
   What is said of now depends on all of the source and on no later target:
 
+  >>> import jax.numpy as jnp
+  >>> from attnjax.models.seq2seq_config import Seq2SeqConfig
+  >>> from flax import nnx
   >>> model = Seq2Seq(
   ...   Seq2SeqConfig(width=6, hidden=4, depth=1), 7, 11, rngs=nnx.Rngs(0))
   >>> source, target = jnp.array([3, 1, 4]), jnp.array([2, 7, 1])

@@ -39,6 +39,9 @@ class ViT(nnx.Module):
   Raises:
     ValueError: from the config, if a size or an option cannot be.
 
+  >>> import jax.numpy as jnp
+  >>> from attnjax.models.vit_config import ViTConfig
+  >>> from flax import nnx
   >>> config = ViTConfig(height=4, breadth=6, patch=2, width=8, depth=1)
   >>> model = ViT(config, 3, rngs=nnx.Rngs(0))
   >>> model(jnp.ones((5, 4, 6, 1))).shape
@@ -141,6 +144,8 @@ def patches(
 ) -> Float[Array, "*B T D"]:
   """The pixels of each patch in a row, from the top left, line by line.
 
+  >>> import jax.numpy as jnp
+  >>> from attnjax.models.vit_config import ViTConfig
   >>> config = ViTConfig(height=2, breadth=4, patch=2)
   >>> image = jnp.arange(8.0).reshape(2, 4, 1)
   >>> patches(image, config).tolist()

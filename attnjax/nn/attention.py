@@ -41,6 +41,7 @@ class MultiHeadAttention(nnx.Module):
   Raises:
     ValueError: if heads do not divide the width, or K does not divide H.
 
+  >>> from flax import nnx
   >>> import jax.numpy as jnp
   >>> layer = MultiHeadAttention(6, heads=3, rngs=nnx.Rngs(0))
   >>> layer(jnp.ones((2, 5, 6)), jnp.ones((2, 7, 6))).shape

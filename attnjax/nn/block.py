@@ -44,6 +44,7 @@ class FeedForward(nnx.Module):
   Raises:
     ValueError: if the activation is none of these.
 
+  >>> from flax import nnx
   >>> import jax.numpy as jnp
   >>> layer = FeedForward(3, 7, activation="swiglu", rngs=nnx.Rngs(0))
   >>> layer(jnp.zeros((5, 3))).tolist() == jnp.zeros((5, 3)).tolist()
@@ -107,6 +108,8 @@ class TransformerBlock(nnx.Module):
   Raises:
     ValueError: if the norm or the order is neither of its two.
 
+  >>> from attnjax.nn.attention import MultiHeadAttention
+  >>> from flax import nnx
   >>> import jax.numpy as jnp
   >>> rngs = nnx.Rngs(0)
   >>> block = TransformerBlock(

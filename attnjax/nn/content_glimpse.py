@@ -35,6 +35,9 @@ class ContentGlimpse(nnx.Module):
 
   Where things stand does not matter, but what they are:
 
+  >>> import jax
+  >>> import jax.numpy as jnp
+  >>> from flax import nnx
   >>> net = ContentGlimpse(5, 4, 2, rngs=nnx.Rngs(0))
   >>> x, context = jax.random.normal(jax.random.key(0), (7, 4)), jnp.array(3)
   >>> bool(jnp.allclose(net(x, context), net(x[::-1], context), atol=1e-5))

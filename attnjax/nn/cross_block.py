@@ -38,6 +38,9 @@ class CrossBlock(nnx.Module):
   Raises:
     ValueError: if the norm is neither of the two.
 
+  >>> from attnjax.nn.attention import MultiHeadAttention
+  >>> from attnjax.nn.block import FeedForward
+  >>> from flax import nnx
   >>> import jax.numpy as jnp
   >>> rngs = nnx.Rngs(0)
   >>> attention = lambda: MultiHeadAttention(6, 2, rngs=rngs)

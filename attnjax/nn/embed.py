@@ -24,6 +24,9 @@ class Embedding(nnx.Module):
 
   A lookup is the product with a one-hot vector:
 
+  >>> import jax
+  >>> import jax.numpy as jnp
+  >>> from flax import nnx
   >>> embed = Embedding(5, 3, rngs=nnx.Rngs(0))
   >>> tokens = jnp.array([4, 1])
   >>> onehot = jax.nn.one_hot(tokens, 5) @ embed.embedding[...]

@@ -41,6 +41,8 @@ class GlimpseNetwork(nnx.Module):
     stddev: of the initial embedding; 1 is the seed's.
     rngs: Flax NNX random streams; uses "params".
 
+  >>> import jax.numpy as jnp
+  >>> from flax import nnx
   >>> net = GlimpseNetwork(5, 8, 1, rngs=nnx.Rngs(0))
   >>> x, context = jnp.ones((3, 8)), jnp.array([0, 4, 1])
   >>> effective = net.effective_weights()[context, :, 0]
@@ -163,6 +165,9 @@ def embedded(
 ) -> Float[Array, "*B M"]:
   """The vectors of contexts, of one alone too.
 
+  >>> import jax.numpy as jnp
+  >>> from attnjax.nn.embed import Embedding
+  >>> from flax import nnx
   >>> embedded(Embedding(5, 3, rngs=nnx.Rngs(0)), jnp.array(4)).shape
   (3,)
   """

@@ -34,6 +34,7 @@ class NeuralMemoryState:
     memory: `memory.MemoryState`.
     tail: the latest inputs of the convolution, ``*B J 3HD``.
 
+  >>> from flax import nnx
   >>> layer = NeuralMemory(6, 2, rngs=nnx.Rngs(0))
   >>> layer.init_state((5,)).tail.shape
   (5, 3, 18)
@@ -69,6 +70,8 @@ class NeuralMemory(nnx.Module):
       or the largest rate cannot be stable: a matrix that descends l2 at every
       token, with keys of length 1, diverges from 2 (1 + η) on.
 
+  >>> import jax.numpy as jnp
+  >>> from flax import nnx
   >>> layer = NeuralMemory(6, 2, rngs=nnx.Rngs(0))
   >>> y, state = layer(jnp.ones((7, 6)))
   >>> y.shape, int(state.memory.position)

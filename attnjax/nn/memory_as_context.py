@@ -56,6 +56,10 @@ class MemoryAsContext(nnx.Module):
     ValueError: if the attention has a window, or the chunk does not divide the
       segment.
 
+  >>> import jax.numpy as jnp
+  >>> from attnjax.nn.memory import NeuralMemory
+  >>> from attnjax.nn.window import WindowAttention
+  >>> from flax import nnx
   >>> from attnjax import memory
   >>> rngs = nnx.Rngs(0)
   >>> attention = WindowAttention(6, 2, window=None, persistent=2, rngs=rngs)

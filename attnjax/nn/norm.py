@@ -13,6 +13,7 @@ class RMSNorm(nnx.RMSNorm):
 
   The mean is float32 whatever x is, and y has the dtype of x and scale.
 
+  >>> from flax import nnx
   >>> import jax.numpy as jnp
   >>> norm = RMSNorm(4, rngs=nnx.Rngs(0))
   >>> [round(float(y), 3) for y in norm(jnp.array([3.0, -3.0, 3.0, 3.0]))]
@@ -35,6 +36,7 @@ class LayerNorm(nnx.LayerNorm):
 
       y = (x - mean(x)) / sqrt(var(x) + ε) ⊙ scale [+ bias]
 
+  >>> from flax import nnx
   >>> import jax.numpy as jnp
   >>> norm = LayerNorm(4, rngs=nnx.Rngs(0))
   >>> [round(float(y), 3) for y in norm(jnp.array([5.0, 1.0, 5.0, 1.0]))]
@@ -64,6 +66,7 @@ def make_norm(
 ):
   """A norm by its short name, "rms" or "layer".
 
+  >>> from flax import nnx
   >>> type(make_norm("rms", 3, False, nnx.Rngs(0))).__name__
   'RMSNorm'
   """

@@ -29,6 +29,8 @@ class GRUCell(nnx.Module):
 
   A state within (-1, 1) stays there, whatever comes in:
 
+  >>> import jax.numpy as jnp
+  >>> from flax import nnx
   >>> cell = GRUCell(3, 5, rngs=nnx.Rngs(0))
   >>> state = cell(jnp.zeros(5), 1e6 * jnp.ones(3))
   >>> bool((jnp.abs(state) <= 1).all())
@@ -87,6 +89,8 @@ class GRU(nnx.Module):
 
   Read both ways, every output knows the whole sequence:
 
+  >>> import jax.numpy as jnp
+  >>> from flax import nnx
   >>> layer = GRU(3, 5, bidirectional=True, rngs=nnx.Rngs(0))
   >>> x = jnp.ones((7, 3))
   >>> changed = layer(x)[0] != layer(x.at[6].set(2.0))[0]

@@ -33,6 +33,8 @@ class SelfAttention(nnx.Module):
   Raises:
     ValueError: if the width is below 1.
 
+  >>> import jax
+  >>> from flax import nnx
   >>> import jax.numpy as jnp
   >>> layer = SelfAttention(6, rngs=nnx.Rngs(0))
   >>> x = jax.random.normal(jax.random.key(0), (2, 5, 6))

@@ -36,6 +36,8 @@ class StepAttention(nnx.Module):
 
   A memory of one slot is read whatever the query:
 
+  >>> import jax.numpy as jnp
+  >>> from flax import nnx
   >>> layer = StepAttention(3, rule="additive", rngs=nnx.Rngs(0))
   >>> memory = jnp.array([[1.0, 2.0, 3.0]])
   >>> layer(jnp.ones(3), memory, layer.prepare(memory)).tolist()

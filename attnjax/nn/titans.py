@@ -60,6 +60,8 @@ class Gated(nnx.Module):
     output_init: of the map out.
     rngs: Flax NNX random streams; uses "params".
 
+  >>> import jax.numpy as jnp
+  >>> from flax import nnx
   >>> Gated(3, rngs=nnx.Rngs(0))(jnp.zeros(3), jnp.ones(3)).tolist()
   [0.0, 0.0, 0.0]
   """
@@ -85,6 +87,9 @@ class AttentionAlone(nnx.Module):
   Args:
     attention: a `WindowAttention`.
 
+  >>> import jax.numpy as jnp
+  >>> from attnjax.nn.window import WindowAttention
+  >>> from flax import nnx
   >>> attention = WindowAttention(6, 2, window=3, rngs=nnx.Rngs(0))
   >>> AttentionAlone(attention)(jnp.ones((5, 6)))[1] is None
   True
@@ -114,6 +119,9 @@ class MemoryAlone(nnx.Module):
   Args:
     memory: a `NeuralMemory`.
 
+  >>> import jax.numpy as jnp
+  >>> from attnjax.nn.memory import NeuralMemory
+  >>> from flax import nnx
   >>> layer = MemoryAlone(NeuralMemory(6, 2, rngs=nnx.Rngs(0)))
   >>> layer(jnp.ones((5, 6)))[0].shape
   (5, 6)
@@ -154,6 +162,10 @@ class MemoryAsGate(nnx.Module):
     output_init: of the map out.
     rngs: Flax NNX random streams; uses "params".
 
+  >>> import jax.numpy as jnp
+  >>> from attnjax.nn.memory import NeuralMemory
+  >>> from attnjax.nn.window import WindowAttention
+  >>> from flax import nnx
   >>> rngs = nnx.Rngs(0)
   >>> attention = WindowAttention(6, 2, window=3, persistent=2, rngs=rngs)
   >>> layer = MemoryAsGate(
@@ -209,6 +221,10 @@ class MemoryAsLayer(nnx.Module):
     width: M.
     rngs: Flax NNX random streams; uses "params".
 
+  >>> import jax.numpy as jnp
+  >>> from attnjax.nn.memory import NeuralMemory
+  >>> from attnjax.nn.window import WindowAttention
+  >>> from flax import nnx
   >>> rngs = nnx.Rngs(0)
   >>> attention = WindowAttention(6, 2, window=3, rngs=rngs)
   >>> layer = MemoryAsLayer(

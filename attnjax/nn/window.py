@@ -34,6 +34,7 @@ class WindowCache:
     tail: the latest inputs of the convolution, ``*B J 3HD``; None where there
       is no convolution.
 
+  >>> from flax import nnx
   >>> layer = WindowAttention(6, 2, window=3, convolution=4, rngs=nnx.Rngs(0))
   >>> layer.init_cache((5,), 100).tail.shape
   (5, 3, 18)
@@ -67,6 +68,8 @@ class WindowAttention(nnx.Module):
   Raises:
     ValueError: if heads do not divide the width, or a size is negative.
 
+  >>> import jax.numpy as jnp
+  >>> from flax import nnx
   >>> layer = WindowAttention(6, 2, window=1, persistent=3, rngs=nnx.Rngs(0))
   >>> x = jnp.ones((7, 6))
   >>> far = layer(x.at[0].set(2.0))[2:] == layer(x)[2:]

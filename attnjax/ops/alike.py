@@ -19,6 +19,8 @@ def mapped_alike(results, arguments):
     results: a pytree of arrays.
     arguments: a pytree of arrays, those that the results are of.
 
+  >>> import jax
+  >>> import jax.numpy as jnp
   >>> one = lambda x: mapped_alike([jnp.float32(7), x], [x])
   >>> jax.vmap(one, out_axes=0)(jnp.arange(2.0))
   [Array([7., 7.], dtype=float32), Array([0., 1.], dtype=float32)]

@@ -34,6 +34,8 @@ def sine_and_cosine(
   3e-7, at position 2^31 - 1 as at 1. Beside the sine and the cosine it takes
   some twenty integer operations an angle. Frequencies are those of float64.
 
+  >>> import math
+  >>> import numpy as np
   >>> sin, _ = sine_and_cosine(np.array([10**9]), 2, 10_000.0)
   >>> abs(sin[0, 0].item() - math.sin(10**9)) < 3e-7
   True

@@ -37,6 +37,7 @@ class KeyValueCache:
     length: int ``*B``, tokens read, beyond the capacity if it has rolled.
     forgotten: int ``*B``, how many of them, the oldest, were rolled over.
 
+  >>> import jax.numpy as jnp
   >>> from attnjax import cache
   >>> state = cache.init((2,), capacity=8, heads=1, width=4)
   >>> new = jnp.ones((2, 3, 1, 4))
@@ -141,6 +142,7 @@ def append(
     ValueError: if the arrays do not fit the cache, or a row overflows or has
       a length beyond T, and its length is known now.
 
+  >>> import jax.numpy as jnp
   >>> state = init((), capacity=2, heads=1, width=1)
   >>> state = append(state, jnp.ones((2, 1, 1)), jnp.ones((2, 1, 1)))
   >>> append(state, jnp.ones((1, 1, 1)), jnp.ones((1, 1, 1)))
@@ -190,6 +192,7 @@ def rewind(
   Raises:
     ValueError: if a length that is known is negative or more than was read.
 
+  >>> import jax.numpy as jnp
   >>> key = jnp.arange(3.0)[:, None, None]
   >>> state = append(init((), capacity=4, heads=1, width=1), key, key)
   >>> again = append(rewind(state, 1), key[1:], key[1:])
@@ -232,6 +235,7 @@ def roll(
   Returns:
     The cache of the newest positions.
 
+  >>> import jax.numpy as jnp
   >>> state = init((), capacity=2, heads=1, width=1)
   >>> state = roll(state, jnp.ones((3, 1, 1)), jnp.ones((3, 1, 1)))
   >>> state.positions.tolist()

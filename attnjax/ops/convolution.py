@@ -26,6 +26,7 @@ def causal_convolution(
 
   In parts it gives what it gives at once:
 
+  >>> import jax.numpy as jnp
   >>> x, kernel = jnp.arange(5.0)[:, None], jnp.array([[1.0], [2.0]])
   >>> whole, _ = causal_convolution(x, kernel)
   >>> first, tail = causal_convolution(x[:2], kernel)

@@ -19,6 +19,7 @@ def project_memory(
 ) -> tuple[Float[Array, "*B S K D"], Float[Array, "*B S K E"]]:
   """Keys and values of a memory, for as many readings as there will be.
 
+  >>> from attnjax.ops.heads import MultiHeadParams
   >>> import jax.numpy as jnp
   >>> from attnjax.ops.heads import Projection
   >>> up = Projection(jnp.ones((6, 2, 3)))
@@ -58,6 +59,7 @@ def read_memory(
   Returns:
     ``*B T M``; with ``aux=`` a pair, as `attend` returns.
 
+  >>> from attnjax.ops.heads import MultiHeadParams
   >>> import jax.numpy as jnp
   >>> from attnjax.ops.heads import Projection
   >>> up = Projection(jnp.ones((6, 2, 3)))

@@ -35,6 +35,7 @@ Names = tuple[tuple[str, ...], ...]  # mesh axes, for each axis of an array
 def names_of(x) -> Names:
   """The mesh axes that divide each axis of an array, by its type.
 
+  >>> import jax.numpy as jnp
   >>> names_of(jnp.ones((2, 3)))
   ((), ())
   """
@@ -63,6 +64,7 @@ def placed_alike(x, *like):
 
   A loop whose carry starts as a constant needs it: what comes out is there.
 
+  >>> import jax.numpy as jnp
   >>> placed_alike(1.0, jnp.ones(2))
   1.0
   """
@@ -114,6 +116,7 @@ def laid(x, mesh: AbstractMesh | None, names: Names):
 def merged(x, count: int):
   """An array with one axis for the first so many.
 
+  >>> import jax.numpy as jnp
   >>> merged(jnp.ones((2, 3, 4)), 2).shape
   (6, 4)
   """
@@ -130,6 +133,7 @@ def merged(x, count: int):
 def parted(x, sizes: tuple[int, ...], *like):
   """An array whose first axis is several, divided as those of others are.
 
+  >>> import jax.numpy as jnp
   >>> parted(jnp.ones((6, 4)), (2, 3)).shape
   (2, 3, 4)
   """
@@ -147,6 +151,7 @@ def parted(x, sizes: tuple[int, ...], *like):
 def rows_of(table, index, **how):
   """``table[index]``, divided as the index is; ``how`` is that of `.at.get`.
 
+  >>> import jax.numpy as jnp
   >>> rows_of(jnp.arange(3.0), jnp.array([2, 0])).tolist()
   [2.0, 0.0]
   """
@@ -198,6 +203,7 @@ def by_device(
     letters: one for each axis of each array, a dot where it must be whole.
     out: the letters of the result.
 
+  >>> import jax.numpy as jnp
   >>> add = lambda x, y: x + y
   >>> by_device(add, [jnp.ones(2), jnp.ones(2)], ["b", "b"], "b").tolist()
   [2.0, 2.0]

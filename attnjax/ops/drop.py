@@ -24,6 +24,8 @@ class Dropout:
 
   The mean stays:
 
+  >>> import jax
+  >>> import jax.numpy as jnp
   >>> drop = Dropout(0.25, jax.random.key(0))
   >>> bool(abs(drop(jnp.ones(10_000), 3).mean() - 1) < 0.02)
   True

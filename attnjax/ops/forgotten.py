@@ -48,6 +48,7 @@ def misses(
     ValueError: if it is known that one does; or a cache rolls, and no length
       could tell how far back the mask looks.
 
+  >>> import numpy as np
   >>> from attnjax import masks
   >>> one = np.ones(1, np.int32)
   >>> misses(masks.sliding_window(5), 9 * one, 0 * one, 4, rolling=6)

@@ -25,6 +25,7 @@ Combine = Literal["concatenate", "sum"]
 class Projection(NamedTuple):
   """A linear map; the bias may be absent.
 
+  >>> import jax.numpy as jnp
   >>> Projection(jnp.eye(2)).bias is None
   True
   """
@@ -36,6 +37,7 @@ class Projection(NamedTuple):
 class SelfAttentionParams(NamedTuple):
   """Kernels ``M D``, ``M D`` and ``M E``.
 
+  >>> import jax.numpy as jnp
   >>> eye = Projection(jnp.eye(2))
   >>> SelfAttentionParams(eye, eye, eye).query is eye
   True
@@ -49,6 +51,7 @@ class SelfAttentionParams(NamedTuple):
 class MultiHeadParams(NamedTuple):
   """Kernels ``M H D``, ``M K D``, ``M K E`` and ``H E M``.
 
+  >>> import jax.numpy as jnp
   >>> up = Projection(jnp.ones((6, 2, 3)))
   >>> down = Projection(jnp.ones((2, 3, 6)))
   >>> MultiHeadParams(up, up, up, down).output.kernel.shape
@@ -66,6 +69,7 @@ def combine_heads(
 ) -> Float[Array, "*B T M"]:
   """Back to the width of the model, in one of the two equal forms.
 
+  >>> import jax.numpy as jnp
   >>> heads = jnp.ones((3, 2, 5))
   >>> combine_heads(Projection(jnp.ones((2, 5, 7))), heads, "sum").shape
   (3, 7)
@@ -89,6 +93,7 @@ def proposed_changes(
 
   Their sum (and the bias, which is no head's) is what the layer adds.
 
+  >>> import jax.numpy as jnp
   >>> changes = proposed_changes(Projection(jnp.ones((2, 5, 7))),
   ...                            jnp.ones((3, 2, 5)))
   >>> changes.shape
@@ -103,6 +108,7 @@ def proposed_changes(
 def project_heads(params: MultiHeadParams, inputs, memory):
   """Queries ``*B T H D`` of the inputs, keys and values of the memory.
 
+  >>> import jax.numpy as jnp
   >>> up = Projection(jnp.ones((6, 2, 3)))
   >>> down = Projection(jnp.ones((2, 3, 6)))
   >>> x = jnp.ones((5, 6))
@@ -120,6 +126,7 @@ def project_heads(params: MultiHeadParams, inputs, memory):
 def linear(projection: Projection, x):
   """The linear map x W + b.
 
+  >>> import jax.numpy as jnp
   >>> linear(Projection(jnp.eye(2), jnp.ones(2)), jnp.zeros((1, 2))).tolist()
   [[1.0, 1.0]]
   """

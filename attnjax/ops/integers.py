@@ -43,6 +43,8 @@ def narrowed(
 ) -> tuple[Int[Array | np.ndarray, "..."], Bool[Array, "..."] | None]:
   """The same integers as int32, and which of them do not fit: see `refuse`.
 
+  >>> import jax
+  >>> import jax.numpy as jnp
   >>> jax.jit(lambda x: narrowed("ids", x))(jnp.uint32(2**31))
   (Array(2147483647, dtype=int32), Array(True, dtype=bool))
   """
@@ -74,6 +76,7 @@ def labels(
   Raises:
     ValueError: if they are no integers, or have no integer dtype in common.
 
+  >>> import numpy as np
   >>> a, b = labels(("a", "b"), np.arange(3), np.arange(2, dtype=np.uint8))
   >>> a.dtype, b.dtype
   (dtype('int32'), dtype('int32'))
@@ -91,6 +94,7 @@ def labels(
 def place(x):
   """A position or an index: a Python int as it is, anything else as int32.
 
+  >>> import numpy as np
   >>> place(np.uint8(200)).dtype.name, place(7)
   ('int32', 7)
   """
@@ -100,6 +104,7 @@ def place(x):
 def moved(x, by: int):
   """x + by, of int32 held at its ends: there it is past every position.
 
+  >>> import numpy as np
   >>> moved(np.array([5, 2**31 - 1], np.int32), 7).tolist()
   [12, 2147483647]
   """

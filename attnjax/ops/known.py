@@ -28,6 +28,8 @@ def known(x) -> bool:
   What is computed of it may be traced all the same: within `jax.jit` every
   operation of `jax.numpy` is. Whoever has to decide asks `value_of`.
 
+  >>> import jax
+  >>> import numpy as np
   >>> known(np.ones(2)), jax.jit(lambda x: known(x))(1.0).item()
   (True, False)
   """
@@ -37,6 +39,8 @@ def known(x) -> bool:
 def value_of(x) -> np.ndarray | None:
   """The value as numpy, to decide on; None where it is traced or elsewhere.
 
+  >>> import jax
+  >>> import jax.numpy as jnp
   >>> captured = jnp.arange(2)
   >>> jax.jit(lambda x: x + int(value_of(captured)[1]))(1).item()
   2
@@ -59,6 +63,8 @@ def refuse(
   Returns:
     What is wrong, for `poison`; None where all is known to be right.
 
+  >>> import jax
+  >>> import jax.numpy as jnp
   >>> negative = lambda x: x < 0
   >>> refuse(negative, lambda x: ValueError(f"got {x}"), jnp.float32(-1))
   Traceback (most recent call last):
@@ -83,6 +89,7 @@ def poison(tree, wrong: Bool[Array, "..."] | None):
     tree: a pytree of arrays of floats ``*W ...``.
     wrong: bool ``*W``, or of axes of size 1; None is nowhere.
 
+  >>> import jax.numpy as jnp
   >>> x = jnp.ones((2, 2))
   >>> poison(x, jnp.array([False, True])).tolist()
   [[1.0, 1.0], [nan, nan]]

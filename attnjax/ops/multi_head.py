@@ -49,6 +49,8 @@ def self_attention(
   Returns:
     ``*B T E``; with ``aux=`` a pair, as `attend` returns.
 
+  >>> import jax.numpy as jnp
+  >>> from attnjax.ops.heads import SelfAttentionParams
   >>> import jax
   >>> from attnjax.ops.heads import Projection
   >>> x = jax.random.normal(jax.random.key(0), (5, 2))
@@ -106,6 +108,8 @@ def multi_head_attention(
   Raises:
     ValueError: if `combine` is neither of the two.
 
+  >>> import jax.numpy as jnp
+  >>> from attnjax.ops.heads import MultiHeadParams
   >>> import jax
   >>> from attnjax.ops.heads import Projection
   >>> keys = jax.random.split(jax.random.key(0), 5)
@@ -186,6 +190,8 @@ def decode_attention(
       has them in another order than the cache, or the mask looks further back
       than the cache goes.
 
+  >>> import jax.numpy as jnp
+  >>> from attnjax.ops.heads import MultiHeadParams
   >>> from attnjax import cache
   >>> from attnjax.ops.heads import Projection
   >>> up = Projection(jnp.ones((6, 2, 3)))

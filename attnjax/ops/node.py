@@ -23,6 +23,7 @@ def static():
 def node(cls):
   """Makes a class a frozen dataclass and a pytree, `static` fields aside.
 
+  >>> import jax
   >>> @node
   ... class Line:
   ...   slope: float

@@ -29,6 +29,7 @@ def attention_pattern(
   Raises:
     ValueError: if the layout is neither of the two.
 
+  >>> import jax.numpy as jnp
   >>> weights = jnp.array([[1.0, 0.0], [0.25, 0.75]])  # causal
   >>> attention_pattern(weights, "columns").tolist()
   [[1.0, 0.25], [0.0, 0.75]]
@@ -57,6 +58,8 @@ def value_maps(params: MultiHeadParams) -> Float[Array, "H M M"]:
   Returns:
     ``H M M``; a row vector times one is the change.
 
+  >>> import jax.numpy as jnp
+  >>> from attnjax.ops.heads import MultiHeadParams
   >>> from attnjax.ops.heads import Projection
   >>> up = Projection(jnp.arange(12.0).reshape(6, 1, 2))
   >>> params = MultiHeadParams(up, up, up, Projection(jnp.ones((1, 2, 6))))
@@ -94,6 +97,7 @@ def move(
   Returns:
     ``*B T M``, to add to the embeddings.
 
+  >>> import jax.numpy as jnp
   >>> weights, eye = jnp.array([[[0.5, 0.5]]]), jnp.eye(2)[None]
   >>> move(weights, jnp.array([[1.0, 0.0], [0.0, 1.0]]), eye).tolist()
   [[0.5, 0.5]]

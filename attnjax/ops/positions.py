@@ -34,6 +34,7 @@ def sinusoidal(
 
   A shift is a rotation, the same at every position:
 
+  >>> import jax.numpy as jnp
   >>> code = sinusoidal(jnp.arange(9), 4)
   >>> products = (code[1:] * code[:-1]).sum(-1)
   >>> bool(jnp.allclose(products, products[0], atol=1e-5))
@@ -53,6 +54,7 @@ def learned(
 ) -> Float[Array, "*B T M"]:
   """Rows of a learned table; a position it does not hold is NaN, not a guess.
 
+  >>> import jax.numpy as jnp
   >>> table = jnp.eye(2)
   >>> learned(table, jnp.array([1, 0, 2]))[:, 0].tolist()
   [0.0, 1.0, nan]
@@ -96,6 +98,7 @@ def rotary(
   Raises:
     ValueError: if D is odd.
 
+  >>> import jax.numpy as jnp
   >>> x = jnp.ones((6, 1, 4))
   >>> r = rotary(x, jnp.arange(6))[:, 0]
   >>> bool(jnp.allclose((r[5] * r[3]).sum(), (r[2] * r[0]).sum(), atol=1e-5))
@@ -126,6 +129,7 @@ def rotary(
 class Rotary:
   """`rotary` with its settings, to inject as ``position_encoding=``.
 
+  >>> import jax.numpy as jnp
   >>> x = jnp.ones((2, 1, 4))
   >>> bool((Rotary()(x, jnp.arange(2))[0] == x[0]).all())
   True

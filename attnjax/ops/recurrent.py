@@ -30,6 +30,7 @@ class GRUParams(NamedTuple):
   The gates stand in the order reset, update, candidate, as in PyTorch, whose
   ``weight_ih`` is ``3M D``: its transpose, reshaped, is `inputs`.
 
+  >>> import jax.numpy as jnp
   >>> zeros = jnp.zeros((3, 2))
   >>> GRUParams(jnp.ones((5, 3, 2)), jnp.ones((2, 3, 2)), zeros, zeros).width
   2
@@ -51,6 +52,7 @@ def gru_inputs(
 ) -> Float[Array, "*B 3 M"]:
   """What the inputs say to the three gates, x W + b: all steps at once.
 
+  >>> import jax.numpy as jnp
   >>> zeros = jnp.zeros((3, 2))
   >>> params = GRUParams(jnp.ones((5, 3, 2)), jnp.ones((2, 3, 2)), zeros, zeros)
   >>> gru_inputs(params, jnp.ones((7, 5))).shape
@@ -65,6 +67,7 @@ def gru_update(
 ) -> Float[Array, "*B M"]:
   """The next state, from what `gru_inputs` said; see `gru_step`.
 
+  >>> import jax.numpy as jnp
   >>> zeros = jnp.zeros((3, 2))
   >>> params = GRUParams(jnp.ones((5, 3, 2)), jnp.ones((2, 3, 2)), zeros, zeros)
   >>> state, gates = jnp.ones(2), jnp.zeros((3, 2)).at[1].set(100.0)
@@ -102,6 +105,7 @@ def gru_step(
   Returns:
     h', ``*B M``: between h and a candidate in (-1, 1).
 
+  >>> import jax.numpy as jnp
   >>> zeros = jnp.zeros((3, 2))
   >>> kernels = jnp.zeros((5, 3, 2)), jnp.zeros((2, 3, 2))
   >>> params = GRUParams(*kernels, zeros, zeros)
@@ -145,6 +149,7 @@ def gru_scan(
     ValueError: if a length that is known is outside 0 and T; where it is known
       only at run time its row is NaN.
 
+  >>> import jax.numpy as jnp
   >>> zeros = jnp.zeros((3, 2))
   >>> params = GRUParams(jnp.ones((5, 3, 2)), jnp.ones((2, 3, 2)), zeros, zeros)
   >>> x = jnp.linspace(-1, 1, 15).reshape(3, 5)
@@ -184,6 +189,7 @@ def real_steps(lengths, batch: tuple[int, ...], count: int):
   The first is None where all are real, the second as of `refuse`: a wrong row
   counts as real, for `poison` to mark.
 
+  >>> import jax.numpy as jnp
   >>> real_steps(jnp.array([1, 3]), (2,), 3)[0].sum(-1).tolist()
   [1, 3]
   """

@@ -36,6 +36,7 @@ def attention_rollout(
   Raises:
     ValueError: if the weights are not square, or an option is out of range.
 
+  >>> import jax.numpy as jnp
   >>> one = jnp.array([[[1.0, 0.0], [0.5, 0.5]]])  # H T T
   >>> attention_rollout(one[None], residual=0.0).tolist() == one[0].tolist()
   True

@@ -19,6 +19,7 @@ class Slots(NamedTuple):
     key: ``*#B S D``, what a slot answers to.
     value: ``*#B S E``, what it holds.
 
+  >>> import jax.numpy as jnp
   >>> store = Slots(jnp.eye(3), jnp.zeros((3, 2)))
   >>> read(store, jnp.ones((5, 3))).shape
   (5, 2)
@@ -54,6 +55,7 @@ def read(
   Returns:
     ``*B T E``; with ``aux=`` a pair, as `attend` returns.
 
+  >>> import jax.numpy as jnp
   >>> from attnjax import scoring
   >>> store = Slots(jnp.eye(3), jnp.array([[10.0], [20.0], [30.0]]))
   >>> sharp = scoring.cosine(temperature=0.01)
@@ -101,6 +103,7 @@ def write(
 
   What is written with a sharp address is what is read there:
 
+  >>> import jax.numpy as jnp
   >>> from attnjax import scoring
   >>> store = Slots(jnp.eye(3), jnp.zeros((3, 1)))
   >>> sharp = {"scoring": scoring.cosine(temperature=0.01)}

@@ -57,6 +57,7 @@ def permute(
     ValueError: for a layout that is none, shards below 1, or a length that
       does not divide.
 
+  >>> import numpy as np
   >>> permute(np.arange(8), "zigzag", 2).tolist()
   [0, 1, 6, 7, 2, 3, 4, 5]
   >>> permute(np.arange(8), "striped", 2).tolist()
@@ -78,6 +79,7 @@ def unpermute(
 ) -> Shaped[Array | np.ndarray, "..."]:
   """Puts an axis of tokens back from the order of a layout; see `permute`.
 
+  >>> import numpy as np
   >>> x = np.arange(12)
   >>> (unpermute(permute(x, "zigzag", 3), "zigzag", 3) == x).all().item()
   True
@@ -168,6 +170,7 @@ def check_positions(
 def is_told(x) -> bool:
   """Whether an array is known now, to this process, and as a whole.
 
+  >>> import numpy as np
   >>> import jax
   >>> is_told(np.ones(2)), jax.jit(lambda x: is_told(x))(1.0).item()
   (True, False)

@@ -30,6 +30,7 @@ def make_mesh(devices: Sequence | None = None, **axes: int) -> Mesh:
     ValueError: if the axes do not multiply to the number of devices, or a
       device comes twice.
 
+  >>> import jax
   >>> make_mesh(jax.devices()[:1], data=1, sequence=1).axis_names
   ('data', 'sequence')
   """

@@ -26,6 +26,7 @@ def arc(live) -> tuple:
   Returns:
     How far back it begins, and how many steps it has.
 
+  >>> import numpy as np
   >>> arc(np.array([True, True, False, False, False, True]))
   (1, 3)
   >>> arc(np.ones(6, bool))
@@ -60,6 +61,7 @@ class Ring:
     steps: that hold something for some device, in order; None where that is
       found out when the program runs.
 
+  >>> import numpy as np
   >>> known = np.zeros((1, 4, 4), np.int32)
   >>> known[0] = np.tri(4) - np.tri(4, k=-2)  # a window, two blocks wide
   >>> Ring("sequence", 4, ("sequence",)).knowing(known).steps

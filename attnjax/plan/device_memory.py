@@ -92,6 +92,7 @@ def device_bytes(tree: PyTree) -> int:
     tree: of arrays or `jax.ShapeDtypeStruct`; a leaf without a sharding is
       replicated.
 
+  >>> import jax
   >>> device_bytes({"kernel": jax.ShapeDtypeStruct((3, 5), "bfloat16")})
   30
   """

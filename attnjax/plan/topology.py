@@ -175,6 +175,7 @@ def nearest(chip: Chip, devices: int) -> str:
     chip: its kind.
     devices: how many are wanted.
 
+  >>> from attnjax.plan.hardware import CHIPS
   >>> nearest(CHIPS["v5e"], 12)
   'v5e:4x4 (16 chips)'
   """

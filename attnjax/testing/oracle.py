@@ -67,6 +67,7 @@ def attention(
 
   Equal keys share the weight, and a query that sees nothing reads 0:
 
+  >>> import numpy as np
   >>> one = np.ones((2, 1, 1))
   >>> truth = attention(one, one, one, visible=[[True, True], [False, False]])
   >>> truth.weights.round(15).tolist(), truth.out[..., 0].round(15).tolist()

@@ -58,6 +58,7 @@ class Checkpoints:
   Raises:
     ValueError: the directory is a file, cannot be made, or is a URL.
 
+  >>> from attnjax.training.retention import CheckpointConfig
   >>> import tempfile
   >>> import numpy as np
   >>> state = {"kernel": np.ones((2, 3), np.float32)}

@@ -28,6 +28,7 @@ def write(directory: str | Path, *, ignore: Sequence[str] = ()) -> None:
   Raises:
     OSError: a file cannot be read, or the manifest cannot be written.
 
+  >>> from pathlib import Path
   >>> import tempfile
   >>> folder = Path(tempfile.mkdtemp())
   >>> _ = (folder / "weights").write_bytes(b"1234")

@@ -32,6 +32,8 @@ def naming_disk_errors(
   Raises:
     OSError: names the path and the remedy.
 
+  >>> import errno
+  >>> from pathlib import Path
   >>> with naming_disk_errors(Path("runs"), "save step 4"):
   ...   raise OSError(errno.ENOSPC, "No space left on device")
   Traceback (most recent call last):

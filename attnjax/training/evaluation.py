@@ -82,6 +82,7 @@ def make_evaluate(
     ValueError where nothing has a weight, for then there is no mean.
     `evaluate.on(batches)(params)` is the same, of batches that stay.
 
+  >>> import jax
   >>> def loss_fn(params, batch, key):
   ...   return (params * batch).sum(), batch.size
   >>> batches = [jax.numpy.arange(3.0), jax.numpy.arange(5.0)]
@@ -101,6 +102,7 @@ def scalars(values: Any) -> dict[str, float]:
     ValueError: there is no `loss`, a name is taken, or a value is no scalar;
       names it.
 
+  >>> import numpy as np
   >>> scalars({"loss": np.float32(2.5), "accuracy": 1})
   {'loss': 2.5, 'accuracy': 1.0}
   >>> scalars({"accuracy": 1})

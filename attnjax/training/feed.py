@@ -43,6 +43,7 @@ class Feed:
     ValueError: at the call, an axis of the mesh does not divide the rows or
       the tokens.
 
+  >>> import numpy as np
   >>> from attnjax.training.mesh import MeshConfig, make_mesh
   >>> mesh = make_mesh(MeshConfig(data=4, sequence=2))
   >>> feed = Feed(lambda step: {"tokens": np.full((8, 6), step)}, mesh)

@@ -110,6 +110,8 @@ def fit(
     FloatingPointError: a loss is not finite.
     SystemExit: with code 75, after a request to stop.
 
+  >>> from attnjax.training.optimizer import OptimizerConfig
+  >>> from attnjax.training.train_config import TrainConfig
   >>> import tempfile
   >>> import jax.numpy as jnp
   >>> def loss(params, batch, key):

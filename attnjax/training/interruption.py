@@ -25,6 +25,7 @@ class Interruption:
   processes have to stop at the same step: then its preemption service is
   asked, and SIGHUP is passed on to it as SIGTERM.
 
+  >>> import signal
   >>> with Interruption() as interruption:
   ...   before = interruption.requested(1)
   ...   signal.raise_signal(signal.SIGTERM)

@@ -33,6 +33,7 @@ class JsonLines:
   Raises:
     ValueError: a line that is not the last one is damaged.
 
+  >>> from pathlib import Path
   >>> import tempfile
   >>> path = Path(tempfile.mkdtemp()) / "metrics.jsonl"
   >>> with JsonLines(path, 0) as lines:

@@ -42,6 +42,7 @@ def table(tree: PyTree) -> Table:
   Raises:
     ValueError: a leaf is none of these.
 
+  >>> import numpy as np
   >>> table({"step": np.zeros((2, 3), np.float32)})
   {"['step']": {'shape': [2, 3], 'dtype': 'float32'}}
   """

@@ -61,6 +61,10 @@ def train(
       the checkpoint to go back to. Such a state is never saved.
     SystemExit: with code 75, after a request to stop.
 
+  >>> from attnjax.training.checkpoint import Checkpoints
+  >>> from attnjax.training.metrics import Metrics
+  >>> from attnjax.training.state import TrainState
+  >>> from attnjax.training.train_config import TrainConfig
   >>> import tempfile
   >>> from jax import numpy as jnp
   >>> state = TrainState(jnp.int32(0), jnp.float32(0), ())

@@ -45,6 +45,7 @@ def cross_entropy(
   Returns:
     The loss and the weight, both scalars.
 
+  >>> import jax.numpy as jnp
   >>> logits = jnp.zeros((1, 3, 5))
   >>> targets = jnp.array([[0, 4, 2]])
   >>> total, weight = cross_entropy(logits, targets, jnp.ones((1, 3)))
@@ -86,6 +87,7 @@ def loss_sums(
   Raises:
     ValueError: an extra metric has a name that is taken; names it.
 
+  >>> import jax.numpy as jnp
   >>> def loss_fn(params, batch, key):
   ...   return params * batch, 1
   >>> total, weight, extra = loss_sums(loss_fn, jnp.float32(3), 2.0, None)
@@ -114,6 +116,7 @@ def _cast_float(x: Any, dtype: DTypeLike) -> Any:
 def at_least_float32(x: Any) -> Array:
   """A number as float32, or as it is where it has more bits.
 
+  >>> import jax.numpy as jnp
   >>> at_least_float32(jnp.bfloat16(2.5)).dtype
   dtype('float32')
   """

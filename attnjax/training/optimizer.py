@@ -189,6 +189,7 @@ def leaf_name(path: tuple[Any, ...]) -> str:
     path: keys as `jax.tree_util.tree_leaves_with_path` gives them; the
       `value` that ends each path of a `flax.nnx.Module` is passed over.
 
+  >>> import jax
   >>> path, _ = jax.tree_util.tree_leaves_with_path({"mlp": {"bias": 0.0}})[0]
   >>> leaf_name(path)
   'bias'

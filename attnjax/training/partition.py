@@ -40,6 +40,8 @@ def shardings(
     ValueError: no row of the table speaks of a leaf, or none of its specs
       divides it; or the mesh has a `tensor` axis and there is no table.
 
+  >>> import jax
+  >>> from jax.sharding import PartitionSpec
   >>> from attnjax.training.mesh import MeshConfig, make_mesh
   >>> mesh = make_mesh(MeshConfig(fsdp=4, tensor=2))
   >>> table = [("up.kernel", PartitionSpec("fsdp", "tensor"))]
@@ -80,6 +82,7 @@ def initialise(
   Raises:
     ValueError: as `shardings`.
 
+  >>> import jax
   >>> from attnjax.training.mesh import MeshConfig, make_mesh
   >>> make = lambda: {"kernel": jax.random.normal(jax.random.key(0), (8, 3))}
   >>> mesh = make_mesh(MeshConfig(fsdp=8))
@@ -104,6 +107,7 @@ def spread(
     mesh: from `make_mesh`; None leaves all where it is.
     rules: as for `shardings`.
 
+  >>> import jax
   >>> from attnjax.training.mesh import MeshConfig, make_mesh
   >>> mesh = make_mesh(MeshConfig(fsdp=8))
   >>> kernel = spread(jax.numpy.ones((8, 3)), mesh)
@@ -124,6 +128,7 @@ def gathered(tree: PyTree) -> PyTree:
   Args:
     tree: of arrays, on one mesh or on one device.
 
+  >>> import jax
   >>> from attnjax.training.mesh import MeshConfig, make_mesh
   >>> mesh = make_mesh(MeshConfig(fsdp=8))
   >>> kernel = gathered(spread(jax.numpy.ones((8, 3)), mesh))

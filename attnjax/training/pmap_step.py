@@ -48,6 +48,7 @@ def pmap_step(
   Raises:
     ValueError: at the call, the devices do not divide the rows.
 
+  >>> import jax.numpy as jnp
   >>> import optax
   >>> from attnjax.training import init_state, make_step
   >>> def loss_fn(params, batch, key):

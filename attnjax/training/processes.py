@@ -90,6 +90,7 @@ def require_joined(config: ProcessesConfig) -> None:
   Raises:
     ValueError: it has not, and would train as if it were alone.
 
+  >>> from attnjax.training.cluster import ProcessesConfig
   >>> require_joined(ProcessesConfig())
   """
   if jax.distributed.is_initialized():
@@ -116,6 +117,8 @@ def joined(config: ProcessesConfig) -> Iterator[None]:
   Raises:
     ValueError: as `start_arguments`.
 
+  >>> import jax
+  >>> from attnjax.training.cluster import ProcessesConfig
   >>> with joined(ProcessesConfig()):
   ...   jax.process_count()
   1

@@ -75,6 +75,7 @@ class Progress:
   Raises:
     ImportError: the stream is a terminal and rich is missing.
 
+  >>> import sys
   >>> with Progress(100, stream=sys.stdout) as progress:
   ...   progress.update(30, 2.5, Throughput(lambda: 0.0))
   step 30/100  loss 2.5000  0 tokens/s  ? left

@@ -30,6 +30,8 @@ class TrainState:
     params: any pytree of float arrays, a `flax.nnx.Module` for instance.
     opt_state: what the Optax optimizer keeps about the parameters.
 
+  >>> import jax.numpy as jnp
+  >>> import optax
   >>> state = init({"kernel": jnp.ones((3, 5))}, optax.adam(1e-3))
   >>> int(state.step)
   0
@@ -56,6 +58,8 @@ def init(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
   Raises:
     ValueError: a leaf is no real floats, or one array is at two places.
 
+  >>> import jax.numpy as jnp
+  >>> import optax
   >>> init({"bias": jnp.ones(2)}, optax.sgd(0.1)).params["bias"].shape
   (2,)
   """
@@ -86,6 +90,8 @@ def init_on(
   Raises:
     ValueError: as `shardings` and `init`.
 
+  >>> import jax.numpy as jnp
+  >>> import optax
   >>> from attnjax.training.mesh import MeshConfig, make_mesh
   >>> mesh = make_mesh(MeshConfig(fsdp=8))
   >>> params = {"kernel": jnp.ones((16, 5))}
@@ -109,6 +115,7 @@ def step_key(seed: int, step: Any) -> Key[Array, ""]:
     seed: of the run.
     step: number of updates done before this one, an int or an int32 scalar.
 
+  >>> import jax.numpy as jnp
   >>> bool(step_key(0, 3) == step_key(0, jnp.int32(3)))
   True
   """

@@ -143,6 +143,8 @@ def make_step(
     ValueError: `microbatches` is below 1, or, at the call, does not divide
       the batch.
 
+  >>> import jax.numpy as jnp
+  >>> import optax
   >>> def loss_fn(params, batch, key):
   ...   errors = (params - batch) ** 2
   ...   return errors.sum(), jnp.float32(batch.size)
@@ -166,6 +168,7 @@ def jit_step(
     places: the shardings of the state and of the metrics, on a mesh; None
       leaves them to the compiler.
 
+  >>> import jax.numpy as jnp
   >>> double = jit_step(lambda state, batch: (state * batch, {}))
   >>> state = jnp.arange(3.0)
   >>> double(state, 2.0)[0].tolist(), state.is_deleted()
@@ -189,6 +192,7 @@ def split_batch(batch: PyTree, parts: int) -> PyTree:
   Raises:
     ValueError: an array has no leading axis, or `parts` does not divide it.
 
+  >>> import jax.numpy as jnp
   >>> split_batch(jnp.arange(6), 2).tolist()
   [[0, 2, 4], [1, 3, 5]]
   """
@@ -213,6 +217,8 @@ def learning_rate(opt_state: PyTree) -> dict[str, Scalar]:
     opt_state: with one leaf named `learning_rate`, as `make` and
       `optax.inject_hyperparams` give it.
 
+  >>> import jax.numpy as jnp
+  >>> import optax
   >>> learning_rate(optax.sgd(0.1).init(jnp.ones(2)))
   {}
   """

@@ -68,6 +68,8 @@ class FitConfig(Config):
     ValueError: the warm-up is as long as the run, the last of the seeds is too
       large, or microbatches do not divide a batch.
 
+  >>> import dataclasses
+  >>> from attnjax.training.optimizer import OptimizerConfig
   >>> @dataclasses.dataclass(frozen=True)
   ... class Experiment(FitConfig):
   ...   optimizer: OptimizerConfig = OptimizerConfig()

@@ -24,6 +24,7 @@ def check_trainable(model: PyTree) -> None:
   Raises:
     ValueError: names the first leaf that is something else.
 
+  >>> import jax.numpy as jnp
   >>> check_trainable({"kernel": jnp.ones(3), "heads": 2})
   Traceback (most recent call last):
     ...

@@ -25,6 +25,7 @@ def probe_workdir(directory: str | Path) -> None:
   Raises:
     ValueError: names what the place cannot do, and the remedy.
 
+  >>> from pathlib import Path
   >>> import tempfile
   >>> folder = Path(tempfile.mkdtemp())
   >>> probe_workdir(folder)

@@ -54,6 +54,7 @@ def attention_figure(
       sums to more than 1.
     ImportError: matplotlib is not installed.
 
+  >>> import numpy as np
   >>> figure = attention_figure(np.eye(3)[None], "abc")
   >>> [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
   ['a', 'b', 'c']
@@ -91,6 +92,7 @@ def save_attention(
   Returns:
     The path written.
 
+  >>> import numpy as np
   >>> import tempfile
   >>> path = f"{tempfile.mkdtemp()}/weights.png"
   >>> save_attention(path, np.eye(2)[None], "ab").stat().st_size > 0

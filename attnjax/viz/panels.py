@@ -42,6 +42,7 @@ class Panels:
     columns: panels side by side.
     largest: the weight drawn darkest; None scales each panel by itself.
 
+  >>> import numpy as np
   >>> panels = Panels(np.eye(2)[None], ["a", "b"], ["c", "d"], [""], "rows", 1,
   ...                 1.0)
   >>> panels.across, panels.down

@@ -46,6 +46,7 @@ def lay_out(keys, values, asked, starts, length: int) -> dict[str, np.ndarray]:
   Returns:
     ``tokens``, ``B T``, and ``targets``, ``B Q``.
 
+  >>> import numpy as np
   >>> one = np.array([[7, 8, 7]])
   >>> batch = lay_out(one, one + 10 * np.arange(3), one[:, :2], np.zeros(1), 11)
   >>> batch["tokens"].tolist(), batch["targets"].tolist()

@@ -118,6 +118,7 @@ def fit_law(
     Barnett, You. Chinchilla Scaling: A replication attempt. 2024.
     arXiv:2404.10102.
 
+  >>> import numpy as np
   >>> true = Law(1.2, 30.0, 0.4, 200.0, 0.5)
   >>> n, d = np.meshgrid([1e3, 1e4, 1e5, 1e6], [1e4, 1e5, 1e6])
   >>> found = fit_law(n.ravel(), d.ravel(), true(n, d).ravel(), starts=3)

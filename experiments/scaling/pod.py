@@ -82,6 +82,8 @@ def spending(config: ScalingConfig, law: Law) -> Spending:
     config: whose `pod.flops` is the compute.
     law: fitted to runs.
 
+  >>> from experiments.scaling.config import ScalingConfig
+  >>> from experiments.scaling.law import Law
   >>> found = spending(ScalingConfig(), Law(1.0, 10.0, 0.3, 80.0, 0.35))
   >>> found.model.width % 64, found.flops <= 1e18
   (0, True)

@@ -17,6 +17,7 @@ _SAMPLED = 64
 def sample(array: np.ndarray) -> list[float]:
   """Up to 64 values of an array of any shape, evenly spaced.
 
+  >>> import numpy as np
   >>> sample(np.arange(64.0).reshape(8, 8))[:3]
   [0.0, 1.0, 2.0]
   """

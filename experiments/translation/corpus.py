@@ -28,6 +28,7 @@ __all__ = ["Corpus", "Pieces", "Side", "load"]
 class Pieces:
   """A language in pieces; a piece is named by its number in the tokenizer.
 
+  >>> from attnjax.data import train_bpe
   >>> pieces = Pieces(train_bpe([b" so be it" * 9], 300))
   >>> pieces.join(pieces.vocabulary.encode(pieces.split("so be it, ñandú")))
   'so be it, ñandú'

@@ -35,6 +35,7 @@ def environments(layout: Layout, port: int) -> list[dict[str, str]]:
   Raises:
     ValueError: the topology has more hosts than this one.
 
+  >>> from launch.layout import Layout
   >>> environments(Layout(None, 1, 1), port=8476)
   [{}]
   """

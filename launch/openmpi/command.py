@@ -31,6 +31,8 @@ def command(
     extra: more options of mpirun; `--mca odls_base_sigkill_timeout 60` takes
       the place of ours, for mpirun refuses two.
 
+  >>> from launch.job import Job
+  >>> from launch.layout import Layout
   >>> line = command(Job("heads", place="runs/x"), Layout(None, 1, 1))
   >>> line[:3]
   ('mpirun', '-n', '1')

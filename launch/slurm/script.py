@@ -57,6 +57,8 @@ def script(job: Job, layout: Layout, extra: Sequence[str] = ()) -> str:
   Raises:
     ValueError: the place has a character that sbatch reads in its own way.
 
+  >>> from launch.job import Job
+  >>> from launch.layout import Layout
   >>> text = script(Job("heads", place="/scratch/x"), Layout(None, 1, 1))
   >>> print("\n".join(text.splitlines()[:3]))
   #!/bin/bash

@@ -18,6 +18,7 @@ class Stopping:
   It only notes the signal, and takes no lock: whoever runs a point asks again
   and again. Signals are heard in the main thread, so it is opened there.
 
+  >>> import signal
   >>> with Stopping() as stopping:
   ...   before = stopping.asked()
   ...   signal.raise_signal(signal.SIGTERM)

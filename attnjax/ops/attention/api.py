@@ -99,6 +99,7 @@ def attend(
 
   A causal query reads no later key, so the first reads only itself:
 
+  >>> import jax.numpy as jnp
   >>> import jax, attnjax
   >>> from attnjax import masks
   >>> x = jax.random.normal(jax.random.key(0), (5, 1, 4))

@@ -43,6 +43,8 @@ class Blockwise:
   Raises:
     ValueError: if a size is below 1.
 
+  >>> import jax
+  >>> import jax.numpy as jnp
   >>> import attnjax
   >>> x = jax.random.normal(jax.random.key(0), (7, 1, 4))
   >>> small = attnjax.Blockwise(query_block=2, key_block=3)

@@ -103,6 +103,7 @@ def dot_product_attention(
       and S differ: one of them counts from another end than the other.
     NotImplementedError: "cudnn"; weights sown into a module; own products.
 
+  >>> import jax.numpy as jnp
   >>> import jax
   >>> x = jax.random.normal(jax.random.key(0), (2, 5, 3, 4))
   >>> ours = dot_product_attention(x, x, x, is_causal=True)

@@ -30,6 +30,7 @@ def words(key: Shaped[Array, "..."]) -> Shaped[Array, "2"]:
   Raises:
     ValueError: if it is no key, or more than one.
 
+  >>> import jax
   >>> words(jax.random.key(0)).dtype.name
   'uint32'
   """
@@ -67,6 +68,8 @@ def kept(
 
   A tile is the same alone as in the whole:
 
+  >>> import jax
+  >>> from attnjax.ops.grid import Grid
   >>> key = words(jax.random.key(0))
   >>> whole = kept(key, 0.5, Grid.of((), 1, 4, 4))
   >>> bool((kept(key, 0.5, Grid.of((), 1, 2, 3)) == whole[:, :2, :3]).all())

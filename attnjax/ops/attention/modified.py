@@ -42,6 +42,8 @@ def modified(
 ) -> Float[Array, "B H T S"]:
   """Logits after a score mod; those of hidden keys are of no consequence.
 
+  >>> import jax.numpy as jnp
+  >>> from attnjax.ops.grid import Grid
   >>> from attnjax import score_mods
   >>> grid = Grid.of((1,), 1, 2, 3)
   >>> shapes = lambda s, b, h, q, k: s + q.shape[-1] + 10 * k.shape[-2]

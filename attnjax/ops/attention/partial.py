@@ -47,6 +47,7 @@ def merge(partials: Iterable[Partial]) -> Partial:
   Raises:
     ValueError: if there is no part, or their shapes differ.
 
+  >>> import jax.numpy as jnp
   >>> import attnjax, jax
   >>> x = jax.random.normal(jax.random.key(0), (5, 1, 2))
   >>> def over(keys):

@@ -44,6 +44,7 @@ def attention_weights(
   Raises:
     ValueError: as `attend`, or if an index is known to be outside the queries.
 
+  >>> import jax.numpy as jnp
   >>> import jax, attnjax
   >>> from attnjax import masks
   >>> x = jax.random.normal(jax.random.key(0), (5, 1, 4))

@@ -22,6 +22,8 @@ class Draw:
     log_probability: of that choice; 0 where there was none. Its gradient
       reaches the logits, and is the score function.
 
+  >>> import jax
+  >>> import jax.numpy as jnp
   >>> logits = jnp.array([0.0, -jnp.inf])
   >>> _, drawn = draw(jnp.ones(2), logits, jax.random.key(0))
   >>> int(drawn.index), float(drawn.log_probability)
@@ -67,6 +69,8 @@ def draw(
   Raises:
     ValueError: as `glimpse` does.
 
+  >>> import jax
+  >>> import jax.numpy as jnp
   >>> x = jnp.array([3.0, 5.0, 7.0])
   >>> out, drawn = draw(x, jnp.zeros(3), jax.random.key(0), pool=True)
   >>> bool(out == x[drawn.index])

@@ -34,6 +34,8 @@ def score_function(
 
   The exact gradient of E[loss] = p · 4 + (1 - p) · 1 at p = 1/2 is 3 p (1 - p):
 
+  >>> import jax
+  >>> import jax.numpy as jnp
   >>> from attnjax.ops.glimpse import draw
   >>> def expected(logit, key):
   ...   logits = jnp.stack([logit, jnp.float32(0)])
@@ -72,6 +74,7 @@ def leave_one_out(
   Raises:
     ValueError: there are fewer than two draws.
 
+  >>> import jax.numpy as jnp
   >>> leave_one_out(jnp.array([1.0, 2.0, 6.0])).tolist()
   [4.0, 3.5, 1.5]
 

@@ -23,6 +23,7 @@ class Layout:
     rank: axes of the input.
     given: axes of the logits, or of the mask where it has more.
 
+  >>> import jax.numpy as jnp
   >>> layout = Layout(axis=1, rank=3, given=2)  # "B T" on "B T D"
   >>> layout.taken_off(jnp.ones((5, 7, 1))).shape, layout.row_shape((5, 7, 1))
   ((5, 7), (5,))

@@ -24,6 +24,7 @@ class GlimpseAux:
       has more), float32 or better.
     entropy: -Σ w log w along `axis`, in nats; one number a row of weights.
 
+  >>> import jax.numpy as jnp
   >>> _, aux = glimpse(jnp.ones((3, 2)), jnp.zeros(3), axis=0, aux=("weights",))
   >>> aux.weights.shape, aux.entropy is None
   ((3,), True)
@@ -94,6 +95,7 @@ def glimpse(
       theirs, a dtype, the temperature, the normalizer or a name of `aux` is
       not what it may be.
 
+  >>> import jax.numpy as jnp
   >>> x, logits = jnp.array([3.0, 5.0]), jnp.log(jnp.array([1.0, 3.0]))
   >>> jnp.round(glimpse(x, logits), 4).tolist()
   [0.75, 3.75]

@@ -234,6 +234,7 @@ def _row(array, batch: int, head: int):
 def holds_arrays(mask: Mask | None) -> bool:
   """Does a mask hold an array that goes by index?
 
+  >>> import numpy as np
   >>> from attnjax import masks
   >>> holds_arrays(masks.causal() & np.ones((2, 2), bool))
   True
@@ -249,6 +250,7 @@ def realigned(change: Callable, mask: Any, otherwise: Callable | None = None):
     mask: any; None stays None.
     otherwise: of each other array that it captures; None leaves them.
 
+  >>> import numpy as np
   >>> from attnjax import masks
   >>> mask = masks.causal() & np.ones((2, 3), bool)
   >>> realigned(lambda x: x.shape, mask).right.array

@@ -93,6 +93,7 @@ def orthogonalized(
     iterations: of Newton and Schulz, whose coefficients end between 0.7 and
       1.2, and get there fast.
 
+  >>> import jax.numpy as jnp
   >>> x = jnp.diag(jnp.array([3.0, 1.0]))
   >>> spread = jnp.linalg.svd(orthogonalized(x), compute_uv=False)
   >>> bool((spread > 0.6).all() and (spread < 1.3).all())

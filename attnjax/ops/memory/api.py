@@ -59,6 +59,7 @@ def stream(
     NotImplementedError: "chunked" for a rule whose gradients depend on each
       other in no linear way.
 
+  >>> import jax.numpy as jnp
   >>> from attnjax import memory
   >>> state = memory.init(memory.delta_net(), (), heads=1, width=2)
   >>> x = jnp.eye(2)[:, None]  # two tokens, one head
@@ -98,6 +99,7 @@ def write(
     ValueError: as `stream`.
     NotImplementedError: as `stream`.
 
+  >>> import jax.numpy as jnp
   >>> from attnjax import memory
   >>> state = memory.init(memory.delta_net(), (), heads=1, width=2)
   >>> x = jnp.array([[[1.0, 0.0]]])
@@ -125,6 +127,7 @@ def read(
   Raises:
     ValueError: if the queries do not fit the state.
 
+  >>> import jax.numpy as jnp
   >>> from attnjax import memory
   >>> state = memory.init(memory.delta_net(), (), heads=1, width=2)
   >>> memory.read(state, jnp.ones((3, 1, 2))).shape

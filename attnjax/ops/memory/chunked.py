@@ -46,6 +46,7 @@ class Chunk(NamedTuple):
 def can_chunk(rule: Rule) -> bool:
   """Whether a chunk's tokens can be computed at once.
 
+  >>> from attnjax.ops.memory.rule import Rule
   >>> can_chunk(Rule())
   True
   """

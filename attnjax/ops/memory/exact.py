@@ -18,6 +18,7 @@ __all__ = ["is_exact", "unit_inverse", "written_rows"]
 def is_exact(rule: Rule) -> bool:
   """Whether gradients at every token have this form.
 
+  >>> from attnjax.ops.memory.rule import Rule
   >>> is_exact(Rule())
   True
   """
@@ -52,6 +53,8 @@ def written_rows(
     values: ``C O``.
     gates: the rule's, a number a token; a rate of 0 writes nothing.
 
+  >>> import jax.numpy as jnp
+  >>> from attnjax.ops.memory.rule import Rule
   >>> from attnjax.ops.memory.response import response
   >>> one, twice = jnp.ones((1, 1)), jnp.ones((2, 1))
   >>> found = response(jnp.ones(2, bool), None, None).before()
@@ -91,6 +94,7 @@ def unit_inverse(below: Float[Array, "C C"]) -> Float[Array, "C C"]:
   a program at once for many heads, can wait for itself for ever on a machine of
   two cores (jaxlib 0.10.2): each call holds a thread and asks for another.
 
+  >>> import jax.numpy as jnp
   >>> unit_inverse(jnp.array([[0.0, 0.0], [3.0, 0.0]])).tolist()
   [[1.0, 0.0], [-3.0, 1.0]]
   """

@@ -14,6 +14,7 @@ __all__ = ["Features", "polynomial"]
 class Features:
   """A map of keys and queries; the plain one leaves them as they are.
 
+  >>> import jax.numpy as jnp
   >>> Features()(jnp.ones(3)).shape, Features().width(3)
   ((3,), 3)
   """
@@ -49,6 +50,7 @@ def polynomial(degree: int = 2) -> Features:
   Raises:
     ValueError: if the degree is below 1.
 
+  >>> import jax.numpy as jnp
   >>> phi, q, k = polynomial(2), jnp.array([1.0, 2.0]), jnp.array([3.0, 0.5])
   >>> round(float(phi(q) @ phi(k)), 4), 4.0 + 4.0**2 / 2
   (12.0, 12.0)

@@ -32,6 +32,7 @@ class Gates:
     decay: α within 0 and 1, ``*B T H``, for rules that decay.
     threshold: δ >= 0, ``*B T H``, for an objective that takes it.
 
+  >>> import jax.numpy as jnp
   >>> Gates(jnp.ones((5, 2))).decay is None
   True
   """
@@ -45,6 +46,7 @@ class Gates:
 def wanted_gates(rule: Rule) -> tuple[str, ...]:
   """The gates that a rule uses.
 
+  >>> from attnjax.ops.memory.rule import Rule
   >>> wanted_gates(Rule())
   ('rate',)
   """

@@ -39,6 +39,8 @@ def factors(
 ) -> Factors:
   """The gradient of each token's loss by the weights of one head.
 
+  >>> import jax.numpy as jnp
+  >>> from attnjax.ops.memory.rule import Rule
   >>> weights = {"map_0": jnp.zeros((1, 1))}
   >>> found = factors(Rule(), weights, jnp.ones((1, 1)), jnp.ones((1, 1)), None)
   >>> found.inputs["map_0"].item(), found.owed["map_0"].item()
@@ -69,6 +71,7 @@ def matrices(
 ) -> dict[str, Float[Array, "I O"]]:
   """The sum of the gradients, each times a number.
 
+  >>> import jax.numpy as jnp
   >>> pair = Factors({"m": jnp.ones((2, 1))}, {"m": jnp.ones((2, 1))})
   >>> matrices(pair, jnp.array([1.0, 2.0]))["m"].item()
   3.0

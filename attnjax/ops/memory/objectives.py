@@ -13,6 +13,7 @@ __all__ = ["Objective", "dot", "huber", "l2", "l_p", "negative"]
 class Objective:
   """The loss of what a memory answers to a key; see `l2` and its neighbours.
 
+  >>> import jax.numpy as jnp
   >>> l2()(jnp.array([1.0, 2.0]), jnp.array([1.0, 0.0])).item()
   2.0
   """
@@ -109,6 +110,7 @@ def l2() -> Objective:
   With the half, one step of rate 1 on a unit key makes a matrix answer v. The
   Titans paper writes it without (its equation 12): its θ is half of ours.
 
+  >>> import jax.numpy as jnp
   >>> l2()(jnp.zeros(3), jnp.ones(3)).item()
   1.5
 
@@ -124,6 +126,7 @@ def dot() -> Objective:
 
   With a matrix it is linear attention; Hebb's rule.
 
+  >>> import jax.numpy as jnp
   >>> dot()(jnp.ones(3), jnp.ones(3)).item()
   -3.0
 
@@ -145,6 +148,7 @@ def huber(delta: float | None = 1.0) -> Objective:
   Raises:
     ValueError: if delta is not above 0.
 
+  >>> import jax.numpy as jnp
   >>> huber(1.0)(jnp.zeros(2), jnp.array([1.0, 3.0])).item()
   3.0
 
@@ -168,6 +172,7 @@ def l_p(p: float = 3.0) -> Objective:
   Raises:
     ValueError: if p is not above 1.
 
+  >>> import jax.numpy as jnp
   >>> l_p(3.0)(jnp.zeros(1), jnp.full(1, 3.0)).item()
   9.0
 
@@ -185,6 +190,7 @@ def negative(objective: Objective) -> Objective:
   Args:
     objective: what to climb.
 
+  >>> import jax.numpy as jnp
   >>> negative(l2())(jnp.zeros(3), jnp.ones(3)).item()
   -1.5
 

@@ -29,6 +29,7 @@ def linear_attention(chunk: int = 64) -> Rule:
   Args:
     chunk: tokens computed at once.
 
+  >>> from attnjax.ops.memory.objectives import dot
   >>> linear_attention().objective == dot()
   True
 

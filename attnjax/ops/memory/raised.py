@@ -12,6 +12,7 @@ __all__ = ["raised", "wide"]
 def wide(state: MemoryState, *arrays):
   """float32, or what is wider: sums of a sequence are made in it.
 
+  >>> import jax.numpy as jnp
   >>> from attnjax.ops.memory.rule import Rule
   >>> from attnjax.ops.memory.state import init
   >>> wide(init(Rule(), (), 1, 3, dtype=jnp.bfloat16), None)

@@ -48,6 +48,7 @@ class Response(NamedTuple):
 def products(gates: Float[Array, " C"]) -> Float[Array, "C C"]:
   """p[i, j] = Π_n gates[n], n = j+1 .. i, where i >= j, else 0.
 
+  >>> import jax.numpy as jnp
   >>> products(jnp.array([2.0, 3.0, 5.0])).tolist()
   [[1.0, 0.0, 0.0], [3.0, 1.0, 0.0], [15.0, 5.0, 1.0]]
   """
@@ -72,6 +73,7 @@ def response(
     momentum: η; None carries nothing on.
     dtype: of the numbers.
 
+  >>> import jax.numpy as jnp
   >>> half = jnp.full(2, 0.5)
   >>> found = response(jnp.ones(2, bool), half, half)
   >>> found.kept.tolist(), found.written.tolist()

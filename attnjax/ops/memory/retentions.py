@@ -74,6 +74,7 @@ class _Kl(Retention):
 def none() -> Retention:
   """Nothing is forgotten: A[t] = A[t-1] + step[t], W = A.
 
+  >>> import jax.numpy as jnp
   >>> none().link({"map_0": jnp.ones((1, 1))})["map_0"].item()
   1.0
   """
@@ -105,6 +106,7 @@ def l_q(q: float = 4.0) -> Retention:
   Raises:
     ValueError: if q is not above 1.
 
+  >>> import jax.numpy as jnp
   >>> l_q(4.0).link({"map_0": jnp.full((1, 1), 2.0)})["map_0"].item()
   0.5
 
@@ -130,6 +132,7 @@ def kl(scale: float = 1.0) -> Retention:
   Raises:
     ValueError: if the scale is not above 0.
 
+  >>> import jax.numpy as jnp
   >>> kl().link({"map_0": jnp.zeros((2, 1))})["map_0"].tolist()
   [[0.5], [0.5]]
 

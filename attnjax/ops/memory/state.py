@@ -52,6 +52,7 @@ class MemoryState:
     position: int32, tokens read, the same in every row.
     rule: what the memory is; part of the structure of the pytree.
 
+  >>> from attnjax.ops.memory.rule import Rule
   >>> state = init(Rule(), (5,), heads=2, width=4)
   >>> state.weights["map_0"].shape, int(state.position)
   ((5, 2, 4, 4), 0)

@@ -76,6 +76,7 @@ def from_fn(fn: Callable, *arrays) -> ScoreMod:
       each query by itself, which costs more where it gathers by k.
     *arrays: captured arrays (or pytrees of them); gradients reach them.
 
+  >>> import jax.numpy as jnp
   >>> halve = from_fn(lambda logit, b, h, q, k: logit / 2)
   >>> float(halve(jnp.float32(3), 0, 0, 0, 0))
   1.5
@@ -86,6 +87,7 @@ def from_fn(fn: Callable, *arrays) -> ScoreMod:
 def compose(*mods: ScoreMod) -> ScoreMod:
   """One score mod after the other, the first given first.
 
+  >>> import jax.numpy as jnp
   >>> from attnjax.score_mods import softcap
   >>> both = compose(from_fn(lambda s, b, h, q, k: s + 1), softcap(1.0))
   >>> float(both(jnp.float32(-1), 0, 0, 0, 0))

@@ -74,6 +74,7 @@ def relative_bias(
     ValueError: if the buckets do not divide so, or, in `attend`, if the table
       has not H columns.
 
+  >>> import jax.numpy as jnp
   >>> table = jnp.arange(8.0)[:, None]  # so the bias is the bucket
   >>> mod = relative_bias(table, max_distance=16)
   >>> zero, q, k = jnp.zeros(11), jnp.full(11, 5), jnp.arange(11)

@@ -46,6 +46,7 @@ def softcap(cap: float) -> ScoreMod:
   Raises:
     ValueError: if the cap is not positive.
 
+  >>> import jax.numpy as jnp
   >>> float(softcap(2.0)(jnp.float32(1e6), 0, 0, 0, 0))
   2.0
 
@@ -65,6 +66,7 @@ def alibi(slopes: Float[Array, " H"]) -> ScoreMod:
     slopes: one a query head, >= 0, in logits a position; see
       `positions.alibi_slopes`. Gradients reach them.
 
+  >>> import jax.numpy as jnp
   >>> mod = alibi(jnp.array([0.5]))
   >>> float(mod(jnp.float32(0), 0, jnp.int32(0), jnp.int32(7), jnp.int32(3)))
   -2.0

@@ -74,6 +74,8 @@ def tile_sum(
   Returns:
     The sums.
 
+  >>> import jax
+  >>> from attnjax.ops.tiles.sweep import Sweep
   >>> import jax.numpy as jnp, numpy as np
   >>> from attnjax.ops.tiles.sweep import FULL
   >>> sweep = Sweep(np.array([[0, 0, 0], [0, 0, 1]]), np.full(2, FULL),
@@ -116,6 +118,9 @@ def tile_sum_tangent(
     sums: as in `tile_sum`.
     sum_layouts: as in `tile_sum`.
 
+  >>> import jax
+  >>> import jax.numpy as jnp
+  >>> from attnjax.ops.tiles.sweep import Sweep
   >>> import numpy as np
   >>> from attnjax.ops.tiles.sweep import FULL
   >>> sweep = Sweep(np.array([[0, 0, 0]]), np.array([FULL]), (1, 1, 4), (FULL,))

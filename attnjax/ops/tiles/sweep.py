@@ -70,6 +70,7 @@ class Sweep(NamedTuple):
       ``walk(sweep, operands, state)`` folds the tiles that are here. It is
       hashable, and says what codes it wants.
 
+  >>> import numpy as np
   >>> sweep = Sweep(np.zeros((1, 3), np.int32), np.array([2]), (1, 4, 4), (2,))
   >>> len(sweep.tiles)
   1
@@ -128,6 +129,8 @@ def fold(
   Returns:
     The state after the last tile.
 
+  >>> import jax.numpy as jnp
+  >>> import numpy as np
   >>> sweep = Sweep(np.array([[0, 0, 0], [0, 0, 1]]), np.full(2, FULL),
   ...               (1, 1, 2), (FULL,))
   >>> add = lambda full, tile, xs, ys: [ys[0] + xs[0].sum()]
