@@ -10,6 +10,12 @@
     def test_conforms(case):
       case.check(mine)
 
+An ordinary function is told by its signature: of ``mine(query, key, value,
+mask=None, bias=None)`` the cases of masks and biases are checked, masks being
+given as boolean arrays, and the rest is skipped by name; see `ordinary`. What
+an attention refuses with NotImplementedError is skipped too. `quick_cases` take
+under a minute on two cores.
+
 Values are held against an oracle in float64 numpy, derivatives against a dense
 one in float64 JAX; what a dtype may err is measured and not chosen, see
 `attnjax.testing.budget`. What an attention does not offer is skipped by name
@@ -19,17 +25,21 @@ and with a reason, and is reported so.
 from attnjax.testing import oracle, strategies
 from attnjax.testing.case import Case
 from attnjax.testing.memory import memory_growth
+from attnjax.testing.ordinary import Ordinary, ordinary
 from attnjax.testing.problem import Problem
 from attnjax.testing.random import check_random
-from attnjax.testing.suite import cases, linear_memory_cases
+from attnjax.testing.suite import cases, linear_memory_cases, quick_cases
 
 __all__ = [
   "Case",
+  "Ordinary",
   "Problem",
   "cases",
   "check_random",
   "linear_memory_cases",
   "memory_growth",
   "oracle",
+  "ordinary",
+  "quick_cases",
   "strategies",
 ]

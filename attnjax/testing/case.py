@@ -8,9 +8,14 @@ from collections.abc import Callable, Sequence
 
 import jax
 
+from attnjax.testing.ordinary import as_tested, fitted
 from attnjax.testing.problem import Problem
 
 __all__ = ["Case", "chosen"]
+
+
+class _Refused(Exception):
+  """What an attention says that it cannot: no fault, and no success."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,18 +71,36 @@ class Case:
     """Holds an attention to the law.
 
     Args:
-      attend: called like `attnjax.attend`.
+      attend: called like `attnjax.attend`; or an ordinary function whose
+        signature says what it offers, see `attnjax.testing.ordinary`.
 
     Raises:
       AssertionError: it does not keep the law; the message says the case, the
         quantity, the error and where, the budget and whence.
-      unittest.SkipTest: the case is not applicable (pytest reports the reason).
+      unittest.SkipTest: the case is not applicable, or the attention does not
+        offer what it asks for, or refuses it with NotImplementedError (pytest
+        reports the reason).
     """
     reason = self.not_applicable
     if reason is not None:
       raise unittest.SkipTest(f"{self.name}: {reason}")
+    attend = as_tested(attend)
+    problem, missing = fitted(attend, self.problem)
+    if missing is not None:
+      raise unittest.SkipTest(f"{self.name}: {missing}")
+
+    def asked(*arrays, **options):
+      try:
+        return attend(*arrays, **options)
+      except NotImplementedError as refusal:
+        raise _Refused(str(refusal)) from refusal
+
     try:
-      self.law(attend, self.problem)
+      self.law(asked, problem)
+    except _Refused as refusal:
+      raise unittest.SkipTest(
+        f"{self.name}: this attention refuses: {refusal}"
+      ) from refusal
     except AssertionError as wrong:
       raise AssertionError(f"{self.name}: {wrong}") from wrong
     except Exception as error:

@@ -9,7 +9,27 @@ from attnjax.testing.features import feature_cases
 from attnjax.testing.memory import GrowsLinearly
 from attnjax.testing.problem import Problem
 
-__all__ = ["cases", "linear_memory_cases"]
+__all__ = ["cases", "linear_memory_cases", "quick_cases"]
+
+# One of each kind, and each among the cheapest of its kind.
+_QUICK = (
+  "plain/no aux",
+  "mask/causal",
+  "mask/lengths",
+  "mask/array T S",
+  "bias/H T S",
+  "length/T=1 S=17",
+  "heads/H=6 K=1",
+  "batch/2 x 3",
+  "empty rows/by a mask",
+  "segments/packed",
+  "score_mod/softcap",
+  "normalizer/sink",
+  "dtype/bfloat16",
+  "jvp/empty rows",
+  "transform/determinism",
+  "local/causal, reverse",
+)
 
 
 def cases(
@@ -43,6 +63,18 @@ def cases(
   """
   every = [*feature_cases(), *behaviour_cases()]
   return chosen(every, only, skip)
+
+
+def quick_cases(skip: dict[str, str] | None = None) -> list[Case]:
+  """One case of each kind: under a minute on two cores, for every change.
+
+  Args:
+    skip: reasons by pattern, as of `cases`.
+
+  >>> 10 < len(quick_cases()) < 30
+  True
+  """
+  return [c for c in cases(skip=skip) if c.name in _QUICK]
 
 
 def linear_memory_cases(
