@@ -206,8 +206,8 @@ def test_a_text_without_words_is_cut_in_pieces(letters):
 
 
 def test_a_text_without_spaces_is_learned_in_seconds():
-  """It took the square of its length, before words had a limit."""
+  """0.3 s; before words had a limit 12 s, and four times that of twice it."""
   text = np.random.default_rng(0).choice([*b"acgt"], 200_000)
   began = time.process_time()
   bpe.train_bpe([bytes(text.tolist())], 2048)
-  assert time.process_time() - began < 15
+  assert time.process_time() - began < 4
