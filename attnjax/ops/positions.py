@@ -8,6 +8,7 @@ import numpy as np
 
 from attnjax.ops.angles import sine_and_cosine
 from attnjax.ops.divided import rows_of
+from attnjax.ops.integers import int32
 from attnjax.typing import Array, Float, Int
 
 __all__ = ["Rotary", "alibi_slopes", "learned", "rotary", "sinusoidal"]
@@ -68,7 +69,7 @@ def learned(
     raise ValueError(f"rows are looked up by integers, got {positions.dtype}")
   # A negative index would count from the end: send it past it instead. Narrow
   # integers could not hold the number of rows.
-  positions = positions.astype(jnp.int32)
+  positions = int32("positions", positions)
   index = jnp.where(positions < 0, rows, positions)
   return rows_of(table, index, mode="fill", fill_value=jnp.nan)
 

@@ -9,6 +9,7 @@ import attnjax
 from attnjax import masks
 from attnjax.ops.integers import int32, labels, narrowed
 from attnjax.ops.known import poison, refuse
+from attnjax.ops.recurrent import GRUParams, gru_scan
 
 # Two documents, whose ids are one in their lower 32 bits.
 WIDE = np.array([5] * 4 + [5 + 2**32] * 3)
@@ -117,3 +118,83 @@ def test_weights_of_queries_that_are_not_there():
   np.testing.assert_allclose(last(x)[:, 0, 0], whole[:, 0, -1], atol=1e-6)
   with pytest.raises(ValueError, match="within the T=7 there are, got"):
     jax.jit(lambda: rows(outside))()
+
+
+@pytest.mark.parametrize("bad", [-0.5, np.inf, np.nan])
+def test_a_gate_out_of_range_leaves_its_head_without_an_answer(bad):
+  x = jax.random.normal(jax.random.key(1), (2, 7, 3, 4), jnp.float32)
+  half = jnp.full((2, 7, 3), 0.5)
+  rate = half.at[1, 5, 2].set(bad)
+  rule = attnjax.memory.delta_net()
+  state = attnjax.memory.init(rule, (2,), heads=3, width=4)
+
+  def stream(rate):
+    return attnjax.memory.stream(
+      state, x, x, x, attnjax.memory.Gates(rate=rate)
+    )
+
+  with pytest.raises(ValueError, match="rate must be finite and"):
+    stream(rate)
+  with pytest.raises(ValueError, match="rate must be finite and"):
+    jax.jit(lambda: stream(rate))()
+  right_state, right = jax.jit(lambda: stream(half))()
+  new, out = jax.jit(stream)(rate)
+  wrong = np.zeros((2, 3), bool)
+  wrong[1, 2] = True
+  by_head = np.moveaxis(np.asarray(out), 1, 2)
+  assert np.isnan(by_head[wrong]).all()
+  np.testing.assert_allclose(
+    by_head[~wrong], np.moveaxis(np.asarray(right), 1, 2)[~wrong], atol=1e-5
+  )
+  for name, w in new.weights.items():
+    assert np.isnan(w[wrong]).all()
+    np.testing.assert_allclose(
+      w[~wrong], right_state.weights[name][~wrong], rtol=1e-5, atol=1e-5
+    )
+  captured = attnjax.memory.Gates(rate=half)
+  write = jax.jit(lambda k: attnjax.memory.write(state, k, k, captured))
+  np.testing.assert_allclose(
+    write(x).weights["map_0"], right_state.weights["map_0"], atol=1e-5
+  )
+
+
+def test_a_length_out_of_range_leaves_its_row_without_an_answer():
+  draw = lambda *s: jax.random.normal(jax.random.key(2), s, jnp.float32)
+  params = GRUParams(draw(5, 3, 2), draw(2, 3, 2), draw(3, 2), draw(3, 2))
+  x = draw(3, 7, 5)
+  run = jax.jit(lambda n: gru_scan(params, x, lengths=n))
+  states, last = run(jnp.array([7, 8, -1]))
+  assert np.isnan(states).all((1, 2)).tolist() == [False, True, True]
+  assert np.isnan(last).all(1).tolist() == [False, True, True]
+  np.testing.assert_allclose(states[0], gru_scan(params, x)[0][0], atol=1e-6)
+  with pytest.raises(ValueError, match="lengths must be within 0 and the 7"):
+    gru_scan(params, x, lengths=jnp.array([7, 8, -1]))
+
+
+@pytest.mark.parametrize("bad", [0.0, -1.0, np.inf])
+def test_a_traced_temperature_out_of_range_has_no_answer(bad):
+  x = tokens()
+  for make in (attnjax.scoring.cosine, attnjax.scoring.gaussian):
+    call = lambda t, make=make: attnjax.attend(x, x, x, scoring=make(t))
+    with pytest.raises(ValueError, match="must be positive and finite"):
+      call(bad)
+    assert np.isnan(jax.jit(call)(bad)).all()
+    assert np.isfinite(jax.jit(call)(0.5)).all()
+    built = jax.tree.map(lambda _, bad=bad: bad, make(1.0))
+    with pytest.raises(ValueError, match="must be positive and finite"):
+      attnjax.attend(x, x, x, scoring=built)
+  for normalizer in ("softmax", "sigmoid", "none", "hard"):
+    glimpse = lambda t, n=normalizer: attnjax.glimpse(
+      x[:, 0], x[:, 0], temperature=t, normalizer=n
+    )
+    with pytest.raises(ValueError, match="temperature must be above 0"):
+      glimpse(bad)
+    assert np.isnan(jax.jit(glimpse)(bad)).all()
+
+
+def test_a_learned_position_beyond_32_bits_is_no_other():
+  with jax.enable_x64(True):
+    table = jnp.ones((3, 2), jnp.float32)
+    rows = jax.jit(lambda p: attnjax.positions.learned(table, p))
+    found = rows(jnp.array([2, 2**32, 2**32 + 1, -(2**32)]))
+  assert np.isnan(found).all(-1).tolist() == [False, True, True, True]

@@ -102,9 +102,9 @@ def _defined_everywhere(mod: ScoreMod, scores, b, h, q, k) -> bool:
 
   def tangent(key, *leaves):
     def of(*moving):
-      moving = iter(moving)
+      given = iter(moving)
       every = [
-        next(moving) if m else x for m, x in zip(moves, leaves, strict=True)
+        next(given) if m else x for m, x in zip(moves, leaves, strict=True)
       ]
       mod, *rest = jax.tree.unflatten(tree, every)
       return mod(*rest, key)

@@ -1,5 +1,6 @@
 """From the logits of a context to the weights of a glimpse."""
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 
 from attnjax.ops import normalizers
 from attnjax.ops.glimpse.layout import Layout, axis_of, lay
+from attnjax.ops.known import poison, refuse
 from attnjax.ops.normalizers.protocol import largest
 from attnjax.typing import Array, Bool, Float
 
@@ -29,7 +31,7 @@ class Scaled(NamedTuple):
 
 def scaled(inputs, logits, axis, temperature, mask) -> Scaled:
   """Lays logits and mask on the input and divides by the temperature."""
-  _check(inputs, logits, temperature)
+  wrong = _check(inputs, logits, temperature)
   dtype = compute_dtype(inputs, logits)
   axis = axis_of(inputs, axis)
   laid = lay("logits", logits, inputs, axis).astype(dtype)
@@ -43,7 +45,7 @@ def scaled(inputs, logits, axis, temperature, mask) -> Scaled:
       )
     seen = seen & lay("mask", mask, inputs, axis)
     given = max(given, mask.ndim)
-  heat = jnp.asarray(temperature, dtype)
+  heat = poison(jnp.asarray(temperature, dtype), wrong)
   # Selected before the division too: its gradient would be -inf * 0.
   warm = jnp.where(seen, laid, 0) / heat.reshape((1,) * laid.ndim)
   return Scaled(
@@ -102,8 +104,8 @@ NORMALIZERS = {
 }
 
 
-def _check(inputs, logits, temperature) -> None:
-  """Real numbers, and a temperature above 0 where it is known."""
+def _check(inputs, logits, temperature) -> Bool[Array, ""] | None:
+  """Real numbers, and a temperature above 0; what is found out when it runs."""
   for name, x in (("inputs", inputs), ("logits", logits)):
     if x.ndim < 1:
       raise ValueError(f"glimpse: {name} must have an axis, got a scalar")
@@ -117,9 +119,11 @@ def _check(inputs, logits, temperature) -> None:
       f"glimpse: temperature must be one number, got shape"
       f" {list(jnp.shape(temperature))}; divide the logits by an array instead"
     )
-  known = not isinstance(temperature, jax.core.Tracer)
-  if known and not 0 < temperature < jnp.inf:
-    raise ValueError(
-      f"glimpse: temperature must be above 0 and finite, got {temperature};"
+  return refuse(
+    lambda x: ~((x > 0) & (x < math.inf)),
+    lambda x: ValueError(
+      f"glimpse: temperature must be above 0 and finite, got {x};"
       " normalizer='hard' is its limit at 0"
-    )
+    ),
+    temperature,
+  )

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from attnjax.ops.known import poison
 from attnjax.ops.memory import chunked, sequential
 from attnjax.ops.memory.gates import Gates, checked
 from attnjax.ops.memory.raised import raised, wide
@@ -51,11 +52,12 @@ def stream(
       rule allows it and there is more than a token or two.
 
   Returns:
-    (the state after the last token, ``*B T H E`` in the value's dtype).
+    (the state after the last token, ``*B T H E`` in the value's dtype). Of a
+    head with a gate that turns out at run time to be out of range both are NaN.
 
   Raises:
     ValueError: arrays that do not fit each other or the state; gates that are
-      missing, are of no use, or out of range.
+      missing, are of no use, or are known to be out of range.
     NotImplementedError: "chunked" for a rule whose gradients depend on each
       other in no linear way.
 
@@ -151,7 +153,7 @@ def _run(state, query, key, value, gates, implementation):
   """The state after a sequence, and the answers where there are queries."""
   arrays = {"key": key, "value": value}
   _check(state, arrays if query is None else {"query": query} | arrays)
-  found = checked(state.rule, gates, key.shape[:-1])
+  found, outside = checked(state.rule, gates, key.shape[:-1])
   one = _chosen(state, key.shape[-3], implementation)
   if not key.size:
     moved = state.replace(position=_moved(state.position, key.shape[-3]))
@@ -169,6 +171,10 @@ def _run(state, query, key, value, gates, implementation):
     held = raised(state, dtype, query, *jax.tree.leaves(tokens))
     new, answers = one(held, raise_(query), tokens)
   new = jax.tree.map(lambda x, old: x.astype(old.dtype), new, state)
+  if outside is not None:  # of such a head nothing is right from here on
+    heads = outside.any(-2)
+    new = poison(new.replace(position=None), heads)
+    answers = poison(answers, heads)
   new = new.replace(position=_moved(state.position, key.shape[-3]))
   if answers is None:
     return new, None

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.ops.integers import known
+from attnjax.ops.known import refuse
 from attnjax.ops.memory.rule import Rule
-from attnjax.typing import Array, Float
+from attnjax.typing import Array, Bool, Float
 
 __all__ = ["Gates", "wanted_gates"]
 
@@ -59,12 +59,14 @@ def wanted_gates(rule: Rule) -> tuple[str, ...]:
   return tuple(name for name, used in uses.items() if used)
 
 
-def checked(rule: Rule, gates: Gates, shape: tuple[int, ...]) -> dict:
-  """Name -> gate of those that a rule uses.
+def checked(
+  rule: Rule, gates: Gates, shape: tuple[int, ...]
+) -> tuple[dict, Bool[Array, "*B T H"] | None]:
+  """Name -> gate of those that a rule uses, and which are out of range.
 
   Raises:
     ValueError: a gate is missing, is not used, holds no floats, has another
-      shape than ``*B T H``, or is out of its range where that is known now.
+      shape than ``*B T H``, or is known to be out of its range.
   """
   for name in _RANGES:
     given, used = getattr(gates, name) is not None, name in wanted_gates(rule)
@@ -73,10 +75,10 @@ def checked(rule: Rule, gates: Gates, shape: tuple[int, ...]) -> dict:
       if used:
         said = "is missing, and the rule needs it; give one number a token"
       raise ValueError(f"gates: {name} {said}")
-  found = {
-    name: jnp.asarray(getattr(gates, name)) for name in wanted_gates(rule)
-  }
-  for name, x in found.items():
+  found, wrong = {}, None
+  for name in wanted_gates(rule):
+    x = getattr(gates, name)
+    x = x if isinstance(x, jax.Array) else jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
       raise ValueError(f"gates: {name} must be floats, got {x.dtype}")
     if x.shape != shape:
@@ -84,19 +86,21 @@ def checked(rule: Rule, gates: Gates, shape: tuple[int, ...]) -> dict:
         f"gates: {name} must have the shape '*B T H' = {list(shape)} of the"
         f" keys, got {list(x.shape)}"
       )
-    _check_range(name, x)
-  return found
+    found[name], outside = x, _outside(name, x)
+    if outside is not None:
+      wrong = outside if wrong is None else wrong | outside
+  return found, wrong
 
 
-def _check_range(name: str, x: Float[Array, "..."]) -> None:
-  """Raises ValueError where a number is outside; of known numbers only."""
-  if not known(x) or not x.size:
-    return
+def _outside(name: str, x: Float[Array, "..."]) -> Bool[Array, "..."] | None:
+  """Which numbers are outside of the gate's range; raises where it is known."""
   low, high = _RANGES[name]
-  inside = bool(((x >= low) & (x <= high) & jnp.isfinite(x)).all())
-  if not inside:
-    limits = f"{low} or more" if high == np.inf else f"within {low} and {high}"
-    raise ValueError(
+  limits = f"{low} or more" if high == np.inf else f"within {low} and {high}"
+  return refuse(
+    lambda x: ~((x >= low) & (x <= high) & (x < np.inf)),
+    lambda x: ValueError(
       f"gates: {name} must be finite and {limits}, got numbers from"
       f" {float(x.min())} to {float(x.max())}; a sigmoid keeps them there"
-    )
+    ),
+    x,
+  )

@@ -6,9 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from attnjax.ops.integers import known
+from attnjax.ops.known import poison, refuse
 from attnjax.ops.node import node
 from attnjax.ops.scoring.protocol import Scoring
 from attnjax.typing import Array, Float
@@ -21,11 +20,11 @@ class _Cosine(Scoring):
   temperature: Any
 
   def prepare(self, query, key, precision=None):
-    temperature = jnp.asarray(self.temperature, query.dtype)
+    temperature = _positive("cosine", "temperature", self.temperature, query)
     return _unit(query) / temperature, _unit(key)
 
   def validate(self, width):
-    _scalar("cosine", "temperature", self.temperature)
+    _check_scalar("cosine", "temperature", self.temperature)
 
 
 @node
@@ -38,13 +37,13 @@ class _Gaussian(Scoring):
   # would make a row depend on the keys it may not see. So distances are taken
   # as they are defined; XLA fuses the sum and holds one number a logit.
   def score(self, query, key, precision=None):
-    inverse = 1 / jnp.asarray(self.bandwidth, query.dtype)
+    inverse = 1 / _positive("gaussian", "bandwidth", self.bandwidth, query)
     # One factor after the other: the square of a small bandwidth underflows.
     distance = _squared_distance(precision, query, key)
     return distance * inverse * (-0.5 * inverse)
 
   def validate(self, width):
-    _scalar("gaussian", "bandwidth", self.bandwidth)
+    _check_scalar("gaussian", "bandwidth", self.bandwidth)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
@@ -84,19 +83,28 @@ def _unit(x: Float[Array, "... D"]) -> Float[Array, "... D"]:
   return x * jax.lax.rsqrt(jnp.where(some, square, 1))
 
 
-def _scalar(rule: str, name: str, value) -> None:
-  """A positive number, or a scalar array."""
+def _check_scalar(rule: str, name: str, value):
+  """A positive number, or a scalar array; what is found out when it runs."""
   shape = jnp.shape(value)
   if shape != ():
     raise ValueError(
       f"scoring {rule}: {name} must be one number for all heads, got shape"
       f" {list(shape)}; scale the queries and keys of each head instead"
     )
-  if known(value) and not 0 < float(np.asarray(value)) < math.inf:
-    raise ValueError(
-      f"scoring {rule}: {name} must be positive and finite, got {value}; to"
-      " learn it without bounds, give its exponential"
-    )
+  return refuse(
+    lambda x: ~((x > 0) & (x < math.inf)),
+    lambda x: ValueError(
+      f"scoring {rule}: {name} must be positive and finite, got {x}; to learn"
+      " it without bounds, give its exponential"
+    ),
+    value,
+  )
+
+
+def _positive(rule: str, name: str, value, like) -> Float[Array, ""]:
+  """The number in the dtype of the logits; NaN where it is out of range."""
+  number = jnp.asarray(value, like.dtype)
+  return poison(number, _check_scalar(rule, name, value))
 
 
 def cosine(temperature: float | Float[Array, ""]) -> Scoring:
@@ -125,7 +133,7 @@ def cosine(temperature: float | Float[Array, ""]) -> Scoring:
     Graves, Wayne, Danihelka, "Neural Turing Machines", 2014, arXiv 1410.5401,
     equations 5 and 6 (with the key strength β = 1 / temperature).
   """
-  _scalar("cosine", "temperature", temperature)
+  _check_scalar("cosine", "temperature", temperature)
   return _Cosine(temperature)
 
 
@@ -154,5 +162,5 @@ def gaussian(bandwidth: float | Float[Array, ""]) -> Scoring:
     Nadaraya, "On Estimating Regression", 1964; Watson, "Smooth Regression
     Analysis", 1964.
   """
-  _scalar("gaussian", "bandwidth", bandwidth)
+  _check_scalar("gaussian", "bandwidth", bandwidth)
   return _Gaussian(bandwidth)
