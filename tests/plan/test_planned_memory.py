@@ -114,7 +114,8 @@ def test_one_token_more_reads_parameters_and_cache():
   job = decoding_job(EXPERIMENTS["language_model"](config), mesh)
   found = make_plan(job, machine, mesh)
   depth, rows, length, width = 1, 8, 32, 64
-  cache = 2 * depth * rows * length * width * 4 + 4 * depth * rows
+  # Keys and values; of each row the tokens read, and those rolled over, int32.
+  cache = 2 * depth * rows * length * width * 4 + 2 * 4 * depth * rows
   assert found.memory.parts["cache"] == cache
   assert found.tokens == rows
   assert found.costs.bytes > found.memory.parts["parameters"]
