@@ -1,4 +1,4 @@
-"""The seed's attention network.
+"""The glimpse network: a context is embedded and weights its input.
 
 A context is embedded, the embedding becomes attention weights, these multiply
 the input element-wise, and a linear layer reads the output from that glimpse.
@@ -34,11 +34,11 @@ class GlimpseNetwork(nnx.Module):
     length: T, parts of the input: numbers, or positions where there is `width`.
     outputs: O, numbers to read out.
     width: D, of the vector at each position; None is an input of T numbers.
-    normalizer: as for `attnjax.glimpse`. The seed's network has "none".
+    normalizer: as for `attnjax.glimpse`; "none" in the reference.
     temperature: > 0, divides the logits.
     pool: whether positions are summed before the readout, which is then the
       same for all of them.
-    stddev: of the initial embedding; 1 is the seed's.
+    stddev: of the initial embedding; 1 in the reference.
     rngs: Flax NNX random streams; uses "params".
 
   >>> import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The single head of the seed as a module: three linear layers and a call."""
+"""Single-head self-attention as a module: three linear layers and a call."""
 
 from collections.abc import Callable
 
@@ -16,17 +16,17 @@ _FAN_IN = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 
 
 class SelfAttention(nnx.Module):
-  """One head of self-attention, with no map behind it: the seed's class.
+  """One head of self-attention, with no map behind it.
 
       q, k, v = x W_q + b_q, x W_k + b_k, x W_v + b_v
       out     = softmax(q kᵀ / sqrt(M)) v
 
-  Its layers are called as those of the PyTorch class; a ``weight`` of PyTorch
-  is the transpose of a ``kernel``.
+  Its layers are called as those of the PyTorch class that it follows; a
+  ``weight`` of PyTorch is the transpose of a ``kernel``.
 
   Args:
     width: M, of inputs, queries, keys and values.
-    use_bias: whether the three layers have biases, as the seed's do.
+    use_bias: whether the three layers have biases, as those of that class do.
     attend: the attention to call; see `nn.MultiHeadAttention`.
     rngs: Flax NNX random streams; uses "params".
 

@@ -28,7 +28,7 @@ _WORDS = {
 }
 WORDS = {kind: tuple(text.split()) for kind, text in _WORDS.items()}
 
-# The sentence of the seed notes.
+# The sentence of the notes.
 SENTENCE = Sentence(
   ("a", "fluffy", "blue", "creature", "roamed", "the", "verdant", "forest"),
   {3: (1, 2), 7: (6,)},

@@ -22,7 +22,7 @@ __all__ = ["by_hand", "draw", "hand_table", "measures_table", "shift_table"]
 
 
 def by_hand() -> hand.HandBuilt:
-  """The hand-built head on the sentence of the seed notes."""
+  """The hand-built head on the sentence of the notes."""
   adjectives = [p for places in SENTENCE.nouns.values() for p in places]
   return hand.build(SENTENCE.words, list(SENTENCE.nouns), adjectives)
 

@@ -1,1 +1,1 @@
-"""The context decides where to look: the seed's network; see README.md."""
+"""The context decides where to look: a network of one layer; see README.md."""

@@ -15,13 +15,13 @@ __all__ = ["PRESETS", "GlimpseConfig", "MosaicConfig", "PlacesConfig"]
 
 @dataclasses.dataclass(frozen=True)
 class PlacesConfig(FitConfig):
-  """The seed's task: eight numbers, and a context that asks for one."""
+  """The task of the notes: eight numbers, and a context that asks for one."""
 
   rows: int = setting(10_000, "examples to train on", at_least=1)
   heldout: int = setting(10_000, "examples of the evaluation", at_least=1)
   batch_size: int = setting(32, "examples in a batch, B", at_least=1)
   stddev: float = setting(
-    0.02, "of the initial embedding; the seed's is 1", at_least=0
+    0.02, "of the initial embedding; 1 in the notes", at_least=0
   )
   soft_only: bool = setting(
     False, "leave out the variants that look at one number alone"
@@ -111,7 +111,7 @@ def tiny() -> GlimpseConfig:
 
 
 def published() -> GlimpseConfig:
-  """The seed's recipe: Adam, one example at a time, four epochs of 10,000."""
+  """The recipe of the notes: Adam, one example at a time, four epochs."""
   return GlimpseConfig(
     tasks="places",
     places=PlacesConfig(

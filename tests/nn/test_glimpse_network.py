@@ -1,4 +1,4 @@
-"""The seed's network: what it computes, what it learns, what is determined."""
+"""The glimpse network: what it computes, what it learns, what is determined."""
 
 import jax
 import jax.numpy as jnp
@@ -161,7 +161,7 @@ def test_scored_by_content_any_length_and_any_order():
 
 @pytest.mark.parametrize("name", ["none", "softmax", "sigmoid"])
 def test_it_learns_where_to_look(name):
-  """The seed's task, small: three contexts, four numbers, one of them asked."""
+  """The notes' task, small: three contexts, four numbers, one of them asked."""
   places = jnp.array([2, 0, 3])
   rng = np.random.default_rng(0)
   x = jnp.asarray(rng.random((256, 4)), jnp.float32)

@@ -125,7 +125,7 @@ def test_one_head_is_self_attention_and_a_map(x):
 
 
 def test_the_self_attention_of_the_seed(x):
-  # The seed's layer: three linear maps of one width, with biases, and scores
+  # The notes' layer: three linear maps of one width, with biases, and scores
   # over the square root of that width.
   shapes = ((M, M), (M, M), (M, M))
   kernels, biases = arrays(*shapes, scale=0.5), arrays(*[(M,)] * 3, seed=3)

@@ -57,7 +57,7 @@ def glimpse(
   ===========  ========  =========  ==============================
   inputs       axis      logits     what is emphasised
   ===========  ========  =========  ==============================
-  ``B T``      -1        ``B T``    parts of a vector (the seed's)
+  ``B T``      -1        ``B T``    parts of a vector (the notes')
   ``B T D``    -2        ``B T``    positions of a sequence
   ``B T D``    -1        ``B D``    features, at every position
   ``B T D``    -2 or -1  ``B T D``  each number: a full gate
@@ -103,7 +103,7 @@ def glimpse(
   5.0
 
   Reference:
-    The network of the seed: Phung, "Attention in Deep Learning, your starting
+    Phung, "Attention in Deep Learning, your starting
     point (with code)", 2020 (its normalizer is "none"). Gates of features: Hu,
     Shen, Sun, "Squeeze-and-Excitation Networks", 2017, arXiv 1709.01507.
     Straight through: Bengio, Léonard, Courville, "Estimating or Propagating
