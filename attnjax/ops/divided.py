@@ -54,8 +54,9 @@ def _names(sharding, rank: int) -> Names:
 def mesh_of(*arrays) -> AbstractMesh | None:
   """The mesh on which the type of one of these arrays divides it, if any."""
   for x in arrays:
-    if any(names_of(x)):
-      return jax.typeof(x).sharding.mesh
+    mesh = jax.typeof(x).sharding.mesh
+    if mesh.explicit_axes and any(names_of(x)):
+      return mesh
   return None
 
 

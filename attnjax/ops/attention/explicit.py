@@ -108,6 +108,8 @@ def split_of(call: Call) -> Split | None:
 
 def refusal(call: Call) -> str | None:
   """Why a call cannot be computed as it is divided; None if it can."""
+  if mesh_of(*jax.tree.leaves(call)) is None:
+    return None
   for name, (x, layout) in _arrays(call).items():
     for axis, names in zip(layout, names_of(x), strict=True):
       if not names or axis in "bh":
