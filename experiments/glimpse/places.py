@@ -1,4 +1,4 @@
-"""The task of the notes: eight numbers, and a context that asks for one of them.
+"""The task of the notes: eight numbers; a context asks for one of them.
 
 x is uniform in [0, 1)^8, the context one of five, and the answer the number at
 the place that belongs to the context. Nobody tells the network the places.

@@ -103,9 +103,9 @@ def glimpse(
   5.0
 
   Reference:
-    Phung, "Attention in Deep Learning, your starting
-    point (with code)", 2020 (its normalizer is "none"). Gates of features: Hu,
-    Shen, Sun, "Squeeze-and-Excitation Networks", 2017, arXiv 1709.01507.
+    Phung, "Attention in Deep Learning, your starting point (with code)", 2020
+    (its normalizer is "none"). Gates of features: Hu, Shen, Sun,
+    "Squeeze-and-Excitation Networks", 2017, arXiv 1709.01507.
     Straight through: Bengio, Léonard, Courville, "Estimating or Propagating
     Gradients Through Stochastic Neurons", 2013, arXiv 1308.3432.
   """
