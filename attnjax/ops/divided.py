@@ -52,7 +52,11 @@ def _names(sharding, rank: int) -> Names:
 
 
 def mesh_of(*arrays) -> AbstractMesh | None:
-  """The mesh on which the type of one of these arrays divides it, if any."""
+  """The mesh on which the type of one of these arrays divides it, if any.
+
+  >>> mesh_of(jnp.ones(2)) is None
+  True
+  """
   for x in arrays:
     mesh = jax.typeof(x).sharding.mesh
     if mesh.explicit_axes and any(names_of(x)):

@@ -32,6 +32,10 @@ class Ordinary:
     function: ``(query, key, value, **offered)``.
     offers: the options it takes.
     grouped: whether it takes fewer key heads than query heads.
+
+  >>> double = Ordinary(lambda query, key, value: 2 * query, ())
+  >>> double(*[jnp.ones((1, 1, 1))] * 3).item()
+  2.0
   """
 
   function: Callable
