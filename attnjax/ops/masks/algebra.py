@@ -13,12 +13,16 @@ import numpy as np
 
 from attnjax.ops.grid import Area, Grid
 from attnjax.ops.integers import LIMITS, known
+from attnjax.ops.masks.drawing import drawing
 from attnjax.ops.masks.rectangles import decided, of_blocks
 from attnjax.ops.masks.rows import UNDECIDED, Verdict
 from attnjax.ops.node import node
+from attnjax.ops.value import Value, written
 from attnjax.typing import Array, Bool
 
-__all__ = ["Indexed", "Mask", "Tile", "holds_arrays", "realigned"]
+__all__ = ["Indexed", "Mask", "Tile", "holds_arrays", "realigned", "sides"]
+
+_DRAWN = 16  # queries and keys of a mask that fits any call
 
 
 class Tile(enum.Enum):
@@ -35,7 +39,7 @@ class Tile(enum.Enum):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Mask:
+class Mask(Value):
   """A rule that says whether query position q may see key position k.
 
   Compose with ``&`` (both), ``|`` (either) and ``~`` (not), also with boolean
@@ -129,14 +133,35 @@ class Mask:
     self, query_length: int, key_length: int, *, batch: int = 0, head: int = 0
   ) -> str:
     """The mask as text, a row a query: █ is seen, · is hidden."""
+    seen = self._one_head(query_length, key_length, batch, head)
+    return "\n".join(" ".join("█" if x else "·" for x in r) for r in seen)
+
+  @property
+  def extent(self) -> tuple[int | None, int | None]:
+    """T and S of what is aligned with a call or a table; None is any."""
+    return None, None
+
+  def _repr_html_(self) -> str:
+    """Drawn by a notebook: the first row of the batch, and its first head."""
+    sizes = [_DRAWN if n is None else n for n in self.extent]
+    if max(sizes) > 4 * _DRAWN:
+      return drawing(repr(self), None, f"too large to draw: {sizes}")
+    try:
+      return drawing(repr(self), self._one_head(*sizes, 0, 0))
+    except (TypeError, ValueError, IndexError) as unfit:
+      return drawing(repr(self), None, f"no picture: {unfit}"[:200])
+
+  def _one_head(
+    self, query_length: int, key_length: int, batch: int, head: int
+  ) -> np.ndarray:
+    """bool ``T S`` of one row of the batch and one head."""
     self = realigned(lambda x: _row(x, batch, head), self)
     grid = Grid.of((1,), 1, query_length, key_length)
     grid = dataclasses.replace(
       grid, batch=grid.batch + batch, head=grid.head + head
     )
     shape = (1, 1, query_length, key_length)
-    seen = np.broadcast_to(self.visible(grid), shape)[0, 0]
-    return "\n".join(" ".join("█" if x else "·" for x in r) for r in seen)
+    return np.broadcast_to(self.visible(grid), shape)[0, 0]
 
   def __and__(self, other: Any) -> "Mask":
     return _And(self, _mask(other))
@@ -193,6 +218,15 @@ class Indexed(Mask):
 
   array: Any
 
+  def __repr__(self):
+    """Its dtype and shape."""
+    return written("", self.array)[1:-1]
+
+  @property
+  def extent(self):
+    """Of the array, where an axis is not of size 1."""
+    return sides(self.array)
+
   def __call__(self, b, h, q, k):
     """Refuses: an array that goes by index says nothing of positions."""
     raise ValueError(
@@ -221,6 +255,17 @@ class Indexed(Mask):
     if area.blocks is None:
       return decided(self.array, area.query_index, area.key_index, area.batch)
     return of_blocks(self.array, area.blocks)
+
+
+def sides(array) -> tuple[int | None, int | None]:
+  """T and S of ``... T S``; None where an axis of size 1 serves all.
+
+  >>> sides(np.ones((2, 1, 5)))
+  (None, 5)
+  """
+  shape = (1, 1, *np.shape(array))[-2:]
+  query, key = (None if n == 1 else n for n in shape)
+  return query, key
 
 
 def _row(array, batch: int, head: int):
@@ -269,6 +314,11 @@ def _is(x) -> bool:
   return isinstance(x, Indexed)
 
 
+def _part(mask: Mask, kind: type) -> str:
+  """A mask in an expression, in parentheses where it is of a kind."""
+  return f"({mask!r})" if isinstance(mask, kind) else repr(mask)
+
+
 def _both(x, y):
   """x & y, known where one side that is known settles it."""
   for one, other in ((x, y), (y, x)):
@@ -290,6 +340,11 @@ class _Pair(Mask):
   left: Mask
   right: Mask
 
+  @property
+  def extent(self):
+    pairs = zip(self.left.extent, self.right.extent, strict=True)
+    return tuple(y if x is None else x for x, y in pairs)
+
   def validate(self, batch, heads):
     self.left.validate(batch, heads)
     self.right.validate(batch, heads)
@@ -297,6 +352,9 @@ class _Pair(Mask):
 
 @node
 class _And(_Pair):
+  def __repr__(self):
+    return f"{_part(self.left, _Or)} & {_part(self.right, _Pair)}"
+
   def __call__(self, b, h, q, k):
     return self.left(b, h, q, k) & self.right(b, h, q, k)
 
@@ -313,6 +371,9 @@ class _And(_Pair):
 
 @node
 class _Or(_Pair):
+  def __repr__(self):
+    return f"{_part(self.left, _And)} | {_part(self.right, _Pair)}"
+
   def __call__(self, b, h, q, k):
     return self.left(b, h, q, k) | self.right(b, h, q, k)
 
@@ -330,6 +391,13 @@ class _Or(_Pair):
 @node
 class _Not(Mask):
   mask: Mask
+
+  def __repr__(self):
+    return f"~{_part(self.mask, _Pair)}"
+
+  @property
+  def extent(self):
+    return self.mask.extent
 
   def __call__(self, b, h, q, k):
     # `^ True`, not `~`: of Python ints the rule is a bool, and ~True is -2.

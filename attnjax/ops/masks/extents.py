@@ -15,6 +15,7 @@ from attnjax.ops.masks.algebra import Mask
 from attnjax.ops.masks.ranges import span
 from attnjax.ops.masks.rows import below, check_rows, integers, of_row
 from attnjax.ops.node import node, static
+from attnjax.ops.value import written
 from attnjax.typing import ArrayLike
 
 __all__ = ["Extent", "lengths", "prefix", "segments"]
@@ -97,6 +98,9 @@ def segments(
 class _Prefix(Mask):
   length: Any
 
+  def __repr__(self):
+    return written("prefix", self.length)
+
   def __call__(self, b, h, q, k):
     q, k = place(q), place(k)
     seen = k < of_row(self.length, b, 0)
@@ -113,6 +117,9 @@ class _Prefix(Mask):
 class _Lengths(Mask):
   query: Any
   key: Any
+
+  def __repr__(self):
+    return written("lengths", query=self.query, key=self.key)
 
   def __call__(self, b, h, q, k):
     seen = jnp.ones(jnp.broadcast_shapes(*map(jnp.shape, (b, q, k))), bool)
@@ -169,6 +176,14 @@ class Extent(Mask):
 class _Segments(Mask):
   query_ids: Any
   key_ids: Any
+
+  def __repr__(self):
+    keys = () if self.key_ids is self.query_ids else (self.key_ids,)
+    return written("segments", self.query_ids, *keys)
+
+  @property
+  def extent(self):
+    return np.shape(self.query_ids)[-1], np.shape(self.key_ids)[-1]
 
   def __call__(self, b, h, q, k):
     x, has_x = self._segment(self.query_ids, b, q)

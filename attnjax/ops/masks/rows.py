@@ -36,7 +36,8 @@ def integers(rule: str, name: str, x, least_rank: int = 0):
     raise ValueError(
       f"{rule}: {name} must have at least {least_rank} axes, got {x.ndim}"
     )
-  return x
+  # One number is a number, that can be compared, and no array of one.
+  return x[()] if isinstance(x, np.ndarray) and x.ndim == 0 else x
 
 
 def check_rows(what: str, x, batch: tuple[int, ...], trailing: int) -> None:

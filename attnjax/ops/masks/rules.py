@@ -7,6 +7,7 @@ from attnjax.ops.integers import moved, place
 from attnjax.ops.masks.algebra import Mask
 from attnjax.ops.masks.rows import module_of
 from attnjax.ops.node import node, static
+from attnjax.ops.value import written
 
 __all__ = ["causal", "chunked", "dilated", "full", "sliding_window"]
 
@@ -113,6 +114,9 @@ def _at_least(rule: str, name: str, value, least: int) -> int:
 
 @node
 class _Full(Mask):
+  def __repr__(self):
+    return "full()"
+
   def __call__(self, b, h, q, k):
     shape = jnp.broadcast_shapes(*map(jnp.shape, (b, h, q, k)))
     return jnp.ones(shape, bool)
@@ -127,6 +131,11 @@ class _Window(Mask):
 
   left: int | None = static()
   right: int = static()
+
+  def __repr__(self):
+    if self.left is None:
+      return "causal()"
+    return written("sliding_window", left=self.left, right=self.right or None)
 
   def __call__(self, b, h, q, k):
     q, k = place(q), place(k)
@@ -146,6 +155,9 @@ class _Window(Mask):
 @node
 class _Dilated(Mask):
   stride: int = static()
+
+  def __repr__(self):
+    return written("dilated", self.stride)
 
   def __call__(self, b, h, q, k):
     # Not (q - k) % stride: the difference need not fit 32 bits.
@@ -173,6 +185,9 @@ class _Dilated(Mask):
 @node
 class _Chunked(Mask):
   size: int = static()
+
+  def __repr__(self):
+    return written("chunked", self.size)
 
   def __call__(self, b, h, q, k):
     return place(q) // self.size == place(k) // self.size

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops.integers import place
-from attnjax.ops.masks.algebra import Mask
+from attnjax.ops.masks.algebra import Mask, sides
 from attnjax.ops.masks.rectangles import decided
 from attnjax.ops.masks.rows import check_rows
 from attnjax.ops.node import node, static
+from attnjax.ops.value import written
 from attnjax.typing import ArrayLike
 
 __all__ = ["dense", "from_fn"]
@@ -70,6 +71,13 @@ def from_fn(fn: Callable, *arrays) -> Mask:
 class _Dense(Mask):
   array: Any
 
+  def __repr__(self):
+    return written("dense", self.array)
+
+  @property
+  def extent(self):
+    return sides(self.array)
+
   def __call__(self, b, h, q, k):
     table = jnp.asarray(self.array)
     table = table.reshape((1,) * (3 - table.ndim) + table.shape)
@@ -104,6 +112,9 @@ class _Dense(Mask):
 class _FromFn(Mask):
   fn: Callable = static()
   arrays: tuple
+
+  def __repr__(self):
+    return written("from_fn", self.fn, *self.arrays)
 
   def __call__(self, b, h, q, k):
     seen = self.fn(b, h, q, k, *jax.tree.map(jnp.asarray, self.arrays))

@@ -1,18 +1,18 @@
 """Normalizers that choose some keys of a row, and hide the others."""
 
-import dataclasses
-
-import jax
-
+from attnjax.ops.node import node, static
 from attnjax.ops.normalizers.protocol import Normalizer
+from attnjax.ops.value import written
 
 __all__ = ["top_k"]
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@node
 class _TopK(Normalizer):
-  k: int = dataclasses.field(metadata={"static": True})
+  k: int = static()
+
+  def __repr__(self):
+    return written("top_k", self.k)
 
   @property
   def keep(self):

@@ -1,19 +1,22 @@
 """Normalizers by which each key has a weight of its own."""
 
-import dataclasses
 import math
 
 import jax
 
+from attnjax.ops.node import node, static
 from attnjax.ops.normalizers.protocol import Normalizer
+from attnjax.ops.value import written
 
 __all__ = ["sigmoid"]
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@node
 class _Sigmoid(Normalizer):
-  bias: float = dataclasses.field(metadata={"static": True})
+  bias: float = static()
+
+  def __repr__(self):
+    return written("sigmoid", bias=self.bias or None)
 
   def weigh(self, logits):
     return jax.nn.sigmoid(logits + self.bias)

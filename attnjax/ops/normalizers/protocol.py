@@ -10,6 +10,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from attnjax.ops.value import Value
 from attnjax.typing import Array, Bool, Float
 
 __all__ = ["Normalizer"]
@@ -17,7 +18,7 @@ __all__ = ["Normalizer"]
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class Normalizer:
+class Normalizer(Value):
   """How logits become weights; see `softmax` and its neighbours.
 
   A row either shares one weight among its keys, as softmax does,

@@ -1,6 +1,5 @@
 """Normalizers by which the keys of a row share one weight, or part of it."""
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -8,20 +7,23 @@ import jax.numpy as jnp
 
 from attnjax.ops.node import node
 from attnjax.ops.normalizers.protocol import Normalizer
+from attnjax.ops.value import written
 from attnjax.typing import Array, Float
 
 __all__ = ["softmax", "softmax_plus_one"]
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@node
 class _Softmax(Normalizer):
-  pass
+  def __repr__(self):
+    return "softmax()"
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@node
 class _PlusOne(Normalizer):
+  def __repr__(self):
+    return "softmax_plus_one()"
+
   def factor(self, logsumexp):
     return _share(logsumexp, jnp.zeros_like(logsumexp))
 
@@ -29,6 +31,9 @@ class _PlusOne(Normalizer):
 @node
 class _Sink(Normalizer):
   sink: Any
+
+  def __repr__(self):
+    return written("softmax", sink=self.sink)
 
   def factor(self, logsumexp):
     sink = jnp.asarray(self.sink).astype(logsumexp.dtype)

@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 
 from attnjax.ops.node import node, static
+from attnjax.ops.value import Value, written
 
 __all__ = ["ScoreMod", "compose", "from_fn"]
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class ScoreMod:
+class ScoreMod(Value):
   """Changes a logit, knowing where it stands.
 
   >>> from attnjax import score_mods
@@ -39,6 +40,9 @@ class _FromFn(ScoreMod):
   fn: Callable = static()
   arrays: tuple
 
+  def __repr__(self):
+    return written("from_fn", self.fn, *self.arrays)
+
   def __call__(self, logit, b, h, q, k):
     arrays = jax.tree.map(jnp.asarray, self.arrays)
     return self.fn(logit, b, h, q, k, *arrays)
@@ -47,6 +51,9 @@ class _FromFn(ScoreMod):
 @node
 class _Compose(ScoreMod):
   mods: tuple
+
+  def __repr__(self):
+    return written("compose", *self.mods)
 
   @property
   def footprint(self):

@@ -8,9 +8,12 @@ import jax.numpy as jnp
 
 from attnjax.ops.node import node, static
 from attnjax.ops.score_mods.protocol import ScoreMod
+from attnjax.ops.value import written
 from attnjax.typing import Array, Float, Int
 
 __all__ = ["relative_bias"]
+
+_FAR = 128  # T5's distance from which on all are alike
 
 
 @node
@@ -18,6 +21,14 @@ class _RelativeBias(ScoreMod):
   table: Any
   bidirectional: bool = static()
   max_distance: int = static()
+
+  def __repr__(self):
+    named = {}
+    if not self.bidirectional:
+      named["bidirectional"] = False
+    if self.max_distance != _FAR:
+      named["max_distance"] = self.max_distance
+    return written("relative_bias", self.table, **named)
 
   @property
   def footprint(self):
@@ -48,7 +59,7 @@ class _RelativeBias(ScoreMod):
 def relative_bias(
   table: Float[Array, "N H"],
   bidirectional: bool = True,
-  max_distance: int = 128,
+  max_distance: int = _FAR,
 ) -> ScoreMod:
   """T5's relative bias: logit + table[bucket(k - q), h].
 

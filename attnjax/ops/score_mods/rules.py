@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from attnjax.ops.node import node, static
 from attnjax.ops.score_mods.protocol import ScoreMod
+from attnjax.ops.value import written
 from attnjax.typing import Array, Float
 
 __all__ = ["alibi", "softcap"]
@@ -16,6 +17,9 @@ __all__ = ["alibi", "softcap"]
 class _Softcap(ScoreMod):
   cap: float = static()
 
+  def __repr__(self):
+    return written("softcap", self.cap)
+
   def __call__(self, logit, b, h, q, k):
     return self.cap * jnp.tanh(logit / self.cap)
 
@@ -23,6 +27,9 @@ class _Softcap(ScoreMod):
 @node
 class _Alibi(ScoreMod):
   slopes: Any
+
+  def __repr__(self):
+    return written("alibi", self.slopes)
 
   def __call__(self, logit, b, h, q, k):
     slope = jnp.asarray(self.slopes)[h].astype(logit.dtype)

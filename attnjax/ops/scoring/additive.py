@@ -6,6 +6,7 @@ import jax.numpy as jnp
 
 from attnjax.ops.node import node
 from attnjax.ops.scoring.protocol import Scoring
+from attnjax.ops.value import written
 from attnjax.typing import Array, Float
 
 __all__ = ["additive"]
@@ -16,6 +17,10 @@ class _Additive(Scoring):
   query_weight: Any
   key_weight: Any
   vector: Any
+
+  def __repr__(self):
+    arrays = self.query_weight, self.key_weight, self.vector
+    return written("additive", *arrays)
 
   @property
   def footprint(self):

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from attnjax.ops.known import poison, refuse
 from attnjax.ops.node import node
 from attnjax.ops.scoring.protocol import Scoring
+from attnjax.ops.value import written
 from attnjax.typing import Array, Float
 
 __all__ = ["cosine", "gaussian"]
@@ -18,6 +19,9 @@ __all__ = ["cosine", "gaussian"]
 @node
 class _Cosine(Scoring):
   temperature: Any
+
+  def __repr__(self):
+    return written("cosine", self.temperature)
 
   def prepare(self, query, key, precision=None):
     temperature = _positive("cosine", "temperature", self.temperature, query)
@@ -30,6 +34,9 @@ class _Cosine(Scoring):
 @node
 class _Gaussian(Scoring):
   bandwidth: Any
+
+  def __repr__(self):
+    return written("gaussian", self.bandwidth)
 
   # Multiplied out, q · k - |q|²/2 - |k|²/2 is one dot product. But near keys,
   # which are all that counts, would be small differences of large numbers: an

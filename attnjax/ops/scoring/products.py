@@ -1,24 +1,27 @@
 """Scorings that are a product: dot, scaled dot, general."""
 
-import dataclasses
 import math
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
-from attnjax.ops.node import node
+from attnjax.ops.node import node, static
 from attnjax.ops.scoring.protocol import Scoring
+from attnjax.ops.value import written
 from attnjax.typing import Array, Float
 
 __all__ = ["dot", "general", "scaled_dot"]
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
+@node
 class _Dot(Scoring):
   # None is the one of the paper, 1 / sqrt(D), known when D is.
-  scale: float | None = dataclasses.field(metadata={"static": True})
+  scale: float | None = static()
+
+  def __repr__(self):
+    if self.scale == 1:
+      return "dot()"
+    return written("scaled_dot", scale=self.scale)
 
   def prepare(self, query, key, precision=None):
     scale = self.scale
@@ -32,6 +35,9 @@ class _Dot(Scoring):
 @node
 class _General(Scoring):
   weight: Any
+
+  def __repr__(self):
+    return written("general", self.weight)
 
   def prepare(self, query, key, precision=None):
     # Projecting the query costs T D² and the key S D²; one is enough.

@@ -11,6 +11,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from attnjax.ops.value import Value
 from attnjax.typing import Array, Float, PrecisionLike
 
 __all__ = ["Scoring"]
@@ -18,7 +19,7 @@ __all__ = ["Scoring"]
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
-class Scoring:
+class Scoring(Value):
   """How a query and a key make a logit; see `dot` and its neighbours.
 
       logit[t, s] = score(q'[t], k'[s]),   q', k' = prepare(q, k)

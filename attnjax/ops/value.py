@@ -1,0 +1,79 @@
+"""Rules as values: equal, hashed and shown as they were made."""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from attnjax.ops.known import value_of
+
+__all__ = ["Value", "written"]
+
+_NUMBERS = (bool, int, float, complex, np.generic)
+_SHORT = 8  # numbers that are shown one by one
+
+
+class Value:
+  """A frozen pytree that equals another made alike, and hashes so.
+
+  It can be a static argument, or an attribute of a module: nothing is traced
+  anew for an equal one. What captures arrays is neither compared nor hashed,
+  and says so; it is an argument like any array.
+
+  >>> from attnjax import masks
+  >>> masks.causal() == masks.causal(), {masks.dilated(2), masks.dilated(2)}
+  (True, {dilated(2)})
+  >>> hash(masks.lengths(key=[2, 3]))
+  Traceback (most recent call last):
+    ...
+  TypeError: lengths(key=[2, 3]) captures arrays: ...
+  """
+
+  def __eq__(self, other):
+    """Whether both are of one kind, with equal numbers and functions."""
+    if self is other:
+      return True
+    if type(self) is not type(other):
+      return NotImplemented
+    return _key(self) == _key(other)
+
+  def __hash__(self):
+    """Of the kind, the numbers and the functions."""
+    return hash(_key(self))
+
+
+def _key(x: Value) -> tuple:
+  """What is compared of a value that captures no array."""
+  leaves, structure = jax.tree.flatten(x)
+  if not all(isinstance(leaf, _NUMBERS) for leaf in leaves):
+    raise TypeError(
+      f"{x!r} captures arrays: it has no hash, and no == that is true or"
+      " false; give it to a jitted function as an argument like any array, not"
+      " as a static one, and compare its jax.tree.leaves"
+    )
+  return structure, tuple((type(leaf), leaf) for leaf in leaves)
+
+
+def written(name: str, *arguments, **named) -> str:
+  """A call as one would type it; what is None was left out.
+
+  >>> written("f", 2, abs, np.ones((2, 3), bool), key=np.arange(3), none=None)
+  'f(2, abs, bool[2,3], key=[0, 1, 2])'
+  """
+  shown = [_shown(x) for x in arguments]
+  shown += [f"{k}={_shown(x)}" for k, x in named.items() if x is not None]
+  return f"{name}({', '.join(shown)})"
+
+
+def _shown(x) -> str:
+  """An argument: a number as it is, a large array by dtype and shape."""
+  if isinstance(x, Callable) and not isinstance(x, Value):
+    return getattr(x, "__name__", type(x).__name__)
+  shape, dtype = (getattr(x, name, None) for name in ("shape", "dtype"))
+  if shape is None or dtype is None:
+    return repr(x)
+  value = value_of(x) if isinstance(x, jax.Array | np.ndarray) else x
+  short = len(shape) < 2 and np.prod(shape) <= _SHORT and dtype.kind in "iuf"
+  if short and isinstance(value, np.ndarray | np.generic):
+    return repr(value.tolist())
+  return f"{dtype}[{','.join(map(str, shape))}]"
