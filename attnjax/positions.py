@@ -1,4 +1,12 @@
-"""`attnjax.positions`: see `attnjax.ops.positions`."""
+"""Positions: sinusoidal and learned tables, rotary encoding, ALiBi slopes.
+
+Rotary: `rotary` with its settings, to inject as ``position_encoding=``.
+alibi_slopes: Slopes of ALiBi, one a head, from steep to flat.
+learned: Rows of a learned table; a position it does not hold is NaN, not
+a guess.
+rotary: Rotates feature pairs by an angle proportional to the position.
+sinusoidal: Sinusoids of geometrically growing wavelength, float32.
+"""
 
 from attnjax.ops.positions import *  # noqa: F403
 from attnjax.ops.positions import __all__ as __all__

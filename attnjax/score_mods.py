@@ -1,4 +1,16 @@
-"""`attnjax.score_mods`: see `attnjax.ops.score_mods`."""
+"""Score functions: a logit is changed by where it stands.
+
+A score mod is a frozen pytree called as ``mod(logit, b, h, q, k) -> logit``:
+batch row, query head, query position and key position, pointwise and
+broadcasting. Arrays it captures are leaves, and gradients reach them.
+
+  ScoreMod: Changes a logit, knowing where it stands.
+  alibi: Attention with linear biases: logit - slope[h] · |q - k|.
+  compose: One score mod after the other, the first given first.
+  from_fn: Any function ``fn(logit, b, h, q, k, *arrays) -> logit``.
+  relative_bias: T5's relative bias: logit + table[bucket(k - q), h].
+  softcap: Keeps logits within ±cap: cap · tanh(logit / cap).
+"""
 
 from attnjax.ops.score_mods import *  # noqa: F403
 from attnjax.ops.score_mods import __all__ as __all__

@@ -8,13 +8,13 @@ import jax
 __all__ = ["node", "static"]
 
 
-def static():
+def static(default=dataclasses.MISSING):
   """A field that is part of the structure of a pytree, not a leaf.
 
   >>> static().metadata["static"]
   True
   """
-  return dataclasses.field(metadata={"static": True})
+  return dataclasses.field(default=default, metadata={"static": True})
 
 
 @typing.dataclass_transform(

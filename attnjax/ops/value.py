@@ -1,7 +1,5 @@
 """Rules as values: equal, hashed and shown as they were made."""
 
-from collections.abc import Callable
-
 import jax
 import numpy as np
 
@@ -67,7 +65,7 @@ def written(name: str, *arguments, **named) -> str:
 
 def _shown(x) -> str:
   """An argument: a number as it is, a large array by dtype and shape."""
-  if isinstance(x, Callable) and not isinstance(x, Value):
+  if callable(x) and not isinstance(x, Value):
     return getattr(x, "__name__", type(x).__name__)
   shape, dtype = (getattr(x, name, None) for name in ("shape", "dtype"))
   if shape is None or dtype is None:

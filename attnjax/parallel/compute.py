@@ -14,7 +14,7 @@ from attnjax.ops.attention.call import Aux, Call
 from attnjax.ops.attention.online import finished, folded
 from attnjax.ops.attention.reading import Reading
 from attnjax.ops.attention.selection import select
-from attnjax.ops.masks.algebra import holds_arrays
+from attnjax.ops.masks.arrays import holds_arrays
 from attnjax.ops.tiles import EMPTY, FULL, MIXED, Sweep
 from attnjax.parallel.division import Division
 from attnjax.typing import Array

@@ -7,6 +7,7 @@ attnjax runs while hypothesis draws.
 from typing import Any
 
 from attnjax.testing.parts import NORMALIZERS, SCORE_MODS, SCORINGS
+from attnjax.testing.rules import needs
 
 __all__ = ["masks", "problems"]
 
@@ -92,9 +93,16 @@ def problems() -> Any:
 
 
 def _unpacked(drawn: dict) -> dict:
-  """Heads and key heads, drawn together for they must divide."""
+  """Heads and key heads, drawn together for they must divide.
+
+  Tables of positions have the lengths of the call, and say nothing beyond.
+  """
   drawn = dict(drawn)
   drawn["heads"], drawn["shared"] = drawn.pop("heads, shared")
+  needed = () if drawn["mask"] is None else needs(drawn["mask"])
+  tables = any(name.startswith(("table", "query_ids")) for name in needed)
+  if tables and drawn["positions"] in ("decode", "negative"):
+    drawn["positions"] = None
   return drawn
 
 

@@ -14,7 +14,9 @@ from attnjax.ops.attention.logits import Rules
 from attnjax.ops.divided import merged
 from attnjax.ops.integers import narrowed
 from attnjax.ops.masks import Mask
-from attnjax.ops.masks.algebra import Indexed, realigned
+from attnjax.ops.masks.algebra import Indexed
+from attnjax.ops.masks.arrays import realigned
+from attnjax.ops.masks.covering import covering
 
 __all__ = ["checked_call"]
 
@@ -97,10 +99,21 @@ def _checked(
   )
   query_positions, query_wrong = _positions("query_positions", query_positions)
   key_positions, key_wrong = _positions("key_positions", key_positions)
-  if mask is not None:
-    mask = _aligned(mask, tuple(batch), shape)
   if bias is not None:
     bias = check.bias_of(bias, shape)
+  placed = (
+    rows("query_positions", query_positions, length),
+    rows("key_positions", key_positions, keys),
+  )
+  if mask is not None:
+    mask = _aligned(mask, tuple(batch), shape)
+    mask = covering(
+      mask,
+      tuple(batch),
+      shape[-3:],
+      (query_positions, key_positions),
+      query_segment_ids,
+    )
   return Call(
     query=_flat(query, 3),
     key=_flat(key, 3),
@@ -114,8 +127,8 @@ def _checked(
     ),
     scoring=scoring,
     normalizer=normalizer,
-    query_positions=rows("query_positions", query_positions, length),
-    key_positions=rows("key_positions", key_positions, keys),
+    query_positions=placed[0],
+    key_positions=placed[1],
     wrong=_wrong_rows(
       rows("query_positions", query_wrong, length),
       rows("key_positions", key_wrong, keys),

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from attnjax.ops.attention.modified import modified
 from attnjax.ops.grid import Grid, row
 from attnjax.ops.masks import Mask
+from attnjax.ops.masks.arrays import is_open
 from attnjax.ops.score_mods import ScoreMod
 from attnjax.typing import Array, Bool, Float, Int
 
@@ -38,7 +39,10 @@ def logits(
     scores = modified(rules.score_mod, scores, seen, grid)
   if rules.bias is not None:
     scores = scores + rules.bias.astype(scores.dtype)
-  return scores if seen is None else jnp.where(seen, scores, -jnp.inf)
+  if seen is None:
+    return scores
+  scores, lost = jnp.where(seen, scores, -jnp.inf), _lost(rules, grid)
+  return scores if lost is None else jnp.where(lost, jnp.nan, scores)
 
 
 def seen_by(rules: Rules, grid: Grid) -> Bool[Array, "..."] | None:
@@ -48,6 +52,15 @@ def seen_by(rules: Rules, grid: Grid) -> Bool[Array, "..."] | None:
   if same is None or seen is None:
     return seen if same is None else same
   return seen & same
+
+
+def _lost(rules: Rules, grid: Grid) -> Bool[Array, "..."] | None:
+  """Which pairs have no answer: outside of a table, and hidden by nothing."""
+  if rules.mask is None or not is_open(rules.mask):
+    return None
+  some, every = rules.mask.between(grid)
+  lost, same = some & (every ^ True), _same_segment(rules)
+  return lost if same is None else lost & same
 
 
 def _same_segment(rules: Rules) -> Bool[Array, "..."] | None:

@@ -12,7 +12,7 @@ from attnjax.ops.attention.dropout import kept
 from attnjax.ops.attention.logits import Rules, logits, seen_by
 from attnjax.ops.attention.padding import pad, padded
 from attnjax.ops.grid import Grid, row
-from attnjax.ops.masks.algebra import realigned
+from attnjax.ops.masks.arrays import realigned
 from attnjax.ops.masks.extents import Extent
 from attnjax.ops.node import node, static
 from attnjax.ops.normalizers import Normalizer

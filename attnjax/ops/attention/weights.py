@@ -11,7 +11,7 @@ from attnjax.ops.divided import parted
 from attnjax.ops.grid import Grid
 from attnjax.ops.integers import int32
 from attnjax.ops.known import poison, refuse
-from attnjax.ops.masks.algebra import realigned
+from attnjax.ops.masks.arrays import realigned
 from attnjax.typing import Array, Float, Int
 
 __all__ = ["attention_weights"]

@@ -6,8 +6,9 @@ and as a picture. Hyper-parameters are static; arrays (lengths, segment ids,
 captured arrays) are leaves, which may be traced and vmapped.
 
 Masks speak of positions, not of array indices: ``causal()`` is the same object
-in training, in decoding with a cache and on a permuted shard. `lengths` alone
-compares the index in the array, because padding lives in arrays.
+in training, in decoding with a cache and on a permuted shard. Padding lives in
+arrays, and what says where it is goes by index: `lengths`, and any boolean
+array that is composed with a mask, as in ``causal() & array``.
 """
 
 from attnjax.ops.masks.algebra import Mask, Tile

@@ -4,7 +4,6 @@ import dataclasses
 import enum
 import math
 import operator
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,13 +13,13 @@ import numpy as np
 from attnjax.ops.grid import Area, Grid
 from attnjax.ops.integers import LIMITS, known
 from attnjax.ops.masks.drawing import drawing
-from attnjax.ops.masks.rectangles import decided, of_blocks
+from attnjax.ops.masks.rectangles import decided, of_blocks, sides
 from attnjax.ops.masks.rows import UNDECIDED, Verdict
 from attnjax.ops.node import node
 from attnjax.ops.value import Value, written
 from attnjax.typing import Array, Bool
 
-__all__ = ["Indexed", "Mask", "Tile", "holds_arrays", "realigned", "sides"]
+__all__ = ["Indexed", "Mask", "Tile"]
 
 _DRAWN = 16  # queries and keys of a mask that fits any call
 
@@ -69,6 +68,11 @@ class Mask(Value):
   def visible(self, grid: Grid) -> Bool[Array, "..."]:
     """The rule on a tile; masks that need the index override it."""
     return self(grid.batch, grid.head, grid.query_position, grid.key_position)
+
+  def between(self, grid: Grid) -> tuple:
+    """(may be seen, is seen for sure) on a tile; they differ beyond tables."""
+    seen = self.visible(grid)
+    return seen, seen
 
   def decide(self, area: Area) -> Verdict:
     """(some, every) for a tile: see `Verdict`."""
@@ -123,17 +127,22 @@ class Mask(Value):
   ) -> Bool[Array, "..."]:
     """The mask as an array ``*B H T S``, positions counted from 0."""
     self.validate(batch, heads)
+    from attnjax.ops.masks.picture import on_one_axis  # which needs this module
+
     # As in `attend` there is one batch axis: a rule sees one rank everywhere.
     shape = (math.prod(batch), heads, query_length, key_length)
     grid = Grid.of(shape[:1], heads, query_length, key_length)
-    seen = jnp.broadcast_to(self.visible(grid), shape)
+    mask = on_one_axis(self, batch, query_length, key_length)
+    seen = jnp.broadcast_to(mask.visible(grid), shape)
     return seen.reshape((*batch, *shape[1:]))
 
   def picture(
     self, query_length: int, key_length: int, *, batch: int = 0, head: int = 0
   ) -> str:
     """The mask as text, a row a query: █ is seen, · is hidden."""
-    seen = self._one_head(query_length, key_length, batch, head)
+    from attnjax.ops.masks.picture import one_head  # which needs this module
+
+    seen = one_head(self, query_length, key_length, batch, head)
     return "\n".join(" ".join("█" if x else "·" for x in r) for r in seen)
 
   @property
@@ -143,25 +152,15 @@ class Mask(Value):
 
   def _repr_html_(self) -> str:
     """Drawn by a notebook: the first row of the batch, and its first head."""
-    sizes = [_DRAWN if n is None else n for n in self.extent]
-    if max(sizes) > 4 * _DRAWN:
-      return drawing(repr(self), None, f"too large to draw: {sizes}")
+    from attnjax.ops.masks.picture import one_head  # which needs this module
+
+    length, keys = (_DRAWN if n is None else n for n in self.extent)
+    if max(length, keys) > 4 * _DRAWN:
+      return drawing(repr(self), None, f"too large to draw: {length} x {keys}")
     try:
-      return drawing(repr(self), self._one_head(*sizes, 0, 0))
+      return drawing(repr(self), one_head(self, length, keys))
     except (TypeError, ValueError, IndexError) as unfit:
       return drawing(repr(self), None, f"no picture: {unfit}"[:200])
-
-  def _one_head(
-    self, query_length: int, key_length: int, batch: int, head: int
-  ) -> np.ndarray:
-    """bool ``T S`` of one row of the batch and one head."""
-    self = realigned(lambda x: _row(x, batch, head), self)
-    grid = Grid.of((1,), 1, query_length, key_length)
-    grid = dataclasses.replace(
-      grid, batch=grid.batch + batch, head=grid.head + head
-    )
-    shape = (1, 1, query_length, key_length)
-    return np.broadcast_to(self.visible(grid), shape)[0, 0]
 
   def __and__(self, other: Any) -> "Mask":
     return _And(self, _mask(other))
@@ -257,63 +256,6 @@ class Indexed(Mask):
     return of_blocks(self.array, area.blocks)
 
 
-def sides(array) -> tuple[int | None, int | None]:
-  """T and S of ``... T S``; None where an axis of size 1 serves all.
-
-  >>> sides(np.ones((2, 1, 5)))
-  (None, 5)
-  """
-  shape = (1, 1, *np.shape(array))[-2:]
-  query, key = (None if n == 1 else n for n in shape)
-  return query, key
-
-
-def _row(array, batch: int, head: int):
-  """Of a boolean array, ``T S`` of one row of the batch and one head."""
-  array = array.reshape((1,) * (3 - np.ndim(array)) + np.shape(array))
-  array = array.reshape((-1, *array.shape[-3:]))
-  array = array[batch if array.shape[0] > 1 else 0]
-  return array[head if array.shape[0] > 1 else 0]
-
-
-def holds_arrays(mask: Mask | None) -> bool:
-  """Does a mask hold an array that goes by index?
-
-  >>> import numpy as np
-  >>> from attnjax import masks
-  >>> holds_arrays(masks.causal() & np.ones((2, 2), bool))
-  True
-  """
-  return any(isinstance(x, Indexed) for x in jax.tree.leaves(mask, is_leaf=_is))
-
-
-def realigned(change: Callable, mask: Any, otherwise: Callable | None = None):
-  """A mask with its arrays that go by index changed.
-
-  Args:
-    change: of each such array.
-    mask: any; None stays None.
-    otherwise: of each other array that it captures; None leaves them.
-
-  >>> import numpy as np
-  >>> from attnjax import masks
-  >>> mask = masks.causal() & np.ones((2, 3), bool)
-  >>> realigned(lambda x: x.shape, mask).right.array
-  (2, 3)
-  """
-
-  def one(x):
-    if isinstance(x, Indexed):
-      return Indexed(change(x.array))
-    return x if otherwise is None else otherwise(x)
-
-  return jax.tree.map(one, mask, is_leaf=_is)
-
-
-def _is(x) -> bool:
-  return isinstance(x, Indexed)
-
-
 def _part(mask: Mask, kind: type) -> str:
   """A mask in an expression, in parentheses where it is of a kind."""
   return f"({mask!r})" if isinstance(mask, kind) else repr(mask)
@@ -361,6 +303,10 @@ class _And(_Pair):
   def visible(self, grid):
     return self.left.visible(grid) & self.right.visible(grid)
 
+  def between(self, grid):
+    pairs = zip(self.left.between(grid), self.right.between(grid), strict=True)
+    return tuple(x & y for x, y in pairs)
+
   def decide(self, area):
     (some, every), (some_, every_) = (
       self.left.decide(area),
@@ -379,6 +325,10 @@ class _Or(_Pair):
 
   def visible(self, grid):
     return self.left.visible(grid) | self.right.visible(grid)
+
+  def between(self, grid):
+    pairs = zip(self.left.between(grid), self.right.between(grid), strict=True)
+    return tuple(x | y for x, y in pairs)
 
   def decide(self, area):
     (some, every), (some_, every_) = (
@@ -405,6 +355,10 @@ class _Not(Mask):
 
   def visible(self, grid):
     return self.mask.visible(grid) ^ True
+
+  def between(self, grid):
+    some, every = self.mask.between(grid)
+    return every ^ True, some ^ True
 
   def decide(self, area):
     some, every = self.mask.decide(area)

@@ -14,6 +14,7 @@ from attnjax.ops.integers import labels, place
 from attnjax.ops.masks.algebra import Mask
 from attnjax.ops.masks.ranges import span
 from attnjax.ops.masks.rows import below, check_rows, integers, of_row
+from attnjax.ops.masks.table import Table
 from attnjax.ops.node import node, static
 from attnjax.ops.value import written
 from attnjax.typing import ArrayLike
@@ -46,10 +47,11 @@ def lengths(
   query: ArrayLike | Sequence[int] | None = None,
   key: ArrayLike | Sequence[int] | None = None,
 ) -> Mask:
-  """Hides padding: a query, or a key, at or past its length in the array.
+  """Hides padding at the end: a query, or a key, at or past its length.
 
-  The one mask that compares the index in the array and not the position,
-  because padding lives in arrays. A padded query sees nothing.
+  It compares the index in the array and not the position, because padding lives
+  in arrays. A padded query sees nothing. Padding elsewhere, as on the left, is
+  hidden by a boolean array, ``causal() & real[:, None, None, :]``.
 
   Args:
     query: int, or one a batch row (``*B``); None hides no query.
@@ -70,15 +72,19 @@ def segments(
   query_ids: ArrayLike | Sequence[int],
   key_ids: ArrayLike | Sequence[int] | None = None,
 ) -> Mask:
-  """Packed documents: a query sees keys of its own segment.
+  """Packed documents by position: a query sees keys of its own segment.
 
-  ids[q] is the segment of position q; a position outside the array belongs to
-  no segment. To give ids by index in the array instead, use `attend`'s
-  ``query_segment_ids``.
+  ids[q] is the segment of position q, wherever it is in the arrays. Ids that
+  are aligned with the arrays, as where positions restart in each document, are
+  `attend`'s ``query_segment_ids`` and ``key_segment_ids``; an array that marks
+  padding composes as it is, ``causal() & array``.
 
   Args:
     query_ids: int ``*B T`` (or ``T`` for all rows).
     key_ids: int ``*B S``; None when they are the queries' own.
+
+  Raises:
+    ValueError: if they are no integers; in `attend`, as `dense`.
 
   >>> print(segments([0, 0, 1, 1]).picture(4, 4))
   █ █ · ·
@@ -173,9 +179,11 @@ class Extent(Mask):
 
 
 @node
-class _Segments(Mask):
+class _Segments(Table):
   query_ids: Any
   key_ids: Any
+  covers: bool = static(default=False)
+  by_index = "give the ids as query_segment_ids= and key_segment_ids="
 
   def __repr__(self):
     keys = () if self.key_ids is self.query_ids else (self.key_ids,)
@@ -210,7 +218,7 @@ class _Segments(Mask):
     some = some & (x.least <= y.most) & (y.least <= x.most)
     # So all four are equal, as least <= most.
     every = (x.least == y.most) & (x.most == y.least)
-    return some, every & x.inside & y.inside
+    return self.of_tile(area, some, every & x.inside & y.inside)
 
   def validate(self, batch, heads):
     check_rows("segments query_ids", self.query_ids, batch, 1)

@@ -14,7 +14,7 @@ import numpy as np
 from attnjax.ops.masks.rows import extremes, module_of, settled
 from attnjax.ops.varying import varying_alike, varying_axes
 
-__all__ = ["clipped", "decided", "held", "of_blocks"]
+__all__ = ["clipped", "decided", "held", "of_blocks", "sides"]
 
 
 def decided(array, query: tuple, key: tuple, batch: tuple | None):
@@ -154,3 +154,14 @@ def _at_once(table, cell, start, value):
   """The same as one scatter."""
   found = (table == value).astype(jnp.uint8)
   return start.astype(jnp.uint8).at[cell].max(found).astype(bool)
+
+
+def sides(array) -> tuple[int | None, int | None]:
+  """T and S of ``... T S``; None where an axis of size 1 serves all.
+
+  >>> sides(np.ones((2, 1, 5)))
+  (None, 5)
+  """
+  shape = (1, 1, *np.shape(array))[-2:]
+  query, key = (None if n == 1 else n for n in shape)
+  return query, key

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops.integers import place
-from attnjax.ops.masks.algebra import Mask, sides
-from attnjax.ops.masks.rectangles import decided
+from attnjax.ops.masks.algebra import Mask
+from attnjax.ops.masks.rectangles import decided, sides
 from attnjax.ops.masks.rows import check_rows
+from attnjax.ops.masks.table import Table
 from attnjax.ops.node import node, static
 from attnjax.ops.value import written
 from attnjax.typing import ArrayLike
@@ -19,14 +20,19 @@ __all__ = ["dense", "from_fn"]
 
 
 def dense(array: ArrayLike) -> Mask:
-  """A table of what is visible, looked up at positions.
+  """A table of what is visible, looked up by position and not by index.
+
+  table[q, k] says it of query position q and key position k, wherever they are
+  in the arrays. An array that is aligned with the arrays of a call, such as one
+  that marks padding, is no table: compose it as it is, ``causal() & array``.
 
   Args:
     array: bool, ``T S``, ``H T S`` or ``*B H T S``; axes of size 1 serve all.
-      A position outside the table is hidden.
 
   Raises:
-    ValueError: if it is not boolean or has fewer than two axes.
+    ValueError: if it is not boolean or has fewer than two axes; in `attend`,
+      if it has no entry for a pair of positions which nothing else hides.
+      Where that is known only at run time such rows are NaN.
 
   >>> import numpy as np
   >>> print(dense(np.eye(3, dtype=bool)).picture(3, 3))
@@ -47,9 +53,10 @@ def dense(array: ArrayLike) -> Mask:
 def from_fn(fn: Callable, *arrays) -> Mask:
   """Any rule: ``fn(b, h, q, k, *arrays) -> bool``, pointwise, broadcasting.
 
-  A FlexAttention ``mask_mod`` ports as it is. The function is part of the
-  compiled program's identity: define it once, at top level, or every call
-  compiles anew.
+  A FlexAttention ``mask_mod`` ports as it is, where no positions are given: q
+  and k are positions, so ``a[b, k]`` looks a up by position. The function is
+  part of the compiled program's identity: define it once, at top level, or
+  every call compiles anew.
 
   Args:
     fn: takes batch row, head, query and key position, then the arrays.
@@ -68,8 +75,9 @@ def from_fn(fn: Callable, *arrays) -> Mask:
 
 
 @node
-class _Dense(Mask):
+class _Dense(Table):
   array: Any
+  covers: bool = static(default=False)
 
   def __repr__(self):
     return written("dense", self.array)
@@ -97,7 +105,8 @@ class _Dense(Mask):
     return table[b, h, q_, k_] & inside
 
   def decide(self, area):
-    return decided(self.array, area.query, area.key, area.batch)
+    verdict = decided(self.array, area.query, area.key, area.batch)
+    return self.of_tile(area, *verdict)
 
   def validate(self, batch, heads):
     check_rows("the dense table", self.array, batch, min(3, self.array.ndim))

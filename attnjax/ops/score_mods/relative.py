@@ -23,7 +23,7 @@ class _RelativeBias(ScoreMod):
   max_distance: int = static()
 
   def __repr__(self):
-    named = {}
+    named: dict = {}
     if not self.bidirectional:
       named["bidirectional"] = False
     if self.max_distance != _FAR:
