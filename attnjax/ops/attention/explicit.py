@@ -26,7 +26,7 @@ from attnjax.ops.attention.plan import verdict_codes
 from attnjax.ops.attention.reading import Places, Reading, along, bounded
 from attnjax.ops.attention.selection import select
 from attnjax.ops.divided import laid, mesh_of, names_of, sharding_of
-from attnjax.ops.masks.algebra import realigned
+from attnjax.ops.masks.arrays import realigned
 from attnjax.ops.node import node, static
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.tiles import EMPTY, FULL, MIXED, Layout, Sweep
