@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attnjax.ops.captured import refuse_captured
 from attnjax.ops.integers import place
 from attnjax.ops.masks.algebra import Mask
 from attnjax.ops.masks.rectangles import decided, sides
@@ -54,7 +55,8 @@ def from_fn(fn: Callable, *arrays) -> Mask:
   """Any rule: ``fn(b, h, q, k, *arrays) -> bool``, pointwise, broadcasting.
 
   A FlexAttention ``mask_mod`` ports as it is, where no positions are given: q
-  and k are positions, so ``a[b, k]`` looks a up by position. The function is
+  and k are positions, so ``a[b, k]`` looks a up by position. Only a traced
+  array must not be closed over: give it as one of `arrays`. The function is
   part of the compiled program's identity: define it once, at top level, or
   every call compiles anew.
 
@@ -71,6 +73,7 @@ def from_fn(fn: Callable, *arrays) -> Mask:
     Dong et al., "Flex Attention: A Programming Model for Generating Optimized
     Attention Kernels", 2024, arXiv 2412.05496.
   """
+  refuse_captured("masks.from_fn", fn)
   return _FromFn(fn, arrays)
 
 

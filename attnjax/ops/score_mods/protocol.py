@@ -6,6 +6,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from attnjax.ops.captured import refuse_captured
 from attnjax.ops.node import node, static
 from attnjax.ops.value import Value, written
 
@@ -72,7 +73,8 @@ class _Compose(ScoreMod):
 def from_fn(fn: Callable, *arrays) -> ScoreMod:
   """Any function ``fn(logit, b, h, q, k, *arrays) -> logit``.
 
-  A FlexAttention ``score_mod`` ports as it is. The function is part of the
+  A FlexAttention ``score_mod`` ports as it is, but for traced arrays that it
+  closes over: give those as `arrays`. The function is part of the
   compiled program's identity: define it once, at top level.
 
   Args:
@@ -88,6 +90,7 @@ def from_fn(fn: Callable, *arrays) -> ScoreMod:
   >>> float(halve(jnp.float32(3), 0, 0, 0, 0))
   1.5
   """
+  refuse_captured("score_mods.from_fn", fn)
   return _FromFn(fn, arrays)
 
 

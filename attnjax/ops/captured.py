@@ -1,0 +1,50 @@
+"""What a function has captured: arrays that are traced have to be given."""
+
+import functools
+from collections.abc import Callable, Iterator
+
+import jax
+
+from attnjax.ops.known import known
+
+__all__ = ["refuse_captured"]
+
+
+def refuse_captured(rule: str, fn: Callable) -> None:
+  """Raises ValueError where a function closes over what is traced.
+
+  An engine that walks tiles differentiates what it is given. A gradient would
+  not reach what is hidden in a closure, and would be 0 without a word.
+
+  >>> refuse_captured("from_fn", lambda b, h, q, k: q >= k)
+  """
+  for x in jax.tree.leaves(list(_held(fn, set()))):
+    if not known(x):
+      raise ValueError(
+        f"{rule}: the function must not close over traced arrays, got one of"
+        f" {x.dtype}{list(x.shape)}; give it as an argument,"
+        f" {rule}(fn, array) with fn(..., array)"
+      )
+
+
+def _held(fn, seen: set[int]) -> Iterator:
+  """Values in the closure of a function, and of the functions it holds."""
+  if id(fn) in seen:
+    return
+  seen.add(id(fn))
+  if isinstance(fn, functools.partial):
+    found = [fn.func, *fn.args, *fn.keywords.values()]
+  else:
+    fn = getattr(fn, "__wrapped__", fn)
+    cells = getattr(fn, "__closure__", None) or ()
+    found = [*(getattr(fn, "__defaults__", None) or ())]
+    found += [getattr(fn, "__self__", None)]
+    for cell in cells:
+      try:
+        found.append(cell.cell_contents)
+      except ValueError:  # a name that is not bound yet
+        continue
+  for x in found:
+    yield x
+    if callable(x):
+      yield from _held(x, seen)
