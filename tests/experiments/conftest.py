@@ -30,12 +30,16 @@ def typed(capsys, monkeypatch):
   It takes the name, the directory to write to and what follows: flags as a
   shell has them, or a mapping of leaves of the config.
   """
-  known = set(flags.FLAGS)
 
   def forget():
-    """Takes away the flags of an experiment: the next one defines its own."""
-    for name in set(flags.FLAGS) - known:
-      delattr(flags.FLAGS, name)
+    """Takes away the flags of an experiment: the next one defines its own.
+
+    Those of libraries stay, which define them once, when they are imported.
+    """
+    ours = ("preset", "workdir", "debug")
+    for name in list(flags.FLAGS):
+      if name in ours or name.startswith("config."):
+        delattr(flags.FLAGS, name)
     flags.FLAGS.unparse_flags()
 
   def run(experiment, workdir, *words):

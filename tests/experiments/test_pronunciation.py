@@ -219,7 +219,8 @@ def test_a_run_writes_its_numbers_and_figures(
   preset, variants, seeds, dictionary, tmp_path, typed
 ):
   config = small(dictionary, preset, variants=variants, seeds=seeds)
-  leaves = {"data.dictionary": dictionary, "variants": variants, "seeds": seeds}
+  leaves = {"data.dictionary": dictionary, "data.test_words": 40}
+  leaves |= {"variants": variants, "seeds": seeds}
   ended = typed(
     "pronunciation", tmp_path / "run", f"--preset={preset}", SMALL | leaves
   )

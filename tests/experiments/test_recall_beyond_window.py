@@ -189,7 +189,7 @@ def test_a_run_writes_its_numbers_and_figures(tmp_path, typed):
   assert set(found["by length"]) == {"32", "48"}
   assert written["window"][0]["interventions"] == {}
   assert (tmp_path / "by_length.png").stat().st_size > 1000
-  said = capsys.readouterr().out
+  said = ended.out
   assert "the memory changed" in said
   assert "beyond its reach of 14 tokens" in said
 
