@@ -18,6 +18,16 @@ __all__ = ["MOVED", "install"]
 # Old module -> the modules that have its names, the likeliest first. One
 # version keeps an old path; the next may drop it.
 MOVED: dict[str, tuple[str, ...]] = {
+  "attnjax.parallel.carried": ("attnjax.parallel.collectives",),
+  "attnjax.parallel.compute": (
+    "attnjax.parallel.division",
+    "attnjax.parallel.collectives",
+  ),
+  "attnjax.parallel.gather": ("attnjax.parallel.collectives",),
+  "attnjax.parallel.layouts": ("attnjax.parallel.token_layouts",),
+  "attnjax.parallel.ring": ("attnjax.parallel.collectives",),
+  "attnjax.parallel.sharded": ("attnjax.parallel.attention",),
+  "attnjax.parallel.wiring": ("attnjax.parallel.mesh",),
   "attnjax.plan.devices": ("attnjax.plan.topology",),
   "attnjax.plan.flops": ("attnjax.plan.costs",),
   "attnjax.plan.gpu_target": ("attnjax.plan.hardware",),

@@ -204,7 +204,11 @@ def house(tmp_path):
     ("ops/x.py", "import flax.nnx", "ops imports no flax"),
     ("ops/x.py", "from absl import logging", "ops imports no absl"),
     ("nn/x.py", "import absl.flags", "nn imports no absl"),
-    ("nn/x.py", "import attnjax.parallel.ring", "sideways, from nn to parall"),
+    (
+      "nn/x.py",
+      "import attnjax.parallel.mesh",
+      "sideways, from nn to parall",
+    ),
     ("nn/x.py", "import attnjax.models", "uphill, from nn to models"),
     ("training/x.py", "import attnjax.ops.core", "training imports no attnja"),
     ("training/x.py", "from attnjax import masks", "training imports no front"),

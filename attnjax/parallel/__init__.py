@@ -14,8 +14,8 @@ from attnjax.parallel.attention import (
   RingAttention,
   UlyssesAttention,
 )
-from attnjax.parallel.layouts import permute, unpermute
 from attnjax.parallel.mesh import make_mesh
+from attnjax.parallel.token_layouts import permute, unpermute
 
 __all__ = [
   "AllGatherAttention",

@@ -1,12 +1,254 @@
-"""The three ways in which tokens that are divided attend to each other."""
+"""What sharded attentions share: a call is checked, divided and put back."""
 
 import dataclasses
 
-from attnjax.parallel.gather import Gather
-from attnjax.parallel.ring import Ring
-from attnjax.parallel.sharded import ShardedAttention
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, PartitionSpec
 
-__all__ = ["AllGatherAttention", "RingAttention", "UlyssesAttention"]
+from attnjax.ops.attention.blockwise import Blockwise
+from attnjax.ops.attention.call import Call
+from attnjax.ops.attention.checked import checked_call
+from attnjax.ops.attention.choice import named
+from attnjax.ops.integers import known
+from attnjax.ops.tiles import EMPTY
+from attnjax.parallel import token_layouts
+from attnjax.parallel.collectives import Courier, Gather, Ring
+from attnjax.parallel.division import (
+  Division,
+  Table,
+  attend_divided,
+  known_table,
+)
+
+__all__ = [
+  "AllGatherAttention",
+  "RingAttention",
+  "ShardedAttention",
+  "UlyssesAttention",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardedAttention:
+  """Attention over tokens that are divided among devices; see its kinds.
+
+  Args:
+    mesh: of devices, with automatic axes.
+    axis: of the mesh, along which the tokens are divided.
+    layout: the order in which tokens, positions and segment ids come.
+    batch: axes of the mesh that divide the batch, if any.
+    heads: axes of the mesh that divide the heads, if any.
+  """
+
+  mesh: Mesh
+  axis: str
+  layout: token_layouts.TokenLayout = "contiguous"
+  batch: str | tuple[str, ...] = ()
+  heads: str | tuple[str, ...] = ()
+
+  def __post_init__(self):
+    """The axes are of the mesh, each once."""
+    if not isinstance(self.mesh, Mesh):
+      raise ValueError(
+        f"{self._name}: mesh must be a jax.sharding.Mesh, got {self.mesh!r};"
+        " parallel.make_mesh makes one"
+      )
+    for name in ("batch", "heads"):  # of a list too, which has no hash
+      object.__setattr__(self, name, _names(getattr(self, name)))
+    axes = [*_names(self.batch), *_names(self.heads)]
+    for name in (self.axis, *axes):
+      if name not in self.mesh.axis_names:
+        raise ValueError(
+          f"{self._name}: the mesh has no axis {name!r}, only"
+          f" {list(self.mesh.axis_names)}; parallel.make_mesh(data=2,"
+          " sequence=4) names them"
+        )
+    if len({self.axis, *axes}) <= len(axes):
+      raise ValueError(
+        f"{self._name}: an axis of the mesh divides one thing, but axis="
+        f"{self.axis!r}, batch={self.batch!r}, heads={self.heads!r} overlap"
+      )
+    if any(kind != AxisType.Auto for kind in self.mesh.axis_types):
+      raise ValueError(
+        f"{self._name}: the mesh must have automatic axes, got"
+        f" {self.mesh.axis_types}; parallel.make_mesh makes such a mesh"
+      )
+    token_layouts.check_length("tokens", 0, self.layout, 1, self._name)
+
+  def __call__(self, query, key, value, *, implementation=None, **options):
+    """Attention over the whole sequence; as `attnjax.attend`, to be called so.
+
+    Args:
+      query: ``*B T H D``, in the order of the layout as all that follows.
+      key: ``*B S K D``.
+      value: ``*B S K E``.
+      implementation: None, or a `Blockwise` with blocks of its own.
+      **options: as for `attend`. A bias or a boolean mask is aligned with the
+        arrays, so that it is permuted on both axes; positions must be given
+        where the layout is not contiguous. Dropout and `masks.lengths` count
+        tokens in their true order.
+
+    Returns:
+      As `attend`; divided as the queries are.
+
+    Raises:
+      ValueError: as `attend`, or if an axis does not divide among the devices,
+        or positions disagree with the layout, or it is called in a map over
+        devices. What is traced cannot be asked for its order: with positions
+        known only at run time, to permute is the caller's to remember.
+      NotImplementedError: for aux "weights", or another implementation.
+    """
+    self._refuse_another_map()
+    of = (query, key, value)
+    # A call that nothing traces is compiled for all arrays of its shapes.
+    told = _is_fixed if all(map(known, of)) else token_layouts.is_told
+    plan = self._planned(*of, implementation, options, told)
+    with jax.named_scope("attend"):
+      out, aux = attend_divided(*plan, self.courier())
+    return plan[0].answer(out, aux, jnp.shape(query)[:-3])
+
+  def work(self, query, key, value, *, implementation=None, **options):
+    """How many tiles each device along the axis computes of a call.
+
+    Args:
+      query: as of a call, and so all that follows. Nothing is computed.
+      key: as of a call.
+      value: as of a call.
+      implementation: as of a call.
+      **options: as of a call.
+
+    Returns:
+      int ``n``, numpy.
+
+    Raises:
+      ValueError: if it depends on arrays that are known only when it runs.
+    """
+    division, table = self._known(query, key, value, implementation, options)
+    parts = division.parts("t")
+    batch, queries, keys = table.codes.shape
+    live = table.codes.reshape(batch, parts, queries // parts, keys) != EMPTY
+    return np.resize(live.sum((0, 2, 3)), self._shards)
+
+  def permute(self, x, axis: int = -1):
+    """Puts tokens, positions or segment ids into the order of the layout."""
+    return token_layouts.permute(x, self.layout, self._shards, axis)
+
+  def unpermute(self, x, axis: int = -1):
+    """Puts an axis of tokens back from the order of the layout."""
+    return token_layouts.unpermute(x, self.layout, self._shards, axis)
+
+  def courier(self) -> Courier | None:
+    """What brings the keys of other devices; None where all are here."""
+    raise NotImplementedError
+
+  def _known(self, *of) -> tuple[Division, Table]:
+    """The division of a call, and its tiles, which must be known."""
+    _, division, table = self._planned(*of)
+    if table is None:
+      raise ValueError(
+        f"{self._name}: which tiles are computed depends on segment ids, on a"
+        " boolean mask or on what is traced; ask of positions and masks that"
+        " are known"
+      )
+    return division, table
+
+  def _planned(
+    self, query, key, value, implementation, options, told=token_layouts.is_told
+  ):
+    """(call, division, table): checked, divided, and what is known of it."""
+    call = checked_call(query, key, value, **options)
+    engine = self._engine(call, implementation)
+    self._check(call)
+    places = [options.get(f"{side}_positions") for side in ("query", "key")]
+    for side, x in zip(("query", "key"), places, strict=True):
+      name = f"{side}_positions"
+      token_layouts.check_positions(
+        self._name, name, x, self.layout, self._shards
+      )
+    division = self._division().with_blocks(call, engine)
+    batch = jnp.shape(query)[:-3]
+    return call, division, known_table(division, call, batch, places, told)
+
+  def _refuse_another_map(self) -> None:
+    """Raises inside of `shard_map`, where arrays are parts already."""
+    axes = sorted(jax.sharding.get_abstract_mesh().manual_axes)
+    if axes:
+      raise ValueError(
+        f"{self._name}: it divides whole arrays among devices, and was called"
+        f" on parts, in a shard_map or pmap over {axes}; call it outside of it,"
+        " or attnjax.attend inside"
+      )
+
+  def _axes(self) -> tuple[tuple[str, ...], ...]:
+    """Mesh axes that divide b, h, t and s."""
+    tokens = (self.axis,)
+    return _names(self.batch), _names(self.heads), tokens, tokens
+
+  def _division(self) -> Division:
+    """Of a call on the mesh."""
+    batch, heads = _names(self.batch), _names(self.heads)
+    home = PartitionSpec(batch or None, self.axis, heads or None)
+    return Division(self.mesh, self.layout, self._shards, self._axes(), home)
+
+  @property
+  def _shards(self) -> int:
+    return self.mesh.shape[self.axis]
+
+  @property
+  def _name(self) -> str:
+    return type(self).__name__
+
+  def _engine(self, call: Call, asked) -> Blockwise:
+    """The engine that computes what is here."""
+    engine = Blockwise() if asked is None else named(asked)[1]
+    if not isinstance(engine, Blockwise):
+      raise NotImplementedError(
+        f"{self._name}: only implementation 'blockwise' knows where a part of a"
+        f" call stands, got {asked!r}; leave it out, or give Blockwise(...)"
+      )
+    reason = engine.refuses(call)
+    if reason is not None:
+      raise NotImplementedError(f"{self._name}: {reason}")
+    return engine
+
+  def _check(self, call: Call) -> None:
+    """Every axis divides."""
+    batch, heads, length, keys = call.shape
+    shared = heads // call.group
+    for name, size in (("T", length), ("S", keys)):
+      token_layouts.check_length(
+        name, size, self.layout, self._shards, self._name
+      )
+    parts = self._division().parts
+    for what, size, axis, remedy in (
+      ("batch B", batch, "b", "give a batch that divides"),
+      ("query heads H", heads, "h", "take fewer devices for heads"),
+      (
+        "key heads K",
+        shared,
+        "h",
+        "take fewer devices for heads, RingAttention for the rest, or repeat"
+        " key heads with jnp.repeat(key, n, axis=-2)",
+      ),
+    ):
+      if size % parts(axis):
+        names = self._axes()["bh".index(axis)]
+        raise ValueError(
+          f"{self._name}: {what}={size} must be a multiple of the {parts(axis)}"
+          f" devices of mesh axes {list(names)}; {remedy}"
+        )
+
+
+def _is_fixed(x) -> bool:
+  """Whether a value is part of a program, as numbers and numpy are."""
+  return not isinstance(x, jax.Array)
+
+
+def _names(axes: str | tuple[str, ...]) -> tuple[str, ...]:
+  """Axes of a mesh, one or several."""
+  return (axes,) if isinstance(axes, str) else tuple(axes)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """How one call of attention is divided among the devices of a mesh."""
 
 import dataclasses
+import functools
 import math
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +13,18 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from attnjax.ops.attention.blocks import Blocks, choose_blocks
 from attnjax.ops.attention.blockwise import Blockwise
-from attnjax.ops.attention.call import Call
+from attnjax.ops.attention.call import Aux, Call
+from attnjax.ops.attention.online import finished, folded
 from attnjax.ops.attention.plan import verdict_codes
 from attnjax.ops.attention.reading import Places, Reading, bounded
-from attnjax.ops.tiles import Layout
-from attnjax.parallel import layouts
+from attnjax.ops.attention.selection import select
+from attnjax.ops.masks.arrays import holds_arrays
+from attnjax.ops.tiles import EMPTY, FULL, MIXED, Layout, Sweep
+from attnjax.parallel import token_layouts
+from attnjax.parallel.collectives import Courier
+from attnjax.typing import Array
 
-__all__ = ["Division"]
+__all__ = ["Division", "Table", "attend_divided", "known_table"]
 
 
 class Division(NamedTuple):
@@ -33,7 +40,7 @@ class Division(NamedTuple):
   """
 
   mesh: Mesh
-  layout: layouts.Layout
+  layout: token_layouts.TokenLayout
   shards: int
   axes: tuple[tuple[str, ...], ...]
   home: PartitionSpec
@@ -54,7 +61,7 @@ class Division(NamedTuple):
   @property
   def runs(self) -> int:
     """Pieces of a sequence that no tile may straddle."""
-    return self.shards * layouts.runs(self.layout)
+    return self.shards * token_layouts.runs(self.layout)
 
   def with_blocks(self, call: Call, engine: Blockwise) -> "Division":
     """The division with blocks for the part of a call that a device has."""
@@ -109,7 +116,7 @@ class Division(NamedTuple):
     _, _, longer, more = self.padded(call)
 
     def index(length: int, longer: int):
-      order = layouts.order(self.layout, length, self.shards)
+      order = token_layouts.order(self.layout, length, self.shards)
       order = order.reshape(self.runs, -1)
       wide = np.full((self.runs, longer // self.runs), length, np.int32)
       wide[:, : order.shape[1]] = order
@@ -198,3 +205,135 @@ class Division(NamedTuple):
       query_index=index[0],
       key_index=index[1],
     )
+
+
+class Table:
+  """What is known of every tile, ``b t s``: compared by what it holds."""
+
+  def __init__(self, codes: np.ndarray):
+    self.codes, self.key = codes, (codes.shape, codes.tobytes())
+
+  def __hash__(self):
+    return hash(self.key)
+
+  def __eq__(self, other):
+    return isinstance(other, Table) and self.key == other.key
+
+
+def known_table(
+  division: Division,
+  call: Call,
+  batch: tuple[int, ...],
+  positions: Iterable,
+  told: Callable[[Any], bool],
+) -> Table | None:
+  """What is known of the tiles of a call before it runs; None if it depends.
+
+  Args:
+    division: of the call.
+    call: the whole.
+    batch: its batch axes, as they were given.
+    positions: of queries and of keys, as they were given.
+    told: whether the program may be made for the values of an array.
+  """
+  rules, given = call.rules, list(positions)
+  if holds_arrays(rules.mask) or rules.query_segment_ids is not None:
+    return None
+  if not all(map(told, jax.tree.leaves((rules.mask, given)))):
+    return None
+
+  def rows(x):
+    """With one batch axis, of size 1 where one row serves all."""
+    if x is None:
+      return None
+    x = np.asarray(x, np.int32)
+    if math.prod(x.shape[:-1]) != 1:
+      x = np.broadcast_to(x, (*batch, x.shape[-1]))
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+
+  codes = division.known_codes(call, [rows(x) for x in given])
+  return None if codes is None else Table(codes)
+
+
+# Compiled once also where the caller does not.
+@functools.partial(jax.jit, static_argnames=("division", "table", "courier"))
+def attend_divided(
+  call: Call,
+  division: Division,
+  table: Table | None,
+  courier: Courier | None,
+) -> tuple[Array, Aux]:
+  """(out ``B T H E``, aux) of a whole call.
+
+  Args:
+    call: the whole.
+    division: of it among the devices.
+    table: what is known of its tiles.
+    courier: what brings the keys of other devices; None where all are here.
+  """
+  call = division.at_home(call)
+  reading = division.reading(call)
+  keep = call.normalizer.keep
+  here = functools.partial(
+    _here,
+    sweep=_sweep(division, reading.form.shape, table, courier),
+    pieces=1 if courier is None else courier.pieces,
+    along=tuple(jax.tree.leaves(reading.layouts())),
+    keep=None if keep is None else min(keep, call.shape[3]),
+  )
+  specs = jax.tree.map(division.spec, reading.layouts())
+  run = jax.shard_map(
+    here,
+    mesh=division.mesh,
+    in_specs=(specs, division.spec("bt.")),
+    out_specs=division.spec("bht"),
+  )
+  found = division.found_codes(reading) if table is None else table.codes
+  out, aux = finished(call, run(reading, jnp.asarray(found)))
+  length = call.shape[2]
+  out = jnp.moveaxis(division.shorter(out, 2, length), 1, 2)
+  aux = jax.tree.map(lambda x: division.shorter(x, 2, length), aux)
+  return division.result_at_home(out.astype(call.value.dtype), aux)
+
+
+def _sweep(
+  division: Division, shape, table: Table | None, courier: Courier | None
+) -> Sweep:
+  """The tiles that some device has to visit with some piece of the keys."""
+  pieces = 1 if courier is None else courier.pieces
+  cut = zip((shape[0], *shape[2:]), division.blocks, strict=True)
+  counts = [length // block for length, block in cut]
+  parts = (division.parts("b"), division.parts("t"), pieces)
+  own = [n // part for n, part in zip(counts, parts, strict=True)]
+  if table is None:
+    tiles, kinds = np.argwhere(np.ones(own, bool)), (EMPTY, MIXED, FULL)
+  else:
+    pairs = zip(parts, own, strict=True)
+    every = table.codes.reshape([n for pair in pairs for n in pair])
+    every = every.transpose(1, 3, 5, 0, 2, 4)
+    live = (every != EMPTY).any((3, 4, 5))
+    tiles, kinds = np.argwhere(live), tuple(np.unique(every[live]).tolist())
+  if courier is not None:
+    courier = courier.knowing(None if table is None else table.codes)
+  # The codes come when the devices have theirs.
+  tiles = tiles.astype(np.int32)
+  return Sweep(tiles, np.zeros(0, np.int32), division.blocks, kinds, courier)
+
+
+def _here(
+  reading: Reading, codes, *, sweep: Sweep, pieces: int, along, keep
+) -> dict:
+  """What one device finds: output ``B H T E`` and aux of its queries."""
+  shape = tuple(x.shape[0] for x in jax.tree.leaves(reading.places))
+  form = reading.form._replace(shape=shape, layouts=along)
+  reading = dataclasses.replace(reading, form=form)
+  b, t, s = sweep.tiles.T
+  # Not -1: of an empty batch it could be anything.
+  parts = (*codes.shape[:2], pieces, codes.shape[2] // pieces)
+  codes = codes.reshape(parts)[b, t, :, s].T
+  sweep = sweep._replace(codes=codes[0] if sweep.courier is None else codes)
+  if keep is not None:
+    reading = select(reading, sweep, keep)
+  found = folded(reading, sweep)
+  # What only a tangent asks for stays here.
+  return {n: x for n, x in found.items() if n not in ("place", "shift", "rest")}

@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 import attnjax
 from attnjax import masks, parallel
-from attnjax.parallel.layouts import Layout
+from attnjax.parallel.token_layouts import TokenLayout
 from attnjax.plan import topology
 from attnjax.plan.topology import devices_of
 from experiments.sharding.config import ShardingConfig
@@ -35,7 +35,7 @@ class Memory(NamedTuple):
   in_flight: tuple[int, int]  # transfers that loops run under, of how many
 
 
-def made(kind: str, layout: Layout, machine: str):
+def made(kind: str, layout: TokenLayout, machine: str):
   """A sharded attention over all devices of a machine."""
   found = topology(machine)
   mesh = parallel.make_mesh(devices_of(found), sequence=found.devices)
@@ -93,7 +93,7 @@ def flights(text: str) -> tuple[int, int]:
 
 
 def plan_of(
-  config: ShardingConfig, layout: Layout, mask, machine: str, length: int
+  config: ShardingConfig, layout: TokenLayout, mask, machine: str, length: int
 ) -> tuple[np.ndarray, tuple[int, ...]]:
   """Tiles that each device of a ring computes, and the steps of the ring."""
   attention, found = made("ring", layout, machine), []

@@ -3,7 +3,7 @@
 import numpy as np
 
 from attnjax import masks
-from attnjax.parallel.layouts import LAYOUTS
+from attnjax.parallel.token_layouts import LAYOUTS
 from attnjax.plan import topology
 from experiments.results import table
 from experiments.sharding.config import ShardingConfig

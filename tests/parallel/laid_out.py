@@ -12,7 +12,7 @@ import numpy as np
 
 import attnjax
 from attnjax import masks, parallel
-from attnjax.parallel.layouts import runs
+from attnjax.parallel.token_layouts import runs
 
 LAYOUTS = ("contiguous", "zigzag", "striped")
 KINDS = {

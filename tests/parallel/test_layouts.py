@@ -7,7 +7,7 @@ from laid_out import KINDS, LAYOUTS, devices
 
 import attnjax
 from attnjax import masks, parallel
-from attnjax.parallel.layouts import order
+from attnjax.parallel.token_layouts import order
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

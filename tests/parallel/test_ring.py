@@ -8,8 +8,8 @@ from laid_out import sharded
 
 import attnjax
 from attnjax import masks
-from attnjax.parallel.compute import attend_divided
-from attnjax.parallel.ring import Ring, arc
+from attnjax.parallel.collectives import Ring, arc
+from attnjax.parallel.division import attend_divided
 
 N, T = 8, 64
 ENGINE = attnjax.Blockwise(8, 8)

@@ -9,7 +9,7 @@ from laid_out import KINDS, LAYOUTS, sharded
 
 import attnjax
 from attnjax import masks, parallel
-from attnjax.parallel.compute import attend_divided
+from attnjax.parallel.division import attend_divided
 
 ENGINE = attnjax.Blockwise(4, 4)  # does not divide a run: each is padded
 

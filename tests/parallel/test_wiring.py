@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from attnjax.parallel.wiring import circuit, in_rings
+from attnjax.parallel.mesh import circuit, in_rings
 
 
 class Chip(NamedTuple):

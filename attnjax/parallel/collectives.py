@@ -1,17 +1,44 @@
 """The ring: keys go round the devices, queries stay where they are."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from attnjax.ops.tiles import EMPTY, Sweep
-from attnjax.parallel.carried import column, parted, rejoined, with_column
+from attnjax.ops.tiles import EMPTY, Layout, Sweep
 
-__all__ = ["Ring", "arc"]
+__all__ = [
+  "Courier",
+  "Gather",
+  "Ring",
+  "arc",
+  "column",
+  "parted",
+  "rejoined",
+  "travels",
+  "with_column",
+]
+
+
+@runtime_checkable
+class Courier(Protocol):
+  """How keys that others have come to a device; see `Sweep`."""
+
+  @property
+  def pieces(self) -> int:
+    """In how many they come; the codes of a sweep are by piece."""
+
+  def knowing(self, codes: np.ndarray | None) -> "Courier":
+    """The courier of a call of whose tiles this is known."""
+
+  def __call__(
+    self, walk, sweep: Sweep, operands, layouts, state, state_layouts
+  ) -> list:
+    """Folds the tiles of all keys into the state."""
 
 
 def arc(live) -> tuple:
@@ -206,3 +233,97 @@ def _strides(steps: tuple[int, ...]) -> list[tuple[int, int, int]]:
     else:
       found.append((step, 0, 0))
   return found
+
+
+def travels(layout: Layout) -> bool:
+  """Whether an array is divided along its keys.
+
+  >>> travels("bhs."), travels("bhts"), travels("bhq.")
+  (True, False, False)
+  """
+  return "s" in layout and "t" not in layout
+
+
+def parted(xs: Sequence, layouts: Sequence[Layout]) -> tuple[list, list]:
+  """What travels, and what stays."""
+  pairs = list(zip(xs, layouts, strict=True))
+  going = [x for x, layout in pairs if travels(layout)]
+  return going, [x for x, layout in pairs if not travels(layout)]
+
+
+def rejoined(going: Sequence, staying: Sequence, layouts) -> list:
+  """The inverse of `parted`."""
+  kinds = {True: iter(going), False: iter(staying)}
+  return [next(kinds[travels(layout)]) for layout in layouts]
+
+
+def column(x, layout: Layout, origin, shards: int):
+  """Of an array with all keys, those of one device; others are as they are."""
+  if not _has_columns(layout):
+    return x
+  axis = layout.index("s")
+  size = x.shape[axis] // shards
+  return lax.dynamic_slice_in_dim(x, origin * size, size, axis)
+
+
+def with_column(x, part, layout: Layout, origin) -> jax.Array:
+  """The array with the keys of one device replaced."""
+  if not _has_columns(layout):
+    return part
+  axis = layout.index("s")
+  return lax.dynamic_update_slice_in_dim(
+    x, part, origin * part.shape[axis], axis
+  )
+
+
+def _has_columns(layout: Layout) -> bool:
+  """Whether an array is along queries and keys."""
+  return "s" in layout and "t" in layout
+
+
+@dataclasses.dataclass(frozen=True)
+class Gather:
+  """The courier that brings all keys at once, and adds up what returns.
+
+  Backward they are brought again: between the passes a device holds its own.
+
+  Args:
+    axis: of the mesh.
+    pieces: in which keys come: one.
+
+  >>> Gather("sequence").pieces
+  1
+  """
+
+  axis: str
+  pieces: int = 1
+
+  def knowing(self, codes: np.ndarray | None) -> "Gather":
+    """Itself: it brings everything."""
+    del codes
+    return self
+
+  def __call__(
+    self, walk: Callable, sweep: Sweep, operands, layouts, state, state_layouts
+  ) -> list:
+    """Folds the tiles of all keys into the state of the queries here."""
+    parts = [
+      self._gathered(x, layout) if travels(layout) else x
+      for x, layout in zip(operands, layouts, strict=True)
+    ]
+    wide = [
+      jnp.zeros_like(self._gathered(x, layout)) if travels(layout) else x
+      for x, layout in zip(state, state_layouts, strict=True)
+    ]
+    new = walk(sweep._replace(codes=sweep.codes[0]), parts, wide)
+    sums, held = parted(new, state_layouts)
+    axes = [layout.index("s") for layout in state_layouts if travels(layout)]
+    sums = [
+      lax.psum_scatter(x, self.axis, scatter_dimension=axis, tiled=True)
+      for x, axis in zip(sums, axes, strict=True)
+    ]
+    return rejoined(sums, held, state_layouts)
+
+  def _gathered(self, x, layout: str):
+    """An array of all keys, in the order of the devices."""
+    return lax.all_gather(x, self.axis, axis=layout.index("s"), tiled=True)

@@ -15,7 +15,7 @@ from attnjax.typing import Array, Shaped
 
 __all__ = [
   "LAYOUTS",
-  "Layout",
+  "TokenLayout",
   "check_length",
   "check_positions",
   "is_told",
@@ -25,13 +25,13 @@ __all__ = [
   "unpermute",
 ]
 
-Layout = Literal["contiguous", "zigzag", "striped"]
-LAYOUTS: tuple[Layout, ...] = ("contiguous", "zigzag", "striped")
+TokenLayout = Literal["contiguous", "zigzag", "striped"]
+LAYOUTS: tuple[TokenLayout, ...] = ("contiguous", "zigzag", "striped")
 
 
 def permute(
   x: Shaped[Array | np.ndarray, "..."],
-  layout: Layout,
+  layout: TokenLayout,
   shards: int,
   axis: int = -1,
 ) -> Shaped[Array | np.ndarray, "..."]:
@@ -73,7 +73,7 @@ def permute(
 
 def unpermute(
   x: Shaped[Array | np.ndarray, "..."],
-  layout: Layout,
+  layout: TokenLayout,
   shards: int,
   axis: int = -1,
 ) -> Shaped[Array | np.ndarray, "..."]:
@@ -87,7 +87,7 @@ def unpermute(
   return _taken(x, _inverse(layout, x.shape[axis], shards), axis)
 
 
-def order(layout: Layout, length: int, shards: int) -> np.ndarray:
+def order(layout: TokenLayout, length: int, shards: int) -> np.ndarray:
   """The token in each place of the array, int32 ``T``.
 
   >>> order("contiguous", 3, 3).tolist()
@@ -106,7 +106,7 @@ def order(layout: Layout, length: int, shards: int) -> np.ndarray:
   return index
 
 
-def runs(layout: Layout) -> int:
+def runs(layout: TokenLayout) -> int:
   """Pieces of a shard that no tile should straddle, for they lie far apart.
 
   >>> runs("zigzag"), runs("striped")
@@ -116,7 +116,11 @@ def runs(layout: Layout) -> int:
 
 
 def check_length(
-  what: str, length: int, layout: Layout, shards: int, call: str = "permute"
+  what: str,
+  length: int,
+  layout: TokenLayout,
+  shards: int,
+  call: str = "permute",
 ) -> None:
   """Raises ValueError where a length cannot be laid out on so many devices."""
   if layout not in LAYOUTS:
@@ -135,7 +139,7 @@ def check_length(
 
 
 def check_positions(
-  call: str, name: str, positions, layout: Layout, shards: int
+  call: str, name: str, positions, layout: TokenLayout, shards: int
 ) -> None:
   """Raises ValueError where tokens do not stand as the layout has them.
 
@@ -183,7 +187,7 @@ def _runs_on(positions: np.ndarray) -> bool:
   return bool((np.diff(positions.astype(np.int64), axis=-1) <= 1).all())
 
 
-def _inverse(layout: Layout, length: int, shards: int) -> np.ndarray:
+def _inverse(layout: TokenLayout, length: int, shards: int) -> np.ndarray:
   """The place in the array of each token."""
   return np.argsort(order(layout, length, shards))
 
