@@ -18,6 +18,10 @@ __all__ = ["MOVED", "install"]
 # Old module -> the modules that have its names, the likeliest first. One
 # version keeps an old path; the next may drop it.
 MOVED: dict[str, tuple[str, ...]] = {
+  "attnjax.ops.memory.api": ("attnjax.ops.memory.read_write",),
+  "attnjax.ops.memory.exact": ("attnjax.ops.memory.token_gradients",),
+  "attnjax.ops.memory.features": ("attnjax.ops.memory.structures",),
+  "attnjax.ops.memory.presets": ("attnjax.ops.memory.rule",),
   "attnjax.parallel.carried": ("attnjax.parallel.collectives",),
   "attnjax.parallel.compute": (
     "attnjax.parallel.division",

@@ -1,4 +1,4 @@
-"""Neural memory: networks whose weights are written as a sequence is read."""
+"""Neural memory: networks whose weights are updated at every token read."""
 
 from attnjax.ops.memory.algorithms import (
   Algorithm,
@@ -7,8 +7,6 @@ from attnjax.ops.memory.algorithms import (
   muon,
   orthogonalized,
 )
-from attnjax.ops.memory.api import read, stream, write
-from attnjax.ops.memory.features import Features, polynomial
 from attnjax.ops.memory.gates import Gates, wanted_gates
 from attnjax.ops.memory.objectives import (
   Objective,
@@ -18,7 +16,10 @@ from attnjax.ops.memory.objectives import (
   l_p,
   negative,
 )
-from attnjax.ops.memory.presets import (
+from attnjax.ops.memory.read_write import read, stream, write
+from attnjax.ops.memory.retentions import Retention, decay, kl, l_q, none
+from attnjax.ops.memory.rule import (
+  Rule,
   atlas,
   delta_net,
   gated_delta_net,
@@ -31,10 +32,15 @@ from attnjax.ops.memory.presets import (
   ttt_mlp,
   yaad,
 )
-from attnjax.ops.memory.retentions import Retention, decay, kl, l_q, none
-from attnjax.ops.memory.rule import Rule
 from attnjax.ops.memory.state import MemoryState, init, initial_weights
-from attnjax.ops.memory.structures import Structure, gated_mlp, matrix, mlp
+from attnjax.ops.memory.structures import (
+  Features,
+  Structure,
+  gated_mlp,
+  matrix,
+  mlp,
+  polynomial,
+)
 
 __all__ = [
   "Algorithm",

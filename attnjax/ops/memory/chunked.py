@@ -1,7 +1,6 @@
-"""The memory chunk by chunk: what tokens do to each other is one product."""
+"""A memory chunk by chunk: the tokens of a chunk are computed at once."""
 
-import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,242 +8,274 @@ import numpy as np
 from jax import lax
 
 from attnjax.ops.integers import known
-from attnjax.ops.memory import whole
-from attnjax.ops.memory.exact import is_exact, written_rows
-from attnjax.ops.memory.gradient import Factors, factors, matrices
-from attnjax.ops.memory.matrices import read_matrices
-from attnjax.ops.memory.response import Response, response
+from attnjax.ops.memory.chunk_outputs import (
+  factored_outputs,
+  materialized_outputs,
+)
+from attnjax.ops.memory.recurrence import ChunkCoefficients, chunk_coefficients
 from attnjax.ops.memory.rule import Rule
-from attnjax.ops.memory.sequential import shares
-from attnjax.ops.memory.state import MemoryState, Recent
+from attnjax.ops.memory.sequential import (
+  end_chunk,
+  gradient_scales,
+  memory_output,
+  summed_update,
+  with_own_token,
+)
+from attnjax.ops.memory.state import MemoryState, PendingStep, RecentTokens
+from attnjax.ops.memory.token_gradients import (
+  OuterProducts,
+  delta_rule_updates,
+  has_linear_gradients,
+  token_gradients,
+)
+from attnjax.typing import Array, Bool, Float, Int, PyTree
 
 __all__ = ["Chunk", "can_chunk", "stream_chunks"]
 
 
 class Chunk(NamedTuple):
-  """Tokens of a chunk of one head; some may be padding.
+  """Tokens of a chunk of one head, padding in front and behind included.
+
+  A scan over chunks takes these with a leading axis of chunks.
 
   Args:
     queries: ``C D``, or None.
     keys: ``C D``.
     values: ``C E``.
-    gates: name -> ``C``; 0 where there is no token.
-    real: bool ``C``, which tokens there are.
-    begins: whether the chunk's first place is a token of this call.
-    skipped: places in front that an earlier call filled.
+    gates: name -> ``C``; 0 at padding.
+    is_token: bool ``C``, False at padding.
+    begins: bool, whether the first place holds a token of this call, so that
+      the weights here are those the chunk begins with.
+    offset: int32, places in front that an earlier call filled.
   """
 
-  queries: Any
-  keys: Any
-  values: Any
-  gates: dict
-  real: Any
-  begins: Any
-  skipped: Any
+  queries: Float[Array, "*N C D"] | None
+  keys: Float[Array, "*N C D"]
+  values: Float[Array, "*N C E"]
+  gates: dict[str, Array]
+  is_token: Bool[Array, "*N C"]
+  begins: Bool[Array, "*N"]
+  offset: Int[Array, "*N"]
 
 
 def can_chunk(rule: Rule) -> bool:
-  """Whether a chunk's tokens can be computed at once.
+  """Whether the tokens of a chunk can be computed at once.
 
   >>> from attnjax.ops.memory.rule import Rule
   >>> can_chunk(Rule())
   True
   """
-  return rule.gradients == "chunk" or is_exact(rule)
+  return rule.gradients == "chunk" or has_linear_gradients(rule)
 
 
 def stream_chunks(
-  state: MemoryState, queries, tokens
-) -> tuple[MemoryState, Any]:
-  """One head, as `sequential.stream_tokens` does it, but sooner."""
-  rule, count = state.rule, len(tokens[0])
-  chunks, offset = _laid_out(state, queries, tokens)
-  even = known(offset) and not offset and not count % rule.chunk
-  state, found = _visited(state, chunks, even)
-  if found is None:
-    return state, None
-  found = found.reshape((-1, found.shape[-1]))
-  return state, lax.dynamic_slice_in_dim(found, offset, count)
+  state: MemoryState, queries: Float[Array, "T D"] | None, tokens
+) -> tuple[MemoryState, Float[Array, "T E"] | None]:
+  """(new state, outputs) of one head, by a scan over its chunks.
 
-
-def _visited(state: MemoryState, chunks: Chunk, even: bool):
-  """All chunks in turn; even: each begins here, and ends here.
-
-  Then what a chunk began with and what it put off need not be carried beside
-  the weights, which is most of what short chunks cost; the next call begins
-  with a chunk as well.
+  The arguments and the result are those of `sequential.stream_tokens`.
   """
-  visit = whole.visit if state.rule.updates == "chunk" else _visit
-  # What a chunk makes is made again for its gradient: states alone are kept.
+  rule, count = state.rule, len(tokens[0])
+  chunks, offset = _into_chunks(state, queries, tokens)
+  aligned = known(offset) and not offset and not count % rule.chunk
+  state, outputs = _scan_chunks(state, chunks, aligned)
+  if outputs is None:
+    return state, None
+  outputs = outputs.reshape((-1, outputs.shape[-1]))
+  return state, lax.dynamic_slice_in_dim(outputs, offset, count)
+
+
+def _scan_chunks(state: MemoryState, chunks: Chunk, aligned: bool):
+  """All chunks in turn; aligned: each begins and ends within this call.
+
+  Then the weights at a chunk's start and its pending step need not be carried
+  beside the weights, which is most of what short chunks cost; the next call
+  begins with a chunk as well.
+  """
+  one_step = state.rule.updates == "chunk"
+  visit = _visit_with_one_step if one_step else _visit
+  # The backward pass computes a chunk again: only states are stored.
   visit = jax.checkpoint(visit)
   held = state.replace(position=jnp.asarray(state.position, jnp.int32))
-  if not even:
+  if not aligned:
     return lax.scan(visit, held, chunks)
-  new, found = lax.scan(visit, held.replace(start=None, pending=None), chunks)
+
+  bare = held.replace(start=None, pending=None)
+  new, outputs = lax.scan(visit, bare, chunks)
   start = None if state.start is None else new.weights
   pending = jax.tree.map(jnp.zeros_like, state.pending)
-  return new.replace(start=start, pending=pending), found
+  return new.replace(start=start, pending=pending), outputs
 
 
-def _laid_out(state: MemoryState, queries, tokens):
-  """Tokens in chunks, where earlier calls left off, and the first one's place.
+def _into_chunks(state: MemoryState, queries, tokens) -> tuple[Chunk, PyTree]:
+  """Tokens in chunks, padded, and the place of the first token.
 
-  Only where a chunk's beginning means something does a call that begins within
-  a chunk have to respect it; how far within may be known at run time only.
+  Where gradients are taken at a chunk's start, a call that begins within a
+  chunk goes on with it; how far within may be known at run time only.
   """
   rule, count = state.rule, len(tokens[0])
   size = min(rule.chunk, count) if rule.gradients == "token" else rule.chunk
-  offset: Any = np.int32(0)
+  offset: PyTree = np.int32(0)
   if rule.gradients == "chunk":
     offset = state.position % size
   most = int(offset) if known(offset) else size - 1
   number = -(-(count + most) // size)
-  place = lambda x: _placed(x, offset, number, size)
+
+  place = lambda x: _at_offset(x, offset, number, size)
   keys, values, gates = jax.tree.map(place, tokens)
-  index = jnp.arange(number * size, dtype=jnp.int32).reshape(number, size)
-  first = jnp.arange(number) == 0
-  skipped = jnp.where(first, offset, 0).astype(jnp.int32)
-  real = (index >= offset) & (index < offset + count)
   queries = None if queries is None else place(queries)
-  begins = real[:, 0]
-  return Chunk(queries, keys, values, gates, real, begins, skipped), offset
+
+  index = jnp.arange(number * size, dtype=jnp.int32).reshape(number, size)
+  is_token = (index >= offset) & (index < offset + count)
+  is_first = jnp.arange(number) == 0
+  in_front = jnp.where(is_first, offset, 0).astype(jnp.int32)
+  begins = is_token[:, 0]
+  return Chunk(queries, keys, values, gates, is_token, begins, in_front), offset
 
 
-def _placed(x, offset, number: int, size: int):
-  """``T ...`` as ``N C ...``, from some place on, 0 around it."""
+def _at_offset(x, offset, number: int, size: int):
+  """``T ...`` as ``N C ...``, with zeros before the offset and at the end."""
   blank = jnp.zeros((number * size, *x.shape[1:]), x.dtype)
   start = (offset, *(np.int32(0) for _ in x.shape[1:]))
-  laid = lax.dynamic_update_slice(blank, x, start)
-  return laid.reshape((number, size, *x.shape[1:]))
+  padded = lax.dynamic_update_slice(blank, x, start)
+  return padded.reshape((number, size, *x.shape[1:]))
 
 
 def _visit(state: MemoryState, chunk: Chunk):
-  """A chunk whose tokens step one by one."""
-  rule = state.rule
+  """(state, outputs) after a chunk whose tokens make a step each."""
+  rule, gates = state.rule, chunk.gates
   start = state.start
   if start is not None:
-    new = lambda old, a: jnp.where(chunk.begins, a, old)
-    start = jax.tree.map(new, start, state.weights)
-  begin = state.weights if start is None else start
-  gates = chunk.gates
-  found = response(
-    chunk.real, gates.get("decay"), gates.get("momentum"), chunk.keys.dtype
+    choose = lambda old, a: jnp.where(chunk.begins, a, old)
+    start = jax.tree.map(choose, start, state.weights)
+
+  coefficients = chunk_coefficients(
+    chunk.is_token, gates.get("decay"), gates.get("momentum"), chunk.keys.dtype
   )
-  tokens, counts = _within_window(state.recent, chunk)
+  tokens = with_own_token(state.recent, chunk.keys, chunk.values, gates)
   if rule.gradients == "token":
-    given = _exact(state, found, chunk)
+    updates = _updates_at_each_token(state, coefficients, chunk)
   else:
-    given = _stale(rule, begin, tokens)
-  read = functools.partial(read_vectors, state, found, counts, given)
-  if not rule.retention.is_plain or rule.algorithm.iterations:
-    read = functools.partial(
-      read_matrices, state, found, counts, given, chunk.gates["rate"]
+    point = state.weights if start is None else start
+    updates = _updates_at_chunk_start(rule, point, tokens)
+
+  window = _window_matrix(state.recent, chunk)
+  if rule.retention.is_plain and not rule.algorithm.iterations:
+    outputs, weights, momentum = factored_outputs(
+      state, coefficients, window, updates, chunk.queries
     )
-  answers, weights, momentum = read(chunk.queries)
-  return (
-    state.replace(
-      weights=weights,
-      momentum=momentum,
-      start=start,
-      recent=_latest(state.recent, tokens, chunk),
-      position=state.position + chunk.real.sum(dtype=jnp.int32),
-    ),
-    answers,
+  else:
+    outputs, weights, momentum = materialized_outputs(
+      state, coefficients, window, updates, gates["rate"], chunk.queries
+    )
+
+  new = state.replace(
+    weights=weights,
+    momentum=momentum,
+    start=start,
+    recent=_latest(state.recent, tokens, chunk),
+    position=state.position + chunk.is_token.sum(dtype=jnp.int32),
   )
+  return new, outputs
 
 
-def _within_window(recent: Recent | None, chunk: Chunk):
-  """All tokens that steps look at, and which of them each step does, ``C J``.
+def _visit_with_one_step(state: MemoryState, chunk: Chunk):
+  """(state, outputs) after a chunk, or a part of one, that steps at its end."""
+  tokens = with_own_token(None, chunk.keys, chunk.values, chunk.gates)
+  update = summed_update(state.rule, state.weights, tokens)
+  sums = {name: gate.sum() for name, gate in chunk.gates.items()}
+  step, held = PendingStep(update, sums), state.pending
+  if held is None:  # chunks are whole, none is pending
+    new = end_chunk(state, step).replace(pending=None)
+  else:
+    step = PendingStep(
+      jax.tree.map(jnp.add, held.update, update),
+      {n: total + sums.get(n, 0) for n, total in held.gates.items()},
+    )
+    ends = chunk.is_token[-1]
+    new = jax.tree.map(
+      lambda x, y: jnp.where(ends, x, y),
+      end_chunk(state, step),
+      state.replace(pending=step),
+    )
 
-  None where each step looks at its own token.
-  """
-  names = [n for n in ("rate", "threshold") if n in chunk.gates]
-  gates = {name: chunk.gates[name] for name in names}
-  own = Recent(chunk.keys, chunk.values, gates)
-  if recent is None:
-    return own, None
-  before = recent.keys.shape[0]
-  place = jnp.arange(len(chunk.real), dtype=jnp.int32) - chunk.skipped
-  places = jnp.concatenate([jnp.arange(-before, 0, dtype=jnp.int32), place])
-  age = place[:, None] - places[None]
-  real = jnp.concatenate([jnp.ones(before, bool), chunk.real])
-  looks = (age >= 0) & (age <= before) & chunk.real[:, None] & real[None]
-  tokens = jax.tree.map(lambda *x: jnp.concatenate(x), recent, own)
-  return tokens, looks.astype(chunk.keys.dtype)
+  outputs = _outputs_around_one_step(state, new, chunk.queries)
+  position = state.position + chunk.is_token.sum(dtype=jnp.int32)
+  return new.replace(position=position), outputs
 
 
-def _latest(recent: Recent | None, tokens: Recent, chunk: Chunk):
-  """The tokens that the window of the next one has."""
-  if recent is None:
+def _outputs_around_one_step(state: MemoryState, new: MemoryState, queries):
+  """Outputs with the weights before the step; of the last token, after it."""
+  if queries is None:
     return None
-  before = recent.keys.shape[0]
-  count = chunk.real.sum(dtype=jnp.int32)
-  order = count + jnp.arange(before, dtype=jnp.int32)  # of those there are
-  skip = jnp.where(order >= before, chunk.skipped, 0)
-  return jax.tree.map(lambda x: x[order + skip], tokens)
+  rule = state.rule
+  outputs = memory_output(rule, state.weights, queries)
+  if rule.reads == "before":
+    return outputs
+  last = memory_output(rule, new.weights, queries[-1:])
+  return jnp.concatenate([outputs[:-1], last])
 
 
-def _stale(rule: Rule, start, tokens: Recent) -> Factors:
-  """Steps -θ g, all at the weights with which the chunk began."""
-  given = factors(
+def _updates_at_chunk_start(
+  rule: Rule, start: dict[str, Array], tokens: RecentTokens
+) -> OuterProducts:
+  """Updates -θ g, all at the weights with which the chunk began."""
+  gradients = token_gradients(
     rule,
     rule.retention.link(start),
     tokens.keys,
     tokens.values,
     tokens.gates.get("threshold"),
   )
-  count = -shares(rule, tokens.gates["rate"])[:, None]
-  return given._replace(
-    owed={name: count * d for name, d in given.owed.items()}
-  )
+  scales = -gradient_scales(rule, tokens.gates["rate"])[:, None]
+  scaled = {name: scales * d for name, d in gradients.cotangents.items()}
+  return gradients._replace(cotangents=scaled)
 
 
-def _exact(state: MemoryState, found: Response, chunk: Chunk) -> Factors:
-  """Steps -θ g, each at the weights that its token finds."""
+def _updates_at_each_token(
+  state: MemoryState, coefficients: ChunkCoefficients, chunk: Chunk
+) -> OuterProducts:
+  """Updates -θ g, each at the weights that its token finds."""
   [(name, weights)] = state.weights.items()
   momentum = None if state.momentum is None else state.momentum[name]
   keys = state.rule.features(chunk.keys)
-  rows = written_rows(
+  rows = delta_rule_updates(
     state.rule,
-    state.rule.objective.slopes or (0, 0),  # `is_exact` says they are there
-    found.before(),
+    state.rule.objective.slopes or (0, 0),  # `can_chunk`: they are there
+    coefficients.before(),
     weights,
     momentum,
     keys,
     chunk.values,
     chunk.gates,
   )
-  return Factors({name: keys}, {name: rows})
+  return OuterProducts({name: keys}, {name: rows})
 
 
-def read_vectors(
-  state: MemoryState, found: Response, counts, given: Factors, queries
-):
-  """(answers, A, S) of a chunk, without a matrix for each token."""
-  rule = state.rule
-  looked = lambda x: x if counts is None else x @ counts
-  seen = found if rule.reads == "after" else found.before()
-  shares = looked(seen.written)
+def _window_matrix(recent: RecentTokens | None, chunk: Chunk):
+  """``C J``: 1 where the step of token i sums the update of token j, else 0.
 
-  def linear(name, x):
-    y = seen.kept[:, None] * (x @ state.weights[name])
-    if state.momentum is not None:
-      y = y + seen.carried[:, None] * (x @ state.momentum[name])
-    return y + (shares * (x @ given.inputs[name].T)) @ given.owed[name]
+  None where each step has its own update alone.
+  """
+  if recent is None:
+    return None
+  before = recent.keys.shape[0]
+  place = jnp.arange(len(chunk.is_token), dtype=jnp.int32) - chunk.offset
+  places = jnp.concatenate([jnp.arange(-before, 0, dtype=jnp.int32), place])
+  age = place[:, None] - places[None]
 
-  answers = None
-  if queries is not None:
-    answers = rule.structure(linear, rule.features(queries))
-  written = looked(found.written)[-1]
-  added = matrices(given, written)
-  weights = {n: found.kept[-1] * a + added[n] for n, a in state.weights.items()}
-  if state.momentum is None:
-    return answers, weights, None
-  weights = {
-    n: w + found.carried[-1] * state.momentum[n] for n, w in weights.items()
-  }
-  added = matrices(given, looked(found.momentum_written)[-1])
-  momentum = {
-    n: found.momentum_kept[-1] * s + added[n] for n, s in state.momentum.items()
-  }
-  return answers, weights, momentum
+  is_token = jnp.concatenate([jnp.ones(before, bool), chunk.is_token])
+  both = chunk.is_token[:, None] & is_token[None]
+  return ((age >= 0) & (age <= before) & both).astype(chunk.keys.dtype)
+
+
+def _latest(recent: RecentTokens | None, tokens: RecentTokens, chunk: Chunk):
+  """The tokens that are in the window of the next one."""
+  if recent is None:
+    return None
+  before = recent.keys.shape[0]
+  count = chunk.is_token.sum(dtype=jnp.int32)
+  # Of the tokens without padding, the last; padding in front is stepped over.
+  order = count + jnp.arange(before, dtype=jnp.int32)
+  skip = jnp.where(order >= before, chunk.offset, 0)
+  return jax.tree.map(lambda x: x[order + skip], tokens)

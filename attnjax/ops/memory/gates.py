@@ -1,7 +1,6 @@
-"""The gates of a memory: how fast it learns, carries on and forgets."""
+"""Gates of a memory: rate, momentum, decay and threshold of each token."""
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +8,9 @@ import numpy as np
 
 from attnjax.ops.known import refuse
 from attnjax.ops.memory.rule import Rule
-from attnjax.typing import Array, Bool, Float
+from attnjax.typing import Array, Bool, Float, PyTree
 
-__all__ = ["Gates", "wanted_gates"]
+__all__ = ["Gates", "check_gates", "wanted_gates"]
 
 _RANGES = {
   "rate": (0.0, np.inf),
@@ -24,27 +23,28 @@ _RANGES = {
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Gates:
-  """Numbers a token and a head, usually functions of the token.
+  """Hyper-parameters of each token's write, one number a token and head.
 
   Args:
-    rate: θ >= 0, ``*B T H``, of a step.
+    rate: θ >= 0, ``*B T H``, the step size.
     momentum: η within 0 and 1, ``*B T H``, for rules that have momentum.
     decay: α within 0 and 1, ``*B T H``, for rules that decay.
-    threshold: δ >= 0, ``*B T H``, for an objective that takes it.
+    threshold: δ >= 0, ``*B T H``, for the objective `huber(None)`.
 
   >>> import jax.numpy as jnp
   >>> Gates(jnp.ones((5, 2))).decay is None
   True
   """
 
-  rate: Any
-  momentum: Any = None
-  decay: Any = None
-  threshold: Any = None
+  # Arrays; in a pytree also what `jax.tree.map` puts in their places.
+  rate: PyTree
+  momentum: PyTree = None
+  decay: PyTree = None
+  threshold: PyTree = None
 
 
 def wanted_gates(rule: Rule) -> tuple[str, ...]:
-  """The gates that a rule uses.
+  """Names of the gates that a rule uses.
 
   >>> from attnjax.ops.memory.rule import Rule
   >>> wanted_gates(Rule())
@@ -59,10 +59,12 @@ def wanted_gates(rule: Rule) -> tuple[str, ...]:
   return tuple(name for name, used in uses.items() if used)
 
 
-def checked(
+def check_gates(
   rule: Rule, gates: Gates, shape: tuple[int, ...]
 ) -> tuple[dict, Bool[Array, "*B T H"] | None]:
-  """Name -> gate of those that a rule uses, and which are out of range.
+  """Checks gates; returns name -> gate, and which tokens are out of range.
+
+  The second is None where the values are known to be in range.
 
   Raises:
     ValueError: a gate is missing, is not used, holds no floats, has another
@@ -75,6 +77,7 @@ def checked(
       if used:
         said = "is missing, and the rule needs it; give one number a token"
       raise ValueError(f"gates: {name} {said}")
+
   found, wrong = {}, None
   for name in wanted_gates(rule):
     x = getattr(gates, name)
@@ -86,14 +89,16 @@ def checked(
         f"gates: {name} must have the shape '*B T H' = {list(shape)} of the"
         f" keys, got {list(x.shape)}"
       )
+
     found[name], outside = x, _outside(name, x)
     if outside is not None:
       wrong = outside if wrong is None else wrong | outside
+
   return found, wrong
 
 
 def _outside(name: str, x: Float[Array, "..."]) -> Bool[Array, "..."] | None:
-  """Which numbers are outside of the gate's range; raises where it is known."""
+  """Where a traced gate is out of range; raises where a known one is."""
   low, high = _RANGES[name]
   limits = f"{low} or more" if high == np.inf else f"within {low} and {high}"
   return refuse(

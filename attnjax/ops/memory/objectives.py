@@ -1,4 +1,4 @@
-"""What a memory is asked to do with a pair: the loss that a write descends."""
+"""Losses of a memory's output and a value, that a write descends."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ __all__ = ["Objective", "dot", "huber", "l2", "l_p", "negative"]
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-  """The loss of what a memory answers to a key; see `l2` and its neighbours.
+  """A loss ℓ(M(k), v) of each token: `l2`, `dot`, `huber`, `l_p`, `negative`.
 
   >>> import jax.numpy as jnp
   >>> l2()(jnp.array([1.0, 2.0]), jnp.array([1.0, 0.0])).item()
@@ -20,21 +20,24 @@ class Objective:
 
   @property
   def takes_threshold(self) -> bool:
-    """Whether a gate of its own says where it bends."""
+    """Whether it takes a gate δ, the threshold of `huber`."""
     return False
 
   @property
   def slopes(self) -> tuple[float, float] | None:
-    """(p, q) where the derivative by the answer is p answer - q value."""
+    """(p, q) where the derivative by the output is p output - q value.
+
+    None where the derivative is not linear in the output.
+    """
     return None
 
   def __call__(
     self,
-    answer: Float[Array, "... E"],
+    output: Float[Array, "... E"],
     value: Float[Array, "... E"],
     threshold: Float[Array, "..."] | None = None,
   ) -> Float[Array, "..."]:
-    """The loss of each pair."""
+    """The loss of each token, summed over the features of its value."""
     raise NotImplementedError
 
 
@@ -44,8 +47,8 @@ class _L2(Objective):
   def slopes(self):
     return 1.0, 1.0
 
-  def __call__(self, answer, value, threshold=None):
-    return ((answer - value) ** 2).sum(-1) / 2
+  def __call__(self, output, value, threshold=None):
+    return ((output - value) ** 2).sum(-1) / 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,8 +57,8 @@ class _Dot(Objective):
   def slopes(self):
     return 0.0, 1.0
 
-  def __call__(self, answer, value, threshold=None):
-    return -(answer * value).sum(-1)
+  def __call__(self, output, value, threshold=None):
+    return -(output * value).sum(-1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,25 +69,24 @@ class _Huber(Objective):
   def takes_threshold(self):
     return self.delta is None
 
-  def __call__(self, answer, value, threshold=None):
-    miss = jnp.abs(answer - value)
-    delta = self.delta
-    if delta is None:
-      delta = threshold[..., None]
-    # The smaller of the two at every point, with one tangent where they meet.
-    within = jnp.minimum(miss, delta)
-    return (within * (miss - within / 2)).sum(-1)
+  def __call__(self, output, value, threshold=None):
+    error = jnp.abs(output - value)
+    delta = threshold[..., None] if self.delta is None else self.delta
+    # One formula for both parts, so that the gradient has no branch: within the
+    # threshold it is ½ m², beyond it δ (m - ½ δ).
+    within = jnp.minimum(error, delta)
+    return (within * (error - within / 2)).sum(-1)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Lp(Objective):
   p: float
 
-  def __call__(self, answer, value, threshold=None):
-    miss = jnp.abs(answer - value)
-    # At a miss of 0 the power's own derivative would be 0 · inf below p = 2.
-    safe = jnp.where(miss > 0, miss, 1)
-    return jnp.where(miss > 0, safe**self.p, 0).sum(-1) / self.p
+  def __call__(self, output, value, threshold=None):
+    error = jnp.abs(output - value)
+    # The derivative of a power at 0 is 0 · inf below p = 2.
+    safe = jnp.where(error > 0, error, 1)
+    return jnp.where(error > 0, safe**self.p, 0).sum(-1) / self.p
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,15 +102,15 @@ class _Negative(Objective):
     inner = self.objective.slopes
     return None if inner is None else (-inner[0], -inner[1])
 
-  def __call__(self, answer, value, threshold=None):
-    return -self.objective(answer, value, threshold)
+  def __call__(self, output, value, threshold=None):
+    return -self.objective(output, value, threshold)
 
 
 def l2() -> Objective:
   """Squared distance, ℓ = ½ ‖M(k) - v‖².
 
-  With the half, one step of rate 1 on a unit key makes a matrix answer v. The
-  Titans paper writes it without (its equation 12): its θ is half of ours.
+  With the factor ½, one step of rate 1 on a unit key makes a matrix output v.
+  The Titans paper has no ½ (its equation 12): its θ is half of ours.
 
   >>> import jax.numpy as jnp
   >>> l2()(jnp.zeros(3), jnp.ones(3)).item()
@@ -122,9 +124,10 @@ def l2() -> Objective:
 
 
 def dot() -> Objective:
-  """Inner product, ℓ = - M(k) · v: a write that does not look what is there.
+  """Negative inner product, ℓ = - M(k) · v.
 
-  With a matrix it is linear attention; Hebb's rule.
+  Its gradient does not depend on M(k). With a matrix it is linear attention, or
+  Hebb's rule.
 
   >>> import jax.numpy as jnp
   >>> dot()(jnp.ones(3), jnp.ones(3)).item()
@@ -138,12 +141,12 @@ def dot() -> Objective:
 
 
 def huber(delta: float | None = 1.0) -> Objective:
-  """Squared near, absolute far, of each feature's miss m = |M(k) - v|.
+  """Huber loss of each feature's error m = |M(k) - v|.
 
       ℓ = Σ_e ½ m² where m <= δ, δ (m - ½ δ) where m > δ
 
   Args:
-    delta: δ > 0; None takes it from the gates, a threshold a token.
+    delta: δ > 0; None takes it from `Gates.threshold`, one a token.
 
   Raises:
     ValueError: if delta is not above 0.
@@ -153,10 +156,10 @@ def huber(delta: float | None = 1.0) -> Objective:
   3.0
 
   Reference:
-    Huber, "Robust Estimation of a Location Parameter", 1964; as a memory's
-    (Yaad): Behrouz et al., "It's All Connected: A Journey Through Test-Time
-    Memorization, Attentional Bias, Retention, and Online Optimization", 2025,
-    arXiv 2504.13173.
+    Huber, "Robust Estimation of a Location Parameter", 1964; in a
+    memory (Yaad): Behrouz et al., "It's All Connected: A Journey Through
+    Test-Time Memorization, Attentional Bias, Retention, and Online
+    Optimization", 2025, arXiv 2504.13173.
   """
   if delta is not None and not delta > 0:
     raise ValueError(f"huber: delta must be above 0, got {delta}")
@@ -164,10 +167,10 @@ def huber(delta: float | None = 1.0) -> Objective:
 
 
 def l_p(p: float = 3.0) -> Objective:
-  """Power of the miss, ℓ = 1/p Σ_e |M(k) - v|^p; p = 2 is `l2`.
+  """Power of the error, ℓ = 1/p Σ_e |M(k) - v|^p; p = 2 is `l2`.
 
   Args:
-    p: above 1, so that its gradient has no jump.
+    p: above 1, so that the gradient is continuous.
 
   Raises:
     ValueError: if p is not above 1.
@@ -185,10 +188,10 @@ def l_p(p: float = 3.0) -> Objective:
 
 
 def negative(objective: Objective) -> Objective:
-  """The same with its sign turned: a control that climbs where others descend.
+  """An objective with its sign turned, a control: writes ascend it.
 
   Args:
-    objective: what to climb.
+    objective: the loss to ascend.
 
   >>> import jax.numpy as jnp
   >>> negative(l2())(jnp.zeros(3), jnp.ones(3)).item()
@@ -196,6 +199,6 @@ def negative(objective: Objective) -> Objective:
 
   Reference:
     "Test-Time Training with KV Binding Is Secretly Linear Attention", 2026,
-    arXiv 2602.21204, finds that climbing may serve a task as well.
+    arXiv 2602.21204, finds that ascent may serve a task as well.
   """
   return _Negative(objective)

@@ -1,7 +1,8 @@
-"""What is kept: how a memory forgets, and how weights follow from writes.
+"""Retentions: how a memory decays, and the weights of its accumulator.
 
-Writes add up in an accumulator, A[t] = (1 - α[t]) A[t-1] + step[t]. The weights
-that answer are a function of it, W = link(A): the mirror of a regulariser.
+Steps add up in an accumulator, A[t] = (1 - α[t]) A[t-1] + step[t]. The weights
+of the network are a function of it, W = link(A): the mirror map of the
+regulariser that a retention stands for.
 """
 
 import dataclasses
@@ -16,10 +17,10 @@ __all__ = ["Retention", "decay", "kl", "l_q", "none"]
 
 @dataclasses.dataclass(frozen=True)
 class Retention:
-  """What is kept of earlier writes; see `decay` and its neighbours.
+  """Decay and link of an accumulator: `none`, `decay`, `l_q` or `kl`.
 
   Args:
-    decays: whether a gate α forgets.
+    decays: whether there is a gate α of decay.
 
   >>> decay().decays, none().decays
   (True, False)
@@ -50,7 +51,7 @@ class _Lq(Retention):
 
   def _of(self, a):
     total = (jnp.abs(a) ** self.q).sum((-2, -1), keepdims=True)
-    # Of nothing written the norm is 0, and so is what it answers.
+    # An accumulator of 0 has weights of 0, not 0 / 0.
     empty = total == 0
     power = jnp.where(empty, 1, total) ** ((self.q - 2) / self.q)
     return jnp.where(empty, 0, a / power)
@@ -72,7 +73,7 @@ class _Kl(Retention):
 
 
 def none() -> Retention:
-  """Nothing is forgotten: A[t] = A[t-1] + step[t], W = A.
+  """No decay: A[t] = A[t-1] + step[t], W = A.
 
   >>> import jax.numpy as jnp
   >>> none().link({"map_0": jnp.ones((1, 1))})["map_0"].item()
@@ -82,7 +83,7 @@ def none() -> Retention:
 
 
 def decay() -> Retention:
-  """A share α of everything is forgotten: A[t] = (1 - α[t]) A[t-1] + step[t].
+  """Weight decay by a gate α: A[t] = (1 - α[t]) A[t-1] + step[t].
 
   >>> decay().is_plain
   True
@@ -95,13 +96,13 @@ def decay() -> Retention:
 
 
 def l_q(q: float = 4.0) -> Retention:
-  """Decay, and weights by their norm, W = A / ‖A‖_q^(q-2); q = 2 is `decay`.
+  """Decay, and weights W = A / ‖A‖_q^(q-2); q = 2 is `decay`.
 
   A small accumulator makes large weights where q > 2, so begin with weights
   that are not small.
 
   Args:
-    q: of the norm over all numbers of a map, above 1.
+    q: of the norm over all entries of a map, above 1.
 
   Raises:
     ValueError: if q is not above 1.
@@ -119,15 +120,15 @@ def l_q(q: float = 4.0) -> Retention:
 
 
 def kl(scale: float = 1.0) -> Retention:
-  """Entropy: the weights of an output are shares, W = scale · softmax(A).
+  """Retention by relative entropy: weights W = scale · softmax(A).
 
       W[t] = scale · softmax((1 - α[t]) log W[t-1] + step[t])
 
-  over the inputs of a map: what an output reads is a mean of its inputs. The
-  accumulator is log W up to a constant that the softmax takes no notice of.
+  over the inputs of a map: an output is `scale` times a mean of the inputs. The
+  accumulator is log W up to a constant, which the softmax ignores.
 
   Args:
-    scale: of the shares, above 0.
+    scale: what the weights of an output sum to, above 0.
 
   Raises:
     ValueError: if the scale is not above 0.
@@ -137,8 +138,8 @@ def kl(scale: float = 1.0) -> Retention:
   [[0.5], [0.5]]
 
   Reference:
-    Behrouz et al., "It's All Connected", 2025, arXiv 2504.13173 (Memora). Over
-    which axis it normalises is not said there; the inputs are our choice.
+    Behrouz et al., "It's All Connected", 2025, arXiv 2504.13173 (Memora). It
+    does not say over which axis it normalises; the inputs are our choice.
   """
   if not scale > 0:
     raise ValueError(f"kl: scale must be above 0, got {scale}")

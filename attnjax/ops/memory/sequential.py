@@ -1,24 +1,30 @@
-"""The memory token by token: what it means, and the way to decode."""
-
-from typing import Any
+"""A memory token by token: the definition of every rule, and how it decodes."""
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from attnjax.ops.memory.algorithms import orthogonalized
-from attnjax.ops.memory.gradient import factors, matrices
 from attnjax.ops.memory.rule import Rule
-from attnjax.ops.memory.state import MemoryState, Pending, Recent
-from attnjax.ops.memory.structures import held_as
+from attnjax.ops.memory.state import MemoryState, PendingStep, RecentTokens
+from attnjax.ops.memory.structures import linear_of
+from attnjax.ops.memory.token_gradients import token_gradients, weighted_sum
+from attnjax.typing import Array, Float
 
-__all__ = ["answer", "stepped", "stream_tokens"]
+__all__ = [
+  "end_chunk",
+  "gradient_scales",
+  "memory_output",
+  "stream_tokens",
+  "summed_update",
+  "with_own_token",
+]
 
 
 def stream_tokens(
-  state: MemoryState, queries, tokens
-) -> tuple[MemoryState, Any]:
-  """One head: each token writes, and is read by its query.
+  state: MemoryState, queries: Float[Array, "T D"] | None, tokens
+) -> tuple[MemoryState, Float[Array, "T E"] | None]:
+  """(new state, outputs) of one head, by a scan over its tokens.
 
   Args:
     state: of one head.
@@ -29,117 +35,130 @@ def stream_tokens(
   def step(state, token):
     query, key, value, gates = token
     new = _write(state, key, value, gates)
+    if query is None:
+      return new, None
     read = new if state.rule.reads == "after" else state
-    found = None if query is None else answer(read.rule, read.weights, query)
-    return new, found
+    return new, memory_output(read.rule, read.weights, query)
 
   position = jnp.asarray(state.position, jnp.int32)
   return lax.scan(step, state.replace(position=position), (queries, *tokens))
 
 
-def answer(rule: Rule, accumulator: dict, queries):
-  """What a memory of one head says to queries ``... D``."""
-  linear = held_as(rule.retention.link(accumulator))
+def memory_output(
+  rule: Rule, accumulator: dict[str, Array], queries: Float[Array, "... D"]
+) -> Float[Array, "... E"]:
+  """The network of one head applied to queries, M(φ(q); link(A))."""
+  linear = linear_of(rule.retention.link(accumulator))
   return rule.structure(linear, rule.features(queries))
 
 
+def gradient_scales(rule: Rule, rates: Float[Array, " T"]):
+  """The factor of each gradient in an update: its rate, or 1 with Muon.
+
+  Muon applies the rate after orthogonalisation. There a rate of 0 still gives
+  0: padding, and tokens that are not to be learned, add nothing to a sum.
+  """
+  return jnp.sign(rates) if rule.algorithm.iterations else rates
+
+
+def with_own_token(
+  recent: RecentTokens | None,
+  keys: Float[Array, "T D"],
+  values: Float[Array, "T E"],
+  gates: dict[str, Array],
+) -> RecentTokens:
+  """The tokens that a window had, and new ones at the end."""
+  names = [name for name in ("rate", "threshold") if name in gates]
+  own = RecentTokens(keys, values, {name: gates[name] for name in names})
+  if recent is None:
+    return own
+  return jax.tree.map(lambda *x: jnp.concatenate(x), recent, own)
+
+
 def _write(state: MemoryState, key, value, gates) -> MemoryState:
-  """One token more."""
-  rule = state.rule
+  """The state after one token."""
+  rule, recent = state.rule, state.recent
+  token = jax.tree.map(lambda x: x[None], (key, value, gates))
+  window = with_own_token(recent, *token)
   if rule.updates == "chunk":
-    return _put_off(state, key, value, gates)
+    return _write_pending(state, window, gates)
+
+  # The point of the gradient: the weights, or those the chunk began with.
   start = state.start
   if start is not None:
     begins = state.position % rule.chunk == 0
     start = _where(begins, state.weights, start)
   point = state.weights if start is None else start
   if rule.decayed:
-    point = _times(1 - gates["decay"], point)
-  window = _window(state.recent, key, value, gates)
-  update = _gradient(rule, point, window)
-  weights, momentum = stepped(
-    rule, state.weights, state.momentum, update, gates
-  )
-  recent = state.recent
-  if recent is not None:
-    recent = jax.tree.map(lambda x: x[1:], window)
+    point = _scaled(1 - gates["decay"], point)
+
+  update = summed_update(rule, point, window)
+  weights, momentum = _step(rule, state.weights, state.momentum, update, gates)
   return state.replace(
     weights=weights,
     momentum=momentum,
     start=start,
-    recent=recent,
+    recent=None if recent is None else jax.tree.map(lambda x: x[1:], window),
     position=state.position + 1,
   )
 
 
-def _window(recent: Recent | None, key, value, gates) -> Recent:
-  """The tokens that a step looks at, its own last."""
-  names = [name for name in ("rate", "threshold") if name in gates]
-  own = Recent(key, value, {name: gates[name] for name in names})
-  own = jax.tree.map(lambda x: x[None], own)
-  if recent is None:
-    return own
-  return jax.tree.map(lambda *x: jnp.concatenate(x), recent, own)
-
-
-def _gradient(rule: Rule, accumulator, tokens: Recent) -> dict:
-  """-Σ θ g of some tokens; of Muon, which has its rate elsewhere, -Σ g."""
-  given = factors(
+def summed_update(
+  rule: Rule, accumulator: dict[str, Array], tokens: RecentTokens
+) -> dict[str, Array]:
+  """-Σ θ g of some tokens; of Muon, which applies its rate later, -Σ g."""
+  gradients = token_gradients(
     rule,
     rule.retention.link(accumulator),
     tokens.keys,
     tokens.values,
     tokens.gates.get("threshold"),
   )
-  return matrices(given, -shares(rule, tokens.gates["rate"]))
+  return weighted_sum(gradients, -gradient_scales(rule, tokens.gates["rate"]))
 
 
-def shares(rule: Rule, rates):
-  """What each gradient counts in a sum."""
-  # With Muon a rate of 0 still marks what is no token, or one not to learn.
-  return jnp.sign(rates) if rule.algorithm.iterations else rates
-
-
-def stepped(rule: Rule, weights, momentum, update, gates):
-  """(A, S) after a step along an update."""
+def _step(rule: Rule, weights, momentum, update, gates):
+  """(A, S) after a step of the rule's algorithm along an update."""
   if momentum is not None:
     update = jax.tree.map(
       lambda s, u: gates["momentum"] * s + u, momentum, update
     )
     momentum = update
+
   if rule.algorithm.iterations:
     update = {
       name: gates["rate"] * orthogonalized(u, rule.algorithm.iterations)
       for name, u in update.items()
     }
+
   if rule.retention.decays:
-    weights = _times(1 - gates["decay"], weights)
+    weights = _scaled(1 - gates["decay"], weights)
   return jax.tree.map(jnp.add, weights, update), momentum
 
 
-def _put_off(state: MemoryState, key, value, gates) -> MemoryState:
-  """One token more of a chunk that steps when it ends."""
+def _write_pending(state: MemoryState, token: RecentTokens, gates):
+  """The state after one token of a chunk that steps at its end."""
   rule, held = state.rule, state.pending
-  update = _gradient(rule, state.weights, _window(None, key, value, gates))
-  pending = Pending(
+  update = summed_update(rule, state.weights, token)
+  pending = PendingStep(
     jax.tree.map(jnp.add, held.update, update),
     {
       name: total + gates.get(name, jnp.zeros_like(total))
       for name, total in held.gates.items()
     },
   )
-  ended = ended_chunk(state, pending)
+
   ends = (state.position + 1) % rule.chunk == 0
-  going_on = state.replace(pending=pending)
-  return _where(ends, ended, going_on).replace(position=state.position + 1)
+  new = _where(ends, end_chunk(state, pending), state.replace(pending=pending))
+  return new.replace(position=state.position + 1)
 
 
-def ended_chunk(state: MemoryState, pending: Pending) -> MemoryState:
+def end_chunk(state: MemoryState, pending: PendingStep) -> MemoryState:
   """The state after the step at the end of a chunk; its position stays."""
   means = {
     name: total / state.rule.chunk for name, total in pending.gates.items()
   }
-  weights, momentum = stepped(
+  weights, momentum = _step(
     state.rule, state.weights, state.momentum, pending.update, means
   )
   nothing = jax.tree.map(jnp.zeros_like, pending)
@@ -147,9 +166,10 @@ def ended_chunk(state: MemoryState, pending: Pending) -> MemoryState:
 
 
 def _where(condition, one, other):
-  """One of two trees."""
+  """`jnp.where` of two trees, leaf by leaf."""
   return jax.tree.map(lambda x, y: jnp.where(condition, x, y), one, other)
 
 
-def _times(number, tree):
+def _scaled(number, tree):
+  """A tree times a number."""
   return jax.tree.map(lambda x: number * x, tree)

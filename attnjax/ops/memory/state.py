@@ -1,8 +1,7 @@
-"""The state of a memory: a value of a constant size."""
+"""The state of a memory: its weights and counters, of a constant size."""
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,34 +9,45 @@ import numpy as np
 
 from attnjax.ops.memory.rule import Rule
 from attnjax.ops.node import node
-from attnjax.typing import Array, DTypeLike, Float, Key
+from attnjax.ops.varying import varying_alike, varying_axes
+from attnjax.typing import Array, DTypeLike, Float, Key, PyTree
 
-__all__ = ["MemoryState", "init", "initial_weights"]
+__all__ = [
+  "MemoryState",
+  "PendingStep",
+  "RecentTokens",
+  "compute_dtype",
+  "for_compute",
+  "init",
+  "initial_weights",
+]
 
-Maps = dict[str, Any]
+# Fields of a pytree hold whatever `jax.tree.map` and `jax.vmap` put in: arrays,
+# shapes, axis numbers. So they are not annotated as arrays.
+Maps = dict[str, PyTree]
 
 
 @node
-class Pending:
-  """What a chunk that has not ended will be stepped along: sums so far."""
+class PendingStep:
+  """Sums over the tokens so far of a chunk that steps at its end."""
 
   update: Maps  # -Σ θ g
   gates: Maps  # name -> Σ of the gate
 
 
 @node
-class Recent:
-  """The latest tokens that a window still looks at, the oldest first."""
+class RecentTokens:
+  """The latest tokens that a window still holds, the oldest first."""
 
-  keys: Any
-  values: Any
+  keys: PyTree
+  values: PyTree
   gates: Maps  # rate, and threshold where there is one
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class MemoryState:
-  """What a memory knows, and how far it has read.
+  """Weights of a memory, and what its rule carries from token to token.
 
   Made by `init`, changed by `write` and `stream`, which return a new one.
 
@@ -45,12 +55,13 @@ class MemoryState:
     weights: name -> ``*B H I O``, the accumulator A of each map, of which the
       weights are `rule.retention.link`.
     momentum: name -> S; None where the rule has none.
-    start: name -> A as it was when the chunk began; None where no gradient is
+    start: name -> A at the beginning of the chunk; None where no gradient is
       taken there.
-    pending: what the end of the chunk will do; None where tokens step.
+    pending: sums for the step at the end of a chunk; None where each token
+      makes a step.
     recent: tokens within the window; None where it is 1.
     position: int32, tokens read, the same in every row.
-    rule: what the memory is; part of the structure of the pytree.
+    rule: the update rule; part of the structure of the pytree.
 
   >>> from attnjax.ops.memory.rule import Rule
   >>> state = init(Rule(), (5,), heads=2, width=4)
@@ -59,16 +70,15 @@ class MemoryState:
   """
 
   weights: Maps
-  # A field of None is no leaf; a pytree may also hold what is no array.
-  momentum: Any
-  start: Any
-  pending: Any
-  recent: Any
-  position: Any
+  momentum: PyTree
+  start: PyTree
+  pending: PyTree
+  recent: PyTree
+  position: PyTree
   rule: Rule = dataclasses.field(metadata={"static": True})
 
   def replace(self, **changes) -> "MemoryState":
-    """The same with some fields changed."""
+    """A copy with some fields changed."""
     return dataclasses.replace(self, **changes)
 
   @property
@@ -78,12 +88,12 @@ class MemoryState:
 
   @property
   def bytes(self) -> int:
-    """Size of everything it holds; it does not grow with what is read."""
+    """Size of all arrays in bytes; it does not grow with the tokens read."""
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(self))
 
   @property
   def norm(self) -> Float[Array, "*B H"]:
-    """Size of the accumulator, all maps together: what to watch."""
+    """Frobenius norm of the accumulator over all maps, to watch in training."""
     squares = [(w * w).sum((-2, -1)) for w in self.weights.values()]
     return jnp.sqrt(sum(squares[1:], squares[0]))
 
@@ -98,21 +108,21 @@ def init(
   weights: Mapping[str, Float[Array, "H I O"]] | None = None,
   dtype: DTypeLike = jnp.float32,
 ) -> MemoryState:
-  """A memory that has read nothing.
+  """A state before the first token.
 
   Args:
-    rule: what it is.
+    rule: the update rule.
     batch: sizes of the batch axes ``*B``.
     heads: H; each has a memory of its own.
     width: D, of keys and queries.
     value_width: E; None is D.
-    weights: name -> ``H I O``, what it knows from the start, the same for every
-      row; usually learned, see `initial_weights`. None is 0, for a matrix.
-    dtype: of everything it holds.
+    weights: name -> ``H I O``, the initial accumulator, the same for every row;
+      usually learned, see `initial_weights`. None is 0, for a matrix.
+    dtype: of all arrays.
 
   Raises:
-    ValueError: if sizes do not fit the rule, or weights are left out where 0
-      could never learn.
+    ValueError: if sizes do not fit the rule, or weights are left out of a
+      network of several maps, where 0 has a gradient of 0.
 
   >>> from attnjax import memory
   >>> memory.init(memory.linear_attention(), (), heads=1, width=3).bytes
@@ -121,6 +131,7 @@ def init(
   value_width = width if value_width is None else value_width
   rule.structure.validate(width, value_width)
   shapes = rule.structure.shapes(rule.features.width(width), value_width)
+
   if weights is None:
     if len(shapes) > 1:
       raise ValueError(
@@ -131,44 +142,88 @@ def init(
     weights = {
       name: jnp.zeros((heads, *s), dtype) for name, s in shapes.items()
     }
+
   expected = {name: (heads, *s) for name, s in shapes.items()}
   found = {name: tuple(w.shape) for name, w in weights.items()}
   if found != expected:
     raise ValueError(
       f"memory.init: weights must have the shapes {expected}, got {found}"
     )
+
+  lead = (*batch, heads)
   spread = lambda w: jnp.broadcast_to(w, (*batch, *w.shape)).astype(dtype)
-  held = _own({name: spread(weights[name]) for name in shapes})
-  return _with(rule, held, (*batch, heads), (width, value_width), dtype)
+  held = _copied({name: spread(weights[name]) for name in shapes})
+  zeros = lambda: jax.tree.map(jnp.zeros_like, held)
 
+  pending = None
+  if rule.updates == "chunk":
+    number = lambda: jnp.zeros(lead, dtype)
+    sums = {"rate": number(), "momentum": number(), "decay": number()}
+    pending = PendingStep(zeros(), sums)
 
-def _with(rule: Rule, held: Maps, lead, widths, dtype) -> MemoryState:
-  """The state with such weights and nothing else in it."""
-  nothing = lambda: jax.tree.map(jnp.zeros_like, held)
-  by_chunk = rule.updates == "chunk"
-  number = lambda: jnp.zeros(lead, dtype)
-  sums = {"rate": number(), "momentum": number(), "decay": number()}
-  tokens = rule.window - 1
-  before = lambda *s: jnp.zeros((*lead, tokens, *s), dtype)
-  gates = {"rate": before()}
-  if rule.objective.takes_threshold:
-    gates["threshold"] = before() + jnp.ones((), dtype)
   return MemoryState(
     weights=held,
-    momentum=nothing() if rule.algorithm.has_momentum else None,
-    start=_own(held) if rule.gradients == "chunk" and not by_chunk else None,
-    pending=Pending(nothing(), sums) if by_chunk else None,
-    recent=Recent(before(widths[0]), before(widths[1]), gates)
-    if tokens
+    momentum=zeros() if rule.algorithm.has_momentum else None,
+    start=_copied(held)
+    if rule.gradients == "chunk" and pending is None
     else None,
-    position=np.zeros((), np.int32),  # of numpy: known while a program is made
+    pending=pending,
+    recent=_empty_window(rule, lead, width, value_width, dtype),
+    # Of numpy, so that its value is known while a program is traced.
+    position=np.zeros((), np.int32),
     rule=rule,
   )
 
 
-def _own(maps: Maps) -> Maps:
-  """Copies: a state shares no buffer, so that a program may be given all."""
+def _empty_window(
+  rule: Rule, lead: tuple[int, ...], width: int, value_width: int, dtype
+) -> RecentTokens | None:
+  """A window without tokens: rates of 0 make no update."""
+  count = rule.window - 1
+  if not count:
+    return None
+  zeros = lambda *s: jnp.zeros((*lead, count, *s), dtype)
+  gates = {"rate": zeros()}
+  if rule.objective.takes_threshold:
+    # Beside rates of 0 any would do; 1 is within the range of thresholds.
+    gates["threshold"] = jnp.ones((*lead, count), dtype)
+  return RecentTokens(zeros(width), zeros(value_width), gates)
+
+
+def _copied(maps: Maps) -> Maps:
+  """Copies: a donated state must not hold one buffer twice."""
   return {name: jnp.array(w, copy=True) for name, w in maps.items()}
+
+
+def compute_dtype(state: MemoryState, *arrays: Array | None):
+  """float32, or the widest dtype given: sums over a sequence are made in it.
+
+  >>> import jax.numpy as jnp
+  >>> from attnjax.ops.memory.rule import Rule
+  >>> state = init(Rule(), (), 1, 3, dtype=jnp.bfloat16)
+  >>> compute_dtype(state, None)
+  dtype('float32')
+  """
+  given = [x.dtype for x in arrays if x is not None]
+  dtype = jnp.dtype(jnp.float32)
+  for other in (*given, *(x.dtype for x in state.weights.values())):
+    if jnp.finfo(other).bits > jnp.finfo(dtype).bits:
+      dtype = jnp.dtype(other)
+  return dtype
+
+
+def for_compute(
+  state: MemoryState, dtype: DTypeLike, *arrays: Array | None
+) -> MemoryState:
+  """The state cast to a dtype, its position aside, as a loop may carry it.
+
+  Inside `jax.shard_map` the carry of a loop must vary over the same mesh axes
+  before and after a step, so it is marked as varying where the arrays do.
+  """
+  given = [x for x in arrays if x is not None]
+  axes = varying_axes(*given, *jax.tree.leaves(state))
+  held = jax.tree.map(lambda x: varying_alike(x.astype(dtype), axes), state)
+  return held.replace(position=state.position)
 
 
 def initial_weights(
@@ -180,10 +235,10 @@ def initial_weights(
   value_width: int | None = None,
   scale: float = 1.0,
 ) -> dict[str, Float[Array, "H I O"]]:
-  """Random weights to begin with, and to learn from there.
+  """Random initial weights, normal with a variance of scale² / fan-in.
 
   Args:
-    rule: what the memory is.
+    rule: the update rule.
     key: for the draws.
     heads: H.
     width: D.

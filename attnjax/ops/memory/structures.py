@@ -1,29 +1,40 @@
-"""What remembers: a small network, each of whose maps is written as it reads.
+"""Networks that a memory may be, and the features of their inputs.
 
-A structure says which maps there are and how a vector runs through them. It is
-given the maps as one function, `linear(name, x)`, because there are two ways to
-hold a map: as a matrix, and as a matrix with the writes since then beside it.
+A structure says which linear maps there are and how a vector runs through them.
+It is given the maps as one function, `linear(name, x)`, for a map is held in
+two ways: as a matrix, and as a matrix and outer products that are added to it.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 
 from attnjax.typing import Array, Float
 
-__all__ = ["Linear", "Structure", "gated_mlp", "matrix", "mlp"]
+__all__ = [
+  "Features",
+  "Linear",
+  "Structure",
+  "gated_mlp",
+  "linear_of",
+  "matrix",
+  "mlp",
+  "polynomial",
+]
 
 Linear = Callable[[str, Array], Array]  # (name, x) -> x times the map
 
 
 @dataclasses.dataclass(frozen=True)
 class Structure:
-  """A network of maps; see `matrix` and its neighbours.
+  """A network of linear maps: the base of `matrix`, `mlp` and `gated_mlp`.
 
   Args:
-    residual: whether the input is added to the normalised output, which keeps a
-      memory that has learned nothing from answering 0; needs D == E.
+    residual: whether the input is added to the normalised output, so that an
+      empty memory gives the input and not 0; needs D == E.
 
   >>> mlp(depth=3, expansion=2).shapes(4, 5)
   {'map_0': (4, 8), 'map_1': (8, 8), 'map_2': (8, 5)}
@@ -47,7 +58,7 @@ class Structure:
   def __call__(
     self, linear: Linear, x: Float[Array, "... D"]
   ) -> Float[Array, "... E"]:
-    """What the memory answers."""
+    """The output of the network, its residual included."""
     y = self.through(linear, x)
     return x + _normalized(y) if self.residual else y
 
@@ -109,7 +120,7 @@ class _GatedMlp(Structure):
 
 
 def matrix(*, residual: bool = False) -> Structure:
-  """One matrix, M(x) = x W: the memory of linear attention and delta rules.
+  """One matrix, M(x) = x W, as in linear attention and delta rules.
 
   Args:
     residual: see `Structure`.
@@ -173,17 +184,72 @@ def gated_mlp(expansion: int = 2, *, residual: bool = False) -> Structure:
 
 
 def _at_least_one(name: str, **sizes: int) -> None:
-  """Raises ValueError for a network without a layer or a unit."""
+  """Raises ValueError for a size below 1."""
   for size, value in sizes.items():
     if value < 1:
       raise ValueError(f"{name}: {size} must be at least 1, got {value}")
 
 
-def held_as(weights: dict[str, Array]) -> Linear:
-  """Maps that are matrices.
+def linear_of(weights: dict[str, Array]) -> Linear:
+  """The function (name, x) -> x W of maps that are held as matrices.
 
   >>> import jax.numpy as jnp
-  >>> held_as({"map_0": jnp.eye(2)})("map_0", jnp.ones(2)).tolist()
+  >>> linear_of({"map_0": jnp.eye(2)})("map_0", jnp.ones(2)).tolist()
   [1.0, 1.0]
   """
   return lambda name, x: x @ weights[name]
+
+
+@dataclasses.dataclass(frozen=True)
+class Features:
+  """Features φ of keys and queries: their powers up to a degree; 1 is x.
+
+  >>> import jax.numpy as jnp
+  >>> Features()(jnp.ones(3)).shape, Features().width(3)
+  ((3,), 3)
+  """
+
+  degree: int = 1
+
+  def width(self, width: int) -> int:
+    """Number of features of a vector of a width."""
+    return sum(width**n for n in range(1, self.degree + 1))
+
+  def __call__(self, x: Float[Array, "... D"]) -> Float[Array, "... A"]:
+    """The powers x^n / √n!, n = 1 .. degree, concatenated."""
+    if self.degree == 1:
+      return x
+    powers = [x]
+    for _ in range(1, self.degree):
+      product = powers[-1][..., :, None] * x[..., None, :]
+      powers.append(product.reshape((*x.shape[:-1], -1)))
+    scaled = [
+      power / math.sqrt(math.factorial(n)) for n, power in enumerate(powers, 1)
+    ]
+    return jnp.concatenate(scaled, -1)
+
+
+def polynomial(degree: int = 2) -> Features:
+  """Powers up to a degree, φ(q) · φ(k) = Σ_n (q · k)^n / n!, n = 1 .. degree.
+
+  They are the first terms of exp(q · k) - 1. More features let one matrix hold
+  more pairs.
+
+  Args:
+    degree: >= 1; the width grows as D^degree.
+
+  Raises:
+    ValueError: if the degree is below 1.
+
+  >>> import jax.numpy as jnp
+  >>> phi, q, k = polynomial(2), jnp.array([1.0, 2.0]), jnp.array([3.0, 0.5])
+  >>> round(float(phi(q) @ phi(k)), 4), 4.0 + 4.0**2 / 2
+  (12.0, 12.0)
+
+  Reference:
+    Behrouz et al., "ATLAS: Learning to Optimally Memorize the Context at Test
+    Time", 2025, arXiv 2505.23735, section 3.
+  """
+  if degree < 1:
+    raise ValueError(f"polynomial: degree must be at least 1, got {degree}")
+  return Features(degree)

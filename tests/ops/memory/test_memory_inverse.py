@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from attnjax import memory
-from attnjax.ops.memory.exact import unit_inverse
+from attnjax.ops.memory.token_gradients import unit_inverse
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 16, 37, 64])

@@ -1,22 +1,20 @@
-"""`write`, `read` and `stream`: what is done with a memory."""
+"""`write`, `read` and `stream`: the calls on the state of a memory."""
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from attnjax.ops.known import poison
 from attnjax.ops.memory import chunked, sequential
-from attnjax.ops.memory.gates import Gates, checked
-from attnjax.ops.memory.raised import raised, wide
-from attnjax.ops.memory.state import MemoryState
+from attnjax.ops.memory.gates import Gates, check_gates
+from attnjax.ops.memory.state import MemoryState, compute_dtype, for_compute
 from attnjax.typing import Array, Float
 
 __all__ = ["read", "stream", "write"]
 
-# So few tokens are read sooner one by one than as a chunk of padding.
+# Up to this many tokens, as in decoding, one by one is faster than a chunk.
 _FEW = 4
 _IMPLEMENTATIONS: dict[str, Callable] = {
   "chunked": chunked.stream_chunks,
@@ -33,33 +31,33 @@ def stream(
   *,
   implementation: str | None = None,
 ) -> tuple[MemoryState, Float[Array, "*B T H E"]]:
-  """Reads a sequence into a memory, and answers each token on the way.
+  """Writes a sequence into a memory, and reads an output at each token.
 
       W[t] = write(W[t-1], key[t], value[t]),   out[t] = M(query[t]; W[t])
 
-  or M(query[t]; W[t-1]) where `rule.reads` is "before". Either way an answer
+  or M(query[t]; W[t-1]) where `rule.reads` is "before". Either way an output
   depends on no later token. The state may come from an earlier call: a sequence
-  in parts, or a token at a time, gives what it gives at once.
+  in parts, or a token at a time, gives the outputs of one call.
 
   Args:
-    state: what the memory knows; see `init`.
+    state: weights and counters; see `init`.
     query: ``*B T H D``.
     key: ``*B T H D``.
     value: ``*B T H E``.
     gates: each ``*B T H``.
     implementation: "chunked", the tokens of a chunk at once; "sequential", a
       loop over tokens, which computes every rule; None: the first where the
-      rule allows it and there is more than a token or two.
+      rule allows it and there are more than 4 tokens.
 
   Returns:
-    (the state after the last token, ``*B T H E`` in the value's dtype). Of a
-    head with a gate that turns out at run time to be out of range both are NaN.
+    (the state after the last token, ``*B T H E`` in the value's dtype). Both
+    are NaN in a head that has, at run time, a gate out of range.
 
   Raises:
     ValueError: arrays that do not fit each other or the state; gates that are
-      missing, are of no use, or are known to be out of range.
-    NotImplementedError: "chunked" for a rule whose gradients depend on each
-      other in no linear way.
+      missing, not used by the rule, or known to be out of range.
+    NotImplementedError: "chunked" for a rule whose gradients at each token are
+      not linear in the updates before.
 
   >>> import jax.numpy as jnp
   >>> from attnjax import memory
@@ -85,17 +83,17 @@ def write(
   *,
   implementation: str | None = None,
 ) -> MemoryState:
-  """The state after reading a sequence; see `stream`, which also answers.
+  """Writes a sequence into a memory: `stream` without queries.
 
   Args:
-    state: what the memory knows.
+    state: weights and counters; see `init`.
     key: ``*B T H D``.
     value: ``*B T H E``.
     gates: each ``*B T H``.
     implementation: see `stream`.
 
   Returns:
-    The new state; the old one is as it was.
+    The state after the last token.
 
   Raises:
     ValueError: as `stream`.
@@ -115,12 +113,12 @@ def write(
 def read(
   state: MemoryState, query: Float[Array, "*B T H D"]
 ) -> Float[Array, "*B T H E"]:
-  """What a memory answers, and is not changed by.
+  """Applies the network of a memory to queries; nothing is written.
 
       out[t] = M(query[t]; W)
 
   Args:
-    state: what the memory knows.
+    state: weights and counters; see `init`.
     query: ``*B T H D``.
 
   Returns:
@@ -138,59 +136,66 @@ def read(
   Reference:
     Behrouz, Zhong, Mirrokni, "Titans", 2025, arXiv 2501.00663, equation 15.
   """
-  _check(state, {"query": query})
-  dtype = wide(state, query)
-  held = raised(state, dtype)
-  one = lambda weights, q: sequential.answer(state.rule, weights, q)
+  _check_shapes(state, {"query": query})
+  dtype = compute_dtype(state, query)
+  held = for_compute(state, dtype)
+
+  one_head = lambda weights, q: sequential.memory_output(state.rule, weights, q)
   for _ in state.lead:
-    one = jax.vmap(one)
+    one_head = jax.vmap(one_head)
+
   with jax.named_scope("memory"):
-    found = one(held.weights, _heads_first(query.astype(dtype)))
-  return _heads_last(found).astype(query.dtype)
+    out = one_head(held.weights, _heads_first(query.astype(dtype)))
+  return _heads_last(out).astype(query.dtype)
 
 
 def _run(state, query, key, value, gates, implementation):
-  """The state after a sequence, and the answers where there are queries."""
+  """(new state, outputs or None) of a sequence, over all rows and heads."""
   arrays = {"key": key, "value": value}
-  _check(state, arrays if query is None else {"query": query} | arrays)
-  found, outside = checked(state.rule, gates, key.shape[:-1])
-  one = _chosen(state, key.shape[-3], implementation)
+  _check_shapes(state, arrays if query is None else {"query": query} | arrays)
+  used, out_of_range = check_gates(state.rule, gates, key.shape[:-1])
+  count = key.shape[-3]
+  one_head = _implementation(state, count, implementation)
+  # int32 also where x64 is on; of numpy where it was, for then the next call
+  # knows while it is traced where chunks begin.
+  position = (state.position + count).astype(jnp.int32)
   if not key.size:
-    moved = state.replace(position=_moved(state.position, key.shape[-3]))
-    return moved, None if query is None else jnp.zeros_like(value)
-  dtype = wide(state, query, key, value, *found.values())
-  raise_ = lambda x: None if x is None else _heads_first(x.astype(dtype))
-  numbers = {
-    name: jnp.swapaxes(x.astype(dtype), -1, -2) for name, x in found.items()
-  }
-  tokens = raise_(key), raise_(value), numbers
+    empty = None if query is None else jnp.zeros_like(value)
+    return state.replace(position=position), empty
+
+  # Heads before tokens, for one head is one program: ``*B H T ...``.
+  dtype = compute_dtype(state, query, key, value, *used.values())
+  per_head = lambda x: None if x is None else _heads_first(x.astype(dtype))
+  tokens = (
+    per_head(key),
+    per_head(value),
+    {n: jnp.swapaxes(x.astype(dtype), -1, -2) for n, x in used.items()},
+  )
   axes = jax.tree.map(lambda _: 0, state).replace(position=None)
   for _ in state.lead:
-    one = jax.vmap(one, in_axes=(axes, 0, 0), out_axes=(axes, 0))
+    one_head = jax.vmap(one_head, in_axes=(axes, 0, 0), out_axes=(axes, 0))
+
   with jax.named_scope("memory"):
-    held = raised(state, dtype, query, *jax.tree.leaves(tokens))
-    new, answers = one(held, raise_(query), tokens)
+    held = for_compute(state, dtype, query, *jax.tree.leaves(tokens))
+    new, out = one_head(held, per_head(query), tokens)
   new = jax.tree.map(lambda x, old: x.astype(old.dtype), new, state)
-  if outside is not None:  # of such a head nothing is right from here on
-    heads = outside.any(-2)
+
+  if out_of_range is not None:  # such a head has no right output from here on
+    heads = out_of_range.any(-2)
     new = poison(new.replace(position=None), heads)
-    answers = poison(answers, heads)
-  new = new.replace(position=_moved(state.position, key.shape[-3]))
-  if answers is None:
-    return new, None
-  return new, _heads_last(answers).astype(value.dtype)
+    out = poison(out, heads)
+  new = new.replace(position=position)
+  return new, None if out is None else _heads_last(out).astype(value.dtype)
 
 
-def _moved(position, count: int):
-  """Known where it was known: then the next call knows where chunks begin."""
-  return (position + count).astype(jnp.int32)
-
-
-def _chosen(state: MemoryState, count: int, name: str | None) -> Callable:
-  """The implementation of a call, over one head."""
+def _implementation(
+  state: MemoryState, count: int, name: str | None
+) -> Callable:
+  """The function of one head that a call of so many tokens takes."""
   able = chunked.can_chunk(state.rule)
   if name is None:
     name = "chunked" if able and count > _FEW else "sequential"
+
   if name not in _IMPLEMENTATIONS:
     raise ValueError(
       f"memory: implementation must be one of {sorted(_IMPLEMENTATIONS)} or"
@@ -205,10 +210,9 @@ def _chosen(state: MemoryState, count: int, name: str | None) -> Callable:
   return _IMPLEMENTATIONS[name]
 
 
-def _check(state: MemoryState, arrays: dict[str, Any]) -> None:
+def _check_shapes(state: MemoryState, arrays: dict[str, Array]) -> None:
   """Raises ValueError where arrays do not fit each other or the state."""
   rule, lead = state.rule, state.lead
-  shapes = {name: tuple(w.shape[-2:]) for name, w in state.weights.items()}
   first = next(iter(arrays.values()))
   for name, x in arrays.items():
     like = (*lead[:-1], first.shape[-3], lead[-1]) if first.ndim > 2 else ()
@@ -217,9 +221,15 @@ def _check(state: MemoryState, arrays: dict[str, Any]) -> None:
         f"memory: {name} must be '*B T H ...' with *B and H = {list(lead)} of"
         f" the state and one T for all, got the shape {list(x.shape)}"
       )
+
+  # `read` has no values: then E is the output of the last map. The structure
+  # tells which that is, for a pytree puts names in order.
+  last_map = list(rule.structure.shapes(1, 1))[-1]
   widths = {name: x.shape[-1] for name, x in arrays.items()}
   width = widths["key"] if "key" in widths else widths["query"]
-  value_width = widths.get("value", _value_width(state))
+  value_width = widths.get("value", state.weights[last_map].shape[-1])
+
+  shapes = {name: tuple(w.shape[-2:]) for name, w in state.weights.items()}
   expected = rule.structure.shapes(rule.features.width(width), value_width)
   if widths.get("query", width) != width or expected != shapes:
     raise ValueError(
@@ -229,15 +239,5 @@ def _check(state: MemoryState, arrays: dict[str, Any]) -> None:
     )
 
 
-def _value_width(state: MemoryState) -> int:
-  """E of a state, which no other array of a read tells."""
-  # The structure says which map is the last; a pytree puts names in order.
-  last = list(state.rule.structure.shapes(1, 1))[-1]
-  return state.weights[last].shape[-1]
-
-
 _heads_first = functools.partial(jnp.moveaxis, source=-3, destination=-2)
-
-
-def _heads_last(x):
-  return jnp.moveaxis(x, -2, -3)
+_heads_last = functools.partial(jnp.moveaxis, source=-2, destination=-3)

@@ -1,0 +1,134 @@
+"""Outputs of a chunk and the state after it, from the updates of its tokens.
+
+Where the weights are a plain sum of updates, both come from products of
+vectors, and no weight matrix but the last is made. Where they are not (a link
+of the accumulator, orthogonalised steps), each token has a matrix of its own.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from attnjax.ops.memory.algorithms import orthogonalized
+from attnjax.ops.memory.recurrence import ChunkCoefficients
+from attnjax.ops.memory.state import MemoryState
+from attnjax.ops.memory.structures import linear_of
+from attnjax.ops.memory.token_gradients import OuterProducts, weighted_sum
+from attnjax.typing import Array, Float
+
+__all__ = ["factored_outputs", "materialized_outputs"]
+
+
+def factored_outputs(
+  state: MemoryState,
+  coefficients: ChunkCoefficients,
+  window: Float[Array, "C J"] | None,
+  updates: OuterProducts,
+  queries: Float[Array, "C D"] | None,
+):
+  """(outputs ``C E``, A, S) of one head, without a matrix for each token.
+
+  Args:
+    state: before the chunk.
+    coefficients: of the chunk's gates.
+    window: 1 where step i sums update j, else 0; None: its own alone.
+    updates: -θ g of each token, ``J``.
+    queries: ``C D``, or None.
+  """
+  rule = state.rule
+  summed = lambda x: x if window is None else x @ window
+  read = coefficients if rule.reads == "after" else coefficients.before()
+  read_updates = summed(read.updates_in_weights)
+
+  # x A[i] = decay x A[0] + momentum x S[0] + Σ_j c[i, j] (x · a[j]) d[j].
+  def linear(name, x):
+    y = read.weights_decay[:, None] * (x @ state.weights[name])
+    if read.momentum_in_weights is not None:
+      carried = read.momentum_in_weights[:, None]
+      y = y + carried * (x @ state.momentum[name])
+    scores = read_updates * (x @ updates.inputs[name].T)
+    return y + scores @ updates.cotangents[name]
+
+  outputs = None
+  if queries is not None:
+    outputs = rule.structure(linear, rule.features(queries))
+
+  # The state after the chunk: the last row of the coefficients.
+  scales = summed(coefficients.updates_in_weights)[-1]
+  added = weighted_sum(updates, scales)
+  kept = coefficients.weights_decay[-1]
+  weights = {n: kept * a + added[n] for n, a in state.weights.items()}
+  carried = coefficients.momentum_in_weights
+  decay = coefficients.momentum_decay
+  if carried is None or decay is None:
+    return outputs, weights, None
+
+  last = carried[-1]
+  weights = {n: w + last * state.momentum[n] for n, w in weights.items()}
+  added = weighted_sum(updates, summed(coefficients.updates_in_momentum)[-1])
+  momentum = {n: decay[-1] * s + added[n] for n, s in state.momentum.items()}
+  return outputs, weights, momentum
+
+
+def materialized_outputs(
+  state: MemoryState,
+  coefficients: ChunkCoefficients,
+  window: Float[Array, "C J"] | None,
+  updates: OuterProducts,
+  rate: Float[Array, " C"],
+  queries: Float[Array, "C D"] | None,
+):
+  """(outputs ``C E``, A, S) of one head; holds C matrices a map.
+
+  Args:
+    state: before the chunk.
+    coefficients: of the chunk's gates.
+    window: 1 where step i sums update j, else 0; None: its own alone.
+    updates: -θ g of each token, ``J``; of Muon -g.
+    rate: of each step, for those that are orthogonalised.
+    queries: ``C D``, or None.
+  """
+  rule = state.rule
+  weights, momentum = {}, {}
+
+  for name, before in state.weights.items():
+    inputs, cotangents = updates.inputs[name], updates.cotangents[name]
+    steps = inputs[:, :, None] * cotangents[:, None, :]
+    if window is not None:
+      steps = _mixed(window, steps)
+
+    if coefficients.momentum_decay is not None:
+      decay = coefficients.momentum_decay[:, None, None]
+      carried = decay * state.momentum[name][None]
+      steps = carried + _mixed(coefficients.updates_in_momentum, steps)
+      momentum[name] = steps[-1]
+    if rule.algorithm.iterations:
+      turned = orthogonalized(steps, rule.algorithm.iterations)
+      steps = rate[:, None, None] * turned
+
+    kept = coefficients.weights_decay[:, None, None] * before[None]
+    weights[name] = kept + _mixed(coefficients.steps_in_weights, steps)
+
+  last = {name: a[-1] for name, a in weights.items()}
+  outputs = _read_each(state, weights, queries)
+  return outputs, last, None if state.momentum is None else momentum
+
+
+def _mixed(coefficients, matrices):
+  """Σ_j coefficients[i, j] matrices[j]."""
+  return jnp.einsum("ij,jde->ide", coefficients, matrices)
+
+
+def _read_each(state: MemoryState, weights, queries):
+  """The output of each query with the weights of its own token."""
+  if queries is None:
+    return None
+  rule = state.rule
+  if rule.reads == "before":
+    weights = {
+      name: jnp.concatenate([state.weights[name][None], a[:-1]])
+      for name, a in weights.items()
+    }
+
+  linked = jax.vmap(rule.retention.link)(weights)
+  one = lambda w, x: rule.structure(linear_of(w), x)
+  return jax.vmap(one)(linked, rule.features(queries))
