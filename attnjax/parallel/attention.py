@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
+from attnjax.ops.attention.arguments import Call, checked_call
 from attnjax.ops.attention.blockwise import Blockwise
-from attnjax.ops.attention.call import Call
-from attnjax.ops.attention.checked import checked_call
-from attnjax.ops.attention.choice import named
+from attnjax.ops.attention.implementations import named
 from attnjax.ops.integers import known
 from attnjax.ops.tiles import EMPTY
 from attnjax.parallel import token_layouts
@@ -158,7 +157,7 @@ class ShardedAttention:
     self, query, key, value, implementation, options, told=token_layouts.is_told
   ):
     """(call, division, table): checked, divided, and what is known of it."""
-    call = checked_call(query, key, value, **options)
+    call = checked_call(query, key, value, options)
     engine = self._engine(call, implementation)
     self._check(call)
     places = [options.get(f"{side}_positions") for side in ("query", "key")]

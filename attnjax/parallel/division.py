@@ -11,13 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from attnjax.ops.attention.blocks import Blocks, choose_blocks
+from attnjax.ops.attention.arguments import Aux, Call
+from attnjax.ops.attention.block_sizes import Blocks, choose_blocks
 from attnjax.ops.attention.blockwise import Blockwise
-from attnjax.ops.attention.call import Aux, Call
-from attnjax.ops.attention.online import finished, folded
-from attnjax.ops.attention.plan import verdict_codes
-from attnjax.ops.attention.reading import Places, Reading, bounded
-from attnjax.ops.attention.selection import select
+from attnjax.ops.attention.live_tiles import verdict_codes
+from attnjax.ops.attention.online_softmax import finished, folded
+from attnjax.ops.attention.tile_operands import Places, Reading, bounded, select
 from attnjax.ops.masks.arrays import holds_arrays
 from attnjax.ops.tiles import EMPTY, FULL, MIXED, Layout, Sweep
 from attnjax.parallel import token_layouts

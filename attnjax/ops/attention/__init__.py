@@ -1,8 +1,8 @@
 """Attention: one call, checked once, given to an implementation."""
 
-from attnjax.ops.attention.api import attend
+from attnjax.ops.attention.arguments import Aux
+from attnjax.ops.attention.attend import attend
 from attnjax.ops.attention.blockwise import Blockwise
-from attnjax.ops.attention.call import Aux
 from attnjax.ops.attention.drop_in import dot_product_attention
 from attnjax.ops.attention.explain import Explanation, Verdict, explain
 from attnjax.ops.attention.partial import Partial, merge

@@ -8,19 +8,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from attnjax.ops.attention.blocks import Blocks, choose_blocks
-from attnjax.ops.attention.call import Aux, Call
-from attnjax.ops.attention.explicit import (
+from attnjax.ops.attention.arguments import Aux, Call
+from attnjax.ops.attention.block_sizes import Blocks, choose_blocks, padded
+from attnjax.ops.attention.explicit_sharding import (
   Split,
   found_by_device,
   refusal,
   split_of,
 )
-from attnjax.ops.attention.online import finished, folded
-from attnjax.ops.attention.padding import padded
-from attnjax.ops.attention.plan import plan, verdict
-from attnjax.ops.attention.reading import Reading
-from attnjax.ops.attention.selection import select
+from attnjax.ops.attention.live_tiles import plan, verdict
+from attnjax.ops.attention.online_softmax import finished, folded
+from attnjax.ops.attention.tile_operands import Reading, select
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.scoring import Scoring
 from attnjax.typing import Array, Float

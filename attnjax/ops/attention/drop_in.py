@@ -2,13 +2,14 @@
 
 import operator
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops import masks
-from attnjax.ops.attention import check
-from attnjax.ops.attention.checked import checked_call
-from attnjax.ops.attention.choice import IMPLEMENTATIONS, computed
+from attnjax.ops.attention import validate
+from attnjax.ops.attention.arguments import checked_call
+from attnjax.ops.attention.implementations import IMPLEMENTATIONS, choose
 from attnjax.ops.known import known, poison, refuse
 from attnjax.ops.scoring import dot, scaled_dot
 
@@ -113,7 +114,7 @@ def dot_product_attention(
   """
   _refuse_hooks(module, qk_attn_weights_einsum, attn_weights_value_einsum)
   query, key, value = (jnp.asarray(x, dtype) for x in (query, key, value))
-  check.arrays(query, key, value)
+  validate.arrays(query, key, value)
   query, scoring = _scaled(query, scale)
 
   rule = _rule(is_causal, local_window_size)
@@ -126,23 +127,27 @@ def dot_product_attention(
     sizes = length, key.shape[-3]
     _check_one_end(is_causal, *sizes)
     table, wrong = _truth(mask, deterministic is not None)
-    table = check.broadcasts("mask", table, (*batch, heads, *sizes))
+    table = validate.broadcasts("mask", table, (*batch, heads, *sizes))
     rule = table if rule is None else rule & table
 
+  options = {
+    "mask": rule,
+    "bias": bias,
+    "scoring": scoring,
+    "dropout_rate": 0.0 if deterministic else dropout_rate,
+    "dropout_key": dropout_rng,
+    "precision": precision,
+    "aux": ("logsumexp",) if return_residual else (),
+  }
   call = checked_call(
-    query,
-    key,
-    value,
-    mask=rule,
-    bias=bias,
-    scoring=scoring,
-    dropout_rate=0.0 if deterministic else dropout_rate,
-    dropout_key=dropout_rng,
-    dropout_shared=bool(broadcast_dropout),
-    precision=precision,
-    aux=("logsumexp",) if return_residual else (),
+    query, key, value, options, dropout_shared=bool(broadcast_dropout)
   )
-  found = computed(call, _named(implementation), query, key, value)
+  chosen = choose(call, _named(implementation))
+  with jax.named_scope("attend"):
+    out, aux = chosen(call)
+
+  leading = jnp.shape(query)[:-3]
+  found = call.answer(out, aux, leading, query, key, value)
   found = poison(found, wrong)
   if not return_residual:
     return found
@@ -174,7 +179,7 @@ def _scaled(query, scale) -> tuple:
       f" {list(jnp.shape(scale))}; multiply the queries by it instead"
     )
   # In the dtype of the logits, for there JAX multiplies as well.
-  wide = check.logits_dtype(jnp.float32, query)
+  wide = validate.logits_dtype(jnp.float32, query)
   return query.astype(wide) * jnp.asarray(scale, wide), dot()
 
 

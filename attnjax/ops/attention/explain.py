@@ -1,9 +1,10 @@
 """Which implementation would compute a call, and what each says of it."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Unpack
 
-from attnjax.ops.attention.checked import checked_call
-from attnjax.ops.attention.choice import (
+from attnjax.ops.attention.arguments import AttendOptions, checked_call
+from attnjax.ops.attention.implementations import (
   IMPLEMENTATIONS,
   Implementation,
   named,
@@ -19,7 +20,9 @@ class Verdict(NamedTuple):
   Args:
     name: of the implementation.
     forward: whether it computes the output.
-    backward: whether it computes derivatives.
+    backward: whether it computes derivatives. Of the implementations here the
+      same as forward, for they differentiate the program that they run; a
+      kernel may have one and not the other.
     reason: why not, or how.
 
   >>> Verdict("reference", True, True, "T x S memory").name
@@ -70,8 +73,9 @@ def explain(
   key: Float[Array, "*B S K D"],
   value: Float[Array, "*B S K E"],
   *,
+  aux: Sequence[str] = (),
   implementation: str | Implementation | None = None,
-  **options,
+  **options: Unpack[AttendOptions],
 ) -> Explanation:
   """Says which implementation computes a call of `attend`, and why.
 
@@ -79,6 +83,7 @@ def explain(
     query: ``*B T H D``.
     key: ``*B S K D``.
     value: ``*B S K E``.
+    aux: as for `attend`.
     implementation: as for `attend`; one that is asked for computes the call or
       nobody does.
     **options: as for `attend`.
@@ -96,7 +101,7 @@ def explain(
     blockwise       no       no        aux 'weights' are T x S ...
   > reference       yes      yes       every logit at once: 64 B of them
   """
-  call = checked_call(query, key, value, **options)
+  call = checked_call(query, key, value, {**options, "aux": aux})
   every, wanted = dict(IMPLEMENTATIONS), None
   if implementation is not None:
     wanted, asked = named(implementation)

@@ -12,9 +12,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from attnjax.ops.attention.call import Aux, Call
+from attnjax.ops.attention.arguments import Aux, Call
 from attnjax.ops.attention.dropout import kept
-from attnjax.ops.attention.explicit import (
+from attnjax.ops.attention.explicit_sharding import (
   Split,
   on_each_device,
   refusal,

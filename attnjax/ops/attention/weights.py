@@ -1,11 +1,11 @@
 """The weights of chosen queries, whatever computed the output."""
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 
-from attnjax.ops.attention.call import Call
-from attnjax.ops.attention.checked import checked_call
+from attnjax.ops.attention.arguments import Call, checked_call
 from attnjax.ops.attention.reference import weights_of
 from attnjax.ops.divided import parted
 from attnjax.ops.grid import Grid
@@ -22,7 +22,7 @@ def attention_weights(
   key: Float[Array, "*B S K D"],
   *,
   queries: Int[Array, " N"] | None = None,
-  **options,
+  **options: Any,
 ) -> Float[Array, "*B H N S"]:
   """The weights of attention: where chosen queries look.
 
@@ -55,7 +55,7 @@ def attention_weights(
   """
   for name in ("implementation", "aux", "dropout_rate", "dropout_key"):
     options.pop(name, None)
-  call = checked_call(query, key, key, **options)
+  call = checked_call(query, key, key, options)
   grid, outside = call.grid(), None
   if queries is not None:
     rows, outside = _indices(queries, jnp.shape(query)[-3])

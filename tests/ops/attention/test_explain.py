@@ -7,7 +7,7 @@ import pytest
 
 import attnjax
 from attnjax import masks, normalizers
-from attnjax.ops.attention import choice
+from attnjax.ops.attention import implementations
 
 X = jnp.ones((2, 64, 4, 8))
 
@@ -94,7 +94,7 @@ def test_sizes_that_an_export_leaves_open_are_for_the_reference():
 
 
 def test_if_nobody_can_each_says_why(monkeypatch):
-  monkeypatch.delitem(choice.IMPLEMENTATIONS, "reference")
+  monkeypatch.delitem(implementations.IMPLEMENTATIONS, "reference")
   with pytest.raises(ExceptionGroup, match="no implementation") as raised:
     attnjax.attend(X, X, X, aux=("weights",))
   (reason,) = raised.value.exceptions

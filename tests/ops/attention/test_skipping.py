@@ -102,7 +102,7 @@ def test_a_rule_that_says_nothing_of_tiles_is_still_right(qkv):
 )
 def test_explain_counts_the_tiles(qkv, rule, live, whole):
   q, k, v = qkv
-  call = attnjax.ops.attention.checked.checked_call(q, k, v, mask=rule)
+  call = attnjax.ops.attention.arguments.checked_call(q, k, v, {"mask": rule})
   told = ENGINE.describes(call)
   if rule.is_static:
     assert f"{live} of 16 hold something, {whole} whole" in told

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.custom_batching import custom_vmap
 
-from attnjax.ops.attention.blocks import Blocks
+from attnjax.ops.attention.block_sizes import Blocks
 from attnjax.ops.attention.logits import Rules
 from attnjax.ops.grid import Area
 from attnjax.ops.tiles import EMPTY, FULL, MIXED, Sweep

@@ -5,22 +5,22 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from attnjax.ops.attention.blocks import Blocks
-from attnjax.ops.attention.call import Call
+from attnjax.ops.attention.arguments import Call
+from attnjax.ops.attention.block_sizes import Blocks, pad, padded
 from attnjax.ops.attention.dropout import kept
 from attnjax.ops.attention.logits import Rules, logits, seen_by
-from attnjax.ops.attention.padding import pad, padded
 from attnjax.ops.grid import Grid, row
 from attnjax.ops.masks.arrays import realigned
 from attnjax.ops.masks.extents import Extent
 from attnjax.ops.node import node, static
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.scoring import Scoring
-from attnjax.ops.tiles import Layout
+from attnjax.ops.tiles import MIXED, Layout, Sweep, fold
 from attnjax.typing import Array, Float, PrecisionLike
 
-__all__ = ["Form", "Places", "Reading", "along", "bounded"]
+__all__ = ["Form", "Places", "Reading", "along", "bounded", "select"]
 
 
 class Places(NamedTuple):
@@ -214,3 +214,41 @@ def along(layout: Layout, x) -> Layout | None:
     "." if size == 1 else axis
     for axis, size in zip(layout, x.shape, strict=True)
   )
+
+
+def select(reading: Reading, sweep: Sweep, count: int) -> Reading:
+  """The reading, with the places of the largest logits of each row.
+
+  They are found in a walk of their own, in O(T count) memory, and remembered by
+  place: a logit computed again may differ in its last bit, a place does not.
+  """
+  batch, heads, length, _ = reading.form.shape
+  fixed = lax.stop_gradient(reading)
+  operands, tree = jax.tree.flatten(fixed)
+  size = (batch, heads, length, count)
+  ordered = reading.form.layouts is None
+  start = [
+    jnp.full(size, -jnp.inf, reading.form.dtype),
+    jnp.full(size, -1, jnp.int32),
+  ]
+
+  def step(full, tile, parts, held):
+    part = jax.tree.unflatten(tree, parts)
+    grid = part.grid(tile)
+    logits = part.logits(grid, full)
+    places = jnp.broadcast_to(grid.key_index, logits.shape)
+    # What is held comes first: of equal logits the first place stays.
+    every = jnp.concatenate([held[0], logits], axis=-1)
+    places = jnp.concatenate([held[1], places], axis=-1)
+    if not ordered:  # keys of other devices come in any order
+      places, every = lax.sort((places, every), num_keys=1)
+    top, index = lax.top_k(every, count)
+    return [top, jnp.take_along_axis(places, index, axis=-1)]
+
+  # Full tiles are no kind of their own here, so that places come in order.
+  mixed = jnp.minimum(jnp.asarray(sweep.codes), MIXED)
+  kinds = tuple(sorted({min(kind, MIXED) for kind in sweep.kinds}))
+  sweep = sweep._replace(codes=mixed, kinds=kinds)
+  layouts = jax.tree.leaves(fixed.layouts())
+  _, chosen = fold(step, sweep, operands, layouts, start, ["b.t."] * 2)
+  return dataclasses.replace(reading, chosen=chosen)

@@ -1,9 +1,8 @@
-"""The words with which attention refuses bad input."""
+"""Checks of the arguments of `attend`; each raises ValueError with a remedy."""
 
 import jax
 import jax.numpy as jnp
 
-from attnjax.ops.attention.call import AUX
 from attnjax.ops.integers import labels
 from attnjax.ops.masks import Mask
 from attnjax.ops.normalizers import Normalizer
@@ -11,6 +10,7 @@ from attnjax.ops.score_mods import ScoreMod
 from attnjax.ops.scoring import Scoring
 
 __all__ = [
+  "AUX",
   "arrays",
   "aux_names",
   "bias_of",
@@ -22,6 +22,9 @@ __all__ = [
   "rules",
   "segments",
 ]
+
+# What can be asked for beside the output.
+AUX = ("logsumexp", "weights", "entropy", "max_logit")
 
 _AXES = {"query": "*B T H D", "key": "*B S K D", "value": "*B S K E"}
 

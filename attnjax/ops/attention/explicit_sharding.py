@@ -18,13 +18,17 @@ import numpy as np
 from jax import lax
 from jax.sharding import AbstractMesh, PartitionSpec
 
-from attnjax.ops.attention.blocks import Blocks
-from attnjax.ops.attention.call import Aux, Call
-from attnjax.ops.attention.online import finished, folded
-from attnjax.ops.attention.padding import padded
-from attnjax.ops.attention.plan import verdict_codes
-from attnjax.ops.attention.reading import Places, Reading, along, bounded
-from attnjax.ops.attention.selection import select
+from attnjax.ops.attention.arguments import Aux, Call
+from attnjax.ops.attention.block_sizes import Blocks, padded
+from attnjax.ops.attention.live_tiles import verdict_codes
+from attnjax.ops.attention.online_softmax import finished, folded
+from attnjax.ops.attention.tile_operands import (
+  Places,
+  Reading,
+  along,
+  bounded,
+  select,
+)
 from attnjax.ops.divided import laid, mesh_of, names_of, sharding_of
 from attnjax.ops.masks.arrays import realigned
 from attnjax.ops.node import node, static

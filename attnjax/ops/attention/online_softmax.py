@@ -18,15 +18,13 @@ with d number and d total sums over tiles too: see `attnjax.ops.tiles`.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.custom_derivatives import SymbolicZero
+from jax.custom_derivatives import SymbolicZero, zero_from_primal
 
 from attnjax.ops.alike import mapped_alike
-from attnjax.ops.attention.call import Aux, Call
-from attnjax.ops.attention.reading import Reading
-from attnjax.ops.attention.sums import finite, layouts, sums_of, totals
-from attnjax.ops.attention.tangent import tangent
+from attnjax.ops.attention.arguments import Aux, Call
+from attnjax.ops.attention.tile_operands import Reading
 from attnjax.ops.grid import Grid
-from attnjax.ops.tiles import Sweep, fold
+from attnjax.ops.tiles import Sweep, fold, tile_sum_tangent
 from attnjax.typing import Array
 
 __all__ = ["finished", "folded"]
@@ -173,3 +171,115 @@ def finished(call: Call, found: dict) -> tuple[Array, Aux]:
         entropy = factor * (entropy - log)
   known = found | {"entropy": entropy}
   return out, Aux(**{name: known[name] for name in call.aux})
+
+
+def totals(reading: Reading) -> bool:
+  """Whether the total weight of a row is needed."""
+  return reading.shares or "logsumexp" in reading.form.aux
+
+
+def layouts(names) -> list[str]:
+  """The layouts of sums by name."""
+  return ["b.t." if name == "number" else "b.t" for name in names]
+
+
+def sums_of(part: Reading, logits, shifts, grid: Grid, names) -> dict:
+  """What a tile adds to the sums of these names, at the shifts of its rows.
+
+  Shifts are subtracted one after the other: the sum of a large and a small one
+  would have lost the small one.
+  """
+  sums = {}
+  alone = part.normalizer.weigh(logits)
+  if "total" in names:
+    shifted = logits
+    for shift in shifts:
+      shifted = shifted - shift[..., None]
+    shared = jnp.exp(shifted)
+    sums["total"] = shared.sum(-1)
+  weights = shared if alone is None else alone
+  sums["number"] = part.read(weights, grid)
+  if "spread" in names:
+    # Σ w log w of what has a weight; 0 log 0 is 0, in value and gradient.
+    held = weights > 0
+    log = shifted if alone is None else -jnp.log(jnp.where(held, weights, 1))
+    sums["spread"] = (weights * jnp.where(held, log, 0)).sum(-1)
+  return sums
+
+
+def finite(x):
+  """A shift: that of a row that has seen nothing is 0."""
+  return jnp.where(jnp.isfinite(x), x, 0)
+
+
+def tangent(reading: Reading, sweep: Sweep, result: dict, moving: dict) -> dict:
+  """The tangent of the result, from the tangents of some of the operands."""
+  operands, tree = jax.tree.flatten(reading)
+  names = _needed(reading)
+  # The log-sum-exp is the shift, of two parts, of which the rest moves with it
+  # in derivatives of second order; the place of the largest logit does not.
+  extra = {n: result[n] for n in ("shift", "rest", "place") if n in result}
+  function = _sums_of_tile(tree, len(operands), tuple(extra), names)
+  shape = result["out"].shape
+  dtype = reading.form.dtype
+  moved = tile_sum_tangent(
+    function,
+    sweep,
+    [*operands, *extra.values()],
+    moving,
+    [*jax.tree.leaves(reading.layouts()), *["b.t"] * len(extra)],
+    [
+      jax.ShapeDtypeStruct(shape if n == "number" else shape[:-1], dtype)
+      for n in names
+    ],
+    layouts(names),
+  )
+  return _moved(reading, result, dict(zip(names, moved, strict=True)))
+
+
+def _sums_of_tile(tree, count: int, extra: tuple[str, ...], names):
+  """The function of a tile; it closes over no array, for it is a parameter."""
+
+  def function(full, tile, *parts):
+    part, rest = jax.tree.unflatten(tree, parts[:count]), list(parts[count:])
+    grid = part.grid(tile)
+    logits = part.logits(grid, full)
+    shifts = [rest.pop(0) for n in ("shift", "rest") if n in extra]
+    sums = sums_of(part, logits, shifts, grid, names)
+    if rest:
+      at = grid.key_index == rest[0][..., None]
+      sums["peak"] = jnp.where(at, logits, 0).sum(-1)
+    return [sums[name] for name in names]
+
+  return function
+
+
+def _needed(reading: Reading) -> list[str]:
+  """The sums whose tangents make the tangent of the result."""
+  asked = ["number"]
+  if totals(reading):
+    asked.append("total")
+  if "entropy" in reading.form.aux:
+    asked.append("spread")
+  if "max_logit" in reading.form.aux:
+    asked.append("peak")
+  return asked
+
+
+def _moved(reading: Reading, result: dict, sums: dict) -> dict:
+  """From tangents of the sums at the log-sum-exp to those of the result."""
+  moved = {"out": sums["number"]}
+  if "total" in sums:
+    moved["logsumexp"] = moved["rest"] = sums["total"]
+    moved["shift"] = zero_from_primal(result["shift"], symbolic_zeros=True)
+  if reading.shares:
+    moved["out"] = sums["number"] - sums["total"][..., None] * result["out"]
+  if "spread" in sums:
+    moved["entropy"] = sums["spread"]
+    if reading.shares:
+      held = sums["total"] * (1 - result["entropy"])
+      moved["entropy"] = held - sums["spread"]
+  if "peak" in sums:
+    moved["max_logit"] = sums["peak"]
+    moved["place"] = zero_from_primal(result["place"], symbolic_zeros=True)
+  return moved

@@ -2,15 +2,12 @@
 
 from typing import Protocol, runtime_checkable
 
-import jax
-import jax.numpy as jnp
-
+from attnjax.ops.attention.arguments import Aux, Call
 from attnjax.ops.attention.blockwise import Blockwise
-from attnjax.ops.attention.call import Aux, Call
 from attnjax.ops.attention.reference import Reference
 from attnjax.typing import Array
 
-__all__ = ["IMPLEMENTATIONS", "Implementation", "choose", "computed", "named"]
+__all__ = ["IMPLEMENTATIONS", "Implementation", "choose", "named"]
 
 
 @runtime_checkable
@@ -32,14 +29,6 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
   "blockwise": Blockwise(),
   "reference": Reference(),
 }
-
-
-def computed(call: Call, asked: str | Implementation | None, query, key, value):
-  """What `attend` returns of a checked call of these arrays."""
-  chosen = choose(call, asked)
-  with jax.named_scope("attend"):
-    out, aux = chosen(call)
-  return call.answer(out, aux, jnp.shape(query)[:-3], query, key, value)
 
 
 def choose(call: Call, asked: str | Implementation | None) -> Implementation:

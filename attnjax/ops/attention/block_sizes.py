@@ -3,7 +3,11 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-__all__ = ["Blocks", "choose_blocks", "even"]
+import jax.numpy as jnp
+
+from attnjax.ops.tiles import Layout
+
+__all__ = ["Blocks", "choose_blocks", "even", "pad", "padded"]
 
 # Logits a tile may hold, and the logits' worth of time that any tile costs.
 # CPU: measured on 2 cores with 2 MB of cache each, float32, 8 heads, D = 64:
@@ -56,6 +60,30 @@ def choose_blocks(
       # took 1.16 (backward 1.33) of the time of 2048 x 128.
       found[max(size - room, 0), cost, -min(t, 16 * s)] = blocks
   return found[min(found)]
+
+
+def padded(
+  shape: tuple[int, int, int, int], blocks: Blocks
+) -> tuple[int, int, int, int]:
+  """``B H T S`` with T and S multiples of their blocks."""
+  batch, heads, length, keys = shape
+  up = lambda n, block: -(-n // block) * block
+  return batch, heads, up(length, blocks.query), up(keys, blocks.key)
+
+
+def pad(x, layout: Layout, sizes: dict[str, int]):
+  """Repeats the last of an array until each axis has its padded size.
+
+  What is repeated is hidden, but still computed with: positions and ids that do
+  occur keep the bounds of a block tight, and what is finite stays so.
+  """
+  widths = [
+    (0, sizes.get(axis, size) - size)
+    for size, axis in zip(x.shape, layout, strict=False)
+  ]
+  if not any(more for _, more in widths):
+    return x
+  return jnp.pad(x, widths, mode="edge")
 
 
 def even(length: int, most: int) -> int:

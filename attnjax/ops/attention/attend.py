@@ -1,29 +1,58 @@
 """`attend`: the one function behind every attention of the library."""
 
 from collections.abc import Sequence
+from typing import Unpack, overload
 
+import jax
 import jax.numpy as jnp
-import numpy as np
 
-from attnjax.ops import normalizers
-from attnjax.ops import scoring as scorings
-from attnjax.ops.attention.checked import checked_call
-from attnjax.ops.attention.choice import Implementation, computed
-from attnjax.ops.masks import Mask
-from attnjax.ops.normalizers import Normalizer
-from attnjax.ops.score_mods import ScoreMod
-from attnjax.ops.scoring import Scoring
-from attnjax.typing import (
-  Array,
-  Bool,
-  DTypeLike,
-  Float,
-  Int,
-  PrecisionLike,
-  Shaped,
+from attnjax.ops.attention.arguments import (
+  AttendOptions,
+  Aux,
+  AuxNames,
+  checked_call,
+  with_options,
 )
+from attnjax.ops.attention.implementations import Implementation, choose
+from attnjax.typing import Array, Float
 
 __all__ = ["attend"]
+
+
+@overload
+def attend(
+  query: Float[Array, "*B T H D"],
+  key: Float[Array, "*B S K D"],
+  value: Float[Array, "*B S K E"],
+  *,
+  aux: tuple[()] = ...,
+  implementation: str | Implementation | None = ...,
+  **options: Unpack[AttendOptions],
+) -> Array: ...
+
+
+@overload
+def attend(
+  query: Float[Array, "*B T H D"],
+  key: Float[Array, "*B S K D"],
+  value: Float[Array, "*B S K E"],
+  *,
+  aux: AuxNames,
+  implementation: str | Implementation | None = ...,
+  **options: Unpack[AttendOptions],
+) -> tuple[Array, Aux]: ...
+
+
+@overload
+def attend(
+  query: Float[Array, "*B T H D"],
+  key: Float[Array, "*B S K D"],
+  value: Float[Array, "*B S K E"],
+  *,
+  aux: Sequence[str],
+  implementation: str | Implementation | None = ...,
+  **options: Unpack[AttendOptions],
+) -> Array | tuple[Array, Aux]: ...
 
 
 def attend(
@@ -31,21 +60,9 @@ def attend(
   key: Float[Array, "*B S K D"],
   value: Float[Array, "*B S K E"],
   *,
-  mask: Mask | Bool[Array | np.ndarray, "..."] | None = None,
-  score_mod: ScoreMod | None = None,
-  bias: Float[Array, "..."] | None = None,
-  scoring: Scoring = scorings.scaled_dot(),
-  normalizer: Normalizer = normalizers.softmax(),
-  query_positions: Int[Array | np.ndarray, "..."] | None = None,
-  key_positions: Int[Array | np.ndarray, "..."] | None = None,
-  query_segment_ids: Int[Array | np.ndarray, "..."] | None = None,
-  key_segment_ids: Int[Array | np.ndarray, "..."] | None = None,
-  dropout_rate: float = 0.0,
-  dropout_key: Shaped[Array, "..."] | None = None,
-  logits_dtype: DTypeLike = jnp.float32,
-  precision: PrecisionLike = None,
   aux: Sequence[str] = (),
   implementation: str | Implementation | None = None,
+  **options: Unpack[AttendOptions],
 ):
   """Attention: each query reads a weighted average of the values.
 
@@ -113,23 +130,14 @@ def attend(
     Vaswani et al., "Attention Is All You Need", 2017, arXiv 1706.03762,
     equation 1.
   """
-  call = checked_call(
-    query,
-    key,
-    value,
-    mask=mask,
-    score_mod=score_mod,
-    bias=bias,
-    scoring=scoring,
-    normalizer=normalizer,
-    query_positions=query_positions,
-    key_positions=key_positions,
-    query_segment_ids=query_segment_ids,
-    key_segment_ids=key_segment_ids,
-    dropout_rate=dropout_rate,
-    dropout_key=dropout_key,
-    logits_dtype=logits_dtype,
-    precision=precision,
-    aux=aux,
-  )
-  return computed(call, implementation, query, key, value)
+  call = checked_call(query, key, value, {**options, "aux": aux})
+  chosen = choose(call, implementation)
+
+  with jax.named_scope("attend"):
+    out, aux_found = chosen(call)
+
+  return call.answer(out, aux_found, jnp.shape(query)[:-3], query, key, value)
+
+
+# For `help`, which would say `**options` of what is listed once, by its types.
+setattr(attend, "__signature__", with_options(attend))  # noqa: B010
