@@ -1,12 +1,15 @@
 """Multi-head attention as a module: parameters, and a call of the primitive."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, overload
 
 import jax
 from flax import nnx
 
 from attnjax.ops import heads as maps
+from attnjax.ops.attention import Aux
 from attnjax.ops.attention import attend as default_attend
+from attnjax.ops.attention.arguments import AuxNames
 from attnjax.ops.cache import KeyValueCache
 from attnjax.ops.cross import project_memory, read_memory
 from attnjax.ops.multi_head import decode_attention, multi_head_attention
@@ -104,6 +107,36 @@ class MultiHeadAttention(nnx.Module):
       )
     )
 
+  @overload
+  def __call__(
+    self,
+    inputs: Float[Array, "*B T M"],
+    memory: Float[Array, "*B S M"] | None = ...,
+    *,
+    aux: tuple[()] = ...,
+    **attend_kw: Any,
+  ) -> Array: ...
+
+  @overload
+  def __call__(
+    self,
+    inputs: Float[Array, "*B T M"],
+    memory: Float[Array, "*B S M"] | None = ...,
+    *,
+    aux: AuxNames,
+    **attend_kw: Any,
+  ) -> tuple[Array, Aux]: ...
+
+  @overload
+  def __call__(
+    self,
+    inputs: Float[Array, "*B T M"],
+    memory: Float[Array, "*B S M"] | None = ...,
+    *,
+    aux: Sequence[str],
+    **attend_kw: Any,
+  ) -> Array | tuple[Array, Aux]: ...
+
   def __call__(
     self,
     inputs: Float[Array, "*B T M"],
@@ -129,6 +162,39 @@ class MultiHeadAttention(nnx.Module):
   def project_memory(self, memory: Float[Array, "*B S M"]):
     """Keys and values of a memory, for `read`; see `ops.cross`."""
     return project_memory(self.params, memory)
+
+  @overload
+  def read(
+    self,
+    inputs: Float[Array, "*B T M"],
+    key: Float[Array, "*B S K D"],
+    value: Float[Array, "*B S K E"],
+    *,
+    aux: tuple[()] = ...,
+    **attend_kw: Any,
+  ) -> Array: ...
+
+  @overload
+  def read(
+    self,
+    inputs: Float[Array, "*B T M"],
+    key: Float[Array, "*B S K D"],
+    value: Float[Array, "*B S K E"],
+    *,
+    aux: AuxNames,
+    **attend_kw: Any,
+  ) -> tuple[Array, Aux]: ...
+
+  @overload
+  def read(
+    self,
+    inputs: Float[Array, "*B T M"],
+    key: Float[Array, "*B S K D"],
+    value: Float[Array, "*B S K E"],
+    *,
+    aux: Sequence[str],
+    **attend_kw: Any,
+  ) -> Array | tuple[Array, Aux]: ...
 
   def read(
     self,

@@ -99,8 +99,8 @@ class CrossBlock(nnx.Module):
     Returns:
       ``*B T M``; with `aux`, a triple with the `Aux` of either attention.
     """
-    change = self.self_attention(self.self_norm(x), aux=aux, **attend_kw)
-    change, *own = change if aux else (change,)
+    found = self.self_attention(self.self_norm(x), aux=aux, **attend_kw)
+    change, *own = found if isinstance(found, tuple) else (found,)
     x = x + drop(change, 0)
     x, *read = self._rest(x, key, value, memory_mask, drop, aux)
     return (x, *own, *read) if aux else x

@@ -1,11 +1,14 @@
 """Single-head self-attention as a module: three linear layers and a call."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, overload
 
 import jax
 from flax import nnx
 
+from attnjax.ops.attention import Aux
 from attnjax.ops.attention import attend as default_attend
+from attnjax.ops.attention.arguments import AuxNames
 from attnjax.ops.heads import Projection, SelfAttentionParams
 from attnjax.ops.multi_head import self_attention
 from attnjax.typing import Array, Float
@@ -77,6 +80,33 @@ class SelfAttention(nnx.Module):
         for layer in (self.query, self.key, self.value)
       )
     )
+
+  @overload
+  def __call__(
+    self,
+    inputs: Float[Array, "*B T M"],
+    *,
+    aux: tuple[()] = ...,
+    **attend_kw: Any,
+  ) -> Array: ...
+
+  @overload
+  def __call__(
+    self,
+    inputs: Float[Array, "*B T M"],
+    *,
+    aux: AuxNames,
+    **attend_kw: Any,
+  ) -> tuple[Array, Aux]: ...
+
+  @overload
+  def __call__(
+    self,
+    inputs: Float[Array, "*B T M"],
+    *,
+    aux: Sequence[str],
+    **attend_kw: Any,
+  ) -> Array | tuple[Array, Aux]: ...
 
   def __call__(self, inputs: Float[Array, "*B T M"], **attend_kw):
     """Attends; see `attnjax.self_attention`."""

@@ -1,8 +1,11 @@
 """Attention over a memory whose keys and values are projected once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, overload
 
+from attnjax.ops.attention import Aux
 from attnjax.ops.attention import attend as default_attend
+from attnjax.ops.attention.arguments import AuxNames
 from attnjax.ops.heads import (
   Combine,
   MultiHeadParams,
@@ -30,6 +33,48 @@ def project_memory(
   nobody = memory[..., :0, :]
   _, key, value = project_heads(params, nobody, memory)
   return key, value
+
+
+@overload
+def read_memory(
+  params: MultiHeadParams,
+  inputs: Float[Array, "*B T M"],
+  key: Float[Array, "*B S K D"],
+  value: Float[Array, "*B S K E"],
+  *,
+  aux: tuple[()] = ...,
+  combine: Combine = ...,
+  attend: Callable = ...,
+  **attend_kw: Any,
+) -> Array: ...
+
+
+@overload
+def read_memory(
+  params: MultiHeadParams,
+  inputs: Float[Array, "*B T M"],
+  key: Float[Array, "*B S K D"],
+  value: Float[Array, "*B S K E"],
+  *,
+  aux: AuxNames,
+  combine: Combine = ...,
+  attend: Callable = ...,
+  **attend_kw: Any,
+) -> tuple[Array, Aux]: ...
+
+
+@overload
+def read_memory(
+  params: MultiHeadParams,
+  inputs: Float[Array, "*B T M"],
+  key: Float[Array, "*B S K D"],
+  value: Float[Array, "*B S K E"],
+  *,
+  aux: Sequence[str],
+  combine: Combine = ...,
+  attend: Callable = ...,
+  **attend_kw: Any,
+) -> Array | tuple[Array, Aux]: ...
 
 
 def read_memory(

@@ -6,12 +6,15 @@ heads are concatenated and transformed, or each head proposes a change of its
 own and the changes are added.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any, overload
 
 import jax.numpy as jnp
 import numpy as np
 
+from attnjax.ops.attention import Aux
 from attnjax.ops.attention import attend as default_attend
+from attnjax.ops.attention.arguments import AuxNames
 from attnjax.ops.cache import KeyValueCache, append, roll, unrolled
 from attnjax.ops.forgotten import misses
 from attnjax.ops.heads import (
@@ -27,6 +30,39 @@ from attnjax.ops.masks import Mask, causal, full, prefix, sliding_window
 from attnjax.typing import Array, Bool, Float, Int
 
 __all__ = ["decode_attention", "multi_head_attention", "self_attention"]
+
+
+@overload
+def self_attention(
+  params: SelfAttentionParams,
+  inputs: Float[Array, "*B T M"],
+  *,
+  aux: tuple[()] = ...,
+  attend: Callable = ...,
+  **attend_kw: Any,
+) -> Array: ...
+
+
+@overload
+def self_attention(
+  params: SelfAttentionParams,
+  inputs: Float[Array, "*B T M"],
+  *,
+  aux: AuxNames,
+  attend: Callable = ...,
+  **attend_kw: Any,
+) -> tuple[Array, Aux]: ...
+
+
+@overload
+def self_attention(
+  params: SelfAttentionParams,
+  inputs: Float[Array, "*B T M"],
+  *,
+  aux: Sequence[str],
+  attend: Callable = ...,
+  **attend_kw: Any,
+) -> Array | tuple[Array, Aux]: ...
 
 
 def self_attention(
@@ -68,6 +104,54 @@ def self_attention(
   if isinstance(result, tuple):
     return result[0][..., 0, :], result[1]
   return result[..., 0, :]
+
+
+@overload
+def multi_head_attention(
+  params: MultiHeadParams,
+  inputs: Float[Array, "*B T M"],
+  memory: Float[Array, "*B S M"] | None = ...,
+  *,
+  aux: tuple[()] = ...,
+  positions: Int[Array | np.ndarray, "..."] | None = ...,
+  memory_positions: Int[Array | np.ndarray, "..."] | None = ...,
+  position_encoding: Callable | None = ...,
+  combine: Combine = ...,
+  attend: Callable = ...,
+  **attend_kw: Any,
+) -> Array: ...
+
+
+@overload
+def multi_head_attention(
+  params: MultiHeadParams,
+  inputs: Float[Array, "*B T M"],
+  memory: Float[Array, "*B S M"] | None = ...,
+  *,
+  aux: AuxNames,
+  positions: Int[Array | np.ndarray, "..."] | None = ...,
+  memory_positions: Int[Array | np.ndarray, "..."] | None = ...,
+  position_encoding: Callable | None = ...,
+  combine: Combine = ...,
+  attend: Callable = ...,
+  **attend_kw: Any,
+) -> tuple[Array, Aux]: ...
+
+
+@overload
+def multi_head_attention(
+  params: MultiHeadParams,
+  inputs: Float[Array, "*B T M"],
+  memory: Float[Array, "*B S M"] | None = ...,
+  *,
+  aux: Sequence[str],
+  positions: Int[Array | np.ndarray, "..."] | None = ...,
+  memory_positions: Int[Array | np.ndarray, "..."] | None = ...,
+  position_encoding: Callable | None = ...,
+  combine: Combine = ...,
+  attend: Callable = ...,
+  **attend_kw: Any,
+) -> Array | tuple[Array, Aux]: ...
 
 
 def multi_head_attention(

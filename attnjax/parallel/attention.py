@@ -1,13 +1,21 @@
 """What sharded attentions share: a call is checked, divided and put back."""
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Unpack, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, PartitionSpec
 
-from attnjax.ops.attention.arguments import Call, checked_call
+from attnjax.ops.attention.arguments import (
+  AttendOptions,
+  Aux,
+  AuxNames,
+  Call,
+  checked_call,
+)
 from attnjax.ops.attention.blockwise import Blockwise
 from attnjax.ops.attention.implementations import named
 from attnjax.ops.integers import known
@@ -20,6 +28,7 @@ from attnjax.parallel.division import (
   attend_divided,
   known_table,
 )
+from attnjax.typing import Array, Float
 
 __all__ = [
   "AllGatherAttention",
@@ -75,6 +84,42 @@ class ShardedAttention:
         f" {self.mesh.axis_types}; parallel.make_mesh makes such a mesh"
       )
     token_layouts.check_length("tokens", 0, self.layout, 1, self._name)
+
+  @overload
+  def __call__(
+    self,
+    query: Float[Array, "*B T H D"],
+    key: Float[Array, "*B S K D"],
+    value: Float[Array, "*B S K E"],
+    *,
+    aux: tuple[()] = ...,
+    implementation: Blockwise | str | None = ...,
+    **options: Unpack[AttendOptions],
+  ) -> Array: ...
+
+  @overload
+  def __call__(
+    self,
+    query: Float[Array, "*B T H D"],
+    key: Float[Array, "*B S K D"],
+    value: Float[Array, "*B S K E"],
+    *,
+    aux: AuxNames,
+    implementation: Blockwise | str | None = ...,
+    **options: Unpack[AttendOptions],
+  ) -> tuple[Array, Aux]: ...
+
+  @overload
+  def __call__(
+    self,
+    query: Float[Array, "*B T H D"],
+    key: Float[Array, "*B S K D"],
+    value: Float[Array, "*B S K E"],
+    *,
+    aux: Sequence[str],
+    implementation: Blockwise | str | None = ...,
+    **options: Unpack[AttendOptions],
+  ) -> Array | tuple[Array, Aux]: ...
 
   def __call__(self, query, key, value, *, implementation=None, **options):
     """Attention over the whole sequence; as `attnjax.attend`, to be called so.

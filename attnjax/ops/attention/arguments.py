@@ -50,8 +50,7 @@ __all__ = [
   "with_options",
 ]
 
-# One name or more. Of an empty tuple there is no pair, and of a sequence that a
-# type checker does not know the length of there may be one.
+# One name or more: then there is a pair. Of a sequence there may be.
 AuxNames = str | tuple[str, *tuple[str, ...]]
 
 
@@ -97,10 +96,11 @@ class Aux:
   ((1, 3, 3), True)
   """
 
-  logsumexp: Float[Array, "*B H T"] | None = None
-  weights: Float[Array, "*B H T S"] | None = None
-  entropy: Float[Array, "*B H T"] | None = None
-  max_logit: Float[Array, "*B H T"] | None = None
+  # `| Any` and not `| None`: who asked for one need not prove that it is there.
+  logsumexp: Float[Array, "*B H T"] | Any = None
+  weights: Float[Array, "*B H T S"] | Any = None
+  entropy: Float[Array, "*B H T"] | Any = None
+  max_logit: Float[Array, "*B H T"] | Any = None
 
 
 @node
