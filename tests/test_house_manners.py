@@ -87,7 +87,10 @@ def is_all(node):
 
 def is_public_definition(node):
   kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-  return isinstance(node, kinds) and not node.name.startswith("_")
+  if not isinstance(node, kinds) or node.name.startswith("_"):
+    return False
+  # The overloads of a function are documented where its body is.
+  return "overload" not in map(ast.unparse, node.decorator_list)
 
 
 def is_config(node):
