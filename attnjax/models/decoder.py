@@ -15,7 +15,7 @@ from attnjax.ops import masks, score_mods
 from attnjax.ops import positions as encodings
 from attnjax.ops.attention import attend as default_attend
 from attnjax.ops.forgotten import misses
-from attnjax.typing import Array, DTypeLike, Float, Int
+from attnjax.typing import Array, Bool, DTypeLike, Float, Int
 
 __all__ = ["DecoderConfig", "DecoderLM"]
 
@@ -90,7 +90,7 @@ class DecoderLM(nnx.Module):
     *,
     positions: Int[Array | np.ndarray, "*B T"] | None = None,
     segment_ids: Int[Array, "*B T"] | None = None,
-    mask: masks.Mask | None = None,
+    mask: masks.Mask | Bool[Array | np.ndarray, "..."] | None = None,
     aux: tuple[str, ...] = (),
   ):
     """Logits of the next token at every position.
@@ -99,7 +99,8 @@ class DecoderLM(nnx.Module):
       tokens: int ``*B T``, in [0, V); another id makes its row NaN.
       positions: int ``*B T``; None is 0, 1, 2...
       segment_ids: int ``*B T``; packed documents do not see each other.
-      mask: None is causal, within the window of the config.
+      mask: a mask, or a bool array that broadcasts to ``*B H T S``; None is
+        causal, within the window of the config.
       aux: what to keep of every attention, as in `attnjax.attend`.
 
     Returns:

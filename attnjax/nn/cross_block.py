@@ -1,5 +1,6 @@
 """The block of a decoder that also reads a source."""
 
+import numpy as np
 from flax import nnx
 
 from attnjax.nn.attention import MultiHeadAttention
@@ -8,7 +9,7 @@ from attnjax.nn.norm import make_norm
 from attnjax.ops.cache import KeyValueCache
 from attnjax.ops.drop import Dropout
 from attnjax.ops.masks import Mask
-from attnjax.typing import Array, Float
+from attnjax.typing import Array, Bool, Float
 
 __all__ = ["CrossBlock"]
 
@@ -80,7 +81,7 @@ class CrossBlock(nnx.Module):
     key: Float[Array, "*B S K D"],
     value: Float[Array, "*B S K E"],
     *,
-    memory_mask: Mask | None = None,
+    memory_mask: Mask | Bool[Array | np.ndarray, "..."] | None = None,
     drop: Dropout = _ALL,
     aux: tuple[str, ...] = (),
     **attend_kw,
@@ -91,7 +92,8 @@ class CrossBlock(nnx.Module):
       x: ``*B T M``.
       key: of the memory, ``*B S K D``.
       value: of the memory, ``*B S K E``.
-      memory_mask: of the cross-attention; None hides nothing.
+      memory_mask: of the cross-attention, a mask or a bool array that
+        broadcasts to ``*B H T S``; None hides nothing.
       drop: thins what each layer adds; by default it keeps all.
       aux: what to keep of both attentions, as in `attnjax.attend`.
       **attend_kw: for the self-attention, such as its mask.
@@ -112,7 +114,7 @@ class CrossBlock(nnx.Module):
     key: Float[Array, "*B S K D"],
     value: Float[Array, "*B S K E"],
     *,
-    memory_mask: Mask | None = None,
+    memory_mask: Mask | Bool[Array | np.ndarray, "..."] | None = None,
   ) -> tuple[Float[Array, "*B T M"], KeyValueCache]:
     """The new x of tokens after those in the cache, and the cache with them."""
     change, cache = self.self_attention.decode(self.self_norm(x), cache)

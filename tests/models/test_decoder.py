@@ -367,3 +367,13 @@ def _matrix(part, path):
 def test_a_config_that_cannot_be(options, words):
   with pytest.raises(ValueError, match=words):
     decoder(**options)
+
+
+def test_a_boolean_array_is_a_mask_of_a_decoder(plain):
+  seen = np.tril(np.ones((T, T), bool))
+  np.testing.assert_allclose(
+    plain(jnp.asarray(TOKENS), mask=seen),
+    forward(plain, TOKENS),
+    rtol=1e-5,
+    atol=1e-5,
+  )

@@ -9,7 +9,12 @@ import pytest
 from flax import nnx
 
 from attnjax import cache, masks
-from attnjax.nn import FeedForward, MultiHeadAttention, TransformerBlock
+from attnjax.nn import (
+  CrossBlock,
+  FeedForward,
+  MultiHeadAttention,
+  TransformerBlock,
+)
 from attnjax.nn.norm import make_norm
 from tests import drawn
 
@@ -170,3 +175,23 @@ def test_options_that_do_not_exist():
 def test_an_order_that_does_not_exist(as_a_user):
   with pytest.raises(ValueError, match="must be 'pre' or 'post', got 'both'"):
     block(order="both")
+
+
+def test_a_cross_block_takes_a_boolean_array_as_its_memory_mask():
+  rngs = nnx.Rngs(0)
+  attention = lambda: MultiHeadAttention(M, H, rngs=rngs)
+  layers = attention(), attention(), FeedForward(M, F, rngs=rngs)
+  made = CrossBlock(*layers, width=M, rngs=rngs)
+  memory = made.cross_attention.project_memory(X)
+  seen = np.arange(T) < 3
+  of_array = made(X, *memory, memory_mask=seen[None])
+  of_mask = made(X, *memory, memory_mask=masks.prefix(3))
+  np.testing.assert_allclose(of_array, of_mask, rtol=1e-6)
+  empty = cache.init((), T, H, M // H)
+  decoded, _ = made.decode(X, empty, *memory, memory_mask=seen[None])
+  np.testing.assert_allclose(
+    decoded,
+    made(X, *memory, memory_mask=seen[None], mask=masks.causal()),
+    rtol=1e-5,
+    atol=1e-6,
+  )

@@ -247,3 +247,55 @@ def test_what_is_no_logit_is_refused():
   ):
     with pytest.raises(ValueError, match=words):
       attnjax.attend(x, x, x, score_mod=score_mods.from_fn(mod))
+
+
+ENDS = np.array([-(2**31), 5 - 2**31, -1, 0, 3, 2**31 - 2, 2**31 - 1], np.int32)
+
+
+def _apart():
+  """Relative positions k - q of the ends of int32, in 64 bits."""
+  return ENDS.astype(np.int64)[None] - ENDS.astype(np.int64)[:, None]
+
+
+@pytest.mark.parametrize("move", [np.asarray, jnp.asarray])
+def test_alibi_is_exact_at_both_ends_of_int32(move):
+  q, k = move(ENDS)[:, None], move(ENDS)[None]
+  mod = score_mods.alibi(jnp.array([0.5], jnp.float32))
+  bias = mod(jnp.zeros(_apart().shape), 0, jnp.int32(0), q, k)
+  np.testing.assert_array_equal(
+    bias, (-0.5 * np.abs(_apart())).astype(np.float32)
+  )
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_relative_bias_is_exact_at_both_ends_of_int32(bidirectional):
+  mod = score_mods.relative_bias(jnp.arange(8.0)[:, None], bidirectional, 16)
+  q, k = jnp.asarray(ENDS)[:, None], jnp.asarray(ENDS)[None]
+  zero = jnp.zeros(_apart().shape, int)
+  np.testing.assert_array_equal(
+    mod(jnp.zeros(zero.shape), 0, zero, q, k),
+    _published(np.clip(_apart(), -999, 999), bidirectional, 8, 16),
+  )
+
+
+@pytest.mark.parametrize("name", ["alibi", "relative_bias"])
+@pytest.mark.parametrize("implementation", ["reference", "blockwise"])
+def test_a_pad_at_the_end_of_int32_is_far_from_a_query(name, implementation):
+  """A wrapped distance would be negative, and the pad the nearest key."""
+  mod = {
+    "alibi": score_mods.alibi(jnp.array([1.0])),
+    "relative_bias": score_mods.relative_bias(
+      jnp.zeros((8, 1)).at[7].set(-1e4), max_distance=9
+    ),
+  }[name]
+  x, value = jnp.zeros((2, 1, 4)), jnp.eye(2)[:, None]
+  out = attnjax.attend(
+    x,
+    x,
+    value,
+    score_mod=mod,
+    query_positions=jnp.array([-1, -2]),
+    key_positions=jnp.array([-1, 2**31 - 1]),
+    implementation=implementation,
+  )
+  assert (out[:, 0, 1] == 0).all()

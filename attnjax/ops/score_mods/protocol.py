@@ -5,12 +5,15 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from attnjax.ops.captured import refuse_captured
+from attnjax.ops.integers import place
 from attnjax.ops.node import node, static
 from attnjax.ops.value import Value, written
+from attnjax.typing import Array, Int, Shaped
 
-__all__ = ["ScoreMod", "compose", "from_fn"]
+__all__ = ["ScoreMod", "compose", "distance", "from_fn"]
 
 
 @jax.tree_util.register_dataclass
@@ -104,3 +107,19 @@ def compose(*mods: ScoreMod) -> ScoreMod:
   0.0
   """
   return _Compose(mods)
+
+
+def distance(
+  q: Int[Array | np.ndarray, "..."] | int,
+  k: Int[Array | np.ndarray, "..."] | int,
+) -> Shaped[Array, "..."]:
+  """The distance |q - k| of two positions as uint32, exact for all of int32.
+
+  >>> int(distance(2**31 - 1, -(2**31)))
+  4294967295
+  """
+  q, k = (jnp.asarray(place(x), jnp.int32) for x in (q, k))
+  # The difference of two int32 needs 32 bits and a sign. Of the greater less
+  # the lesser the sign is known, and modulo 2^32 its 32 bits are exact.
+  greater, lesser = jnp.maximum(q, k), jnp.minimum(q, k)
+  return greater.astype(jnp.uint32) - lesser.astype(jnp.uint32)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from attnjax.ops.node import node, static
-from attnjax.ops.score_mods.protocol import ScoreMod
+from attnjax.ops.score_mods.protocol import ScoreMod, distance
 from attnjax.ops.value import written
 from attnjax.typing import Array, Float, Int
 
@@ -38,7 +38,7 @@ class _RelativeBias(ScoreMod):
   def __call__(self, logit, b, h, q, k):
     table = jnp.asarray(self.table)
     bucket = _bucket(
-      k - q, table.shape[0], self.bidirectional, self.max_distance
+      q, k, table.shape[0], self.bidirectional, self.max_distance
     )
     rank = max(jnp.ndim(bucket), jnp.ndim(h))
     bucket, h = (
@@ -146,17 +146,25 @@ def _bounds(one_way: int, exact: int, farthest: int) -> list[int]:
 
 
 def _bucket(
-  relative: Int[Array, "..."], buckets: int, bidirectional: bool, farthest: int
+  q: Int[Array, "..."],
+  k: Int[Array, "..."],
+  buckets: int,
+  bidirectional: bool,
+  farthest: int,
 ) -> Int[Array, "..."]:
-  """The row of the table for each relative position k - q."""
+  """The row of the table for each pair of positions."""
   one_way, exact = _split(buckets, bidirectional)
-  distance = jnp.abs(relative) if bidirectional else jnp.maximum(-relative, 0)
-  bucket = jnp.minimum(distance, exact)
+  after, far = jnp.asarray(k > q), distance(q, k)
+  if not bidirectional:
+    far = jnp.where(after, 0, far)
+
+  bucket = jnp.minimum(far, exact).astype(jnp.int32)
   for bound in _bounds(one_way, exact, farthest):
-    bucket = bucket + (distance >= bound).astype(bucket.dtype)
+    bucket = bucket + (far >= bound).astype(jnp.int32)
+
   if not bidirectional:
     return bucket
-  return jnp.where(relative > 0, bucket + one_way, bucket)
+  return jnp.where(after, bucket + one_way, bucket)
 
 
 @jax.custom_jvp

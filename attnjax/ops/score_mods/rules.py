@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 
 from attnjax.ops.node import node, static
-from attnjax.ops.score_mods.protocol import ScoreMod
+from attnjax.ops.score_mods.protocol import ScoreMod, distance
 from attnjax.ops.value import written
 from attnjax.typing import Array, Float
 
@@ -33,7 +33,7 @@ class _Alibi(ScoreMod):
 
   def __call__(self, logit, b, h, q, k):
     slope = jnp.asarray(self.slopes)[h].astype(logit.dtype)
-    return logit - slope * jnp.abs(q - k).astype(logit.dtype)
+    return logit - slope * distance(q, k).astype(logit.dtype)
 
   def validate(self, batch, heads):
     if jnp.shape(self.slopes) != (heads,):
