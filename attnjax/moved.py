@@ -57,6 +57,20 @@ MOVED: dict[str, tuple[str, ...]] = {
   "attnjax.plan.picture": ("attnjax.plan.figure",),
   "attnjax.plan.traffic": ("attnjax.plan.costs",),
   "attnjax.plan.written": ("attnjax.plan",),
+  "attnjax.testing.budget": ("attnjax.testing.error_budget",),
+  "attnjax.testing.compiling": ("attnjax.testing.runner",),
+  "attnjax.testing.dense": ("attnjax.testing.oracle",),
+  "attnjax.testing.devices": ("attnjax.testing.laws",),
+  "attnjax.testing.draws": ("attnjax.testing.problem",),
+  "attnjax.testing.dropout": ("attnjax.testing.dropout_laws",),
+  "attnjax.testing.locality": ("attnjax.testing.hidden_keys",),
+  "attnjax.testing.mapped": ("attnjax.testing.laws",),
+  "attnjax.testing.memory": ("attnjax.testing.memory_growth",),
+  "attnjax.testing.random": ("attnjax.testing.strategies",),
+  "attnjax.testing.rules": ("attnjax.testing.mask_descriptions",),
+  "attnjax.testing.structure": ("attnjax.testing.hidden_keys",),
+  "attnjax.testing.subject": ("attnjax.testing.runner",),
+  "attnjax.testing.truth": ("attnjax.testing.error_budget",),
 }
 
 

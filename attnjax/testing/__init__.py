@@ -18,16 +18,16 @@ under a minute on two cores.
 
 Values are held against an oracle in float64 numpy, derivatives against a dense
 one in float64 JAX; what a dtype may err is measured and not chosen, see
-`attnjax.testing.budget`. What an attention does not offer is skipped by name
-and with a reason, and is reported so.
+`error_budget`. What an attention does not offer is skipped by name, and the
+reason is reported.
 """
 
 from attnjax.testing import oracle, strategies
 from attnjax.testing.case import Case
-from attnjax.testing.memory import memory_growth
+from attnjax.testing.memory_growth import memory_growth
 from attnjax.testing.ordinary import Ordinary, ordinary
 from attnjax.testing.problem import Problem
-from attnjax.testing.random import check_random
+from attnjax.testing.strategies import check_random
 from attnjax.testing.suite import cases, linear_memory_cases, quick_cases
 
 __all__ = [

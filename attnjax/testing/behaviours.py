@@ -3,22 +3,23 @@
 from collections.abc import Callable
 from typing import Any
 
-from attnjax.testing import dropout, locality
+from attnjax.testing import dropout_laws, hidden_keys
 from attnjax.testing.case import Case
 from attnjax.testing.derivatives import reverse
-from attnjax.testing.devices import Sharded, pmapped
 from attnjax.testing.laws import (
   Agrees,
+  Mapped,
+  Sharded,
   checkpointed,
   deterministic,
   exported,
   linearizes,
+  pmapped,
   pushes,
   scanned,
   second_orders,
   serialized,
 )
-from attnjax.testing.mapped import Mapped
 from attnjax.testing.problem import Problem
 
 __all__ = ["behaviour_cases"]
@@ -169,8 +170,8 @@ def _local() -> list[Case]:
   for name, options in problems.items():
     problem = Problem(**(_SQUARE | options))
     for how, law in {
-      "reverse": locality.reads_only_what_it_sees,
-      "forward": locality.tells_only_who_sees_it,
+      "reverse": hidden_keys.reads_only_what_it_sees,
+      "forward": hidden_keys.tells_only_who_sees_it,
     }.items():
       found.append(Case(f"local/{name}, {how}", law, problem))
   return found
@@ -182,13 +183,17 @@ def _dropped() -> list[Case]:
   # Long enough for several blocks of any usual size.
   long = Problem(dropout_rate=0.3, batch=(2,), length=300, keys=600, heads=2)
   return [
-    Case("dropout/drops and scales", dropout.drops_and_scales, problem),
-    Case("dropout/same backward", dropout.drops_the_same_backward, problem),
-    Case("dropout/rate zero", dropout.drops_nothing_at_rate_zero, problem),
-    Case("dropout/keys decide", dropout.keys_decide, problem),
-    Case("dropout/right on average", dropout.is_right_on_average, problem),
-    Case("dropout/by place", dropout.drops_by_place, long),
-    Case("dropout/as the reference", dropout.drops_as_reference_does, problem),
+    Case("dropout/drops and scales", dropout_laws.drops_and_scales, problem),
+    Case(
+      "dropout/same backward", dropout_laws.drops_the_same_backward, problem
+    ),
+    Case("dropout/rate zero", dropout_laws.drops_nothing_at_rate_zero, problem),
+    Case("dropout/keys decide", dropout_laws.keys_decide, problem),
+    Case("dropout/right on average", dropout_laws.is_right_on_average, problem),
+    Case("dropout/by place", dropout_laws.drops_by_place, long),
+    Case(
+      "dropout/as the reference", dropout_laws.drops_as_reference_does, problem
+    ),
   ]
 
 

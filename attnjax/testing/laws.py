@@ -1,15 +1,18 @@
 """The first laws: values, derivatives, transforms that change nothing, bits."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.export
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from attnjax.testing.budget import compare, compare_arrays
 from attnjax.testing.derivatives import (
+  directions,
   forward,
   grad_of_grad,
   grad_of_jvp,
@@ -17,31 +20,45 @@ from attnjax.testing.derivatives import (
   linearized,
   reverse,
 )
+from attnjax.testing.error_budget import (
+  Expected,
+  compare,
+  compare_arrays,
+  expected,
+  expected_of,
+  oracle_values,
+)
+from attnjax.testing.hidden_keys import check_dtypes, check_structure
 from attnjax.testing.problem import Problem
-from attnjax.testing.structure import check_dtypes, check_structure
-from attnjax.testing.subject import (
+from attnjax.testing.runner import (
   How,
   arrays,
   called,
+  compiled,
   found,
   host,
   precise,
 )
-from attnjax.testing.truth import expected, oracle_values
 
 __all__ = [
   "Agrees",
+  "Mapped",
+  "Sharded",
   "checkpointed",
   "conforms",
   "conforms_optimized",
   "deterministic",
   "exported",
   "linearizes",
+  "pmapped",
   "pushes",
   "scanned",
   "second_orders",
   "serialized",
 ]
+
+
+_SLICES = 3  # of a mapped argument
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +68,7 @@ class Agrees:
   Args:
     asked: of the attention, a law of `derivatives` in any disguise.
     true: the same law undisguised, of the oracle.
-    how: the attention is compiled, see `attnjax.testing.subject.found`.
+    how: the attention is compiled, see `attnjax.testing.runner.found`.
   """
 
   asked: Callable
@@ -144,3 +161,200 @@ def deterministic(attend: Callable, problem: Problem) -> None:
     ):
       if not np.array_equal(a, b, equal_nan=True):
         raise AssertionError("two runs on the same inputs gave other bits")
+
+
+@dataclasses.dataclass(frozen=True)
+class Mapped:
+  """`vmap` (or a loop) over some arguments, forward and backward.
+
+  Args:
+    names: of the arrays that are mapped, floats or ints; the rest is shared.
+    axis: which axis of each is mapped.
+    how: "vmap", or one of the loops "scan" and "map", of function and gradient
+      together; or "grad", the gradient of the mapped function.
+  """
+
+  names: tuple[str, ...]
+  axis: int = 0
+  how: Literal["vmap", "scan", "map", "grad"] = "vmap"
+
+  def __call__(self, attend: Callable, problem: Problem) -> None:
+    """Raises AssertionError where the stack is not what its slices are."""
+    slices = [self._slice(problem, n) for n in range(_SLICES)]
+    each = [expected_of(problem, reverse, *drawn) for drawn in slices]
+    pile = lambda *x: np.stack(x)
+    truth = jax.tree.map(pile, *(e.truth for e in each))
+    own = jax.tree.map(pile, *(e.own for e in each))
+    if self.how == "grad":  # of what is mapped; the rest is given
+      truth["gradient"], own["gradient"] = (
+        {n: y for n, y in x["gradient"].items() if n in self.names}
+        for x in (truth, own)
+      )
+    compare(self._found(attend, problem, slices), Expected(truth, own))
+
+  def _slice(self, problem: Problem, n: int) -> tuple[dict, dict]:
+    """The arrays of a slice: what is mapped is drawn anew, the rest is not."""
+    other = dataclasses.replace(problem, seed=problem.seed + n)
+    pick = lambda mine, drawn: {
+      name: drawn[name] if name in self.names else x for name, x in mine.items()
+    }
+    floats = pick(problem.floats(), other.floats())
+    ints = pick(problem.ints(), other.ints())
+    unknown = set(self.names) - set(floats) - set(ints)
+    if unknown:
+      raise ValueError(f"the problem has no arrays {sorted(unknown)} to map")
+    return floats, ints
+
+  def _found(self, attend: Callable, problem: Problem, slices) -> dict:
+    """All slices at once, the mapped axis brought to the front."""
+    together = {**slices[0][0], **slices[0][1]}
+    mapped = {
+      name: jnp.stack([(f | i)[name] for f, i in slices], self._axis_of(x))
+      for name, x in together.items()
+      if name in self.names
+    }
+    shared = {
+      n: jnp.asarray(x) for n, x in together.items() if n not in self.names
+    }
+    function = called(attend, problem)
+    floats = tuple(slices[0][0])
+
+    def value(mapped: dict) -> dict:
+      both = shared | mapped
+      ints = {n: x for n, x in both.items() if n not in floats}
+      return function({n: both[n] for n in floats}, ints)
+
+    def one(mapped: dict) -> dict:
+      fixed = shared | mapped
+      x = {n: fixed.pop(n) for n in floats}
+      return reverse(lambda y: value(fixed | y), x)
+
+    run = self._inside(value, floats) if self.how == "grad" else self._over(one)
+    with precise(problem):
+      return host(compiled(run)(mapped))
+
+  def _inside(self, value: Callable, floats: tuple[str, ...]) -> Callable:
+    """The value mapped first, and then its gradient, of a stack."""
+
+    def run(mapped: dict) -> dict:
+      ints = {n: x for n, x in mapped.items() if n not in floats}
+      x = {n: y for n, y in mapped.items() if n in floats}
+      axes = {n: self._axis_of(y, 1) for n, y in mapped.items()}
+      every = jax.vmap(value, (axes,))
+      found, pull = jax.vjp(lambda y: every(ints | y), x)
+      # Each slice is asked in the directions in which it is asked alone.
+      one = directions(jax.tree.map(lambda y: y[0], found), "cotangent")
+      (gradient,) = pull(jax.tree.map(lambda y: jnp.stack([y] * _SLICES), one))
+      front = {n: jnp.moveaxis(y, axes[n], 0) for n, y in gradient.items()}
+      return {"value": found, "gradient": front}
+
+    return run
+
+  def _over(self, one: Callable) -> Callable:
+    """One slice's function, made that of a stack."""
+    if self.how == "vmap":
+      axes = lambda x: {n: self._axis_of(y, 1) for n, y in x.items()}
+      return lambda x: jax.vmap(one, (axes(x),))(x)
+    front = lambda x: {
+      n: jnp.moveaxis(y, self._axis_of(y, 1), 0) for n, y in x.items()
+    }
+    if self.how == "map":
+      return lambda x: jax.lax.map(one, front(x))
+    return lambda x: jax.lax.scan(lambda c, y: (c, one(y)), None, front(x))[1]
+
+  def _axis_of(self, x, stacked: int = 0) -> int:
+    """The mapped axis; the first, of an array that has too few."""
+    return self.axis if self.axis <= np.ndim(x) - stacked else 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Sharded:
+  """Arrays divided over two devices, forward and backward.
+
+  Args:
+    over: "batch" or "heads".
+    law: of `derivatives`.
+    axes: of the mesh: "manual", where `jax.shard_map` gives a device its part;
+      "explicit", where types say how arrays are divided, as of `jax.make_mesh`;
+      "auto", where the compiler knows.
+  """
+
+  over: Literal["batch", "heads"]
+  law: Callable = reverse
+  axes: Literal["manual", "explicit", "auto"] = "manual"
+
+  def __call__(self, attend: Callable, problem: Problem) -> None:
+    """Raises AssertionError where the parts are not those of the whole."""
+    with precise(problem):
+      floats, ints = arrays(problem)
+      function = called(attend, problem)
+      if self.axes == "manual":
+        function = self._mapped(function, problem, floats, ints)
+      else:
+        floats, ints = self._placed(problem, floats, ints)
+      run = jax.jit(lambda x: self.law(lambda y: function(y, ints), x))
+      found = run(floats)
+    compare(host(found), expected(problem, self.law))
+    if self.axes == "explicit":
+      self._stays_divided(problem, found["value"])
+
+  def _mapped(self, function, problem: Problem, floats, ints) -> Callable:
+    """The function, each device computing its part."""
+    mesh = Mesh(np.array(jax.devices()[:2]), ("devices",))
+    of = lambda names: {n: self._spec(problem.axes(n), problem) for n in names}
+    return jax.shard_map(
+      function,
+      mesh=mesh,
+      in_specs=(of(floats), of(ints)),
+      out_specs=self._results(problem),
+    )
+
+  def _placed(self, problem: Problem, *trees) -> list:
+    """The arrays, divided on a mesh."""
+    kind = AxisType.Explicit if self.axes == "explicit" else AxisType.Auto
+    mesh = jax.make_mesh((2,), ("devices",), (kind,), devices=jax.devices()[:2])
+
+    def place(name, x):
+      spec = self._spec(problem.axes(name), problem)
+      return jax.device_put(x, NamedSharding(mesh, spec))
+
+    return [{n: place(n, x) for n, x in tree.items()} for tree in trees]
+
+  def _stays_divided(self, problem: Problem, found: dict) -> None:
+    """Raises AssertionError where a result is not divided as it should be."""
+    for name, wanted in self._results(problem).items():
+      got = jax.typeof(found[name]).sharding.spec
+      if tuple(got)[: len(wanted)] != tuple(wanted):
+        raise AssertionError(
+          f"{name} is divided as {got}, expected {wanted}, as the queries are"
+        )
+
+  def _results(self, problem: Problem) -> dict[str, PartitionSpec]:
+    """How the results are divided, by name."""
+    return {
+      n: self._spec("B T H E" if n == "out" else "B H T", problem)
+      for n in ("out", *problem.aux)
+    }
+
+  def _spec(self, axes: str, problem: Problem) -> PartitionSpec:
+    """The axis that is divided, wherever an array has it."""
+    batch = len(problem.batch)
+    divided = ("B",) if self.over == "batch" else ("H", "K")
+    names: list[str | None] = []
+    for axis in axes.split():
+      names.append("devices" if axis in divided else None)
+      # Of several batch axes the first is divided.
+      names.extend([None] * (batch - 1) if axis == "B" else [])
+    return PartitionSpec(*names)
+
+
+def pmapped(attend: Callable, problem: Problem) -> None:
+  """Under `jax.pmap` over the first batch axis, gradients too."""
+  with precise(problem), warnings.catch_warnings():
+    # It works, and JAX would rather have shard_map.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    floats, ints = arrays(problem)
+    function = called(attend, problem)
+    together = jax.pmap(lambda x: function(x, ints))
+    got = host(reverse(together, floats))
+  compare(got, expected(problem, reverse))

@@ -2,11 +2,13 @@
 
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from attnjax.testing.parts import NORMALIZERS, SCORE_MODS, SCORINGS
+from attnjax.testing.parts import NORMALIZERS, SCORE_MODS, SCORINGS, array_names
 
-__all__ = ["Truth", "attention"]
+__all__ = ["StaticOptions", "Truth", "attention", "dense_attention"]
 
 
 class Truth(NamedTuple):
@@ -87,6 +89,7 @@ def attention(
   seen = seen & ~np.isneginf(add)
   at_query = _positions(query_positions, batch, length)
   at_key = _positions(key_positions, batch, keys)
+  captured = {n: np.asarray(x, np.float64) for n, x in (captured or {}).items()}
   score = _scorer(scoring, captured)
   modify = _modifier(score_mod, captured)
   normalize = _normalizer(normalizer, captured)
@@ -123,16 +126,15 @@ def _positions(x, batch, size: int) -> np.ndarray:
   return np.broadcast_to(x, (*batch, size))
 
 
-def _captured(role: str, arrays, captured) -> list[np.ndarray]:
+def _captured(role: str, part, arrays: dict) -> list:
   """The arrays that a part captures, in its own order."""
-  names = [line.split(":")[0].removeprefix("+") for line in arrays]
-  return [np.asarray(captured[f"{role} {n}"], np.float64) for n in names]
+  return [arrays[f"{role} {name}"] for name in array_names(part)]
 
 
 def _scorer(name, captured):
   """The scoring of a query ``D`` and keys ``S D``."""
   part = SCORINGS[name]
-  arrays = _captured("scoring", part.arrays, captured)
+  arrays = _captured("scoring", part, captured)
   return lambda query, key: part.row(query, key, *arrays)
 
 
@@ -141,12 +143,101 @@ def _modifier(name, captured):
   if name is None:
     return lambda logits, b, h, q, k: logits
   part = SCORE_MODS[name]
-  arrays = _captured("score_mod", part.arrays, captured)
+  arrays = _captured("score_mod", part, captured)
   return lambda logits, b, h, q, k: part.rule(np, logits, b, h, q, k, *arrays)
 
 
 def _normalizer(name, captured):
   """The normalizer on the logits that a query sees."""
   part = NORMALIZERS[name]
-  arrays = _captured("normalizer", part.arrays, captured)
+  arrays = _captured("normalizer", part, captured)
   return lambda logits, head: part.row(logits, head, *arrays)
+
+
+class StaticOptions(NamedTuple):
+  """What is static in a dense call."""
+
+  scoring: str
+  score_mod: str | None
+  normalizer: str
+  aux: tuple[str, ...]
+  dropout_rate: float
+
+
+def dense_attention(
+  options: StaticOptions, floats: dict, visible, where, kept=None
+) -> dict:
+  """The output and aux by name, every logit at once.
+
+  Args:
+    options: which parts.
+    floats: all differentiable arrays, by name.
+    visible: bool ``*B H T S``.
+    where: coordinates of the logits, batch row first.
+    kept: bool ``*B H T S`` or None: which weights dropout leaves.
+  """
+  wide = any(x.dtype == jnp.float64 for x in floats.values())
+  dtype = jnp.float64 if wide else jnp.float32
+  x = {name: array.astype(dtype) for name, array in floats.items()}
+  bias = x.get("bias")
+  seen = visible
+  if bias is not None:
+    bias = jnp.broadcast_to(bias, visible.shape)
+    seen = seen & ~jnp.isneginf(bias)
+    bias = jnp.where(seen, bias, 0)
+  logits = _modified(options, x, _scores(options, x), seen, where)
+  if bias is not None:
+    logits = logits + bias
+  logits = jnp.where(seen, logits, 0)
+  normalizer = NORMALIZERS[options.normalizer]
+  captured = _captured("normalizer", normalizer, x)
+  weights, logsumexp = normalizer.dense(logits, seen, *captured)
+  read = weights
+  if kept is not None:
+    read = jnp.where(kept, weights / (1 - options.dropout_rate), 0)
+  out = jnp.einsum("...hts,...hse->...the", read, _by_head(x, "value"))
+  found = {"out": out.astype(floats["value"].dtype)}
+  extra = _aux(logits, seen, weights) | {"logsumexp": logsumexp}
+  return found | {name: extra[name] for name in options.aux}
+
+
+def _by_head(x: dict, name: str):
+  """Keys or values as the query heads see them: *B H S D."""
+  heads = x["query"].shape[-2] // x[name].shape[-2]
+  return jnp.moveaxis(jnp.repeat(x[name], heads, axis=-2), -2, -3)
+
+
+def _scores(options: StaticOptions, x: dict):
+  """The bare scores, *B H T S."""
+  part = SCORINGS[options.scoring]
+  query = jnp.moveaxis(x["query"], -2, -3)
+  captured = _captured("scoring", part, x)
+  return part.dense(query, _by_head(x, "key"), *captured)
+
+
+def _modified(options: StaticOptions, x: dict, scores, seen, where):
+  """After the score mod, which is not asked about what is hidden."""
+  if options.score_mod is None:
+    return scores
+  part = SCORE_MODS[options.score_mod]
+  b, h, q, k, *_ = where
+  scores, k = jnp.where(seen, scores, 0), jnp.where(seen, k, q)
+  captured = _captured("score_mod", part, x)
+  return part.rule(jnp, scores, b, h, q, k, *captured)
+
+
+def _aux(logits, seen, weights) -> dict:
+  """Everything beside the output and the log-sum-exp."""
+  some = weights > 0
+  log = jnp.log(jnp.where(some, weights, 1))
+  hidden = jnp.where(seen, logits, -jnp.inf)
+  largest = jnp.max(hidden, axis=-1, initial=-jnp.inf)
+  # A row that sees nothing has no largest logit that could move.
+  largest = jnp.where(
+    jnp.any(seen, axis=-1), largest, jax.lax.stop_gradient(largest)
+  )
+  return {
+    "weights": weights,
+    "entropy": -jnp.sum(weights * log, axis=-1),
+    "max_logit": largest,
+  }

@@ -33,6 +33,7 @@ class Ordinary:
     offers: the options it takes.
     grouped: whether it takes fewer key heads than query heads.
 
+  >>> import jax.numpy as jnp
   >>> double = Ordinary(lambda query, key, value: 2 * query, ())
   >>> double(*[jnp.ones((1, 1, 1))] * 3).item()
   2.0

@@ -1,14 +1,15 @@
 """One call of attention in plain words: what is asked, of what sizes."""
 
 import dataclasses
+import zlib
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.testing import draws, rules
+from attnjax.testing import mask_descriptions
+from attnjax.testing.mask_descriptions import Coordinates
 from attnjax.testing.parts import NORMALIZERS, SCORE_MODS, SCORINGS
-from attnjax.testing.rules import Where
 
 __all__ = ["Problem"]
 
@@ -35,7 +36,7 @@ class Problem:
     value_width: E.
     dtype: of query, key and value; captured arrays and bias are float32, or
       float64 where dtype is.
-    mask: a description, see `attnjax.testing.rules`; None hides nothing.
+    mask: a description, see `mask_descriptions`; None hides nothing.
     array_mask: axes of a boolean array given as ``mask=`` instead.
     bias: axes of a bias, such as "H T S" or "1 S"; None adds none.
     hidden_bias: whether a part of the bias is -inf.
@@ -120,7 +121,7 @@ class Problem:
 
   def floats(self) -> dict[str, np.ndarray]:
     """Every differentiable array, by name."""
-    draw = lambda name, axes: draws.normal(self.seed, name, self.sizes(axes))
+    draw = lambda name, axes: _normal(self.seed, name, self.sizes(axes))
     found = {name: draw(name, axes) for name, axes in _ARRAYS.items()}
     found |= {n: found[n] * self.scale for n in ("query", "key")}
     found["value"] = found["value"] + self.offset
@@ -131,7 +132,7 @@ class Problem:
     other = np.float64 if self.x64 else np.float32
     if self.bias is not None:
       bias = draw("bias", self.bias)
-      chance = draws.random(self.seed, "hidden").random(bias.shape)
+      chance = _generator(self.seed, "hidden").random(bias.shape)
       hidden = self.hidden_bias & (chance < 0.4)
       found["bias"] = np.where(hidden, -np.inf, bias).astype(other)
     for role in _PARTS:
@@ -146,20 +147,22 @@ class Problem:
     for name, axes in map(_split, self._int_lines()):
       most = self.length if name == "query_lengths" else self.keys
       shape = self.sizes(axes)
-      found[name] = draws.integers(self.seed, name, shape, most)
-    return found | draws.placed(
+      found[name] = _integers(self.seed, name, shape, most)
+    return found | _positions(
       self.seed, self.positions, self.batch, self.length, self.keys
     )
 
   def _int_lines(self) -> list[str]:
     """``name: axes`` of the integers and booleans, positions aside."""
-    lines = list(() if self.mask is None else rules.needs(self.mask))
+    lines = list(
+      () if self.mask is None else mask_descriptions.captured_arrays(self.mask)
+    )
     lines += _SEGMENTS if self.segments else ()
     if self.array_mask is not None:
       lines.append(f"mask: {self.array_mask}")
     return lines
 
-  def where(self, ints: dict) -> Where:
+  def where(self, ints: dict) -> Coordinates:
     """Coordinates of all logits."""
     *batch, heads, length, keys = self.shape
     rank = len(self.shape)
@@ -173,7 +176,7 @@ class Problem:
     )
     i, j = on(length, rank - 2), on(keys, rank - 1)
     q, k = ints.get("query_positions"), ints.get("key_positions")
-    return Where(
+    return Coordinates(
       np.arange(rows, dtype=np.int32).reshape(*batch, 1, 1, 1),
       on(heads, rank - 3),
       i if q is None else along(q, True),
@@ -187,7 +190,7 @@ class Problem:
     where = self.where(ints)
     seen = np.ones((), bool)
     if self.mask is not None:
-      seen = seen & rules.meaning(self.mask, where, ints)
+      seen = seen & mask_descriptions.visibility(self.mask, where, ints)
     if "mask" in ints:
       seen = seen & ints["mask"]
     if self.segments:
@@ -200,3 +203,63 @@ def _split(line: str) -> tuple[str, str]:
   """Name and axes of a line ``name: axes``."""
   name, axes = line.split(":")
   return name, axes
+
+
+def _generator(seed: int, name: str) -> np.random.Generator:
+  """Numbers of one array alone."""
+  return np.random.default_rng([seed, zlib.crc32(name.encode())])
+
+
+def _normal(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
+  """Normal numbers; of a name that begins with + at least 1/2."""
+  drawn = np.asarray(_generator(seed, name).standard_normal(shape))
+  return np.asarray(0.5 + np.abs(drawn)) if name.startswith("+") else drawn
+
+
+def _integers(
+  seed: int, name: str, shape: tuple[int, ...], most: int
+) -> np.ndarray:
+  """Ids in runs, lengths from nothing to `most`, tables of booleans."""
+  rng = _generator(seed, name)
+  if name == "mask" or name.startswith("table"):
+    return rng.random(shape) < 0.6
+  if name.endswith("_ids"):
+    return np.sort(rng.integers(0, 4, shape), axis=-1).astype(np.int32)
+  if name == "shift":
+    return rng.integers(-2, 3, shape, dtype=np.int32)
+  drawn = rng.integers(0, most + 1, shape, dtype=np.int32)
+  # The edges are where mistakes are made: nothing, and everything.
+  drawn.reshape(-1)[:2] = np.array([most, 0])[: drawn.size]
+  return drawn
+
+
+def _positions(
+  seed: int, kind: str | None, batch: tuple[int, ...], length: int, keys: int
+) -> dict[str, np.ndarray]:
+  """Positions of queries and keys; none where none are given.
+
+  Raises:
+    ValueError: for a kind there is not.
+  """
+  query, key = (np.arange(n, dtype=np.int32) for n in (length, keys))
+  rows = lambda x: np.broadcast_to(x, (*batch, x.shape[-1])).copy()
+  match kind:
+    case None:
+      return {}
+    case "decode":
+      return {"query_positions": query + np.int32(keys - length)}
+    case "negative":
+      start = _generator(seed, "start").integers(-9, 9, (*batch, 1))
+      start = start.astype(np.int32)
+      found = rows(query) + start - 4, rows(key) + start - 7
+    case "repeated":
+      found = rows(query) // 2, rows(key) // 3
+    case "permuted":
+      shuffle = lambda x: _generator(seed, "order").permuted(rows(x), axis=-1)
+      found = shuffle(query), shuffle(key)
+    case _:
+      raise ValueError(
+        f"positions must be 'decode', 'negative', 'repeated', 'permuted' or"
+        f" None, got {kind!r}"
+      )
+  return dict(zip(("query_positions", "key_positions"), found, strict=True))

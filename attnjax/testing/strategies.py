@@ -1,15 +1,18 @@
 """Hypothesis strategies: masks and calls, as plain data to be built later.
 
-What is drawn is words, see `attnjax.testing.rules` and `Problem`; nothing of
-attnjax runs while hypothesis draws.
+What is drawn are descriptions, see `mask_descriptions` and `Problem`: nothing
+of attnjax runs while hypothesis draws.
 """
 
+from collections.abc import Callable
 from typing import Any
 
+from attnjax.testing.laws import conforms
+from attnjax.testing.mask_descriptions import captured_arrays
 from attnjax.testing.parts import NORMALIZERS, SCORE_MODS, SCORINGS
-from attnjax.testing.rules import needs
+from attnjax.testing.problem import Problem
 
-__all__ = ["masks", "problems"]
+__all__ = ["check_random", "masks", "problems"]
 
 _WORDS = ("full", "causal", "prefix", "lengths", "key_lengths", "segments")
 _TABLES = ("B H T S", "H T S", "T S", "1 S", "T 1")
@@ -99,7 +102,7 @@ def _unpacked(drawn: dict) -> dict:
   """
   drawn = dict(drawn)
   drawn["heads"], drawn["shared"] = drawn.pop("heads, shared")
-  needed = () if drawn["mask"] is None else needs(drawn["mask"])
+  needed = () if drawn["mask"] is None else captured_arrays(drawn["mask"])
   tables = any(name.startswith(("table", "query_ids")) for name in needed)
   if tables and drawn["positions"] in ("decode", "negative"):
     drawn["positions"] = None
@@ -115,3 +118,59 @@ def _hypothesis():
       "attnjax.testing.strategies needs hypothesis: pip install 'attnjax[test]'"
     ) from missing
   return hypothesis
+
+
+def check_random(
+  attend: Callable,
+  *,
+  max_examples: int = 50,
+  seed: int = 0,
+  shrink: bool = True,
+) -> None:
+  """Holds an attention to its contract on calls that hypothesis draws.
+
+  Masks and their compositions, shapes, parts and dtypes, all at once.
+
+  Args:
+    attend: called like `attnjax.attend`.
+    max_examples: calls to draw, some of them twice; one takes about a second.
+    seed: of the draw. The same seed tries the same calls.
+    shrink: whether what fails is made as small as it will go before it is
+      reported, which takes minutes.
+
+  Raises:
+    AssertionError: with a call that goes wrong.
+    ImportError: without hypothesis, which ``pip install 'attnjax[test]'``
+      brings.
+
+  >>> import attnjax
+  >>> check_random(attnjax.attend, max_examples=1)
+  """
+  drawn = problems()  # says what to install, if it is missing
+  import hypothesis
+
+  passed: set[Problem] = set()
+  phases = [hypothesis.Phase.generate]
+  if shrink:
+    phases.append(hypothesis.Phase.shrink)
+
+  @hypothesis.seed(seed)
+  @hypothesis.settings(
+    deadline=None,
+    max_examples=max_examples,
+    database=None,
+    phases=phases,
+    suppress_health_check=list(hypothesis.HealthCheck),
+  )
+  @hypothesis.given(drawn)
+  def conforms_at_random(options):
+    problem = Problem(**options)
+    if problem in passed:  # hypothesis likes to repeat itself
+      return
+    try:
+      conforms(attend, problem)
+    except AssertionError as wrong:
+      raise AssertionError(f"{problem}: {wrong}") from wrong
+    passed.add(problem)
+
+  conforms_at_random()

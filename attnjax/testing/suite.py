@@ -6,7 +6,7 @@ from typing import Any
 from attnjax.testing.behaviours import behaviour_cases
 from attnjax.testing.case import Case, chosen
 from attnjax.testing.features import feature_cases
-from attnjax.testing.memory import GrowsLinearly
+from attnjax.testing.memory_growth import GrowsLinearly
 from attnjax.testing.problem import Problem
 
 __all__ = ["cases", "linear_memory_cases", "quick_cases"]

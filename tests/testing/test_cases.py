@@ -8,7 +8,7 @@ import pytest
 
 import attnjax
 from attnjax import testing
-from attnjax.testing.budget import compare_arrays
+from attnjax.testing.error_budget import compare_arrays
 
 
 def attend(*arrays, **options):

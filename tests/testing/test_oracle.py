@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attnjax.testing import Problem, oracle, rules
+from attnjax.testing import Problem, mask_descriptions, oracle
 from attnjax.testing.derivatives import (
   directions,
   forward,
@@ -15,8 +15,8 @@ from attnjax.testing.derivatives import (
   loss,
   reverse,
 )
+from attnjax.testing.error_budget import expected, oracle_values
 from attnjax.testing.parts import NORMALIZERS, SCORE_MODS, SCORINGS
-from attnjax.testing.truth import expected, oracle_values
 from tests import oracle as minimal
 
 PARTS = [
@@ -227,4 +227,4 @@ def test_a_mask_that_is_not_described(description):
   with pytest.raises((ValueError, IndexError)):
     problem.visible({})
   with pytest.raises((ValueError, IndexError)):
-    rules.build(description, {})
+    mask_descriptions.build(description, {})

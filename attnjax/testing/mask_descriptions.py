@@ -11,7 +11,7 @@ import numpy as np
 
 from attnjax import masks
 
-__all__ = ["Where", "build", "meaning", "needs"]
+__all__ = ["Coordinates", "build", "captured_arrays", "visibility"]
 
 # The integer arrays a word captures, with their axes.
 _NEEDS = {
@@ -25,7 +25,7 @@ _NEEDS = {
 _COMPOSED = ("and", "or", "not")
 
 
-class Where(NamedTuple):
+class Coordinates(NamedTuple):
   """Coordinates of logits, each broadcasting to ``*B H T S``.
 
   Batch row, head, query and key position, query and key index.
@@ -39,11 +39,13 @@ class Where(NamedTuple):
   j: np.ndarray
 
 
-def needs(description: tuple) -> tuple[str, ...]:
+# Of strings; said so, a type checker that checks one at random while hypothesis
+# draws would be taken for a strategy that is not reproducible.
+def captured_arrays(description: tuple) -> tuple:
   """The arrays that a description captures, as ``"name: axes"``."""
   kind, *rest = description
   if kind in _COMPOSED:
-    found = [name for part in rest for name in needs(part)]
+    found = [name for part in rest for name in captured_arrays(part)]
     return tuple(dict.fromkeys(found))
   if kind == "dense":
     return (f"table {rest[0]}: {rest[0]}",)
@@ -90,15 +92,15 @@ def _build_captured(description: tuple, ints: dict) -> masks.Mask:
   raise ValueError(f"no mask is described by {description!r}")
 
 
-def meaning(description: tuple, where: Where, ints: dict):
+def visibility(description: tuple, where: Coordinates, ints: dict):
   """What the words mean: may the query see the key?"""
   match description:
     case ("and", left, right):
-      return meaning(left, where, ints) & meaning(right, where, ints)
+      return visibility(left, where, ints) & visibility(right, where, ints)
     case ("or", left, right):
-      return meaning(left, where, ints) | meaning(right, where, ints)
+      return visibility(left, where, ints) | visibility(right, where, ints)
     case ("not", inner):
-      return np.logical_not(meaning(inner, where, ints))
+      return np.logical_not(visibility(inner, where, ints))
     case ("full",):
       return np.ones((), bool)
     case ("causal",):
@@ -109,10 +111,10 @@ def meaning(description: tuple, where: Where, ints: dict):
       return (where.q - where.k) % stride == 0
     case ("chunked", size):
       return where.q // size == where.k // size
-  return _meaning_captured(description, where, ints)
+  return _visibility_captured(description, where, ints)
 
 
-def _meaning_captured(description: tuple, where: Where, ints: dict):
+def _visibility_captured(description: tuple, where: Coordinates, ints: dict):
   """What the words that capture arrays mean."""
   b, h, q, k, i, j = where
   match description:
@@ -163,7 +165,7 @@ def _looked_up(ids: np.ndarray, b, position):
   return ids[b, np.clip(position, 0, size - 1)], has
 
 
-def _in_table(table: np.ndarray, where: Where):
+def _in_table(table: np.ndarray, where: Coordinates):
   """The entry at (b, h, q, k); hidden outside of the table."""
   if table.size == 0:
     return np.zeros((), bool)

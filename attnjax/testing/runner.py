@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.testing import rules
-from attnjax.testing.compiling import compiled
+from attnjax.testing import mask_descriptions
+from attnjax.testing.parts import array_names
 from attnjax.testing.problem import Problem
 
-__all__ = ["How", "arrays", "called", "found", "host", "precise"]
+__all__ = ["How", "arrays", "called", "compiled", "found", "host", "precise"]
 
 How = Literal["hurry", "user", "eager"]
 _POSITIONAL = ("query", "key", "value")
@@ -44,11 +44,11 @@ def called(attend: Callable, problem: Problem, **more) -> Callable:
       given["bias"] = floats["bias"]
     given |= {name: ints[name] for name in _BY_NAME if name in ints}
     if problem.mask is not None:
-      given["mask"] = rules.build(problem.mask, ints)
+      given["mask"] = mask_descriptions.build(problem.mask, ints)
     for role in ("scoring", "score_mod", "normalizer"):
       part = problem.part(role)
       if part is not None:
-        names = [n.split(":")[0].removeprefix("+") for n in part.arrays]
+        names = array_names(part)
         given[role] = part.build(*(floats[f"{role} {n}"] for n in names))
     qkv = [floats[name] for name in _POSITIONAL]
     if not problem.aux:
@@ -86,3 +86,22 @@ def found(
 def host(tree):
   """The same tree, of numpy arrays."""
   return jax.tree.map(np.asarray, tree)
+
+
+def compiled(
+  f: Callable, *, hurry: bool = True, static: tuple[int, ...] = ()
+) -> Callable:
+  """`jax.jit`; in a hurry without XLA's costly optimizations, on a CPU.
+
+  Most programs of the suite run once, and compiling them is most of its time.
+  Cases on which rounding depends (dtypes, large numbers, determinism) are not
+  in a hurry: they are compiled as a user's program is.
+
+  Args:
+    f: the function.
+    hurry: whether compile time matters more than what is compiled.
+    static: numbers of the arguments that are no arrays.
+  """
+  quick = hurry and jax.default_backend() == "cpu"
+  options = {"xla_backend_optimization_level": 0} if quick else None
+  return jax.jit(f, static_argnums=static, compiler_options=options)

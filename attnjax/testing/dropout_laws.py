@@ -8,13 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import attnjax
-from attnjax.testing.budget import compare
-from attnjax.testing.compiling import compiled
 from attnjax.testing.derivatives import forward, reverse, value
+from attnjax.testing.error_budget import compare, expected
+from attnjax.testing.hidden_keys import check_structure, seen
 from attnjax.testing.problem import Problem
-from attnjax.testing.structure import check_structure, seen
-from attnjax.testing.subject import arrays, called, host, precise
-from attnjax.testing.truth import expected
+from attnjax.testing.runner import arrays, called, compiled, host, precise
 
 __all__ = [
   "drops_and_scales",

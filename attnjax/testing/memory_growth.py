@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from attnjax.testing.derivatives import loss
 from attnjax.testing.problem import Problem
-from attnjax.testing.subject import called
+from attnjax.testing.runner import called
 
 __all__ = ["GrowsLinearly", "memory_growth"]
 
