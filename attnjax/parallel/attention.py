@@ -28,7 +28,7 @@ from attnjax.parallel.division import (
   attend_divided,
   known_table,
 )
-from attnjax.typing import Array, Float
+from attnjax.typing import Array
 
 __all__ = [
   "AllGatherAttention",
@@ -36,6 +36,10 @@ __all__ = [
   "ShardedAttention",
   "UlyssesAttention",
 ]
+
+
+class _Taken(AttendOptions, total=False):
+  implementation: Blockwise | str | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,40 +91,16 @@ class ShardedAttention:
 
   @overload
   def __call__(
-    self,
-    query: Float[Array, "*B T H D"],
-    key: Float[Array, "*B S K D"],
-    value: Float[Array, "*B S K E"],
-    *,
-    aux: tuple[()] = ...,
-    implementation: Blockwise | str | None = ...,
-    **options: Unpack[AttendOptions],
+    self, query, key, value, *, aux: tuple[()] = ..., **options: Unpack[_Taken]
   ) -> Array: ...
-
   @overload
   def __call__(
-    self,
-    query: Float[Array, "*B T H D"],
-    key: Float[Array, "*B S K D"],
-    value: Float[Array, "*B S K E"],
-    *,
-    aux: AuxNames,
-    implementation: Blockwise | str | None = ...,
-    **options: Unpack[AttendOptions],
+    self, query, key, value, *, aux: AuxNames, **options: Unpack[_Taken]
   ) -> tuple[Array, Aux]: ...
-
   @overload
   def __call__(
-    self,
-    query: Float[Array, "*B T H D"],
-    key: Float[Array, "*B S K D"],
-    value: Float[Array, "*B S K E"],
-    *,
-    aux: Sequence[str],
-    implementation: Blockwise | str | None = ...,
-    **options: Unpack[AttendOptions],
+    self, query, key, value, *, aux: Sequence[str], **options: Unpack[_Taken]
   ) -> Array | tuple[Array, Aux]: ...
-
   def __call__(self, query, key, value, *, implementation=None, **options):
     """Attention over the whole sequence; as `attnjax.attend`, to be called so.
 
@@ -146,8 +126,10 @@ class ShardedAttention:
     """
     self._refuse_another_map()
     of = (query, key, value)
-    # A call that nothing traces is compiled for all arrays of its shapes.
-    told = _is_fixed if all(map(known, of)) else token_layouts.is_told
+    # A call that nothing traces is compiled for all arrays of its shapes, and
+    # for the values of what is part of a program, as numbers and numpy are.
+    fixed = lambda x: not isinstance(x, jax.Array)
+    told = fixed if all(map(known, of)) else token_layouts.is_told
     plan = self._planned(*of, implementation, options, told)
     with jax.named_scope("attend"):
       out, aux = attend_divided(*plan, self.courier())
@@ -260,18 +242,16 @@ class ShardedAttention:
   def _check(self, call: Call) -> None:
     """Every axis divides."""
     batch, heads, length, keys = call.shape
-    shared = heads // call.group
+    split = self.layout, self._shards, self._name
     for name, size in (("T", length), ("S", keys)):
-      token_layouts.check_length(
-        name, size, self.layout, self._shards, self._name
-      )
+      token_layouts.check_length(name, size, *split)
     parts = self._division().parts
     for what, size, axis, remedy in (
       ("batch B", batch, "b", "give a batch that divides"),
       ("query heads H", heads, "h", "take fewer devices for heads"),
       (
         "key heads K",
-        shared,
+        heads // call.group,
         "h",
         "take fewer devices for heads, RingAttention for the rest, or repeat"
         " key heads with jnp.repeat(key, n, axis=-2)",
@@ -283,11 +263,6 @@ class ShardedAttention:
           f"{self._name}: {what}={size} must be a multiple of the {parts(axis)}"
           f" devices of mesh axes {list(names)}; {remedy}"
         )
-
-
-def _is_fixed(x) -> bool:
-  """Whether a value is part of a program, as numbers and numpy are."""
-  return not isinstance(x, jax.Array)
 
 
 def _names(axes: str | tuple[str, ...]) -> tuple[str, ...]:
