@@ -18,6 +18,15 @@ __all__ = ["MOVED", "install"]
 # Old module -> the modules that have its names, the likeliest first. One
 # version keeps an old path; the next may drop it.
 MOVED: dict[str, tuple[str, ...]] = {
+  "attnjax.nn.block": ("attnjax.nn.transformer_block",),
+  "attnjax.nn.content_glimpse": ("attnjax.nn.glimpse",),
+  "attnjax.nn.cross_block": ("attnjax.nn.transformer_block",),
+  "attnjax.nn.memory": ("attnjax.nn.neural_memory",),
+  "attnjax.nn.memory_as_context": ("attnjax.nn.memory_blocks",),
+  "attnjax.nn.self_attention": ("attnjax.nn.attention",),
+  "attnjax.nn.step_attention": ("attnjax.nn.recurrent",),
+  "attnjax.nn.titans": ("attnjax.nn.memory_blocks",),
+  "attnjax.nn.window": ("attnjax.nn.window_attention",),
   "attnjax.ops.memory.api": ("attnjax.ops.memory.read_write",),
   "attnjax.ops.memory.exact": ("attnjax.ops.memory.token_gradients",),
   "attnjax.ops.memory.features": ("attnjax.ops.memory.structures",),

@@ -360,7 +360,7 @@ def test_shapes_of_problems_for_testing(line):
 @shapes(
   ("attnjax.nn.Embedding",
    lambda x: nn.Embedding(V, M, rngs=RNGS())(x), "int B T -> B T M"),
-  ("", lambda x: nn.Embedding(V, M, rngs=RNGS()).attend(x), "B T M -> B T V"),
+  ("", lambda x: nn.Embedding(V, M, rngs=RNGS()).logits(x), "B T M -> B T V"),
   *(("attnjax.nn.FeedForward", lambda x, a=a: feed_forward(a)(x),
      "B T M -> B T M")
     for a in ("gelu", "gelu_erf", "relu", "squared_relu", "swiglu")),

@@ -166,7 +166,7 @@ class Albert(nnx.Module):
     """Logits by the table that embeds the tokens."""
     x = self.readout_norm(jax.nn.gelu(self.narrow(x), approximate=False))
     bias = self.readout_bias[...]
-    return self.embed.attend(x) + bias.reshape((1,) * (x.ndim - 1) + bias.shape)
+    return self.embed.logits(x) + bias.reshape((1,) * (x.ndim - 1) + bias.shape)
 
 
 def _make_block(config: AlbertConfig, attend: Callable, rngs: nnx.Rngs):

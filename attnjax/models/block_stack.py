@@ -8,7 +8,7 @@ import jax
 from flax import nnx
 
 from attnjax.nn import FeedForward, MultiHeadAttention, TransformerBlock
-from attnjax.nn.cross_block import CrossBlock
+from attnjax.nn.transformer_block import CrossBlock
 from attnjax.ops import positions as encodings
 from attnjax.ops.drop import Dropout
 

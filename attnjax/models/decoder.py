@@ -214,4 +214,4 @@ class DecoderLM(nnx.Module):
   def _read_out(self, x):
     """Logits in float32 of the last block's output."""
     table = self.embed if self.readout is None else self.readout
-    return table.attend(self.norm(x))
+    return table.logits(self.norm(x))

@@ -233,7 +233,7 @@ class EncoderDecoder(nnx.Module):
   def _read_out(self, x):
     """Logits in float32 of the last block's output."""
     table = self.target_embed if self.readout is None else self.readout
-    return table.attend(self.decoder_norm(x))
+    return table.logits(self.decoder_norm(x))
 
 
 def _check_room(table: Embedding | None, count: int) -> None:

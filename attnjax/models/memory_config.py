@@ -8,15 +8,15 @@ from flax import nnx
 
 from attnjax.config import Config, setting
 from attnjax.nn import FeedForward
-from attnjax.nn.memory import NeuralMemory
-from attnjax.nn.memory_as_context import MemoryAsContext
-from attnjax.nn.titans import (
+from attnjax.nn.memory_blocks import (
   AttentionAlone,
   MemoryAlone,
+  MemoryAsContext,
   MemoryAsGate,
   MemoryAsLayer,
 )
-from attnjax.nn.window import WindowAttention
+from attnjax.nn.neural_memory import NeuralMemory
+from attnjax.nn.window_attention import WindowAttention
 from attnjax.ops import memory
 
 __all__ = ["ARCHITECTURES", "RULES", "MemoryLMConfig", "make_mixer"]

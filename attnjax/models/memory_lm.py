@@ -123,7 +123,7 @@ class MemoryLM(nnx.Module):
       self.blocks,
       unroll=self.config.unroll,
     )
-    logits = self.embed.attend(self.norm(x))
+    logits = self.embed.logits(self.norm(x))
     return (logits, sizes) if norms else logits
 
   def init_cache(
@@ -173,7 +173,7 @@ class MemoryLM(nnx.Module):
       layer = lambda x, both: both[0].decode(x, both[1])
       x = self.embed(token[..., None])
       x, cache = jax.lax.scan(layer, x, (self.blocks, cache))
-      return cache, self.embed.attend(self.norm(x))[..., 0, :]
+      return cache, self.embed.logits(self.norm(x))[..., 0, :]
 
     cache, logits = jax.lax.scan(read, cache, jnp.moveaxis(tokens, -1, 0))
     return jnp.moveaxis(logits, 0, -2), cache

@@ -9,8 +9,7 @@ from flax import nnx
 from attnjax.models.memory import SequenceMemory
 from attnjax.models.seq2seq_config import Seq2SeqConfig
 from attnjax.nn import Embedding
-from attnjax.nn.recurrent import GRU, GRUCell
-from attnjax.nn.step_attention import StepAttention
+from attnjax.nn.recurrent import GRU, GRUCell, StepAttention
 from attnjax.ops.attention import attend as default_attend
 from attnjax.ops.drop import Dropout
 from attnjax.ops.recurrent import gru_inputs, gru_update, real_steps
@@ -100,7 +99,7 @@ class Seq2Seq(nnx.Module):
       None
       if none
       else StepAttention(
-        hidden, rule=config.attention, attend=attend, rngs=rngs
+        hidden, score=config.attention, attend=attend, rngs=rngs
       )
     )
     self.merge = nnx.Linear(2 * hidden, width, rngs=rngs)
@@ -221,4 +220,4 @@ class Seq2Seq(nnx.Module):
   def _read_out(self, x, context, drop):
     """Logits of states and contexts."""
     merged = self.merge(jnp.concatenate([x, context], axis=-1))
-    return self.readout.attend(drop(jnp.tanh(merged), _READOUT))
+    return self.readout.logits(drop(jnp.tanh(merged), _READOUT))

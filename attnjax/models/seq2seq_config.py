@@ -3,7 +3,7 @@
 import dataclasses
 
 from attnjax.config import Config, setting
-from attnjax.nn.step_attention import RULES
+from attnjax.nn.recurrent import STEP_SCORES
 
 __all__ = ["Seq2SeqConfig"]
 
@@ -22,7 +22,7 @@ class Seq2SeqConfig(Config):
   attention: str = setting(
     "additive",
     "how the decoder revisits the input; none: it has a fixed vector",
-    choices=(*RULES, "none"),
+    choices=(*STEP_SCORES, "none"),
   )
   bidirectional: bool = setting(
     True, "the encoder reads both ways, half of its state width each"

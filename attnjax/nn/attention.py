@@ -1,27 +1,29 @@
-"""Multi-head attention as a module: parameters, and a call of the primitive."""
+"""Attention as modules: parameters, and a call of the primitive."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, overload
 
-import jax
 from flax import nnx
 
+from attnjax.nn.initializers import FAN_IN
 from attnjax.ops import heads as maps
 from attnjax.ops.attention import Aux
 from attnjax.ops.attention import attend as default_attend
 from attnjax.ops.attention.arguments import AuxNames
 from attnjax.ops.cache import KeyValueCache
 from attnjax.ops.cross import project_memory, read_memory
-from attnjax.ops.multi_head import decode_attention, multi_head_attention
+from attnjax.ops.multi_head import (
+  decode_attention,
+  multi_head_attention,
+  self_attention,
+)
 from attnjax.typing import Array, Float
 
-__all__ = ["MultiHeadAttention"]
-
-_FAN_IN = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+__all__ = ["MultiHeadAttention", "SelfAttention"]
 
 
 class MultiHeadAttention(nnx.Module):
-  """Multi-head attention over its inputs, or over a memory.
+  """Multi-head self-attention, or cross-attention over a memory m.
 
       out = concat_h(attend(x W_q[h], m W_k[h // G], m W_v[h // G])) W_o
 
@@ -67,15 +69,18 @@ class MultiHeadAttention(nnx.Module):
     position_encoding: Callable | None = None,
     combine: maps.Combine = "concatenate",
     attend: Callable = default_attend,
-    kernel_init: Callable = _FAN_IN,
-    output_init: Callable = _FAN_IN,
+    kernel_init: Callable = FAN_IN,
+    output_init: Callable = FAN_IN,
     rngs: nnx.Rngs,
   ):
     kv_heads = heads if kv_heads is None else kv_heads
     _check_heads(width, heads, kv_heads, head_width)
+
     head_width = width // heads if head_width is None else head_width
     value_width = head_width if value_width is None else value_width
 
+    # The output map contracts two axes, heads and their features: only it has
+    # a tuple of inputs.
     def projection(inputs, outputs, init):
       axis = (-2, -1) if isinstance(inputs, tuple) else -1
       return nnx.LinearGeneral(
@@ -98,14 +103,8 @@ class MultiHeadAttention(nnx.Module):
   @property
   def params(self) -> maps.MultiHeadParams:
     """The parameters, as the primitives take them."""
-    return maps.MultiHeadParams(
-      *(
-        maps.Projection(
-          layer.kernel[...], None if layer.bias is None else layer.bias[...]
-        )
-        for layer in (self.query, self.key, self.value, self.output)
-      )
-    )
+    layers = (self.query, self.key, self.value, self.output)
+    return maps.MultiHeadParams(*map(_projection, layers))
 
   @overload
   def __call__(
@@ -154,13 +153,13 @@ class MultiHeadAttention(nnx.Module):
     cache: KeyValueCache,
     **attend_kw,
   ):
-    """Attends new tokens over a cache; see `ops.multi_head`."""
+    """(out, cache) of new tokens over a cache; see `decode_attention`."""
     return decode_attention(
       self.params, inputs, cache, **self._injected(), **attend_kw
     )
 
   def project_memory(self, memory: Float[Array, "*B S M"]):
-    """Keys and values of a memory, for `read`; see `ops.cross`."""
+    """(keys, values) of a memory, for `read`; see `ops.cross`."""
     return project_memory(self.params, memory)
 
   @overload
@@ -203,7 +202,10 @@ class MultiHeadAttention(nnx.Module):
     value: Float[Array, "*B S K E"],
     **attend_kw,
   ):
-    """Attends over a projected memory, where no position is encoded."""
+    """Attends over projected keys and values; no position is encoded.
+
+    The positions of two sequences are not comparable.
+    """
     return read_memory(
       self.params,
       inputs,
@@ -215,7 +217,7 @@ class MultiHeadAttention(nnx.Module):
     )
 
   def _injected(self) -> dict:
-    """What the module was built with, beside parameters."""
+    """Keywords of the primitives that this module was made with."""
     return {
       "position_encoding": self.position_encoding,
       "combine": self.combine,
@@ -223,10 +225,16 @@ class MultiHeadAttention(nnx.Module):
     }
 
 
+def _projection(layer: nnx.Linear | nnx.LinearGeneral) -> maps.Projection:
+  """Kernel and bias of a Flax layer as arrays."""
+  bias = None if layer.bias is None else layer.bias[...]
+  return maps.Projection(layer.kernel[...], bias)
+
+
 def _check_heads(
   width: int, heads: int, kv_heads: int, head_width: int | None
 ) -> None:
-  """Heads divide the width, and key heads the query heads."""
+  """Raises ValueError unless H divides the width, and K divides H."""
   if heads < 1 or (head_width is None and width % heads):
     raise ValueError(
       f"MultiHeadAttention: heads={heads} must divide width={width}; choose"
@@ -236,3 +244,92 @@ def _check_heads(
     raise ValueError(
       f"MultiHeadAttention: kv_heads={kv_heads} must divide heads={heads}"
     )
+
+
+class SelfAttention(nnx.Module):
+  """Self-attention of one head of width M, without an output map.
+
+      q, k, v = x W_q + b_q, x W_k + b_k, x W_v + b_v
+      out     = softmax(q kᵀ / sqrt(M)) v
+
+  Its layers have the names of the usual PyTorch class; a ``weight`` of PyTorch
+  is the transpose of a ``kernel``.
+
+  Args:
+    width: M, of inputs, queries, keys and values.
+    use_bias: whether the three layers have biases.
+    attend: the attention to call; see `nn.MultiHeadAttention`.
+    rngs: Flax NNX random streams; uses "params".
+
+  Raises:
+    ValueError: if the width is below 1.
+
+  >>> import jax
+  >>> from flax import nnx
+  >>> import jax.numpy as jnp
+  >>> layer = SelfAttention(6, rngs=nnx.Rngs(0))
+  >>> x = jax.random.normal(jax.random.key(0), (2, 5, 6))
+  >>> out, aux = layer(x, aux=("weights",))
+  >>> bool(jnp.allclose(aux.weights[:, 0] @ layer.value(x), out, atol=1e-5))
+  True
+
+  Reference:
+    Lin et al., "A Structured Self-attentive Sentence Embedding", 2017, arXiv
+    1703.03130; Vaswani et al., 2017, arXiv 1706.03762, equation 1.
+  """
+
+  def __init__(
+    self,
+    width: int,
+    *,
+    use_bias: bool = True,
+    attend: Callable = default_attend,
+    rngs: nnx.Rngs,
+  ):
+    if width < 1:
+      raise ValueError(f"SelfAttention: width must be at least 1, got {width}")
+
+    def square():
+      return nnx.Linear(
+        width, width, use_bias=use_bias, kernel_init=FAN_IN, rngs=rngs
+      )
+
+    self.query, self.key, self.value = square(), square(), square()
+    self.attend = attend
+
+  @property
+  def params(self) -> maps.SelfAttentionParams:
+    """The parameters, as the primitive takes them."""
+    layers = (self.query, self.key, self.value)
+    return maps.SelfAttentionParams(*map(_projection, layers))
+
+  @overload
+  def __call__(
+    self,
+    inputs: Float[Array, "*B T M"],
+    *,
+    aux: tuple[()] = ...,
+    **attend_kw: Any,
+  ) -> Array: ...
+
+  @overload
+  def __call__(
+    self,
+    inputs: Float[Array, "*B T M"],
+    *,
+    aux: AuxNames,
+    **attend_kw: Any,
+  ) -> tuple[Array, Aux]: ...
+
+  @overload
+  def __call__(
+    self,
+    inputs: Float[Array, "*B T M"],
+    *,
+    aux: Sequence[str],
+    **attend_kw: Any,
+  ) -> Array | tuple[Array, Aux]: ...
+
+  def __call__(self, inputs: Float[Array, "*B T M"], **attend_kw):
+    """Attends; see `attnjax.self_attention`."""
+    return self_attention(self.params, inputs, attend=self.attend, **attend_kw)

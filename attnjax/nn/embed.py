@@ -1,4 +1,6 @@
-"""Embeddings: a table of vectors, read by row, and read out by dot product."""
+"""Embeddings: a table of vectors, and logits by its rows."""
+
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -41,11 +43,14 @@ class Embedding(nnx.Module):
     self.embedding = nnx.Param(init(rngs.params(), (rows, width), jnp.float32))
 
   def __call__(self, index: Int[Array, "*B T"]) -> Float[Array, "*B T M"]:
-    """Rows of the table; one that it does not hold is NaN, not a guess."""
+    """Rows of the table; an index outside of it gives NaN."""
     return positions.learned(self.embedding[...], index)
 
-  def attend(self, x: Float[Array, "*B T M"]) -> Float[Array, "*B T V"]:
-    """Logits x · embedding[v], summed in float32: a readout tied to the table.
+  def logits(self, x: Float[Array, "*B T M"]) -> Float[Array, "*B T V"]:
+    """Logits x · embedding[v], a readout by the rows of the table.
+
+    Summed in float32 or wider, whatever the dtype of x: a vocabulary of
+    bfloat16 logits has ties, and its log-sum-exp loses digits.
 
     Reference:
       Press, Wolf, "Using the Output Embedding to Improve Language Models",
@@ -58,3 +63,12 @@ class Embedding(nnx.Module):
       self.embedding[...],
       preferred_element_type=dtype,
     )
+
+  def attend(self, x: Float[Array, "*B T M"]) -> Float[Array, "*B T V"]:
+    """The deprecated name of `logits`."""
+    warnings.warn(
+      "Embedding.attend is now Embedding.logits",
+      DeprecationWarning,
+      stacklevel=2,
+    )
+    return self.logits(x)

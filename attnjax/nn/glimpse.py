@@ -1,33 +1,31 @@
-"""The glimpse network: a context is embedded and weights its input.
+"""Networks with one glimpse: attention weights of a context, then a readout.
 
 A context is embedded, the embedding becomes attention weights, these multiply
-the input element-wise, and a linear layer reads the output from that glimpse.
+the input element-wise, and a linear layer maps the product to the output.
 """
 
-import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from attnjax.nn.embed import Embedding
+from attnjax.nn.initializers import FAN_IN
 from attnjax.ops.glimpse import glimpse
 from attnjax.ops.normalizers import Normalizer
 from attnjax.typing import Array, Bool, Float, Int
 
-__all__ = ["GlimpseNetwork", "check_sizes", "embedded"]
-
-_FAN_IN = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
+__all__ = ["ContentGlimpse", "GlimpseNetwork"]
 
 
 class GlimpseNetwork(nnx.Module):
-  """Embed(context) -> glimpse -> Linear.
+  """A glimpse whose logits are learned for each context and position.
 
       a   = normalizer(embedding[context] / temperature)      ``*B T``
       out = Linear(inputs ⊙ a),   or Linear(Σ_t inputs[t] a[t]) where `pool`
 
-  Given its context the network is linear in its inputs: only the product of a
-  weight with what the readout makes of it is determined, see
-  `effective_weights`. Weights themselves are a faithful picture where the
-  normalizer fixes their scale, as "softmax" does.
+  Given its context the network is linear in its inputs, so training determines
+  only the product of a weight and a readout kernel, see `effective_weights`.
+  Weights alone can be compared where the normalizer fixes their scale, as
+  "softmax" does.
 
   Args:
     contexts: C, how many there are.
@@ -67,12 +65,12 @@ class GlimpseNetwork(nnx.Module):
     stddev: float = 1.0,
     rngs: nnx.Rngs,
   ):
-    check_sizes(
+    _check_sizes(
       "GlimpseNetwork", contexts=contexts, length=length, outputs=outputs
     )
     self.context = Embedding(contexts, length, stddev=stddev, rngs=rngs)
     features = (1 if pool else length) * (1 if width is None else width)
-    self.readout = nnx.Linear(features, outputs, kernel_init=_FAN_IN, rngs=rngs)
+    self.readout = nnx.Linear(features, outputs, kernel_init=FAN_IN, rngs=rngs)
     self.width = width
     self.normalizer = normalizer
     self.temperature = temperature
@@ -86,12 +84,12 @@ class GlimpseNetwork(nnx.Module):
     mask: Bool[Array, "*B T"] | None = None,
     aux: tuple[str, ...] | str = (),
   ):
-    """Reads the output from the glimpse that a context takes.
+    """Outputs of inputs and their contexts.
 
     Args:
       inputs: ``*B T``, or ``*B T D`` where there is a `width`.
-      context: int ``*B``; one that is not embedded gives NaN, not a guess.
-      mask: bool ``*B T``, False where nothing may be seen.
+      context: int ``*B``; one outside of [0, C) gives NaN.
+      mask: bool ``*B T``, False at positions of weight 0.
       aux: as for `attnjax.glimpse`.
 
     Returns:
@@ -99,21 +97,22 @@ class GlimpseNetwork(nnx.Module):
     """
     self._check_inputs(inputs)
     seen, found = self._glimpse(
-      inputs, embedded(self.context, context), mask, aux
+      inputs, _embedded(self.context, context), mask, aux
     )
+
     kept = inputs.ndim - (1 if self.width is None else 2)
     flat = (*seen.shape[:kept], self.readout.in_features)
     out = self.readout(seen.reshape(flat))
     return (out, found) if aux else out
 
   def weights(self) -> Float[Array, "C T"]:
-    """What each context pays attention to."""
+    """Attention weights of each context."""
     table = self.context.embedding[...]
     ones = jnp.ones(table.shape, table.dtype)
-    return glimpse(ones, table, **self._how())
+    return glimpse(ones, table, **self._normalization())
 
   def effective_weights(self) -> Float[Array, "C T ..."]:
-    """The slope of each output in each input: weight times readout.
+    """Derivative of each output by each input: weight times readout.
 
         effective[c, t, d, o] = weights[c, t] · kernel[t, d, o]
 
@@ -126,12 +125,12 @@ class GlimpseNetwork(nnx.Module):
     found = weights[..., None, None] * slopes.astype(weights.dtype)
     return found[:, :, 0] if self.width is None else found
 
-  def _how(self) -> dict:
-    """How logits become weights."""
+  def _normalization(self) -> dict:
+    """Keywords of `glimpse`: how logits become weights."""
     return {"normalizer": self.normalizer, "temperature": self.temperature}
 
   def _glimpse(self, inputs, logits, mask, aux):
-    """The glimpse, and what else was asked for or None."""
+    """(glimpse, `GlimpseAux` or None)."""
     axis = -1 if self.width is None else -2
     result = glimpse(
       inputs,
@@ -140,14 +139,14 @@ class GlimpseNetwork(nnx.Module):
       pool=self.pool,
       mask=mask,
       aux=aux,
-      **self._how(),
+      **self._normalization(),
     )
     return result if aux else (result, None)
 
   def _check_inputs(self, inputs) -> None:
-    """Parts as many as the embedding has logits, of the width it was made for.
+    """Raises ValueError unless T and D are those of the embedding and readout.
 
-    The primitive would broadcast where a readout cannot follow.
+    `glimpse` would broadcast a wrong T.
     """
     length = self.context.embedding.shape[1]
     expected = (length,) if self.width is None else (length, self.width)
@@ -160,28 +159,114 @@ class GlimpseNetwork(nnx.Module):
       )
 
 
-def embedded(
+class ContentGlimpse(nnx.Module):
+  """A glimpse whose logits are scores of a context and each position.
+
+      q = embedding[context],   k[t] = inputs[t] W_k
+      a = normalizer(q · k / sqrt(D))                          ``*B T``
+      out = Linear(Σ_t inputs[t] a[t])
+
+  Logits are scores and not parameters, so one network takes inputs of any
+  length. It is `attend` with one query, and the inputs as values.
+
+  Args:
+    contexts: C, how many there are.
+    width: M, of the vector at each position.
+    outputs: O, numbers to read out.
+    key_width: D, of query and keys; None is M.
+    normalizer: as for `attnjax.glimpse`.
+    rngs: Flax NNX random streams; uses "params".
+
+  It is invariant to the order of positions:
+
+  >>> import jax
+  >>> import jax.numpy as jnp
+  >>> from flax import nnx
+  >>> net = ContentGlimpse(5, 4, 2, rngs=nnx.Rngs(0))
+  >>> x, context = jax.random.normal(jax.random.key(0), (7, 4)), jnp.array(3)
+  >>> bool(jnp.allclose(net(x, context), net(x[::-1], context), atol=1e-5))
+  True
+
+  Reference:
+    Luong, Pham, Manning, "Effective Approaches to Attention-based Neural
+    Machine Translation", 2015, arXiv 1508.04025, "general" score; scaled as in
+    Vaswani et al., 2017, arXiv 1706.03762.
+  """
+
+  def __init__(
+    self,
+    contexts: int,
+    width: int,
+    outputs: int,
+    *,
+    key_width: int | None = None,
+    normalizer: str | Normalizer = "softmax",
+    rngs: nnx.Rngs,
+  ):
+    key_width = width if key_width is None else key_width
+    _check_sizes(
+      "ContentGlimpse", contexts=contexts, width=width, key_width=key_width
+    )
+    self.context = Embedding(contexts, key_width, stddev=1.0, rngs=rngs)
+    self.key = nnx.Linear(
+      width, key_width, use_bias=False, kernel_init=FAN_IN, rngs=rngs
+    )
+    self.readout = nnx.Linear(width, outputs, kernel_init=FAN_IN, rngs=rngs)
+    self.normalizer = normalizer
+
+  def __call__(
+    self,
+    inputs: Float[Array, "*B T M"],
+    context: Int[Array, "*B"],
+    *,
+    mask: Bool[Array, "*B T"] | None = None,
+    aux: tuple[str, ...] | str = (),
+  ):
+    """Outputs of inputs of any length and their contexts.
+
+    Args:
+      inputs: ``*B T M``.
+      context: int ``*B``; one outside of [0, C) gives NaN.
+      mask: bool ``*B T``, False at positions of weight 0.
+      aux: as for `attnjax.glimpse`.
+
+    Returns:
+      ``*B O``; with `aux` a pair, ``(out, GlimpseAux)``.
+    """
+    result = glimpse(
+      inputs,
+      self.logits(inputs, context),
+      axis=-2,
+      normalizer=self.normalizer,
+      temperature=self.key.out_features**0.5,
+      pool=True,
+      mask=mask,
+      aux=aux,
+    )
+    seen, *found = result if aux else (result,)
+    out = self.readout(seen)
+    return (out, *found) if aux else out
+
+  def logits(
+    self, inputs: Float[Array, "*B T M"], context: Int[Array, "*B"]
+  ) -> Float[Array, "*B T"]:
+    """Scores q · k of each position, summed in float32 or wider."""
+    query, key = _embedded(self.context, context), self.key(inputs)
+    dtype = jnp.float64 if key.dtype == jnp.float64 else jnp.float32
+    return jnp.einsum(
+      "...d,...td->...t", query, key, preferred_element_type=dtype
+    )
+
+
+def _embedded(
   embedding: Embedding, context: Int[Array, "*B"]
 ) -> Float[Array, "*B M"]:
-  """The vectors of contexts, of one alone too.
-
-  >>> import jax.numpy as jnp
-  >>> from attnjax.nn.embed import Embedding
-  >>> from flax import nnx
-  >>> embedded(Embedding(5, 3, rngs=nnx.Rngs(0)), jnp.array(4)).shape
-  (3,)
-  """
+  """Embeds contexts; `Embedding` needs an axis T, a single one has none."""
   return embedding(context[..., None])[..., 0, :]
 
 
-def check_sizes(name: str, **sizes: int) -> None:
-  """Sizes of at least 1.
-
-  >>> check_sizes("Network", length=0)
-  Traceback (most recent call last):
-    ...
-  ValueError: Network: length must be at least 1, got 0
-  """
+def _check_sizes(name: str, **sizes: int) -> None:
+  """Raises ValueError for a size below 1."""
   for size, value in sizes.items():
     if value < 1:
       raise ValueError(f"{name}: {size} must be at least 1, got {value}")

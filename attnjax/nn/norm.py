@@ -1,4 +1,4 @@
-"""Norms of Flax in any dtype, by their short names."""
+"""RMS norm and layer norm of Flax under strict dtype promotion."""
 
 import jax
 from flax import nnx
@@ -7,7 +7,7 @@ __all__ = ["LayerNorm", "RMSNorm", "make_norm"]
 
 
 class RMSNorm(nnx.RMSNorm):
-  """`flax.nnx.RMSNorm`, which strict dtype promotion lets through in bfloat16.
+  """`flax.nnx.RMSNorm` that runs in bfloat16 under strict dtype promotion.
 
       y = x / sqrt(mean(x²) + ε) ⊙ scale
 
@@ -26,13 +26,13 @@ class RMSNorm(nnx.RMSNorm):
 
   def __call__(self, x, *args, **kw):
     """Normalises the last axis."""
-    # Flax multiplies bfloat16 by its float32 statistics, as it should.
+    # Flax multiplies bfloat16 by float32 statistics: promotion that is meant.
     with jax.numpy_dtype_promotion("standard"):
       return super().__call__(x, *args, **kw)
 
 
 class LayerNorm(nnx.LayerNorm):
-  """`flax.nnx.LayerNorm`, which strict dtype promotion lets through.
+  """`flax.nnx.LayerNorm` that runs in bfloat16 under strict dtype promotion.
 
       y = (x - mean(x)) / sqrt(var(x) + ε) ⊙ scale [+ bias]
 
@@ -64,7 +64,10 @@ def make_norm(
   *,
   epsilon: float = 1e-6,
 ):
-  """A norm by its short name, "rms" or "layer".
+  """Makes a norm by its short name, "rms" or "layer".
+
+  Raises:
+    ValueError: of another name.
 
   >>> from flax import nnx
   >>> type(make_norm("rms", 3, False, nnx.Rngs(0))).__name__

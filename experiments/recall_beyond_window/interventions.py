@@ -16,8 +16,8 @@ from flax import nnx
 
 from attnjax import memory
 from attnjax.models import MemoryLM
-from attnjax.nn.memory import NeuralMemoryState
-from attnjax.nn.titans import MixerState
+from attnjax.nn.memory_blocks import MixerState
+from attnjax.nn.neural_memory import NeuralMemoryState
 from experiments.recall_beyond_window.config import RecallConfig
 from experiments.recall_beyond_window.task import draw_words, lay_out
 

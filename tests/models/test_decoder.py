@@ -171,7 +171,7 @@ def test_the_scan_over_layers_is_a_loop(plain):
   block = jax.jit(lambda block, x: block(x, mask=masks.causal()))
   for i in range(SIZES["depth"]):
     x = block(one_layer(plain, i), x)
-  logits = jax.jit(lambda m, x: m.readout.attend(m.norm(x)))(plain, x)
+  logits = jax.jit(lambda m, x: m.readout.logits(m.norm(x)))(plain, x)
   np.testing.assert_allclose(forward(plain, TOKENS), logits, atol=2e-5)
 
 

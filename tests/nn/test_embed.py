@@ -46,13 +46,13 @@ def test_bytes_are_read_as_they_are(embed):
 def test_reads_out_dot_products(embed):
   (x,) = drawn.arrays((2, 3, M))
   expected = np.asarray(x) @ np.asarray(embed.embedding[...]).T
-  np.testing.assert_allclose(embed.attend(x), expected, atol=1e-6)
+  np.testing.assert_allclose(embed.logits(x), expected, atol=1e-6)
   # A table read out by itself says of each token that it is itself.
   unit = embed.embedding[...] / jnp.linalg.norm(
     embed.embedding[...], axis=-1, keepdims=True
   )
   embed.embedding[...] = unit
-  same = embed.attend(embed(jnp.arange(V))).argmax(-1)
+  same = embed.logits(embed(jnp.arange(V))).argmax(-1)
   assert same.tolist() == list(range(V))
 
 
@@ -61,7 +61,7 @@ def test_few_bits_are_summed_in_float32():
   half = jax.tree.map(lambda p: p.astype(jnp.bfloat16), embed)
   x = half(TOKENS)
   assert x.dtype == jnp.bfloat16
-  logits = half.attend(x)
+  logits = half.logits(x)
   assert logits.dtype == jnp.float32
   exact = (
     np.asarray(x, np.float64) @ np.asarray(half.embedding[...], np.float64).T
@@ -72,3 +72,10 @@ def test_few_bits_are_summed_in_float32():
 def test_starts_small():
   table = Embedding(997, 13, stddev=0.5, rngs=nnx.Rngs(0)).embedding[...]
   np.testing.assert_allclose(table.std(), 0.5, rtol=0.05)
+
+
+def test_the_old_name_of_logits_still_works_and_warns(embed):
+  (x,) = drawn.arrays((2, 3, M))
+  with pytest.warns(DeprecationWarning, match=r"Embedding\.logits"):
+    old = embed.attend(x)
+  np.testing.assert_array_equal(old, embed.logits(x))

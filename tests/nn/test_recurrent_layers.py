@@ -55,7 +55,7 @@ def test_states_start_orthogonal_and_biases_at_zero():
 
 @pytest.mark.parametrize("rule", ["additive", "dot", "general"])
 def test_one_query_a_step_is_attention_with_its_scoring(rule):
-  make = lambda: StepAttention(M, rule=rule, rngs=nnx.Rngs(0))
+  make = lambda: StepAttention(M, score=rule, rngs=nnx.Rngs(0))
   layer = drawn.module(make)
   context, aux = layer(
     STATE, MEMORY, layer.prepare(MEMORY), lengths=LENGTHS, aux=("weights",)
@@ -75,7 +75,7 @@ def test_one_query_a_step_is_attention_with_its_scoring(rule):
 
 @pytest.mark.parametrize("rule", ["additive", "dot", "general"])
 def test_gradients_reach_every_parameter_as_through_attend(rule):
-  layer = drawn.module(lambda: StepAttention(M, rule=rule, rngs=nnx.Rngs(0)))
+  layer = drawn.module(lambda: StepAttention(M, score=rule, rngs=nnx.Rngs(0)))
 
   def stepwise(layer, memory):
     return (layer(STATE, memory, layer.prepare(memory)) ** 2).sum()
@@ -97,5 +97,11 @@ def test_gradients_reach_every_parameter_as_through_attend(rule):
 def test_errors_name_what_came():
   with pytest.raises(ValueError, match=r"inputs and width .* got 0 and 4"):
     GRUCell(0, 4, rngs=nnx.Rngs(0))
-  with pytest.raises(ValueError, match=r"rule must be one of .*'dot'.*'cos'"):
-    StepAttention(4, rule="cos", rngs=nnx.Rngs(0))
+  with pytest.raises(ValueError, match=r"score must be one of .*'dot'.*'cos'"):
+    StepAttention(4, score="cos", rngs=nnx.Rngs(0))
+
+
+def test_the_old_name_of_a_score_still_works_and_warns():
+  with pytest.warns(DeprecationWarning, match="score="):
+    layer = StepAttention(4, rule="dot", rngs=nnx.Rngs(0))
+  assert layer.score == "dot"

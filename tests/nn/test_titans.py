@@ -15,7 +15,7 @@ from attnjax.nn import (
   NeuralMemory,
   WindowAttention,
 )
-from attnjax.nn.titans import AttentionAlone
+from attnjax.nn.memory_blocks import AttentionAlone
 from tests import drawn
 
 B, T, M, H = 2, 11, 6, 2

@@ -12,7 +12,7 @@ import attnjax
 from attnjax import cache, masks, positions
 from attnjax.models import DecoderConfig, DecoderLM
 from attnjax.nn import MultiHeadAttention
-from attnjax.nn.window import WindowAttention
+from attnjax.nn.window_attention import WindowAttention
 from attnjax.ops.heads import MultiHeadParams, Projection
 from attnjax.ops.multi_head import decode_attention
 from tests.drawn import arrays

@@ -1,7 +1,6 @@
-"""Attention over a window, over tokens that are always there, or over all."""
+"""Causal attention over a window of tokens and over persistent tokens."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +8,7 @@ import numpy as np
 from flax import nnx
 
 from attnjax.nn.attention import MultiHeadAttention
+from attnjax.nn.initializers import FAN_IN
 from attnjax.ops import cache as caches
 from attnjax.ops import masks, score_mods
 from attnjax.ops.attention import attend as default_attend
@@ -17,21 +17,22 @@ from attnjax.ops.forgotten import misses
 from attnjax.ops.heads import combine_heads, project_heads
 from attnjax.ops.known import poison
 from attnjax.ops.node import node
-from attnjax.typing import Array, DTypeLike, Float
+from attnjax.typing import Array, DTypeLike, Float, PyTree
 
 __all__ = ["WindowAttention", "WindowCache"]
 
-_FAN_IN = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
-_LATER = np.int32(2**30)  # the position of what is not there yet
+# Position of an empty slot of a cache: later than any query, so never seen. Not
+# the largest int32, for positions are subtracted.
+_LATER = np.int32(2**30)
 
 
 @node
 class WindowCache:
-  """What attention carries from token to token.
+  """Cache of a `WindowAttention`: keys and values, and convolution inputs.
 
   Args:
     rows: keys and values.
-    tail: the latest inputs of the convolution, ``*B J 3HD``; None where there
+    tail: the last inputs of the convolution, ``*B J 3HD``; None where there
       is no convolution.
 
   >>> from flax import nnx
@@ -40,26 +41,25 @@ class WindowCache:
   (5, 3, 18)
   """
 
-  rows: Any
-  tail: Any
+  rows: PyTree
+  tail: PyTree
 
 
 class WindowAttention(nnx.Module):
-  """Causal attention to the latest tokens and to persistent ones.
+  """Causal attention over a window of tokens and learned persistent ones.
 
       out[t] = attend(q[t]; [p, x[t - window], ..., x[t]])
 
-  The persistent tokens p are parameters: they hold what is true of every
-  sequence. Half of the heads (the first) prefer near tokens, by ALiBi, half do
-  not know distance: so lengths beyond those trained on mean nothing new. A
-  convolution may run over the queries, keys and values of the sequence, so that
-  a key can tell what stood before its token.
+  The persistent tokens p are parameters, the same for every sequence. The first
+  half of the heads have ALiBi, the others no positions, so that lengths beyond
+  those of training can be read. A convolution may run over the queries, keys
+  and values of the sequence: then a key depends on the tokens before its own.
 
   Args:
     width: M.
     heads: H.
     window: tokens before its own that a query sees; None is all of them.
-    persistent: N, tokens that are always there.
+    persistent: N, tokens that every query sees.
     convolution: tokens that the convolution sees; 1 is none.
     attend: the attention to call.
     output_init: of the map out.
@@ -73,7 +73,7 @@ class WindowAttention(nnx.Module):
   >>> layer = WindowAttention(6, 2, window=1, persistent=3, rngs=nnx.Rngs(0))
   >>> x = jnp.ones((7, 6))
   >>> far = layer(x.at[0].set(2.0))[2:] == layer(x)[2:]
-  >>> bool(far.all())  # what left the window is not seen
+  >>> bool(far.all())  # tokens outside of the window are not seen
   True
 
   Reference:
@@ -92,7 +92,7 @@ class WindowAttention(nnx.Module):
     persistent: int = 0,
     convolution: int = 1,
     attend: Callable = default_attend,
-    output_init: Callable = _FAN_IN,
+    output_init: Callable = FAN_IN,
     rngs: nnx.Rngs,
   ):
     for name, value in (("window", window), ("persistent", persistent)):
@@ -105,19 +105,20 @@ class WindowAttention(nnx.Module):
         "WindowAttention: convolution must see 1 token or more, got"
         f" {convolution}"
       )
+
     self.attention = MultiHeadAttention(
       width, heads, attend=attend, output_init=output_init, rngs=rngs
     )
     tokens = jax.random.normal(rngs.params(), (persistent, width))
     self.persistent = nnx.Param(tokens) if persistent else None
-    # It begins as none: each token as it is.
+    # The identity at the start: each token as it is.
     taps = jnp.zeros((convolution, 3 * width)).at[-1].set(1)
     self.kernel = nnx.Param(taps) if convolution > 1 else None
     self.window, self.heads = window, heads
 
   @property
   def count(self) -> int:
-    """Persistent tokens."""
+    """N, the number of persistent tokens."""
     return 0 if self.persistent is None else self.persistent.shape[0]
 
   def __call__(
@@ -129,12 +130,12 @@ class WindowAttention(nnx.Module):
 
     Args:
       inputs: ``*B T M``.
-      beside: ``*B T M``, a second token at each position, seen by those that
-        see the position; what a memory recalled there.
+      beside: ``*B T M``, a second token at each position, seen wherever the
+        first one is; in MAC what the memory recalled.
     """
     place = jnp.arange(inputs.shape[-2], dtype=jnp.int32)
     (query, *own), _ = self._projected(inputs, None)
-    heads = [own] if beside is None else [self._alone(beside), own]
+    heads = [own] if beside is None else [self._keys_values(beside), own]
     return self._attend(query, place, heads, [place for _ in heads])
 
   def init_cache(
@@ -143,7 +144,7 @@ class WindowAttention(nnx.Module):
     capacity: int,
     dtype: DTypeLike = jnp.float32,
   ) -> WindowCache:
-    """An empty cache: of the window, or of so many tokens where it is all."""
+    """An empty cache of the window; without one, of `capacity` tokens."""
     if self.window is not None:
       capacity = self.window + 1
     _, heads, width = self.attention.key.kernel.shape
@@ -159,12 +160,12 @@ class WindowAttention(nnx.Module):
     cache: WindowCache,
     beside: tuple[Float[Array, "*B 1 M"], WindowCache] | None = None,
   ):
-    """Attends one new token over those before it.
+    """Attends one new token over the cache and itself.
 
     Args:
       inputs: ``*B 1 M``.
       cache: of the tokens before.
-      beside: the second token of the position, and the cache of those before.
+      beside: the second token of the position, and the cache of such tokens.
 
     Returns:
       ``*B 1 M`` and the new cache; with `beside` its cache too.
@@ -178,45 +179,53 @@ class WindowAttention(nnx.Module):
         "WindowAttention: inputs must be one token, shape [..., 1, M], got"
         f" {list(inputs.shape)}; decode token after token"
       )
+
     store = caches.append if self.window is None else caches.roll
     place = cache.rows.next_positions(1)
     (query, *own), tail = self._projected(inputs, cache.tail)
+
     held = [WindowCache(store(cache.rows, *own), tail)]
     if beside is not None:
       token, old = beside
-      rows = store(old.rows, *self._alone(token))
+      rows = store(old.rows, *self._keys_values(token))
       held = [WindowCache(rows, old.tail), *held]
-    heads = [(new.rows.key, new.rows.value) for new in held]
-    places = [_filled(new.rows) for new in held]
+
+    # A cache that has rolled over tokens of the window cannot give the output.
     for new in held:
       wrong = misses(self._mask(), cache.rows.length, new.rows.forgotten, 1)
       query = poison(query, wrong)
+    heads = [(new.rows.key, new.rows.value) for new in held]
+    places = [_filled(new.rows) for new in held]
     return (self._attend(query, place, heads, places), *reversed(held))
 
   def _projected(self, x, tail):
-    """Queries, keys and values of the sequence, and the convolution's tail."""
+    """((queries, keys, values), tail) after the convolution, if any."""
     parts = project_heads(self.attention.params, x, None)
     if self.kernel is None:
       return parts, tail
+
+    # One convolution over the features of all three side by side.
     flat = [jax.lax.collapse(part, part.ndim - 2) for part in parts]
     mixed, new = causal_convolution(
       jnp.concatenate(flat, axis=-1), self.kernel[...], tail
     )
+
     pieces = jnp.split(mixed, 3, axis=-1)
     parts = [y.reshape(x.shape) for y, x in zip(pieces, parts, strict=True)]
     return parts, new if tail is None else new.astype(tail.dtype)
 
-  def _alone(self, x):
-    """Keys and values of tokens that stand beside the sequence."""
+  def _keys_values(self, x):
+    """(keys, values) of tokens outside of the sequence: no convolution."""
     return project_heads(self.attention.params, x, None)[1:]
 
   def _attend(self, query, place, heads: Sequence, places: Sequence):
-    """Over the persistent tokens and then over what is given."""
+    """Attends over the persistent tokens and all given keys and values."""
     if self.persistent is not None:
+      # At positions -N .. -1, which `masks.prefix(0)` shows to every query.
       always = self.persistent[...].astype(query.dtype)
       lead = heads[0][0].shape[:-3]
       spread = lambda x: jnp.broadcast_to(x, (*lead, *x.shape))
-      heads = [tuple(map(spread, self._alone(always))), *heads]
+      heads = [tuple(map(spread, self._keys_values(always))), *heads]
       before = jnp.arange(-self.count, 0, dtype=jnp.int32)
       like = places[0].shape[:-1]
       places = [jnp.broadcast_to(before, (*like, self.count)), *places]
@@ -224,6 +233,7 @@ class WindowAttention(nnx.Module):
       jnp.concatenate([pair[n].astype(query.dtype) for pair in heads], axis=-3)
       for n in (0, 1)
     )
+
     out = self.attention.attend(
       query,
       key,
@@ -236,23 +246,23 @@ class WindowAttention(nnx.Module):
     return combine_heads(self.attention.params.output, out, "concatenate")
 
   def _mask(self) -> masks.Mask:
-    """The window, and whatever stands before the sequence."""
+    """The window, and the negative positions of the persistent tokens."""
     if self.window is None:
       return masks.causal()
     return masks.sliding_window(self.window) | masks.prefix(0)
 
 
 def _filled(cache: caches.KeyValueCache):
-  """Positions of what a cache holds; the slots that hold nothing are later."""
+  """Positions of the slots of a cache; of empty ones `_LATER`."""
   found = cache.positions
   return jnp.where(found < 0, _LATER, found)
 
 
-def _slopes(heads: int) -> Any:
+def _slopes(heads: int) -> Float[Array, " H"]:
   """1, 1/4, 1/16, ... for the first half of the heads, 0 for the others.
 
-  Steeper than ALiBi's own for so few heads, whose steepest of two is 1/16: one
-  head must be able to tell the token before from the one before that.
+  ALiBi's own slopes for two heads are 1/16 and 1/256, too flat for a head to
+  tell the previous token from the one before it.
   """
   near = heads // 2
   some = 0.25 ** np.arange(near, dtype=np.float32)
@@ -260,6 +270,6 @@ def _slopes(heads: int) -> Any:
 
 
 def _near(logit, b, h, q, k, slopes):
-  """ALiBi, but for persistent tokens, which are at no distance."""
+  """ALiBi, with a distance of 0 to persistent tokens."""
   distance = jnp.where(k < 0, 0, jnp.abs(q - k)).astype(logit.dtype)
   return logit - slopes[h].astype(logit.dtype) * distance

@@ -1,0 +1,398 @@
+"""Token mixers of Titans: memory as context (MAC), gate (MAG), layer (MAL).
+
+Each is what a block adds to x, as a function of the normalised x; attention
+alone and memory alone are called the same way. All are causal: they read a
+sequence at once, or a token at a time with a state of constant size. Where the
+paper's equations are not causal, a docstring says what is done instead.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from attnjax.nn.initializers import FAN_IN
+from attnjax.nn.neural_memory import NeuralMemory, NeuralMemoryState
+from attnjax.nn.norm import make_norm
+from attnjax.nn.window_attention import WindowAttention
+from attnjax.ops.node import node
+from attnjax.typing import Array, DTypeLike, Float, PyTree
+
+__all__ = [
+  "AttentionAlone",
+  "MemoryAlone",
+  "MemoryAsContext",
+  "MemoryAsGate",
+  "MemoryAsLayer",
+  "MixerState",
+]
+
+
+@node
+class MixerState:
+  """State of a mixer between tokens; a part that it lacks is None.
+
+  Args:
+    memory: state of the neural memory.
+    cache: keys and values of attention.
+    segment: of MAC, the memory at the segment's start, and the cache of what
+      that recalled.
+
+  >>> MixerState(memory=None, cache=None, segment=None).cache is None
+  True
+  """
+
+  memory: PyTree
+  cache: PyTree
+  segment: PyTree
+
+
+class _Gated(nnx.Module):
+  """Gating of attention by memory, o = (norm_1(y) ⊙ σ(norm_2(m))) W_o.
+
+  The paper says: normalised by learned vectors, then a nonlinearity. To which
+  of the two it applies is our choice: the memory gates the attention.
+
+  Args:
+    width: M.
+    output_init: of the map out.
+    rngs: Flax NNX random streams; uses "params".
+  """
+
+  def __init__(
+    self, width: int, *, output_init: Callable = FAN_IN, rngs: nnx.Rngs
+  ):
+    self.norm = make_norm("rms", width, False, rngs)
+    self.memory_norm = make_norm("rms", width, False, rngs)
+    self.output = nnx.Linear(
+      width, width, use_bias=False, kernel_init=output_init, rngs=rngs
+    )
+
+  def __call__(self, y, m):
+    """The gated output of attention y and memory m, both ``*B T M``."""
+    gate = jax.nn.sigmoid(self.memory_norm(m))
+    return self.output(self.norm(y) * gate)
+
+
+class AttentionAlone(nnx.Module):
+  """A mixer of attention alone, the baseline of the others.
+
+  Args:
+    attention: a `WindowAttention`.
+
+  >>> import jax.numpy as jnp
+  >>> from attnjax.nn.window_attention import WindowAttention
+  >>> from flax import nnx
+  >>> attention = WindowAttention(6, 2, window=3, rngs=nnx.Rngs(0))
+  >>> AttentionAlone(attention)(jnp.ones((5, 6)))[1] is None
+  True
+  """
+
+  def __init__(self, attention: WindowAttention):
+    self.attention = attention
+
+  def __call__(self, x: Float[Array, "*B T M"]):
+    """(change of each token, None)."""
+    return self.attention(x), None
+
+  def init_state(self, batch, capacity, dtype: DTypeLike = jnp.float32):
+    """The state before the first token."""
+    cache = self.attention.init_cache(batch, capacity, dtype)
+    return MixerState(None, cache, None)
+
+  def decode(self, x: Float[Array, "*B 1 M"], state: MixerState):
+    """(change of one more token, state after it)."""
+    y, cache = self.attention.decode(x, state.cache)
+    return y, MixerState(None, cache, None)
+
+
+class MemoryAlone(nnx.Module):
+  """A mixer of memory alone (LMM).
+
+  Args:
+    memory: a `NeuralMemory`.
+
+  >>> import jax.numpy as jnp
+  >>> from attnjax.nn.neural_memory import NeuralMemory
+  >>> from flax import nnx
+  >>> layer = MemoryAlone(NeuralMemory(6, 2, rngs=nnx.Rngs(0)))
+  >>> layer(jnp.ones((5, 6)))[0].shape
+  (5, 6)
+
+  Reference:
+    Behrouz, Zhong, Mirrokni, "Titans", 2025, arXiv 2501.00663, section 4.
+  """
+
+  def __init__(self, memory: NeuralMemory):
+    self.memory = memory
+
+  def __call__(self, x: Float[Array, "*B T M"]):
+    """(change of each token, state of the memory after the last)."""
+    return self.memory(x)
+
+  def init_state(self, batch, capacity, dtype: DTypeLike = jnp.float32):
+    """The state before the first token."""
+    return MixerState(self.memory.init_state(batch, dtype), None, None)
+
+  def decode(self, x: Float[Array, "*B 1 M"], state: MixerState):
+    """(change of one more token, state after it)."""
+    y, held = self.memory(x, state.memory)
+    return y, MixerState(held, None, None)
+
+
+class MemoryAsGate(nnx.Module):
+  """Attention over a window, gated by the output of the memory (MAG).
+
+      o = attention(x) ⊗ memory(x)
+
+  where y ⊗ m = (norm(y) ⊙ σ(norm(m))) W_o. The attention sees the
+  persistent tokens, the memory reads the sequence alone.
+
+  Args:
+    attention: a `WindowAttention`.
+    memory: a `NeuralMemory`.
+    width: M.
+    output_init: of the map out.
+    rngs: Flax NNX random streams; uses "params".
+
+  >>> import jax.numpy as jnp
+  >>> from attnjax.nn.neural_memory import NeuralMemory
+  >>> from attnjax.nn.window_attention import WindowAttention
+  >>> from flax import nnx
+  >>> rngs = nnx.Rngs(0)
+  >>> attention = WindowAttention(6, 2, window=3, persistent=2, rngs=rngs)
+  >>> layer = MemoryAsGate(
+  ...   attention, NeuralMemory(6, 2, rngs=rngs), width=6, rngs=rngs)
+  >>> layer(jnp.ones((5, 6)))[0].shape
+  (5, 6)
+
+  Reference:
+    Behrouz, Zhong, Mirrokni, "Titans", 2025, arXiv 2501.00663, equations 26 to
+    28.
+  """
+
+  def __init__(
+    self,
+    attention: WindowAttention,
+    memory: NeuralMemory,
+    *,
+    width: int,
+    output_init: Callable = FAN_IN,
+    rngs: nnx.Rngs,
+  ):
+    self.attention, self.memory = attention, memory
+    self.gated = _Gated(width, output_init=output_init, rngs=rngs)
+
+  def __call__(self, x: Float[Array, "*B T M"]):
+    """(change of each token, state of the memory after the last)."""
+    m, held = self.memory(x)
+    return self.gated(self.attention(x), m), held
+
+  def init_state(self, batch, capacity, dtype: DTypeLike = jnp.float32):
+    """The state before the first token."""
+    cache = self.attention.init_cache(batch, capacity, dtype)
+    return MixerState(self.memory.init_state(batch, dtype), cache, None)
+
+  def decode(self, x: Float[Array, "*B 1 M"], state: MixerState):
+    """(change of one more token, state after it)."""
+    y, cache = self.attention.decode(x, state.cache)
+    m, held = self.memory(x, state.memory)
+    return self.gated(y, m), MixerState(held, cache, None)
+
+
+class MemoryAsLayer(nnx.Module):
+  """Memory, then attention over a window of its output (MAL).
+
+      o = attention(norm(x + memory(x)))
+
+  The paper has y = memory(x), o = attention(y), and residuals in every block;
+  the one around the memory is written out here.
+
+  Args:
+    attention: a `WindowAttention`.
+    memory: a `NeuralMemory`.
+    width: M.
+    rngs: Flax NNX random streams; uses "params".
+
+  >>> import jax.numpy as jnp
+  >>> from attnjax.nn.neural_memory import NeuralMemory
+  >>> from attnjax.nn.window_attention import WindowAttention
+  >>> from flax import nnx
+  >>> rngs = nnx.Rngs(0)
+  >>> attention = WindowAttention(6, 2, window=3, rngs=rngs)
+  >>> layer = MemoryAsLayer(
+  ...   attention, NeuralMemory(6, 2, rngs=rngs), width=6, rngs=rngs)
+  >>> layer(jnp.ones((5, 6)))[0].shape
+  (5, 6)
+
+  Reference:
+    Behrouz, Zhong, Mirrokni, "Titans", 2025, arXiv 2501.00663, equations 29 to
+    31.
+  """
+
+  def __init__(
+    self,
+    attention: WindowAttention,
+    memory: NeuralMemory,
+    *,
+    width: int,
+    rngs: nnx.Rngs,
+  ):
+    self.attention, self.memory = attention, memory
+    self.norm = make_norm("rms", width, False, rngs)
+
+  def __call__(self, x: Float[Array, "*B T M"]):
+    """(change of each token, state of the memory after the last)."""
+    m, held = self.memory(x)
+    return self.attention(self.norm(x + m)), held
+
+  def init_state(self, batch, capacity, dtype: DTypeLike = jnp.float32):
+    """The state before the first token."""
+    cache = self.attention.init_cache(batch, capacity, dtype)
+    return MixerState(self.memory.init_state(batch, dtype), cache, None)
+
+  def decode(self, x: Float[Array, "*B 1 M"], state: MixerState):
+    """(change of one more token, state after it)."""
+    m, held = self.memory(x, state.memory)
+    y, cache = self.attention.decode(self.norm(x + m), state.cache)
+    return y, MixerState(held, cache, None)
+
+
+@node
+class _Segment:
+  """Of MAC: the memory at the segment's start, the cache of its recalls."""
+
+  start: NeuralMemoryState
+  recalls: PyTree
+
+
+class MemoryAsContext(nnx.Module):
+  """Attention over segments and what the memory recalls for them (MAC).
+
+      h[i] = recall(x[i]) from the memory before the segment
+      y[i] = x[i] + attention(x[i]; persistent, h[j], x[j], j <= i in the
+             segment)
+      o[i] = y[i] ⊗ memory(y)[i], which writes y up to i and reads
+
+  where y ⊗ m = (norm(y) ⊙ σ(norm(m))) W_o. The paper is not causal in
+  two places. Its order [persistent, h, segment] under a plain causal mask shows
+  a token the h of later tokens: here h[j] stands at the position of x[j]. And
+  its o reads the memory after the whole segment was written: here after the
+  token's own write.
+  It has y = attention, and residuals in every block: the one around the
+  attention is written out here, as in `MemoryAsLayer`. Without it the memory
+  is written with mixtures of tokens; in the recall experiments it then learned
+  nothing.
+
+  Args:
+    attention: a `WindowAttention` without a window.
+    memory: a `NeuralMemory`.
+    width: M.
+    segment: C, tokens; a multiple of the rule's chunk where its gradients are
+      taken at the beginning of chunks.
+    output_init: of the map out.
+    rngs: Flax NNX random streams; uses "params".
+
+  Raises:
+    ValueError: if the attention has a window, or the chunk does not divide the
+      segment.
+
+  >>> import jax.numpy as jnp
+  >>> from attnjax.nn.neural_memory import NeuralMemory
+  >>> from attnjax.nn.window_attention import WindowAttention
+  >>> from flax import nnx
+  >>> from attnjax import memory
+  >>> rngs = nnx.Rngs(0)
+  >>> attention = WindowAttention(6, 2, window=None, persistent=2, rngs=rngs)
+  >>> held = NeuralMemory(6, 2, rule=memory.titans(chunk=4), rngs=rngs)
+  >>> layer = MemoryAsContext(attention, held, width=6, segment=4, rngs=rngs)
+  >>> layer(jnp.ones((5, 6)))[0].shape
+  (5, 6)
+
+  Reference:
+    Behrouz, Zhong, Mirrokni, "Titans", 2025, arXiv 2501.00663, equations 21 to
+    25.
+  """
+
+  def __init__(
+    self,
+    attention: WindowAttention,
+    memory: NeuralMemory,
+    *,
+    width: int,
+    segment: int,
+    output_init: Callable = FAN_IN,
+    rngs: nnx.Rngs,
+  ):
+    if attention.window is not None:
+      raise ValueError(
+        f"MemoryAsContext: its segments are the window; attention has one of"
+        f" {attention.window} too, make it None"
+      )
+    chunk = memory.rule.chunk if memory.rule.gradients == "chunk" else 1
+    if segment < 1 or segment % chunk:
+      raise ValueError(
+        f"MemoryAsContext: segment must be a multiple of the rule's chunk of"
+        f" {chunk}, got {segment}"
+      )
+    self.attention, self.memory, self.segment = attention, memory, segment
+    self.norm = make_norm("rms", width, False, rngs)
+    self.gated = _Gated(width, output_init=output_init, rngs=rngs)
+
+  def __call__(self, x: Float[Array, "*B T M"]):
+    """The change of each token, and the memory after the last segment."""
+    # ``*B T M`` to segments in front, ``N *B C M``, the last one padded.
+    *batch, length, width = x.shape
+    number = -(-length // self.segment)
+    blank = [(0, 0)] * (x.ndim - 2)
+    x = jnp.pad(x, [*blank, (0, number * self.segment - length), (0, 0)])
+    segments = x.reshape((*batch, number, self.segment, width))
+
+    state, y = jax.lax.scan(
+      self._visit,
+      jax.tree.map(jnp.asarray, self.memory.init_state(tuple(batch))),
+      jnp.moveaxis(segments, -3, 0),
+    )
+
+    y = jnp.moveaxis(y, 0, -3).reshape((*batch, number * self.segment, width))
+    return y[..., :length, :], state
+
+  def _visit(self, state: NeuralMemoryState, x):
+    """(memory, change of each token) after one segment."""
+    # A segment begins with a chunk. A position that is known to be 0 spares the
+    # program the case of a call that begins within one.
+    aligned = state.memory.replace(position=np.zeros((), np.int32))
+    state = NeuralMemoryState(aligned, state.tail)
+    y = x + self.attention(x, self.memory.recall(x, state))
+    m, state = self.memory(self.norm(y), state)
+    return jax.tree.map(jnp.asarray, state), self.gated(y, m)
+
+  def init_state(self, batch, capacity, dtype: DTypeLike = jnp.float32):
+    """The state before the first token."""
+    held = jax.tree.map(jnp.asarray, self.memory.init_state(batch, dtype))
+    return MixerState(held, *self._fresh(held, batch, dtype))
+
+  def _fresh(self, held: NeuralMemoryState, batch, dtype):
+    """Cache and segment at a segment's start: both caches are empty."""
+    cache = self.attention.init_cache(batch, self.segment, dtype)
+    return cache, _Segment(held, cache)
+
+  def decode(self, x: Float[Array, "*B 1 M"], state: MixerState):
+    """(change of one more token, state after it)."""
+    segment = state.segment
+    h = self.memory.recall(x, segment.start)
+    y, cache, recalls = self.attention.decode(
+      x, state.cache, (h, segment.recalls)
+    )
+    y = x + y
+    m, held = self.memory(self.norm(y), state.memory)
+
+    batch, dtype = x.shape[:-2], cache.rows.key.dtype
+    ends = held.memory.position % self.segment == 0
+    same = cache, _Segment(segment.start, recalls)
+    fresh = self._fresh(held, batch, dtype)
+    choose = lambda new, old: jnp.where(ends, new, old)
+    cache, segment = jax.tree.map(choose, fresh, same)
+    return self.gated(y, m), MixerState(held, cache, segment)

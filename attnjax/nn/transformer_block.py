@@ -1,0 +1,311 @@
+"""Transformer blocks: of self-attention, and of self- and cross-attention."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from attnjax.nn.attention import MultiHeadAttention
+from attnjax.nn.initializers import FAN_IN
+from attnjax.nn.norm import make_norm
+from attnjax.ops.cache import KeyValueCache
+from attnjax.ops.drop import Dropout
+from attnjax.ops.masks import Mask
+from attnjax.typing import Array, Bool, Float
+
+__all__ = ["CrossBlock", "FeedForward", "TransformerBlock"]
+
+_ACTIVATIONS = {
+  "gelu": jax.nn.gelu,
+  "gelu_erf": lambda x: jax.nn.gelu(x, approximate=False),
+  "relu": jax.nn.relu,
+  "squared_relu": lambda x: jnp.square(jax.nn.relu(x)),
+}
+
+_NO_DROPOUT = Dropout(0.0, None)
+
+
+class FeedForward(nnx.Module):
+  """Feed-forward layer: two linear maps of each position, and an activation.
+
+      gelu, relu:    act(x W_up) W_down
+      gelu_erf:      gelu by the error function; gelu is its fit by tanh
+      squared_relu:  max(x W_up, 0)² W_down
+      swiglu:        (silu(x W_gate) ⊙ x W_up) W_down
+
+  Args:
+    width: M.
+    hidden: F, features between the maps.
+    activation: "gelu", "gelu_erf", "relu", "squared_relu" or "swiglu".
+    use_bias: whether the maps have biases.
+    output_init: of the map down.
+    rngs: Flax NNX random streams; uses "params".
+
+  Raises:
+    ValueError: if the activation is none of these.
+
+  >>> from flax import nnx
+  >>> import jax.numpy as jnp
+  >>> layer = FeedForward(3, 7, activation="swiglu", rngs=nnx.Rngs(0))
+  >>> layer(jnp.zeros((5, 3))).tolist() == jnp.zeros((5, 3)).tolist()
+  True
+
+  Reference:
+    Hendrycks, Gimpel, "Gaussian Error Linear Units", 2016, arXiv 1606.08415;
+    Shazeer, "GLU Variants Improve Transformer", 2020, arXiv 2002.05202; squared
+    ReLU: So et al., "Primer: Searching for Efficient Transformers for Language
+    Modeling", 2021, arXiv 2109.08668.
+  """
+
+  def __init__(
+    self,
+    width: int,
+    hidden: int,
+    *,
+    activation: str = "gelu",
+    use_bias: bool = False,
+    output_init: Callable = FAN_IN,
+    rngs: nnx.Rngs,
+  ):
+    if activation not in (*_ACTIVATIONS, "swiglu"):
+      raise ValueError(
+        f"FeedForward: activation must be one of {[*_ACTIVATIONS, 'swiglu']},"
+        f" got {activation!r}"
+      )
+
+    linear = lambda n, m, init: nnx.Linear(
+      n, m, use_bias=use_bias, kernel_init=init, rngs=rngs
+    )
+    gated = activation == "swiglu"
+    self.gate = linear(width, hidden, FAN_IN) if gated else None
+    self.up = linear(width, hidden, FAN_IN)
+    self.down = linear(hidden, width, output_init)
+    self.activation = activation
+
+  def __call__(self, x: Float[Array, "*B T M"]) -> Float[Array, "*B T M"]:
+    """The output of each position, which a block adds to x."""
+    if self.gate is not None:
+      return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
+    return self.down(_ACTIVATIONS[self.activation](self.up(x)))
+
+
+class TransformerBlock(nnx.Module):
+  """Self-attention and feed-forward with residuals, pre-norm or post-norm.
+
+      pre:  x <- x + attention(norm(x))    post: x <- norm(x + attention(x))
+            x <- x + feed_forward(norm(x))       x <- norm(x + feed_forward(x))
+
+  Args:
+    attention: a `MultiHeadAttention`.
+    feed_forward: a `FeedForward`.
+    width: M.
+    norm: "rms" or "layer".
+    use_bias: whether layer norms have a bias.
+    order: "pre", where the residual stream is never normalised; or "post", as
+      in the original transformer.
+    epsilon: of the norms, added to the mean square or the variance.
+    rngs: Flax NNX random streams; uses "params".
+
+  Raises:
+    ValueError: if the norm or the order is neither of its two.
+
+  >>> from attnjax.nn.attention import MultiHeadAttention
+  >>> from flax import nnx
+  >>> import jax.numpy as jnp
+  >>> rngs = nnx.Rngs(0)
+  >>> block = TransformerBlock(
+  ...   MultiHeadAttention(6, 2, rngs=rngs), FeedForward(6, 13, rngs=rngs),
+  ...   width=6, rngs=rngs)
+  >>> block(jnp.ones((5, 6))).shape
+  (5, 6)
+
+  Reference:
+    Xiong et al., "On Layer Normalization in the Transformer Architecture",
+    2020, arXiv 2002.04745; "post": Vaswani et al., 2017, arXiv 1706.03762.
+  """
+
+  def __init__(
+    self,
+    attention: MultiHeadAttention,
+    feed_forward: FeedForward,
+    *,
+    width: int,
+    norm: str = "rms",
+    use_bias: bool = False,
+    order: Literal["pre", "post"] = "pre",
+    epsilon: float = 1e-6,
+    rngs: nnx.Rngs,
+  ):
+    if order not in ("pre", "post"):
+      raise ValueError(
+        f"TransformerBlock: order must be 'pre' or 'post', got {order!r}"
+      )
+    make = lambda: make_norm(norm, width, use_bias, rngs, epsilon=epsilon)
+    self.attention_norm = make()
+    self.attention = attention
+    self.feed_forward_norm = make()
+    self.feed_forward = feed_forward
+    self.order = order
+
+  def __call__(
+    self,
+    x: Float[Array, "*B T M"],
+    *,
+    drop: Dropout = _NO_DROPOUT,
+    **attend_kw,
+  ):
+    """x after the block; with ``aux=`` a pair, as `attnjax.attend` returns.
+
+    Args:
+      x: ``*B T M``.
+      drop: dropout of what each layer adds; by default none.
+      **attend_kw: for the attention.
+    """
+    change = self.attention(self._before(self.attention_norm, x), **attend_kw)
+    change, *aux = change if isinstance(change, tuple) else (change,)
+    x = self._add(x, change, drop)
+    return (x, *aux) if aux else x
+
+  def decode(
+    self, x: Float[Array, "*B T M"], cache: KeyValueCache, **attend_kw
+  ):
+    """(x, cache) for new tokens over a cache; with ``aux=`` a triple."""
+    change, *state = self.attention.decode(
+      self._before(self.attention_norm, x), cache, **attend_kw
+    )
+    return (self._add(x, change, _NO_DROPOUT), *state)
+
+  def _add(self, x, change, drop):
+    """x plus the attention's output, then plus the feed-forward layer's."""
+    x = self._after(self.attention_norm, x + drop(change, 0))
+    change = self.feed_forward(self._before(self.feed_forward_norm, x))
+    return self._after(self.feed_forward_norm, x + drop(change, 1))
+
+  def _before(self, norm, x):
+    """The input of a layer: normalised in pre-norm."""
+    return norm(x) if self.order == "pre" else x
+
+  def _after(self, norm, x):
+    """x after a residual addition: normalised in post-norm."""
+    return norm(x) if self.order == "post" else x
+
+
+class CrossBlock(nnx.Module):
+  """A pre-norm decoder block with cross-attention over a memory.
+
+      x <- x + self_attention(norm(x))
+      x <- x + cross_attention(norm(x), memory)
+      x <- x + feed_forward(norm(x))
+
+  The memory is given as keys and values, ``cross_attention.project_memory`` of
+  it, which are computed once for all steps of decoding. They have no positions,
+  for those of two sequences are not comparable.
+
+  Args:
+    self_attention: over the tokens themselves.
+    cross_attention: over the memory.
+    feed_forward: position by position.
+    width: M.
+    norm: "rms" or "layer".
+    use_bias: whether layer norms have a bias.
+    rngs: Flax NNX random streams; uses "params".
+
+  Raises:
+    ValueError: if the norm is neither of the two.
+
+  >>> from attnjax.nn.attention import MultiHeadAttention
+  >>> from attnjax.nn.transformer_block import FeedForward
+  >>> from flax import nnx
+  >>> import jax.numpy as jnp
+  >>> rngs = nnx.Rngs(0)
+  >>> attention = lambda: MultiHeadAttention(6, 2, rngs=rngs)
+  >>> block = CrossBlock(
+  ...   attention(), attention(), FeedForward(6, 13, rngs=rngs), width=6,
+  ...   rngs=rngs)
+  >>> memory = block.cross_attention.project_memory(jnp.ones((7, 6)))
+  >>> block(jnp.ones((5, 6)), *memory).shape
+  (5, 6)
+
+  Reference:
+    Vaswani et al., "Attention Is All You Need", 2017, arXiv 1706.03762, section
+    3.1; norms before the layers: Xiong et al., 2020, arXiv 2002.04745.
+  """
+
+  def __init__(
+    self,
+    self_attention: MultiHeadAttention,
+    cross_attention: MultiHeadAttention,
+    feed_forward: FeedForward,
+    *,
+    width: int,
+    norm: str = "rms",
+    use_bias: bool = False,
+    rngs: nnx.Rngs,
+  ):
+    self.self_norm = make_norm(norm, width, use_bias, rngs)
+    self.self_attention = self_attention
+    self.cross_norm = make_norm(norm, width, use_bias, rngs)
+    self.cross_attention = cross_attention
+    self.feed_forward_norm = make_norm(norm, width, use_bias, rngs)
+    self.feed_forward = feed_forward
+
+  def __call__(
+    self,
+    x: Float[Array, "*B T M"],
+    key: Float[Array, "*B S K D"],
+    value: Float[Array, "*B S K E"],
+    *,
+    memory_mask: Mask | Bool[Array | np.ndarray, "..."] | None = None,
+    drop: Dropout = _NO_DROPOUT,
+    aux: tuple[str, ...] = (),
+    **attend_kw,
+  ):
+    """x after the block.
+
+    Args:
+      x: ``*B T M``.
+      key: of the memory, ``*B S K D``.
+      value: of the memory, ``*B S K E``.
+      memory_mask: of the cross-attention, a mask or a bool array that
+        broadcasts to ``*B H T S``; None masks nothing.
+      drop: dropout of what each layer adds; by default none.
+      aux: what to return of both attentions, as in `attnjax.attend`.
+      **attend_kw: for the self-attention, such as its mask.
+
+    Returns:
+      ``*B T M``; with `aux`, a triple with the `Aux` of either attention.
+    """
+    found = self.self_attention(self.self_norm(x), aux=aux, **attend_kw)
+    change, *own = found if isinstance(found, tuple) else (found,)
+    x = x + drop(change, 0)
+    x, *read = self._read_memory(x, key, value, memory_mask, drop, aux)
+    return (x, *own, *read) if aux else x
+
+  def decode(
+    self,
+    x: Float[Array, "*B T M"],
+    cache: KeyValueCache,
+    key: Float[Array, "*B S K D"],
+    value: Float[Array, "*B S K E"],
+    *,
+    memory_mask: Mask | Bool[Array | np.ndarray, "..."] | None = None,
+  ) -> tuple[Float[Array, "*B T M"], KeyValueCache]:
+    """(x of new tokens after those in the cache, new cache)."""
+    change, cache = self.self_attention.decode(self.self_norm(x), cache)
+    (x,) = self._read_memory(
+      x + change, key, value, memory_mask, _NO_DROPOUT, ()
+    )
+    return x, cache
+
+  def _read_memory(self, x, key, value, mask, drop, aux):
+    """x after cross-attention and feed-forward, and the `Aux` in `aux`."""
+    change = self.cross_attention.read(
+      self.cross_norm(x), key, value, mask=mask, aux=aux
+    )
+    change, *extra = change if aux else (change,)
+    x = x + drop(change, 1)
+    x = x + drop(self.feed_forward(self.feed_forward_norm(x)), 2)
+    return (x, *extra)
