@@ -27,10 +27,7 @@ MOVED: dict[str, tuple[str, ...]] = {
   "attnjax.nn.step_attention": ("attnjax.nn.recurrent",),
   "attnjax.nn.titans": ("attnjax.nn.memory_blocks",),
   "attnjax.nn.window": ("attnjax.nn.window_attention",),
-  "attnjax.ops.memory.api": ("attnjax.ops.memory.read_write",),
-  "attnjax.ops.memory.exact": ("attnjax.ops.memory.token_gradients",),
-  "attnjax.ops.memory.features": ("attnjax.ops.memory.structures",),
-  "attnjax.ops.memory.presets": ("attnjax.ops.memory.rule",),
+  "attnjax.ops.angles": ("attnjax.ops.positions",),
   "attnjax.ops.attention.api": ("attnjax.ops.attention.attend",),
   "attnjax.ops.attention.blocks": ("attnjax.ops.attention.block_sizes",),
   "attnjax.ops.attention.call": ("attnjax.ops.attention.arguments",),
@@ -48,6 +45,30 @@ MOVED: dict[str, tuple[str, ...]] = {
   "attnjax.ops.attention.selection": ("attnjax.ops.attention.tile_operands",),
   "attnjax.ops.attention.sums": ("attnjax.ops.attention.online_softmax",),
   "attnjax.ops.attention.tangent": ("attnjax.ops.attention.online_softmax",),
+  "attnjax.ops.cache_check": ("attnjax.ops.cache",),
+  "attnjax.ops.cross": ("attnjax.ops.cross_attention",),
+  "attnjax.ops.drop": ("attnjax.ops.feature_dropout",),
+  "attnjax.ops.forgotten": ("attnjax.ops.forgotten_tokens",),
+  "attnjax.ops.glimpse.estimators": ("attnjax.ops.glimpse",),
+  "attnjax.ops.glimpse.layout": ("attnjax.ops.glimpse.primitive",),
+  "attnjax.ops.glimpse.weigh": ("attnjax.ops.glimpse.primitive",),
+  "attnjax.ops.memory.api": ("attnjax.ops.memory.read_write",),
+  "attnjax.ops.memory.exact": ("attnjax.ops.memory.token_gradients",),
+  "attnjax.ops.memory.features": ("attnjax.ops.memory.structures",),
+  "attnjax.ops.memory.presets": ("attnjax.ops.memory.rule",),
+  "attnjax.ops.normalizers.choosing": ("attnjax.ops.normalizers",),
+  "attnjax.ops.normalizers.pointwise": ("attnjax.ops.normalizers",),
+  "attnjax.ops.normalizers.protocol": ("attnjax.ops.normalizers",),
+  "attnjax.ops.normalizers.sharing": ("attnjax.ops.normalizers",),
+  "attnjax.ops.pattern": ("attnjax.ops.patterns",),
+  "attnjax.ops.rollout": ("attnjax.ops.patterns",),
+  "attnjax.ops.score_mods.protocol": ("attnjax.ops.score_mods",),
+  "attnjax.ops.score_mods.relative": ("attnjax.ops.score_mods",),
+  "attnjax.ops.score_mods.rules": ("attnjax.ops.score_mods",),
+  "attnjax.ops.scoring.additive": ("attnjax.ops.scoring",),
+  "attnjax.ops.scoring.geometry": ("attnjax.ops.scoring",),
+  "attnjax.ops.scoring.products": ("attnjax.ops.scoring",),
+  "attnjax.ops.scoring.protocol": ("attnjax.ops.scoring",),
   "attnjax.parallel.carried": ("attnjax.parallel.collectives",),
   "attnjax.parallel.compute": (
     "attnjax.parallel.division",
@@ -142,3 +163,10 @@ def install() -> None:
   """
   if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
     sys.meta_path.append(_Finder())
+
+  for old in MOVED:
+    parent = sys.modules.get(old.rpartition(".")[0])
+    # Python asks for what is below a package only: what was one and is a file
+    # now gets a path, on which nothing lies.
+    if parent is not None and not hasattr(parent, "__path__"):
+      parent.__path__ = []

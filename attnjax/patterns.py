@@ -9,7 +9,5 @@ value_maps: The map of each head from what is read to the change it
 proposes.
 """
 
-from attnjax.ops.pattern import attention_pattern, move, value_maps
-from attnjax.ops.rollout import attention_rollout
-
-__all__ = ["attention_pattern", "attention_rollout", "move", "value_maps"]
+from attnjax.ops.patterns import *  # noqa: F403
+from attnjax.ops.patterns import __all__ as __all__

@@ -10,7 +10,7 @@ from flax import nnx
 from attnjax.nn import FeedForward, MultiHeadAttention, TransformerBlock
 from attnjax.nn.transformer_block import CrossBlock
 from attnjax.ops import positions as encodings
-from attnjax.ops.drop import Dropout
+from attnjax.ops.feature_dropout import Dropout
 
 __all__ = ["make_block", "make_stacks", "run_blocks"]
 

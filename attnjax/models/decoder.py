@@ -14,7 +14,7 @@ from attnjax.ops import cache as caches
 from attnjax.ops import masks, score_mods
 from attnjax.ops import positions as encodings
 from attnjax.ops.attention import attend as default_attend
-from attnjax.ops.forgotten import misses
+from attnjax.ops.forgotten_tokens import sees_forgotten
 from attnjax.typing import Array, Bool, DTypeLike, Float, Int
 
 __all__ = ["DecoderConfig", "DecoderLM"]
@@ -168,7 +168,9 @@ class DecoderLM(nnx.Module):
     first, count = jax.tree.map(lambda x: x[0], cache), tokens.shape[-1]
     # The scan below would trace the length, and could not say no.
     caches.overflows(first, count if lengths is None else lengths)
-    misses(self._mask(), first.length, first.forgotten, count, lengths=lengths)
+    sees_forgotten(
+      self._mask(), first.length, first.forgotten, count, lengths=lengths
+    )
     positions = first.next_positions(count)
 
     def layer(x, block_and_cache):

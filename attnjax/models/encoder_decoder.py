@@ -15,8 +15,8 @@ from attnjax.ops import cache as caches
 from attnjax.ops import masks
 from attnjax.ops import positions as encodings
 from attnjax.ops.attention import attend as default_attend
-from attnjax.ops.drop import Dropout
-from attnjax.ops.forgotten import misses
+from attnjax.ops.feature_dropout import Dropout
+from attnjax.ops.forgotten_tokens import sees_forgotten
 from attnjax.ops.known import poison
 from attnjax.ops.recurrent import real_steps
 from attnjax.typing import Array, Float, Int, Key
@@ -168,7 +168,9 @@ class EncoderDecoder(nnx.Module):
     first = jax.tree.map(lambda x: x[0], cache)
     # The scan below would trace the length, and could not say no.
     caches.overflows(first, tokens.shape[-1])
-    misses(masks.causal(), first.length, first.forgotten, tokens.shape[-1])
+    sees_forgotten(
+      masks.causal(), first.length, first.forgotten, tokens.shape[-1]
+    )
     places = first.next_positions(tokens.shape[-1])
     x = self._embed(self.target_embed, self.target_places, tokens, places)
 

@@ -11,7 +11,7 @@ from attnjax.models.seq2seq_config import Seq2SeqConfig
 from attnjax.nn import Embedding
 from attnjax.nn.recurrent import GRU, GRUCell, StepAttention
 from attnjax.ops.attention import attend as default_attend
-from attnjax.ops.drop import Dropout
+from attnjax.ops.feature_dropout import Dropout
 from attnjax.ops.recurrent import gru_inputs, gru_update, real_steps
 from attnjax.typing import Array, Float, Int, Key
 

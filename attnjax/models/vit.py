@@ -11,7 +11,7 @@ from attnjax.models.vit_config import ViTConfig
 from attnjax.nn.norm import make_norm
 from attnjax.ops import positions as encodings
 from attnjax.ops.attention import attend as default_attend
-from attnjax.ops.drop import Dropout
+from attnjax.ops.feature_dropout import Dropout
 from attnjax.typing import Array, Float, Key
 
 __all__ = ["ViT", "ViTConfig"]

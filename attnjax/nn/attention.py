@@ -11,7 +11,7 @@ from attnjax.ops.attention import Aux
 from attnjax.ops.attention import attend as default_attend
 from attnjax.ops.attention.arguments import AuxNames
 from attnjax.ops.cache import KeyValueCache
-from attnjax.ops.cross import project_memory, read_memory
+from attnjax.ops.cross_attention import project_memory, read_memory
 from attnjax.ops.multi_head import (
   decode_attention,
   multi_head_attention,

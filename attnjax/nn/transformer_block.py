@@ -12,7 +12,7 @@ from attnjax.nn.attention import MultiHeadAttention
 from attnjax.nn.initializers import FAN_IN
 from attnjax.nn.norm import make_norm
 from attnjax.ops.cache import KeyValueCache
-from attnjax.ops.drop import Dropout
+from attnjax.ops.feature_dropout import Dropout
 from attnjax.ops.masks import Mask
 from attnjax.typing import Array, Bool, Float
 

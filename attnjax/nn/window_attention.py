@@ -13,7 +13,7 @@ from attnjax.ops import cache as caches
 from attnjax.ops import masks, score_mods
 from attnjax.ops.attention import attend as default_attend
 from attnjax.ops.convolution import causal_convolution
-from attnjax.ops.forgotten import misses
+from attnjax.ops.forgotten_tokens import sees_forgotten
 from attnjax.ops.heads import combine_heads, project_heads
 from attnjax.ops.known import poison
 from attnjax.ops.node import node
@@ -192,7 +192,9 @@ class WindowAttention(nnx.Module):
 
     # A cache that has rolled over tokens of the window cannot give the output.
     for new in held:
-      wrong = misses(self._mask(), cache.rows.length, new.rows.forgotten, 1)
+      wrong = sees_forgotten(
+        self._mask(), cache.rows.length, new.rows.forgotten, 1
+      )
       query = poison(query, wrong)
     heads = [(new.rows.key, new.rows.value) for new in held]
     places = [_filled(new.rows) for new in held]

@@ -16,7 +16,7 @@ from attnjax.ops.attention import Aux
 from attnjax.ops.attention import attend as default_attend
 from attnjax.ops.attention.arguments import AuxNames
 from attnjax.ops.cache import KeyValueCache, append, roll, unrolled
-from attnjax.ops.forgotten import misses
+from attnjax.ops.forgotten_tokens import sees_forgotten
 from attnjax.ops.heads import (
   Combine,
   MultiHeadParams,
@@ -308,7 +308,7 @@ def decode_attention(
   if position_encoding is not None:
     query, key = (position_encoding(x, positions) for x in (query, key))
   new = store(cache, key, value, lengths=lengths)
-  wrong = misses(
+  wrong = sees_forgotten(
     mask,
     cache.length,
     # Only `roll` forgets between the queries of one call.

@@ -7,7 +7,7 @@ import pytest
 
 import attnjax
 from attnjax import masks
-from attnjax.ops.cross import project_memory, read_memory
+from attnjax.ops.cross_attention import project_memory, read_memory
 from attnjax.ops.heads import MultiHeadParams, Projection, proposed_changes
 from attnjax.patterns import (
   attention_pattern,

@@ -4,8 +4,12 @@
 `score_function` gives its loss the gradient that a random choice has.
 """
 
-from attnjax.ops.glimpse.draws import Draw, draw
-from attnjax.ops.glimpse.estimators import leave_one_out, score_function
+from attnjax.ops.glimpse.draws import (
+  Draw,
+  draw,
+  leave_one_out,
+  score_function,
+)
 from attnjax.ops.glimpse.primitive import GlimpseAux, glimpse
 
 __all__ = [

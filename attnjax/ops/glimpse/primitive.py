@@ -1,15 +1,24 @@
 """The glimpse itself: weights that a context chose, times the input."""
 
 import dataclasses
+import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from attnjax.ops.glimpse.weigh import compute_dtype, scaled, weigh
-from attnjax.ops.normalizers import Normalizer
-from attnjax.typing import Array, Bool, Float
+from attnjax.ops import normalizers
+from attnjax.ops.known import poison, refuse
+from attnjax.ops.normalizers import Normalizer, largest
+from attnjax.typing import Array, Bool, Float, Shaped
 
-__all__ = ["GlimpseAux", "apply", "glimpse"]
+__all__ = [
+  "GlimpseAux",
+  "apply",
+  "glimpse",
+  "scaled",
+]
+
 
 _AUX = ("weights", "entropy")
 
@@ -160,3 +169,212 @@ def _aux_names(aux, normalizer) -> tuple[str, ...]:
       " leaves as they are; they are no distribution, ask for 'weights'"
     )
   return names
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightAxes:
+  """How the axes of weights map to those of the input.
+
+  Args:
+    axis: of the input, counted from 0, along which the weights are shared.
+    rank: axes of the input.
+    given: axes of the logits, or of the mask where it has more.
+
+  >>> import jax.numpy as jnp
+  >>> layout = WeightAxes(axis=1, rank=3, given=2)  # "B T" on "B T D"
+  >>> layout.taken_off(jnp.ones((5, 7, 1))).shape, layout.row_shape((5, 7, 1))
+  ((5, 7), (5,))
+  """
+
+  axis: int
+  rank: int
+  given: int
+
+  def taken_off(self, weights: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Weights in the axes in which the logits were given."""
+    if self.given == self.rank:
+      return weights
+    leading = weights.shape[: max(self.given - 1, 0)]
+    return weights.reshape((*leading, weights.shape[self.axis]))
+
+  def rows(self, x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+    """Weights with the shared axis last, as normalizers take them."""
+    return jnp.moveaxis(x, self.axis, -1)
+
+  def back(self, x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+    """The inverse of `rows`."""
+    return jnp.moveaxis(x, -1, self.axis)
+
+  def row_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of one number a row, from that of laid weights."""
+    if self.given == self.rank:
+      return shape[: self.axis] + shape[self.axis + 1 :]
+    return shape[: max(self.given - 1, 0)]
+
+
+def axis_of(inputs: Float[Array, "..."], axis: int) -> int:
+  """The axis counted from 0; it must be one that the input has."""
+  rank = inputs.ndim
+  if not -rank <= axis < rank:
+    raise ValueError(
+      f"glimpse: axis must be one of the {rank} axes of the inputs, whose shape"
+      f" is {list(inputs.shape)}, got {axis}"
+    )
+  return axis % rank
+
+
+def lay(
+  name: str,
+  x: Float[Array, "..."] | Bool[Array, "..."],
+  inputs: Float[Array, "..."],
+  axis: int,
+) -> Array:
+  """Gives logits or a mask the rank of the input, by the rule above."""
+  shape = _laid(x.shape, inputs.ndim, axis)
+  fits = shape is not None and all(
+    a == b or 1 in (a, b) for a, b in zip(shape, inputs.shape, strict=True)
+  )
+  # A logit for many parts would be a row of one, with weight 1 whatever it is.
+  sizes = (inputs.shape[axis], 1) if name == "mask" else (inputs.shape[axis],)
+  if shape is None or not fits or shape[axis] not in sizes:
+    raise ValueError(_words(name, x, inputs, axis))
+  return x.reshape(shape)
+
+
+def _laid(
+  shape: tuple[int, ...], rank: int, axis: int
+) -> tuple[int, ...] | None:
+  """The shape in the rank of the input; None where there is no such."""
+  if len(shape) == rank:
+    return shape
+  leading, last = shape[:-1], shape[-1:] or (1,)
+  if len(shape) > rank or len(leading) > axis:
+    return None
+  between = (1,) * (axis - len(leading))
+  return (*leading, *between, *last, *(1,) * (rank - axis - 1))
+
+
+def _words(name, x, inputs, axis) -> str:
+  """Why something does not lie on the input, and what would."""
+  length = inputs.shape[axis]
+  last = f"{length} or 1" if name == "mask" else str(length)
+  return (
+    f"glimpse: {name} of shape {list(x.shape)} do not lie on inputs of shape"
+    f" {list(inputs.shape)} along axis {axis}; give either {inputs.ndim} axes"
+    f" that broadcast (and have size {last} on axis {axis}), or at most"
+    f" {axis + 1}: the first axes of the inputs, then one of size {last}"
+  )
+
+
+class Scaled(NamedTuple):
+  """Logits that lie on an input, over their temperature.
+
+  Args:
+    logits: in the rank of the input, float32 or better; -inf is hidden.
+    seen: which of them are not hidden.
+    layout: how their axes map to those of the input.
+  """
+
+  logits: Float[Array, "..."]
+  seen: Bool[Array, "..."]
+  layout: WeightAxes
+
+
+def scaled(inputs, logits, axis, temperature, mask) -> Scaled:
+  """Lays logits and mask on the input and divides by the temperature."""
+  wrong = _check(inputs, logits, temperature)
+  dtype = compute_dtype(inputs, logits)
+  axis = axis_of(inputs, axis)
+  laid = lay("logits", logits, inputs, axis).astype(dtype)
+  seen, given = ~jnp.isneginf(laid), logits.ndim
+  if mask is not None:
+    mask = jnp.asarray(mask)
+    if mask.dtype != jnp.bool_:
+      raise ValueError(
+        f"glimpse: mask must be bool, True where a part is seen, got"
+        f" {mask.dtype}; compare, or add a bias of your own to the logits"
+      )
+    seen = seen & lay("mask", mask, inputs, axis)
+    given = max(given, mask.ndim)
+  heat = poison(jnp.asarray(temperature, dtype), wrong)
+  # Selected before the division too: its gradient would be -inf * 0.
+  warm = jnp.where(seen, laid, 0) / heat.reshape((1,) * laid.ndim)
+  return Scaled(
+    jnp.where(seen, warm, -jnp.inf), seen, WeightAxes(axis, inputs.ndim, given)
+  )
+
+
+def weigh(logits: Float[Array, "... S"], normalizer) -> Float[Array, "... S"]:
+  """The weights of rows of logits, in which -inf is hidden."""
+  if isinstance(normalizer, normalizers.Normalizer):
+    # A glimpse has no heads: only what is the same for all of them fits.
+    normalizer.validate(0)
+    return normalizer(logits)[0]
+  if not isinstance(normalizer, str) or normalizer not in NORMALIZERS:
+    raise ValueError(
+      f"glimpse: normalizer must be one of {', '.join(NORMALIZERS)}, or one of"
+      f" attnjax.normalizers, got {normalizer!r}"
+    )
+  return NORMALIZERS[normalizer](logits)
+
+
+def compute_dtype(*arrays) -> jnp.dtype:
+  """float32; float64 where an array is."""
+  wide = any(x.dtype == jnp.float64 for x in arrays)
+  return jnp.dtype("float64" if wide else "float32")
+
+
+def _none(logits):
+  """The logits themselves; 0 where hidden."""
+  return jnp.where(jnp.isneginf(logits), 0, logits)
+
+
+def _softmax(logits):
+  """Weights that sum to 1, or to 0 where nothing is seen."""
+  return normalizers.softmax()(logits)[0]
+
+
+def _sigmoid(logits):
+  """A gate for each part by itself."""
+  return normalizers.sigmoid()(logits)[0]
+
+
+def _hard(logits):
+  """1 on the largest, with the gradient of softmax: straight through."""
+  soft = _softmax(logits)
+  chosen = largest(logits, 1) & ~jnp.isneginf(logits)
+  # In this order: the difference is exactly 0, and the weight exactly 0 or 1.
+  return chosen.astype(soft.dtype) + (soft - jax.lax.stop_gradient(soft))
+
+
+NORMALIZERS = {
+  "none": _none,
+  "softmax": _softmax,
+  "sigmoid": _sigmoid,
+  "hard": _hard,
+}
+
+
+def _check(inputs, logits, temperature) -> Bool[Array, ""] | None:
+  """Real numbers, and a temperature above 0; what is found out when it runs."""
+  for name, x in (("inputs", inputs), ("logits", logits)):
+    if x.ndim < 1:
+      raise ValueError(f"glimpse: {name} must have an axis, got a scalar")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+      raise ValueError(
+        f"glimpse: {name} must be floating point, got {x.dtype}; cast them, or"
+        " embed them if they are ids"
+      )
+  if jnp.ndim(temperature):
+    raise ValueError(
+      f"glimpse: temperature must be one number, got shape"
+      f" {list(jnp.shape(temperature))}; divide the logits by an array instead"
+    )
+  return refuse(
+    lambda x: ~((x > 0) & (x < math.inf)),
+    lambda x: ValueError(
+      f"glimpse: temperature must be above 0 and finite, got {x};"
+      " normalizer='hard' is its limit at 0"
+    ),
+    temperature,
+  )

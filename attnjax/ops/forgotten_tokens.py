@@ -1,7 +1,7 @@
-"""Does a mask let a query see a token that the cache has forgotten?
+"""Check that no query of a decoding step may see a token that was rolled over.
 
-Whoever reads a cache sees all three: the mask, the cache and how many tokens
-come. A mask that looks back further than the cache goes has no right answer.
+A rolling cache overwrites its oldest tokens. A mask that looks back further
+than the cache goes has no right answer: it is refused, or its rows become NaN.
 """
 
 import functools
@@ -16,12 +16,12 @@ from attnjax.ops.known import known, refuse
 from attnjax.ops.masks import Mask
 from attnjax.typing import Array, Bool, Int
 
-__all__ = ["misses"]
+__all__ = ["sees_forgotten"]
 
-_ANY = 2**30
+_ANY = 2**30  # above every index in an array, and within int32
 
 
-def misses(
+def sees_forgotten(
   mask: Mask,
   length: Int[Array | np.ndarray, "*B"],
   forgotten: Int[Array | np.ndarray, "*B"],
@@ -30,7 +30,7 @@ def misses(
   lengths: Int[Array | np.ndarray, "*B"] | None = None,
   rolling: int | None = None,
 ) -> Bool[Array, "*B T"] | None:
-  """Which of the next tokens may see a token that is forgotten.
+  """Finds the next tokens whose mask may let them see a forgotten token.
 
   Args:
     mask: of the next tokens.
@@ -51,8 +51,8 @@ def misses(
   >>> import numpy as np
   >>> from attnjax import masks
   >>> one = np.ones(1, np.int32)
-  >>> misses(masks.sliding_window(5), 9 * one, 0 * one, 4, rolling=6)
-  >>> misses(masks.sliding_window(6), 9 * one, 0 * one, 4, rolling=6)
+  >>> sees_forgotten(masks.sliding_window(5), 9 * one, 0 * one, 4, rolling=6)
+  >>> sees_forgotten(masks.sliding_window(6), 9 * one, 0 * one, 4, rolling=6)
   Traceback (most recent call last):
     ...
   ValueError: decode: mask may let the query at position 9 see ...
@@ -63,6 +63,9 @@ def misses(
   def wrong(length, forgotten, real, *_):
     query, lost = places(length, forgotten)
     some = _may_see(mask, query, lost)
+
+    # The mask alone says "any token", whatever the lengths are: that needs no
+    # value, and is refused while tracing too.
     if rolling is not None and known(some) and not known(lost) and some.all():
       raise ValueError(
         "decode: mask must say how far back it looks where the cache rolls, got"
@@ -70,6 +73,7 @@ def misses(
         f" attnjax.masks.sliding_window({rolling - 1}) for the latest {rolling}"
         " tokens, or keep all of them with append"
       )
+
     return (lost > 0) & (query < (length + real)[..., None]) & some
 
   def error(*values):
@@ -92,6 +96,8 @@ def _places(length, forgotten, count: int, rolling: int | None):
   lost = forgotten[..., None] + 0 * query
   if rolling is None:
     return query, lost
+
+  # `max` by arithmetic serves numpy and traced arrays alike.
   more = query - (rolling - 1) - lost
   return query, lost + more * (more > 0).astype(np.int32)
 
@@ -103,6 +109,7 @@ def _may_see(mask: Mask, query, lost):
   q, last = query.reshape(shape), lost.reshape(shape)
   row = np.arange(rows, dtype=np.int32)[:, None, None]
   index = np.arange(shape[1], dtype=np.int32)[None, :, None]
+
   some, _ = mask.decide(
     Area(
       query=(q, q),
@@ -112,5 +119,6 @@ def _may_see(mask: Mask, query, lost):
       batch=(row, row),
     )
   )
+
   spread = np.broadcast_to if known(some) else jnp.broadcast_to
   return spread(some, shape).reshape(query.shape)

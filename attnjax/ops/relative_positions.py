@@ -1,108 +1,34 @@
-"""Biases learned for buckets of relative positions, as in T5."""
+"""Distances of positions, and T5's buckets of them with their learned table."""
 
 import string
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from attnjax.ops.node import node, static
-from attnjax.ops.score_mods.protocol import ScoreMod, distance
-from attnjax.ops.value import written
-from attnjax.typing import Array, Float, Int
+from attnjax.ops.integers import place
+from attnjax.typing import Array, Float, Int, Shaped
 
-__all__ = ["relative_bias"]
-
-_FAR = 128  # T5's distance from which on all are alike
+__all__ = ["bucket_of", "check_buckets", "distance", "look_up"]
 
 
-@node
-class _RelativeBias(ScoreMod):
-  table: Any
-  bidirectional: bool = static()
-  max_distance: int = static()
+def distance(
+  q: Int[Array | np.ndarray, "..."] | int,
+  k: Int[Array | np.ndarray, "..."] | int,
+) -> Shaped[Array, "..."]:
+  """The distance |q - k| of two positions as uint32, exact for all of int32.
 
-  def __repr__(self):
-    named: dict = {}
-    if not self.bidirectional:
-      named["bidirectional"] = False
-    if self.max_distance != _FAR:
-      named["max_distance"] = self.max_distance
-    return written("relative_bias", self.table, **named)
-
-  @property
-  def footprint(self):
-    # The gradient of the table is a product with one-hot buckets.
-    return max(jnp.shape(self.table)[0], 1)
-
-  def __call__(self, logit, b, h, q, k):
-    table = jnp.asarray(self.table)
-    bucket = _bucket(
-      q, k, table.shape[0], self.bidirectional, self.max_distance
-    )
-    rank = max(jnp.ndim(bucket), jnp.ndim(h))
-    bucket, h = (
-      jnp.reshape(x, (1,) * (rank - jnp.ndim(x)) + jnp.shape(x))
-      for x in (bucket, h)
-    )
-    return logit + _look_up(table.astype(logit.dtype), bucket, h)
-
-  def validate(self, batch, heads):
-    shape = jnp.shape(self.table)
-    if len(shape) != 2 or shape[1] != heads:
-      raise ValueError(
-        f"score_mod relative_bias: table has shape {list(shape)}, expected one"
-        f" row a bucket and one column a query head, [buckets, {heads}]"
-      )
-
-
-def relative_bias(
-  table: Float[Array, "N H"],
-  bidirectional: bool = True,
-  max_distance: int = _FAR,
-) -> ScoreMod:
-  """T5's relative bias: logit + table[bucket(k - q), h].
-
-  Distances below half of a direction's buckets have a bucket each; above, the
-  buckets grow geometrically to `max_distance`, and the last holds all beyond:
-
-      bucket(n) = n                                             for n < X
-      bucket(n) = min(X + ⌊X log(n / X) / log(max_distance / X)⌋, 2X - 1)
-
-  for 2X buckets a direction (an odd count rounds X down and gives the
-  logarithm the more).
-
-  Args:
-    table: logits to add, ``N H``: a row a bucket, a column a query head.
-      Gradients reach it.
-    bidirectional: the first half of the buckets is for keys before the query
-      and at it, the second for keys after it. False gives all to those before,
-      and keys after count as distance 0, for causal masks.
-    max_distance: in positions, more than X; at it the logarithm leaves the
-      last bucket, which holds all that is farther too.
-
-  Raises:
-    ValueError: if the buckets do not divide so, or, in `attend`, if the table
-      has not H columns.
-
-  >>> import jax.numpy as jnp
-  >>> table = jnp.arange(8.0)[:, None]  # so the bias is the bucket
-  >>> mod = relative_bias(table, max_distance=16)
-  >>> zero, q, k = jnp.zeros(11), jnp.full(11, 5), jnp.arange(11)
-  >>> mod(zero, 0, jnp.zeros(11, int), q, k).astype(int).tolist()
-  [2, 2, 2, 2, 1, 0, 5, 6, 6, 6, 6]
-
-  Reference:
-    Raffel et al., "Exploring the Limits of Transfer Learning with a Unified
-    Text-to-Text Transformer", 2019, arXiv 1910.10683, section 2.1; the formula
-    is that of its code.
+  >>> int(distance(2**31 - 1, -(2**31)))
+  4294967295
   """
-  if jnp.ndim(table) == 2:
-    _check_buckets(jnp.shape(table)[0], bidirectional, max_distance)
-  return _RelativeBias(table, bidirectional, max_distance)
+  q, k = (jnp.asarray(place(x), jnp.int32) for x in (q, k))
+  # The difference of two int32 needs 32 bits and a sign. Of the greater less
+  # the lesser the sign is known, and modulo 2^32 its 32 bits are exact.
+  greater, lesser = jnp.maximum(q, k), jnp.minimum(q, k)
+  return greater.astype(jnp.uint32) - lesser.astype(jnp.uint32)
 
 
-def _check_buckets(buckets: int, bidirectional: bool, farthest: int) -> None:
+def check_buckets(buckets: int, bidirectional: bool, farthest: int) -> None:
   """Each direction has an exact and a logarithmic bucket, at least."""
   least = 4 if bidirectional else 2
   if buckets < least or (bidirectional and buckets % 2):
@@ -145,7 +71,7 @@ def _bounds(one_way: int, exact: int, farthest: int) -> list[int]:
   return bounds
 
 
-def _bucket(
+def bucket_of(
   q: Int[Array, "..."],
   k: Int[Array, "..."],
   buckets: int,
@@ -168,7 +94,7 @@ def _bucket(
 
 
 @jax.custom_jvp
-def _look_up(
+def look_up(
   table: Float[Array, "N H"], bucket: Int[Array, "..."], head: Int[Array, "..."]
 ) -> Float[Array, "..."]:
   """table[bucket, head]; the tangent is a product instead of a gather.
@@ -179,13 +105,13 @@ def _look_up(
   return table[bucket, head]
 
 
-@_look_up.defjvp
+@look_up.defjvp
 def _look_up_jvp(primals, tangents):
   """Σ_n [bucket = n] dtable[n, head], as a product over n."""
   table, bucket, head = primals
   chosen = jax.nn.one_hot(bucket, table.shape[0], axis=0, dtype=table.dtype)
   moved = _contract(chosen, tangents[0][:, head])
-  return _look_up(*primals), moved
+  return look_up(*primals), moved
 
 
 def _contract(
