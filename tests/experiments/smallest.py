@@ -29,7 +29,7 @@ _TEXT = {"data.length": 12, "data.batch_size": 4, "data.heldout_fraction": 0.3}
 _TEXT |= {"data.vocabulary": 300}
 _MODEL = {"model.width": 8, "model.heads": 2}
 _MEMORY = {
-  "parameters": 12000,
+  "parameters": 30000,
   "seeds": 1,
   "model.window": 4,
   "model.convolution": 2,
