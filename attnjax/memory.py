@@ -1,63 +1,55 @@
 """Neural memory: networks whose weights are written as a sequence is read.
 
-Algorithm: How the gradients g of the writes become steps; see its
-neighbours.
-Features: A map of keys and queries; the plain one leaves them as they
-are.
-Gates: Numbers a token and a head, usually functions of the token.
-MemoryState: What a memory knows, and how far it has read.
-Objective: The loss of what a memory answers to a key; see `l2` and its
-neighbours.
-Retention: What is kept of earlier writes; see `decay` and its neighbours.
-Rule: Everything that decides what a memory does with keys, values and
-gates.
-Structure: A network of maps; see `matrix` and its neighbours.
-atlas: Looks at a window, at powers of the keys, and steps orthogonally.
-decay: A share α of everything is forgotten: A[t] = (1 - α[t]) A[t-1] +
-step[t].
-delta_net: Corrects, W[t] = W[t-1] + θ[t] k[t] ⊗ (v[t] - k[t] W[t-1]).
-dot: Inner product, ℓ = - M(k) · v: a write that does not look what is
-there.
-gated_delta_net: Forgets, then corrects.
+Algorithm: How the gradient g of a token becomes a step of the weights.
+Features: Features φ of keys and queries: their powers up to a degree; 1 is x.
+Gates: Hyper-parameters of each token's write, one number a token and head.
+MemoryState: Weights of a memory, and what its rule carries from token to
+token.
+Objective: A loss ℓ(M(k), v) of each token: `l2`, `dot`, `huber`, `l_p`,
+`negative`.
+Retention: Decay and link of an accumulator: `none`, `decay`, `l_q` or `kl`.
+Rule: The update rule of a memory: a function of keys, values and gates.
+Structure: A network of linear maps: the base of `matrix`, `mlp` and
+`gated_mlp`.
+atlas: ATLAS: a window of gradients, polynomial features and Muon steps.
+decay: Weight decay by a gate α: A[t] = (1 - α[t]) A[t-1] + step[t].
+delta_net: The delta rule, W[t] = W[t-1] + θ[t] k[t] ⊗ (v[t] - k[t] W[t-1]).
+dot: Negative inner product, ℓ = - M(k) · v.
+gated_delta_net: The delta rule with decay.
 gated_mlp: A gated perceptron, M(x) = (silu(x W_gate) ⊙ x W_up) W_down.
-gradient_descent: Along the gradient, step[t] = -θ[t] g[t].
-huber: Squared near, absolute far, of each feature's miss m = |M(k) - v|.
-init: A memory that has read nothing.
-initial_weights: Random weights to begin with, and to learn from there.
-kl: Entropy: the weights of an output are shares, W = scale · softmax(A).
+gradient_descent: Gradient descent, step[t] = -θ[t] g[t].
+huber: Huber loss of each feature's error m = |M(k) - v|.
+init: A state before the first token.
+initial_weights: Random initial weights, normal with a variance of scale² /
+fan-in.
+kl: Retention by relative entropy: weights W = scale · softmax(A).
 l2: Squared distance, ℓ = ½ ‖M(k) - v‖².
-l_p: Power of the miss, ℓ = 1/p Σ_e |M(k) - v|^p; p = 2 is `l2`.
-l_q: Decay, and weights by their norm, W = A / ‖A‖_q^(q-2); q = 2 is
-`decay`.
-lact: One orthogonal step a large chunk, of a gated perceptron; reads
-before it.
-linear_attention: Adds up pairs, W[t] = W[t-1] + θ[t] k[t] ⊗ v[t].
-matrix: One matrix, M(x) = x W: the memory of linear attention and delta
-rules.
-memora: Weights that are shares, kept near by relative entropy.
-mlp: A perceptron, M(x) = gelu(gelu(x W_0) W_1) ... W_last, without
-biases.
-momentum: Past surprise carried on, S[t] = η[t] S[t-1] - θ[t] g[t];
-step[t] = S[t].
-moneta: An l_p objective, weights by their l_q norm.
-muon: Orthogonalised, S[t] = η[t] S[t-1] - g[t]; step[t] = θ[t]
-orthogonal(S[t]).
-negative: The same with its sign turned: a control that climbs where
-others descend.
-none: Nothing is forgotten: A[t] = A[t-1] + step[t], W = A.
-orthogonalized: About the nearest matrix whose singular values are all 1.
-polynomial: Powers up to a degree, φ(q) · φ(k) = Σ_n (q · k)^n / n!, n = 1
-.. degree.
-read: What a memory answers, and is not changed by.
-stream: Reads a sequence into a memory, and answers each token on the way.
+l_p: Power of the error, ℓ = 1/p Σ_e |M(k) - v|^p; p = 2 is `l2`.
+l_q: Decay, and weights W = A / ‖A‖_q^(q-2); q = 2 is `decay`.
+lact: LaCT: one Muon step a large chunk, of a gated perceptron; reads before
+it.
+linear_attention: Linear attention, W[t] = W[t-1] + θ[t] k[t] ⊗ v[t].
+matrix: One matrix, M(x) = x W, as in linear attention and delta rules.
+memora: Memora: softmax weights, retained by relative entropy.
+mlp: A perceptron, M(x) = gelu(gelu(x W_0) W_1) ... W_last, without biases.
+momentum: Momentum, S[t] = η[t] S[t-1] - θ[t] g[t]; step[t] = S[t].
+moneta: Moneta: an l_p objective, weights normalised by their l_q norm.
+muon: Muon, S[t] = η[t] S[t-1] - g[t]; step[t] = θ[t] orthogonal(S[t]).
+negative: An objective with its sign turned, a control: writes ascend it.
+none: No decay: A[t] = A[t-1] + step[t], W = A.
+orthogonalized: Approximates U Vᵀ of x = U Σ Vᵀ: all singular values become
+about 1.
+polynomial: Powers up to a degree, φ(q) · φ(k) = Σ_n (q · k)^n / n!, n = 1 ..
+degree.
+read: Applies the network of a memory to queries; nothing is written.
+stream: Writes a sequence into a memory, and reads an output at each token.
 titans: The long-term memory of Titans: momentum, decay, a perceptron.
-ttt_linear: A matrix with a residual, gradients at the beginning of each
-chunk.
-ttt_mlp: `ttt_linear` with a perceptron of two maps.
-wanted_gates: The gates that a rule uses.
-write: The state after reading a sequence; see `stream`, which also
-answers.
-yaad: A Huber objective whose threshold is a gate; decay.
+ttt_linear: TTT-Linear: a matrix with a residual, gradients at the chunk's
+start.
+ttt_mlp: TTT-MLP: `ttt_linear` with a perceptron of two maps.
+wanted_gates: Names of the gates that a rule uses.
+write: Writes a sequence into a memory: `stream` without queries.
+yaad: Yaad: a Huber objective whose threshold is a gate, and decay.
 """
 
 from attnjax.ops.memory import *  # noqa: F403

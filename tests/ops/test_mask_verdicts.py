@@ -13,8 +13,8 @@ import pytest
 from attnjax import masks
 from attnjax.masks import Tile
 from attnjax.ops.grid import Area, Grid
-from attnjax.ops.masks.extents import Extent
-from attnjax.ops.masks.rectangles import _at_once, _by_row
+from attnjax.ops.masks.bounds import _at_once, _by_row
+from attnjax.ops.masks.padding import BlockPadding
 
 B, H, T, S = 3, 2, 11, 13
 LEAVES = {
@@ -23,7 +23,7 @@ LEAVES = {
   "window": lambda r: masks.sliding_window(*_ints(r, 0, 6, 2)),
   "dilated": lambda r: masks.dilated(*_ints(r, 1, 5, 1)),
   "chunked": lambda r: masks.chunked(*_ints(r, 1, 7, 1)),
-  "extent": lambda r: Extent(*_ints(r, 0, 14, 2)),
+  "extent": lambda r: BlockPadding(*_ints(r, 0, 14, 2)),
   "prefix": lambda r: masks.prefix(r.integers(0, S + 2, _rows(r))),
   "query_lengths": lambda r: masks.lengths(query=r.integers(0, T, _rows(r))),
   "lengths": lambda r: masks.lengths(
@@ -246,7 +246,7 @@ EXACT = [
   ("window", masks.sliding_window(3, 2)),
   ("chunked", masks.chunked(4)),
   ("dilated", masks.dilated(3)),
-  ("extent", Extent(7, 9)),
+  ("extent", BlockPadding(7, 9)),
   ("prefix", masks.prefix(5)),
   ("lengths", masks.lengths(7, 9)),
   ("lengths_rows", masks.lengths([7, 0, 4], [9, 3, 0])),
@@ -319,7 +319,7 @@ def test_no_arrays_are_planned_inside_jit():
 
   step(1)
   assert mask.is_static
-  assert (masks.full() & Extent(2, 3)).is_static
+  assert (masks.full() & BlockPadding(2, 3)).is_static
   assert not (mask & masks.prefix(3)).is_static
   assert not masks.dense(np.ones((2, 2), bool)).is_static
 
@@ -403,5 +403,5 @@ def test_both_ways_to_merge_rows_agree(value):
 
 def test_extent_is_of_the_index():
   grid = Grid.of((), 1, 3, 3, jnp.full(3, 9), jnp.full(3, 9))
-  seen = np.broadcast_to(Extent(2, 1).visible(grid), (1, 3, 3))[0]
+  seen = np.broadcast_to(BlockPadding(2, 1).visible(grid), (1, 3, 3))[0]
   assert seen.tolist() == [[1, 0, 0], [1, 0, 0], [0, 0, 0]]

@@ -25,8 +25,7 @@ from attnjax.ops.integers import narrowed
 from attnjax.ops.known import poison
 from attnjax.ops.masks import Mask
 from attnjax.ops.masks.algebra import Indexed
-from attnjax.ops.masks.arrays import realigned
-from attnjax.ops.masks.covering import covering
+from attnjax.ops.masks.arrays import covering, realigned
 from attnjax.ops.node import node, static
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.score_mods import ScoreMod

@@ -13,7 +13,7 @@ from attnjax.ops.attention.dropout import kept
 from attnjax.ops.attention.logits import Rules, logits, seen_by
 from attnjax.ops.grid import Grid, row
 from attnjax.ops.masks.arrays import realigned
-from attnjax.ops.masks.extents import Extent
+from attnjax.ops.masks.padding import BlockPadding
 from attnjax.ops.node import node, static
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.scoring import Scoring
@@ -202,7 +202,7 @@ def bounded(call: Call, shape: tuple[int, int, int, int]) -> Rules:
   """The rules of a call that is padded to a shape: they hide what is padded."""
   if shape == call.shape:
     return call.rules
-  extent, mask = Extent(*call.shape[2:]), call.rules.mask
+  extent, mask = BlockPadding(*call.shape[2:]), call.rules.mask
   return call.rules._replace(mask=extent if mask is None else mask & extent)
 
 

@@ -12,15 +12,17 @@ array that is composed with a mask, as in ``causal() & array``.
 """
 
 from attnjax.ops.masks.algebra import Mask, Tile
-from attnjax.ops.masks.extents import lengths, prefix, segments
+from attnjax.ops.masks.padding import lengths
 from attnjax.ops.masks.rules import (
   causal,
   chunked,
   dilated,
+  from_fn,
   full,
+  prefix,
   sliding_window,
 )
-from attnjax.ops.masks.tables import dense, from_fn
+from attnjax.ops.masks.tables import dense, segments
 
 __all__ = [
   "Mask",

@@ -12,9 +12,13 @@ import numpy as np
 
 from attnjax.ops.grid import Area, Grid
 from attnjax.ops.integers import LIMITS, known
-from attnjax.ops.masks.drawing import drawing
-from attnjax.ops.masks.rectangles import decided, of_blocks, sides
-from attnjax.ops.masks.rows import UNDECIDED, Verdict
+from attnjax.ops.masks.bounds import (
+  UNDECIDED,
+  SomeEvery,
+  decided,
+  of_blocks,
+  sides,
+)
 from attnjax.ops.node import node
 from attnjax.ops.value import Value, written
 from attnjax.typing import Array, Bool
@@ -74,8 +78,8 @@ class Mask(Value):
     seen = self.visible(grid)
     return seen, seen
 
-  def decide(self, area: Area) -> Verdict:
-    """(some, every) for a tile: see `Verdict`."""
+  def decide(self, area: Area) -> SomeEvery:
+    """(some, every) for a tile: see `SomeEvery`."""
     del area
     return UNDECIDED
 
@@ -127,7 +131,7 @@ class Mask(Value):
   ) -> Bool[Array, "..."]:
     """The mask as an array ``*B H T S``, positions counted from 0."""
     self.validate(batch, heads)
-    from attnjax.ops.masks.picture import on_one_axis  # which needs this module
+    from attnjax.ops.masks.arrays import on_one_axis  # which needs this module
 
     # As in `attend` there is one batch axis: a rule sees one rank everywhere.
     shape = (math.prod(batch), heads, query_length, key_length)
@@ -152,7 +156,7 @@ class Mask(Value):
 
   def _repr_html_(self) -> str:
     """Drawn by a notebook: the first row of the batch, and its first head."""
-    from attnjax.ops.masks.picture import one_head  # which needs this module
+    from attnjax.ops.masks.picture import drawing, one_head  # needs this
 
     length, keys = (_DRAWN if n is None else n for n in self.extent)
     if max(length, keys) > 4 * _DRAWN:

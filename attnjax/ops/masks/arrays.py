@@ -1,14 +1,32 @@
-"""The arrays that a mask holds: those that go by index, and tables."""
+"""Arrays of a mask fitted to a call: by index aligned, by position covered.
 
+A table says nothing of a position outside of it, and a pair of which nothing is
+said has no answer, unless another rule hides it whatever the table would say:
+a slot of a cache that holds nothing, or padding.
+"""
+
+import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
+from attnjax.ops.grid import Grid
+from attnjax.ops.known import value_of
 from attnjax.ops.masks.algebra import Indexed, Mask
-from attnjax.ops.masks.table import Table
+from attnjax.ops.masks.tables import Table
 
-__all__ = ["holds_arrays", "is_open", "realigned"]
+__all__ = [
+  "covered",
+  "covering",
+  "holds_arrays",
+  "is_open",
+  "on_one_axis",
+  "realigned",
+]
 
 
 def holds_arrays(mask: Mask | None) -> bool:
@@ -65,5 +83,170 @@ def is_open(mask: Mask | None) -> bool:
   return any(isinstance(x, Table) and not x.covers for x in leaves)
 
 
+_PAIRS = 2**22  # that are looked at together
+
+
+def covering(
+  mask: Mask, batch: tuple[int, ...], shape: tuple, positions: tuple, segments
+) -> Mask:
+  """The mask, its tables marked as covering the call where that is known.
+
+  Args:
+    mask: any, its boolean arrays ``#B #H #T #S``.
+    batch: the batch axes.
+    shape: ``H T S``.
+    positions: of queries, int ``*#B T``, and of keys; None is the index.
+    segments: ids of the call, or None: what they hide is found when it runs.
+
+  Raises:
+    ValueError: if it is known that a table has no entry for a pair that nothing
+      else hides.
+  """
+  if not is_open(mask):
+    return mask
+  values = [None if x is None else value_of(x) for x in positions]
+  told = [
+    x is None or v is not None for x, v in zip(positions, values, strict=True)
+  ]
+  bounds = [
+    _bounds(size, value) if known else None
+    for size, value, known in zip(shape[1:], values, told, strict=True)
+  ]
+  tables = [x for x in _leaves(mask) if isinstance(x, Table)]
+  found = [_covers(table, bounds) for table in tables]
+  if False not in found:
+    return mask if None in found else _marked(mask)
+  known = _known(mask, tables)
+  if known is None or not all(told) or segments is not None:
+    return mask
+  with jax.ensure_compile_time_eval():
+    rows = [x if x is None else jnp.asarray(_rows(x, batch)) for x in values]
+    grid = Grid.of((math.prod(batch),), *shape, *rows)
+    if _any_lost(known, grid):
+      raise ValueError(_complaint(tables[found.index(False)], bounds))
+  return _marked(mask)
+
+
+def covered(mask: Mask, length: int, keys: int) -> Mask:
+  """The mask, whose tables must cover so many positions from 0."""
+  bounds = [(0, length - 1), (0, keys - 1)]
+  for table in _leaves(mask):
+    if isinstance(table, Table) and _covers(table, bounds) is False:
+      raise ValueError(_complaint(table, bounds))
+  return _marked(mask)
+
+
+def on_one_axis(
+  mask: Mask, batch: tuple[int, ...], query_length: int, key_length: int
+) -> Mask:
+  """The mask of so many positions from 0, its arrays with one batch axis.
+
+  >>> from attnjax import masks
+  >>> mask = masks.full() & np.ones((5, 3, 1, 2, 2), bool)
+  >>> on_one_axis(mask, (5, 3), 2, 2)
+  full() & bool[15,1,2,2]
+  """
+
+  def flat(x):
+    lead = np.shape(x)[:-3]
+    if len(lead) != len(batch) or not all(
+      size in (1, axis) for size, axis in zip(lead, batch, strict=True)
+    ):
+      return x  # refused where it is asked
+    rows = (1,) * len(batch) if math.prod(lead) == 1 else batch
+    x = jnp.broadcast_to(x, (*rows, *x.shape[-3:]))
+    return x.reshape((math.prod(rows), *x.shape[-3:]))
+
+  return realigned(flat, covered(mask, query_length, key_length))
+
+
 def _is(x) -> bool:
   return isinstance(x, Indexed)
+
+
+def _rows(x: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
+  """``*#B T`` with one batch axis, of size 1 where all of them are."""
+  if math.prod(x.shape[:-1]) != 1:
+    x = np.broadcast_to(x, (*batch, x.shape[-1]))
+  return x.reshape(-1, x.shape[-1])
+
+
+def _leaves(mask: Mask) -> list:
+  return jax.tree.leaves(mask, is_leaf=lambda x: isinstance(x, Table))
+
+
+def _bounds(size: int, value: np.ndarray | None) -> tuple[int, int]:
+  """The least and the greatest position; none of an empty side."""
+  if value is None or not value.size:
+    return 0, size - 1
+  return int(value.min()), int(value.max())
+
+
+def _covers(table: Table, bounds) -> bool | None:
+  """Whether a table has an entry for every position; None: it is not known."""
+  answers = [
+    None if bound is None else bound[0] >= 0 and bound[1] < size
+    for size, bound in zip(table.extent, bounds, strict=True)
+    if size is not None
+  ]
+  if False in answers:
+    return False
+  return None if None in answers else True
+
+
+def _known(mask: Mask, tables: list) -> Mask | None:
+  """The mask, of arrays that are known; None where what they hold matters.
+
+  Of the pairs outside of a table it does not matter what the table holds.
+  """
+  rest = [x for x in _leaves(mask) if not isinstance(x, Table)]
+  if any(value_of(x) is None for x in rest):
+    return None
+  if len(tables) > 1 and any(
+    value_of(x) is None for x in jax.tree.leaves(tables)
+  ):
+    return None
+  empty = lambda x: x if value_of(x) is not None else np.zeros(x.shape, x.dtype)
+  return jax.tree.map(empty, mask)
+
+
+def _any_lost(mask: Mask, grid: Grid) -> bool:
+  """Is a pair outside of a table, and nothing else hides it?"""
+  length, keys = grid.query_index.shape[-2], grid.key_index.shape[-1]
+  pairs = max(grid.batch.size * grid.head.size * keys, 1)
+  step = max(_PAIRS // pairs, 1)
+  return any(
+    _lost_in(mask, grid, slice(start, start + step))
+    for start in range(0, length, step)
+  )
+
+
+def _lost_in(mask: Mask, grid: Grid, part: slice) -> bool:
+  """The same of some of the queries."""
+  cut = lambda x: x if x.shape[-2] == 1 else x[..., part, :]
+  some, every = realigned(cut, mask).between(
+    dataclasses.replace(
+      grid,
+      query_position=cut(grid.query_position),
+      query_index=cut(grid.query_index),
+    )
+  )
+  return bool((some & ~every).any())
+
+
+def _complaint(table: Table, bounds) -> str:
+  """What does not cover what, and what to do."""
+  size = ["any" if n is None else n for n in table.extent]
+  (q0, q1), (k0, k1) = bounds
+  return (
+    f"mask: {table!r} is looked up by position, and has {size[0]} x {size[1]}"
+    f" of them from 0, but queries stand at {q0} to {q1} and keys at {k0} to"
+    f" {k1}; make the table larger, or, if it is aligned with the arrays of the"
+    f" call, {table.by_index}"
+  )
+
+
+def _marked(mask: Mask) -> Mask:
+  """The mask, each table of which covers the call."""
+  mark = lambda x: dataclasses.replace(x, covers=True)
+  return realigned(lambda x: x, mask, tables=mark)

@@ -1,17 +1,48 @@
-"""A mask of a call without attention: its tables and arrays made to fit."""
+"""A mask as a picture: one head as an array, and as SVG for a notebook."""
 
 import dataclasses
-import math
+import html
 
-import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops.grid import Grid
 from attnjax.ops.masks.algebra import Mask
-from attnjax.ops.masks.arrays import realigned
-from attnjax.ops.masks.covering import covered
+from attnjax.ops.masks.arrays import covered, realigned
 
-__all__ = ["on_one_axis", "one_head"]
+__all__ = [
+  "drawing",
+  "one_head",
+]
+
+_CELL = 10  # pixels
+
+
+def drawing(title: str, seen: np.ndarray | None, why: str = "") -> str:
+  """HTML of a mask: how it was made, and a square for each pair that is seen.
+
+  Args:
+    title: any text; it is escaped.
+    seen: bool ``T S``, a row a query; None where there is no picture.
+    why: there is none; escaped too.
+
+  >>> drawing("a < b", np.eye(2, dtype=bool)).count("h1v1h-1z")
+  2
+  >>> drawing("<script>", None, "too large")
+  '<div><code>&lt;script&gt;</code><br>too large</div>'
+  """
+  name = html.escape(title)
+  if seen is None:
+    return f"<div><code>{name}</code><br>{html.escape(why)}</div>"
+  rows, columns = seen.shape
+  cells = "".join(f"M{s} {t}h1v1h-1z" for t, s in np.argwhere(seen).tolist())
+  return (
+    f"<div><code>{name}</code><br>"
+    f'<svg width="{columns * _CELL}" height="{rows * _CELL}"'
+    f' viewBox="0 0 {columns} {rows}" role="img"'
+    ' style="border:1px solid currentColor">'
+    f"<title>{name}: rows are queries, columns are keys</title>"
+    f'<path d="{cells}" fill="currentColor"/></svg></div>'
+  )
 
 
 def one_head(
@@ -31,30 +62,6 @@ def one_head(
   )
   shape = (1, 1, query_length, key_length)
   return np.broadcast_to(mask.visible(grid), shape)[0, 0]
-
-
-def on_one_axis(
-  mask: Mask, batch: tuple[int, ...], query_length: int, key_length: int
-) -> Mask:
-  """The mask of so many positions from 0, its arrays with one batch axis.
-
-  >>> from attnjax import masks
-  >>> mask = masks.full() & np.ones((5, 3, 1, 2, 2), bool)
-  >>> on_one_axis(mask, (5, 3), 2, 2)
-  full() & bool[15,1,2,2]
-  """
-
-  def flat(x):
-    lead = np.shape(x)[:-3]
-    if len(lead) != len(batch) or not all(
-      size in (1, axis) for size, axis in zip(lead, batch, strict=True)
-    ):
-      return x  # refused where it is asked
-    rows = (1,) * len(batch) if math.prod(lead) == 1 else batch
-    x = jnp.broadcast_to(x, (*rows, *x.shape[-3:]))
-    return x.reshape((math.prod(rows), *x.shape[-3:]))
-
-  return realigned(flat, covered(mask, query_length, key_length))
 
 
 def _row(array, batch: int, head: int):

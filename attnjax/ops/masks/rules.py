@@ -1,17 +1,38 @@
-"""Masks that are a rule of positions: nothing captured but hyper-parameters."""
+"""Masks that are a rule of positions, and any function as a rule."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attnjax.ops.captured import refuse_captured
 from attnjax.ops.integers import moved, place
 from attnjax.ops.masks.algebra import Mask
-from attnjax.ops.masks.rows import module_of
+from attnjax.ops.masks.bounds import (
+  below,
+  check_rows,
+  integers,
+  module_of,
+  of_row,
+)
 from attnjax.ops.node import node, static
 from attnjax.ops.value import written
+from attnjax.typing import ArrayLike
 
-__all__ = ["causal", "chunked", "dilated", "full", "sliding_window"]
+__all__ = [
+  "causal",
+  "chunked",
+  "dilated",
+  "from_fn",
+  "full",
+  "prefix",
+  "sliding_window",
+]
 
 Whole = int | np.integer
+
 _MOST = 2**30  # so that two hyper-parameters add up in int32
 
 
@@ -99,6 +120,53 @@ def chunked(size: Whole) -> Mask:
   · · █ █
   """
   return _Chunked(_at_least("chunked", "size", size, 1))
+
+
+def prefix(length: ArrayLike | Sequence[int]) -> Mask:
+  """Every query sees the first positions: k < length.
+
+  With `causal` it makes a prefix language model.
+
+  Args:
+    length: int, or one a batch row (``*B``).
+
+  >>> from attnjax import masks
+  >>> print((masks.causal() | masks.prefix(2)).picture(3, 3))
+  █ █ ·
+  █ █ ·
+  █ █ █
+
+  Reference:
+    Raffel et al., "Exploring the Limits of Transfer Learning with a Unified
+    Text-to-Text Transformer", 2019, arXiv 1910.10683, figure 4.
+  """
+  return _Prefix(integers("prefix", "length", length))
+
+
+def from_fn(fn: Callable, *arrays) -> Mask:
+  """Any rule: ``fn(b, h, q, k, *arrays) -> bool``, pointwise, broadcasting.
+
+  A FlexAttention ``mask_mod`` ports as it is, where no positions are given: q
+  and k are positions, so ``a[b, k]`` looks a up by position. Only a traced
+  array must not be closed over: give it as one of `arrays`. The function is
+  part of the compiled program's identity: define it once, at top level, or
+  every call compiles anew.
+
+  Args:
+    fn: takes batch row, head, query and key position, then the arrays.
+    *arrays: captured arrays (or pytrees of them), which may be traced.
+
+  >>> print(from_fn(lambda b, h, q, k: q + k == 2).picture(3, 3))
+  · · █
+  · █ ·
+  █ · ·
+
+  Reference:
+    Dong et al., "Flex Attention: A Programming Model for Generating Optimized
+    Attention Kernels", 2024, arXiv 2412.05496.
+  """
+  refuse_captured("masks.from_fn", fn)
+  return _FromFn(fn, arrays)
 
 
 def _at_least(rule: str, name: str, value, least: int) -> int:
@@ -199,3 +267,41 @@ class _Chunked(Mask):
     some = (first_q <= last_k) & (first_k <= last_q)
     every = (first_q == last_q) & (first_k == last_k) & (first_q == first_k)
     return some, every
+
+
+@node
+class _Prefix(Mask):
+  length: Any
+
+  def __repr__(self):
+    return written("prefix", self.length)
+
+  def __call__(self, b, h, q, k):
+    q, k = place(q), place(k)
+    seen = k < of_row(self.length, b, 0)
+    return seen & jnp.ones(jnp.shape(q), bool)
+
+  def decide(self, area):
+    return below(self.length, area.key, area.batch)
+
+  def validate(self, batch, heads):
+    check_rows("prefix length", self.length, batch, 0)
+
+
+@node
+class _FromFn(Mask):
+  fn: Callable = static()
+  arrays: tuple
+
+  def __repr__(self):
+    return written("from_fn", self.fn, *self.arrays)
+
+  def __call__(self, b, h, q, k):
+    seen = self.fn(b, h, q, k, *jax.tree.map(jnp.asarray, self.arrays))
+    if jnp.result_type(seen) != bool:
+      raise ValueError(
+        f"from_fn: the function of a mask must return booleans, got"
+        f" {jnp.result_type(seen)}; one that changes logits is"
+        " score_mods.from_fn"
+      )
+    return seen

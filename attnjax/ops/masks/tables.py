@@ -1,23 +1,71 @@
-"""Masks that are any table and any function, with captured arrays."""
+"""Masks that are looked up by position: tables of pairs, and segment ids."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.ops.captured import refuse_captured
-from attnjax.ops.integers import place
+from attnjax.ops.grid import Area, Grid
+from attnjax.ops.integers import labels, place
 from attnjax.ops.masks.algebra import Mask
-from attnjax.ops.masks.rectangles import decided, sides
-from attnjax.ops.masks.rows import check_rows
-from attnjax.ops.masks.table import Table
+from attnjax.ops.masks.bounds import (
+  SomeEvery,
+  check_rows,
+  decided,
+  sides,
+  span,
+)
 from attnjax.ops.node import node, static
 from attnjax.ops.value import written
-from attnjax.typing import ArrayLike
+from attnjax.typing import Array, ArrayLike, Bool
 
-__all__ = ["dense", "from_fn"]
+__all__ = [
+  "Table",
+  "dense",
+  "segments",
+]
+
+
+class Table(Mask):
+  """A mask that is looked up by position, and says nothing beyond its ends.
+
+  `covers` says that it is known to cover the call; `extent` are its sizes, and
+  `by_index` is what to use where it is aligned with arrays.
+  """
+
+  covers: bool
+  by_index = "compose the array itself, which goes by index: causal() & array"
+
+  def inside(self, grid: Grid) -> Bool[Array, "..."]:
+    """Which pairs of a tile it has an entry for."""
+    found: Any = np.ones((), bool)
+    places = grid.query_position, grid.key_position
+    for x, size in zip(places, self.extent, strict=True):
+      if size is not None:
+        found = found & (x >= 0) & (x < size)
+    return found
+
+  def between(self, grid: Grid) -> tuple:
+    """What is outside may be seen, and is not seen for sure."""
+    seen = self.visible(grid)
+    if self.covers:
+      return seen, seen
+    inside = self.inside(grid)
+    return seen | (inside ^ True), seen & inside
+
+  def of_tile(self, area: Area, some, every) -> SomeEvery:
+    """(some, every) of a tile, undecided where it is not inside."""
+    if self.covers:
+      return some, every
+    for (first, last), size in zip(
+      (area.query, area.key), self.extent, strict=True
+    ):
+      if size is not None:
+        inside = (first >= 0) & (last < size)
+        some, every = some | (inside ^ True), every & inside
+    return some, every
 
 
 def dense(array: ArrayLike) -> Mask:
@@ -51,30 +99,36 @@ def dense(array: ArrayLike) -> Mask:
   return _Dense(table)
 
 
-def from_fn(fn: Callable, *arrays) -> Mask:
-  """Any rule: ``fn(b, h, q, k, *arrays) -> bool``, pointwise, broadcasting.
+def segments(
+  query_ids: ArrayLike | Sequence[int],
+  key_ids: ArrayLike | Sequence[int] | None = None,
+) -> Mask:
+  """Packed documents by position: a query sees keys of its own segment.
 
-  A FlexAttention ``mask_mod`` ports as it is, where no positions are given: q
-  and k are positions, so ``a[b, k]`` looks a up by position. Only a traced
-  array must not be closed over: give it as one of `arrays`. The function is
-  part of the compiled program's identity: define it once, at top level, or
-  every call compiles anew.
+  ids[q] is the segment of position q, wherever it is in the arrays. Ids that
+  are aligned with the arrays, as where positions restart in each document, are
+  `attend`'s ``query_segment_ids`` and ``key_segment_ids``; an array that marks
+  padding composes as it is, ``causal() & array``.
 
   Args:
-    fn: takes batch row, head, query and key position, then the arrays.
-    *arrays: captured arrays (or pytrees of them), which may be traced.
+    query_ids: int ``*B T`` (or ``T`` for all rows).
+    key_ids: int ``*B S``; None when they are the queries' own.
 
-  >>> print(from_fn(lambda b, h, q, k: q + k == 2).picture(3, 3))
-  · · █
-  · █ ·
-  █ · ·
+  Raises:
+    ValueError: if they are no integers; in `attend`, as `dense`.
 
-  Reference:
-    Dong et al., "Flex Attention: A Programming Model for Generating Optimized
-    Attention Kernels", 2024, arXiv 2412.05496.
+  >>> print(segments([0, 0, 1, 1]).picture(4, 4))
+  █ █ · ·
+  █ █ · ·
+  · · █ █
+  · · █ █
   """
-  refuse_captured("masks.from_fn", fn)
-  return _FromFn(fn, arrays)
+  names = "segments: query_ids", "segments: key_ids"
+  ids = labels(names, query_ids, query_ids if key_ids is None else key_ids)
+  for name, x in zip(names, ids, strict=True):
+    if x.ndim < 1:
+      raise ValueError(f"{name} must have at least 1 axes, got 0")
+  return _Segments(ids[0], ids[0] if key_ids is None else ids[1])
 
 
 @node
@@ -121,19 +175,47 @@ class _Dense(Table):
 
 
 @node
-class _FromFn(Mask):
-  fn: Callable = static()
-  arrays: tuple
+class _Segments(Table):
+  query_ids: Any
+  key_ids: Any
+  covers: bool = static(default=False)
+  by_index = "give the ids as query_segment_ids= and key_segment_ids="
 
   def __repr__(self):
-    return written("from_fn", self.fn, *self.arrays)
+    keys = () if self.key_ids is self.query_ids else (self.key_ids,)
+    return written("segments", self.query_ids, *keys)
+
+  @property
+  def extent(self):
+    return np.shape(self.query_ids)[-1], np.shape(self.key_ids)[-1]
 
   def __call__(self, b, h, q, k):
-    seen = self.fn(b, h, q, k, *jax.tree.map(jnp.asarray, self.arrays))
-    if jnp.result_type(seen) != bool:
-      raise ValueError(
-        f"from_fn: the function of a mask must return booleans, got"
-        f" {jnp.result_type(seen)}; one that changes logits is"
-        " score_mods.from_fn"
-      )
-    return seen
+    x, has_x = self._segment(self.query_ids, b, q)
+    y, has_y = self._segment(self.key_ids, b, k)
+    return (x == y) & has_x & has_y
+
+  @staticmethod
+  def _segment(ids, b, position):
+    """The segment of a position, and whether there is such a position."""
+    position = place(position)
+    ids = jnp.asarray(ids).reshape((-1, np.shape(ids)[-1]))
+    rows, size = ids.shape
+    inside = (position >= 0) & (position < size)
+    b = jnp.zeros_like(b) if rows == 1 else b
+    if size == 0:
+      return jnp.zeros_like(position), inside
+    return ids[b, jnp.clip(position, 0, size - 1)], inside
+
+  def decide(self, area):
+    x = span(self.query_ids, area.query, area.batch)
+    y = span(self.key_ids, area.key, area.batch)
+    # A range without a position in its array has least > most.
+    some = (x.least <= x.most) & (y.least <= y.most)
+    some = some & (x.least <= y.most) & (y.least <= x.most)
+    # So all four are equal, as least <= most.
+    every = (x.least == y.most) & (x.most == y.least)
+    return self.of_tile(area, some, every & x.inside & y.inside)
+
+  def validate(self, batch, heads):
+    check_rows("segments query_ids", self.query_ids, batch, 1)
+    check_rows("segments key_ids", self.key_ids, batch, 1)

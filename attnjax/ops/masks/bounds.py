@@ -1,20 +1,173 @@
-"""Whether a rectangle of a table holds a true entry, for many rectangles.
+"""Bounds on what a mask shows of a tile: (some, every), from captured arrays.
 
-The bounds of all rectangles cut each axis into intervals. The table is merged
-to one entry a cell of that grid, in one pass over it; every rectangle is then a
-rectangle of cells, and is counted from sums of the small grid.
+A mask asks here what its lengths, segment ids or table hold over the positions
+of a tile: one entry a batch row, a range of integers, a rectangle of a table.
 """
 
 import itertools
+import math
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.ops.masks.rows import extremes, module_of, settled
+from attnjax.ops.integers import LIMITS, int32
+from attnjax.ops.known import known, value_of
 from attnjax.ops.varying import varying_alike, varying_axes
 
-__all__ = ["clipped", "decided", "held", "of_blocks", "sides"]
+__all__ = [
+  "UNDECIDED",
+  "SomeEvery",
+  "below",
+  "check_rows",
+  "clipped",
+  "decided",
+  "extremes",
+  "held",
+  "integers",
+  "module_of",
+  "of_blocks",
+  "of_row",
+  "settled",
+  "sides",
+  "span",
+]
+
+# A pair (some, every): `some` false proves a tile empty, `every` true proves it
+# full; what is undecided is (True, False). The pair is closed under & | ~, and
+# works on ints, on numpy arrays of tiles and on traced bounds alike.
+SomeEvery = tuple
+
+UNDECIDED: SomeEvery = (True, False)
+
+
+def integers(rule: str, name: str, x, least_rank: int = 0):
+  """Checks that a captured array holds integers."""
+  x = int32(f"{rule}: {name}", x)
+  if x.ndim < least_rank:
+    raise ValueError(
+      f"{rule}: {name} must have at least {least_rank} axes, got {x.ndim}"
+    )
+  # One number is a number, that can be compared, and no array of one.
+  return x[()] if isinstance(x, np.ndarray) and x.ndim == 0 else x
+
+
+def check_rows(what: str, x, batch: tuple[int, ...], trailing: int) -> None:
+  """Checks the leading axes of a captured array against the batch axes."""
+  rows = np.shape(x)[: np.ndim(x) - trailing]
+  if rows and math.prod(rows) != 1 and rows != batch:
+    raise ValueError(
+      f"mask: {what} has leading axes {list(rows)}, expected the batch axes"
+      f" {list(batch)} or none; broadcast it to the batch first"
+    )
+
+
+def of_row(x, b, trailing: int):
+  """The entry of batch row b of an array ``*B ...`` (or one for all)."""
+  x = jnp.asarray(x)
+  if x.ndim == trailing:
+    return x
+  x = x.reshape((-1, *x.shape[x.ndim - trailing :]))
+  return x[jnp.zeros_like(b) if x.shape[0] == 1 else b]
+
+
+def below(limit, bounds: tuple, batch: tuple | None) -> SomeEvery:
+  """Decides ``x < limit`` for x from first to last, over batch rows."""
+  if np.size(limit) == 0:
+    return UNDECIDED
+  first, last = bounds
+  least, most = extremes(limit, batch, 0)
+  return first < most, last < least
+
+
+def extremes(x, batch: tuple | None, trailing: int) -> tuple:
+  """The least and the most of an array ``*B ...`` over the rows of an area.
+
+  A range of several rows answers for all rows, which proves less but no wrong.
+  """
+  x = settled(x)
+  x = x.reshape((-1, *x.shape[x.ndim - trailing :]))
+  if x.shape[0] == 1:
+    return x[0], x[0]
+  if batch is not None and known(batch[0]) and known(batch[1]):
+    first, last = (np.asarray(b) for b in batch)
+    if np.all(last == first):
+      return x[first], x[first]
+  return x.min(axis=0), x.max(axis=0)
+
+
+def settled(x):
+  """As numpy where the value is known here and now, else as it is."""
+  value = value_of(x)
+  return x if value is None else value
+
+
+def module_of(*arrays):
+  """numpy where every value is known here and now, else jax.numpy."""
+  traced = (isinstance(settled(x), jax.Array) for x in arrays)
+  return jnp if any(traced) else np
+
+
+class Span(NamedTuple):
+  """Least and most of a range; least > most if none of it is in the array."""
+
+  least: Any
+  most: Any
+  inside: Any  # is the whole range in the array?
+
+
+def span(x, bounds: tuple, batch: tuple | None) -> Span:
+  """Of an int array ``*B N``, what the positions from first to last hold.
+
+  Least and most of each run of 2^j places are computed once, O(N log N); two of
+  them, which may overlap, cover any range.
+
+  Reference:
+    Bender, Farach-Colton, "The LCA Problem Revisited", LATIN 2000, section 3.
+  """
+  first, last = bounds
+  size = np.shape(x)[-1]
+  inside = (first >= 0) & (last < size)
+  if np.size(x) == 0:
+    return Span(LIMITS.max, LIMITS.min, inside)
+  least, most = extremes(x, batch, 1)
+  xp = module_of(least, first, last)
+  low = xp.clip(xp.asarray(first, np.int32), 0, size)
+  high = xp.clip(xp.asarray(last, np.int32), -1, size - 1) + 1
+  return Span(
+    xp.where(low < high, _over(xp, xp.minimum, least, low, high), LIMITS.max),
+    xp.where(low < high, _over(xp, xp.maximum, most, low, high), LIMITS.min),
+    inside,
+  )
+
+
+def _over(xp, least, x, low, high):
+  """The least of ``... N`` in places [low, high), if there is one."""
+  row = np.arange(math.prod(x.shape[:-1]), dtype=np.int32)
+  row, size = row.reshape(x.shape[:-1]), x.shape[-1]
+  widths = 2 ** np.arange(size.bit_length(), dtype=np.int32)
+
+  def longer(run, width):
+    # A run that wraps around the end is one that no range asks for.
+    return least(run, xp.roll(run, -width, axis=1)), run
+
+  scan = _scan if xp is np else jax.lax.scan
+  runs = scan(longer, xp.asarray(x).reshape((-1, size)), widths)[1]
+  width = widths.reshape((1,) * np.ndim(low) + (-1,))
+  level = xp.sum((high - low)[..., None] >= width[..., 1:], axis=-1)
+  last = xp.clip(high - xp.asarray(widths)[level], 0, size - 1)
+  first = xp.clip(low, 0, size - 1)
+  return least(runs[level, row, first], runs[level, row, last])
+
+
+def _scan(step, carry, xs):
+  """`jax.lax.scan` of numpy, to be known while a program is traced."""
+  ys = []
+  for x in xs:
+    carry, y = step(carry, x)
+    ys.append(y)
+  return carry, np.stack(ys)
 
 
 def decided(array, query: tuple, key: tuple, batch: tuple | None):

@@ -1,0 +1,99 @@
+"""Masks of padding, by index: the true lengths of padded arrays."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+
+from attnjax.ops.integers import place
+from attnjax.ops.masks.algebra import Mask
+from attnjax.ops.masks.bounds import below, check_rows, integers, of_row
+from attnjax.ops.node import node, static
+from attnjax.ops.value import written
+from attnjax.typing import ArrayLike
+
+__all__ = ["BlockPadding", "lengths"]
+
+
+def lengths(
+  query: ArrayLike | Sequence[int] | None = None,
+  key: ArrayLike | Sequence[int] | None = None,
+) -> Mask:
+  """Hides padding at the end: a query, or a key, at or past its length.
+
+  It compares the index in the array and not the position, because padding lives
+  in arrays. A padded query sees nothing. Padding elsewhere, as on the left, is
+  hidden by a boolean array, ``causal() & real[:, None, None, :]``.
+
+  Args:
+    query: int, or one a batch row (``*B``); None hides no query.
+    key: the same for keys.
+
+  >>> print(lengths(query=2, key=3).picture(3, 4))
+  █ █ █ ·
+  █ █ █ ·
+  · · · ·
+  """
+  return _Lengths(
+    None if query is None else integers("lengths", "query", query),
+    None if key is None else integers("lengths", "key", key),
+  )
+
+
+@node
+class _Lengths(Mask):
+  query: Any
+  key: Any
+
+  def __repr__(self):
+    return written("lengths", query=self.query, key=self.key)
+
+  def __call__(self, b, h, q, k):
+    seen = jnp.ones(jnp.broadcast_shapes(*map(jnp.shape, (b, q, k))), bool)
+    q, k = place(q), place(k)
+    if self.query is not None:
+      seen = seen & (q < of_row(self.query, b, 0))
+    if self.key is not None:
+      seen = seen & (k < of_row(self.key, b, 0))
+    return seen
+
+  def visible(self, grid):
+    return self(grid.batch, grid.head, grid.query_index, grid.key_index)
+
+  def decide(self, area):
+    verdict = (True, True)
+    for limit, bounds in (
+      (self.query, area.query_index),
+      (self.key, area.key_index),
+    ):
+      if limit is not None:
+        some, every = below(limit, bounds, area.batch)
+        verdict = (verdict[0] & some, verdict[1] & every)
+    return verdict
+
+  def validate(self, batch, heads):
+    for name in ("query", "key"):
+      if getattr(self, name) is not None:
+        check_rows(f"lengths of {name}", getattr(self, name), batch, 0)
+
+
+@node
+class BlockPadding(Mask):
+  """Hides the padding of a call to whole blocks: what is past T or S."""
+
+  query: int = static()
+  key: int = static()
+
+  def __call__(self, b, h, q, k):
+    """Pointwise, of indices."""
+    return (q < self.query) & (k < self.key)
+
+  def visible(self, grid):
+    """The rule on a tile."""
+    return self(grid.batch, grid.head, grid.query_index, grid.key_index)
+
+  def decide(self, area):
+    """(some, every), exactly."""
+    (q0, q1), (k0, k1) = area.query_index, area.key_index
+    some = (q0 < self.query) & (k0 < self.key)
+    return some, (q1 < self.query) & (k1 < self.key)
