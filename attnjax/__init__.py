@@ -73,6 +73,7 @@ _ROOMS = (
   "nn",
   "parallel",
   "plan",
+  "runs",
   "testing",
   "training",
   "viz",
@@ -98,6 +99,7 @@ if TYPE_CHECKING:  # for editors and type checkers
   from attnjax import nn as nn
   from attnjax import parallel as parallel
   from attnjax import plan as plan
+  from attnjax import runs as runs
   from attnjax import testing as testing
   from attnjax import training as training
   from attnjax import viz as viz

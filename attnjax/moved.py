@@ -3,17 +3,20 @@
 A table says where the names of a module that is gone have come to be. A finder
 at the end of `sys.meta_path`, which is asked only for what does not exist,
 makes a module of each: it holds nothing, and looks a name up in its new places
-when it is asked for one.
+when it is asked for one. Names that left a module which is still there are in
+a second table, for the `__getattr__` of that module.
 """
 
 import importlib
 import importlib.abc
 import importlib.machinery
+import pkgutil
 import sys
 import types
 import warnings
+from typing import Any
 
-__all__ = ["MOVED", "install"]
+__all__ = ["MOVED", "NAMES", "install", "moved_name"]
 
 # Old module -> the modules that have its names, the likeliest first. One
 # version keeps an old path; the next may drop it.
@@ -112,7 +115,51 @@ MOVED: dict[str, tuple[str, ...]] = {
   "attnjax.testing.structure": ("attnjax.testing.hidden_keys",),
   "attnjax.testing.subject": ("attnjax.testing.runner",),
   "attnjax.testing.truth": ("attnjax.testing.error_budget",),
+  "attnjax.training.fit": ("attnjax.runs",),
+  "attnjax.training.mesh": ("attnjax.runs", "attnjax.training"),
+  "attnjax.training.run": ("attnjax.training.loop",),
+  "attnjax.training.train_config": ("attnjax.runs",),
 }
+
+# Old name -> where it is now, a path of attributes below a module.
+NAMES: dict[str, str] = {
+  "attnjax.training.FitConfig": "attnjax.runs.FitConfig",
+  "attnjax.training.Fitted": "attnjax.runs.Fitted",
+  "attnjax.training.MeshConfig": "attnjax.runs.MeshConfig",
+  "attnjax.training.TrainConfig": "attnjax.runs.TrainConfig",
+  "attnjax.training.fit": "attnjax.runs.fit",
+  "attnjax.training.make_mesh": "attnjax.runs.MeshConfig.make",
+  "attnjax.training.what_decides": "attnjax.runs.what_decides",
+}
+
+
+def moved_name(module: str, name: str) -> Any:
+  """What a module had under a name, from where it is now, with a warning.
+
+  Args:
+    module: its dotted name.
+    name: what it was asked for and does not have.
+
+  Raises:
+    AttributeError: the module never had such a name.
+
+  >>> import warnings
+  >>> with warnings.catch_warnings(record=True) as said:
+  ...   warnings.simplefilter("always")
+  ...   print(moved_name("attnjax.training", "fit").__module__)
+  attnjax.runs.fitting
+  >>> print(said[0].message)
+  attnjax.training.fit has moved: use attnjax.runs.fit
+  """
+  new = NAMES.get(f"{module}.{name}")
+  if new is None:
+    raise AttributeError(f"module {module!r} has no attribute {name!r}")
+
+  # Of the caller of the module's `__getattr__`, which calls this.
+  warnings.warn(
+    f"{module}.{name} has moved: use {new}", DeprecationWarning, stacklevel=3
+  )
+  return pkgutil.resolve_name(new)
 
 
 class _Moved(types.ModuleType):

@@ -9,8 +9,7 @@ import jax
 from flax import nnx
 
 from attnjax.models import MemoryLM, MemoryLMConfig
-from attnjax.training import TrainConfig
-from experiments.runs import make_model
+from attnjax.runs import TrainConfig, make_model
 
 __all__ = [
   "ARCHITECTURES",

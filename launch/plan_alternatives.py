@@ -8,7 +8,7 @@ import jax
 
 from attnjax.config import leaves, replace_leaves
 from attnjax.plan import Memory, Plan
-from attnjax.training.mesh import AXES
+from attnjax.training import AXES
 
 __all__ = ["axes", "changes", "excess", "tried"]
 

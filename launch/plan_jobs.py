@@ -10,8 +10,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from attnjax import training
 from attnjax.models import partition_rules
 from attnjax.plan import Job, jaxpr_flops, residual_bytes
+from attnjax.runs import placed, planned_step
 from attnjax.training.losses import loss_sums
-from experiments.planned_step import placed, planned_step
 from launch.plan_subjects import Subject
 
 __all__ = ["decoding_job", "training_job"]

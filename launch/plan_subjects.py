@@ -43,7 +43,7 @@ class Subject:
 
 def _language_model(config: Any) -> Subject:
   """A decoder on text."""
-  from experiments.next_token import BATCH_DTYPES, next_token_loss
+  from attnjax.runs import BATCH_DTYPES, next_token_loss
 
   data = config.data
   words = data.vocabulary if data.tokenizer == "bpe" else BYTES

@@ -1,7 +1,7 @@
 """A plan as tables to read."""
 
 from attnjax.plan import Plan, caveats
-from experiments.results import table
+from attnjax.runs import table
 
 __all__ = ["describe", "ranking"]
 

@@ -11,7 +11,8 @@ import pytest
 from attnjax import config as configs
 from attnjax.config import Config, Range, setting
 from attnjax.data import TextConfig
-from attnjax.training import FitConfig, OptimizerConfig, TrainConfig
+from attnjax.runs import FitConfig, TrainConfig
+from attnjax.training import OptimizerConfig
 from launch.job import Job, config_of, experiments, presets_of
 
 ROOT = Path(__file__).parents[1]

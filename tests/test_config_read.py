@@ -13,10 +13,11 @@ import pytest
 from flax import nnx
 
 from attnjax import config as configs
-from attnjax import training
+from attnjax import runs, training
 from attnjax.data import TextConfig, load_text, train_batches
 from attnjax.models import DecoderConfig, DecoderLM
-from attnjax.training import MeshConfig, OptimizerConfig, TrainConfig
+from attnjax.runs import MeshConfig, TrainConfig
+from attnjax.training import OptimizerConfig
 from tests.test_config_ranges import every_config
 
 ROOT = Path(__file__).parents[1]
@@ -95,7 +96,7 @@ def test_fit_reads_every_leaf_of_what_it_is_given(tmp_path, reads):
 
   for kind in kinds:
     watch(kind)
-  training.fit(
+  runs.fit(
     {"kernel": jnp.zeros(8)},
     loss,
     lambda step: np.ones(8, np.float32),

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from attnjax.models.decoder_block import POSITIONS, DecoderConfig, make_block
-from attnjax.nn import Embedding
+from attnjax.nn import Embedding, with_attend
 from attnjax.nn.norm import make_norm
 from attnjax.ops import cache as caches
 from attnjax.ops import masks, score_mods
@@ -132,6 +132,10 @@ class DecoderLM(nnx.Module):
     )
     logits = self._read_out(x)
     return (logits, extra) if aux else logits
+
+  def with_attend(self, attend: Callable) -> "DecoderLM":
+    """The same parameters in a decoder that calls another attention."""
+    return with_attend(self, attend)
 
   def init_cache(
     self,

@@ -21,6 +21,7 @@ from attnjax.nn.transformer_block import (
   TransformerBlock,
 )
 from attnjax.nn.window_attention import WindowAttention, WindowCache
+from attnjax.nn.with_attend import with_attend
 
 __all__ = [
   "GRU",
@@ -42,4 +43,5 @@ __all__ = [
   "TransformerBlock",
   "WindowAttention",
   "WindowCache",
+  "with_attend",
 ]

@@ -1,14 +1,15 @@
 """Training: states, losses, steps, checkpoints and the loop, of any pytree."""
 
+from typing import Any
+
+from attnjax.moved import moved_name
 from attnjax.training.checkpoint import Checkpoints, Restored
 from attnjax.training.cluster import ProcessesConfig
 from attnjax.training.evaluation import make_evaluate
 from attnjax.training.feed import Feed, check_shares
-from attnjax.training.fit import Fitted, fit
 from attnjax.training.json_lines import read_metrics
-from attnjax.training.loop import train
+from attnjax.training.loop import LoopConfig, train
 from attnjax.training.losses import cross_entropy
-from attnjax.training.mesh import MeshConfig, make_mesh
 from attnjax.training.metrics import Metrics
 from attnjax.training.optimizer import (
   OptimizerConfig,
@@ -17,6 +18,7 @@ from attnjax.training.optimizer import (
 )
 from attnjax.training.optimizer import make as make_optimizer
 from attnjax.training.partition import (
+  AXES,
   gathered,
   initialise,
   shardings,
@@ -33,30 +35,26 @@ from attnjax.training.retention import CheckpointConfig
 from attnjax.training.state import TrainState, step_key
 from attnjax.training.state import init as init_state
 from attnjax.training.step import jit_step, make_step
-from attnjax.training.train_config import FitConfig, TrainConfig, what_decides
 from attnjax.training.workdir import claim as claim_workdir
 from attnjax.training.workdir_probe import probe_workdir
 
 __all__ = [
+  "AXES",
   "CheckpointConfig",
   "Checkpoints",
   "Feed",
-  "FitConfig",
-  "Fitted",
-  "MeshConfig",
+  "LoopConfig",
   "Metrics",
   "OptimizerConfig",
   "ProcessesConfig",
   "Progress",
   "Restored",
   "Throughput",
-  "TrainConfig",
   "TrainState",
   "check_shares",
   "claim_workdir",
   "cross_entropy",
   "decay_mask",
-  "fit",
   "from_primary",
   "gathered",
   "init_state",
@@ -64,7 +62,6 @@ __all__ = [
   "jit_step",
   "joined",
   "make_evaluate",
-  "make_mesh",
   "make_optimizer",
   "make_step",
   "pmap_step",
@@ -76,5 +73,9 @@ __all__ = [
   "spread",
   "step_key",
   "train",
-  "what_decides",
 ]
+
+
+def __getattr__(name: str) -> Any:
+  """Names that have moved to `attnjax.runs`, with a `DeprecationWarning`."""
+  return moved_name(__name__, name)

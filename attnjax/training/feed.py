@@ -35,7 +35,7 @@ class Feed:
   Args:
     batches: updates done before -> the whole batch. Where it can read `rows`
       each process reads its own only.
-    mesh: from `make_mesh`.
+    mesh: with the axes of `AXES`.
     microbatches: parts of a batch that are trained on one after the other;
       of each every device has as many rows.
 
@@ -44,8 +44,8 @@ class Feed:
       the tokens.
 
   >>> import numpy as np
-  >>> from attnjax.training.mesh import MeshConfig, make_mesh
-  >>> mesh = make_mesh(MeshConfig(data=4, sequence=2))
+  >>> from attnjax.parallel import make_mesh
+  >>> mesh = make_mesh(data=4, fsdp=1, tensor=1, sequence=2)
   >>> feed = Feed(lambda step: {"tokens": np.full((8, 6), step)}, mesh)
   >>> tokens = feed(3)["tokens"]
   >>> tokens.shape, tokens.addressable_shards[0].data.shape
@@ -124,7 +124,7 @@ def put(
 
   Args:
     batch: arrays ``B ...`` or ``B T ...``; of each the whole, or some rows.
-    mesh: from `make_mesh`; None leaves the batch as it is.
+    mesh: with the axes of `AXES`; None leaves the batch as it is.
     rows: of the whole batch; None: the arrays are whole.
     start: the first of the rows that the arrays hold.
     strict: whether an axis that cannot be divided is an error; otherwise

@@ -18,6 +18,11 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from attnjax.typing import PyTree
 
+# Axes of a mesh, by name. Neighbours are on the last ones: the features of a
+# layer speak most, and a ring of tokens sends while it computes only where
+# every hop is one wire.
+AXES = ("data", "fsdp", "tensor", "sequence")
+
 Rules = Sequence[tuple[Any, ...]]  # (pattern, spec, spec, ...)
 AnyMesh = Mesh | AbstractMesh  # shapes can be placed where no device is
 
@@ -29,7 +34,7 @@ def shardings(
 
   Args:
     tree: of arrays or `jax.ShapeDtypeStruct`.
-    mesh: from `make_mesh`.
+    mesh: with the axes of `AXES`.
     rules: a table. None shares each matrix out over `fsdp`, along its longest
       axis that can be divided, and nothing over `tensor`.
 
@@ -42,8 +47,8 @@ def shardings(
 
   >>> import jax
   >>> from jax.sharding import PartitionSpec
-  >>> from attnjax.training.mesh import MeshConfig, make_mesh
-  >>> mesh = make_mesh(MeshConfig(fsdp=4, tensor=2))
+  >>> from attnjax.parallel import make_mesh
+  >>> mesh = make_mesh(data=1, fsdp=4, tensor=2, sequence=1)
   >>> table = [("up.kernel", PartitionSpec("fsdp", "tensor"))]
   >>> state = {"up": {"kernel": jax.numpy.ones((3, 16, 6))}}
   >>> tuple(shardings(state, mesh, table)["up"]["kernel"].spec)
@@ -73,7 +78,7 @@ def initialise(
   Args:
     make: arrays -> a tree of new arrays, a pure function.
     *arguments: for `make`. They are consumed.
-    mesh: from `make_mesh`; None is the one device that JAX would take.
+    mesh: with the axes of `AXES`; None is the one device that JAX would take.
     rules: as for `shardings`.
 
   Returns:
@@ -83,9 +88,9 @@ def initialise(
     ValueError: as `shardings`.
 
   >>> import jax
-  >>> from attnjax.training.mesh import MeshConfig, make_mesh
+  >>> from attnjax.parallel import make_mesh
   >>> make = lambda: {"kernel": jax.random.normal(jax.random.key(0), (8, 3))}
-  >>> mesh = make_mesh(MeshConfig(fsdp=8))
+  >>> mesh = make_mesh(data=1, fsdp=8, tensor=1, sequence=1)
   >>> alone, shared = (initialise(make, mesh=m)["kernel"] for m in (None, mesh))
   >>> shared.addressable_shards[7].data.shape, bool((alone == shared).all())
   ((1, 3), True)
@@ -104,12 +109,12 @@ def spread(
 
   Args:
     tree: of arrays that every process has, or that lie on the mesh already.
-    mesh: from `make_mesh`; None leaves all where it is.
+    mesh: with the axes of `AXES`; None leaves all where it is.
     rules: as for `shardings`.
 
   >>> import jax
-  >>> from attnjax.training.mesh import MeshConfig, make_mesh
-  >>> mesh = make_mesh(MeshConfig(fsdp=8))
+  >>> from attnjax.parallel import make_mesh
+  >>> mesh = make_mesh(data=1, fsdp=8, tensor=1, sequence=1)
   >>> kernel = spread(jax.numpy.ones((8, 3)), mesh)
   >>> kernel.shape, kernel.addressable_shards[0].data.shape
   ((8, 3), (1, 3))
@@ -129,8 +134,8 @@ def gathered(tree: PyTree) -> PyTree:
     tree: of arrays, on one mesh or on one device.
 
   >>> import jax
-  >>> from attnjax.training.mesh import MeshConfig, make_mesh
-  >>> mesh = make_mesh(MeshConfig(fsdp=8))
+  >>> from attnjax.parallel import make_mesh
+  >>> mesh = make_mesh(data=1, fsdp=8, tensor=1, sequence=1)
   >>> kernel = gathered(spread(jax.numpy.ones((8, 3)), mesh))
   >>> len(kernel.addressable_shards)
   1

@@ -79,7 +79,7 @@ def init_on(
   """The state before the first step on a mesh, and where a step leaves it.
 
   Args:
-    mesh: from `make_mesh`.
+    mesh: with the axes of `AXES`.
     params: as for `init`; from `initialise`, or of one device. Consumed.
     optimizer: an Optax transformation.
     rules: as for `shardings`; they place the moments as the parameters.
@@ -92,8 +92,8 @@ def init_on(
 
   >>> import jax.numpy as jnp
   >>> import optax
-  >>> from attnjax.training.mesh import MeshConfig, make_mesh
-  >>> mesh = make_mesh(MeshConfig(fsdp=8))
+  >>> from attnjax.parallel import make_mesh
+  >>> mesh = make_mesh(data=1, fsdp=8, tensor=1, sequence=1)
   >>> params = {"kernel": jnp.ones((16, 5))}
   >>> state, _ = init_on(mesh, params, optax.adam(1e-3))
   >>> state.opt_state[0].mu["kernel"].addressable_shards[0].data.shape

@@ -15,13 +15,13 @@ from flax import nnx
 import attnjax
 from attnjax.data import load_text, train_batches
 from attnjax.models import DecoderConfig, DecoderLM
+from attnjax.runs import next_token_loss
 from experiments.attention_speed import flax_model
 from experiments.attention_speed.config import (
   MODEL_CONTENDERS,
   ModelSpeedConfig,
   listed,
 )
-from experiments.next_token import next_token_loss
 from experiments.timing.jax_timing import prepare_jax
 from experiments.timing.records import record
 from experiments.timing.rounds import Prepare, Prepared, Refused, measure

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from attnjax import config as configs
+from attnjax.runs import write_results
 from experiments.context_cost import report
 from experiments.context_cost.config import PRESETS, ContextCostConfig
 from experiments.context_cost.measure import costs
-from experiments.results import write_results
 
 
 def main(config: ContextCostConfig, workdir: Path) -> None:

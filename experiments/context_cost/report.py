@@ -3,10 +3,10 @@
 import statistics
 from pathlib import Path
 
+from attnjax.runs import table
 from attnjax.viz import save_lines
 from experiments.context_cost.config import ContextCostConfig
 from experiments.context_cost.measure import PATHS, Cost, slope
-from experiments.results import table
 
 __all__ = ["cost_table", "draw", "slope_table"]
 

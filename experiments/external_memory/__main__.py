@@ -5,11 +5,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from attnjax import runs
+from attnjax.runs import run, trial_arguments, write_results
+from attnjax.training import make_evaluate
 from experiments.external_memory import report, trained
 from experiments.external_memory.config import PRESETS, ExternalMemoryConfig
 from experiments.external_memory.measure import READERS, recall
-from experiments.results import write_results
-from experiments.runs import fit_run, run
 
 
 def main(config: ExternalMemoryConfig, workdir: Path) -> None:
@@ -57,16 +58,20 @@ def measured(config: ExternalMemoryConfig, reader: str) -> np.ndarray:
 
 def fit(config, source, seed, workdir) -> float:
   """The held-out accuracy of one training run."""
-  fitted = fit_run(
-    config,
+  fitted = runs.fit(
     trained.make(config, seed),
     trained.Loss(source),
     trained.Batches(config, seed),
-    [trained.Batches(config, 99_999)(n) for n in range(16)],
-    experiment="external_memory",
-    variant=source,
-    seed=seed,
-    workdir=workdir,
+    evaluate=make_evaluate(trained.Loss(source)).on(
+      [trained.Batches(config, 99_999)(n) for n in range(16)]
+    ),
+    **trial_arguments(
+      config,
+      experiment="external_memory",
+      variant=source,
+      seed=seed,
+      workdir=workdir,
+    ),
   )
   return fitted.records[-1]["accuracy"]
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
+from attnjax.runs import spread, table
 from attnjax.viz import save_lines
 from experiments.external_memory.config import ExternalMemoryConfig
-from experiments.results import spread, table
 
 __all__ = ["draw", "recall_table", "trained_table"]
 

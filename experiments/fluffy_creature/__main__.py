@@ -2,14 +2,13 @@
 
 from pathlib import Path
 
+from attnjax.runs import run, write_results
 from experiments.fluffy_creature import model as models
 from experiments.fluffy_creature import report
 from experiments.fluffy_creature.config import PRESETS, FluffyCreatureConfig
 from experiments.fluffy_creature.corpora import load
 from experiments.fluffy_creature.fitting import fit
 from experiments.fluffy_creature.measure import Measures, measure
-from experiments.results import write_results
-from experiments.runs import run
 
 
 def main(config: FluffyCreatureConfig, workdir: Path) -> None:

@@ -3,12 +3,8 @@
 import dataclasses
 
 from attnjax.config import Config, setting
-from attnjax.training import (
-  CheckpointConfig,
-  FitConfig,
-  OptimizerConfig,
-  TrainConfig,
-)
+from attnjax.runs import FitConfig, TrainConfig
+from attnjax.training import CheckpointConfig, OptimizerConfig
 
 __all__ = ["LOOKS", "PRESETS", "FluffyCreatureConfig", "HeadConfig"]
 

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import jax
 
+from attnjax import runs
 from attnjax.data import train_batches
+from attnjax.runs import trial_arguments
+from attnjax.training import make_evaluate
 from experiments.fluffy_creature import model as models
 from experiments.fluffy_creature.config import FluffyCreatureConfig
 from experiments.fluffy_creature.corpora import Corpus
-from experiments.runs import fit_run
 
 __all__ = ["fit"]
 
@@ -22,15 +24,19 @@ def fit(
 ) -> models.OneHead:
   """Trains a head that may look as `look` says, or finds it trained."""
   words, adjectives = map(len, corpus.vocabulary)
-  return fit_run(
-    config,
+  return runs.fit(
     models.make(config.model, words, adjectives, seed),
     models.Loss(look, config.loss),
     train_batches(corpus.train, config.batch_size, seed),
-    [jax.device_put(corpus.heldout[:250])],
-    experiment="fluffy_creature",
-    variant=look,
-    seed=seed,
-    workdir=workdir,
-    data={"corpus": corpus.digest},
+    evaluate=make_evaluate(models.Loss(look, config.loss)).on(
+      [jax.device_put(corpus.heldout[:250])]
+    ),
+    **trial_arguments(
+      config,
+      experiment="fluffy_creature",
+      variant=look,
+      seed=seed,
+      workdir=workdir,
+      data={"corpus": corpus.digest},
+    ),
   ).params

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attnjax.runs import spread, table
 from attnjax.viz import save_attention
 from experiments.fluffy_creature import hand
 from experiments.fluffy_creature.grammar import SENTENCE
@@ -16,7 +17,6 @@ from experiments.fluffy_creature.sentences import (
   Vocabulary,
   encode,
 )
-from experiments.results import spread, table
 
 __all__ = ["by_hand", "draw", "hand_table", "measures_table", "shift_table"]
 

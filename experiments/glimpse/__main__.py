@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
+from attnjax.runs import run, write_results
 from experiments.glimpse import mosaic, pictures, places, report
 from experiments.glimpse.config import PRESETS, GlimpseConfig
-from experiments.results import write_results
-from experiments.runs import run
 
 
 def main(config: GlimpseConfig, workdir: Path) -> None:

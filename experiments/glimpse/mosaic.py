@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 
 from attnjax import config as configs
-from attnjax import training
+from attnjax import runs, training
 from attnjax.data import Examples, evaluation_batches, train_batches
 from attnjax.nn import ContentGlimpse, GlimpseNetwork
 from experiments.glimpse.config import MosaicConfig
@@ -206,7 +206,7 @@ def run(
     mosaics = arrange(getattr(digits, side), rows, rng, distinct=distinct)
     made[side] = (mosaics, ask(mosaics, question, config, rng))
   net = network(config, question, variant, seed)
-  fitted = training.fit(
+  fitted = runs.fit(
     net,
     loss,
     train_batches(made["train"][1], config.batch_size, seed),

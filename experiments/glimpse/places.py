@@ -112,7 +112,7 @@ def run(config: PlacesConfig, variant: str, seed: int, workdir: Path) -> Result:
   loss = Loss(variant)
   # The draws of the evaluation are the same for all seeds.
   held = list(evaluation_batches(examples(config.heldout, (1, 0)), 2000))
-  fitted = training.fit(
+  fitted = runs.fit(
     network(config, variant, seed),
     loss,
     train_batches(examples(config.rows, (0, seed)), config.batch_size, seed),

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from attnjax.runs import spread, table
 from attnjax.viz import save_lines
 from experiments.glimpse import mosaic, places
-from experiments.results import spread, table
 
 __all__ = ["draw_curves", "mosaic_table", "places_table", "plain"]
 

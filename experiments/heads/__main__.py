@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from attnjax import runs
+from attnjax.runs import run, trial_arguments, write_results
+from attnjax.training import make_evaluate
 from experiments.heads import report, task
 from experiments.heads.config import PRESETS, HeadsConfig
-from experiments.results import write_results
-from experiments.runs import fit_run, run
 
 
 def main(config: HeadsConfig, workdir: Path) -> None:
@@ -32,16 +33,18 @@ def main(config: HeadsConfig, workdir: Path) -> None:
 
 def fit(config, name, seed, held, workdir):
   """One training run."""
-  return fit_run(
-    config,
+  return runs.fit(
     task.make(config, task.SHAPES[name], seed),
     task.loss,
     task.Batches(config, seed),
-    held,
-    experiment="heads",
-    variant=name,
-    seed=seed,
-    workdir=workdir,
+    evaluate=make_evaluate(task.loss).on(held),
+    **trial_arguments(
+      config,
+      experiment="heads",
+      variant=name,
+      seed=seed,
+      workdir=workdir,
+    ),
   )
 
 

@@ -7,10 +7,10 @@ import jax
 import numpy as np
 
 from attnjax import training
+from attnjax.runs import spread, table
 from attnjax.viz import save_attention
 from experiments.heads import task
 from experiments.heads.config import HeadsConfig
-from experiments.results import spread, table
 
 __all__ = ["accuracy_table", "draw", "head_table", "heads_of"]
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
+from attnjax import runs
 from attnjax.data import load_text, train_batches, yardsticks
-from experiments import runs
+from attnjax.runs import next_token_loss
 from experiments.language_model import report, task
 from experiments.language_model.config import PRESETS, LanguageModelConfig
-from experiments.next_token import next_token_loss
 
 
 def main(config: LanguageModelConfig, workdir: Path) -> None:

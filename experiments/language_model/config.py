@@ -5,12 +5,8 @@ import dataclasses
 from attnjax.config import Config, setting
 from attnjax.data import TextConfig
 from attnjax.models import DecoderConfig
-from attnjax.training import (
-  CheckpointConfig,
-  FitConfig,
-  OptimizerConfig,
-  TrainConfig,
-)
+from attnjax.runs import FitConfig, TrainConfig
+from attnjax.training import CheckpointConfig, OptimizerConfig
 
 __all__ = ["PRESETS", "LanguageModelConfig", "SampleConfig"]
 

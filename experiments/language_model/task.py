@@ -8,13 +8,12 @@ from collections.abc import Callable, Sequence
 import jax
 from flax import nnx
 
-from attnjax import training
+from attnjax import runs, training
 from attnjax.config import decisive
 from attnjax.data import TextData, evaluation_batches
 from attnjax.models import DecoderLM, decoder_parameters, total
-from experiments import runs
+from attnjax.runs import next_token_loss
 from experiments.language_model.config import LanguageModelConfig
-from experiments.next_token import next_token_loss
 
 __all__ = [
   "Heldout",

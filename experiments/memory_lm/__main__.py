@@ -4,12 +4,10 @@ import functools
 from pathlib import Path
 
 from attnjax.data import load_text
+from attnjax.runs import by_seed, run, write_results
 from experiments.memory_lm import report, task
 from experiments.memory_lm.config import PRESETS, MemoryTextConfig
 from experiments.memory_lm.trial import trial
-from experiments.results import write_results
-from experiments.runs import run
-from experiments.trials import by_seed
 
 
 def main(config: MemoryTextConfig, workdir: Path) -> None:

@@ -5,12 +5,8 @@ import dataclasses
 from attnjax.config import Config, check_each_once, setting
 from attnjax.data import TextConfig
 from attnjax.models import MemoryLMConfig
-from attnjax.training import (
-  CheckpointConfig,
-  FitConfig,
-  OptimizerConfig,
-  TrainConfig,
-)
+from attnjax.runs import FitConfig, TrainConfig
+from attnjax.training import CheckpointConfig, OptimizerConfig
 from experiments.memory_models import ARCHITECTURES, check_window
 
 __all__ = ["PRESETS", "MemoryTextConfig", "TestConfig"]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
+from attnjax.runs import spread, table
 from attnjax.viz import save_lines
 from experiments.memory_lm.config import MemoryTextConfig
 from experiments.memory_lm.measure import octaves
-from experiments.results import spread, table
 
 __all__ = ["check_reach", "draw", "line", "tables"]
 

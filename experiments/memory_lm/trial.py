@@ -8,11 +8,11 @@ import numpy as np
 from attnjax.config import to_dict
 from attnjax.data import TextData, train_batches
 from attnjax.models import MemoryLM
+from attnjax.runs import asked, fit, run_folder, trial_arguments
+from attnjax.training import make_evaluate
 from experiments import memory_models
 from experiments.memory_lm import measure, task
 from experiments.memory_lm.config import MemoryTextConfig
-from experiments.runs import fit_run, run_folder
-from experiments.trials import asked
 
 __all__ = ["trial"]
 
@@ -40,17 +40,19 @@ def trial(
   parameters = memory_models.count(sized, vocabulary)
 
   return asked(
-    lambda: fit_run(
-      config,
+    lambda: fit(
       memory_models.make(sized, vocabulary, seed, config.train),
       task.loss,
       train_batches(text.packed_train, data.batch_size, data.seed + seed),
-      task.heldout(config, text),
-      experiment="memory_lm",
-      variant=variant,
-      seed=seed,
-      workdir=workdir,
-      data={"text": text.digest, "model": to_dict(sized)},
+      evaluate=make_evaluate(task.loss).on(task.heldout(config, text)),
+      **trial_arguments(
+        config,
+        experiment="memory_lm",
+        variant=variant,
+        seed=seed,
+        workdir=workdir,
+        data={"text": text.digest, "model": to_dict(sized)},
+      ),
     ),
     lambda model: _read(config, model, rows) | {"parameters": parameters},
     folder=run_folder(workdir, variant, seed),

@@ -3,12 +3,11 @@
 import dataclasses
 from pathlib import Path
 
-from attnjax import training
+from attnjax import runs, training
 from attnjax.data import evaluation_batches
+from attnjax.runs import run, write_results
 from experiments.pronunciation import g2p, measure, report, task, words
 from experiments.pronunciation.config import PRESETS, PronunciationConfig
-from experiments.results import write_results
-from experiments.runs import run
 
 
 def main(config: PronunciationConfig, workdir: Path) -> None:
@@ -38,11 +37,11 @@ def main(config: PronunciationConfig, workdir: Path) -> None:
     print(path)
 
 
-def fit(config, data, variant, seed, workdir) -> training.Fitted:
+def fit(config, data, variant, seed, workdir) -> runs.Fitted:
   """One training run."""
   run = f"{variant}/seed{seed}"
   held = evaluation_batches(data.validation, config.data.batch_size)
-  return training.fit(
+  return runs.fit(
     task.make(config, variant, seed),
     task.loss,
     task.Batches(data.train, config.data, seed),

@@ -6,12 +6,8 @@ from pathlib import Path
 from attnjax.config import Config, check_each_once, setting
 from attnjax.data import GRAPHEMES
 from attnjax.models import Seq2SeqConfig
-from attnjax.training import (
-  CheckpointConfig,
-  FitConfig,
-  OptimizerConfig,
-  TrainConfig,
-)
+from attnjax.runs import FitConfig, TrainConfig
+from attnjax.training import CheckpointConfig, OptimizerConfig
 
 __all__ = ["PRESETS", "VARIANTS", "DataConfig", "PronunciationConfig"]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 
 from attnjax.data import Word
+from attnjax.runs import spread, table
 from attnjax.viz import save_lines
 from experiments.pronunciation.measure import (
   BINS,
@@ -15,7 +16,6 @@ from experiments.pronunciation.measure import (
   score,
 )
 from experiments.pronunciation.task import Data
-from experiments.results import spread, table
 
 __all__ = [
   "NAMES",

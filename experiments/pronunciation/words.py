@@ -9,12 +9,12 @@ import numpy as np
 
 from attnjax.data import GRAPHEMES
 from attnjax.data.vocabulary import START
+from attnjax.runs import table
 from attnjax.viz import save_attention
 from experiments.pronunciation.config import PronunciationConfig
 from experiments.pronunciation.measure import Speaker, say
 from experiments.pronunciation.report import NAMES
 from experiments.pronunciation.task import PHONEMES, Data
-from experiments.results import table
 
 __all__ = ["draw_alignments", "words_table"]
 

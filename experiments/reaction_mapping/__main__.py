@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from attnjax import config as configs
+from attnjax.runs import write_results
 from experiments.reaction_mapping import filling, measure, network, own, report
 from experiments.reaction_mapping.config import PRESETS, MappingConfig
 from experiments.reaction_mapping.published import Published, load
-from experiments.results import write_results
 
 
 def main(config: MappingConfig, workdir: Path) -> None:

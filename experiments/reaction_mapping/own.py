@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from attnjax.runs import write_results
 from experiments.reaction_mapping import network, report
 from experiments.reaction_mapping.config import MappingConfig
 from experiments.reaction_mapping.mapping import between_atoms, guided
@@ -13,7 +14,6 @@ from experiments.reaction_mapping.smiles import (
   read_reaction,
   without_numbers,
 )
-from experiments.results import write_results
 
 __all__ = ["show"]
 

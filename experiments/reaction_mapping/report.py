@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from attnjax.data import smiles_tokens
+from attnjax.runs import spread, table
 from attnjax.viz import attention_figure, style
 from experiments.reaction_mapping.config import MODEL, MappingConfig
 from experiments.reaction_mapping.mapping import (
@@ -16,7 +17,6 @@ from experiments.reaction_mapping.mapping import (
 )
 from experiments.reaction_mapping.published import Case
 from experiments.reaction_mapping.smiles import ARROW, Reaction, is_atom
-from experiments.results import spread, table
 
 __all__ = [
   "case_table",

@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
+from attnjax.runs import by_seed, run, write_results
 from experiments.recall_beyond_window import report
 from experiments.recall_beyond_window.config import PRESETS, RecallConfig
 from experiments.recall_beyond_window.trial import trial
-from experiments.results import write_results
-from experiments.runs import run
-from experiments.trials import by_seed
 
 
 def main(config: RecallConfig, workdir: Path) -> None:

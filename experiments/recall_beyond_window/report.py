@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from attnjax.runs import spread, table
 from attnjax.viz import save_lines
 from experiments.recall_beyond_window.config import RecallConfig
 from experiments.recall_beyond_window.interventions import COLUMNS
 from experiments.recall_beyond_window.measure import deviation
-from experiments.results import spread, table
 
 __all__ = ["check_reach", "draw", "tables"]
 

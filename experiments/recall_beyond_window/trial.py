@@ -4,12 +4,12 @@ from pathlib import Path
 
 from attnjax.config import to_dict
 from attnjax.models import MemoryLM
+from attnjax.runs import asked, fit, run_folder, trial_arguments
+from attnjax.training import make_evaluate
 from experiments.recall_beyond_window import measure, variants
 from experiments.recall_beyond_window.config import RecallConfig
 from experiments.recall_beyond_window.interventions import has_memory, intervene
 from experiments.recall_beyond_window.task import Batches, loss
-from experiments.runs import fit_run, run_folder
-from experiments.trials import asked
 
 __all__ = ["trial"]
 
@@ -23,17 +23,21 @@ def trial(config: RecallConfig, variant: str, seed: int, workdir: Path) -> dict:
   new = variants.make(config, variant, seed)
 
   return asked(
-    lambda: fit_run(
-      config,
+    lambda: fit(
       new,
       loss,
       Batches(config.task, seed),
-      [Batches(config.task, 88_888)(n) for n in range(4)],
-      experiment="recall_beyond_window",
-      variant=variant,
-      seed=seed,
-      workdir=workdir,
-      data={"model": to_dict(new.config)},
+      evaluate=make_evaluate(loss).on(
+        [Batches(config.task, 88_888)(n) for n in range(4)]
+      ),
+      **trial_arguments(
+        config,
+        experiment="recall_beyond_window",
+        variant=variant,
+        seed=seed,
+        workdir=workdir,
+        data={"model": to_dict(new.config)},
+      ),
     ),
     lambda model: _answers(config, model),
     folder=run_folder(workdir, variant, seed),

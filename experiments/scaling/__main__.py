@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 
 from attnjax.data import TextData, load_text
+from attnjax.runs import run, write_results
 from attnjax.training import from_primary
-from experiments.results import write_results
-from experiments.runs import run
 from experiments.scaling import pod, report, sweep
 from experiments.scaling.config import PRESETS, ScalingConfig
 from experiments.scaling.law import enough, fit

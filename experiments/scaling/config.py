@@ -5,7 +5,8 @@ import dataclasses
 from attnjax.config import Config, check_each_once, setting
 from attnjax.data import TextConfig
 from attnjax.models import DecoderConfig
-from attnjax.training import CheckpointConfig, OptimizerConfig, TrainConfig
+from attnjax.runs import TrainConfig
+from attnjax.training import CheckpointConfig, OptimizerConfig
 
 __all__ = ["PRESETS", "LawConfig", "PodConfig", "ScalingConfig"]
 

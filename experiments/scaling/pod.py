@@ -7,13 +7,10 @@ from typing import NamedTuple
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from attnjax import training
 from attnjax.models import DecoderConfig, DecoderLM
 from attnjax.plan import Job, Plan, caveats, make_plan, mesh_of, topology
-from attnjax.training.mesh import AXES
-from experiments.next_token import abstract_batch, next_token_loss
-from experiments.planned_step import planned_step
-from experiments.results import table
+from attnjax.runs import abstract_batch, next_token_loss, planned_step, table
+from attnjax.training import AXES
 from experiments.scaling import sweep
 from experiments.scaling.config import ScalingConfig
 from experiments.scaling.law import Fit, Law
@@ -139,11 +136,11 @@ def job(config: ScalingConfig, mesh: Mesh, spent: Spending) -> Job:
     spent: the model, and the length of its schedule.
   """
   pod, length = config.pod, config.data.length
-  train = training.TrainConfig(
+  train = runs.TrainConfig(
     steps=spent.steps,
     microbatches=pod.microbatches,
     compute_dtype="bfloat16",
-    mesh=training.MeshConfig(data=mesh.shape["data"]),
+    mesh=runs.MeshConfig(data=mesh.shape["data"]),
   )
 
   planned = planned_step(

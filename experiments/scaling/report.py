@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from attnjax.runs import spread, table
 from attnjax.viz import lines_figure
 from attnjax.viz.style import INK, PALETTE, save_figure
-from experiments.results import spread, table
 from experiments.scaling.config import ScalingConfig
 from experiments.scaling.law import (
   LENGTHS,

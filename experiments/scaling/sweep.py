@@ -26,9 +26,14 @@ from attnjax.data import (
 )
 from attnjax.models import DecoderConfig, DecoderLM, decoder_parameters, total
 from attnjax.plan import jaxpr_flops
-from attnjax.training import OptimizerConfig, TrainConfig
-from experiments.next_token import next_token_loss
-from experiments.runs import fit_run, make_model
+from attnjax.runs import (
+  TrainConfig,
+  fit,
+  make_model,
+  next_token_loss,
+  trial_arguments,
+)
+from attnjax.training import OptimizerConfig, make_evaluate
 from experiments.scaling.config import ScalingConfig
 
 __all__ = [
@@ -195,17 +200,21 @@ def trial(
   data = run.data
 
   make = lambda: DecoderLM(run.model, BYTES, rngs=nnx.Rngs(seed))
-  fitted = fit_run(
-    run,
+  fitted = fit(
     make_model(make, run.train),
     next_token_loss,
     train_batches(text.packed_train, data.batch_size, data.seed + seed),
-    heldout(config, text.packed_heldout),
-    experiment="scaling",
-    variant=f"width{size.width}/steps{size.steps}",
-    seed=seed,
-    workdir=workdir,
-    data={"text": text.digest},
+    evaluate=make_evaluate(next_token_loss).on(
+      heldout(config, text.packed_heldout)
+    ),
+    **trial_arguments(
+      run,
+      experiment="scaling",
+      variant=f"width{size.width}/steps{size.steps}",
+      seed=seed,
+      workdir=workdir,
+      data={"text": text.digest},
+    ),
   )
 
   tokens = size.steps * data.batch_size * data.length

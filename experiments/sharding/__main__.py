@@ -4,7 +4,7 @@ from pathlib import Path
 
 from attnjax import config as configs
 from attnjax.plan import topology
-from experiments.results import write_results
+from attnjax.runs import write_results
 from experiments.sharding import report
 from experiments.sharding.config import PRESETS, ShardingConfig
 from experiments.sharding.measure import memory

@@ -15,28 +15,26 @@ import jax
 from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
-from attnjax import training
+from attnjax import runs, training
 from attnjax.models import DecoderConfig, DecoderLM, partition_rules
 from attnjax.plan.collectives import collectives
 from attnjax.plan.hlo import read_program
-from experiments.next_token import abstract_batch, next_token_loss
-from experiments.results import table
-from experiments.sequence import loss_on
+from attnjax.runs import abstract_batch, loss_on, next_token_loss, table
 
 __all__ = ["MESHES", "exchanges_table", "formula", "measured"]
 
 MODEL = DecoderConfig(width=64, depth=2, heads=4, hidden=256)
 WORDS, ROWS, LENGTH = 256, 8, 64
 MESHES = {
-  "8 data": training.MeshConfig(data=8),
-  "8 fsdp": training.MeshConfig(fsdp=8),
-  "4 fsdp x 2 tensor": training.MeshConfig(fsdp=4, tensor=2),
-  "2 data x 4 sequence": training.MeshConfig(data=2, sequence=4),
+  "8 data": runs.MeshConfig(data=8),
+  "8 fsdp": runs.MeshConfig(fsdp=8),
+  "4 fsdp x 2 tensor": runs.MeshConfig(fsdp=4, tensor=2),
+  "2 data x 4 sequence": runs.MeshConfig(data=2, sequence=4),
 }
 Bytes = dict[tuple[str, str], float]  # (kind, axes of the mesh) -> bytes
 
 
-def measured(config: training.MeshConfig) -> Bytes:
+def measured(config: runs.MeshConfig) -> Bytes:
   """Bytes of each kind of collective in the compiled step, on a device.
 
   Args:
@@ -45,7 +43,7 @@ def measured(config: training.MeshConfig) -> Bytes:
   Returns:
     As `Collective.bytes` counts them, summed over the step.
   """
-  mesh = training.make_mesh(config)
+  mesh = config.make()
   if mesh is None:
     return {}
 
@@ -56,7 +54,7 @@ def measured(config: training.MeshConfig) -> Bytes:
   on = lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place)
   batch = abstract_batch(ROWS, LENGTH, mesh)
 
-  # Compiled as `training.fit` does.
+  # Compiled as `runs.fit` does.
   step: Any = training.jit_step(
     training.make_step(
       loss_on(mesh, config, shapes.params, next_token_loss), optimizer
@@ -71,7 +69,7 @@ def measured(config: training.MeshConfig) -> Bytes:
   return found
 
 
-def formula(config: training.MeshConfig) -> Bytes:
+def formula(config: runs.MeshConfig) -> Bytes:
   """Bytes by formula, float32.
 
   With `A` bytes of the activations of a device's tokens, `W` of the matrices of

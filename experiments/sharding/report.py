@@ -5,7 +5,7 @@ import numpy as np
 from attnjax import masks
 from attnjax.parallel.token_layouts import LAYOUTS
 from attnjax.plan import topology
-from experiments.results import table
+from attnjax.runs import table
 from experiments.sharding.config import ShardingConfig
 from experiments.sharding.measure import Memory, plan_of
 

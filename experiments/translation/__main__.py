@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attnjax.data import VersePair
-from experiments.results import write_results
-from experiments.runs import run
+from attnjax.runs import run, write_results
 from experiments.translation import measure, report, task
 from experiments.translation.config import NAMES, PRESETS, TranslationConfig
 from experiments.translation.corpus import load

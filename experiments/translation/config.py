@@ -4,12 +4,8 @@ import dataclasses
 
 from attnjax.config import check_each_once, setting
 from attnjax.models import EncoderDecoderConfig, Seq2SeqConfig
-from attnjax.training import (
-  CheckpointConfig,
-  FitConfig,
-  OptimizerConfig,
-  TrainConfig,
-)
+from attnjax.runs import FitConfig, TrainConfig
+from attnjax.training import CheckpointConfig, OptimizerConfig
 
 __all__ = ["NAMES", "PRESETS", "TranslationConfig"]
 

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attnjax.runs import spread, table
 from attnjax.viz import save_attention, save_lines
-from experiments.results import spread, table
 from experiments.translation.config import NAMES
 from experiments.translation.corpus import Corpus
 from experiments.translation.measure import Measures, length_groups, scores

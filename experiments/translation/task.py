@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from attnjax import config as configs
-from attnjax import training
+from attnjax import runs, training
 from attnjax.data import Examples, evaluation_batches, train_batches
 from attnjax.models import EncoderDecoder, Seq2Seq
 from experiments.translation.config import TranslationConfig
@@ -103,14 +103,14 @@ def fit(
   variant: str,
   seed: int,
   workdir: Path,
-) -> training.Fitted:
+) -> runs.Fitted:
   """Trains a variant, or finds it trained."""
   run = f"{variant}/seed{seed}"
   leaves = configs.decisive(config)
   for name in ("variants", "text", "beams", "length_penalty", "seeds"):
     del leaves[name]  # these come after training
   sides = corpus.sides
-  return training.fit(
+  return runs.fit(
     make(config, corpus, variant, seed),
     loss,
     Bucketed(sides["train"].buckets, config.batch_size, seed),

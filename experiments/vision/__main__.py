@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from experiments.results import write_results
-from experiments.runs import run
+from attnjax.runs import run, write_results
 from experiments.vision import report, rollout, task
 from experiments.vision.config import PRESETS, VisionConfig
 

@@ -4,12 +4,8 @@ import dataclasses
 
 from attnjax.config import setting
 from attnjax.models import ViTConfig
-from attnjax.training import (
-  CheckpointConfig,
-  FitConfig,
-  OptimizerConfig,
-  TrainConfig,
-)
+from attnjax.runs import FitConfig, TrainConfig
+from attnjax.training import CheckpointConfig, OptimizerConfig
 
 __all__ = ["PRESETS", "SIDES", "VARIANTS", "VisionConfig"]
 

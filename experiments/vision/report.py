@@ -3,9 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from attnjax.training import Fitted
+from attnjax.runs import Fitted, spread, table
 from attnjax.viz import save_lines
-from experiments.results import spread, table
 from experiments.vision.config import VisionConfig
 from experiments.vision.networks import NAMES, count
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax import training
+from attnjax import runs, training
 from attnjax.config import replace_leaves
 from attnjax.data import (
   Examples,
@@ -19,7 +19,7 @@ from attnjax.data import (
   mnist5k,
   train_batches,
 )
-from experiments.runs import fit_run
+from attnjax.runs import trial_arguments
 from experiments.vision import networks
 from experiments.vision.config import BASELINES, VisionConfig
 
@@ -101,21 +101,25 @@ def loss(model, batch: Mapping, key):
 
 def fit(
   config: VisionConfig, sides: Sides, variant: str, seed: int, workdir: Path
-) -> training.Fitted:
+) -> runs.Fitted:
   """One training run."""
   own = config
   if variant in BASELINES:
     rate = getattr(config, f"{variant}_learning_rate")
     own = replace_leaves(config, {"optimizer.peak_learning_rate": rate})
-  return fit_run(
-    own,
+  return runs.fit(
     networks.make(config, variant, seed),
     loss,
     train_batches(sides.train, config.batch_size, seed),
-    evaluation_batches(sides.held, min(EXAMINED, len(sides.held))),
-    experiment="vision",
-    variant=variant,
-    seed=seed,
-    workdir=workdir,
-    data={"images": sides.digest},
+    evaluate=training.make_evaluate(loss).on(
+      evaluation_batches(sides.held, min(EXAMINED, len(sides.held)))
+    ),
+    **trial_arguments(
+      own,
+      experiment="vision",
+      variant=variant,
+      seed=seed,
+      workdir=workdir,
+      data={"images": sides.digest},
+    ),
   )

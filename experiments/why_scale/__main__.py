@@ -5,8 +5,8 @@ from pathlib import Path
 
 import jax
 
-from experiments.results import write_results
-from experiments.runs import fit_run, run
+from attnjax.runs import fit, run, trial_arguments, write_results
+from attnjax.training import make_evaluate
 from experiments.why_scale import lookup, report
 from experiments.why_scale.config import PRESETS, WhyScaleConfig
 from experiments.why_scale.measure import SCORINGS, measure
@@ -48,16 +48,20 @@ def main(config: WhyScaleConfig, workdir: Path) -> None:
 
 def fitted(config, name, width, seed, workdir) -> list[dict]:
   """The evaluations of one training run."""
-  return fit_run(
-    config,
+  return fit(
     lookup.make(config.lookup, width, SCORINGS[name], seed),
     lookup.loss,
     lookup.Batches(config.lookup, seed),
-    [lookup.Batches(config.lookup, 10_000 + seed)(n) for n in range(16)],
-    experiment="why_scale",
-    variant=f"{name}/width{width}",
-    seed=seed,
-    workdir=workdir,
+    evaluate=make_evaluate(lookup.loss).on(
+      [lookup.Batches(config.lookup, 10_000 + seed)(n) for n in range(16)]
+    ),
+    **trial_arguments(
+      config,
+      experiment="why_scale",
+      variant=f"{name}/width{width}",
+      seed=seed,
+      workdir=workdir,
+    ),
   ).records
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
+from attnjax.runs import spread, table
 from attnjax.viz import save_lines
-from experiments.results import spread, table
 from experiments.why_scale.config import WhyScaleConfig
 from experiments.why_scale.measure import Saturation
 

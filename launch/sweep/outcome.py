@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from attnjax.runs import table
 from attnjax.viz import save_lines
-from experiments.results import table
 from launch.sweep.points import Point
 
 __all__ = [

@@ -3,14 +3,14 @@
 import pytest
 
 from attnjax.config import replace_leaves
-from attnjax.training import MeshConfig, make_mesh, read_metrics
+from attnjax.runs import MeshConfig, loss_on
+from attnjax.training import read_metrics
 from experiments.language_model.__main__ import main as language_model
 from experiments.language_model.config import PRESETS
 from experiments.recall_beyond_window import variants
 from experiments.recall_beyond_window.config import PRESETS as RECALL
 from experiments.recall_beyond_window.task import loss
 from experiments.recall_beyond_window.trial import trial
-from experiments.sequence import loss_on
 from tests.experiments import small_recall
 from tests.side_by_side import SideBySide, free_address
 
@@ -130,10 +130,10 @@ def test_recall_on_a_mesh(tmp_path, variant):
 @pytest.mark.parametrize(
   ("choice", "message"),
   [
-    ({"layout": "zigzag"}, "mesh.layout: expected 'contiguous', got 'zigzag'"),
+    ({"layout": "zigzag"}, "mesh.layout must be 'contiguous', got 'zigzag'"),
     (
       {"attention": "ulysses"},
-      "mesh.attention: expected 'ring', got 'uly",
+      "mesh.attention must be 'ring', got 'uly",
     ),
   ],
 )
@@ -143,4 +143,4 @@ def test_an_attention_that_a_model_does_not_take_is_refused(choice, message):
     replace_leaves(RECALL["tiny"](), RECALL_SMALL), "window + persistent", 0
   )
   with pytest.raises(ValueError, match=message):
-    loss_on(make_mesh(config), config, model, loss)
+    loss_on(config.make(), config, model, loss)

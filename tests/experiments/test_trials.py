@@ -9,12 +9,9 @@ import sys
 import pytest
 
 from attnjax.config import replace_leaves
-from attnjax.training import TrainConfig
-from experiments import runs
-from experiments.results import measured
+from attnjax.runs import TrainConfig, by_seed, entry, measured
 from experiments.scaling.__main__ import _known
 from experiments.scaling.config import PRESETS
-from experiments.trials import by_seed
 from tests.children import ROOT, environment
 
 
@@ -64,7 +61,7 @@ def test_a_directory_is_one_experiment_s(tmp_path):
 
   def asked(experiment, writes):
     config = Asked(writes=writes)
-    runs._Agreed(main, experiment)(config, tmp_path / "new")
+    entry._Agreed(main, experiment)(config, tmp_path / "new")
 
   asked("scaling", writes=False)
   assert not (tmp_path / "new").exists()  # what is refused writes nothing

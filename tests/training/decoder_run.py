@@ -10,10 +10,10 @@ import jax
 import numpy as np
 from flax import nnx
 
-from attnjax import training
+from attnjax import runs, training
 from attnjax.models import DecoderConfig, DecoderLM, partition_rules
+from attnjax.runs import loss_on
 from attnjax.training.state import init_on
-from experiments.sequence import loss_on
 
 STEPS, ROWS, LENGTH, WORDS = 20, 8, 16, 13
 # Meshes of eight devices on which two processes have to send to each other.
@@ -56,8 +56,8 @@ def loss(model, batch, key):
 
 def train(**chosen):
   """The losses of every step on a mesh, and the state after the last."""
-  config = training.MeshConfig(**chosen)
-  mesh, shapes = training.make_mesh(config), jax.eval_shape(make)
+  config = runs.MeshConfig(**chosen)
+  mesh, shapes = config.make(), jax.eval_shape(make)
   rules = partition_rules(shapes)
   model = training.initialise(make, mesh=mesh, rules=rules)
   step = training.make_step(loss_on(mesh, config, shapes, loss), OPTIMIZER)

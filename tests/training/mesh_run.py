@@ -6,7 +6,7 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec as P
 
-from attnjax import training
+from attnjax import runs, training
 
 STEPS, ROWS = 12, 24
 OPTIMIZER = training.OptimizerConfig(
@@ -54,7 +54,7 @@ class Batches:
 
 def config(mesh, steps=STEPS):
   """Of a run on a mesh."""
-  return training.TrainConfig(
+  return runs.TrainConfig(
     steps=steps,
     log_every=1,
     evaluate_every=5,
@@ -67,8 +67,8 @@ def config(mesh, steps=STEPS):
 def fit(workdir, mesh, batches=None, steps=STEPS):
   """A run in a directory; goes on where an earlier one of it stopped."""
   train = config(mesh, steps)
-  return training.fit(
-    training.initialise(make, mesh=training.make_mesh(mesh), rules=RULES),
+  return runs.fit(
+    training.initialise(make, mesh=mesh.make(), rules=RULES),
     loss,
     batches or Batches(),
     workdir=workdir,

@@ -11,7 +11,7 @@ import time
 
 import mesh_run
 
-from attnjax import training
+from attnjax import runs, training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +45,7 @@ def main():
     lost_seconds=flags.lost,
     join_seconds=flags.join,
   )
-  mesh = training.MeshConfig(data=0, fsdp=flags.fsdp)
+  mesh = runs.MeshConfig(data=0, fsdp=flags.fsdp)
   with training.joined(processes):
     try:
       batches = SlowBatches(pause=flags.pause)

@@ -7,7 +7,7 @@ import time
 import jax
 import numpy as np
 
-from attnjax import training
+from attnjax import runs, training
 
 STEPS = 60
 
@@ -48,7 +48,7 @@ def main():
     time.sleep(flags.pause)
     return batch_at(step)
 
-  config = training.TrainConfig(
+  config = runs.TrainConfig(
     steps=STEPS,
     evaluate_every=7,
     log_every=1,

@@ -13,11 +13,11 @@ import optax
 import pytest
 
 from attnjax import config as configs
+from attnjax.runs import TrainConfig
 from attnjax.training import checkpoint, json_lines, loop, metrics
 from attnjax.training import interruption as interruptions
 from attnjax.training import state as states
 from attnjax.training import step as steps
-from attnjax.training.train_config import TrainConfig
 
 STEPS = 11
 LISTENED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -11,7 +11,7 @@ import pytest
 from jax.sharding import PartitionSpec as P
 
 from attnjax import training
-from attnjax.training import MeshConfig
+from attnjax.runs import MeshConfig
 
 MESHES = [
   {"data": 8},
@@ -104,7 +104,7 @@ def test_parameters_are_never_whole_on_one_device():
   def make():
     return {"kernel": jax.random.normal(jax.random.key(0), (64, 1024))}
 
-  mesh = training.make_mesh(MeshConfig(fsdp=8))
+  mesh = MeshConfig(fsdp=8).make()
   place = training.shardings(jax.eval_shape(make), mesh)
   compiled = jax.jit(make, out_shardings=place).lower().compile()
   whole = 64 * 1024 * 4
@@ -126,7 +126,7 @@ def test_parameters_are_never_whole_on_one_device():
 )
 def test_a_mesh_that_does_not_suit_the_devices(sizes, message):
   with pytest.raises(ValueError, match=message):
-    training.make_mesh(MeshConfig(**sizes))
+    MeshConfig(**sizes).make()
 
 
 def test_sizes_below_one_are_refused():
@@ -148,7 +148,7 @@ def test_sizes_below_one_are_refused():
   ],
 )
 def test_a_table_that_does_not_suit_the_model(rules, message):
-  mesh = training.make_mesh(MeshConfig(fsdp=4, tensor=2))
+  mesh = MeshConfig(fsdp=4, tensor=2).make()
   model = {"up": {"kernel": np.zeros((6, 12), np.float32)}}
   with pytest.raises(ValueError, match=message):
     training.shardings(model, mesh, rules)
@@ -165,7 +165,7 @@ def test_a_table_that_does_not_suit_the_model(rules, message):
   ],
 )
 def test_a_batch_that_the_mesh_does_not_divide(shape, message):
-  mesh = training.make_mesh(MeshConfig(data=2, fsdp=2, sequence=2))
+  mesh = MeshConfig(data=2, fsdp=2, sequence=2).make()
   with pytest.raises(ValueError, match=message):
     training.Feed(lambda step: {"x": np.zeros(shape)}, mesh)(0)
 
@@ -178,7 +178,7 @@ def test_nothing_is_written_where_the_mesh_does_not_suit(tmp_path):
 
 
 def test_microbatches_that_the_rows_of_a_device_do_not_divide():
-  mesh = training.make_mesh(MeshConfig(data=4, fsdp=2))
+  mesh = MeshConfig(data=4, fsdp=2).make()
   batches = lambda step: {"x": np.zeros((24, 4))}
   feed = training.Feed(batches, mesh, microbatches=2)
   with pytest.raises(ValueError, match=r"microbatches=2: .* the 3 rows"):

@@ -15,7 +15,8 @@ import mesh_run
 import numpy as np
 import pytest
 
-from attnjax.training import MeshConfig, processes
+from attnjax.runs import MeshConfig
+from attnjax.training import processes
 from tests.side_by_side import SideBySide, free_address
 
 PROGRAM = Path(__file__).with_name("process_run.py")

@@ -9,13 +9,11 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from attnjax.models import DecoderConfig, DecoderLM
+from attnjax.runs import MeshConfig, TrainConfig, fit
 from attnjax.training import init_state, make_step
 from attnjax.training.checkpoint import CheckpointConfig, Checkpoints
-from attnjax.training.fit import fit
-from attnjax.training.mesh import MeshConfig, make_mesh
 from attnjax.training.optimizer import OptimizerConfig
 from attnjax.training.state import TrainState, init_on
-from attnjax.training.train_config import TrainConfig
 from attnjax.training.trainable import check_trainable
 
 SHARED = jnp.ones((2, 8))
@@ -88,7 +86,7 @@ def test_a_leaf_that_cannot_be_trained_is_named(name, tmp_path):
   for enter in (
     check_trainable,
     lambda model: init_state(model, optax.adam(1e-3)),
-    lambda model: init_on(make_mesh(MeshConfig(fsdp=8)), model, optax.sgd(0.1)),
+    lambda model: init_on(MeshConfig(fsdp=8).make(), model, optax.sgd(0.1)),
   ):
     with pytest.raises(ValueError, match=words):
       enter(model)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from experiments import results
+from attnjax.runs import results
 
 
 @pytest.mark.parametrize(

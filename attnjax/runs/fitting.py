@@ -1,7 +1,7 @@
-"""From a model to a trained one in one call: directory, optimizer, loop."""
+"""From a model to a trained one in one call: directory, mesh, optimizer, loop."""
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,30 +9,22 @@ import jax
 import optax
 from jax.sharding import Mesh
 
+from attnjax import training
 from attnjax.config import check_local, decisive
+from attnjax.models import partition_rules
+from attnjax.runs.attention import loss_on
+from attnjax.runs.config import TrainConfig, what_decides
+from attnjax.runs.mesh import MeshConfig
 from attnjax.training.alone import alone_in
-from attnjax.training.checkpoint import Checkpoints
-from attnjax.training.evaluation import tried
-from attnjax.training.feed import Feed
-from attnjax.training.loop import train as run_loop
+from attnjax.training.evaluation import Evaluate, tried
 from attnjax.training.losses import LossFn
-from attnjax.training.mesh import MeshConfig, make_mesh
-from attnjax.training.metrics import Metrics
-from attnjax.training.optimizer import OptimizerConfig
-from attnjax.training.optimizer import make as make_optimizer
-from attnjax.training.partition import Rules, gathered
-from attnjax.training.processes import (
-  from_primary,
-  require_agreement,
-  require_joined,
-)
-from attnjax.training.state import TrainState, init_on
-from attnjax.training.state import init as init_state
-from attnjax.training.step import Step, jit_step, make_step
-from attnjax.training.train_config import TrainConfig, what_decides
-from attnjax.training.workdir import claim
-from attnjax.training.workdir_probe import probe_workdir
+from attnjax.training.partition import Rules
+from attnjax.training.processes import require_joined
+from attnjax.training.state import init_on
+from attnjax.training.step import Step
 from attnjax.typing import PyTree
+
+__all__ = ["Fitted", "fit", "make_model"]
 
 
 class Fitted(NamedTuple):
@@ -58,12 +50,11 @@ def fit(
   workdir: str | Path,
   experiment: str,
   identity: Mapping[str, Any],
-  optimizer: OptimizerConfig,
+  optimizer: training.OptimizerConfig,
   train: TrainConfig,
   evaluate: Callable[[Any], Mapping[str, float]] | None = None,
   mesh: Mesh | None = None,
   rules: Rules | None = None,
-  honoured: Collection[str] = (),
 ) -> Fitted:
   """Trains a model in a directory of its own, or goes on training it there.
 
@@ -71,6 +62,10 @@ def fit(
   checkpoint, bit for bit, and returns at once where the run is finished. It may
   go on on another mesh or on another number of processes: the batches are the
   same, and so are the losses to float tolerance.
+
+  On a mesh a model that has a method `with_attend`, see `TakesAttention`,
+  attends in the loss as `train.mesh` says; the model that is returned attends
+  as the one that was given.
 
   Args:
     model: parameters to start from, a pytree such as a Flax NNX module. It is
@@ -88,13 +83,10 @@ def fit(
     train: how long, how often, the seed of the keys, and the mesh.
     evaluate: parameters -> scalars with a `loss`; None evaluates nothing. It
       is tried before a new run, unless it has the `names` of what it returns.
-    mesh: devices in another order than that of `make_mesh(train.mesh)`, which
-      None makes.
-    rules: which part of each array a device of the mesh has; see
-      `shardings`.
-    honoured: those of "attention" and "layout" that the loss reads from
-      `train.mesh`. `fit` knows no attention: chosen by the config and read by
-      nobody they would be dropped, and so they are refused.
+    mesh: devices in an order of one's own, with the axes of `training.AXES`;
+      None makes that of `train.mesh`.
+    rules: which part of each array a device of the mesh has, see
+      `training.shardings`; None: those of `models.partition_rules`.
 
   Returns:
     The trained parameters and the records of every evaluation. On a mesh the
@@ -104,15 +96,15 @@ def fit(
   Raises:
     ValueError: the directory belongs to another run, cannot do what a run
       needs, or another process trains in it; `train.mesh` asks for an
-      attention or a layout that is not honoured; the batch does not suit the
-      loss, or the mesh does not suit the devices, the model or the batch;
+      attention or a layout, and the model takes none; the batch does not suit
+      the loss, or the mesh does not suit the devices, the model or the batch;
       nothing is written then.
     FloatingPointError: a loss is not finite.
     SystemExit: with code 75, after a request to stop.
 
-  >>> from attnjax.training.optimizer import OptimizerConfig
-  >>> from attnjax.training.train_config import TrainConfig
   >>> import tempfile
+  >>> from attnjax.runs.config import TrainConfig
+  >>> from attnjax.training import OptimizerConfig
   >>> import jax.numpy as jnp
   >>> def loss(params, batch, key):
   ...   return ((params["kernel"] - batch) ** 2).sum(), jnp.float32(1)
@@ -124,38 +116,43 @@ def fit(
   >>> abs(float(fitted.params["kernel"]) - 3) < 0.1
   True
   """
-  _refuse_unread(train, honoured)
   check_local(workdir, "workdir")
   require_joined(train.processes)
   decides = _identity(identity, optimizer, train)
-  require_agreement(
+  training.require_agreement(
     "fit",
     {"workdir": str(workdir), "experiment": experiment}
     | {"identity": decides, "mesh": dataclasses.asdict(train.mesh)},
   )
-  transform = make_optimizer(optimizer, train.steps)
-  step = make_step(
+
+  # Everything that can be wrong is found out before anything is written.
+  mesh = train.mesh.make() if mesh is None else mesh
+  loss, evaluate = _on_mesh(mesh, train.mesh, model, loss, evaluate)
+  transform = training.make_optimizer(optimizer, train.steps)
+  step = training.make_step(
     loss,
     transform,
     microbatches=train.microbatches,
     compute_dtype=train.compute_dtype,
     seed=train.seed,
   )
-  mesh = make_mesh(train.mesh) if mesh is None else mesh
+  rules = partition_rules(model) if rules is None else rules
   ready = _placed(model, transform, step, batches, mesh, rules)
   jax.eval_shape(step, ready.state, ready.batches(0))
   new = lambda: not (Path(workdir) / "metrics.jsonl").exists()
-  if evaluate is not None and from_primary(new):
+  if evaluate is not None and training.from_primary(new):
     tried(evaluate, ready.state.params)
-  # Only now is the run known to be sound: nothing was written before.
-  path = claim(workdir, experiment, decides)
-  probe_workdir(path)
+
+  path = training.claim_workdir(workdir, experiment, decides)
+  training.probe_workdir(path)
   with (
     alone_in(path),
-    Checkpoints(path / "checkpoints", train.checkpoint) as checkpoints,
-    Metrics(path) as metrics,
+    training.Checkpoints(
+      path / "checkpoints", train.checkpoint
+    ) as checkpoints,
+    training.Metrics(path) as metrics,
   ):
-    state = run_loop(
+    state = training.train(
       ready.state,
       step=ready.step,
       batch_at=ready.batches,
@@ -165,24 +162,48 @@ def fit(
       evaluate=evaluate,
       place=ready.place,
     )
-    params = gathered(state.params) if train.mesh.gather else state.params
+    params = state.params
+    if train.mesh.gather:
+      params = training.gathered(params)
     return Fitted(params, metrics.evaluations())
 
 
-def _refuse_unread(train: TrainConfig, honoured: Collection[str]) -> None:
-  """Raises where the mesh asks for what only a loss could do, and none does."""
-  for name in ("attention", "layout"):
-    chosen, usual = getattr(train.mesh, name), getattr(MeshConfig(), name)
-    if chosen != usual and name not in honoured:
-      raise ValueError(
-        f"train.mesh.{name} must be {usual!r} unless the loss reads it, got"
-        f" {chosen!r}; give the model an attention of attnjax.parallel, and say"
-        f" honoured=({name!r},)"
-      )
+def make_model(
+  make: Callable[[], Any], train: TrainConfig, rules: Rules | None = None
+) -> Any:
+  """A new model, each part of it made on the devices that have it.
+
+  Args:
+    make: makes the model; compiled.
+    train: has the mesh.
+    rules: as for `fit`.
+  """
+  mesh = train.mesh.make()
+  if mesh is not None and rules is None:
+    rules = partition_rules(jax.eval_shape(make))
+  return training.initialise(make, mesh=mesh, rules=rules)
+
+
+def _on_mesh(
+  mesh: Mesh | None,
+  config: MeshConfig,
+  model: Any,
+  loss: LossFn,
+  evaluate: Any,
+) -> tuple[LossFn, Any]:
+  """The loss and the evaluation, with the attention that flags ask for."""
+  on = lambda loss: loss_on(mesh, config, model, loss)
+  inner = getattr(evaluate, "evaluate", None)
+
+  # What `training.make_evaluate` made has a loss, which is shared out too.
+  if isinstance(inner, Evaluate):
+    inner = dataclasses.replace(inner, loss_fn=on(inner.loss_fn))
+    evaluate = dataclasses.replace(evaluate, evaluate=inner)
+  return on(loss), evaluate
 
 
 def _identity(
-  identity: Mapping[str, Any], optimizer: OptimizerConfig, train: TrainConfig
+  identity: Mapping[str, Any], optimizer: training.OptimizerConfig, train: TrainConfig
 ) -> dict[str, Any]:
   """All that decides the numbers of a run, as nested values.
 
@@ -205,7 +226,7 @@ def _identity(
 class _Ready(NamedTuple):
   """What the loop runs on: one device, or a mesh."""
 
-  state: TrainState
+  state: training.TrainState
   step: Callable[..., Any]
   batches: Callable[[int], Any]
   place: Callable[[Any], Any]
@@ -221,9 +242,12 @@ def _placed(
 ) -> _Ready:
   """State, step and batches on one device, or on a mesh."""
   if mesh is None:
-    state = init_state(model, transform)
-    return _Ready(state, jit_step(step), batches, jax.device_put)
+    state = training.init_state(model, transform)
+    jitted = training.jit_step(step)
+    return _Ready(state, jitted, batches, jax.device_put)
+
   state, places = init_on(mesh, model, transform, rules)
+  jitted = training.jit_step(step, places)
   # The batches of a feed are on their devices.
-  feed = Feed(batches, mesh, step.microbatches)
-  return _Ready(state, jit_step(step, places), feed, lambda batch: batch)
+  feed = training.Feed(batches, mesh, step.microbatches)
+  return _Ready(state, jitted, feed, lambda batch: batch)

@@ -8,7 +8,8 @@ from jax.sharding import Mesh
 
 from attnjax import training
 from attnjax.models import partition_rules
-from experiments.sequence import loss_on
+from attnjax.runs.attention import loss_on
+from attnjax.runs.config import TrainConfig
 
 __all__ = ["PlannedStep", "placed", "planned_step"]
 
@@ -37,17 +38,17 @@ def planned_step(
   loss: Callable,
   *,
   optimizer: training.OptimizerConfig,
-  train: training.TrainConfig,
+  train: TrainConfig,
   mesh: Mesh,
 ) -> PlannedStep:
-  """The very step that `experiments.runs.fit` runs; nothing is computed.
+  """The very step that `fit` runs; nothing is computed.
 
   Args:
     make_model: nothing -> a new model; only its shapes are asked for.
     loss: as for `training.make_step`.
     optimizer: as for `fit`.
     train: as for `fit`; its mesh says how tokens are shared out.
-    mesh: with the axes of `MeshConfig`.
+    mesh: with the axes of `training.AXES`.
 
   Raises:
     ValueError: an axis of the mesh does not divide the model.

@@ -1,4 +1,4 @@
-"""Prediction of the next token: the loss of a decoder, and abstract batches."""
+"""Next-token prediction: the loss of a decoder, and the shapes of its batches."""
 
 from collections.abc import Mapping
 
@@ -51,7 +51,7 @@ def abstract_batch(
   Args:
     rows: B.
     length: T.
-    mesh: with the axes of `MeshConfig`.
+    mesh: with the axes of `training.AXES`.
   """
   place = NamedSharding(mesh, PartitionSpec(("data", "fsdp"), "sequence"))
   return {

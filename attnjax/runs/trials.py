@@ -1,14 +1,84 @@
 """Trials: runs that are each trained, asked once, and told of as they end."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from attnjax.training import Fitted
-from experiments.results import measured
+from attnjax.config import decisive
+from attnjax.runs.fitting import Fitted
+from attnjax.runs.results import measured
 
-__all__ = ["asked", "by_seed"]
+__all__ = ["asked", "by_seed", "run_folder", "trial_arguments"]
+
+# Which runs there are, and what is asked of them afterwards: no run trains
+# another way for it, so that one may be added to others that are done.
+_NOT_OF_A_RUN = ("variants", "seeds", "test")
+
+
+def run_folder(workdir: Path, variant: str, seed: int) -> Path:
+  """Directory of one of the runs of an experiment.
+
+  >>> from pathlib import Path
+  >>> run_folder(Path("runs"), "window + persistent", 1).as_posix()
+  'runs/window_+_persistent/seed1'
+  """
+  return workdir / variant.replace(", ", "_").replace(" ", "_") / f"seed{seed}"
+
+
+def trial_arguments(
+  config: Any,
+  *,
+  experiment: str,
+  variant: str,
+  seed: int,
+  workdir: Path,
+  data: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+  """Keyword arguments of `fit` for one variant and seed of an experiment.
+
+  Args:
+    config: of the experiment; has `optimizer` and `train`.
+    experiment: its name.
+    variant: what is trained; words may have spaces between them.
+    seed: of the keys of the steps, counted from `train.seed`.
+    workdir: of the experiment; the run has `workdir/<variant>/seed<n>`.
+    data: what else decides the run, such as a digest of its text, or the model
+      that a variant makes of the config.
+
+  Returns:
+    `workdir`, `experiment`, `identity`, `optimizer` and `train`.
+
+  >>> import dataclasses
+  >>> from pathlib import Path
+  >>> from attnjax.runs.config import FitConfig, TrainConfig
+  >>> from attnjax.training import OptimizerConfig
+  >>> @dataclasses.dataclass(frozen=True)
+  ... class Experiment(FitConfig):
+  ...   optimizer: OptimizerConfig = OptimizerConfig()
+  ...   train: TrainConfig = TrainConfig(seed=5)
+  >>> found = trial_arguments(
+  ...   Experiment(), experiment="copy", variant="ours", seed=2,
+  ...   workdir=Path("runs"))
+  >>> found["workdir"].as_posix(), found["train"].seed
+  ('runs/ours/seed2', 7)
+  """
+  folder = run_folder(workdir, variant, seed)
+  identity = decisive(config)
+  for name in _NOT_OF_A_RUN:
+    identity.pop(name, None)
+
+  identity |= {"run": folder.relative_to(workdir).as_posix()}
+  return {
+    "workdir": folder,
+    "experiment": experiment,
+    "identity": identity | dict(data or {}),
+    "optimizer": config.optimizer,
+    "train": dataclasses.replace(
+      config.train, seed=config.train.seed + seed
+    ),
+  }
 
 
 def by_seed(

@@ -1,22 +1,19 @@
-"""How long a run is, and what happens every so many steps."""
+"""How a run trains, and which of its settings decide the numbers it computes."""
 
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from attnjax.config import Config, leaves, setting
-from attnjax.training.cluster import ProcessesConfig
-from attnjax.training.mesh import MeshConfig
-from attnjax.training.optimizer import OptimizerConfig
-from attnjax.training.retention import CheckpointConfig
+from attnjax.runs.mesh import MeshConfig
+from attnjax.training import LoopConfig, OptimizerConfig, ProcessesConfig
+
+__all__ = ["FitConfig", "TrainConfig", "what_decides"]
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig(Config):
-  """Length of a run, and what happens every so many steps.
-
-  `microbatches`, `compute_dtype` and `seed` are for `make_step`, `processes` is
-  for `joined`, which an experiment calls before anything else.
+class TrainConfig(LoopConfig):
+  """The training loop of a run, its step, its mesh and its processes.
 
   Raises:
     ValueError: a value is outside its range.
@@ -25,22 +22,6 @@ class TrainConfig(Config):
   500
   """
 
-  steps: int = setting(10_000, "length of the run, optimizer steps", at_least=1)
-  evaluate_every: int = setting(
-    500,
-    "steps between evaluations; 0: only after the last step",
-    at_least=0,
-    decides=False,
-  )
-  log_every: int = setting(
-    10, "steps between records in metrics.jsonl", at_least=1, decides=False
-  )
-  progress_seconds: float = setting(
-    30.0,
-    "seconds between progress lines where there is no terminal",
-    at_least=0,
-    decides=False,
-  )
   microbatches: int = setting(
     1, "parts of a batch run one after the other, to save memory", at_least=1
   )
@@ -52,7 +33,6 @@ class TrainConfig(Config):
   seed: int = setting(
     0, "of the random keys of every step", at_least=0, below=2**32
   )
-  checkpoint: CheckpointConfig = CheckpointConfig()
   mesh: MeshConfig = MeshConfig()
   processes: ProcessesConfig = ProcessesConfig()
 
@@ -69,7 +49,7 @@ class FitConfig(Config):
       large, or microbatches do not divide a batch.
 
   >>> import dataclasses
-  >>> from attnjax.training.optimizer import OptimizerConfig
+  >>> from attnjax.training import OptimizerConfig
   >>> @dataclasses.dataclass(frozen=True)
   ... class Experiment(FitConfig):
   ...   optimizer: OptimizerConfig = OptimizerConfig()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from attnjax import config as configs
-from attnjax import training
+from attnjax import runs, training
 from attnjax.training import digests, json_lines
 
 
@@ -32,7 +32,7 @@ def fit(workdir, steps=6, identity=None, loss=loss, **changes):
     "evaluate_every": 3,
     "checkpoint": training.CheckpointConfig(every_steps=2),
   }
-  return training.fit(
+  return runs.fit(
     {"kernel": jnp.zeros(2)},
     loss,
     changes.pop("batches", batches),
@@ -42,7 +42,7 @@ def fit(workdir, steps=6, identity=None, loss=loss, **changes):
     optimizer=training.OptimizerConfig(
       **{"peak_learning_rate": 0.1} | optimizer | changes.pop("optimizer", {})
     ),
-    train=training.TrainConfig(**train | changes.pop("train", {})),
+    train=runs.TrainConfig(**train | changes.pop("train", {})),
     evaluate=changes.pop(
       "evaluate", training.make_evaluate(loss).on([batches(0), batches(1)])
     ),
@@ -63,7 +63,7 @@ def test_a_finished_run_is_found_again_and_not_run_again(tmp_path):
     # Its shapes are asked for; it must never be run.
     return loss(params, batch, key)[0] * jnp.nan, jnp.float32(1)
 
-  second = training.fit(
+  second = runs.fit(
     {"kernel": jnp.zeros(2)},
     again,
     batches,
@@ -71,7 +71,7 @@ def test_a_finished_run_is_found_again_and_not_run_again(tmp_path):
     experiment="fit",
     identity={"steps": 6},
     optimizer=training.OptimizerConfig(0.1, warmup_steps=0, weight_decay=0.0),
-    train=training.TrainConfig(steps=6),
+    train=runs.TrainConfig(steps=6),
   )
   np.testing.assert_array_equal(first.params["kernel"], second.params["kernel"])
   assert first.records == second.records
@@ -99,20 +99,13 @@ def test_a_batch_that_does_not_suit_writes_nothing(tmp_path):
     ({"sequence": 4, "layout": "zigzag"}, "layout must be 'contiguous'"),
   ],
 )
-def test_an_attention_that_no_loss_reads_is_refused_not_dropped(
+def test_an_attention_that_the_model_does_not_take_is_refused_not_dropped(
   tmp_path, mesh, leaf
 ):
-  mesh = training.MeshConfig(data=2, **mesh)
-  with pytest.raises(ValueError, match=rf"train\.mesh\.{leaf} unless the loss"):
+  mesh = runs.MeshConfig(data=2, **mesh)
+  with pytest.raises(ValueError, match=rf"mesh\.{leaf}, got .*`with_attend`"):
     fit(tmp_path / "run", train={"mesh": mesh})
   assert not (tmp_path / "run").exists()
-
-
-def test_an_attention_that_the_loss_reads_is_accepted(tmp_path):
-  mesh = training.MeshConfig(data=0, sequence=2, attention="ulysses")
-  # The batch is of one axis; that is found later, and the attention is not.
-  with pytest.raises(ValueError, match="does not divide its 2 rows"):
-    fit(tmp_path, train={"mesh": mesh}, honoured=("attention",))
 
 
 @pytest.mark.parametrize(
@@ -141,14 +134,14 @@ def test_the_same_identity_with_another_optimizer_steps_or_seed_is_refused(
     {"log_every": 1},
     {"evaluate_every": 2},
     {"checkpoint": training.CheckpointConfig(every_steps=3, keep_last=1)},
-    {"mesh": training.MeshConfig(gather=False)},
+    {"mesh": runs.MeshConfig(gather=False)},
     {"processes": training.ProcessesConfig(lost_seconds=60)},
   ],
 )
 def test_what_changes_no_number_does_not_keep_a_run_from_going_on(
   tmp_path, changes
 ):
-  config = training.TrainConfig(steps=6, evaluate_every=3)
+  config = runs.TrainConfig(steps=6, evaluate_every=3)
   named = {"train": configs.to_dict(config)}  # as one would naturally say it
   first = fit(tmp_path, identity=named)
   changed = dataclasses.replace(config, **changes)

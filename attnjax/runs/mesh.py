@@ -1,16 +1,16 @@
-"""A mesh of named axes over all devices of a run, chosen by flags."""
+"""The mesh of a run, as flags choose it: its axes, and attention along them."""
 
 import dataclasses
 import math
 
 import jax
-from jax.sharding import AxisType, Mesh
+from jax.sharding import Mesh
 
 from attnjax.config import Config, setting
+from attnjax.parallel import make_mesh
+from attnjax.training import AXES
 
-# Neighbours are on the last axes: the features of a layer speak most, and a
-# ring of tokens sends while it computes only where every hop is one wire.
-AXES = ("data", "fsdp", "tensor", "sequence")
+__all__ = ["MeshConfig"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +23,8 @@ class MeshConfig(Config):
   Raises:
     ValueError: a size is below 1, `data` below 0.
 
-  >>> MeshConfig(data=2, tensor=4).product
-  8
+  >>> MeshConfig(data=2, tensor=4).axes(8)
+  {'data': 2, 'fsdp': 1, 'tensor': 4, 'sequence': 1}
   """
 
   data: int = setting(
@@ -78,48 +78,52 @@ class MeshConfig(Config):
           " raise mesh.sequence"
         )
 
-  @property
-  def product(self) -> int:
-    """Devices of the mesh; 0 where `data` is 0, which takes what is left."""
-    return math.prod(getattr(self, axis) for axis in AXES)
+  def axes(self, devices: int, processes: int = 1) -> dict[str, int]:
+    """The size of each axis on so many devices; `data=0` is what they leave.
 
+    Args:
+      devices: of all processes.
+      processes: of the run; for the error alone.
 
-def make_mesh(config: MeshConfig) -> Mesh | None:
-  """The mesh of a config, over every device of every process.
+    Raises:
+      ValueError: the sizes do not multiply to the number of devices.
 
-  Its axes are automatic: the compiler moves what a computation needs, and a
-  program means the same on every mesh.
+    >>> MeshConfig(data=0, tensor=2).axes(8)
+    {'data': 4, 'fsdp': 1, 'tensor': 2, 'sequence': 1}
+    """
+    sizes = self._sizes(devices)
+    if math.prod(sizes.values()) != devices:
+      raise ValueError(_misfit(sizes, devices, processes))
+    return sizes
 
-  Args:
-    config: the sizes of the axes.
+  def make(self) -> Mesh | None:
+    """The mesh, over every device of every process; None for one device.
 
-  Returns:
-    A mesh with the axes data, fsdp, tensor and sequence; None for one device.
+    Its axes are automatic: the compiler moves what a computation needs, and a
+    program means the same on every mesh. Its chips come in the order in which
+    a ring of them is wired, see `attnjax.parallel.make_mesh`.
 
-  Raises:
-    ValueError: the sizes do not multiply to the number of devices.
+    Raises:
+      ValueError: the sizes do not multiply to the number of devices.
 
-  >>> make_mesh(MeshConfig()) is None
-  True
-  >>> dict(make_mesh(MeshConfig(data=0, tensor=2)).shape)
-  {'data': 4, 'fsdp': 1, 'tensor': 2, 'sequence': 1}
-  """
-  devices, processes = jax.device_count(), jax.process_count()
-  sizes = {axis: getattr(config, axis) for axis in AXES}
-  rest = math.prod(size for size in sizes.values() if size)
-  if not sizes["data"]:
-    sizes["data"] = max(devices // rest, 1)
-  product = math.prod(sizes.values())
-  if product == 1 and processes == 1:
-    return None
-  if product != devices:
-    raise ValueError(_misfit(sizes, devices, processes))
-  return jax.make_mesh(
-    tuple(sizes.values()),
-    tuple(sizes),
-    axis_types=(AxisType.Auto,) * len(sizes),
-    devices=jax.devices(),
-  )
+    >>> MeshConfig().make() is None
+    True
+    >>> dict(MeshConfig(data=0, tensor=2).make().shape)
+    {'data': 4, 'fsdp': 1, 'tensor': 2, 'sequence': 1}
+    """
+    devices, processes = jax.device_count(), jax.process_count()
+    # Of several devices one may be used alone, but not of several processes.
+    if processes == 1 and math.prod(self._sizes(devices).values()) == 1:
+      return None
+    return make_mesh(jax.devices(), **self.axes(devices, processes))
+
+  def _sizes(self, devices: int) -> dict[str, int]:
+    """The size of each axis, whether or not they fit the devices."""
+    sizes = {axis: getattr(self, axis) for axis in AXES}
+    if not sizes["data"]:
+      rest = math.prod(size for size in sizes.values() if size)
+      sizes["data"] = max(devices // rest, 1)
+    return sizes
 
 
 def _misfit(sizes: dict[str, int], devices: int, processes: int) -> str:

@@ -1,0 +1,53 @@
+"""A module with another attention and the same parameters."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+from flax import nnx
+
+__all__ = ["with_attend"]
+
+ModuleT = TypeVar("ModuleT", bound=nnx.Module)
+
+
+def with_attend(module: ModuleT, attend: Callable) -> ModuleT:
+  """A copy of a module in which every field `attend` is another attention.
+
+  The arrays are shared, and may be traced or `jax.ShapeDtypeStruct`. As the
+  method `with_attend` of a model this is what gives it the sharded attention
+  of a mesh, see `attnjax.runs.fit`.
+
+  Args:
+    module: with `MultiHeadAttention`, or modules of its own that have a field
+      `attend`, at any depth.
+    attend: called as `attnjax.attend`; a frozen dataclass or a top-level
+      function, so that it hashes.
+
+  Raises:
+    ValueError: no module of it has such a field.
+
+  >>> import attnjax
+  >>> from attnjax.nn import MultiHeadAttention
+  >>> from flax import nnx
+  >>> layer = MultiHeadAttention(6, heads=3, rngs=nnx.Rngs(0))
+  >>> twin = with_attend(layer, attnjax.dot_product_attention)
+  >>> twin.attend is attnjax.dot_product_attention, layer.attend is twin.attend
+  (True, False)
+  >>> twin.query.kernel[...] is layer.query.kernel[...]
+  True
+  """
+  copy = jax.tree.map(lambda x: x, module)
+  # Of the instance alone: `nn.Embedding` has a method of this name.
+  modules: list[Any] = [x for _, x in nnx.iter_modules(copy)]
+  found = [one for one in modules if "attend" in vars(one)]
+  if not found:
+    raise ValueError(
+      f"module must have a field `attend` somewhere, got a"
+      f" {type(module).__name__} without one; give its layers `attend=`, as"
+      " nn.MultiHeadAttention has it"
+    )
+
+  for one in found:
+    one.attend = attend
+  return copy

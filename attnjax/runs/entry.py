@@ -1,0 +1,127 @@
+"""The entry of an experiment: its `main`, in the processes that flags ask for."""
+
+import contextlib
+import dataclasses
+import functools
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from attnjax import config as configs
+from attnjax import training
+from attnjax.training.processes import is_primary
+
+__all__ = ["processes_of", "run"]
+
+# Else `--help` of an experiment would list no flag: absl takes them for those
+# of the module that defines them, and this one stands between.
+flags.disclaim_key_flags()
+
+
+def run(
+  main: Callable[[Any, Path], None],
+  presets: Mapping[str, Callable[[], Any]],
+  *,
+  experiment: str,
+) -> None:
+  """Runs the `main` of an experiment with the config that flags make.
+
+  As `attnjax.config.run`, in as many processes as flags or a launcher say. All
+  have to be given the same flags, and the directory of another experiment is
+  refused.
+
+  Args:
+    main: takes the config, which has a `TrainConfig` or several, and the
+      directory.
+    presets: as for `configs.run`.
+    experiment: its name.
+  """
+  configs.run(
+    _Agreed(main, experiment),
+    presets,
+    experiment=experiment,
+    around=lambda config: training.joined(processes_of(config)),
+  )
+
+
+def processes_of(config: Any) -> training.ProcessesConfig:
+  """How the processes of a run join: every part of it is trained by them all.
+
+  Args:
+    config: of an experiment; some of its parts, at any depth, have `processes`.
+
+  Raises:
+    ValueError: two parts ask for other processes.
+  """
+  found = dict(_parts(config, training.ProcessesConfig))
+  if not found:
+    return training.ProcessesConfig()
+  (first, asked), *others = found.items()
+  for name, other in others:
+    if other != asked:
+      raise ValueError(
+        f"{name} must be as {first}, for one set of processes trains both, got"
+        f" {other} and {asked}"
+      )
+  return asked
+
+
+def _parts(config: Any, kind: type, path: str = "") -> Iterator[tuple]:
+  """(path, part) of each part of a config that is of a kind, at any depth."""
+  for field in dataclasses.fields(config):
+    part, name = getattr(config, field.name), f"{path}{field.name}"
+    if isinstance(part, kind):
+      yield name, part
+    elif dataclasses.is_dataclass(part):
+      yield from _parts(part, kind, f"{name}.")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Agreed:
+  """`main`, once all processes are known to have been asked for the same."""
+
+  main: Callable[[Any, Path], None]
+  experiment: str
+
+  def __call__(self, config: Any, workdir: Path) -> None:
+    """Compares everything but how each process joins the others."""
+    asked = configs.to_dict(config)
+    for path, _ in _parts(config, training.ProcessesConfig):
+      *above, last = path.split(".")
+      del functools.reduce(operator.getitem, above, asked)[last]
+    training.require_agreement("flags", {"config": asked, "to": str(workdir)})
+    training.from_primary(lambda: _check_owner(workdir, self.experiment))
+    try:
+      self.main(config, workdir)
+    finally:
+      if is_primary():
+        _own(workdir, self.experiment)
+
+
+def _own(workdir: Path, experiment: str) -> None:
+  """Notes whose a directory is, if anything was written there at all."""
+  path = workdir / "experiment.txt"
+  # What ends the run may be that nothing can be written: then that is said.
+  with contextlib.suppress(OSError):
+    if workdir.exists() and not path.exists():
+      path.write_text(experiment + "\n", encoding="utf-8")
+
+
+def _check_owner(workdir: Path, experiment: str) -> None:
+  """Refuses the directory of another experiment, before anything is written.
+
+  Raises:
+    ValueError: its results would be written over.
+  """
+  path = workdir / "experiment.txt"
+  if not path.exists():
+    return
+  found = path.read_text(encoding="utf-8").strip()
+  if found != experiment:
+    raise ValueError(
+      f"workdir: {workdir} holds what experiments.{found} wrote, got"
+      f" {experiment}; name another --workdir"
+    )
