@@ -115,7 +115,6 @@ MOVED: dict[str, tuple[str, ...]] = {
   "attnjax.testing.structure": ("attnjax.testing.hidden_keys",),
   "attnjax.testing.subject": ("attnjax.testing.runner",),
   "attnjax.testing.truth": ("attnjax.testing.error_budget",),
-  "attnjax.training.fit": ("attnjax.runs",),
   "attnjax.training.mesh": ("attnjax.runs", "attnjax.training"),
   "attnjax.training.run": ("attnjax.training.loop",),
   "attnjax.training.train_config": ("attnjax.runs",),

@@ -9,7 +9,7 @@ import jax
 from jax.sharding import Mesh
 
 from attnjax import parallel
-from attnjax.parallel.token_layouts import Layout
+from attnjax.parallel.token_layouts import TokenLayout
 from attnjax.runs.mesh import MeshConfig
 
 __all__ = ["MeshAttention", "ShardedLoss", "TakesAttention", "loss_on"]
@@ -28,6 +28,10 @@ class TakesAttention(Protocol):
 
   It is asked to where rows, heads or tokens are shared out. A Flax NNX module
   whose layers have fields `attend` returns `nn.with_attend(self, attend)`.
+
+  >>> from attnjax.models import DecoderLM, MemoryLM
+  >>> issubclass(DecoderLM, TakesAttention), issubclass(MemoryLM, TakesAttention)
+  (True, False)
   """
 
   def with_attend(self, attend: Callable) -> Any:
@@ -63,7 +67,7 @@ class MeshAttention:
 
   mesh: Mesh
   kind: str = "ring"
-  layout: Layout = "contiguous"
+  layout: TokenLayout = "contiguous"
 
   def __call__(
     self, query: jax.Array, key: jax.Array, value: jax.Array, **options: Any
@@ -95,6 +99,17 @@ class ShardedLoss:
   Args:
     loss: `(model, batch, key) -> sums`.
     attention: what the model attends with, which knows the layout.
+
+  >>> from attnjax.runs.mesh import MeshConfig
+  >>> mesh = MeshConfig(data=2, sequence=4).make()
+  >>> loss = lambda model, batch, key: batch["positions"].tolist()
+  >>> class Model:
+  ...   def with_attend(self, attend):
+  ...     return self
+  >>> import numpy as np
+  >>> zigzag = ShardedLoss(loss, MeshAttention(mesh, "ring", "zigzag"))
+  >>> zigzag(Model(), {"positions": np.arange(8)[None]}, None)
+  [[0, 7, 1, 6, 2, 5, 3, 4]]
   """
 
   loss: Callable
@@ -141,6 +156,14 @@ def loss_on(
 
   Raises:
     ValueError: flags ask for an attention that the model does not take.
+
+  >>> from attnjax.runs.mesh import MeshConfig
+  >>> config = MeshConfig(data=2, sequence=4, attention="ulysses")
+  >>> loss_on(config.make(), config, {"kernel": 0.0}, lambda *of: of)
+  Traceback (most recent call last):
+  ValueError: mesh.attention must be 'ring', got 'ulysses': a dict has no method
+  `with_attend` and so takes no sharded attention, the compiler divides its
+  tokens; leave it out, or give the model that method
   """
   if not isinstance(model, TakesAttention):
     _refuse_choices(config, type(model).__name__)

@@ -38,6 +38,13 @@ def run(
       directory.
     presets: as for `configs.run`.
     experiment: its name.
+
+  Raises:
+    SystemExit: at the end, or where flags are wrong; says why.
+
+  >>> run(print, {"base": dict}, experiment="mine")
+  Traceback (most recent call last):
+  ValueError: default='tiny' is not a preset; there are base
   """
   configs.run(
     _Agreed(main, experiment),
@@ -55,6 +62,15 @@ def processes_of(config: Any) -> training.ProcessesConfig:
 
   Raises:
     ValueError: two parts ask for other processes.
+
+  >>> import dataclasses
+  >>> from attnjax.runs.config import TrainConfig
+  >>> from attnjax.training import ProcessesConfig
+  >>> @dataclasses.dataclass(frozen=True)
+  ... class Config:
+  ...   train: TrainConfig = TrainConfig(processes=ProcessesConfig(count=2))
+  >>> processes_of(Config()).count
+  2
   """
   found = dict(_parts(config, training.ProcessesConfig))
   if not found:

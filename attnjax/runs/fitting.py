@@ -177,6 +177,14 @@ def make_model(
     make: makes the model; compiled.
     train: has the mesh.
     rules: as for `fit`.
+
+  >>> import jax
+  >>> from attnjax.runs.config import TrainConfig
+  >>> from attnjax.runs.mesh import MeshConfig
+  >>> make = lambda: {"kernel": jax.random.normal(jax.random.key(0), (8, 3))}
+  >>> model = make_model(make, TrainConfig(mesh=MeshConfig(fsdp=8)))
+  >>> model["kernel"].addressable_shards[0].data.shape
+  (1, 3)
   """
   mesh = train.mesh.make()
   if mesh is not None and rules is None:

@@ -1,13 +1,12 @@
 """Next-token prediction: the loss of a decoder, and the shapes of its batches."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from attnjax import training
-from attnjax.models import DecoderLM
 
 __all__ = ["BATCH_DTYPES", "abstract_batch", "next_token_loss"]
 
@@ -22,17 +21,24 @@ BATCH_DTYPES = {
 
 
 def next_token_loss(
-  model: DecoderLM, batch: Mapping[str, jax.Array], key: jax.Array | None
+  model: Callable[..., jax.Array], batch: Mapping[str, jax.Array], key: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
   """Cross-entropy of the next token, summed over all positions of a batch.
 
   Args:
-    model: reads tokens, positions and segment ids.
+    model: tokens, positions and segment ids -> logits, as `DecoderLM`.
     batch: arrays ``B T``, as `BATCH_DTYPES` names them.
     key: is not looked at, for nothing is random.
 
   Returns:
     (nats, number of tokens), both weighted by ``weights``.
+
+  >>> import jax.numpy as jnp
+  >>> uniform = lambda tokens, **of: jnp.zeros((*tokens.shape, 5))
+  >>> batch = {k: jnp.ones((2, 3), dtype) for k, dtype in BATCH_DTYPES.items()}
+  >>> nats, tokens = next_token_loss(uniform, batch, None)
+  >>> print(f"{nats / tokens:.4f} = log 5")
+  1.6094 = log 5
   """
   del key
   logits = model(
@@ -52,6 +58,11 @@ def abstract_batch(
     rows: B.
     length: T.
     mesh: with the axes of `training.AXES`.
+
+  >>> from attnjax.runs.mesh import MeshConfig
+  >>> tokens = abstract_batch(8, 6, MeshConfig(data=4, sequence=2).make())["tokens"]
+  >>> tokens.sharding.shard_shape(tokens.shape)
+  (2, 3)
   """
   place = NamedSharding(mesh, PartitionSpec(("data", "fsdp"), "sequence"))
   return {

@@ -21,6 +21,13 @@ class PlannedStep(NamedTuple):
     step: from `training.make_step`.
     shapes: of the state.
     places: their shardings.
+
+  >>> import jax
+  >>> from jax.sharding import SingleDeviceSharding
+  >>> place = SingleDeviceSharding(jax.devices()[0])
+  >>> shape = jax.ShapeDtypeStruct((2, 3), "float32")
+  >>> PlannedStep(lambda state, batch: state, shape, place).state.sharding == place
+  True
   """
 
   step: Callable
@@ -52,6 +59,19 @@ def planned_step(
 
   Raises:
     ValueError: an axis of the mesh does not divide the model.
+
+  >>> import jax.numpy as jnp
+  >>> from attnjax.runs.config import TrainConfig
+  >>> from attnjax.runs.mesh import MeshConfig
+  >>> from attnjax.training import OptimizerConfig
+  >>> planned = planned_step(
+  ...   lambda: {"kernel": jnp.ones((8, 3))},
+  ...   lambda params, batch, key: (params["kernel"].sum(), 1),
+  ...   optimizer=OptimizerConfig(), train=TrainConfig(),
+  ...   mesh=MeshConfig(fsdp=8).make())
+  >>> kernel = planned.state.params["kernel"]
+  >>> kernel.shape, kernel.sharding.shard_shape(kernel.shape)
+  ((8, 3), (1, 3))
   """
   transform = training.make_optimizer(optimizer, train.steps)
   shapes = jax.eval_shape(lambda: training.init_state(make_model(), transform))
@@ -74,6 +94,12 @@ def placed(shapes: Any, places: Any) -> Any:
   Args:
     shapes: of arrays.
     places: a sharding for each.
+
+  >>> import jax
+  >>> from jax.sharding import SingleDeviceSharding
+  >>> place = SingleDeviceSharding(jax.devices()[0])
+  >>> placed(jax.ShapeDtypeStruct((2, 3), "float32"), place).sharding == place
+  True
   """
   return jax.tree.map(
     lambda x, place: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place),

@@ -150,6 +150,16 @@ def asked(
 
   Returns:
     The measures, the curve as `records`, and the `seconds` of training.
+
+  >>> from pathlib import Path
+  >>> import tempfile
+  >>> from attnjax.runs.fitting import Fitted
+  >>> found = asked(
+  ...   lambda: Fitted(params=3.0, records=[{"step": 1, "loss": 0.5}]),
+  ...   lambda params: {"mean": params},
+  ...   folder=Path(tempfile.mkdtemp()), test={"rows": 2})
+  >>> found["mean"], found["records"]
+  (3.0, [{'step': 1, 'loss': 0.5}])
   """
   began = time.monotonic()
   fitted = fit()

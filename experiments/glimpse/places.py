@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from attnjax import config as configs
-from attnjax import glimpse, glimpses, training
+from attnjax import glimpse, glimpses, runs, training
 from attnjax.data import Examples, evaluation_batches, train_batches
 from attnjax.nn import GlimpseNetwork
 from experiments.glimpse.config import PlacesConfig

@@ -9,7 +9,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from attnjax.models import DecoderConfig, DecoderLM
 from attnjax.plan import Job, Plan, caveats, make_plan, mesh_of, topology
-from attnjax.runs import abstract_batch, next_token_loss, planned_step, table
+from attnjax.runs import (
+  MeshConfig,
+  TrainConfig,
+  abstract_batch,
+  next_token_loss,
+  planned_step,
+  table,
+)
 from attnjax.training import AXES
 from experiments.scaling import sweep
 from experiments.scaling.config import ScalingConfig
@@ -136,11 +143,11 @@ def job(config: ScalingConfig, mesh: Mesh, spent: Spending) -> Job:
     spent: the model, and the length of its schedule.
   """
   pod, length = config.pod, config.data.length
-  train = runs.TrainConfig(
+  train = TrainConfig(
     steps=spent.steps,
     microbatches=pod.microbatches,
     compute_dtype="bfloat16",
-    mesh=runs.MeshConfig(data=mesh.shape["data"]),
+    mesh=MeshConfig(data=mesh.shape["data"]),
   )
 
   planned = planned_step(
