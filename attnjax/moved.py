@@ -83,6 +83,9 @@ MOVED: dict[str, tuple[str, ...]] = {
   "attnjax.ops.scoring.geometry": ("attnjax.ops.scoring",),
   "attnjax.ops.scoring.products": ("attnjax.ops.scoring",),
   "attnjax.ops.scoring.protocol": ("attnjax.ops.scoring",),
+  "attnjax.ops.tiles.derived": ("attnjax.ops.tiles.tile_sum",),
+  "attnjax.ops.tiles.primitive": ("attnjax.ops.tiles.tile_sum",),
+  "attnjax.ops.tiles.sweep": ("attnjax.ops.tiles.fold",),
   "attnjax.parallel.carried": ("attnjax.parallel.collectives",),
   "attnjax.parallel.compute": (
     "attnjax.parallel.division",

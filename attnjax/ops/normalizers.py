@@ -50,6 +50,14 @@ class Normalizer(Value):
     """How many of a row's largest logits count; None is all of them."""
     return None
 
+  @property
+  def shares(self) -> bool:
+    """Whether the keys of a row share one weight, as in a softmax."""
+    if type(self).weigh is Normalizer.weigh:
+      return True
+    # One that wraps another shares where that does: its `weigh` is None then.
+    return self.weigh(jnp.zeros(())) is None
+
   def weigh(self, logits: Float[Array, "..."]) -> Float[Array, "..."] | None:
     """The weight of each logit by itself; None where a row shares one."""
     return None

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from attnjax.ops.tiles import EMPTY, Layout, Sweep
+from attnjax.ops.tiles import EMPTY, Subscripts, Sweep
 
 __all__ = [
   "Courier",
@@ -36,7 +36,7 @@ class Courier(Protocol):
     """The courier of a call of whose tiles this is known."""
 
   def __call__(
-    self, walk, sweep: Sweep, operands, layouts, state, state_layouts
+    self, walk, sweep: Sweep, operands, subscripts, state, state_subscripts
   ) -> list:
     """Folds the tiles of all keys into the state."""
 
@@ -127,28 +127,28 @@ class Ring:
     walk: Callable,
     sweep: Sweep,
     operands,
-    layouts,
+    subscripts,
     state,
-    state_layouts,
+    state_subscripts,
   ) -> list:
     """Folds the tiles of all keys into the state of the queries here."""
-    here, fixed = parted(operands, layouts)
-    sums, held = parted(state, state_layouts)
+    here, fixed = parted(operands, subscripts)
+    sums, held = parted(state, state_subscripts)
     nothing = sums  # sums over queries begin as zeros, wherever they are
     me = lax.axis_index(self.axis)
 
     def visit(step, here, held):
       """The state of the queries, and what their tiles add to these keys."""
       origin = (me - step) % self.size
-      cut = lambda x, layout: column(x, layout, origin, self.size)
-      parts = list(map(cut, rejoined(here, fixed, layouts), layouts))
-      before = rejoined(nothing, held, state_layouts)
-      start = list(map(cut, before, state_layouts))
+      cut = lambda x, axes: column(x, axes, origin, self.size)
+      parts = list(map(cut, rejoined(here, fixed, subscripts), subscripts))
+      before = rejoined(nothing, held, state_subscripts)
+      start = list(map(cut, before, state_subscripts))
       codes = lax.dynamic_index_in_dim(sweep.codes, origin, keepdims=False)
       new = walk(sweep._replace(codes=codes), parts, start)
-      put = lambda x, y, layout: with_column(x, y, layout, origin)
-      new = list(map(put, before, new, state_layouts))
-      gained, held = parted(new, state_layouts)
+      put = lambda x, y, axes: with_column(x, y, axes, origin)
+      new = list(map(put, before, new, state_subscripts))
+      gained, held = parted(new, state_subscripts)
       return held, gained
 
     if self.steps is None:
@@ -156,7 +156,7 @@ class Ring:
       held, sums = self._found(live, visit, here, held, sums)
     else:
       held, sums = self._known(self.steps, visit, here, held, sums)
-    return rejoined(sums, held, state_layouts)
+    return rejoined(sums, held, state_subscripts)
 
   def shift(self, xs, by: int):
     """Sends arrays so many devices on."""
@@ -235,50 +235,50 @@ def _strides(steps: tuple[int, ...]) -> list[tuple[int, int, int]]:
   return found
 
 
-def travels(layout: Layout) -> bool:
+def travels(axes: Subscripts) -> bool:
   """Whether an array is divided along its keys.
 
   >>> travels("bhs."), travels("bhts"), travels("bhq.")
   (True, False, False)
   """
-  return "s" in layout and "t" not in layout
+  return "s" in axes and "t" not in axes
 
 
-def parted(xs: Sequence, layouts: Sequence[Layout]) -> tuple[list, list]:
+def parted(xs: Sequence, subscripts: Sequence[Subscripts]) -> tuple[list, list]:
   """What travels, and what stays."""
-  pairs = list(zip(xs, layouts, strict=True))
-  going = [x for x, layout in pairs if travels(layout)]
-  return going, [x for x, layout in pairs if not travels(layout)]
+  pairs = list(zip(xs, subscripts, strict=True))
+  going = [x for x, axes in pairs if travels(axes)]
+  return going, [x for x, axes in pairs if not travels(axes)]
 
 
-def rejoined(going: Sequence, staying: Sequence, layouts) -> list:
+def rejoined(going: Sequence, staying: Sequence, subscripts) -> list:
   """The inverse of `parted`."""
   kinds = {True: iter(going), False: iter(staying)}
-  return [next(kinds[travels(layout)]) for layout in layouts]
+  return [next(kinds[travels(axes)]) for axes in subscripts]
 
 
-def column(x, layout: Layout, origin, shards: int):
+def column(x, axes: Subscripts, origin, shards: int):
   """Of an array with all keys, those of one device; others are as they are."""
-  if not _has_columns(layout):
+  if not _has_columns(axes):
     return x
-  axis = layout.index("s")
+  axis = axes.index("s")
   size = x.shape[axis] // shards
   return lax.dynamic_slice_in_dim(x, origin * size, size, axis)
 
 
-def with_column(x, part, layout: Layout, origin) -> jax.Array:
+def with_column(x, part, axes: Subscripts, origin) -> jax.Array:
   """The array with the keys of one device replaced."""
-  if not _has_columns(layout):
+  if not _has_columns(axes):
     return part
-  axis = layout.index("s")
+  axis = axes.index("s")
   return lax.dynamic_update_slice_in_dim(
     x, part, origin * part.shape[axis], axis
   )
 
 
-def _has_columns(layout: Layout) -> bool:
+def _has_columns(axes: Subscripts) -> bool:
   """Whether an array is along queries and keys."""
-  return "s" in layout and "t" in layout
+  return "s" in axes and "t" in axes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -304,26 +304,32 @@ class Gather:
     return self
 
   def __call__(
-    self, walk: Callable, sweep: Sweep, operands, layouts, state, state_layouts
+    self,
+    walk: Callable,
+    sweep: Sweep,
+    operands,
+    subscripts,
+    state,
+    state_subscripts,
   ) -> list:
     """Folds the tiles of all keys into the state of the queries here."""
     parts = [
-      self._gathered(x, layout) if travels(layout) else x
-      for x, layout in zip(operands, layouts, strict=True)
+      self._gathered(x, axes) if travels(axes) else x
+      for x, axes in zip(operands, subscripts, strict=True)
     ]
     wide = [
-      jnp.zeros_like(self._gathered(x, layout)) if travels(layout) else x
-      for x, layout in zip(state, state_layouts, strict=True)
+      jnp.zeros_like(self._gathered(x, axes)) if travels(axes) else x
+      for x, axes in zip(state, state_subscripts, strict=True)
     ]
     new = walk(sweep._replace(codes=sweep.codes[0]), parts, wide)
-    sums, held = parted(new, state_layouts)
-    axes = [layout.index("s") for layout in state_layouts if travels(layout)]
+    sums, held = parted(new, state_subscripts)
+    axes = [axes.index("s") for axes in state_subscripts if travels(axes)]
     sums = [
       lax.psum_scatter(x, self.axis, scatter_dimension=axis, tiled=True)
       for x, axis in zip(sums, axes, strict=True)
     ]
-    return rejoined(sums, held, state_layouts)
+    return rejoined(sums, held, state_subscripts)
 
-  def _gathered(self, x, layout: str):
+  def _gathered(self, x, axes: str):
     """An array of all keys, in the order of the devices."""
-    return lax.all_gather(x, self.axis, axis=layout.index("s"), tiled=True)
+    return lax.all_gather(x, self.axis, axis=axes.index("s"), tiled=True)

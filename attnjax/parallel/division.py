@@ -14,11 +14,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from attnjax.ops.attention.arguments import Aux, Call
 from attnjax.ops.attention.block_sizes import Blocks, choose_blocks
 from attnjax.ops.attention.blockwise import Blockwise
-from attnjax.ops.attention.live_tiles import verdict_codes
-from attnjax.ops.attention.online_softmax import finished, folded
-from attnjax.ops.attention.tile_operands import Places, Reading, bounded, select
+from attnjax.ops.attention.live_tiles import tile_codes
+from attnjax.ops.attention.online_softmax import finished, online_softmax
+from attnjax.ops.attention.tile_operands import (
+  CallOperands,
+  Places,
+  bounded,
+  select_top_k,
+)
 from attnjax.ops.masks.arrays import holds_arrays
-from attnjax.ops.tiles import EMPTY, FULL, MIXED, Layout, Sweep
+from attnjax.ops.tiles import EMPTY, FULL, MIXED, Subscripts, Sweep
 from attnjax.parallel import token_layouts
 from attnjax.parallel.collectives import Courier
 from attnjax.typing import Array
@@ -50,12 +55,12 @@ class Division(NamedTuple):
     names = self.axes["bhts".index(axis)]
     return math.prod(self.mesh.shape[name] for name in names)
 
-  def spec(self, layout: Layout) -> PartitionSpec:
+  def spec(self, subscripts: Subscripts) -> PartitionSpec:
     """How an array lies on the mesh; one along t and s lies along t alone."""
     names = dict(zip("bhts", self.axes, strict=True))
-    if "t" in layout:
+    if "t" in subscripts:
       names.pop("s")
-    return PartitionSpec(*(names.get(axis) or None for axis in layout))
+    return PartitionSpec(*(names.get(axis) or None for axis in subscripts))
 
   @property
   def runs(self) -> int:
@@ -128,21 +133,20 @@ class Division(NamedTuple):
       index(keys, more),
     )
 
-  def reading(self, call: Call) -> Reading:
-    """The reading of the whole call, each run padded."""
+  def operands(self, call: Call) -> CallOperands:
+    """The operands of the whole call, each run padded."""
     shape = self.padded(call)
     places = jax.tree.map(jnp.asarray, self.places(call))
-    reading = Reading.unpadded(call, self.blocks, shape, places)
-    laid = reading.layouts()
+    operands = CallOperands.unpadded(call, self.blocks, shape, places)
 
-    def pad(x, layout: Layout):
+    def pad(x, subscripts: Subscripts):
       for axis, old, new in zip("ts", call.shape[2:], shape[2:], strict=True):
-        at = layout.find(axis)
+        at = subscripts.find(axis)
         if at >= 0 and x.shape[at] == old != new:
           x = self._longer(x, at, new)
       return x
 
-    return jax.tree.map(pad, reading, laid)
+    return operands.map(pad)
 
   def _longer(self, x, axis: int, length: int):
     """Repeats the last of each run, as `pad` does of a whole axis."""
@@ -184,11 +188,13 @@ class Division(NamedTuple):
     codes = self._codes(shape, bounded(call, shape), longer, places)
     return codes if isinstance(codes, np.ndarray) else None
 
-  def found_codes(self, reading: Reading):
+  def found_codes(self, operands: CallOperands):
     """What is found of every tile when the program runs, ``b t s``."""
-    positions = reading.query_positions, reading.key_positions
+    positions = operands.query_positions, operands.key_positions
     return jnp.asarray(
-      self._codes(reading.form.shape, reading.rules, positions, reading.places)
+      self._codes(
+        operands.settings.shape, operands.rules, positions, operands.places
+      )
     )
 
   def _codes(self, shape, rules, positions, places: Places | None):
@@ -196,7 +202,7 @@ class Division(NamedTuple):
     index = (None, None)
     if places is not None:
       index = (places.query[None], places.key[None])
-    return verdict_codes(
+    return tile_codes(
       shape,
       self.blocks,
       rules,
@@ -271,24 +277,24 @@ def attend_divided(
     courier: what brings the keys of other devices; None where all are here.
   """
   call = division.at_home(call)
-  reading = division.reading(call)
+  operands = division.operands(call)
   keep = call.normalizer.keep
   here = functools.partial(
     _here,
-    sweep=_sweep(division, reading.form.shape, table, courier),
+    sweep=_sweep(division, operands.settings.shape, table, courier),
     pieces=1 if courier is None else courier.pieces,
-    along=tuple(jax.tree.leaves(reading.layouts())),
+    subscripts=tuple(operands.subscripts()),
     keep=None if keep is None else min(keep, call.shape[3]),
   )
-  specs = jax.tree.map(division.spec, reading.layouts())
+  specs = operands.map(lambda _, subscripts: division.spec(subscripts))
   run = jax.shard_map(
     here,
     mesh=division.mesh,
     in_specs=(specs, division.spec("bt.")),
     out_specs=division.spec("bht"),
   )
-  found = division.found_codes(reading) if table is None else table.codes
-  out, aux = finished(call, run(reading, jnp.asarray(found)))
+  found = division.found_codes(operands) if table is None else table.codes
+  out, aux = finished(call, run(operands, jnp.asarray(found)))
   length = call.shape[2]
   out = jnp.moveaxis(division.shorter(out, 2, length), 1, 2)
   aux = jax.tree.map(lambda x: division.shorter(x, 2, length), aux)
@@ -320,19 +326,25 @@ def _sweep(
 
 
 def _here(
-  reading: Reading, codes, *, sweep: Sweep, pieces: int, along, keep
+  operands: CallOperands,
+  codes,
+  *,
+  sweep: Sweep,
+  pieces: int,
+  subscripts,
+  keep,
 ) -> dict:
   """What one device finds: output ``B H T E`` and aux of its queries."""
-  shape = tuple(x.shape[0] for x in jax.tree.leaves(reading.places))
-  form = reading.form._replace(shape=shape, layouts=along)
-  reading = dataclasses.replace(reading, form=form)
+  shape = tuple(x.shape[0] for x in jax.tree.leaves(operands.places))
+  settings = operands.settings._replace(shape=shape, subscripts=subscripts)
+  operands = dataclasses.replace(operands, settings=settings)
   b, t, s = sweep.tiles.T
   # Not -1: of an empty batch it could be anything.
   parts = (*codes.shape[:2], pieces, codes.shape[2] // pieces)
   codes = codes.reshape(parts)[b, t, :, s].T
   sweep = sweep._replace(codes=codes[0] if sweep.courier is None else codes)
   if keep is not None:
-    reading = select(reading, sweep, keep)
-  found = folded(reading, sweep)
+    operands = select_top_k(operands, sweep, keep)
+  found = online_softmax(sweep.uncoded, sweep.codes, operands)
   # What only a tangent asks for stays here.
   return {n: x for n, x in found.items() if n not in ("place", "shift", "rest")}

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from attnjax.ops.tiles import Layout
+from attnjax.ops.tiles import Subscripts
 
 __all__ = ["Blocks", "choose_blocks", "even", "pad", "padded"]
 
@@ -71,7 +71,7 @@ def padded(
   return batch, heads, up(length, blocks.query), up(keys, blocks.key)
 
 
-def pad(x, layout: Layout, sizes: dict[str, int]):
+def pad(x, subscripts: Subscripts, sizes: dict[str, int]):
   """Repeats the last of an array until each axis has its padded size.
 
   What is repeated is hidden, but still computed with: positions and ids that do
@@ -79,7 +79,7 @@ def pad(x, layout: Layout, sizes: dict[str, int]):
   """
   widths = [
     (0, sizes.get(axis, size) - size)
-    for size, axis in zip(x.shape, layout, strict=False)
+    for size, axis in zip(x.shape, subscripts, strict=False)
   ]
   if not any(more for _, more in widths):
     return x

@@ -11,14 +11,13 @@ from jax import lax
 from attnjax.ops.attention.arguments import Aux, Call
 from attnjax.ops.attention.block_sizes import Blocks, choose_blocks, padded
 from attnjax.ops.attention.explicit_sharding import (
-  Split,
   found_by_device,
   refusal,
   split_of,
 )
-from attnjax.ops.attention.live_tiles import plan, verdict
-from attnjax.ops.attention.online_softmax import finished, folded
-from attnjax.ops.attention.tile_operands import Reading, select
+from attnjax.ops.attention.live_tiles import decide_tiles, live_tiles
+from attnjax.ops.attention.online_softmax import finished, online_softmax
+from attnjax.ops.attention.tile_operands import CallOperands, select_top_k
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.scoring import Scoring
 from attnjax.typing import Array, Float
@@ -96,16 +95,42 @@ class Blockwise:
     if (rule is not None and not rule.is_static) or call.positioned:
       found = "decided when it runs"
     else:
-      some, every = verdict(shape, blocks, call.rules)
+      some, every = decide_tiles(shape, blocks, call.rules)
       whole = (shape[2] // blocks.query, shape[3] // blocks.key)
       some, every = (np.broadcast_to(x[0], whole) for x in (some, every))
       found = f"{some.sum()} of {some.size} hold something, {every.sum()} whole"
     said = f"tiles of {rows}{blocks.query} x {blocks.key}: {found}"
     return said if split is None else f"{said}; {split}"
 
+  # Compiled once also where the caller does not: a loop without `jit` would be
+  # traced anew at each call.
+  @functools.partial(jax.jit, static_argnums=0)
   def __call__(self, call: Call) -> tuple[Float[Array, "B T H E"], Aux]:
-    """(out, aux) of the whole call."""
-    return _attend(call, self.blocks(call), split_of(call))
+    """(out, aux) of the whole call: the tiles are chosen and walked."""
+    blocks, split = self.blocks(call), split_of(call)
+
+    if split is None:
+      operands = CallOperands.of(call, blocks)
+      sweep = live_tiles(
+        operands.settings.shape,
+        blocks,
+        operands.rules,
+        operands.query_positions,
+        operands.key_positions,
+      )
+      if call.normalizer.keep is not None:
+        keep = min(call.normalizer.keep, call.shape[3])  # there are no more
+        operands = select_top_k(operands, sweep, keep)
+      found = online_softmax(sweep.uncoded, sweep.codes, operands)
+      out, aux = finished(call, found)
+    else:
+      out, aux = found_by_device(call, blocks, split)
+
+    # Without the padding; the output also with heads after tokens.
+    length = call.shape[2]
+    cut = lambda x: lax.slice_in_dim(x, 0, length, axis=2)
+    out = jnp.moveaxis(cut(out), 1, 2).astype(call.value.dtype)
+    return out, jax.tree.map(cut, aux)
 
   def blocks(self, call: Call) -> Blocks:
     """The blocks of a call."""
@@ -119,7 +144,7 @@ class Blockwise:
 
     def live(blocks: Blocks) -> float:
       shape = padded(own, blocks)
-      some, _ = verdict(shape, blocks, rules)
+      some, _ = decide_tiles(shape, blocks, rules)
       batch, _, length, keys = shape
       count = (length // blocks.query) * (keys // blocks.key)
       share = np.count_nonzero(some) / max(some.size, 1)
@@ -133,36 +158,3 @@ class Blockwise:
       query=self.query_block,
       key=self.key_block,
     )
-
-
-# Compiled once also where the caller does not: a loop without `jit` would be
-# traced anew at each call.
-@functools.partial(jax.jit, static_argnames=("blocks", "split"))
-def _attend(
-  call: Call, blocks: Blocks, split: Split | None
-) -> tuple[Array, Aux]:
-  """Walks the tiles, of all or of each device's part, and puts heads back."""
-  length = call.shape[2]
-  if split is None:
-    out, aux = finished(call, _found(call, blocks))
-  else:
-    out, aux = found_by_device(call, blocks, split)
-  out = jnp.moveaxis(lax.slice_in_dim(out, 0, length, axis=2), 1, 2)
-  aux = jax.tree.map(lambda x: lax.slice_in_dim(x, 0, length, axis=2), aux)
-  return out.astype(call.value.dtype), aux
-
-
-def _found(call: Call, blocks: Blocks) -> dict:
-  """Prepares and pads a call that is here as a whole, and walks its tiles."""
-  reading = Reading.of(call, blocks)
-  sweep = plan(
-    reading.form.shape,
-    blocks,
-    reading.rules,
-    reading.query_positions,
-    reading.key_positions,
-  )
-  if call.normalizer.keep is not None:
-    keep = min(call.normalizer.keep, call.shape[3])  # there are no more
-    reading = select(reading, sweep, keep)
-  return folded(reading, sweep)

@@ -20,20 +20,17 @@ from jax.sharding import AbstractMesh, PartitionSpec
 
 from attnjax.ops.attention.arguments import Aux, Call
 from attnjax.ops.attention.block_sizes import Blocks, padded
-from attnjax.ops.attention.live_tiles import verdict_codes
-from attnjax.ops.attention.online_softmax import finished, folded
+from attnjax.ops.attention.live_tiles import tile_codes
+from attnjax.ops.attention.online_softmax import finished, online_softmax
 from attnjax.ops.attention.tile_operands import (
   Places,
-  Reading,
-  along,
   bounded,
-  select,
 )
 from attnjax.ops.divided import laid, mesh_of, names_of, sharding_of
 from attnjax.ops.masks.arrays import realigned
 from attnjax.ops.node import node, static
 from attnjax.ops.normalizers import Normalizer
-from attnjax.ops.tiles import EMPTY, FULL, MIXED, Layout, Sweep
+from attnjax.ops.tiles import EMPTY, FULL, MIXED, Subscripts, Sweep
 from attnjax.ops.varying import varying_alike, varying_axes
 from attnjax.typing import Array
 
@@ -80,20 +77,20 @@ class Split(NamedTuple):
     rows = batch // self.parts(self.batch)
     return rows, heads // self.parts(self.heads), length, keys
 
-  def spec(self, layout: Layout) -> PartitionSpec:
+  def spec(self, axes: Subscripts) -> PartitionSpec:
     """How an array lies on the mesh, by the letters of its axes."""
-    return sharding_of(self.mesh, self._names(layout)).spec
+    return sharding_of(self.mesh, self._names(axes)).spec
 
-  def laid(self, x, layout: Layout):
+  def laid(self, x, axes: Subscripts):
     """An array, divided as it should be."""
     # Of one that is given whole no letter is known.
-    layout = layout or "." * jnp.ndim(x)
-    return laid(x, self.mesh, self._names(layout))
+    axes = axes or "." * jnp.ndim(x)
+    return laid(x, self.mesh, self._names(axes))
 
-  def _names(self, layout: Layout):
+  def _names(self, axes: Subscripts):
     """The mesh axes of each axis."""
     names = {"b": self.batch, "h": self.heads}
-    return tuple(names.get(axis, ()) for axis in layout)
+    return tuple(names.get(axis, ()) for axis in axes)
 
 
 def split_of(call: Call) -> Split | None:
@@ -103,8 +100,8 @@ def split_of(call: Call) -> Split | None:
     return None
   batch: tuple[str, ...] = ()
   heads: tuple[str, ...] = ()
-  for x, layout in _arrays(call).values():
-    named = dict(zip(layout, names_of(x), strict=True))
+  for x, axes in _arrays(call).values():
+    named = dict(zip(axes, names_of(x), strict=True))
     batch = batch or named.get("b", ())
     heads = heads or named.get("h", ())
   return Split(mesh, batch, tuple(n for n in heads if n not in batch))
@@ -114,8 +111,8 @@ def refusal(call: Call) -> str | None:
   """Why a call cannot be computed as it is divided; None if it can."""
   if mesh_of(*jax.tree.leaves(call)) is None:
     return None
-  for name, (x, layout) in _arrays(call).items():
-    for axis, names in zip(layout, names_of(x), strict=True):
+  for name, (x, axes) in _arrays(call).items():
+    for axis, names in zip(axes, names_of(x), strict=True):
       if not names or axis in "bh":
         continue
       what = "tokens" if axis in "ts" else "width"
@@ -149,12 +146,12 @@ def found_by_device(
     length, keys = padded(call.shape, blocks)[2:]
     index = lambda size: jnp.arange(size, dtype=jnp.int32)
     places = Places(batch, head, index(length), index(keys))
-    reading = Reading.of(call, blocks, places)
+    operands = CallOperands.of(call, blocks, places)
     sweep = Sweep(tiles, codes[tuple(tiles.T)], blocks, kinds)
     if call.normalizer.keep is not None:
       keep = min(call.normalizer.keep, call.shape[3])  # there are no more
-      reading = select(reading, sweep, keep)
-    return finished(call, folded(reading, sweep))
+      operands = select_top_k(operands, sweep, keep)
+    return finished(call, online_softmax(sweep.uncoded, sweep.codes, operands))
 
   codes = jnp.asarray(codes), "b.."
   return on_each_device(here, call, split, split.spec("bh"), codes)
@@ -171,10 +168,10 @@ def on_each_device(
     call: the whole.
     split: of the call.
     out_specs: of what the function returns.
-    *more: arrays, each with its layout.
+    *more: arrays, each with its axes.
   """
   batch, heads, *_ = call.shape
-  layouts, (leaves, tree) = _layouts(call, split), jax.tree.flatten(call)
+  subscripts, (leaves, tree) = _subscripts(call, split), jax.tree.flatten(call)
   group = call.group
   own = (
     (jnp.arange(batch, dtype=jnp.int32), "b"),
@@ -191,16 +188,16 @@ def on_each_device(
     call = dataclasses.replace(call, normalizer=some)
     return function(call, batch, head, *more)
 
-  leaves = list(map(split.laid, leaves, layouts))
-  arrays = [split.laid(x, layout) for x, layout in own]
+  leaves = list(map(split.laid, leaves, subscripts))
+  arrays = [split.laid(x, axes) for x, axes in own]
   if not (split.batch or split.heads):
     return here(leaves, *arrays)
   run = jax.shard_map(
     here,
     mesh=split.mesh,
     in_specs=(
-      list(map(split.spec, layouts)),
-      *(split.spec(layout) for _, layout in own),
+      list(map(split.spec, subscripts)),
+      *(split.spec(axes) for _, axes in own),
     ),
     out_specs=out_specs,
     axis_names={*split.batch, *split.heads},
@@ -212,7 +209,7 @@ def whole_where_captured(call: Call, split: Split) -> Call:
   """The call, with whole what masks and score mods capture."""
   leaves, tree = jax.tree.flatten(call)
   return jax.tree.unflatten(
-    tree, list(map(split.laid, leaves, _layouts(call, split)))
+    tree, list(map(split.laid, leaves, _subscripts(call, split)))
   )
 
 
@@ -269,27 +266,27 @@ def _tiles(call: Call, blocks: Blocks, split: Split):
   shape = padded(call.shape, blocks)
   sizes = {"t": shape[2], "s": shape[3]}
 
-  def longer(x, layout: Layout):
+  def longer(x, axes: Subscripts):
     # Not `pad`, which slices the axes that are divided too.
-    for at, axis in enumerate(layout):
+    for at, axis in enumerate(axes):
       more = sizes.get(axis, x.shape[at])
       if more != x.shape[at]:
         x = jnp.take(x, np.minimum(np.arange(more), x.shape[at] - 1), at)
     return x
 
   of = {
-    name: longer(x, along(layout, x) or "")
-    for name, (x, layout) in _arrays(call).items()
+    name: longer(x, subscripts_of(axes, x) or "")
+    for name, (x, axes) in _arrays(call).items()
     if name not in ("query", "key", "value", "bias")
   }
   mask = bounded(call, shape).mask
   rules = bounded(call, shape)._replace(
-    mask=realigned(lambda x: longer(x, along("bhts", x) or ""), mask),
+    mask=realigned(lambda x: longer(x, subscripts_of("bhts", x) or ""), mask),
     query_segment_ids=of.get("query_segment_ids"),
     key_segment_ids=of.get("key_segment_ids"),
   )
   places = of.get("query_positions"), of.get("key_positions")
-  codes = verdict_codes(shape, blocks, rules, *places)
+  codes = tile_codes(shape, blocks, rules, *places)
   own = (codes.shape[0] // split.parts(split.batch), *codes.shape[1:])
   if isinstance(codes, np.ndarray):
     every = codes.reshape((-1, *own)) if codes.size else codes[None]
@@ -322,22 +319,22 @@ def _arrays(call: Call) -> dict:
   return arrays | tables
 
 
-def _layouts(call: Call, split: Split) -> list[Layout]:
-  """The layout of each leaf of a call."""
+def _subscripts(call: Call, split: Split) -> list[Subscripts]:
+  """The axes of each leaf of a call."""
   shared = call.key.shape[2] % split.parts(split.heads) == 0
-  of = {f".{name}": layout for name, layout in _ALONG.items()}
-  of |= {f".rules.{name}": layout for name, layout in _ALONG.items()}
+  of = {f".{name}": axes for name, axes in _ALONG.items()}
+  of |= {f".rules.{name}": axes for name, axes in _ALONG.items()}
   if not shared:  # fewer key heads than devices
     of |= {".key": "bs..", ".value": "bs.."}
-  aligned = lambda x: along("bhts", x)
+  aligned = lambda x: subscripts_of("bhts", x)
   mask = realigned(aligned, call.rules.mask, otherwise=lambda x: "")
   masks = iter(jax.tree.leaves(mask))
 
-  def one(path, x) -> Layout:
+  def one(path, x) -> Subscripts:
     name = jax.tree_util.keystr(path)
     if name.startswith(".rules.mask"):
       return next(masks)
-    return (along(of[name], x) or "") if name in of else ""
+    return (subscripts_of(of[name], x) or "") if name in of else ""
 
   leaves = jax.tree_util.tree_leaves_with_path(call)
   return [one(path, x) for path, x in leaves]

@@ -15,10 +15,10 @@ from attnjax.ops.attention.logits import Rules
 from attnjax.ops.grid import Area
 from attnjax.ops.tiles import EMPTY, FULL, MIXED, Sweep
 
-__all__ = ["plan", "verdict", "verdict_codes"]
+__all__ = ["decide_tiles", "live_tiles", "tile_codes"]
 
 
-def plan(
+def live_tiles(
   shape: tuple[int, int, int, int],
   blocks: Blocks,
   rules: Rules,
@@ -34,7 +34,9 @@ def plan(
     query_positions: int ``#B T``, or None for the index.
     key_positions: int ``#B S``, or None for the index.
   """
-  some, every = verdict(shape, blocks, rules, query_positions, key_positions)
+  some, every = decide_tiles(
+    shape, blocks, rules, query_positions, key_positions
+  )
   counts = _counts(shape, blocks)
   some, every = _spread(some, counts), _spread(every, counts)
   known = isinstance(some, np.ndarray)
@@ -53,14 +55,14 @@ def plan(
   return Sweep(tiles, _shared(found), blocks, (EMPTY, MIXED, FULL))
 
 
-def verdict_codes(*of, **options):
-  """EMPTY, MIXED or FULL of every tile, ``b t s``; of what `verdict` is.
+def tile_codes(*of, **options):
+  """EMPTY, MIXED or FULL of every tile, ``b t s``.
 
-  numpy if it is known while tracing.
+  The arguments are those of `decide_tiles`; numpy if it is known while tracing.
   """
   shape, blocks, *_ = of
   counts = _counts(shape, blocks)
-  some, every = (_spread(x, counts) for x in verdict(*of, **options))
+  some, every = (_spread(x, counts) for x in decide_tiles(*of, **options))
   numpy = jnp if isinstance(some & every, jax.Array) else np
   codes = numpy.where(some, numpy.where(every, FULL, MIXED), EMPTY)
   codes = codes.astype(np.int8)  # of many tiles there are many
@@ -92,7 +94,7 @@ def _(size, batched, codes):
   return _shared(jnp.where(low == high, low, MIXED)), False
 
 
-def verdict(
+def decide_tiles(
   shape,
   blocks,
   rules,

@@ -1,102 +1,203 @@
-"""The fold over tiles that reads the values, and its tangent.
+"""Online softmax: one pass over the tiles of a call, and its JVP.
 
 A tile adds to the sums of its rows, each relative to a shift c of the row:
 
     number = Σ_s exp(logit - c) value,   total = Σ_s exp(logit - c)
 
-The forward pass lets c be the largest logit so far. The tangent takes c = the
-log-sum-exp, where total is 1 and number the output itself, so that it needs the
-inputs, the output and the log-sum-exp, and nothing of a tile. It is kept in two
-parts, the largest logit and the log of the total: of a row at -1e9, where the
-ulp of float32 is 64, their sum has forgotten how many keys there were.
+The forward pass lets c be the largest logit so far, and divides at the end. The
+JVP takes c = the log-sum-exp, where total is 1 and number the output itself, so
+that it needs the inputs, the output and the log-sum-exp, and nothing of a tile.
+That is kept in two parts, the largest logit and the log of the total: of a row
+at -1e9, where the ulp of float32 is 64, their sum has forgotten how many keys
+there were.
 
     d out = d number - (d total) out,   d logsumexp = d total,
 
 with d number and d total sums over tiles too: see `attnjax.ops.tiles`.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.custom_derivatives import SymbolicZero, zero_from_primal
 
 from attnjax.ops.alike import mapped_alike
 from attnjax.ops.attention.arguments import Aux, Call
-from attnjax.ops.attention.tile_operands import Reading
+from attnjax.ops.attention.tile_operands import CallOperands, TileOperands
 from attnjax.ops.grid import Grid
-from attnjax.ops.tiles import Sweep, fold, tile_sum_tangent
-from attnjax.typing import Array
+from attnjax.ops.tiles import Subscripts, Sweep, fold, tile_sum_tangent
+from attnjax.typing import Array, Float, Int
 
-__all__ = ["finished", "folded"]
+__all__ = ["finished", "online_softmax"]
 
 
-def folded(reading: Reading, sweep: Sweep) -> dict:
-  """Output ``B H T E`` and the aux of a call, by name.
+# The codes are an argument of their own, as all that may be traced: JAX keeps
+# a function and its rule for longer than the trace that they are made in.
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def online_softmax(
+  sweep: Sweep, codes: Int[Array, "..."], operands: CallOperands
+) -> dict[str, Array]:
+  """Output ``B H T E`` and the aux of a call, by name, in one pass over tiles.
 
-  "logsumexp" is there wherever the keys of a row share its weight, and so are
-  its parts, "shift" and "rest".
+  Args:
+    sweep: the tiles to visit, without their codes.
+    codes: EMPTY, MIXED or FULL of each.
+    operands: of the call.
+
+  Returns:
+    "out" and what the call asks for; "logsumexp" wherever the keys of a row
+    share its weight, and its parts "shift" and "rest".
   """
-  operands, tree = jax.tree.flatten(reading)
-  # Given and not closed over, as all that may be traced: JAX keeps the function
-  # and its rule for longer than the trace that they are made in.
-  blank = sweep._replace(codes=np.zeros(0, np.int32))
-
-  @jax.custom_jvp
-  def found(codes, *operands):
-    here = jax.tree.unflatten(tree, operands)
-    result = _forward(here, blank._replace(codes=codes))
-    return mapped_alike(result, operands)
-
-  def rule(primals, tangents):
-    codes, *operands = primals
-    moving = {
-      k: x
-      for k, x in enumerate(tangents[1:])
-      if not isinstance(x, SymbolicZero)
-    }
-    result = found(codes, *operands)
-    here = jax.tree.unflatten(tree, operands)
-    walk = blank._replace(codes=codes)
-    return result, tangent(here, walk, result, moving)
-
-  found.defjvp(rule, symbolic_zeros=True)
-  return found(sweep.codes, *operands)
-
-
-def _forward(reading: Reading, sweep: Sweep) -> dict:
-  """Folds the tiles, each row shifted by its largest logit so far."""
-  start = _start(reading)
-  names = tuple(start)
-  operands, tree = jax.tree.flatten(reading)
+  start = _nothing_seen(operands)
+  names, tree = tuple(start), operands.tile_structure()
 
   def step(full, tile, parts, held):
-    state = dict(zip(names, held, strict=True))
     part = jax.tree.unflatten(tree, parts)
+    state = dict(zip(names, held, strict=True))
     grid = part.grid(tile)
-    new = _merged(part, state, part.logits(grid, full), grid)
+    logits = part.logits(grid, full)
+
+    if "top" not in state:  # each key has a weight of its own
+      sums = _sums_of_tile(part, grid, names, logits)
+      return [state[name] + sums[name] for name in names]
+
+    # The largest logit so far is the shift of a row: no exp overflows.
+    largest = jnp.max(logits, axis=-1)
+    top = jnp.maximum(state["top"], largest)
+    shift = _finite(top)
+    shifted = exps = None
+    if "total" in state:
+      shifted = logits - shift[..., None]
+      exps = jnp.exp(shifted)
+
+    sums = _sums_of_tile(part, grid, names, logits, shifted, exps)
+    new = _merged(part, state, sums, shift) | {"top": top}
+    if "place" in state:
+      new["place"] = _place_of_largest(state, logits, largest, grid)
     return [new[name] for name in names]
 
   last = fold(
     step,
-    sweep,
-    operands,
-    jax.tree.leaves(reading.layouts()),
+    sweep._replace(codes=codes),
+    jax.tree.leaves(operands),
+    operands.subscripts(),
     list(start.values()),
-    layouts(names),
+    _subscripts(names),
   )
-  return _finished(reading, dict(zip(names, last, strict=True)))
+  result = _divided(operands, dict(zip(names, last, strict=True)))
+  return mapped_alike(result, jax.tree.leaves(operands))
 
 
-def _start(reading: Reading) -> dict:
-  """Of rows that have seen nothing yet, the sums that will be needed."""
-  batch, heads, length, _ = reading.form.shape
-  aux, dtype = reading.form.aux, reading.form.dtype
+@functools.partial(online_softmax.defjvp, symbolic_zeros=True)
+def _online_softmax_jvp(sweep: Sweep, primals, tangents):
+  """JVP of the pass: sums over tiles of tangents at the log-sum-exp."""
+  codes, operands = primals
+  moving = {
+    k: x
+    for k, x in enumerate(jax.tree.leaves(tangents[1], is_leaf=_is_zero))
+    if not _is_zero(x)
+  }
+  result = online_softmax(sweep, codes, operands)
+  names = _sums_of_jvp(operands)
+
+  # The log-sum-exp is the shift, of two parts, of which the rest moves with it
+  # in derivatives of second order; the place of the largest logit does not.
+  extra = {n: result[n] for n in ("shift", "rest", "place") if n in result}
+  arrays = jax.tree.leaves(operands)
+  function = _tile_function(
+    operands.tile_structure(), len(arrays), tuple(extra), names
+  )
+
+  shape, dtype = result["out"].shape, operands.settings.dtype
+  moved = tile_sum_tangent(
+    function,
+    sweep._replace(codes=codes),
+    [*arrays, *extra.values()],
+    moving,
+    [*operands.subscripts(), *["b.t"] * len(extra)],
+    [
+      jax.ShapeDtypeStruct(shape if n == "number" else shape[:-1], dtype)
+      for n in names
+    ],
+    _subscripts(names),
+  )
+  sums = dict(zip(names, moved, strict=True))
+  return result, _result_tangent(operands, result, sums)
+
+
+def _is_zero(x) -> bool:
+  """Whether a tangent is known to be 0."""
+  return isinstance(x, SymbolicZero)
+
+
+def _tile_function(tree, count: int, extra: tuple[str, ...], names: list[str]):
+  """The sums of a tile at the log-sum-exp, a function of its arrays alone.
+
+  It closes over no array, for it is a parameter of a primitive.
+  """
+
+  def function(full, tile, *parts):
+    part = jax.tree.unflatten(tree, parts[:count])
+    rows = dict(zip(extra, parts[count:], strict=True))
+    grid = part.grid(tile)
+    logits = part.logits(grid, full)
+
+    shifted = exps = None
+    if "total" in names:
+      # One after the other: the sum of a large shift and a small rest would
+      # have lost the rest.
+      shifted = logits - rows["shift"][..., None]
+      shifted = shifted - rows["rest"][..., None]
+      exps = jnp.exp(shifted)
+
+    sums = _sums_of_tile(part, grid, names, logits, shifted, exps)
+    if "peak" in names:
+      at = grid.key_index == rows["place"][..., None]
+      sums["peak"] = jnp.where(at, logits, 0).sum(-1)
+    return [sums[name] for name in names]
+
+  return function
+
+
+def _sums_of_tile(
+  part: TileOperands, grid: Grid, names, logits, shifted=None, exps=None
+) -> dict[str, Array]:
+  """What a tile adds to the sums of its rows: number, total and spread.
+
+  Args:
+    part: of the tile.
+    grid: of the tile.
+    names: of the sums that are needed.
+    logits: ``B H T S``.
+    shifted: logits less the shift of their row, where "total" is needed.
+    exps: exp of these.
+  """
+  own = None if part.normalizer.shares else part.normalizer.weigh(logits)
+  weights = exps if own is None else own
+
+  sums = {"number": part.weighted_values(weights, grid)}
+  if "total" in names:
+    sums["total"] = exps.sum(-1)
+  if "spread" in names:
+    # Σ w log w of what has a weight; 0 log 0 is 0, in value and gradient.
+    held = weights > 0
+    log = shifted if own is None else -jnp.log(jnp.where(held, weights, 1))
+    sums["spread"] = (weights * jnp.where(held, log, 0)).sum(-1)
+  return sums
+
+
+def _nothing_seen(operands: CallOperands) -> dict[str, Array]:
+  """The sums of rows that have seen nothing yet, those that are needed."""
+  batch, heads, length, _ = operands.settings.shape
+  aux, dtype = operands.settings.aux, operands.settings.dtype
   row = lambda x, dtype=dtype: jnp.full((batch, heads, length), x, dtype)
-  values = (batch, heads, length, reading.value.shape[-1])
+  values = (batch, heads, length, operands.value.shape[-1])
+
   start = {"number": jnp.zeros(values, dtype)}
-  if totals(reading) or "max_logit" in aux:
+  if _needs_total(operands) or "max_logit" in aux:
     start["top"] = row(-jnp.inf)
-  if totals(reading):
+  if _needs_total(operands):
     start["total"] = row(0)
   if "entropy" in aux:
     start["spread"] = row(0)
@@ -105,181 +206,125 @@ def _start(reading: Reading) -> dict:
   return start
 
 
-def _merged(part: Reading, state: dict, logits, grid: Grid) -> dict:
-  """A row's sums and those of one more tile, at their common shift."""
-  new, shift = dict(state), None
-  if "top" in state:
-    largest = jnp.max(logits, axis=-1)
-    new["top"] = jnp.maximum(state["top"], largest)
-    shift = finite(new["top"])
-  if "place" in state:
-    first = jnp.argmax(logits, axis=-1)
-    place = grid.key_index.reshape(-1)[first]
-    # Of equal logits the first counts, whichever tile is visited first.
-    before = (largest == state["top"]) & (place < state["place"])
-    found = (largest > state["top"]) | before
-    new["place"] = jnp.where(found, place, state["place"])
-  sums = sums_of(part, logits, (shift,), grid, tuple(state))
-  decay = None if shift is None else jnp.exp(state["top"] - shift)
-  if part.shares and "spread" in state:
+def _merged(
+  part: TileOperands, state: dict, sums: dict, shift: Array
+) -> dict[str, Array]:
+  """The sums of a row and those of one more tile, at their common shift."""
+  decay = jnp.exp(state["top"] - shift)
+  shares = part.normalizer.shares
+  if shares and "spread" in state:
     # Σ e (logit - c) of a row whose shift moves by d loses d Σ e.
-    moved = (finite(state["top"]) - shift) * state["total"]
+    moved = (_finite(state["top"]) - shift) * state["total"]
     state = state | {"spread": state["spread"] + moved}
+
+  new = {}
   for name, more in sums.items():
     old = state[name]
-    if decay is not None and (part.shares or name == "total"):
+    if shares or name == "total":  # what has exps in it
       old = old * (decay[..., None] if name == "number" else decay)
     new[name] = old + more
   return new
 
 
-def _finished(reading: Reading, state: dict) -> dict:
-  """From sums at the largest logit to what was asked for."""
+def _place_of_largest(state: dict, logits, largest, grid: Grid) -> Array:
+  """The key index of the largest logit of each row so far."""
+  first = jnp.argmax(logits, axis=-1)
+  place = grid.key_index.reshape(-1)[first]
+  # Of equal logits the first counts, whichever tile is visited first.
+  before = (largest == state["top"]) & (place < state["place"])
+  found = (largest > state["top"]) | before
+  return jnp.where(found, place, state["place"])
+
+
+def _divided(operands: CallOperands, state: dict) -> dict[str, Array]:
+  """The result of the pass: softmax divides its sums by the total here."""
+  shares = operands.normalizer.shares
   result = {"out": state["number"]}
-  if "top" in state:
-    shift = finite(state["top"])
+
   if "total" in state:
     # Of a row that sees nothing, and only of it, the total is exactly 0.
-    total = state["total"]
+    shift, total = _finite(state["top"]), state["total"]
     seen = ~(total == 0)
     safe = jnp.where(seen, total, 1)
     result["shift"], result["rest"] = shift, jnp.log(safe)
     result["logsumexp"] = jnp.where(seen, result["rest"] + shift, -jnp.inf)
-  if reading.shares:
+  if shares:
     result["out"] = state["number"] / safe[..., None]
+
   if "spread" in state:
     spread = state["spread"]
-    if reading.shares:
+    if shares:
       spread = jnp.where(seen, result["rest"] - spread / safe, 0)
     result["entropy"] = spread
   if "place" in state:
-    result["max_logit"] = state["top"]
-    result["place"] = state["place"]
+    result["max_logit"], result["place"] = state["top"], state["place"]
   return result
 
 
-def finished(call: Call, found: dict) -> tuple[Array, Aux]:
-  """What is left of the row's weight by its normalizer, and the aux."""
-  out, entropy = found["out"], found.get("entropy")
-  if call.normalizer.weigh(jnp.zeros(())) is None:  # a row shares its weight
-    factor = call.normalizer.factor(found["logsumexp"])
-    if factor is not None:
-      out = out * factor[..., None]
-      if entropy is not None:
-        # -Σ c w log(c w) = c (entropy - log c), and 0 where c is.
-        log = jnp.log(jnp.where(factor > 0, factor, 1))
-        entropy = factor * (entropy - log)
-  known = found | {"entropy": entropy}
-  return out, Aux(**{name: known[name] for name in call.aux})
-
-
-def totals(reading: Reading) -> bool:
-  """Whether the total weight of a row is needed."""
-  return reading.shares or "logsumexp" in reading.form.aux
-
-
-def layouts(names) -> list[str]:
-  """The layouts of sums by name."""
-  return ["b.t." if name == "number" else "b.t" for name in names]
-
-
-def sums_of(part: Reading, logits, shifts, grid: Grid, names) -> dict:
-  """What a tile adds to the sums of these names, at the shifts of its rows.
-
-  Shifts are subtracted one after the other: the sum of a large and a small one
-  would have lost the small one.
-  """
-  sums = {}
-  alone = part.normalizer.weigh(logits)
-  if "total" in names:
-    shifted = logits
-    for shift in shifts:
-      shifted = shifted - shift[..., None]
-    shared = jnp.exp(shifted)
-    sums["total"] = shared.sum(-1)
-  weights = shared if alone is None else alone
-  sums["number"] = part.read(weights, grid)
-  if "spread" in names:
-    # Σ w log w of what has a weight; 0 log 0 is 0, in value and gradient.
-    held = weights > 0
-    log = shifted if alone is None else -jnp.log(jnp.where(held, weights, 1))
-    sums["spread"] = (weights * jnp.where(held, log, 0)).sum(-1)
-  return sums
-
-
-def finite(x):
-  """A shift: that of a row that has seen nothing is 0."""
-  return jnp.where(jnp.isfinite(x), x, 0)
-
-
-def tangent(reading: Reading, sweep: Sweep, result: dict, moving: dict) -> dict:
-  """The tangent of the result, from the tangents of some of the operands."""
-  operands, tree = jax.tree.flatten(reading)
-  names = _needed(reading)
-  # The log-sum-exp is the shift, of two parts, of which the rest moves with it
-  # in derivatives of second order; the place of the largest logit does not.
-  extra = {n: result[n] for n in ("shift", "rest", "place") if n in result}
-  function = _sums_of_tile(tree, len(operands), tuple(extra), names)
-  shape = result["out"].shape
-  dtype = reading.form.dtype
-  moved = tile_sum_tangent(
-    function,
-    sweep,
-    [*operands, *extra.values()],
-    moving,
-    [*jax.tree.leaves(reading.layouts()), *["b.t"] * len(extra)],
-    [
-      jax.ShapeDtypeStruct(shape if n == "number" else shape[:-1], dtype)
-      for n in names
-    ],
-    layouts(names),
-  )
-  return _moved(reading, result, dict(zip(names, moved, strict=True)))
-
-
-def _sums_of_tile(tree, count: int, extra: tuple[str, ...], names):
-  """The function of a tile; it closes over no array, for it is a parameter."""
-
-  def function(full, tile, *parts):
-    part, rest = jax.tree.unflatten(tree, parts[:count]), list(parts[count:])
-    grid = part.grid(tile)
-    logits = part.logits(grid, full)
-    shifts = [rest.pop(0) for n in ("shift", "rest") if n in extra]
-    sums = sums_of(part, logits, shifts, grid, names)
-    if rest:
-      at = grid.key_index == rest[0][..., None]
-      sums["peak"] = jnp.where(at, logits, 0).sum(-1)
-    return [sums[name] for name in names]
-
-  return function
-
-
-def _needed(reading: Reading) -> list[str]:
+def _sums_of_jvp(operands: CallOperands) -> list[str]:
   """The sums whose tangents make the tangent of the result."""
-  asked = ["number"]
-  if totals(reading):
-    asked.append("total")
-  if "entropy" in reading.form.aux:
-    asked.append("spread")
-  if "max_logit" in reading.form.aux:
-    asked.append("peak")
-  return asked
+  aux = operands.settings.aux
+  needed = {
+    "number": True,
+    "total": _needs_total(operands),
+    "spread": "entropy" in aux,
+    "peak": "max_logit" in aux,  # the largest logit, by its place
+  }
+  return [name for name, is_needed in needed.items() if is_needed]
 
 
-def _moved(reading: Reading, result: dict, sums: dict) -> dict:
-  """From tangents of the sums at the log-sum-exp to those of the result."""
+def _result_tangent(operands: CallOperands, result: dict, sums: dict) -> dict:
+  """The tangent of the result, from those of the sums at the log-sum-exp."""
+  shares = operands.normalizer.shares
   moved = {"out": sums["number"]}
+
   if "total" in sums:
     moved["logsumexp"] = moved["rest"] = sums["total"]
     moved["shift"] = zero_from_primal(result["shift"], symbolic_zeros=True)
-  if reading.shares:
+  if shares:
     moved["out"] = sums["number"] - sums["total"][..., None] * result["out"]
+
   if "spread" in sums:
     moved["entropy"] = sums["spread"]
-    if reading.shares:
+    if shares:
       held = sums["total"] * (1 - result["entropy"])
       moved["entropy"] = held - sums["spread"]
   if "peak" in sums:
     moved["max_logit"] = sums["peak"]
     moved["place"] = zero_from_primal(result["place"], symbolic_zeros=True)
   return moved
+
+
+def _needs_total(operands: CallOperands) -> bool:
+  """Whether the total weight of a row is needed."""
+  return operands.normalizer.shares or "logsumexp" in operands.settings.aux
+
+
+def _subscripts(names) -> list[Subscripts]:
+  """The subscripts of sums by name."""
+  return ["b.t." if name == "number" else "b.t" for name in names]
+
+
+def _finite(x):
+  """A shift: that of a row that has seen nothing is 0."""
+  return jnp.where(jnp.isfinite(x), x, 0)
+
+
+def finished(
+  call: Call, found: dict[str, Array]
+) -> tuple[Float[Array, "B H T E"], Aux]:
+  """The output times what the normalizer leaves a row, and the aux."""
+  out, entropy = found["out"], found.get("entropy")
+
+  factor = None
+  if call.normalizer.shares:
+    factor = call.normalizer.factor(found["logsumexp"])
+  if factor is not None:
+    out = out * factor[..., None]
+    if entropy is not None:
+      # -Σ c w log(c w) = c (entropy - log c), and 0 where c is.
+      log = jnp.log(jnp.where(factor > 0, factor, 1))
+      entropy = factor * (entropy - log)
+
+  known = found | {"entropy": entropy}
+  return out, Aux(**{name: known[name] for name in call.aux})

@@ -1,4 +1,9 @@
-"""What a tile of a call reads: its arrays, laid out so that tiles cut them."""
+"""The arrays that attention over tiles reads, of a call and of one tile.
+
+`CallOperands` are the arrays of a whole call, padded to whole tiles; each has
+subscripts that say how tiles cut it. `TileOperands` are the parts that one tile
+needs, and know its logits.
+"""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -17,10 +22,18 @@ from attnjax.ops.masks.padding import BlockPadding
 from attnjax.ops.node import node, static
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.scoring import Scoring
-from attnjax.ops.tiles import MIXED, Layout, Sweep, fold
-from attnjax.typing import Array, Float, PrecisionLike
+from attnjax.ops.tiles import MIXED, Subscripts, Sweep, fold
+from attnjax.typing import Array, Bool, Float, PrecisionLike
 
-__all__ = ["Form", "Places", "Reading", "along", "bounded", "select"]
+__all__ = [
+  "CallOperands",
+  "Places",
+  "Settings",
+  "TileOperands",
+  "bounded",
+  "select_top_k",
+  "subscripts_of",
+]
 
 
 class Places(NamedTuple):
@@ -32,25 +45,26 @@ class Places(NamedTuple):
   key: Any  # S
 
 
-class Form(NamedTuple):
-  """What is known of a reading before its arrays are."""
+class Settings(NamedTuple):
+  """The static part of operands: what is known before the arrays are."""
 
   shape: tuple[int, int, int, int]  # B H T S, padded
   blocks: Blocks
   dtype: jnp.dtype  # of the logits
-  rate: float
-  shared: bool  # the dropout of all batch rows and heads is one
+  dropout_rate: float
+  dropout_shared: bool  # the dropout of all batch rows and heads is one
   precision: PrecisionLike
   aux: tuple[str, ...]
-  # Of a part of a call: as of the whole, where no axis of size 1 is a part.
-  layouts: tuple[Layout, ...] | None = None
+  # Of a device's part of a call: the subscripts of the whole, where no axis of
+  # size 1 is a part of a longer one.
+  subscripts: tuple[Subscripts, ...] | None = None
 
 
 @node
-class Reading:
-  """Arrays of a call, padded to whole tiles; also those of one tile."""
+class _Operands:
+  """The fields of `CallOperands` and `TileOperands`."""
 
-  # Any, for their layouts stand in the same places.
+  # Any, for subscripts stand in the same places.
   query: Any  # B K G T A
   key: Any  # B K S A
   value: Any  # B K S E
@@ -59,21 +73,25 @@ class Reading:
   normalizer: Normalizer
   query_positions: Any  # #B T, or None
   key_positions: Any  # #B S, or None
-  words: Any  # of dropout, or None
+  dropout_words: Any  # uint32 2, or None
   chosen: Any  # B H T N, the keys that count; None is all
   places: Places | None  # None where all of the call is here
-  form: Form = static()
+  settings: Settings = static()
+
+
+@node
+class CallOperands(_Operands):
+  """The arrays of a call, padded to whole tiles."""
 
   @classmethod
   def of(
     cls, call: Call, blocks: Blocks, places: Places | None = None
-  ) -> "Reading":
-    """The reading of a call, or of the rows and heads of it that are here."""
+  ) -> "CallOperands":
+    """The operands of a call, or of the rows and heads of it that are here."""
     shape = padded(call.shape, blocks)
-    reading = cls.unpadded(call, blocks, shape, places)
+    operands = cls.unpadded(call, blocks, shape, places)
     sizes = {"t": shape[2], "s": shape[3]}
-    layouts = reading.layouts()
-    return jax.tree.map(lambda x, y: pad(x, y, sizes), reading, layouts)
+    return operands.map(lambda x, subscripts: pad(x, subscripts, sizes))
 
   @classmethod
   def unpadded(
@@ -82,8 +100,8 @@ class Reading:
     blocks: Blocks,
     shape: tuple[int, int, int, int],
     places: Places | None = None,
-  ) -> "Reading":
-    """The reading of a call, to be padded to a shape."""
+  ) -> "CallOperands":
+    """The operands of a call, to be padded to a shape."""
     query, key, value = call.prepared()
     return cls(
       query=query,
@@ -94,10 +112,10 @@ class Reading:
       normalizer=call.normalizer,
       query_positions=call.query_positions,
       key_positions=call.key_positions,
-      words=call.dropout_words,
+      dropout_words=call.dropout_words,
       chosen=None,
       places=places,
-      form=Form(
+      settings=Settings(
         shape,
         blocks,
         call.logits_dtype,
@@ -108,44 +126,66 @@ class Reading:
       ),
     )
 
-  def layouts(self) -> "Reading":
-    """The layout of each array, in its place."""
-    if self.form.layouts is not None:
-      tree = jax.tree.structure(dataclasses.replace(self, chosen=None))
-      known = jax.tree.unflatten(tree, self.form.layouts)
-      return dataclasses.replace(known, chosen=along("bht.", self.chosen))
+  def map(self, function) -> "CallOperands":
+    """The operands after a function of each array and its subscripts."""
+    arrays, tree = jax.tree.flatten(self)
+    pairs = zip(arrays, self.subscripts(), strict=True)
+    return jax.tree.unflatten(tree, [function(*pair) for pair in pairs])
+
+  def subscripts(self) -> list[Subscripts]:
+    """The subscripts of each array, in the order of `jax.tree.leaves`."""
+    if self.settings.subscripts is not None:
+      bare = dataclasses.replace(self, chosen=None)
+      tree = jax.tree.structure(bare)
+      found = jax.tree.unflatten(tree, self.settings.subscripts)
+    else:
+      found = self._own_subscripts()
+
+    chosen = subscripts_of("bht.", self.chosen)
+    return jax.tree.leaves(dataclasses.replace(found, chosen=chosen))
+
+  def _own_subscripts(self) -> "CallOperands":
+    """Subscripts in the places of arrays; "" for what is captured."""
     whole = jax.tree.map(lambda x: "", self)
-    aligned = lambda x: along("bhts", x)
-    mask = realigned(aligned, self.rules.mask, otherwise=lambda x: "")
     rules = whole.rules._replace(
-      mask=mask,
-      bias=along("bhts", self.rules.bias),
-      query_segment_ids=along("bt", self.rules.query_segment_ids),
-      key_segment_ids=along("bs", self.rules.key_segment_ids),
+      mask=realigned(
+        lambda x: subscripts_of("bhts", x),
+        self.rules.mask,
+        otherwise=lambda x: "",
+      ),
+      bias=subscripts_of("bhts", self.rules.bias),
+      query_segment_ids=subscripts_of("bt", self.rules.query_segment_ids),
+      key_segment_ids=subscripts_of("bs", self.rules.key_segment_ids),
     )
+
     return dataclasses.replace(
       whole,
       query="bh.t.",
       key="bhs.",
       value="bhs.",
       rules=rules,
-      query_positions=along("bt", self.query_positions),
-      key_positions=along("bs", self.key_positions),
-      chosen=along("bht.", self.chosen),
+      query_positions=subscripts_of("bt", self.query_positions),
+      key_positions=subscripts_of("bs", self.key_positions),
       places=None if self.places is None else Places(*"bhts"),
     )
 
-  @property
-  def shares(self) -> bool:
-    """Whether the keys of a row share its weight, as in a softmax."""
-    return self.normalizer.weigh(jnp.zeros(())) is None
+  def tile_structure(self):
+    """The tree of a tile's operands, to put the parts of arrays in."""
+    fields = {x.name: getattr(self, x.name) for x in dataclasses.fields(self)}
+    return jax.tree.structure(TileOperands(**fields))
+
+
+@node
+class TileOperands(_Operands):
+  """The parts of the arrays of a call that one tile needs."""
 
   def grid(self, tile) -> Grid:
-    """The coordinates of a tile's logits."""
-    places = self._here(tile) if self.places is None else self.places
+    """The coordinates of the logits of a tile, given its block indices."""
+    places = self._places(tile) if self.places is None else self.places
     query_index = row(places.query, 4, query=True)
     key_index = row(places.key, 4, query=False)
     query, key = self.query_positions, self.key_positions
+
     return Grid(
       batch=places.batch.reshape(-1, 1, 1, 1),
       head=places.head.reshape(1, -1, 1, 1),
@@ -157,78 +197,93 @@ class Reading:
       key_index=key_index,
     )
 
-  def _here(self, tile) -> Places:
-    """Of a tile of a call that is here as a whole."""
-    size = self.form.blocks
-    along = lambda axis, n: tile[axis] * n + jnp.arange(n, dtype=jnp.int32)
+  def _places(self, tile) -> Places:
+    """Indices of a tile of a call that is here as a whole."""
+    size = self.settings.blocks
+    block = lambda axis, n: tile[axis] * n + jnp.arange(n, dtype=jnp.int32)
     return Places(
-      batch=along(0, size.rows),
-      head=jnp.arange(self.form.shape[1], dtype=jnp.int32),
-      query=along(1, size.query),
-      key=along(2, size.key),
+      batch=block(0, size.rows),
+      head=jnp.arange(self.settings.shape[1], dtype=jnp.int32),
+      query=block(1, size.query),
+      key=block(2, size.key),
     )
 
   def logits(self, grid: Grid, full: bool) -> Float[Array, "B H T S"]:
-    """Of one tile; a full one asks no mask."""
-    scores = self.scoring.score(self.query, self.key, self.form.precision)
-    heads = self.form.shape[1]
+    """The logits of the tile; where it is full no mask is asked."""
+    precision = self.settings.precision
+    scores = self.scoring.score(self.query, self.key, precision)
+    heads = self.settings.shape[1]
     scores = scores.reshape(scores.shape[0], heads, *scores.shape[-2:])
+
+    seen: Bool[Array, ...] | None
     seen = None if full else seen_by(self.rules, grid)
     if self.chosen is not None:
       places = self.chosen[..., None, :]
       counts = (grid.key_index[..., None] == places).any(-1)
       seen = counts if seen is None else seen & counts
+
     return logits(scores, self.rules, grid, seen)
 
-  def read(self, weights: Float[Array, "B H T S"], grid: Grid):
-    """Values of a tile, ``B H T E``, by weights that dropout thins."""
-    if self.words is not None:
-      rate = self.form.rate
-      keep = kept(self.words, rate, grid, self.form.shared)
+  def weighted_values(
+    self, weights: Float[Array, "B H T S"], grid: Grid
+  ) -> Float[Array, "B H T E"]:
+    """Σ_s weight[t, s] value[s] over the tile, after dropout."""
+    if self.dropout_words is not None:
+      rate, shared = self.settings.dropout_rate, self.settings.dropout_shared
+      keep = kept(self.dropout_words, rate, grid, shared)
       weights = jnp.where(keep, weights / (1 - rate), 0)
-    batch, shared = self.value.shape[:2]
+
+    batch, shared_heads = self.value.shape[:2]
     _, heads, length, keys = weights.shape
-    grouped = weights.reshape(batch, shared, heads // shared * length, keys)
+    # The G query heads of a key head are rows of one matrix product.
+    rows = heads // shared_heads * length
     out = jnp.einsum(
       "bkts,bkse->bkte",
-      grouped,
+      weights.reshape(batch, shared_heads, rows, keys),
       self.value.astype(weights.dtype),
-      precision=self.form.precision,
+      precision=self.settings.precision,
     )
     return out.reshape(batch, heads, length, out.shape[-1])
 
 
 def bounded(call: Call, shape: tuple[int, int, int, int]) -> Rules:
-  """The rules of a call that is padded to a shape: they hide what is padded."""
+  """The rules of a call that is padded to a shape: they hide the padding."""
   if shape == call.shape:
     return call.rules
   extent, mask = BlockPadding(*call.shape[2:]), call.rules.mask
   return call.rules._replace(mask=extent if mask is None else mask & extent)
 
 
-def along(layout: Layout, x) -> Layout | None:
-  """The layout of an array, but for the axes on which it serves all alike."""
+def subscripts_of(letters: Subscripts, x) -> Subscripts | None:
+  """The subscripts of an array: a dot for an axis of size 1, which broadcasts.
+
+  >>> import numpy as np
+  >>> subscripts_of("bhts", np.ones((2, 1, 5, 7)))
+  'b.ts'
+  """
   if x is None:
     return None
   return "".join(
     "." if size == 1 else axis
-    for axis, size in zip(layout, x.shape, strict=True)
+    for axis, size in zip(letters, x.shape, strict=True)
   )
 
 
-def select(reading: Reading, sweep: Sweep, count: int) -> Reading:
-  """The reading, with the places of the largest logits of each row.
+def select_top_k(
+  operands: CallOperands, sweep: Sweep, count: int
+) -> CallOperands:
+  """The operands with the places of the `count` largest logits of each row.
 
   They are found in a walk of their own, in O(T count) memory, and remembered by
   place: a logit computed again may differ in its last bit, a place does not.
   """
-  batch, heads, length, _ = reading.form.shape
-  fixed = lax.stop_gradient(reading)
-  operands, tree = jax.tree.flatten(fixed)
+  batch, heads, length, _ = operands.settings.shape
+  fixed = lax.stop_gradient(operands)
+  tree = fixed.tile_structure()
   size = (batch, heads, length, count)
-  ordered = reading.form.layouts is None
+  in_order = operands.settings.subscripts is None
   start = [
-    jnp.full(size, -jnp.inf, reading.form.dtype),
+    jnp.full(size, -jnp.inf, operands.settings.dtype),
     jnp.full(size, -1, jnp.int32),
   ]
 
@@ -237,11 +292,13 @@ def select(reading: Reading, sweep: Sweep, count: int) -> Reading:
     grid = part.grid(tile)
     logits = part.logits(grid, full)
     places = jnp.broadcast_to(grid.key_index, logits.shape)
+
     # What is held comes first: of equal logits the first place stays.
     every = jnp.concatenate([held[0], logits], axis=-1)
     places = jnp.concatenate([held[1], places], axis=-1)
-    if not ordered:  # keys of other devices come in any order
+    if not in_order:  # keys of other devices come in any order
       places, every = lax.sort((places, every), num_keys=1)
+
     top, index = lax.top_k(every, count)
     return [top, jnp.take_along_axis(places, index, axis=-1)]
 
@@ -249,6 +306,13 @@ def select(reading: Reading, sweep: Sweep, count: int) -> Reading:
   mixed = jnp.minimum(jnp.asarray(sweep.codes), MIXED)
   kinds = tuple(sorted({min(kind, MIXED) for kind in sweep.kinds}))
   sweep = sweep._replace(codes=mixed, kinds=kinds)
-  layouts = jax.tree.leaves(fixed.layouts())
-  _, chosen = fold(step, sweep, operands, layouts, start, ["b.t."] * 2)
-  return dataclasses.replace(reading, chosen=chosen)
+
+  _, chosen = fold(
+    step,
+    sweep,
+    jax.tree.leaves(fixed),
+    fixed.subscripts(),
+    start,
+    ["b.t."] * 2,
+  )
+  return dataclasses.replace(operands, chosen=chosen)

@@ -1,13 +1,13 @@
 """Sums over the live tiles of a grid: a primitive closed under derivation."""
 
-from attnjax.ops.tiles.primitive import tile_sum, tile_sum_tangent
-from attnjax.ops.tiles.sweep import EMPTY, FULL, MIXED, Layout, Sweep, fold
+from attnjax.ops.tiles.fold import EMPTY, FULL, MIXED, Subscripts, Sweep, fold
+from attnjax.ops.tiles.tile_sum import tile_sum, tile_sum_tangent
 
 __all__ = [
   "EMPTY",
   "FULL",
   "MIXED",
-  "Layout",
+  "Subscripts",
   "Sweep",
   "fold",
   "tile_sum",

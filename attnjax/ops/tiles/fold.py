@@ -23,7 +23,7 @@ __all__ = [
   "EMPTY",
   "FULL",
   "MIXED",
-  "Layout",
+  "Subscripts",
   "Sweep",
   "fold",
   "part_shape",
@@ -33,26 +33,27 @@ __all__ = [
 # What is known of a tile: nothing in it is seen, some of it, all of it.
 EMPTY, MIXED, FULL = 0, 1, 2
 
-# A letter for each axis of an array: the axis of the grid that it lies along,
-# or another sign for one that no tile cuts: "h" for heads, a dot for the rest.
-# "" is an array given whole, such as a table that a score captures.
-Layout = str
+# As of an einsum, a letter for each axis of an array: the axis of the grid that
+# it lies along, or another sign for one that no tile cuts: "h" for heads, a dot
+# for the rest. "" is an array given whole, such as a table that a score mod
+# captures.
+Subscripts = str
 _CUT = "bts"
 
 
 def part_shape(
-  shape: Sequence[int], layout: Layout, blocks: tuple[int, int, int]
+  shape: Sequence[int], axes: Subscripts, blocks: tuple[int, int, int]
 ) -> tuple[int, ...]:
   """The shape of a tile's part of an array.
 
   >>> part_shape((6, 5, 100), "b.t", (2, 16, 16))
   (2, 5, 16)
   """
-  if not layout:
+  if not axes:
     return tuple(shape)
   return tuple(
     blocks[_CUT.index(axis)] if axis in _CUT else size
-    for size, axis in zip(shape, layout, strict=True)
+    for size, axis in zip(shape, axes, strict=True)
   )
 
 
@@ -66,9 +67,9 @@ class Sweep(NamedTuple):
     kinds: which codes there can be: a loop is compiled for each.
     courier: brings keys that are kept elsewhere, and takes what is summed over
       queries back to them; None where all keys are here. Called as
-      ``courier(walk, sweep, operands, layouts, state, state_layouts)``, where
-      ``walk(sweep, operands, state)`` folds the tiles that are here. It is
-      hashable, and says what codes it wants.
+      ``courier(walk, sweep, operands, subscripts, state, state_subscripts)``,
+      where ``walk(sweep, operands, state)`` folds the tiles that are here. It
+      is hashable, and says what codes it wants.
 
   >>> import numpy as np
   >>> sweep = Sweep(np.zeros((1, 3), np.int32), np.array([2]), (1, 4, 4), (2,))
@@ -82,38 +83,43 @@ class Sweep(NamedTuple):
   kinds: tuple[int, ...]
   courier: Callable | None = None
 
-  def start(self, layout: Layout, tile) -> tuple:
+  @property
+  def uncoded(self) -> "Sweep":
+    """The sweep without its codes, which is all of it that may be traced."""
+    return self._replace(codes=np.zeros(0, np.int32))
+
+  def start(self, axes: Subscripts, tile) -> tuple:
     """Where the tile's part of an array begins."""
     return tuple(
       tile[_CUT.index(axis)] * self.blocks[_CUT.index(axis)]
       if axis in _CUT
       else np.int32(0)
-      for axis in layout
+      for axis in axes
     )
 
 
-def cut(sweep: Sweep, x, layout: Layout, tile):
+def cut(sweep: Sweep, x, axes: Subscripts, tile):
   """The part of an array that a tile needs."""
-  if not layout:
+  if not axes:
     return x
-  sizes = part_shape(x.shape, layout, sweep.blocks)
-  return lax.dynamic_slice(x, sweep.start(layout, tile), sizes)
+  sizes = part_shape(x.shape, axes, sweep.blocks)
+  return lax.dynamic_slice(x, sweep.start(axes, tile), sizes)
 
 
-def put(sweep: Sweep, x, part, layout: Layout, tile):
+def put(sweep: Sweep, x, part, axes: Subscripts, tile):
   """The array with the tile's part replaced."""
-  if not layout:
+  if not axes:
     return part
-  return lax.dynamic_update_slice(x, part, sweep.start(layout, tile))
+  return lax.dynamic_update_slice(x, part, sweep.start(axes, tile))
 
 
 def fold(
   step: Callable,
   sweep: Sweep,
   operands: Sequence,
-  layouts,
+  subscripts,
   state,
-  state_layouts,
+  state_subscripts,
 ) -> Any:
   """Folds the tiles into a state, the full ones first, then the mixed.
 
@@ -122,9 +128,9 @@ def fold(
       the state``; `full` says that nothing in the tile is hidden.
     sweep: the tiles.
     operands: arrays, cut for each tile.
-    layouts: one a operand.
+    subscripts: one a operand.
     state: arrays to begin with.
-    state_layouts: one an array of the state.
+    state_subscripts: one an array of the state.
 
   Returns:
     The state after the last tile.
@@ -137,8 +143,8 @@ def fold(
   >>> fold(add, sweep, [jnp.arange(4)], ["s"], [jnp.zeros((), int)], [""])
   [Array(6, dtype=int32...)]
   """
-  axes = varying_axes(*operands, *state)
-  state = [varying_alike(placed_alike(x, *operands), axes) for x in state]
+  varying = varying_axes(*operands, *state)
+  state = [varying_alike(placed_alike(x, *operands), varying) for x in state]
   if not len(sweep.tiles):
     return state
   if sweep.courier is not None:
@@ -146,54 +152,56 @@ def fold(
       step,
       here._replace(courier=None),
       operands,
-      layouts,
+      subscripts,
       state,
-      state_layouts,
+      state_subscripts,
     )
-    return sweep.courier(walk, sweep, operands, layouts, state, state_layouts)
+    return sweep.courier(
+      walk, sweep, operands, subscripts, state, state_subscripts
+    )
 
   def visit(full, tile, state):
     parts = [
-      cut(sweep, x, layout, tile)
-      for x, layout in zip(operands, layouts, strict=True)
+      cut(sweep, x, axes, tile)
+      for x, axes in zip(operands, subscripts, strict=True)
     ]
     held = [
-      cut(sweep, x, layout, tile)
-      for x, layout in zip(state, state_layouts, strict=True)
+      cut(sweep, x, axes, tile)
+      for x, axes in zip(state, state_subscripts, strict=True)
     ]
     new = step(full, tile, parts, held)
     return [
-      put(sweep, x, y, layout, tile)
-      for x, y, layout in zip(state, new, state_layouts, strict=True)
+      put(sweep, x, y, axes, tile)
+      for x, y, axes in zip(state, new, state_subscripts, strict=True)
     ]
 
+  # A walk for each kind: of two branches that both write to the state the
+  # compiler copies the whole of it at each tile; of one and nothing, it does
+  # not.
   for kind in (FULL, MIXED):
-    if kind in sweep.kinds:
-      full = functools.partial(visit, kind == FULL)
-      state = _walk(sweep, kind, full, state, operands)
+    if kind not in sweep.kinds:
+      continue
+
+    here, only = functools.partial(visit, kind == FULL), sweep.kinds == (kind,)
+    at: Callable = lambda tile, code, state, kind=kind, here=here, only=only: (
+      here(tile, state)
+      if only
+      else lax.cond(code == kind, here, lambda _, x: x, tile, state)
+    )
+
+    if len(sweep.tiles) == 1:  # needs no loop
+      state = at(tuple(sweep.tiles[0]), sweep.codes[0], state)
+      continue
+
+    xs = (jnp.asarray(sweep.tiles, jnp.int32), jnp.asarray(sweep.codes))
+    # Of a walk in the body of a loop JAX would compute ahead, for all tiles at
+    # once, what depends on nothing but the tiles: masks, as many as logits.
+    # Tied to the operands the tiles are no longer known ahead.
+    xs, _ = lax.optimization_barrier((xs, list(operands)))
+    body: Callable = lambda state, x, at=at: (at(x[0], x[1], state), None)
+    state, _ = lax.scan(body, state, xs)
+
   return state
-
-
-def _walk(sweep: Sweep, kind: int, visit: Callable, state, operands):
-  """Visits the tiles of one kind; one tile needs no loop.
-
-  A walk for each kind: of two branches that both write to the state the
-  compiler copies the whole of it at each tile; of one and nothing, it does not.
-  """
-
-  def at(tile, code, state):
-    if sweep.kinds == (kind,):
-      return visit(tile, state)
-    return lax.cond(code == kind, visit, lambda _, x: x, tile, state)
-
-  if len(sweep.tiles) == 1:
-    return at(tuple(sweep.tiles[0]), sweep.codes[0], state)
-  xs = (jnp.asarray(sweep.tiles, jnp.int32), jnp.asarray(sweep.codes))
-  # Of a walk in the body of a loop JAX would compute ahead, for all tiles at
-  # once, what depends on nothing but the tiles: masks, as many as logits. Tied
-  # to the operands the tiles are no longer known ahead.
-  xs, _ = lax.optimization_barrier((xs, list(operands)))
-  return lax.scan(lambda c, x: (at(x[0], x[1], c), None), state, xs)[0]
 
 
 def zeros(shapes: Sequence[jax.ShapeDtypeStruct]) -> list:

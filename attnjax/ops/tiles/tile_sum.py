@@ -1,11 +1,11 @@
-"""`tile_sum`: one primitive, whose derivatives of every order are itself.
+"""`tile_sum`: a JAX primitive, whose derivatives of every order are itself.
 
     y[part] = Σ_tiles f(x[part])
 
-Its tangent is the sum of the tangents of f, its transpose the sum of the
-transposes, its batch the sum of batches: the three rules below each call the
-primitive again, with another f. So every transform keeps the loop, the skipped
-tiles and O(T) memory, at any order: nothing of a tile outlives the tile.
+The JVP rule sums the JVP of f, the transpose rule its transpose, the batching
+rule its `vmap`: each of the three calls the primitive again, with another f. So
+every transform keeps the loop, the skipped tiles and O(T) memory, at any order:
+nothing of a tile outlives the tile.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.extend.core
 import jax.numpy as jnp
+from jax import lax
 from jax.interpreters import ad, batching, mlir
 
 from attnjax.ops.divided import (
@@ -23,9 +24,8 @@ from attnjax.ops.divided import (
   sharding_of,
   struct_of,
 )
-from attnjax.ops.tiles.derived import batch_of, tangent_of, transpose_of
-from attnjax.ops.tiles.sweep import (
-  Layout,
+from attnjax.ops.tiles.fold import (
+  Subscripts,
   Sweep,
   fold,
   part_shape,
@@ -37,14 +37,14 @@ __all__ = ["tile_sum", "tile_sum_tangent"]
 
 
 class _Form(NamedTuple):
-  """What is known of a sum before its arrays are."""
+  """The parameters of the primitive: all that is static."""
 
   function: Callable  # (full, tile, *parts) -> parts of the sums
   blocks: tuple[int, int, int]
   kinds: tuple[int, ...]
   courier: Callable | None
-  inputs: tuple[Layout, ...]
-  outputs: tuple[Layout, ...]
+  inputs: tuple[Subscripts, ...]
+  outputs: tuple[Subscripts, ...]
   sums: tuple[jax.ShapeDtypeStruct, ...]
 
   def sweep(self, tiles, codes) -> Sweep:
@@ -56,9 +56,9 @@ def tile_sum(
   function: Callable,
   sweep: Sweep,
   operands: Sequence,
-  layouts: Sequence[Layout],
+  subscripts: Sequence[Subscripts],
   sums: Sequence[jax.ShapeDtypeStruct],
-  sum_layouts: Sequence[Layout],
+  sum_subscripts: Sequence[Subscripts],
 ) -> list:
   """Sums a function of tiles over the tiles of a sweep, each in its place.
 
@@ -67,17 +67,17 @@ def tile_sum(
       than these; of an empty tile it must be 0.
     sweep: the tiles.
     operands: arrays, cut for each tile.
-    layouts: one an operand.
+    subscripts: one an operand.
     sums: shape and dtype of each sum.
-    sum_layouts: one a sum.
+    sum_subscripts: one a sum.
 
   Returns:
     The sums.
 
   >>> import jax
-  >>> from attnjax.ops.tiles.sweep import Sweep
+  >>> from attnjax.ops.tiles.fold import Sweep
   >>> import jax.numpy as jnp, numpy as np
-  >>> from attnjax.ops.tiles.sweep import FULL
+  >>> from attnjax.ops.tiles.fold import FULL
   >>> sweep = Sweep(np.array([[0, 0, 0], [0, 0, 1]]), np.full(2, FULL),
   ...               (1, 1, 2), (FULL,))
   >>> square = lambda full, tile, x: [(x**2).sum()]
@@ -91,8 +91,8 @@ def tile_sum(
     sweep.blocks,
     sweep.kinds,
     sweep.courier,
-    tuple(layouts),
-    tuple(sum_layouts),
+    tuple(subscripts),
+    tuple(sum_subscripts),
     tuple(sums),
   )
   return _bind(form, sweep.tiles, sweep.codes, operands)
@@ -103,26 +103,26 @@ def tile_sum_tangent(
   sweep: Sweep,
   operands: Sequence,
   tangents: dict[int, jax.Array],
-  layouts: Sequence[Layout],
+  subscripts: Sequence[Subscripts],
   sums: Sequence[jax.ShapeDtypeStruct],
-  sum_layouts: Sequence[Layout],
+  sum_subscripts: Sequence[Subscripts],
 ) -> list:
-  """The tangent of `tile_sum`, without the sum itself.
+  """The JVP of `tile_sum`, without the sum itself.
 
   Args:
     function: as in `tile_sum`.
     sweep: as in `tile_sum`.
     operands: as in `tile_sum`.
     tangents: by the place of their operand; the others do not move.
-    layouts: as in `tile_sum`.
+    subscripts: as in `tile_sum`.
     sums: as in `tile_sum`.
-    sum_layouts: as in `tile_sum`.
+    sum_subscripts: as in `tile_sum`.
 
   >>> import jax
   >>> import jax.numpy as jnp
-  >>> from attnjax.ops.tiles.sweep import Sweep
+  >>> from attnjax.ops.tiles.fold import Sweep
   >>> import numpy as np
-  >>> from attnjax.ops.tiles.sweep import FULL
+  >>> from attnjax.ops.tiles.fold import FULL
   >>> sweep = Sweep(np.array([[0, 0, 0]]), np.array([FULL]), (1, 1, 4), (FULL,))
   >>> square = lambda full, tile, x: [(x**2).sum()]
   >>> x, total = jnp.arange(4.0), jax.ShapeDtypeStruct((), jnp.float32)
@@ -131,12 +131,12 @@ def tile_sum_tangent(
   """
   active = tuple(tangents)
   return tile_sum(
-    tangent_of(function, active, len(operands)),
+    _tangent_of(function, active, len(operands)),
     sweep,
     [*operands, *tangents.values()],
-    [*layouts, *(layouts[k] for k in active)],
+    [*subscripts, *(subscripts[k] for k in active)],
     sums,
-    sum_layouts,
+    sum_subscripts,
   )
 
 
@@ -148,7 +148,7 @@ def _bind(form: _Form, tiles, codes, operands) -> list:
 
 
 def _evaluate(tiles, codes, *operands, form: _Form) -> list:
-  """The sum as a loop."""
+  """Implementation and lowering: the sum as a loop over tiles."""
   sweep = form.sweep(tiles, codes)
 
   def step(full, tile, parts, held):
@@ -161,7 +161,7 @@ def _evaluate(tiles, codes, *operands, form: _Form) -> list:
 
 
 def _shapes(tiles, codes, *operands, form: _Form):
-  """Shapes and dtypes of the sums, varying over the axes that operands do."""
+  """Abstract evaluation: the sums vary over the mesh axes that operands do."""
   del tiles, codes
   like = operands[0].strip_weak_type()
   meshes = [x.sharding.mesh for x in operands if x.sharding.mesh.explicit_axes]
@@ -177,7 +177,7 @@ def _shapes(tiles, codes, *operands, form: _Form):
 
 
 def _jvp(primals, tangents, *, form: _Form):
-  """The tangent of a sum is a sum of tangents."""
+  """JVP rule: the tangent of a sum is the sum of tangents."""
   sums = _tile_sum_p.bind(*primals, form=form)
   tiles, codes, *operands = primals
   moving = {
@@ -196,7 +196,7 @@ def _jvp(primals, tangents, *, form: _Form):
 
 
 def _transpose(cotangents, tiles, codes, *operands, form: _Form):
-  """The transpose of a sum is a sum of transposes, in the operands' places."""
+  """Transpose rule: the sum of the transposes of each tile's function."""
   linear = tuple(k for k, x in enumerate(operands) if ad.is_undefined_primal(x))
   given = tuple(
     k for k, ct in enumerate(cotangents) if not isinstance(ct, ad.Zero)
@@ -211,7 +211,7 @@ def _transpose(cotangents, tiles, codes, *operands, form: _Form):
       for k, x in zip(linear, shapes, strict=True)
     }
     found = tile_sum(
-      transpose_of(form.function, parts, given, len(operands)),
+      _transpose_of(form.function, parts, given, len(operands)),
       form.sweep(tiles, codes),
       [*(operands[k] for k in known), *(cotangents[k] for k in given)],
       [
@@ -232,7 +232,7 @@ def _wide(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
 
 
 def _batch(arrays, axes, *, form: _Form):
-  """A batch of sums is a sum of batches: one more axis, which no tile cuts."""
+  """Batching rule: one more axis, which no tile cuts."""
   tiles, codes, *operands = arrays
   if any(a is not None for a in axes[:2]):
     raise NotImplementedError("tile_sum: the tiles of a batch are shared")
@@ -251,17 +251,76 @@ def _batch(arrays, axes, *, form: _Form):
       laid(x, mesh, (names, *names_of(x)[1:])) if b else x
       for x, b in zip(operands, batched, strict=True)
     ]
-  wider = lambda layout: "." + layout if layout else layout
+  wider = lambda axes: "." + axes if axes else axes
   form = form._replace(
-    function=batch_of(form.function, batched),
+    function=_batch_of(form.function, batched),
     inputs=tuple(
-      wider(layout) if b else layout
-      for layout, b in zip(form.inputs, batched, strict=True)
+      wider(axes) if b else axes
+      for axes, b in zip(form.inputs, batched, strict=True)
     ),
     outputs=tuple(map(wider, form.outputs)),
     sums=tuple(struct_of(x, (size, names, mesh)) for x in form.sums),
   )
   return _bind(form, tiles, codes, operands), [0] * len(form.sums)
+
+
+def _tangent_of(function: Callable, active: tuple[int, ...], count: int):
+  """The JVP of a tile's function in the operands that move: f'(x) dx."""
+
+  def tangent(full, tile, *parts):
+    fixed, moves = list(parts[:count]), parts[count:]
+
+    def moving(*xs):
+      for k, x in zip(active, xs, strict=True):
+        fixed[k] = x
+      return function(full, tile, *fixed)
+
+    return jax.jvp(moving, tuple(fixed[k] for k in active), moves)[1]
+
+  return tangent
+
+
+def _transpose_of(
+  function: Callable,
+  linear: dict[int, jax.ShapeDtypeStruct],
+  given: tuple[int, ...],
+  count: int,
+):
+  """The transpose of a tile's function, linear in some of its operands.
+
+  ``(full, tile, *the other operands, *given cotangents) -> those of linear``,
+  of which the shape of a tile's part is known.
+  """
+  known = [k for k in range(count) if k not in linear]
+
+  def transpose(full, tile, *parts):
+    fixed = dict(zip(known, parts, strict=False))
+    cotangents = parts[len(known) :]
+
+    def of_linear(*xs):
+      every = fixed | dict(zip(linear, xs, strict=True))
+      out = function(full, tile, *(every[k] for k in sorted(every)))
+      return [out[k] for k in given]
+
+    axes = varying_axes(*parts)
+    like = [
+      varying_alike(lax.full(x.shape, 0, x.dtype, sharding=x.sharding), axes)
+      for x in linear.values()
+    ]
+    return list(jax.linear_transpose(of_linear, *like)(list(cotangents)))
+
+  return transpose
+
+
+def _batch_of(function: Callable, batched: Sequence[bool]):
+  """The tile's function, mapped over a leading axis of some operands."""
+  axes = [0 if b else None for b in batched]
+
+  def batch(full, tile, *parts):
+    one = lambda *xs: function(full, tile, *xs)
+    return jax.vmap(one, in_axes=axes, out_axes=0)(*parts)
+
+  return batch
 
 
 _tile_sum_p = jax.extend.core.Primitive("tile_sum")
