@@ -339,9 +339,9 @@ def _checked(
 def with_options(function: Callable) -> inspect.Signature:
   """The signature of a function, its last `**options` one by one.
 
-  >>> import inspect
-  >>> str(with_options(lambda query, *, aux=(), **options: query))[:35]
-  '(query, *, aux=(), mask=None, score_'
+  >>> spelled = with_options(lambda query, *, aux=(), **options: query)
+  >>> list(spelled.parameters)[:4]
+  ['query', 'aux', 'mask', 'score_mod']
   """
   own = inspect.signature(function)
   parameters = list(own.parameters.values())[:-1]
