@@ -5,10 +5,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from attnjax.typing import Array, Int
 
-__all__ = ["Area", "Grid", "row"]
+__all__ = ["Area", "Grid", "row", "unfolded"]
 
 
 @jax.tree_util.register_dataclass
@@ -66,6 +67,19 @@ def row(x: Int[Array, "... N"], rank: int, *, query: bool) -> Int[Array, "..."]:
   """Puts ``*#B T`` (or ``*#B S``) on its axis of ``*B H T S``."""
   x = x.reshape((1,) * (rank - 2 - x.ndim) + x.shape)
   return x[..., None, :, None] if query else x[..., None, None, :]
+
+
+def unfolded(position: Int[Array, "..."]) -> Int[Array, "..."]:
+  """The same positions, which the compiler may not take for constants.
+
+  A user's function gathers by them. Of rows gathered from two constants by
+  constant positions XLA on the CPU (jax 0.10.2) makes another sum of products,
+  off by 20; see tests/ops/test_argument_shapes.py.
+
+  >>> unfolded(jnp.arange(3)).tolist()
+  [0, 1, 2]
+  """
+  return lax.optimization_barrier(position)
 
 
 class Area(NamedTuple):

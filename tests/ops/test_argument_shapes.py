@@ -135,6 +135,40 @@ def test_a_captured_product_is_its_bias_in_value_and_gradient(implementation):
 
 
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_product_of_two_constants_is_its_bias(masked, implementation):
+  """Under `jit`, of arrays that are not its arguments, XLA was off by 20."""
+  q, k, v = arrays(64, 64)
+  rng = np.random.default_rng(1)
+  x, y = (
+    jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((H, 64, 8), (64, 8))
+  )
+  bias = jnp.asarray(np.einsum("hqd,kd->hqk", x, y))
+  options = {"implementation": IMPLEMENTATIONS[implementation]}
+  causal = masks.causal() if masked else None
+
+  def closed(logit, b, h, q, k):
+    return product(logit, b, h, q, k, x, y)
+
+  for mod in (score_mods.from_fn(product, x, y), score_mods.from_fn(closed)):
+    np.testing.assert_allclose(
+      jax.jit(
+        lambda q, mod=mod: attnjax.attend(
+          q, k, v, mask=causal, score_mod=mod, **options
+        )
+      )(q),
+      attnjax.attend(q, k, v, mask=causal, bias=bias, **options),
+      atol=5e-6,
+    )
+  mask = masks.from_fn(lambda b, h, q, k: product(0, b, h, q, k, x, y) > 0)
+  np.testing.assert_allclose(
+    jax.jit(lambda q: attnjax.attend(q, k, v, mask=mask, **options))(q),
+    attnjax.attend(q, k, v, mask=bias > 0, **options),
+    atol=5e-6,
+  )
+
+
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 def test_a_mod_undefined_where_hidden_gathers_and_is_finite(implementation):
   q, k, v = arrays(T, T)
   table = jnp.linspace(0.5, 2.0, T)

@@ -6,7 +6,7 @@ import jax
 import jax.extend.core
 import jax.numpy as jnp
 
-from attnjax.ops.grid import Grid, row
+from attnjax.ops.grid import Grid, row, unfolded
 from attnjax.ops.masks import Mask
 from attnjax.ops.masks.arrays import is_open
 from attnjax.ops.score_mods import ScoreMod
@@ -106,13 +106,16 @@ def modified(
   [11.0, 11.0, 11.0]
   """
   at = (grid.batch, grid.head, grid.query_position)
+  everywhere = unfolded(grid.key_position)
   if seen is None:
-    return _as_logits(mod(scores, *at, grid.key_position), scores)
+    return _as_logits(mod(scores, *at, everywhere), scores)
+
   scores = jnp.where(seen, scores, 0)
-  if _defined_everywhere(mod, scores, *at, grid.key_position):
-    return _as_logits(mod(scores, *at, grid.key_position), scores)
+  if _defined_everywhere(mod, scores, *at, everywhere):
+    return _as_logits(mod(scores, *at, everywhere), scores)
+
   key = jnp.where(seen, grid.key_position, grid.query_position)
-  return _by_query(mod, scores, *at, key)
+  return _by_query(mod, scores, *at, unfolded(key))
 
 
 def _by_query(mod: ScoreMod, scores, b, h, q, k):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops.captured import refuse_captured
+from attnjax.ops.grid import unfolded
 from attnjax.ops.integers import moved, place
 from attnjax.ops.masks.algebra import Mask
 from attnjax.ops.masks.bounds import (
@@ -297,7 +298,9 @@ class _FromFn(Mask):
     return written("from_fn", self.fn, *self.arrays)
 
   def __call__(self, b, h, q, k):
-    seen = self.fn(b, h, q, k, *jax.tree.map(jnp.asarray, self.arrays))
+    arrays = jax.tree.map(jnp.asarray, self.arrays)
+    seen = self.fn(b, h, q, unfolded(k), *arrays)
+
     if jnp.result_type(seen) != bool:
       raise ValueError(
         f"from_fn: the function of a mask must return booleans, got"
