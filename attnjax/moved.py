@@ -21,6 +21,15 @@ __all__ = ["MOVED", "NAMES", "install", "moved_name"]
 # Old module -> the modules that have its names, the likeliest first. One
 # version keeps an old path; the next may drop it.
 MOVED: dict[str, tuple[str, ...]] = {
+  "attnjax.models.albert_weights": ("attnjax.models.albert",),
+  "attnjax.models.decoder_block": ("attnjax.models.decoder",),
+  "attnjax.models.encoder_decoder_config": ("attnjax.models.encoder_decoder",),
+  "attnjax.models.hypotheses": ("attnjax.models.beam_search",),
+  "attnjax.models.memory": ("attnjax.models.encoded_source",),
+  "attnjax.models.memory_config": ("attnjax.models.memory_lm",),
+  "attnjax.models.parameters": ("attnjax.models.decoder",),
+  "attnjax.models.seq2seq_config": ("attnjax.models.seq2seq",),
+  "attnjax.models.vit_config": ("attnjax.models.vit",),
   "attnjax.nn.block": ("attnjax.nn.transformer_block",),
   "attnjax.nn.content_glimpse": ("attnjax.nn.glimpse",),
   "attnjax.nn.cross_block": ("attnjax.nn.transformer_block",),

@@ -1,22 +1,26 @@
 """Whole networks, and what is done with them."""
 
-from attnjax.models.albert import Albert, AlbertConfig
-from attnjax.models.albert_weights import load_albert
-from attnjax.models.beam_search import beam_search, greedy
-from attnjax.models.decoder import DecoderLM
-from attnjax.models.decoder_block import DecoderConfig
-from attnjax.models.encoder_decoder import EncoderDecoder
-from attnjax.models.encoder_decoder_config import EncoderDecoderConfig
-from attnjax.models.generate import generate
-from attnjax.models.hypotheses import Hypotheses, NextToken
-from attnjax.models.memory import (
+from attnjax.models.albert import Albert, AlbertConfig, load_albert
+from attnjax.models.beam_search import (
+  Hypotheses,
+  NextToken,
+  beam_search,
+  greedy,
+)
+from attnjax.models.decoder import (
+  DecoderConfig,
+  DecoderLM,
+  decoder_parameters,
+  total,
+)
+from attnjax.models.encoded_source import (
   CrossMemory,
   EncoderDecoderAux,
   SequenceMemory,
 )
-from attnjax.models.memory_config import MemoryLMConfig
-from attnjax.models.memory_lm import MemoryLM, norms_by_layer
-from attnjax.models.parameters import decoder_parameters, total
+from attnjax.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
+from attnjax.models.generate import generate
+from attnjax.models.memory_lm import MemoryLM, MemoryLMConfig, norms_by_layer
 from attnjax.models.partition import partition_rules
 from attnjax.models.sampling import sample
 from attnjax.models.seq2seq import Seq2Seq, Seq2SeqConfig

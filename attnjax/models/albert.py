@@ -1,10 +1,13 @@
-"""ALBERT: a transformer encoder of one layer, used many times over."""
+"""`Albert`: a transformer encoder with shared layers, and its weights."""
 
 import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from attnjax.config import Config, setting
@@ -19,7 +22,7 @@ from attnjax.ops import masks
 from attnjax.ops.attention import attend as default_attend
 from attnjax.typing import Array, Float, Int
 
-__all__ = ["Albert", "AlbertConfig"]
+__all__ = ["Albert", "AlbertConfig", "load_albert"]
 
 _SMALL = jax.nn.initializers.normal(0.02)
 
@@ -58,22 +61,22 @@ class AlbertConfig(Config):
 
 
 class Albert(nnx.Module):
-  """A post-norm encoder whose layers are one, and a head that fills gaps.
+  """A post-norm encoder whose layers share weights, for masked tokens.
 
-      e      = norm(token[w] + position + kind)           narrow
-      x      = e W + b                                    as wide as the model
+      e      = norm(token[w] + position + kind)           embedding width
+      x      = e W + b                                    model width
       x      = block(x), L times the same block
-      logits = norm(gelu_erf(x W' + b')) · token + b''    narrow again
+      logits = norm(gelu_erf(x W' + b')) · token + b''    embedding width
 
-  Every position sees every other: what is to be guessed must be hidden in the
-  input, behind a token that says so.
+  There is no causal mask: a token to be predicted must be replaced by a mask
+  token in the input.
 
   Args:
     config: sizes.
     attend: the attention to call; see `nn.MultiHeadAttention`.
     rngs: Flax NNX random streams; uses "params".
 
-  A guess is made from both sides:
+  A prediction depends on tokens of both sides:
 
   >>> import jax
   >>> import jax.numpy as jnp
@@ -101,6 +104,7 @@ class Albert(nnx.Module):
     table = lambda rows: Embedding(rows, narrow, rngs=rngs)
     linear = lambda n, m: nnx.Linear(n, m, kernel_init=_SMALL, rngs=rngs)
     norm = lambda: LayerNorm(narrow, epsilon=config.epsilon, rngs=rngs)
+
     self.config = config
     self.embed = table(config.vocabulary)
     self.places = table(config.max_length)
@@ -125,9 +129,9 @@ class Albert(nnx.Module):
     Args:
       tokens: int ``*B T``, in [0, V); another id makes its row NaN.
       kinds: int ``*B T``; None is 0 everywhere: one text.
-      lengths: int ``*B``, tokens that are real; those behind are not seen, and
-        may be any of the vocabulary. None is T.
-      aux: what to keep of every attention, as in `attnjax.attend`.
+      lengths: int ``*B``, tokens before the padding, which is masked and may be
+        any token of the vocabulary. None is T.
+      aux: what to return of every attention, as in `attnjax.attend`.
 
     Returns:
       float32 ``*B T V``; with `aux`, a pair with an `Aux` whose arrays have a
@@ -148,7 +152,7 @@ class Albert(nnx.Module):
     return (logits, extra) if aux else logits
 
   def _embed(self, tokens, kinds) -> Float[Array, "*B T N"]:
-    """Of each token: what it is, where it is, and of which text."""
+    """Sum of token, position and kind embeddings, normalised."""
     length = tokens.shape[-1]
     if length > self.config.max_length:
       raise ValueError(
@@ -163,14 +167,14 @@ class Albert(nnx.Module):
     )
 
   def _read_out(self, x) -> Float[Array, "*B T V"]:
-    """Logits by the table that embeds the tokens."""
+    """Logits by the table of the token embeddings."""
     x = self.readout_norm(jax.nn.gelu(self.narrow(x), approximate=False))
     bias = self.readout_bias[...]
     return self.embed.logits(x) + bias.reshape((1,) * (x.ndim - 1) + bias.shape)
 
 
 def _make_block(config: AlbertConfig, attend: Callable, rngs: nnx.Rngs):
-  """The one layer."""
+  """The block that all L layers share."""
   attention = MultiHeadAttention(
     config.width,
     config.heads,
@@ -198,3 +202,134 @@ def _make_block(config: AlbertConfig, attend: Callable, rngs: nnx.Rngs):
     epsilon=config.epsilon,
     rngs=rngs,
   )
+
+
+_LAYER = "albert.encoder.albert_layer_groups.0.albert_layers.0"
+
+# Our module -> the published one.
+_MODULES = {
+  "embed": "albert.embeddings.word_embeddings",
+  "places": "albert.embeddings.position_embeddings",
+  "kinds": "albert.embeddings.token_type_embeddings",
+  "embed_norm": "albert.embeddings.LayerNorm",
+  "widen": "albert.encoder.embedding_hidden_mapping_in",
+  "block.attention.query": f"{_LAYER}.attention.query",
+  "block.attention.key": f"{_LAYER}.attention.key",
+  "block.attention.value": f"{_LAYER}.attention.value",
+  "block.attention.output": f"{_LAYER}.attention.dense",
+  "block.attention_norm": f"{_LAYER}.attention.LayerNorm",
+  "block.feed_forward.up": f"{_LAYER}.ffn",
+  "block.feed_forward.down": f"{_LAYER}.ffn_output",
+  "block.feed_forward_norm": f"{_LAYER}.full_layer_layer_norm",
+  "narrow": "predictions.dense",
+  "readout_norm": "predictions.LayerNorm",
+}
+_LEAVES = {"embedding": "weight", "kernel": "weight", "scale": "weight"}
+# Present twice: PyTorch saves tied tensors under both names.
+_COPIES = {
+  "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",
+  "predictions.decoder.bias": "predictions.bias",
+}
+# Of sentence-order prediction, which is not part of the model here.
+_UNUSED = ("albert.pooler.weight", "albert.pooler.bias")
+
+
+def load_albert(
+  weights: Mapping[str, np.ndarray], config: AlbertConfig
+) -> Albert:
+  """Loads published weights into an `Albert`; every tensor is accounted for.
+
+  Args:
+    weights: by the names that PyTorch's `AlbertForMaskedLM` gives them, such as
+      `data.reaction_weights()`; matrices are ``[out, in]``.
+    config: sizes, which the weights must have.
+
+  Returns:
+    The model, float32.
+
+  Raises:
+    ValueError: a tensor is missing, has another shape, is none of this model,
+      or should be a copy of another and is not.
+
+  >>> from attnjax.models.albert import AlbertConfig
+  >>> load_albert({}, AlbertConfig())
+  Traceback (most recent call last):
+    ...
+  ValueError: load_albert: weights lack ...
+
+  Reference:
+    Lan et al., 2019, arXiv 1909.11942; the names: Wolf et al., "Transformers:
+    State-of-the-Art Natural Language Processing", 2020, arXiv 1910.03771.
+  """
+  shapes = jax.eval_shape(lambda: Albert(config, rngs=nnx.Rngs(0)))
+  leaves, tree = jax.tree.flatten_with_path(shapes)
+  ours = [_Leaf(_name(path), leaf.shape) for path, leaf in leaves]
+  _check_names(weights, [leaf.published for leaf in ours])
+  loaded = [leaf.read(weights[leaf.published]) for leaf in ours]
+  return jax.tree.unflatten(tree, loaded)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Leaf:
+  """A parameter of `Albert`, and the published tensor that it comes from."""
+
+  name: str
+  shape: tuple[int, ...]
+
+  @property
+  def published(self) -> str:
+    """The name of the tensor."""
+    if self.name == "readout_bias":
+      return "predictions.bias"
+    module, _, leaf = self.name.rpartition(".")
+    return f"{_MODULES[module]}.{_LEAVES.get(leaf, leaf)}"
+
+  def read(self, tensor: np.ndarray) -> Any:
+    """The parameter of a tensor: transposed, with heads as an axis."""
+    expected = self._published_shape()
+    if tensor.shape != expected:
+      raise ValueError(
+        f"load_albert: {self.published} must have shape {list(expected)}, got"
+        f" {list(tensor.shape)}; give the config that the weights were made for"
+      )
+    array = tensor.T if self.name.endswith(".kernel") else tensor
+    return jnp.asarray(array.reshape(self.shape), jnp.float32)
+
+  def _published_shape(self) -> tuple[int, ...]:
+    """Shape of the tensor: heads are flattened, a matrix is ``[out, in]``."""
+    shape = self.shape
+    if self.name.endswith(".embedding"):
+      return shape
+    if not self.name.endswith(".kernel"):
+      return (math.prod(shape),)
+    inputs = 2 if self.name.endswith("output.kernel") else 1
+    return (math.prod(shape[inputs:]), math.prod(shape[:inputs]))
+
+
+def _name(path: tuple[Any, ...]) -> str:
+  """Dotted path of a parameter, without the `value` that Flax appends."""
+  names = [jax.tree_util.keystr((key,), simple=True) for key in path]
+  if names[-1] in ("value", "raw_value"):
+    names.pop()
+  return ".".join(names)
+
+
+def _check_names(weights: Mapping[str, np.ndarray], used: list[str]) -> None:
+  """Raises ValueError for missing or unknown tensors, and unequal copies."""
+  known = {*used, *_COPIES, *_UNUSED}
+  if missing := [name for name in used if name not in weights]:
+    raise ValueError(
+      f"load_albert: weights lack {', '.join(missing)}; expected those of a"
+      " PyTorch AlbertForMaskedLM with one layer group"
+    )
+  if extra := sorted(set(weights) - known):
+    raise ValueError(
+      f"load_albert: weights hold {', '.join(extra)}, which no part of the"
+      " model is for; expected one layer group and one layer in it"
+    )
+  for copy, original in _COPIES.items():
+    if copy in weights and not np.array_equal(weights[copy], weights[original]):
+      raise ValueError(
+        f"load_albert: {copy} must equal {original}, for here the two are one;"
+        " these weights were trained with readouts of their own"
+      )

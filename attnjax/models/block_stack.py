@@ -1,72 +1,114 @@
-"""Stacked transformer blocks of a config, and the scan over them."""
+"""Transformer blocks of a config, and the scan over a stack of them."""
 
-import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import jax
 from flax import nnx
 
 from attnjax.nn import FeedForward, MultiHeadAttention, TransformerBlock
-from attnjax.nn.transformer_block import CrossBlock
-from attnjax.ops import positions as encodings
+from attnjax.nn.initializers import fan_in
 from attnjax.ops.feature_dropout import Dropout
+from attnjax.typing import PyTree
 
-__all__ = ["make_block", "make_stacks", "run_blocks"]
+__all__ = [
+  "BlockConfig",
+  "make_attention",
+  "make_block",
+  "make_feed_forward",
+  "run_blocks",
+]
 
 
-def _output_init(additions: int):
-  """Each block adds to x; this keeps its variance from growing with depth."""
-  return jax.nn.initializers.variance_scaling(1 / additions, "fan_in", "normal")
+@runtime_checkable
+class BlockConfig(Protocol):
+  """The sizes and choices of a block that the configs of models share."""
+
+  @property
+  def width(self) -> int:
+    """M, features of the model."""
+
+  @property
+  def heads(self) -> int:
+    """H, query heads."""
+
+  @property
+  def hidden(self) -> int:
+    """F, features between the feed-forward maps."""
+
+  @property
+  def activation(self) -> str:
+    """Name of the feed-forward activation."""
+
+  @property
+  def norm(self) -> str:
+    """Name of the norm: rms or layer."""
+
+  @property
+  def use_bias(self) -> bool:
+    """Whether maps and layer norms have biases."""
 
 
 def make_attention(
-  config: Any,
+  config: BlockConfig,
   additions: int,
   attend: Callable,
   rngs: nnx.Rngs,
   *,
   position_encoding: Callable | None = None,
+  kv_heads: int | None = None,
+  head_width: int | None = None,
 ) -> MultiHeadAttention:
-  """Attention of the sizes of a config, one of so many additions to x."""
+  """The attention of a block in a stack of `additions` residual additions."""
   return MultiHeadAttention(
     config.width,
     config.heads,
+    kv_heads=kv_heads,
+    head_width=head_width,
     use_bias=config.use_bias,
     position_encoding=position_encoding,
     attend=attend,
-    output_init=_output_init(additions),
+    output_init=fan_in(1 / additions),
     rngs=rngs,
   )
 
 
 def make_feed_forward(
-  config: Any, additions: int, rngs: nnx.Rngs
+  config: BlockConfig, additions: int, rngs: nnx.Rngs
 ) -> FeedForward:
-  """A feed-forward layer of the sizes of a config."""
+  """The feed-forward layer of a block, initialised as `make_attention` does."""
   return FeedForward(
     config.width,
     config.hidden,
     activation=config.activation,
     use_bias=config.use_bias,
-    output_init=_output_init(additions),
+    output_init=fan_in(1 / additions),
     rngs=rngs,
   )
 
 
 def make_block(
-  config: Any,
+  config: BlockConfig,
   depth: int,
   attend: Callable,
   rngs: nnx.Rngs,
   *,
   position_encoding: Callable | None = None,
+  kv_heads: int | None = None,
+  head_width: int | None = None,
 ) -> TransformerBlock:
-  """One self-attention block of a stack of `depth`."""
+  """One pre-norm self-attention block of a stack of `depth`."""
+  attention = make_attention(
+    config,
+    2 * depth,
+    attend,
+    rngs,
+    position_encoding=position_encoding,
+    kv_heads=kv_heads,
+    head_width=head_width,
+  )
   return TransformerBlock(
-    make_attention(
-      config, 2 * depth, attend, rngs, position_encoding=position_encoding
-    ),
+    attention,
     make_feed_forward(config, 2 * depth, rngs),
     width=config.width,
     norm=config.norm,
@@ -75,41 +117,10 @@ def make_block(
   )
 
 
-def make_stacks(config: Any, attend: Callable, rngs: nnx.Rngs):
-  """The blocks of an encoder and of a decoder, stacked along a leading axis."""
-  rotary = encodings.Rotary() if config.positions == "rotary" else None
-  deep = config.decoder_depth
-  attention = functools.partial(make_attention, config, 3 * deep, attend)
-
-  def encoder_block(key):
-    return make_block(
-      config,
-      config.encoder_depth,
-      attend,
-      nnx.Rngs(key),
-      position_encoding=rotary,
-    )
-
-  def decoder_block(key):
-    rngs = nnx.Rngs(key)
-    return CrossBlock(
-      attention(rngs, position_encoding=rotary),
-      attention(rngs),
-      make_feed_forward(config, 3 * deep, rngs),
-      width=config.width,
-      norm=config.norm,
-      use_bias=config.use_bias,
-      rngs=rngs,
-    )
-
-  keys = jax.random.split(rngs.params(), config.encoder_depth)
-  encoder = jax.vmap(encoder_block)(keys)
-  keys = jax.random.split(rngs.params(), config.decoder_depth)
-  return encoder, jax.vmap(decoder_block)(keys)
-
-
-def run_blocks(blocks, x, drop: Dropout, unroll: int, **attend_kw):
-  """All blocks one after the other: x, and what ``aux=`` keeps, stacked."""
+def run_blocks(
+  blocks: PyTree, x: PyTree, drop: Dropout, unroll: int, **attend_kw
+):
+  """Scans over stacked blocks; (x, the `Aux` of all, stacked, or None)."""
   depth = jax.tree.leaves(blocks)[0].shape[0]
 
   def layer(x, block_and_drop):

@@ -1,5 +1,6 @@
-"""A decoder language model: the next token of every position at once."""
+"""`DecoderLM`: a decoder-only transformer language model."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -7,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from attnjax.models.decoder_block import POSITIONS, DecoderConfig, make_block
+from attnjax.config import Config, setting
+from attnjax.models.block_stack import make_block
 from attnjax.nn import Embedding, with_attend
+from attnjax.nn.embed import add_positions
 from attnjax.nn.norm import make_norm
 from attnjax.ops import cache as caches
 from attnjax.ops import masks, score_mods
@@ -17,11 +20,80 @@ from attnjax.ops.attention import attend as default_attend
 from attnjax.ops.forgotten_tokens import sees_forgotten
 from attnjax.typing import Array, Bool, DTypeLike, Float, Int
 
-__all__ = ["DecoderConfig", "DecoderLM"]
+__all__ = ["DecoderConfig", "DecoderLM", "decoder_parameters", "total"]
+
+POSITIONS = ("rotary", "learned", "sinusoidal", "alibi", "none")
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig(Config):
+  """Sizes and choices of a `DecoderLM`."""
+
+  width: int = setting(256, "model width M, features", at_least=1)
+  depth: int = setting(4, "transformer blocks L", at_least=1)
+  heads: int = setting(
+    4, "query heads H of a block; divide the width", at_least=1
+  )
+  kv_heads: int | None = setting(
+    None, "key/value heads K, a divisor of the heads; none: as many", at_least=1
+  )
+  head_width: int | None = setting(
+    None,
+    "width D of a query and a key, features; none: width / heads",
+    at_least=1,
+  )
+  hidden: int = setting(
+    1024, "features F between the feed-forward maps", at_least=1
+  )
+  activation: str = setting(
+    "gelu",
+    "feed-forward nonlinearity",
+    choices=("gelu", "relu", "squared_relu", "swiglu"),
+  )
+  norm: str = setting("rms", "normalisation", choices=("rms", "layer"))
+  use_bias: bool = setting(False, "biases in every linear map and layer norm")
+  positions: str = setting(
+    "rotary", "how the model knows positions", choices=POSITIONS
+  )
+  window: int | None = setting(
+    None, "positions before its own that a query sees; none: all", at_least=0
+  )
+  max_length: int = setting(
+    2048,
+    "positions that a learned table holds; no other kind has a limit",
+    at_least=1,
+  )
+  tied: bool = setting(True, "read out by the table that embeds")
+  remat: bool = setting(
+    False, "recompute a block's activations in the backward pass"
+  )
+  unroll: int = setting(
+    1,
+    "blocks in one turn of the scan; more runs faster, compiles slower",
+    at_least=1,
+  )
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.head_width is None and self.width % self.heads:
+      raise ValueError(
+        f"model: heads={self.heads} must divide width={self.width}; choose"
+        " another number of heads, or give head_width"
+      )
+    if self.kv_heads is not None and self.heads % self.kv_heads:
+      raise ValueError(
+        f"model: kv_heads={self.kv_heads} must divide heads={self.heads}"
+      )
+    head_width = self.head_width or self.width // self.heads
+    if self.positions == "rotary" and head_width % 2:
+      raise ValueError(
+        f"model: rotary positions turn pairs of features, so the width of a"
+        f" head must be even, got {head_width}"
+      )
 
 
 class DecoderLM(nnx.Module):
-  """A pre-norm decoder: embed, L blocks, norm, read out.
+  """A pre-norm decoder-only transformer language model.
 
       x      = embed(tokens) [+ position]
       x      = block[l](x), l = 0 .. L-1, causal
@@ -39,10 +111,10 @@ class DecoderLM(nnx.Module):
   Raises:
     ValueError: if heads do not divide the width, or an option is unknown.
 
-  Nothing that comes later changes what is said of now:
+  Logits do not depend on later tokens:
 
   >>> import jax.numpy as jnp
-  >>> from attnjax.models.decoder_block import DecoderConfig
+  >>> from attnjax.models.decoder import DecoderConfig
   >>> from flax import nnx
   >>> model = DecoderLM(
   ...   DecoderConfig(width=8, depth=2, heads=2, hidden=16), 11,
@@ -57,7 +129,8 @@ class DecoderLM(nnx.Module):
     2005.14165.
   """
 
-  ragged = True  # rows of a prompt may differ in length
+  # For `generate`: rows of a prompt may differ in length.
+  ragged = True
 
   def __init__(
     self,
@@ -72,13 +145,23 @@ class DecoderLM(nnx.Module):
         f"DecoderLM: positions must be one of {POSITIONS}, got"
         f" {config.positions!r}"
       )
+
     self.config = config
     self.vocabulary = vocabulary
     table = lambda rows: Embedding(rows, config.width, rngs=rngs)
     self.embed = table(vocabulary)
     learned = config.positions == "learned"
     self.position_table = table(config.max_length) if learned else None
-    block = lambda key: make_block(config, attend, nnx.Rngs(key))
+    rotary = encodings.Rotary() if config.positions == "rotary" else None
+    block = lambda key: make_block(
+      config,
+      config.depth,
+      attend,
+      nnx.Rngs(key),
+      position_encoding=rotary,
+      kv_heads=config.kv_heads,
+      head_width=config.head_width,
+    )
     keys = jax.random.split(rngs.params(), config.depth)
     self.blocks = jax.vmap(block)(keys)
     self.norm = make_norm(config.norm, config.width, config.use_bias, rngs)
@@ -108,7 +191,7 @@ class DecoderLM(nnx.Module):
       leading layer axis ``L``.
     """
     if positions is None:
-      # Of numpy: a sharded attention knows them while a step is traced.
+      # Of numpy, so that a sharded attention knows them while it is traced.
       positions = np.arange(tokens.shape[-1], dtype=np.int32)
     attend_kw = {
       "mask": self._mask() if mask is None else mask,
@@ -124,6 +207,7 @@ class DecoderLM(nnx.Module):
       return result if isinstance(result, tuple) else (result, None)
 
     body = jax.checkpoint(layer) if self.config.remat else layer
+
     x, extra = jax.lax.scan(
       body,
       self._embed(tokens, positions),
@@ -155,22 +239,23 @@ class DecoderLM(nnx.Module):
     *,
     lengths: Int[Array, "*B"] | None = None,
   ) -> tuple[Float[Array, "*B T V"], caches.KeyValueCache]:
-    """Logits of new tokens, given all that the cache has read.
+    """Logits of new tokens after those in the cache.
 
     Args:
       tokens: int ``*B T``, a prompt or one token.
       cache: from `init_cache`, or from the call before.
-      lengths: int ``*B``, how many of the T are real; None is all.
+      lengths: int ``*B``, how many of the T are not padding; None is all.
 
     Returns:
-      Logits ``*B T V`` and the cache that holds the new tokens too.
+      Logits ``*B T V`` and the cache with the new tokens.
 
     Raises:
-      ValueError: if the tokens do not fit the cache, or the model looks at some
-        that it has forgotten; rows where that is not known yet are NaN.
+      ValueError: if the tokens do not fit the cache, or the mask shows
+        tokens that it has rolled over; where that is known at run time only,
+        rows are NaN.
     """
     first, count = jax.tree.map(lambda x: x[0], cache), tokens.shape[-1]
-    # The scan below would trace the length, and could not say no.
+    # Here the length may be known; in the scan below it is traced.
     caches.overflows(first, count if lengths is None else lengths)
     sees_forgotten(
       self._mask(), first.length, first.forgotten, count, lengths=lengths
@@ -192,32 +277,84 @@ class DecoderLM(nnx.Module):
     return self._read_out(x), cache
 
   def _embed(self, tokens, positions):
-    """Token embeddings, and what is added to them of the position."""
-    x = self.embed(tokens)
-    if self.position_table is not None:
-      code = self.position_table(jnp.asarray(positions))
-    elif self.config.positions == "sinusoidal":
-      # The table is unit-sized, embeddings start small: bring them to scale.
-      code = encodings.sinusoidal(positions, self.config.width)
-      code = code * self.config.width**-0.5
-    else:
-      return x
-    code = code.reshape((1,) * (x.ndim - code.ndim) + code.shape)
-    return x + code.astype(x.dtype)
+    """Embeddings of tokens, with the code of their positions."""
+    kind, table = self.config.positions, self.position_table
+    return add_positions(self.embed(tokens), positions, kind, table)
 
   def _mask(self):
-    """Causal, and no further back than the window."""
+    """Causal, within the window of the config."""
     if self.config.window is None:
       return masks.causal()
     return masks.sliding_window(self.config.window)
 
   def _score_mod(self):
-    """ALiBi, where it is how the model knows positions."""
+    """ALiBi, or None for other kinds of positions."""
     if self.config.positions != "alibi":
       return None
     return score_mods.alibi(encodings.alibi_slopes(self.config.heads))
 
   def _read_out(self, x):
-    """Logits in float32 of the last block's output."""
+    """Logits of the last block's output, in float32 or wider."""
     table = self.embed if self.readout is None else self.readout
     return table.logits(self.norm(x))
+
+
+def decoder_parameters(
+  config: DecoderConfig, vocabulary: int
+) -> dict[str, int]:
+  """Number of parameters of a `DecoderLM`, by part.
+
+      attention    = L (M H D + 2 M K D + H D M)
+      feed-forward = L n M F, n = 3 for swiglu and 2 else
+      embedding    = V M, and as much again for a readout of its own
+
+  Args:
+    config: of the decoder.
+    vocabulary: V.
+
+  Returns:
+    Counts by name: embedding, readout, attention, feed_forward, and the small
+    parts: positions, biases, norms.
+
+  GPT-3 as published counts matrices alone:
+
+  >>> from attnjax.models.decoder import DecoderConfig
+  >>> gpt3 = DecoderConfig(width=12288, depth=96, heads=96, hidden=49152,
+  ...   norm="layer", use_bias=True, positions="learned", tied=False)
+  >>> parts = decoder_parameters(gpt3, 50257)
+  >>> matrices = "embedding", "readout", "attention", "feed_forward"
+  >>> sum(parts[name] for name in matrices)
+  175181291520
+
+  Reference:
+    Brown et al., "Language Models are Few-Shot Learners", 2020, arXiv
+    2005.14165, table 2.1; the count: 3Blue1Brown, "Attention in transformers,
+    step-by-step", 2024.
+  """
+  m, f, depth = config.width, config.hidden, config.depth
+  h = config.heads
+  k = h if config.kv_heads is None else config.kv_heads
+  d = m // h if config.head_width is None else config.head_width
+  maps = 3 if config.activation == "swiglu" else 2
+  learned = config.positions == "learned"
+
+  per_block_bias = h * d + 2 * k * d + m + (maps - 1) * f + m
+  norm = m * (2 if config.norm == "layer" and config.use_bias else 1)
+  return {
+    "embedding": vocabulary * m,
+    "readout": 0 if config.tied else vocabulary * m,
+    "attention": depth * (2 * m * h * d + 2 * m * k * d),
+    "feed_forward": depth * maps * m * f,
+    "positions": config.max_length * m if learned else 0,
+    "biases": depth * per_block_bias if config.use_bias else 0,
+    "norms": (2 * depth + 1) * norm,
+  }
+
+
+def total(parts: dict[str, int]) -> int:
+  """The sum of the counts of `decoder_parameters`.
+
+  >>> total({"embedding": 3, "norms": 2})
+  5
+  """
+  return sum(parts.values())

@@ -1,15 +1,23 @@
-"""An encoder-decoder transformer."""
+"""`EncoderDecoder`: an encoder-decoder transformer."""
 
+import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from attnjax.models.block_stack import make_stacks, run_blocks
-from attnjax.models.encoder_decoder_config import EncoderDecoderConfig
-from attnjax.models.memory import CrossMemory, EncoderDecoderAux
-from attnjax.nn import Embedding
+from attnjax.config import Config, setting
+from attnjax.models.block_stack import (
+  make_attention,
+  make_block,
+  make_feed_forward,
+  run_blocks,
+)
+from attnjax.models.encoded_source import CrossMemory, EncoderDecoderAux
+from attnjax.nn import CrossBlock, Embedding
+from attnjax.nn.embed import add_positions
 from attnjax.nn.norm import make_norm
 from attnjax.ops import cache as caches
 from attnjax.ops import masks
@@ -23,14 +31,71 @@ from attnjax.typing import Array, Float, Int, Key
 
 __all__ = ["EncoderDecoder", "EncoderDecoderConfig"]
 
-# Where in the network something is dropped.
+POSITIONS = ("rotary", "learned", "sinusoidal", "none")
+
+# Labels of the places of dropout: each has masks of its own.
 _SOURCE, _TARGET, _ENCODER, _DECODER = 0, 1, 2, 3
 
 
-class EncoderDecoder(nnx.Module):
-  """A pre-norm encoder, and a decoder that reads it at every layer.
+@dataclasses.dataclass(frozen=True)
+class EncoderDecoderConfig(Config):
+  """Sizes and choices of an `EncoderDecoder`."""
 
-      memory = norm(encoder(embed(source)))       every token sees every token
+  width: int = setting(256, "model width M, features", at_least=1)
+  encoder_depth: int = setting(3, "blocks of the encoder", at_least=1)
+  decoder_depth: int = setting(3, "blocks of the decoder", at_least=1)
+  heads: int = setting(4, "heads H of a block; divide the width", at_least=1)
+  hidden: int = setting(
+    1024, "features F between the feed-forward maps", at_least=1
+  )
+  activation: str = setting(
+    "gelu",
+    "feed-forward nonlinearity",
+    choices=("gelu", "relu", "squared_relu", "swiglu"),
+  )
+  norm: str = setting("rms", "normalisation", choices=("rms", "layer"))
+  use_bias: bool = setting(False, "biases in every linear map and layer norm")
+  positions: str = setting(
+    "rotary", "how the model knows positions", choices=POSITIONS
+  )
+  max_length: int = setting(
+    512,
+    "positions that learned tables hold; no other kind has a limit",
+    at_least=1,
+  )
+  shared: bool = setting(False, "one table embeds both source and target")
+  tied: bool = setting(True, "read out by the table that embeds the target")
+  dropout: float = setting(
+    0.1,
+    "share of the features dropped in training, in [0, 1)",
+    at_least=0,
+    below=1,
+  )
+  unroll: int = setting(
+    1,
+    "blocks in one turn of the scan; more runs faster, compiles slower",
+    at_least=1,
+  )
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.width % self.heads:
+      raise ValueError(
+        f"model: heads={self.heads} must divide width={self.width}; choose"
+        " another number of heads"
+      )
+    turned = {"rotary": self.width // self.heads, "sinusoidal": self.width}
+    if turned.get(self.positions, 0) % 2:
+      raise ValueError(
+        f"model: {self.positions} positions have pairs of features, so their"
+        f" width must be even, got {turned[self.positions]}"
+      )
+
+
+class EncoderDecoder(nnx.Module):
+  """A pre-norm encoder-decoder transformer with cross-attention.
+
+      memory = norm(encoder(embed(source)))       not causal
       x      = decoder(embed(target), memory)     causal, and over the memory
       logits = norm(x) · table
 
@@ -42,10 +107,10 @@ class EncoderDecoder(nnx.Module):
     rngs: Flax NNX random streams; uses "params".
 
   Raises:
-    ValueError: from the config; or if one table is to embed two vocabularies.
+    ValueError: if shared=True has two vocabularies.
 
   >>> import jax.numpy as jnp
-  >>> from attnjax.models.encoder_decoder_config import EncoderDecoderConfig
+  >>> from attnjax.models.encoder_decoder import EncoderDecoderConfig
   >>> from flax import nnx
   >>> config = EncoderDecoderConfig(
   ...   width=8, encoder_depth=1, decoder_depth=1, heads=2, hidden=16)
@@ -74,6 +139,7 @@ class EncoderDecoder(nnx.Module):
         "EncoderDecoder: shared=True embeds both by one table, which needs one"
         f" vocabulary, got {source_vocabulary} and {target_vocabulary} tokens"
       )
+
     self.config, self.vocabulary = config, target_vocabulary
     table = lambda rows: Embedding(rows, config.width, rngs=rngs)
     norm = lambda: make_norm(config.norm, config.width, config.use_bias, rngs)
@@ -82,7 +148,8 @@ class EncoderDecoder(nnx.Module):
     learned = config.positions == "learned"
     self.source_places = table(config.max_length) if learned else None
     self.target_places = table(config.max_length) if learned else None
-    self.encoder, self.decoder = make_stacks(config, attend, rngs)
+
+    self.encoder, self.decoder = _make_stacks(config, attend, rngs)
     self.encoder_norm, self.decoder_norm = norm(), norm()
     self.readout = None if config.tied else table(target_vocabulary)
 
@@ -98,12 +165,12 @@ class EncoderDecoder(nnx.Module):
     """Logits of the token after each target token: teacher forcing.
 
     Args:
-      source: int ``*B S``; beyond its length a row may hold anything.
-      target: int ``*B T``, what the decoder reads, a start token first; padding
-        at the end may be any token of the vocabulary.
+      source: int ``*B S``; padding may hold any id.
+      target: int ``*B T``, the input of the decoder, a start token first;
+        padding at the end may be any token of the vocabulary.
       source_lengths: int ``*B``; None is S.
-      dropout_key: of a training step; None drops nothing.
-      aux: what to keep of every attention, as in `attnjax.attend`.
+      dropout_key: of a training step; None is no dropout.
+      aux: what to return of every attention, as in `attnjax.attend`.
 
     Returns:
       float32 ``*B T V``; with `aux`, a pair with an `EncoderDecoderAux`.
@@ -112,6 +179,7 @@ class EncoderDecoder(nnx.Module):
     memory, seen = self._encode(source, source_lengths, drop, aux)
     places = jnp.arange(target.shape[-1], dtype=jnp.int32)
     x = self._embed(self.target_embed, self.target_places, target, places)
+
     # The keys and values of each layer's memory are one more scanned input.
     inner = drop.of(_DECODER).split(self.config.decoder_depth)
 
@@ -134,6 +202,7 @@ class EncoderDecoder(nnx.Module):
       (self.decoder, memory.key, memory.value, inner),
       unroll=self.config.unroll,
     )
+
     logits = self._read_out(x)
     return (logits, EncoderDecoderAux(seen, *kept)) if aux else logits
 
@@ -144,14 +213,14 @@ class EncoderDecoder(nnx.Module):
     *,
     dropout_key: Key[Array, ""] | None = None,
   ) -> CrossMemory:
-    """What the decoder may read of the source; see `__call__`."""
+    """Keys and values of the source for every layer; see `__call__`."""
     drop = Dropout(self.config.dropout, dropout_key)
     return self._encode(source, lengths, drop, ())[0]
 
   def init_state(
     self, memory: CrossMemory, capacity: int
   ) -> caches.KeyValueCache:
-    """An empty cache of every layer, for so many target tokens."""
+    """Empty caches of all layers, for `capacity` target tokens."""
     _check_room(self.target_places, capacity)
     depth, *batch, _, heads, width = memory.key.shape
     return caches.init(
@@ -164,9 +233,9 @@ class EncoderDecoder(nnx.Module):
     cache: caches.KeyValueCache,
     tokens: Int[Array, "*B T"],
   ) -> tuple[Float[Array, "*B T V"], caches.KeyValueCache]:
-    """Logits after new target tokens, and the cache that has read them too."""
+    """(logits of new target tokens, new cache)."""
     first = jax.tree.map(lambda x: x[0], cache)
-    # The scan below would trace the length, and could not say no.
+    # Here the length may be known; in the scan below it is traced.
     caches.overflows(first, tokens.shape[-1])
     sees_forgotten(
       masks.causal(), first.length, first.forgotten, tokens.shape[-1]
@@ -188,22 +257,24 @@ class EncoderDecoder(nnx.Module):
     state: caches.KeyValueCache,
     tokens: Int[Array, "*B"],
   ) -> tuple[Float[Array, "*B V"], caches.KeyValueCache]:
-    """Logits of the next token, and the state that has read this one."""
+    """(logits of the next token, new state), as `NextToken` calls it."""
     logits, state = self.decode(memory, state, tokens[..., None])
     return logits[..., 0, :], state
 
   def _encode(self, source, lengths, drop, aux):
-    """The memory of the source, and what was kept of its attention."""
+    """(memory, `Aux` of the encoder or None) of a source."""
     table = self.target_embed if self.config.shared else self.source_embed
     count = source.shape[-1]
     real, wrong = real_steps(lengths, source.shape[:-1], count)
-    if wrong is not None:  # such a row is seen whole, and is NaN
+    if wrong is not None:  # such a row is NaN, whatever its mask
       lengths = jnp.where(wrong, count, lengths)
-    places = jnp.arange(source.shape[-1], dtype=jnp.int32)
+
+    places = jnp.arange(count, dtype=jnp.int32)
     x = self._embed(table, self.source_places, source, places)
-    # Hidden keys have to be finite, whatever token the padding holds.
+    # Masked keys must be finite: a weight of 0 times NaN is NaN.
     x = x if real is None else jnp.where(real[..., None], x, 0)
     x = poison(x, wrong)
+
     x, extra = run_blocks(
       self.encoder,
       drop(x, _SOURCE),
@@ -213,33 +284,62 @@ class EncoderDecoder(nnx.Module):
       aux=aux,
     )
     x = self.encoder_norm(x)
+
+    # The memory of each decoder layer, by its own maps.
     project = lambda block: block.cross_attention.project_memory(x)
     key, value = jax.vmap(project)(self.decoder)
     return CrossMemory(key, value, lengths), extra
 
   def _embed(self, table, learned, tokens, places):
-    """Token embeddings, and what is added to them of the position."""
-    x = table(tokens)
-    if learned is not None:
-      _check_room(learned, tokens.shape[-1])
-      code = learned(places)
-    elif self.config.positions == "sinusoidal":
-      # The table is unit-sized, embeddings start small: bring them to scale.
-      code = encodings.sinusoidal(places, self.config.width)
-      code = code * self.config.width**-0.5
-    else:
-      return x
-    code = code.reshape((1,) * (x.ndim - code.ndim) + code.shape)
-    return x + code.astype(x.dtype)
+    """Embeddings of tokens, with the code of their positions."""
+    _check_room(learned, tokens.shape[-1])
+    return add_positions(table(tokens), places, self.config.positions, learned)
 
   def _read_out(self, x):
-    """Logits in float32 of the last block's output."""
+    """Logits of the last block's output, in float32 or wider."""
     table = self.target_embed if self.readout is None else self.readout
     return table.logits(self.decoder_norm(x))
 
 
+def _make_stacks(
+  config: EncoderDecoderConfig, attend: Callable, rngs: nnx.Rngs
+):
+  """(encoder, decoder): their blocks, stacked along a leading axis."""
+  rotary = encodings.Rotary() if config.positions == "rotary" else None
+
+  def encoder_block(key):
+    return make_block(
+      config,
+      config.encoder_depth,
+      attend,
+      nnx.Rngs(key),
+      position_encoding=rotary,
+    )
+
+  # A decoder block adds three times to x: both attentions and the last layer.
+  additions = 3 * config.decoder_depth
+  attention = functools.partial(make_attention, config, additions, attend)
+
+  def decoder_block(key):
+    rngs = nnx.Rngs(key)
+    return CrossBlock(
+      attention(rngs, position_encoding=rotary),
+      attention(rngs),
+      make_feed_forward(config, additions, rngs),
+      width=config.width,
+      norm=config.norm,
+      use_bias=config.use_bias,
+      rngs=rngs,
+    )
+
+  keys = jax.random.split(rngs.params(), config.encoder_depth)
+  encoder = jax.vmap(encoder_block)(keys)
+  keys = jax.random.split(rngs.params(), config.decoder_depth)
+  return encoder, jax.vmap(decoder_block)(keys)
+
+
 def _check_room(table: Embedding | None, count: int) -> None:
-  """A table of learned positions holds so many."""
+  """Raises ValueError if learned positions are fewer than the tokens."""
   if table is not None and count > table.embedding.shape[0]:
     raise ValueError(
       f"EncoderDecoder: {count} tokens outgrow the {table.embedding.shape[0]}"

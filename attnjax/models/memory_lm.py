@@ -1,5 +1,6 @@
-"""A language model whose memory does not end with its window."""
+"""`MemoryLM`: a language model of attention, neural memory, or both."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -7,60 +8,215 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from attnjax.models.memory_config import (
-  MemoryLMConfig,
-  make_feed_forward,
-  make_mixer,
+from attnjax.config import Config, setting
+from attnjax.nn import (
+  Embedding,
+  FeedForward,
+  MemoryAlone,
+  MemoryAsContext,
+  MemoryAsGate,
+  MemoryAsLayer,
+  NeuralMemory,
+  WindowAttention,
 )
-from attnjax.nn import Embedding
+from attnjax.nn.initializers import fan_in
+from attnjax.nn.memory_blocks import AttentionAlone
 from attnjax.nn.norm import make_norm
+from attnjax.ops import memory
 from attnjax.ops.attention import attend as default_attend
 from attnjax.typing import Array, DTypeLike, Float, Int
 
-__all__ = ["MemoryLM", "MemoryLMConfig", "norms_by_layer"]
+__all__ = [
+  "ARCHITECTURES",
+  "RULES",
+  "MemoryLM",
+  "MemoryLMConfig",
+  "make_rule",
+  "norms_by_layer",
+]
+
+ARCHITECTURES = ("attention", "memory", "mac", "mag", "mal")
+RULES: dict[str, Callable[..., memory.Rule]] = {
+  name: getattr(memory, name)
+  for name in (
+    *("linear_attention", "delta_net", "gated_delta_net", "ttt_linear"),
+    *("ttt_mlp", "titans", "moneta", "yaad", "memora", "atlas", "lact"),
+  )
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class MemoryLMConfig(Config):
+  """Sizes and choices of a `MemoryLM`."""
+
+  architecture: str = setting(
+    "mac",
+    "what mixes tokens: attention, a memory, or both: memory as context, as a"
+    " gate, as a layer",
+    choices=ARCHITECTURES,
+  )
+  rule: str = setting(
+    "titans", "the memory, by name; see attnjax.memory", choices=tuple(RULES)
+  )
+  chunk: int = setting(16, "tokens C that the memory reads at once", at_least=1)
+  residual: bool = setting(
+    False,
+    "the memory answers its query plus a normalised change: writes cannot make"
+    " it steeper without end",
+  )
+  objective_sign: int = setting(
+    1,
+    "1: writes descend their loss; -1: they climb it, a control",
+    choices=(1, -1),
+  )
+  max_rate: float = setting(1.0, "the largest rate of a write", above=0)
+  convolution: int = setting(
+    4, "tokens that queries, keys and values mix", at_least=1
+  )
+  window: int | None = setting(
+    None, "tokens before its own that attention sees; none: all", at_least=0
+  )
+  persistent: int = setting(
+    0, "tokens that attention always sees, learned", at_least=0
+  )
+  segment: int = setting(
+    32, "tokens of a segment of the memory as context", at_least=1
+  )
+  width: int = setting(128, "model width M, features", at_least=1)
+  depth: int = setting(2, "blocks L", at_least=1)
+  heads: int = setting(4, "heads H of attention and of memory", at_least=1)
+  hidden: int = setting(
+    512, "features F between the feed-forward maps", at_least=1
+  )
+  activation: str = setting(
+    "squared_relu",
+    "feed-forward nonlinearity",
+    choices=("gelu", "relu", "squared_relu", "swiglu"),
+  )
+  unroll: int = setting(1, "blocks in one turn of the scan", at_least=1)
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.width % self.heads:
+      raise ValueError(
+        f"model: heads={self.heads} must divide width={self.width}"
+      )
+    if self.architecture in ("mag", "mal") and self.window is None:
+      raise ValueError(
+        f"model: architecture={self.architecture} attends to a window; give"
+        " model.window"
+      )
+
+
+def make_rule(config: MemoryLMConfig) -> memory.Rule:
+  """The update rule of a config."""
+  rule = RULES[config.rule](chunk=config.chunk)
+  if config.residual:
+    structure = dataclasses.replace(rule.structure, residual=True)
+    rule = dataclasses.replace(rule, structure=structure)
+  if config.objective_sign == 1:
+    return rule
+  return dataclasses.replace(rule, objective=memory.negative(rule.objective))
+
+
+def _make_mixer(
+  config: MemoryLMConfig, attend: Callable, rngs: nnx.Rngs
+) -> nnx.Module:
+  """The token mixer of a block, by the architecture of the config."""
+  width, init = config.width, _output_init(config)
+  attention = lambda window: WindowAttention(
+    width,
+    config.heads,
+    window=window,
+    persistent=config.persistent,
+    convolution=config.convolution,
+    attend=attend,
+    output_init=init,
+    rngs=rngs,
+  )
+  if config.architecture == "attention":
+    return AttentionAlone(attention(config.window))
+
+  held = NeuralMemory(
+    width,
+    config.heads,
+    rule=make_rule(config),
+    convolution=config.convolution,
+    max_rate=config.max_rate,
+    output_init=init,
+    rngs=rngs,
+  )
+  if config.architecture == "memory":
+    return MemoryAlone(held)
+  if config.architecture == "mal":
+    near = attention(config.window)
+    return MemoryAsLayer(near, held, width=width, rngs=rngs)
+  if config.architecture == "mag":
+    near = attention(config.window)
+    return MemoryAsGate(near, held, width=width, output_init=init, rngs=rngs)
+  return MemoryAsContext(
+    attention(None),
+    held,
+    width=width,
+    segment=config.segment,
+    output_init=init,
+    rngs=rngs,
+  )
+
+
+def _output_init(config: MemoryLMConfig):
+  """Initializer of output maps; a block adds twice to x."""
+  return fan_in(1 / (2 * config.depth))
 
 
 class _Block(nnx.Module):
-  """Two layers, each of which adds its change: what mixes, and what maps."""
+  """A pre-norm block of a token mixer and a feed-forward layer."""
 
   def __init__(self, config: MemoryLMConfig, attend: Callable, rngs: nnx.Rngs):
     norm = lambda: make_norm("rms", config.width, False, rngs)
     self.mixer_norm = norm()
-    self.mixer: Any = make_mixer(config, attend, rngs)
+    self.mixer: Any = _make_mixer(config, attend, rngs)
     self.feed_forward_norm = norm()
-    self.feed_forward = make_feed_forward(config, rngs)
+    self.feed_forward = FeedForward(
+      config.width,
+      config.hidden,
+      activation=config.activation,
+      output_init=_output_init(config),
+      rngs=rngs,
+    )
 
   def __call__(self, x):
-    """The new x, and the size of each memory at the end, ``*B H``."""
+    """(x, norm of each memory after the last token, ``*B H``)."""
     change, held = self.mixer(self.mixer_norm(x))
-    size = None if held is None else held.memory.norm
-    return self._rest(x, change), size
+    norm = None if held is None else held.memory.norm
+    return self._add(x, change), norm
 
   def init_state(self, batch, capacity: int, dtype: DTypeLike):
-    """What the block carries from token to token."""
+    """The state of the mixer before the first token."""
     state = self.mixer.init_state(batch, capacity, dtype)
     return jax.tree.map(jnp.asarray, state)
 
   def decode(self, x, state):
-    """The new x of one token, and the state after it."""
+    """(x of one token, state after it)."""
     change, state = self.mixer.decode(self.mixer_norm(x), state)
-    return self._rest(x, change), state
+    return self._add(x, change), state
 
-  def _rest(self, x, change):
+  def _add(self, x, change):
+    """x plus the mixer's output, then plus the feed-forward layer's."""
     x = x + change
     return x + self.feed_forward(self.feed_forward_norm(x))
 
 
 class MemoryLM(nnx.Module):
-  """A decoder of blocks that mix by attention, by a memory, or by both.
+  """A causal language model that mixes tokens by attention, memory, or both.
 
       x      = embed(tokens)
       x      = block[l](x), l = 0 .. L-1, causal
       logits = norm(x) · table
 
-  It knows no position but by distance, in half of the heads of attention, so
-  that it can read on beyond the lengths it was trained on. Documents are not
-  kept apart: a memory has no segment ids.
+  Positions are ALiBi distances in half of the heads of attention, so that it
+  can read beyond the lengths of training. There are no segment ids: a memory
+  does not separate packed documents.
 
   Args:
     config: sizes and choices.
@@ -72,7 +228,7 @@ class MemoryLM(nnx.Module):
     ValueError: from the parts, if sizes do not fit.
 
   >>> import jax.numpy as jnp
-  >>> from attnjax.models.memory_config import MemoryLMConfig
+  >>> from attnjax.models.memory_lm import MemoryLMConfig
   >>> from flax import nnx
   >>> config = MemoryLMConfig(
   ...   architecture="memory", rule="delta_net", width=8, depth=1, heads=2,
@@ -87,7 +243,7 @@ class MemoryLM(nnx.Module):
     arXiv 2501.00663, section 4.
   """
 
-  # `generate` asks: nothing limits a length, and a memory knows no padding.
+  # For `generate`: no limit of length, and rows of a prompt have one length.
   position_table = None
   ragged = False
 
@@ -110,21 +266,21 @@ class MemoryLM(nnx.Module):
 
     Args:
       tokens: int ``*B T``, in [0, V); another id makes its row NaN.
-      norms: whether to return the size of the memories too: what to watch in
+      norms: whether to return the norms of the memories too, to watch them in
         training.
 
     Returns:
       float32 ``*B T V``; with `norms` a pair, with ``L *B H`` or None where
       there is no memory.
     """
-    x, sizes = jax.lax.scan(
+    x, memory_norms = jax.lax.scan(
       lambda x, block: block(x),
       self.embed(tokens),
       self.blocks,
       unroll=self.config.unroll,
     )
     logits = self.embed.logits(self.norm(x))
-    return (logits, sizes) if norms else logits
+    return (logits, memory_norms) if norms else logits
 
   def init_cache(
     self,
@@ -132,12 +288,12 @@ class MemoryLM(nnx.Module):
     capacity: int,
     dtype: DTypeLike = jnp.float32,
   ) -> Any:
-    """What every block carries, stacked as the blocks are.
+    """State of every block before the first token, stacked as the blocks are.
 
     Args:
       batch: sizes of the batch axes ``*B``.
-      capacity: tokens that attention without a window may read; of no use to
-        the others, whose state has a constant size.
+      capacity: tokens that attention without a window may read; the other
+        mixers have a state of constant size, and do not use it.
       dtype: float32 or wider.
     """
     one = lambda block: block.init_state(batch, capacity, dtype)
@@ -150,15 +306,15 @@ class MemoryLM(nnx.Module):
     *,
     lengths: Int[Array, "*B"] | None = None,
   ):
-    """Logits of new tokens, given all that was read: token after token.
+    """(logits, cache) of new tokens after those in the cache, one by one.
 
     Args:
       tokens: int ``*B T``, a prompt or one token.
       cache: from `init_cache`, or from the call before.
-      lengths: None: a memory has no padding, rows read as far as each other.
+      lengths: None; a memory has no padding.
 
     Returns:
-      Logits ``*B T V``, and what was read, the new tokens too.
+      Logits ``*B T V``, and the cache with the new tokens.
 
     Raises:
       ValueError: if lengths are given.
@@ -180,10 +336,10 @@ class MemoryLM(nnx.Module):
 
 
 def norms_by_layer(sizes: Float[Array, "L *B H"] | None) -> dict[str, Array]:
-  """The largest memory of each layer, by a name that training watches.
+  """Largest memory norm of each layer, by names that training watches.
 
-  Where one is no finite number training stops, and names the layer and the
-  step; see `training.train`.
+  Where one is not finite training stops, and names the layer and the step; see
+  `training.train`.
 
   Args:
     sizes: ``L *B H``, of `MemoryLM` with ``norms=True``; None where there is no

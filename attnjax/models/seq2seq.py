@@ -1,15 +1,16 @@
-"""A recurrent encoder-decoder, with attention or with a fixed vector."""
+"""`Seq2Seq`: a recurrent encoder-decoder, with attention or a fixed vector."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from attnjax.models.memory import SequenceMemory
-from attnjax.models.seq2seq_config import Seq2SeqConfig
+from attnjax.config import Config, setting
+from attnjax.models.encoded_source import SequenceMemory
 from attnjax.nn import Embedding
-from attnjax.nn.recurrent import GRU, GRUCell, StepAttention
+from attnjax.nn.recurrent import GRU, STEP_SCORES, GRUCell, StepAttention
 from attnjax.ops.attention import attend as default_attend
 from attnjax.ops.feature_dropout import Dropout
 from attnjax.ops.recurrent import gru_inputs, gru_update, real_steps
@@ -17,12 +18,48 @@ from attnjax.typing import Array, Float, Int, Key
 
 __all__ = ["Seq2Seq", "Seq2SeqConfig"]
 
-# Where in the network something is dropped.
+# Labels of the places of dropout: each has masks of its own. Layers add their
+# number to the last two.
 _SOURCE, _TARGET, _READOUT, _ENCODER, _DECODER = 0, 1, 2, 100, 200
 
 
+@dataclasses.dataclass(frozen=True)
+class Seq2SeqConfig(Config):
+  """Sizes and choices of a `Seq2Seq`."""
+
+  width: int = setting(256, "embedding width, features", at_least=1)
+  hidden: int = setting(
+    256, "state width M of encoder and decoder, features", at_least=1
+  )
+  depth: int = setting(
+    2, "recurrent layers L of the encoder and the decoder", at_least=1
+  )
+  attention: str = setting(
+    "additive",
+    "how the decoder revisits the input; none: it has a fixed vector",
+    choices=(*STEP_SCORES, "none"),
+  )
+  bidirectional: bool = setting(
+    True, "the encoder reads both ways, half of its state width each"
+  )
+  dropout: float = setting(
+    0.2,
+    "share of the features dropped in training, in [0, 1)",
+    at_least=0,
+    below=1,
+  )
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.bidirectional and self.hidden % 2:
+      raise ValueError(
+        f"model: two directions share the hidden width, which must be even,"
+        f" got {self.hidden}"
+      )
+
+
 class Seq2Seq(nnx.Module):
-  """Gated recurrent units read a sequence, and others write another.
+  """An encoder-decoder of gated recurrent units, with attention.
 
       memory, h[·, 0] = encoder(embed(source))
       c[t]      = attention(h[0, t - 1], memory), or the top of h[·, 0]
@@ -30,11 +67,11 @@ class Seq2Seq(nnx.Module):
       h[l, t]   = gru(h[l, t - 1], h[l - 1, t]),  l = 1 .. L - 1
       logits[t] = table · tanh(W [h[L - 1, t]; c[t]] + b)
 
-  The decoder revisits the encoder's outputs at every step: the bottom state
-  asks before each token. With ``attention="none"`` its context is instead one
-  fixed vector, the encoder's last state, given at every step and also what the
-  decoder starts from; nothing else differs. Luong's rules stand where
-  Bahdanau's does, so that only the score differs between them.
+  The decoder attends to the encoder's outputs at every step, with its bottom
+  state before each token as the query. With ``attention="none"`` its context is
+  instead one fixed vector, the encoder's last state, given at every step and
+  also what the decoder starts from; nothing else differs. Luong's scores stand
+  where Bahdanau's does, so that models differ in the score alone.
 
   Args:
     config: sizes and choices.
@@ -46,10 +83,10 @@ class Seq2Seq(nnx.Module):
   Raises:
     ValueError: from the config, if a size or an option cannot be.
 
-  What is said of now depends on all of the source and on no later target:
+  Logits depend on all of the source and on no later target:
 
   >>> import jax.numpy as jnp
-  >>> from attnjax.models.seq2seq_config import Seq2SeqConfig
+  >>> from attnjax.models.seq2seq import Seq2SeqConfig
   >>> from flax import nnx
   >>> model = Seq2Seq(
   ...   Seq2SeqConfig(width=6, hidden=4, depth=1), 7, 11, rngs=nnx.Rngs(0))
@@ -81,11 +118,12 @@ class Seq2Seq(nnx.Module):
     self.vocabulary = target_vocabulary
     width, hidden = config.width, config.hidden
     one = hidden // 2 if config.bidirectional else hidden
-    # Unit embeddings: small ones would leave the gates half open for long.
+    # Embeddings of variance 1: with small ones the gates of the units start
+    # near 1/2, and stay there for long.
     table = lambda rows: Embedding(rows, width, stddev=1.0, rngs=rngs)
     self.source_embed = table(source_vocabulary)
     self.target_embed = table(target_vocabulary)
-    # Layers differ in what comes in, so they are a list and no stack.
+    # Layers differ in their inputs, so they are a list and not stacked.
     self.encoder = nnx.List(
       GRU(inputs, one, bidirectional=config.bidirectional, rngs=rngs)
       for inputs in (width, *(hidden,) * (config.depth - 1))
@@ -94,10 +132,9 @@ class Seq2Seq(nnx.Module):
     self.upper = nnx.List(
       GRU(hidden, hidden, rngs=rngs) for _ in range(config.depth - 1)
     )
-    none = config.attention == "none"
     self.attention = (
       None
-      if none
+      if config.attention == "none"
       else StepAttention(
         hidden, score=config.attention, attend=attend, rngs=rngs
       )
@@ -117,12 +154,12 @@ class Seq2Seq(nnx.Module):
     """Logits of the token after each target token: teacher forcing.
 
     Args:
-      source: int ``*B S``; beyond its length a row may hold anything.
-      target: int ``*B T``, what the decoder reads, a start token first; padding
-        may be any token of the vocabulary.
+      source: int ``*B S``; padding may hold any id.
+      target: int ``*B T``, the input of the decoder, a start token first;
+        padding may be any token of the vocabulary.
       source_lengths: int ``*B``; None is S.
-      dropout_key: of a training step; None drops nothing.
-      aux: what to keep of the attention, as in `attnjax.attend`.
+      dropout_key: of a training step; None is no dropout.
+      aux: what to return of the attention, as in `attnjax.attend`.
 
     Returns:
       float32 ``*B T V``; with `aux`, a pair with an `Aux` of one head: weights
@@ -133,10 +170,12 @@ class Seq2Seq(nnx.Module):
     """
     drop = Dropout(self.config.dropout, dropout_key)
     memory = self.encode(source, source_lengths, dropout_key=dropout_key)
+
     inputs = drop(self.target_embed(target), _TARGET)
     x, context, extra = self._attentive(memory, inputs, aux)
     for place, layer in enumerate(self.upper, start=1):
       x, _ = layer(drop(x, _DECODER + place), memory.last[place])
+
     logits = self._read_out(x, context, drop)
     return (logits, extra) if aux else logits
 
@@ -147,24 +186,26 @@ class Seq2Seq(nnx.Module):
     *,
     dropout_key: Key[Array, ""] | None = None,
   ) -> SequenceMemory:
-    """What the decoder may read of the source; see `__call__`."""
+    """Outputs, keys and last states of the encoder; see `__call__`."""
     drop = Dropout(self.config.dropout, dropout_key)
     x = self.source_embed(source)
     real, _ = real_steps(lengths, source.shape[:-1], source.shape[-1])
     if real is not None:
       x = jnp.where(real[..., None], x, 0)
+
     x, last = drop(x, _SOURCE), []
     for place, layer in enumerate(self.encoder):
       x = drop(x, _ENCODER + place) if place else x
       x, state = layer(x, lengths=lengths)
       last.append(state)
+
     keys = None if self.attention is None else self.attention.prepare(x)
     return SequenceMemory(x, keys, jnp.stack(last), lengths)
 
   def init_state(
     self, memory: SequenceMemory, capacity: int
   ) -> Float[Array, "L *B M"]:
-    """The state of each layer before the first token; any capacity will do."""
+    """States of the layers before the first token; `capacity` is not used."""
     return memory.last
 
   def step(
@@ -173,7 +214,7 @@ class Seq2Seq(nnx.Module):
     state: Float[Array, "L *B M"],
     tokens: Int[Array, "*B"],
   ) -> tuple[Float[Array, "*B V"], Float[Array, "L *B M"]]:
-    """Logits of the next token, and the state that has read this one."""
+    """(logits of the next token, new state), as `NextToken` calls it."""
     context = self._context(memory, state[0], ())
     inputs = jnp.concatenate([self.target_embed(tokens), context], axis=-1)
     states = [self.bottom(state[0], inputs)]
@@ -183,13 +224,14 @@ class Seq2Seq(nnx.Module):
     return self._read_out(states[-1], context, nothing), jnp.stack(states)
 
   def _attentive(self, memory, inputs, aux):
-    """States and contexts ``*B T M`` of the bottom layer, and what was kept."""
+    """(states, contexts, `Aux` or None) of the bottom layer, ``*B T M``."""
     if aux and self.attention is None:
       raise ValueError(
         f"Seq2Seq: aux={aux} asks for attention, and this model has"
         ' attention="none"; choose another'
       )
-    # What tokens say to the gates is known for all steps before the first.
+
+    # The part of the gates that tokens give, for all steps in one product.
     width = self.config.width
     kernel = self.bottom.params.inputs
     params = self.bottom.params._replace(inputs=kernel[:width])
@@ -210,7 +252,7 @@ class Seq2Seq(nnx.Module):
     return states, contexts, jax.tree.map(queries, extra[0]) if aux else None
 
   def _context(self, memory, state, aux):
-    """What the decoder reads of the source now."""
+    """The context of a state, with its `Aux` where `aux` asks for some."""
     if self.attention is None:
       return memory.last[-1]
     return self.attention(
@@ -218,6 +260,6 @@ class Seq2Seq(nnx.Module):
     )
 
   def _read_out(self, x, context, drop):
-    """Logits of states and contexts."""
+    """Logits of states and contexts, by a hidden layer of width M."""
     merged = self.merge(jnp.concatenate([x, context], axis=-1))
     return self.readout.logits(drop(jnp.tanh(merged), _READOUT))

@@ -5,8 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from attnjax.models.beam_search import beam_search
-from attnjax.models.hypotheses import Hypotheses, NextToken
+from attnjax.models.beam_search import Hypotheses, NextToken, beam_search
 from attnjax.ops.recurrent import real_steps
 from attnjax.typing import Array, Int
 
@@ -24,11 +23,11 @@ def translate(
   max_length: int,
   length_penalty: float = 0.0,
 ) -> Hypotheses:
-  """Decodes sources with a beam: one compiled program a shape and a setting.
+  """Decodes sources by beam search; compiled once for each shape and option.
 
   Args:
     model: a `Seq2Seq` or an `EncoderDecoder`.
-    source: int ``B S``; beyond its length a row may hold anything.
+    source: int ``B S``; padding may hold any id.
     source_lengths: int ``B``; None is S.
     beams: as the others, see `beam_search`.
     start: the token that the decoder reads first.
@@ -53,7 +52,8 @@ def translate(
   (2, 3, 5)
   """
   source = jnp.asarray(source)
-  if source_lengths is not None:  # what the program traces it cannot refuse
+  # Checked here, for in the jitted program the values are not known.
+  if source_lengths is not None:
     source_lengths = jnp.asarray(source_lengths)
     real_steps(source_lengths, source.shape[:-1], source.shape[-1])
   return _translate(
@@ -62,7 +62,7 @@ def translate(
 
 
 def _run(model, source, lengths, beams, start, end, max_length, penalty):
-  """The program behind `translate`."""
+  """The jitted part of `translate`."""
   memory = model.encode(source, lengths).repeat(beams)
   return beam_search(
     NextToken(model, memory),

@@ -1,13 +1,14 @@
-"""A vision transformer: an image is a sequence of patches."""
+"""`ViT`: a vision transformer over the patches of an image."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from attnjax.config import Config, setting
 from attnjax.models.block_stack import make_block, run_blocks
-from attnjax.models.vit_config import ViTConfig
 from attnjax.nn.norm import make_norm
 from attnjax.ops import positions as encodings
 from attnjax.ops.attention import attend as default_attend
@@ -16,8 +17,86 @@ from attnjax.typing import Array, Float, Key
 
 __all__ = ["ViT", "ViTConfig"]
 
+POSITIONS = ("learned", "sinusoidal", "none")
+POOLS = ("token", "mean")
+
 _SMALL = jax.nn.initializers.normal(0.02)
-_EMBED, _BLOCKS = 0, 1
+_EMBED, _BLOCKS = 0, 1  # labels of the places of dropout
+
+
+@dataclasses.dataclass(frozen=True)
+class ViTConfig(Config):
+  """Sizes and choices of a `ViT`."""
+
+  height: int = setting(28, "of an image, pixels", at_least=1)
+  breadth: int = setting(
+    28, "of an image, pixels from left to right", at_least=1
+  )
+  channels: int = setting(1, "of a pixel: 1 is grey, 3 is colour", at_least=1)
+  patch: int = setting(
+    4, "side of a patch, pixels; divides both sides", at_least=1
+  )
+  width: int = setting(64, "model width M, features", at_least=1)
+  depth: int = setting(4, "transformer blocks L", at_least=1)
+  heads: int = setting(4, "heads H of a block; divide the width", at_least=1)
+  hidden: int = setting(
+    128, "features F between the feed-forward maps", at_least=1
+  )
+  activation: str = setting(
+    "gelu",
+    "feed-forward nonlinearity",
+    choices=("gelu", "relu", "squared_relu", "swiglu"),
+  )
+  norm: str = setting("layer", "normalisation", choices=("rms", "layer"))
+  use_bias: bool = setting(True, "biases in every linear map and layer norm")
+  positions: str = setting(
+    "learned", "how the model knows where a patch is", choices=POSITIONS
+  )
+  pool: str = setting(
+    "token",
+    "what is read out: a class token of its own, or the mean of the patches",
+    choices=POOLS,
+  )
+  dropout: float = setting(
+    0.0,
+    "share of the features dropped in training, in [0, 1)",
+    at_least=0,
+    below=1,
+  )
+  unroll: int = setting(
+    1,
+    "blocks in one turn of the scan; more runs faster, compiles slower",
+    at_least=1,
+  )
+
+  @property
+  def grid(self) -> tuple[int, int]:
+    """Patches from top to bottom, and from left to right."""
+    return self.height // self.patch, self.breadth // self.patch
+
+  @property
+  def tokens(self) -> int:
+    """T, patches and the class token where there is one."""
+    rows, columns = self.grid
+    return rows * columns + (self.pool == "token")
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.height % self.patch or self.breadth % self.patch:
+      raise ValueError(
+        f"model: patch={self.patch} must divide the image of {self.height} x"
+        f" {self.breadth} pixels; choose another patch, or pad the images"
+      )
+    if self.width % self.heads:
+      raise ValueError(
+        f"model: heads={self.heads} must divide width={self.width}; choose"
+        " another number of heads"
+      )
+    if self.positions == "sinusoidal" and self.width % 4:
+      raise ValueError(
+        "model: sinusoidal positions have pairs of features for either side,"
+        f" so the width must be a multiple of 4, got {self.width}"
+      )
 
 
 class ViT(nnx.Module):
@@ -25,10 +104,10 @@ class ViT(nnx.Module):
 
       x      = patches(image) W + b [+ position]
       x      = [class token; x]
-      x      = block[l](x), l = 0 .. L-1, every patch sees every patch
+      x      = block[l](x), l = 0 .. L-1, without a mask
       logits = norm(x)[class token] W_out + b_out, or of the mean of the patches
 
-  The readout starts at 0, so that a fresh model has the loss ln V.
+  The readout starts at 0, so that the initial loss is ln V.
 
   Args:
     config: sizes and choices.
@@ -40,7 +119,7 @@ class ViT(nnx.Module):
     ValueError: from the config, if a size or an option cannot be.
 
   >>> import jax.numpy as jnp
-  >>> from attnjax.models.vit_config import ViTConfig
+  >>> from attnjax.models.vit import ViTConfig
   >>> from flax import nnx
   >>> config = ViTConfig(height=4, breadth=6, patch=2, width=8, depth=1)
   >>> model = ViT(config, 3, rngs=nnx.Rngs(0))
@@ -70,10 +149,11 @@ class ViT(nnx.Module):
     pixels = config.patch**2 * config.channels
     self.embed = nnx.Linear(pixels, width, rngs=rngs)
     table = lambda *shape: nnx.Param(_SMALL(rngs.params(), shape, jnp.float32))
-    # The class token is learned, so it needs no position beside.
+    # The class token is learned, so it needs no position.
     self.token = table(width) if config.pool == "token" else None
     learned = config.positions == "learned"
     self.positions = table(rows * columns, width) if learned else None
+
     block = lambda key: make_block(config, config.depth, attend, nnx.Rngs(key))
     keys = jax.random.split(rngs.params(), config.depth)
     self.blocks = jax.vmap(block)(keys)
@@ -93,8 +173,8 @@ class ViT(nnx.Module):
 
     Args:
       images: ``*B Y X C``: rows of pixels, pixels of a row, channels.
-      dropout_key: of a training step; None drops nothing.
-      aux: what to keep of every attention, as in `attnjax.attend`.
+      dropout_key: of a training step; None is no dropout.
+      aux: what to return of every attention, as in `attnjax.attend`.
 
     Returns:
       ``*B V``; with `aux`, a pair with an `Aux` whose arrays have a leading
@@ -108,13 +188,14 @@ class ViT(nnx.Module):
     x, extra = run_blocks(
       self.blocks, x, drop.of(_BLOCKS), self.config.unroll, aux=aux
     )
+
     x = self.norm(x)
     x = x.mean(axis=-2) if self.token is None else x[..., 0, :]
     logits = self.readout(x)
     return (logits, extra) if aux else logits
 
   def _embed(self, images):
-    """Patches in a row, where they are, and the class token before them."""
+    """Embedded patches and their positions, the class token in front."""
     x = self.embed(patches(images, self.config))
     position = self._positions()
     if position is not None:
@@ -125,12 +206,14 @@ class ViT(nnx.Module):
     return jnp.concatenate([token, x], axis=-2)
 
   def _positions(self):
-    """What is added to each patch, ``T M``."""
+    """Codes of the positions of patches, ``T M``, or None."""
     if self.positions is not None:
       return self.positions[...]
     if self.config.positions == "none":
       return None
-    # Half of the features tell the row of the patch, half its column.
+
+    # The first half of the features encodes the row of a patch, the second its
+    # column.
     code = lambda n: encodings.sinusoidal(jnp.arange(n), self.config.width // 2)
     (rows, columns), half = self.config.grid, self.config.width // 2
     down = jnp.broadcast_to(code(rows)[:, None], (rows, columns, half))
@@ -142,10 +225,10 @@ class ViT(nnx.Module):
 def patches(
   images: Float[Array, "*B Y X C"], config: ViTConfig
 ) -> Float[Array, "*B T D"]:
-  """The pixels of each patch in a row, from the top left, line by line.
+  """Cuts images into patches, row by row from the top left.
 
   >>> import jax.numpy as jnp
-  >>> from attnjax.models.vit_config import ViTConfig
+  >>> from attnjax.models.vit import ViTConfig
   >>> config = ViTConfig(height=2, breadth=4, patch=2)
   >>> image = jnp.arange(8.0).reshape(2, 4, 1)
   >>> patches(image, config).tolist()
@@ -158,6 +241,7 @@ def patches(
       f" {list(images.shape[-3:])} of shape {list(images.shape)}; resize or pad"
       " them, or make a model of their size"
     )
+
   batch, (rows, columns), side = images.shape[:-3], config.grid, config.patch
   x = images.reshape((*batch, rows, side, columns, side, config.channels))
   x = jnp.swapaxes(x, -4, -3)

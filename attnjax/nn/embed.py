@@ -4,12 +4,13 @@ import warnings
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from attnjax.ops import positions
 from attnjax.typing import Array, Float, Int
 
-__all__ = ["Embedding"]
+__all__ = ["Embedding", "add_positions"]
 
 
 class Embedding(nnx.Module):
@@ -72,3 +73,34 @@ class Embedding(nnx.Module):
       stacklevel=2,
     )
     return self.logits(x)
+
+
+def add_positions(
+  x: Float[Array, "*B T M"],
+  places: Int[Array | np.ndarray, "*P T"],
+  kind: str,
+  table: Embedding | None = None,
+) -> Float[Array, "*B T M"]:
+  """Adds a code of each position to embeddings, in their dtype.
+
+  Args:
+    x: ``*B T M``, embeddings of tokens.
+    places: int ``*B T``, or ``T``, the positions.
+    kind: "learned", rows of the table; "sinusoidal"; any other kind adds
+      nothing, as where attention encodes positions.
+    table: the learned positions.
+
+  >>> import jax.numpy as jnp
+  >>> x = jnp.zeros((2, 3, 4))
+  >>> bool((add_positions(x, jnp.arange(3), "rotary") == x).all())
+  True
+  """
+  if kind == "learned" and table is not None:
+    code = table(jnp.asarray(places))
+  elif kind == "sinusoidal":
+    # The sinusoids have a norm of √(M/2), embeddings start small: scale down.
+    code = positions.sinusoidal(places, x.shape[-1]) * x.shape[-1] ** -0.5
+  else:
+    return x
+  code = code.reshape((1,) * (x.ndim - code.ndim) + code.shape)
+  return x + code.astype(x.dtype)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.data import G2P_GRAPHEMES, G2P_PHONEMES, g2p_weights
-from attnjax.models.memory import SequenceMemory
+from attnjax.models.encoded_source import SequenceMemory
 from attnjax.ops.node import node
 from attnjax.ops.recurrent import GRUParams, gru_scan, gru_step
 from experiments.pronunciation.measure import Speaker

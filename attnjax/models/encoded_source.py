@@ -1,24 +1,25 @@
-"""What a decoder reads of a source: values, that a beam search repeats."""
+"""Encoded sources, over which decoders attend, and the `Aux` of both."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 
 from attnjax.ops import masks
 from attnjax.ops.node import node
+from attnjax.typing import PyTree
 
 __all__ = ["CrossMemory", "EncoderDecoderAux", "SequenceMemory"]
 
 
 @node
 class SequenceMemory:
-  """What a recurrent encoder leaves behind.
+  """Encoded source of a `Seq2Seq`: the outputs of its recurrent encoder.
 
   Args:
     outputs: ``*B S M``.
-    keys: ``*B S A``, prepared for the attention; None where there is none.
-    last: ``L *B M``, the last state of every layer.
-    lengths: int ``*B``; None where nothing is padding.
+    keys: ``*B S A`` of the attention; None where there is none.
+    last: ``L *B M``, last states of the layers.
+    lengths: int ``*B``; None without padding.
 
   >>> import jax.numpy as jnp
   >>> memory = SequenceMemory(
@@ -27,13 +28,13 @@ class SequenceMemory:
   [5, 5, 4, 4]
   """
 
-  outputs: Any
-  keys: Any
-  last: Any
-  lengths: Any
+  outputs: PyTree
+  keys: PyTree
+  last: PyTree
+  lengths: PyTree
 
   def repeat(self, count: int) -> "SequenceMemory":
-    """Each row ``count`` times, one after the other."""
+    """Each row ``count`` times in turn, one for each beam."""
     return SequenceMemory(
       _repeat(self.outputs, count, 0),
       _repeat(self.keys, count, 0),
@@ -44,12 +45,12 @@ class SequenceMemory:
 
 @node
 class CrossMemory:
-  """Keys and values of a source, for the cross-attention of every layer.
+  """Encoded source of an `EncoderDecoder`: keys and values of each layer.
 
   Args:
     key: ``L *B S H D``.
     value: ``L *B S H D``.
-    lengths: int ``*B``; None where nothing is padding.
+    lengths: int ``*B``; None without padding.
 
   >>> import jax.numpy as jnp
   >>> x = jnp.ones((3, 2, 5, 1, 4))
@@ -57,17 +58,17 @@ class CrossMemory:
   (3, 14, 5, 1, 4)
   """
 
-  key: Any
-  value: Any
-  lengths: Any
+  key: PyTree
+  value: PyTree
+  lengths: PyTree
 
   @property
   def mask(self) -> masks.Mask | None:
-    """Hides the padding of the source."""
+    """Masks the padding of the source; None without padding."""
     return None if self.lengths is None else masks.lengths(key=self.lengths)
 
   def repeat(self, count: int) -> "CrossMemory":
-    """Each row ``count`` times, one after the other."""
+    """Each row ``count`` times in turn, one for each beam."""
     return CrossMemory(
       _repeat(self.key, count, 1),
       _repeat(self.value, count, 1),
@@ -76,7 +77,7 @@ class CrossMemory:
 
 
 class EncoderDecoderAux(NamedTuple):
-  """What was kept of the attentions; arrays have a leading layer axis.
+  """`Aux` of the three kinds of attention; arrays have a leading layer axis.
 
   Args:
     encoder: `Aux` of the source over itself: weights ``L *B H S S``.
@@ -87,11 +88,11 @@ class EncoderDecoderAux(NamedTuple):
   3
   """
 
-  encoder: Any
-  decoder: Any
-  cross: Any
+  encoder: PyTree
+  decoder: PyTree
+  cross: PyTree
 
 
 def _repeat(x, count: int, axis: int):
-  """An array whose rows are repeated, if there is one."""
+  """An array with each row repeated; None stays None."""
   return None if x is None else jnp.repeat(x, count, axis=axis)
