@@ -69,6 +69,7 @@ __version__ = "0.1.0"
 _ROOMS = (
   "config",
   "data",
+  "extras",
   "models",
   "nn",
   "parallel",
@@ -95,6 +96,7 @@ def __dir__() -> list[str]:
 if TYPE_CHECKING:  # for editors and type checkers
   from attnjax import config as config
   from attnjax import data as data
+  from attnjax import extras as extras
   from attnjax import models as models
   from attnjax import nn as nn
   from attnjax import parallel as parallel

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Int, Int32
 
 from attnjax.data.tokenizers import check_ids, write_tokenizer
+from attnjax.extras import needs_extra
 
 # Encoding keeps tens of bytes a token: a large document goes in pieces.
 _PIECE = 1 << 20
@@ -193,13 +194,10 @@ def _alphabet() -> dict[int, str]:
 
 def _library() -> Any:
   """The `tokenizers` library, imported when it is needed."""
-  try:
+  with needs_extra("bpe", "BPE needs the tokenizers library"):
     import tokenizers
     import tokenizers.models
     import tokenizers.pre_tokenizers
     import tokenizers.trainers
-  except ImportError as error:
-    raise ImportError(
-      "BPE needs the tokenizers library: pip install 'attnjax[bpe]'."
-    ) from error
+
   return tokenizers

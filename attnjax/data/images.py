@@ -13,6 +13,7 @@ import numpy as np
 from attnjax.data.assets import fetch
 from attnjax.data.idx import read_idx
 from attnjax.data.sides import side_of
+from attnjax.extras import needs_extra
 
 _DIGITS = tuple("0123456789")
 _CLOTHES = (
@@ -91,12 +92,9 @@ def digits(*, test: float = 0.2) -> Images:
   >>> digits().train["images"].shape[1:]
   (8, 8)
   """
-  try:
+  with needs_extra("vision", "digits needs scikit-learn"):
     from sklearn.datasets import load_digits
-  except ImportError as error:
-    raise ImportError(
-      "digits needs scikit-learn: pip install 'attnjax[vision]'."
-    ) from error
+
   found = load_digits()
   return _split(found.images.astype(np.uint8), found.target, 16, test)
 

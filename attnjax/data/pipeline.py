@@ -14,6 +14,7 @@ from jaxtyping import Shaped
 
 from attnjax.data.examples import ExampleBatches, Examples, stacked
 from attnjax.data.packing import Packed
+from attnjax.extras import needs_extra
 
 Batch = dict[str, Shaped[np.ndarray, "B ..."]]
 
@@ -184,10 +185,7 @@ def _check_batch_size(batch_size: int) -> None:
 
 def _grain() -> Any:
   """The grain library, imported when it is needed."""
-  try:
+  with needs_extra("data", "Shuffled batches need grain"):
     import grain
-  except ImportError as error:
-    raise ImportError(
-      "Shuffled batches need grain: pip install 'attnjax[data]'."
-    ) from error
+
   return grain

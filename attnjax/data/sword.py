@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from attnjax.extras import needs_extra
+
 Reference = tuple[str, int, int]  # book by its OSIS name, chapter, verse
 
 
@@ -106,13 +108,10 @@ def _indices(
 
 def _structure(versification: str) -> Any:
   """The books, chapters and verses of a versification."""
-  try:
+  with needs_extra("translation", "SWORD modules need pysword"):
     from pysword.books import BibleStructure
     from pysword.canons import canons
-  except ImportError as error:
-    raise ImportError(
-      "SWORD modules need pysword: pip install 'attnjax[translation]'."
-    ) from error
+
   if versification not in canons:
     raise ValueError(
       f"versification={versification!r} is unknown; expected one of"

@@ -7,6 +7,7 @@ of attnjax runs while hypothesis draws.
 from collections.abc import Callable
 from typing import Any
 
+from attnjax.extras import needs_extra
 from attnjax.testing.laws import conforms
 from attnjax.testing.mask_descriptions import captured_arrays
 from attnjax.testing.parts import NORMALIZERS, SCORE_MODS, SCORINGS
@@ -111,12 +112,9 @@ def _unpacked(drawn: dict) -> dict:
 
 def _hypothesis():
   """The package, asked for only when it is used."""
-  try:
+  with needs_extra("test", "attnjax.testing.strategies needs hypothesis"):
     import hypothesis
-  except ImportError as missing:
-    raise ImportError(
-      "attnjax.testing.strategies needs hypothesis: pip install 'attnjax[test]'"
-    ) from missing
+
   return hypothesis
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from attnjax.extras import needs_extra
 from attnjax.training.disk_errors import naming_disk_errors
 from attnjax.training.json_lines import JsonLines, Record
 from attnjax.training.processes import from_primary, is_primary
@@ -188,11 +189,11 @@ class Metrics:
 
 def _tensorboardx() -> Any:
   """The module, imported on first use: it takes half a second."""
-  try:
+  with needs_extra(
+    "metrics",
+    "TensorBoard logs need tensorboardX",
+    instead=", or turn them off with Metrics(..., tensorboard=False)",
+  ):
     import tensorboardX
-  except ImportError as error:
-    raise ImportError(
-      "TensorBoard logs need tensorboardX: pip install 'attnjax[metrics]',"
-      " or turn them off with Metrics(..., tensorboard=False)"
-    ) from error
+
   return tensorboardX

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from attnjax.config import Unread
+from attnjax.extras import needs_extra
 
 # Enough steps to be steady, few enough to follow a change.
 _WINDOW = 100
@@ -167,13 +168,13 @@ class Progress:
 
 def _bar(stream: Any, steps: int) -> Any:
   """A started `rich` progress bar of one task."""
-  try:
+  with needs_extra(
+    "metrics",
+    "a progress line needs rich",
+    instead=", or send standard error to a file",
+  ):
     from rich import console, progress
-  except ImportError as error:
-    raise ImportError(
-      "a progress line needs rich: pip install 'attnjax[metrics]', or send"
-      " standard error to a file"
-    ) from error
+
   bar = progress.Progress(
     progress.BarColumn(bar_width=20),
     progress.TextColumn("{task.fields[text]}", markup=False),

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attnjax.extras import needs_extra
 from attnjax.viz.plain_text import write_plainly
 
 if TYPE_CHECKING:
@@ -56,12 +57,8 @@ def require_matplotlib() -> None:
 
   >>> require_matplotlib()
   """
-  try:
+  with needs_extra("viz", "figures need matplotlib"):
     import matplotlib.figure  # noqa: F401
-  except ImportError as error:
-    raise ImportError(
-      "figures need matplotlib: pip install 'attnjax[viz]'"
-    ) from error
 
 
 def weight_colormap() -> "matplotlib.colors.Colormap":

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from attnjax.extras import needs_extra
+
 __all__ = ["SIDE", "Digits", "Mosaics", "arrange", "load_digits", "patches"]
 
 SIDE = 8  # pixels of a digit; a mosaic has twice as many
@@ -37,12 +39,9 @@ def load_digits() -> Digits:
     Alpaydin, Kaynak, "Optical Recognition of Handwritten Digits", UCI Machine
     Learning Repository, 1998: its test set.
   """
-  try:
+  with needs_extra("vision", "the digits come with scikit-learn"):
     from sklearn import datasets
-  except ImportError as error:
-    raise ImportError(
-      "the digits come with scikit-learn: pip install 'attnjax[vision]'"
-    ) from error
+
   found = datasets.load_digits()
   images = (found.images / 16).astype(np.float32)
   return Digits(images, found.target.astype(np.int32))

@@ -9,6 +9,7 @@ import numpy as np
 
 from attnjax.data import Examples, evaluation_batches
 from attnjax.data.vocabulary import END, START, encode_pairs
+from attnjax.extras import needs_extra
 from attnjax.models import translate
 from experiments.translation.config import TranslationConfig
 from experiments.translation.corpus import Corpus, Side
@@ -143,10 +144,7 @@ def length_groups(side: Side) -> list[np.ndarray]:
 
 def _library() -> Any:
   """The `sacrebleu` library, imported when it is needed."""
-  try:
+  with needs_extra("translation", "BLEU and chrF need sacrebleu"):
     import sacrebleu
-  except ImportError as error:
-    raise ImportError(
-      "BLEU and chrF need sacrebleu: pip install 'attnjax[translation]'."
-    ) from error
+
   return sacrebleu
