@@ -6,9 +6,9 @@ p % capacity == i, so that one formula serves a cache that fills up (`append`)
 and one that rolls over its oldest entries (`roll`). What was rolled over stays
 forgotten, also where the cache is wound back (`rewind`).
 
-  KeyValueCache: Keys and values read so far, and how many of each row.
-  append: Stores the next keys and values of each row; an overflow is an
-    error.
+  KeyValueCache: Keys and values of the tokens read so far, and their number a
+    row.
+  append: Stores the next keys and values of each row; an overflow is an error.
   init: An empty cache.
   rewind: Forgets the newest tokens, as if they had not been read.
   roll: Stores the next keys and values, forgetting the oldest: a rolling

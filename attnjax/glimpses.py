@@ -1,19 +1,19 @@
 """The glimpse: an input with some of its parts emphasised, others not.
 
-`glimpse` multiplies; `draw` looks at one part alone, chosen at random, and
-`score_function` gives its loss the gradient that a random choice has.
+`glimpse` multiplies by weights; `draw` keeps one part, chosen at random, and
+`score_function` gives its loss the gradient of the expectation (REINFORCE).
 
 `glimpse` itself is in `attnjax`.
 
-  Draw: What was drawn, one a row of logits.
-  GlimpseAux: What a glimpse knows beside its output; None is what was not
-    asked for.
+  Draw: Index and log-probability of the part that each row drew.
+  GlimpseAux: Weights and entropy of a glimpse; None where they were not asked
+    for.
   draw: A hard glimpse: one part of each row, drawn from the softmax of the
     logits.
-  leave_one_out: A baseline for free: for each of N draws, the mean loss of
+  leave_one_out: Leave-one-out baseline: for each of N draws, the mean loss of
     the others.
-  score_function: The loss again, with the gradient that its expectation
-    has: REINFORCE.
+  score_function: REINFORCE: the loss, with the gradient of its expectation over
+    draws.
 """
 
 from attnjax.ops.glimpse import (

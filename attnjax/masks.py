@@ -1,31 +1,28 @@
 """Masks: which key may a query see.
 
-A mask is a frozen pytree that answers three questions about one rule: pointwise
-(``mask(b, h, q, k)``), for a tile (``mask.tile``: must it be computed at all?)
-and as a picture. Hyper-parameters are static; arrays (lengths, segment ids,
-captured arrays) are leaves, which may be traced and vmapped.
+A mask is a frozen pytree that is evaluated pointwise (``mask(b, h, q, k)``), by
+tile (``mask.tile``: must it be computed at all?) and as a picture. Its
+hyper-parameters are static; arrays (lengths, segment ids, captured arrays) are
+leaves, which may be traced and vmapped.
 
 Masks speak of positions, not of array indices: ``causal()`` is the same object
 in training, in decoding with a cache and on a permuted shard. Padding lives in
 arrays, and what says where it is goes by index: `lengths`, and any boolean
 array that is composed with a mask, as in ``causal() & array``.
 
-  Mask: A rule that says whether query position q may see key position k.
+  Mask: A mask: may the query at position q see the key at position k?
   Tile: What a mask does to a tile of logits.
   causal: A query sees keys at its own position and before: k <= q.
   chunked: Block-diagonal local attention: q // size == k // size (floor).
-  dense: A table of what is visible, looked up by position and not by index.
+  dense: A table of visible pairs, looked up by position and not by index.
   dilated: A query sees every stride-th key: (q - k) % stride == 0.
-  from_fn: Any rule: ``fn(b, h, q, k, *arrays) -> bool``, pointwise,
-    broadcasting.
+  from_fn: Any function as a mask: ``fn(b, h, q, k, *arrays) -> bool``,
+    pointwise.
   full: Every query sees every key.
-  lengths: Hides padding at the end: a query, or a key, at or past its
-    length.
+  lengths: Hides padding at the end: a query, or a key, at or past its length.
   prefix: Every query sees the first positions: k < length.
-  segments: Packed documents by position: a query sees keys of its own
-    segment.
-  sliding_window: A query sees its neighbourhood: q - left <= k <= q +
-    right.
+  segments: Packed documents by position: a query sees keys of its own segment.
+  sliding_window: A query sees its neighbourhood: q - left <= k <= q + right.
 """
 
 from attnjax.ops.masks import *  # noqa: F403

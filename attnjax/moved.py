@@ -57,7 +57,6 @@ MOVED: dict[str, tuple[str, ...]] = {
   "attnjax.ops.attention.selection": ("attnjax.ops.attention.tile_operands",),
   "attnjax.ops.attention.sums": ("attnjax.ops.attention.online_softmax",),
   "attnjax.ops.attention.tangent": ("attnjax.ops.attention.online_softmax",),
-  "attnjax.ops.cache_check": ("attnjax.ops.cache",),
   "attnjax.ops.cross": ("attnjax.ops.cross_attention",),
   "attnjax.ops.drop": ("attnjax.ops.feature_dropout",),
   "attnjax.ops.forgotten": ("attnjax.ops.forgotten_tokens",),

@@ -2,8 +2,8 @@
 
 Rotary: `rotary` with its settings, to inject as ``position_encoding=``.
 alibi_slopes: Slopes of ALiBi, one a head, from steep to flat.
-learned: Rows of a learned table; a position it does not hold is NaN, not
-a guess.
+learned: Rows of a learned table; a position it does not hold is NaN, not a
+  guess.
 rotary: Rotates feature pairs by an angle proportional to the position.
 sinusoidal: Sinusoids of geometrically growing wavelength, float32.
 """

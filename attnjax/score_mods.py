@@ -4,10 +4,11 @@ A score mod is a frozen pytree called as ``mod(logit, b, h, q, k) -> logit``:
 batch row, query head, query position and key position, pointwise and
 broadcasting. Arrays it captures are leaves, and gradients reach them.
 
-  ScoreMod: Changes a logit, knowing where it stands.
+  ScoreMod: Base of score mods: a function of a logit and of where it stands.
   alibi: Attention with linear biases: logit - slope[h] · |q - k|.
-  compose: One score mod after the other, the first given first.
-  from_fn: Any function ``fn(logit, b, h, q, k, *arrays) -> logit``.
+  compose: Composition of score mods: the first given is applied first.
+  from_fn: Any function as a score mod: ``fn(logit, b, h, q, k, *arrays) ->
+    logit``.
   relative_bias: T5's relative bias: logit + table[bucket(k - q), h].
   softcap: Keeps logits within ±cap: cap · tanh(logit / cap).
 """

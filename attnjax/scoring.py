@@ -6,9 +6,9 @@ returns logits ``... G T S`` in the dtype of its inputs, which `attend` has
 raised to the dtype of the logits. Arrays it captures are leaves, and gradients
 reach them.
 
-  Scoring: How a query and a key make a logit; see `dot` and its neighbours.
-  additive: A network of one hidden layer.
-  cosine: Cosine of the angle, over a temperature.
+  Scoring: Base of scorings: how queries and keys make logits; see `dot`.
+  additive: Additive scoring: a network of one hidden layer.
+  cosine: Cosine of the angle between query and key, over a temperature.
   dot: Dot product, logit[t, s] = q[t] · k[s].
   gaussian: Gaussian kernel, logit[t, s] = -|q[t] - k[s]|² / (2 h²).
   general: Bilinear form, logit[t, s] = q[t] · W k[s], not scaled.

@@ -1,10 +1,10 @@
-"""Key-value cache: a value. ``append(cache, key, value) -> cache``.
+"""Key-value cache for decoding: ``append(cache, key, value) -> cache``.
 
-A cache is a frozen pytree of what attention has read so far. Rows of a batch
-may have read different lengths. Slot i holds the newest position p with
+A cache is a frozen pytree of the keys and values of tokens read so far. Rows of
+a batch may have read different lengths. Slot i holds the newest position p with
 p % capacity == i, so that one formula serves a cache that fills up (`append`)
-and one that rolls over its oldest entries (`roll`). What was rolled over stays
-forgotten, also where the cache is wound back (`rewind`).
+and one that overwrites its oldest entries (`roll`). Tokens that `roll` dropped
+do not come back when the newest are taken off (`rewind`).
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ __all__ = [
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class KeyValueCache:
-  """Keys and values read so far, and how many of each row.
+  """Keys and values of the tokens read so far, and their number a row.
 
   Args:
     key: ``*B C K D``.
@@ -62,8 +62,11 @@ class KeyValueCache:
   def positions(self) -> Int[Array, "*B C"]:
     """The position each slot holds; negative where it holds none."""
     last = self.length[..., None] - 1
+    # Rank promotion is strict: the slots get the batch axes as size 1.
     slot = jnp.arange(self.capacity, dtype=jnp.int32)
     slot = slot.reshape((1,) * self.length.ndim + (-1,))
+
+    # The greatest p <= last with p % capacity == slot.
     newest = last - (last - slot) % self.capacity
     # A cache that rolled and was wound back has slots of neither.
     gone = (newest >= 0) & (newest < self.forgotten[..., None])
@@ -72,6 +75,7 @@ class KeyValueCache:
   @property
   def filled(self) -> masks.Mask:
     """The mask that hides slots which hold nothing; give it `positions`."""
+    # Filled slots are the first ones, by index; an unwound one is at -1.
     held = masks.lengths(key=jnp.minimum(self.length, self.capacity))
     return held & ~masks.prefix(0)
 
@@ -110,6 +114,7 @@ def init(
   """
   if capacity < 1:
     raise ValueError(f"cache: capacity must be at least 1, got {capacity}")
+
   value_width = width if value_width is None else value_width
   return KeyValueCache(
     key=jnp.zeros((*batch, capacity, heads, width), dtype),
@@ -205,7 +210,7 @@ def rewind(
     Leviathan, Kalman, Matias, "Fast Inference from Transformers via Speculative
     Decoding", 2022, arXiv 2211.17192, algorithm 1.
   """
-  kept, wrong = checked_rewind(length, cache.length)
+  kept, wrong = _check_rewind(length, cache.length)
   key, value = poison((cache.key, cache.value), wrong)
   return KeyValueCache(
     key=key,
@@ -253,17 +258,22 @@ def unrolled(
   *,
   lengths: Int[Array, "*B"] | None = None,
 ) -> tuple[Array, Array, Int[Array, "*B N"]]:
-  """Keys, values and positions of what is held, and then of the next tokens.
+  """Keys, values and positions of the C slots followed by T new tokens.
 
-  What T new tokens may see before `roll` lets the oldest go; negative
-  positions are of slots without a token.
+  The keys that T new tokens may see before `roll` overwrites the oldest;
+  negative positions are of slots without a token.
+
+  Returns:
+    ``*B N K D``, ``*B N K E`` and int ``*B N`` with N = C + T.
   """
-  check_tokens(cache, key, value)
+  _check_tokens(cache, key, value)
   count = key.shape[-3]
   taken, wrong = _taken(lengths, cache.length.shape, count)
+
   position = cache.next_positions(count)
   real = position < (cache.length + taken)[..., None]
   key, value = poison((key, value), wrong)
+
   join = lambda held, new: jnp.concatenate([held, new.astype(held.dtype)], -3)
   places = [cache.positions, jnp.where(real, position, -1)]
   return (
@@ -275,12 +285,14 @@ def unrolled(
 
 def _store(cache, key, value, lengths, *, refuse_overflow: bool):
   """Scatters each new token to slot position % capacity, the newest winning."""
-  check_tokens(cache, key, value)
+  _check_tokens(cache, key, value)
   capacity, count = cache.capacity, key.shape[-3]
+
   taken, wrong = _taken(lengths, cache.length.shape, count)
   key, value = poison((key, value), wrong)
   if refuse_overflow:
     key, value = poison((key, value), overflows(cache, taken))
+
   length = cache.length + taken
   position = cache.next_positions(count)
   kept = (position < length[..., None]) & (
@@ -289,6 +301,7 @@ def _store(cache, key, value, lengths, *, refuse_overflow: bool):
   # Dropped tokens go past the end; the kept ones are at most `capacity`
   # consecutive positions, so no slot is written twice.
   slot = jnp.where(kept, position % capacity, capacity)
+
   return KeyValueCache(
     key=_scatter(cache.key, slot, key),
     value=_scatter(cache.value, slot, value),
@@ -298,27 +311,29 @@ def _store(cache, key, value, lengths, *, refuse_overflow: bool):
 
 
 def _taken(lengths, batch: tuple[int, ...], count: int):
-  """How many tokens each row takes, and which rows take them as NaN."""
+  """Real tokens of each row, int ``*B``, and the rows to poison."""
   if lengths is None:
     return np.full(batch, count, np.int32), None
-  return checked_lengths(lengths, batch, count)
+  return _check_lengths(lengths, batch, count)
 
 
-# Compiled, for what is on no mesh has to come to that of the others.
+# Compiled, so that a new token that is on no mesh yet moves to the cache's.
 @jax.jit
 def _scatter(held, slot, new):
   """held[b, slot[b, t]] = new[b, t] for every batch row b."""
   put = lambda h, s, n: h.at[s].set(n, mode="drop")
   for _ in range(slot.ndim - 1):
     put = jax.vmap(put)
+
+  # One letter a batch axis; "." is whole on each device, "k" the heads.
   rows = "abcdefg"[: slot.ndim - 1]
   letters = [f"{rows}.k.", f"{rows}.", f"{rows}.k."]
   arrays = (held, slot, new.astype(held.dtype))
   return by_device(put, arrays, letters, letters[0])
 
 
-def check_tokens(cache, key, value) -> None:
-  """New keys and values have the cache's axes, but for their own length."""
+def _check_tokens(cache, key, value) -> None:
+  """Raises ValueError unless new keys and values have the cache's axes."""
   for name, x, held in (("key", key, cache.key), ("value", value, cache.value)):
     batch, tail = held.shape[:-3], held.shape[-2:]
     if x.shape[:-3] != batch or x.shape[-2:] != tail or x.ndim != held.ndim:
@@ -326,6 +341,7 @@ def check_tokens(cache, key, value) -> None:
         f"cache: {name} must have shape {[*batch, 'T', *tail]}, got"
         f" {list(x.shape)}"
       )
+
   if key.shape[-3] != value.shape[-3]:
     raise ValueError(
       f"cache: value must have as many tokens as key, got {value.shape[-3]}"
@@ -333,10 +349,11 @@ def check_tokens(cache, key, value) -> None:
     )
 
 
-def checked_lengths(lengths, batch: tuple[int, ...], count: int):
-  """One length a row within what came, and which rows have another: `refuse`.
+def _check_lengths(lengths, batch: tuple[int, ...], count: int):
+  """Lengths in [0, T], int ``*B``, and bool ``*B`` of the rows out of range.
 
-  A row that has is taken whole, for `poison` to mark.
+  A row out of range counts as T long, so that `poison` marks all of it; the
+  second is None where all are known to be in range, as of `refuse`.
   """
   lengths = int32("cache: lengths", lengths)
   if lengths.shape != batch:
@@ -344,6 +361,7 @@ def checked_lengths(lengths, batch: tuple[int, ...], count: int):
       f"cache: lengths must have shape {list(batch)}, one a row, got"
       f" {list(lengths.shape)}"
     )
+
   wrong = refuse(
     lambda lengths: (lengths < 0) | (lengths > count),
     lambda lengths: ValueError(
@@ -356,18 +374,19 @@ def checked_lengths(lengths, batch: tuple[int, ...], count: int):
   return jnp.asarray(taken), wrong
 
 
-def checked_rewind(length, held):
-  """One length a row within what was read, and which rows have another."""
+def _check_rewind(length, held):
+  """Lengths to rewind to, int ``*B`` in [0, held], and rows out of range."""
   length = int32("cache: length", length)
   if length.shape not in ((), held.shape):
     raise ValueError(
       f"cache: length must have shape {list(held.shape)}, one a row, or be one"
       f" number, got {list(length.shape)}"
     )
-  spread = (
-    np.broadcast_to if isinstance(length, np.ndarray) else jnp.broadcast_to
-  )
-  length = spread(length, held.shape)
+
+  # numpy stays numpy: a length that is known is refused while tracing too.
+  xp = np if isinstance(length, np.ndarray) else jnp
+  length = xp.broadcast_to(length, held.shape)
+
   wrong = refuse(
     lambda length, held: (length < 0) | (length > held),
     lambda length, held: ValueError(

@@ -28,9 +28,11 @@ __all__ = [
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Normalizer(Value):
-  """How logits become weights; see `softmax` and its neighbours.
+  """Base of normalizers: how logits become weights; see `softmax`.
 
-  A row either shares one weight among its keys, as softmax does,
+  Three small parts, `keep`, `weigh` and `factor`, are all that an engine uses,
+  tile by tile; a call on whole rows gives weights and log-sum-exp. A row either
+  shares one weight among its keys, as softmax does,
 
       weight[s] = exp(logit[s] - L) · factor(L),   L = log Σ_s exp(logit[s])
 
@@ -65,7 +67,7 @@ class Normalizer(Value):
   def factor(
     self, logsumexp: Float[Array, "..."]
   ) -> Float[Array, "..."] | None:
-    """What a row has to share, from its log-sum-exp ``*B H T``; None is 1.
+    """Sum of the weights of a row, from its log-sum-exp ``*B H T``; None is 1.
 
     Value and gradient are 0 where the log-sum-exp is -inf.
     """
@@ -80,10 +82,12 @@ class Normalizer(Value):
     """(weights, log-sum-exp) of each row; "*B H T S" where heads matter."""
     if self.keep is not None:
       logits = jnp.where(largest(logits, self.keep), logits, -jnp.inf)
+
     weights, logsumexp = _softmax(logits)
     alone = self.weigh(logits)
     if alone is not None:
       return alone, logsumexp
+
     factor = self.factor(logsumexp)
     if factor is not None:
       weights = weights * factor[..., None]
@@ -91,7 +95,7 @@ class Normalizer(Value):
 
 
 def largest(logits: Float[Array, "... S"], k: int) -> Bool[Array, "... S"]:
-  """Marks the k largest of each row, ties to the lowest index."""
+  """Marks the k largest logits of each row; ties go to the lowest index."""
   k = min(k, logits.shape[-1])
   # By index and not by comparison with the k-th: so that ties keep exactly k,
   # and a NaN, which is the largest there is, stays seen.
@@ -101,18 +105,23 @@ def largest(logits: Float[Array, "... S"], k: int) -> Bool[Array, "... S"]:
 
 
 def _softmax(logits):
-  """Weights that sum to 1, or to 0 where nothing is seen, and log-sum-exp."""
+  """Softmax weights, 0 where nothing is seen, and the log-sum-exp."""
   # The largest logit only moves the range: no gradient runs through it.
   top = jax.lax.stop_gradient(
     jnp.max(logits, axis=-1, keepdims=True, initial=-jnp.inf)
   )
+  # -inf - -inf would be NaN.
   top = jnp.where(jnp.isfinite(top), top, 0)
+
   unnormalized = jnp.exp(logits - top)
   total = jnp.sum(unnormalized, axis=-1, keepdims=True)
+
   # Of a row that sees nothing the sum is exactly 0, and only of such a row:
   # the largest logit contributes 1.
-  # A sum of NaN is no empty row: it stays NaN.
+  # Written as `not ==`: a sum of NaN is no empty row, it stays NaN.
   seen = ~(total == 0)
+
+  # Divided and logged only where it is not 0, or the gradient would be NaN.
   safe = jnp.where(seen, total, 1)
   logsumexp = jnp.where(seen, jnp.log(safe) + top, -jnp.inf)
   return unnormalized / safe, logsumexp[..., 0]
@@ -120,12 +129,16 @@ def _softmax(logits):
 
 @node
 class _Softmax(Normalizer):
+  """The softmax that an engine computes where no part is overridden."""
+
   def __repr__(self):
     return "softmax()"
 
 
 @node
 class _PlusOne(Normalizer):
+  """The normalizer of `softmax_plus_one`."""
+
   def __repr__(self):
     return "softmax_plus_one()"
 
@@ -135,6 +148,8 @@ class _PlusOne(Normalizer):
 
 @node
 class _Sink(Normalizer):
+  """The normalizer of `softmax` with a sink."""
+
   sink: Any
 
   def __repr__(self):
@@ -218,6 +233,8 @@ def softmax_plus_one() -> Normalizer:
 
 @node
 class _Sigmoid(Normalizer):
+  """The normalizer of `sigmoid`."""
+
   bias: float = static()
 
   def __repr__(self):
@@ -259,6 +276,8 @@ def sigmoid(bias: float = 0.0) -> Normalizer:
 
 @node
 class _TopK(Normalizer):
+  """The normalizer of `top_k`."""
+
   k: int = static()
 
   def __repr__(self):

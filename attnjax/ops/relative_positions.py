@@ -29,7 +29,7 @@ def distance(
 
 
 def check_buckets(buckets: int, bidirectional: bool, farthest: int) -> None:
-  """Each direction has an exact and a logarithmic bucket, at least."""
+  """Raises ValueError unless each direction has buckets of both kinds."""
   least = 4 if bidirectional else 2
   if buckets < least or (bidirectional and buckets % 2):
     even = "an even number of rows, " if bidirectional else ""
@@ -37,6 +37,7 @@ def check_buckets(buckets: int, bidirectional: bool, farthest: int) -> None:
       f"relative_bias: the table must have {even}at least {least}, with"
       f" bidirectional={bidirectional}, got {buckets}"
     )
+
   exact = _split(buckets, bidirectional)[1]
   if not isinstance(farthest, int) or not exact < farthest <= 2**30:
     raise ValueError(
@@ -46,13 +47,13 @@ def check_buckets(buckets: int, bidirectional: bool, farthest: int) -> None:
 
 
 def _split(buckets: int, bidirectional: bool) -> tuple[int, int]:
-  """Buckets of one direction, and how many of them are exact."""
+  """Buckets of one direction, and how many hold one distance each."""
   one_way = buckets // 2 if bidirectional else buckets
   return one_way, one_way // 2
 
 
 def _bounds(one_way: int, exact: int, farthest: int) -> list[int]:
-  """Where each logarithmic bucket but the first begins, in whole numbers.
+  """First distance of each logarithmic bucket but the first, as integers.
 
   Bucket X + j begins at the least n with (n / X)^L >= (farthest / X)^j, for L
   logarithmic buckets. The logarithm, in floating point, puts a bound that is a
@@ -61,6 +62,8 @@ def _bounds(one_way: int, exact: int, farthest: int) -> list[int]:
   logarithmic, bounds = one_way - exact, []
   for j in range(1, logarithmic):
     goal = farthest**j * exact ** (logarithmic - j)
+
+    # By bisection in Python's integers, which do not overflow.
     low, high = exact, farthest
     while low < high:
       middle = (low + high) // 2
@@ -68,6 +71,7 @@ def _bounds(one_way: int, exact: int, farthest: int) -> list[int]:
         (low, middle) if middle**logarithmic >= goal else (middle + 1, high)
       )
     bounds.append(low)
+
   return bounds
 
 
@@ -97,7 +101,7 @@ def bucket_of(
 def look_up(
   table: Float[Array, "N H"], bucket: Int[Array, "..."], head: Int[Array, "..."]
 ) -> Float[Array, "..."]:
-  """table[bucket, head]; the tangent is a product instead of a gather.
+  """Looks up table[bucket, head]; the tangent is a product, not a gather.
 
   The transpose of a gather adds up at random places: slow on a CPU, and on a
   GPU in another order each run. That of a product is fast and deterministic.
@@ -107,7 +111,7 @@ def look_up(
 
 @look_up.defjvp
 def _look_up_jvp(primals, tangents):
-  """Σ_n [bucket = n] dtable[n, head], as a product over n."""
+  """JVP of the lookup, Σ_n [bucket = n] dtable[n, head]: a product over n."""
   table, bucket, head = primals
   chosen = jax.nn.one_hot(bucket, table.shape[0], axis=0, dtype=table.dtype)
   moved = _contract(chosen, tangents[0][:, head])
@@ -117,9 +121,10 @@ def _look_up_jvp(primals, tangents):
 def _contract(
   x: Float[Array, "N ..."], y: Float[Array, "N ..."]
 ) -> Float[Array, "..."]:
-  """Σ_n x[n] y[n] of arrays of one rank that broadcast."""
+  """Contracts axis 0, Σ_n x[n] y[n], of arrays of one rank that broadcast."""
   shape = jnp.broadcast_shapes(x.shape[1:], y.shape[1:])
   letters = string.ascii_lowercase[: len(shape)]
+
   # Axes of size 1 go, so that what only one side has is not multiplied out.
   own = [
     "".join(a for a, n in zip(letters, z.shape[1:], strict=True) if n != 1)
@@ -129,6 +134,7 @@ def _contract(
   x, y = (
     z.reshape((z.shape[0], *(n for n in z.shape[1:] if n != 1))) for z in (x, y)
   )
+
   # Exact: the other factor is 0 or 1, and the table is not to be rounded.
   precision = jax.lax.Precision.HIGHEST
   product = jnp.einsum(f"N{own[0]},N{own[1]}->{out}", x, y, precision=precision)

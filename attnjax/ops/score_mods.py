@@ -37,7 +37,7 @@ __all__ = [
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class ScoreMod(Value):
-  """Changes a logit, knowing where it stands.
+  """Base of score mods: a function of a logit and of where it stands.
 
   >>> from attnjax import score_mods
   >>> isinstance(score_mods.softcap(30.0), score_mods.ScoreMod)
@@ -46,11 +46,11 @@ class ScoreMod(Value):
 
   @property
   def footprint(self) -> int:
-    """Numbers held for each logit while its gradient is made."""
+    """Numbers held for each logit during its gradient; sizes the blocks."""
     return 1
 
   def __call__(self, logit, b, h, q, k):
-    """The new logit, pointwise."""
+    """Returns the new logit, pointwise and broadcasting."""
     raise NotImplementedError
 
   def validate(self, batch: tuple[int, ...], heads: int) -> None:
@@ -59,6 +59,8 @@ class ScoreMod(Value):
 
 @node
 class _FromFn(ScoreMod):
+  """The score mod of `from_fn`."""
+
   fn: Callable = static()
   arrays: tuple
 
@@ -72,6 +74,8 @@ class _FromFn(ScoreMod):
 
 @node
 class _Compose(ScoreMod):
+  """The score mod of `compose`."""
+
   mods: tuple
 
   def __repr__(self):
@@ -92,7 +96,7 @@ class _Compose(ScoreMod):
 
 
 def from_fn(fn: Callable, *arrays) -> ScoreMod:
-  """Any function ``fn(logit, b, h, q, k, *arrays) -> logit``.
+  """Any function as a score mod: ``fn(logit, b, h, q, k, *arrays) -> logit``.
 
   A FlexAttention ``score_mod`` ports as it is, but for traced arrays that it
   closes over: give those as `arrays`. The function is part of the
@@ -116,7 +120,7 @@ def from_fn(fn: Callable, *arrays) -> ScoreMod:
 
 
 def compose(*mods: ScoreMod) -> ScoreMod:
-  """One score mod after the other, the first given first.
+  """Composition of score mods: the first given is applied first.
 
   >>> import jax.numpy as jnp
   >>> from attnjax.score_mods import softcap
@@ -129,6 +133,8 @@ def compose(*mods: ScoreMod) -> ScoreMod:
 
 @node
 class _Softcap(ScoreMod):
+  """The score mod of `softcap`."""
+
   cap: float = static()
 
   def __repr__(self):
@@ -140,6 +146,8 @@ class _Softcap(ScoreMod):
 
 @node
 class _Alibi(ScoreMod):
+  """The score mod of `alibi`."""
+
   slopes: Any
 
   def __repr__(self):
@@ -147,6 +155,7 @@ class _Alibi(ScoreMod):
 
   def __call__(self, logit, b, h, q, k):
     slope = jnp.asarray(self.slopes)[h].astype(logit.dtype)
+    # In float32 a distance is exact up to 2^24, and rounded beyond.
     return logit - slope * distance(q, k).astype(logit.dtype)
 
   def validate(self, batch, heads):
@@ -204,6 +213,8 @@ _FAR = 128  # T5's distance from which on all are alike
 
 @node
 class _RelativeBias(ScoreMod):
+  """The score mod of `relative_bias`."""
+
   table: Any
   bidirectional: bool = static()
   max_distance: int = static()
@@ -226,6 +237,8 @@ class _RelativeBias(ScoreMod):
     bucket = bucket_of(
       q, k, table.shape[0], self.bidirectional, self.max_distance
     )
+
+    # One rank for both indices: rank promotion is strict.
     rank = max(jnp.ndim(bucket), jnp.ndim(h))
     bucket, h = (
       jnp.reshape(x, (1,) * (rank - jnp.ndim(x)) + jnp.shape(x))
@@ -283,6 +296,7 @@ def relative_bias(
     Text-to-Text Transformer", 2019, arXiv 1910.10683, section 2.1; the formula
     is that of its code.
   """
+  # Another rank is refused by `validate`, which knows the heads.
   if jnp.ndim(table) == 2:
     check_buckets(jnp.shape(table)[0], bidirectional, max_distance)
   return _RelativeBias(table, bidirectional, max_distance)

@@ -1,10 +1,7 @@
 """Scorings: how a query and a key make a logit.
 
 A scoring is a frozen pytree, called as ``scoring(query, key, precision)`` with
-query ``... G T D`` and key ``... S D``: one key head serves G query heads. It
-returns logits ``... G T S`` in the dtype of its inputs, which `attend` has
-raised to the dtype of the logits. Arrays it captures are leaves, and gradients
-reach them.
+query ``... G T D`` and key ``... S D``, that returns logits ``... G T S``.
 """
 
 import dataclasses
@@ -34,11 +31,13 @@ __all__ = [
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scoring(Value):
-  """How a query and a key make a logit; see `dot` and its neighbours.
+  """Base of scorings: how queries and keys make logits; see `dot`.
 
       logit[t, s] = score(q'[t], k'[s]),   q', k' = prepare(q, k)
 
-  Results have the dtype of the query, which `attend` has raised to the dtype
+  `prepare` is done once to every query and key (scale, normalize, project);
+  `score` is exact on any slice of prepared ones, so an engine may go tile by
+  tile. Results have the dtype of the query, which `attend` has raised to that
   of the logits; captured arrays are cast to it. The widths of q' and k' may
   differ from D.
 
@@ -250,7 +249,7 @@ def additive(
   key_weight: Float[Array, "D2 A2"],
   vector: Float[Array, " A3"],
 ) -> Scoring:
-  """A network of one hidden layer.
+  """Additive scoring: a network of one hidden layer.
 
       logit[t, s] = v · tanh(q[t] W_q + k[s] W_k)
 
@@ -318,13 +317,14 @@ class _Gaussian(Scoring):
 
 
 def _check_scalar(rule: str, name: str, value):
-  """A positive number, or a scalar array; what is found out when it runs."""
+  """Checks a positive scalar; a traced one at run time, as `refuse` does."""
   shape = jnp.shape(value)
   if shape != ():
     raise ValueError(
       f"scoring {rule}: {name} must be one number for all heads, got shape"
       f" {list(shape)}; scale the queries and keys of each head instead"
     )
+
   return refuse(
     lambda x: ~((x > 0) & (x < math.inf)),
     lambda x: ValueError(
@@ -336,13 +336,13 @@ def _check_scalar(rule: str, name: str, value):
 
 
 def _positive(rule: str, name: str, value, like) -> Float[Array, ""]:
-  """The number in the dtype of the logits; NaN where it is out of range."""
+  """The scalar in the dtype of the logits; NaN where it is out of range."""
   number = jnp.asarray(value, like.dtype)
   return poison(number, _check_scalar(rule, name, value))
 
 
 def cosine(temperature: float | Float[Array, ""]) -> Scoring:
-  """Cosine of the angle, over a temperature.
+  """Cosine of the angle between query and key, over a temperature.
 
       logit[t, s] = q[t] · k[s] / (|q[t]| |k[s]| temperature)
 

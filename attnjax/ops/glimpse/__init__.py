@@ -1,7 +1,7 @@
 """The glimpse: an input with some of its parts emphasised, others not.
 
-`glimpse` multiplies; `draw` looks at one part alone, chosen at random, and
-`score_function` gives its loss the gradient that a random choice has.
+`glimpse` multiplies by weights; `draw` keeps one part, chosen at random, and
+`score_function` gives its loss the gradient of the expectation (REINFORCE).
 """
 
 from attnjax.ops.glimpse.draws import (

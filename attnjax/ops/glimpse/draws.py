@@ -19,7 +19,7 @@ __all__ = [
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Draw:
-  """What was drawn, one a row of logits.
+  """Index and log-probability of the part that each row drew.
 
   Args:
     index: int32, the part that was looked at; -1 where none could be.
@@ -90,22 +90,26 @@ def draw(
   """
   inputs, logits = jnp.asarray(inputs), jnp.asarray(logits)
   with jax.named_scope("glimpse"):
+    # As in `glimpse`, rows are the axis along which parts compete.
     given = scaled(inputs, logits, axis, temperature, mask)
     layout = given.layout
     rows = layout.rows(given.logits)
     seen = layout.rows(given.seen).any(axis=-1)
     index = _indices(key, rows, seen)
     length = rows.shape[-1]
+
     # One-hot of -1, of a row that sees nothing, is 0 everywhere.
     weights = layout.back(jax.nn.one_hot(index, length, dtype=rows.dtype))
     out = apply(inputs, weights, given.seen, layout.axis, pool)
+
     shape = layout.row_shape(given.logits.shape)
     logs = _log_probabilities(rows, index, seen)
     return out, Draw(index.reshape(shape), logs.reshape(shape))
 
 
 def _indices(key, rows, seen):
-  """A part of each row, -1 where there is none to see."""
+  """Draws an index from each row of logits, -1 where all are hidden."""
+  # `categorical` refuses an empty axis.
   if rows.shape[-1] == 0:
     return jnp.full(rows.shape[:-1], -1, jnp.int32)
   index = jax.random.categorical(key, rows, axis=-1).astype(jnp.int32)
@@ -113,7 +117,8 @@ def _indices(key, rows, seen):
 
 
 def _log_probabilities(rows, index, seen):
-  """log softmax of the part drawn; 0 with gradient 0 where there is none."""
+  """Log-softmax at the index drawn; 0 with gradient 0 where there is none."""
+  # By selection and not by a gather, whose transpose is a scatter.
   chosen = jax.nn.one_hot(index, rows.shape[-1], dtype=jnp.bool_)
   logit = jnp.where(chosen, rows, 0).sum(axis=-1)
   safe = jnp.where(seen[..., None], rows, 0)
@@ -126,7 +131,7 @@ def score_function(
   log_probability: Float[Array, "*B"],
   baseline: Float[Array, "..."] | float = 0.0,
 ) -> Float[Array, "*B"]:
-  """The loss again, with the gradient that its expectation has: REINFORCE.
+  """REINFORCE: the loss, with the gradient of its expectation over draws.
 
       value     loss
       gradient  ∇loss + (loss - baseline) ∇log_probability
@@ -135,7 +140,7 @@ def score_function(
   depends on the parameters once the choice is made, the rest for the choice.
 
   Args:
-    loss: one a draw.
+    loss: ``*B``, one a draw.
     log_probability: of the choice that led to it; of several choices, the sum.
     baseline: what a loss is compared with, a number or one a draw: the mean
       loss so far, a prediction, `leave_one_out`. It must not depend on the
@@ -175,7 +180,7 @@ def score_function(
 def leave_one_out(
   losses: Float[Array, "..."], axis: int = 0
 ) -> Float[Array, "..."]:
-  """A baseline for free: for each of N draws, the mean loss of the others.
+  """Leave-one-out baseline: for each of N draws, the mean loss of the others.
 
       baseline[n] = Σ_{m ≠ n} loss[m] / (N - 1)
 
@@ -206,13 +211,14 @@ def leave_one_out(
 
 
 def _check(loss, log_probability, baseline) -> None:
-  """One log-probability a loss, and a baseline that fits them."""
+  """Raises ValueError unless the shapes of the three fit each other."""
   if jnp.shape(loss) != jnp.shape(log_probability):
     raise ValueError(
       f"score_function: loss has shape {list(jnp.shape(loss))} and"
       f" log_probability {list(jnp.shape(log_probability))}; give one loss a"
       " draw, not yet averaged"
     )
+
   if jnp.shape(baseline) not in ((), jnp.shape(loss)):
     raise ValueError(
       f"score_function: baseline has shape {list(jnp.shape(baseline))},"

@@ -1,4 +1,4 @@
-"""The glimpse itself: weights that a context chose, times the input."""
+"""The glimpse: an input times attention weights that a context chose."""
 
 import dataclasses
 import math
@@ -26,7 +26,7 @@ _AUX = ("weights", "entropy")
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class GlimpseAux:
-  """What a glimpse knows beside its output; None is what was not asked for.
+  """Weights and entropy of a glimpse; None where they were not asked for.
 
   Args:
     weights: in the axes in which the logits were given (of the mask, where it
@@ -54,7 +54,7 @@ def glimpse(
   mask: Bool[Array, "..."] | None = None,
   aux: tuple[str, ...] | str = (),
 ):
-  """The input, with the parts that a context chose emphasised.
+  """Multiplies an input element-wise by weights that a context chose.
 
       weights = normalizer(logits / temperature)     along axis
       out     = inputs ⊙ weights,   or its sum over axis where `pool`
@@ -120,11 +120,13 @@ def glimpse(
   """
   inputs, logits = jnp.asarray(inputs), jnp.asarray(logits)
   names = _aux_names(aux, normalizer)
+
   with jax.named_scope("glimpse"):
     given = scaled(inputs, logits, axis, temperature, mask)
     layout = given.layout
     weights = layout.back(weigh(layout.rows(given.logits), normalizer))
     out = apply(inputs, weights, given.seen, layout.axis, pool)
+
     if not names:
       return out
     found = {}
@@ -133,11 +135,12 @@ def glimpse(
     if "entropy" in names:
       shape = layout.row_shape(weights.shape)
       found["entropy"] = _entropy(weights, layout.axis).reshape(shape)
+
     return out, GlimpseAux(**found)
 
 
 def apply(inputs, weights, seen, axis: int, pool: bool):
-  """Weights times input; hidden parts are 0, whatever stands there."""
+  """Multiplies weights and input; hidden parts are 0, NaN or not."""
   dtype = compute_dtype(inputs, weights)
   # Selected before the product: 0 * NaN is NaN, in the gradient too.
   held = jnp.where(seen, inputs.astype(dtype), 0)
@@ -148,20 +151,23 @@ def apply(inputs, weights, seen, axis: int, pool: bool):
 
 
 def _entropy(weights, axis):
-  """-Σ w log w; where the weight is 0 so is its share, and its gradient."""
+  """Entropy -Σ w log w; a weight of 0 adds 0, with gradient 0."""
+  # log(0) = -inf would make 0 * -inf = NaN, in the gradient too.
   held = weights > 0
   log = jnp.log(jnp.where(held, weights, 1))
   return -jnp.sum(weights * log, axis=axis)
 
 
 def _aux_names(aux, normalizer) -> tuple[str, ...]:
-  """The extra results asked for, each of them known."""
+  """Names in `aux` as a tuple; raises ValueError on an unknown one."""
   names = (aux,) if isinstance(aux, str) else tuple(aux)
   unknown = [name for name in names if name not in _AUX]
   if unknown:
     raise ValueError(
       f"glimpse: aux asks for {unknown}, which is not among {list(_AUX)}"
     )
+
+  # Raw logits may be negative: they have no entropy.
   raw = isinstance(normalizer, str) and normalizer == "none"
   if "entropy" in names and raw:
     raise ValueError(
@@ -173,7 +179,11 @@ def _aux_names(aux, normalizer) -> tuple[str, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class WeightAxes:
-  """How the axes of weights map to those of the input.
+  """How the axes of weights map to those of the input they multiply.
+
+  Logits with as many axes as the input lie on them axis by axis. Of logits with
+  fewer, the last axis lies on `axis` and those before it on the first axes of
+  the input, in order; every other axis has size 1.
 
   Args:
     axis: of the input, counted from 0, along which the weights are shared.
@@ -213,7 +223,7 @@ class WeightAxes:
 
 
 def axis_of(inputs: Float[Array, "..."], axis: int) -> int:
-  """The axis counted from 0; it must be one that the input has."""
+  """Returns the axis counted from 0; ValueError if the input has it not."""
   rank = inputs.ndim
   if not -rank <= axis < rank:
     raise ValueError(
@@ -229,11 +239,12 @@ def lay(
   inputs: Float[Array, "..."],
   axis: int,
 ) -> Array:
-  """Gives logits or a mask the rank of the input, by the rule above."""
+  """Reshapes logits or a mask to the rank of the input; see `WeightAxes`."""
   shape = _laid(x.shape, inputs.ndim, axis)
   fits = shape is not None and all(
     a == b or 1 in (a, b) for a, b in zip(shape, inputs.shape, strict=True)
   )
+
   # A logit for many parts would be a row of one, with weight 1 whatever it is.
   sizes = (inputs.shape[axis], 1) if name == "mask" else (inputs.shape[axis],)
   if shape is None or not fits or shape[axis] not in sizes:
@@ -244,9 +255,11 @@ def lay(
 def _laid(
   shape: tuple[int, ...], rank: int, axis: int
 ) -> tuple[int, ...] | None:
-  """The shape in the rank of the input; None where there is no such."""
+  """Shape of logits in the rank of the input; None where they do not fit."""
   if len(shape) == rank:
     return shape
+
+  # Axes between the leading ones and `axis`, and those after it, have size 1.
   leading, last = shape[:-1], shape[-1:] or (1,)
   if len(shape) > rank or len(leading) > axis:
     return None
@@ -255,7 +268,7 @@ def _laid(
 
 
 def _words(name, x, inputs, axis) -> str:
-  """Why something does not lie on the input, and what would."""
+  """Message for logits or a mask whose shape does not lie on the input."""
   length = inputs.shape[axis]
   last = f"{length} or 1" if name == "mask" else str(length)
   return (
@@ -267,7 +280,7 @@ def _words(name, x, inputs, axis) -> str:
 
 
 class Scaled(NamedTuple):
-  """Logits that lie on an input, over their temperature.
+  """Logits in the rank of an input, divided by their temperature.
 
   Args:
     logits: in the rank of the input, float32 or better; -inf is hidden.
@@ -283,10 +296,12 @@ class Scaled(NamedTuple):
 def scaled(inputs, logits, axis, temperature, mask) -> Scaled:
   """Lays logits and mask on the input and divides by the temperature."""
   wrong = _check(inputs, logits, temperature)
+
   dtype = compute_dtype(inputs, logits)
   axis = axis_of(inputs, axis)
   laid = lay("logits", logits, inputs, axis).astype(dtype)
   seen, given = ~jnp.isneginf(laid), logits.ndim
+
   if mask is not None:
     mask = jnp.asarray(mask)
     if mask.dtype != jnp.bool_:
@@ -296,6 +311,7 @@ def scaled(inputs, logits, axis, temperature, mask) -> Scaled:
       )
     seen = seen & lay("mask", mask, inputs, axis)
     given = max(given, mask.ndim)
+
   heat = poison(jnp.asarray(temperature, dtype), wrong)
   # Selected before the division too: its gradient would be -inf * 0.
   warm = jnp.where(seen, laid, 0) / heat.reshape((1,) * laid.ndim)
@@ -305,7 +321,7 @@ def scaled(inputs, logits, axis, temperature, mask) -> Scaled:
 
 
 def weigh(logits: Float[Array, "... S"], normalizer) -> Float[Array, "... S"]:
-  """The weights of rows of logits, in which -inf is hidden."""
+  """Weights of rows of logits by a normalizer, or by the name of one."""
   if isinstance(normalizer, normalizers.Normalizer):
     # A glimpse has no heads: only what is the same for all of them fits.
     normalizer.validate(0)
@@ -319,28 +335,28 @@ def weigh(logits: Float[Array, "... S"], normalizer) -> Float[Array, "... S"]:
 
 
 def compute_dtype(*arrays) -> jnp.dtype:
-  """float32; float64 where an array is."""
+  """dtype of the arithmetic: float64 where an array is, else float32."""
   wide = any(x.dtype == jnp.float64 for x in arrays)
   return jnp.dtype("float64" if wide else "float32")
 
 
 def _none(logits):
-  """The logits themselves; 0 where hidden."""
+  """Logits as weights, unnormalized; 0 where hidden."""
   return jnp.where(jnp.isneginf(logits), 0, logits)
 
 
 def _softmax(logits):
-  """Weights that sum to 1, or to 0 where nothing is seen."""
+  """Softmax weights; a row in which nothing is seen is 0."""
   return normalizers.softmax()(logits)[0]
 
 
 def _sigmoid(logits):
-  """A gate for each part by itself."""
+  """Sigmoid of each logit: gates that do not compete."""
   return normalizers.sigmoid()(logits)[0]
 
 
 def _hard(logits):
-  """1 on the largest, with the gradient of softmax: straight through."""
+  """One-hot of the largest logit, with the gradient of softmax."""
   soft = _softmax(logits)
   chosen = largest(logits, 1) & ~jnp.isneginf(logits)
   # In this order: the difference is exactly 0, and the weight exactly 0 or 1.
@@ -356,7 +372,7 @@ NORMALIZERS = {
 
 
 def _check(inputs, logits, temperature) -> Bool[Array, ""] | None:
-  """Real numbers, and a temperature above 0; what is found out when it runs."""
+  """Checks dtypes and temperature; traced ones at run time (`refuse`)."""
   for name, x in (("inputs", inputs), ("logits", logits)):
     if x.ndim < 1:
       raise ValueError(f"glimpse: {name} must have an axis, got a scalar")
@@ -365,11 +381,13 @@ def _check(inputs, logits, temperature) -> Bool[Array, ""] | None:
         f"glimpse: {name} must be floating point, got {x.dtype}; cast them, or"
         " embed them if they are ids"
       )
+
   if jnp.ndim(temperature):
     raise ValueError(
       f"glimpse: temperature must be one number, got shape"
       f" {list(jnp.shape(temperature))}; divide the logits by an array instead"
     )
+
   return refuse(
     lambda x: ~((x > 0) & (x < math.inf)),
     lambda x: ValueError(

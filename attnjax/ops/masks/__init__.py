@@ -1,9 +1,9 @@
 """Masks: which key may a query see.
 
-A mask is a frozen pytree that answers three questions about one rule: pointwise
-(``mask(b, h, q, k)``), for a tile (``mask.tile``: must it be computed at all?)
-and as a picture. Hyper-parameters are static; arrays (lengths, segment ids,
-captured arrays) are leaves, which may be traced and vmapped.
+A mask is a frozen pytree that is evaluated pointwise (``mask(b, h, q, k)``), by
+tile (``mask.tile``: must it be computed at all?) and as a picture. Its
+hyper-parameters are static; arrays (lengths, segment ids, captured arrays) are
+leaves, which may be traced and vmapped.
 
 Masks speak of positions, not of array indices: ``causal()`` is the same object
 in training, in decoding with a cache and on a permuted shard. Padding lives in

@@ -43,7 +43,7 @@ class Tile(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Mask(Value):
-  """A rule that says whether query position q may see key position k.
+  """A mask: may the query at position q see the key at position k?
 
   Compose with ``&`` (both), ``|`` (either) and ``~`` (not), also with boolean
   arrays: one that broadcasts to ``*B H T S`` is looked up by index, a row a
@@ -70,16 +70,19 @@ class Mask(Value):
     raise NotImplementedError
 
   def visible(self, grid: Grid) -> Bool[Array, "..."]:
-    """The rule on a tile; masks that need the index override it."""
+    """Evaluates the mask on a grid, bool; by position unless overridden."""
     return self(grid.batch, grid.head, grid.query_position, grid.key_position)
 
   def between(self, grid: Grid) -> tuple:
-    """(may be seen, is seen for sure) on a tile; they differ beyond tables."""
+    """Evaluates upper and lower bound on a grid: (may be, is surely) seen.
+
+    They differ for pairs outside of a table, of which nothing is known.
+    """
     seen = self.visible(grid)
     return seen, seen
 
   def decide(self, area: Area) -> SomeEvery:
-    """(some, every) for a tile: see `SomeEvery`."""
+    """Decides (some, every) of the pairs of a tile; see `SomeEvery`."""
     del area
     return UNDECIDED
 
@@ -88,13 +91,13 @@ class Mask(Value):
 
   @property
   def is_static(self) -> bool:
-    """Does it capture no array, so that tiles are decided while tracing?"""
+    """Whether it captures no array, so that tracing decides its tiles."""
     return not jax.tree.leaves(self)
 
   def tile(
     self, query_range: tuple[int, int], key_range: tuple[int, int]
   ) -> Tile:
-    """Is a tile empty, full or mixed? What cannot be decided is mixed.
+    """Classifies a tile as empty, full or mixed; undecided ones are mixed.
 
     Args:
       query_range: half-open range of query positions (and indices).
@@ -109,12 +112,16 @@ class Mask(Value):
     """
     if not all(map(known, (*query_range, *key_range))):
       return Tile.MIXED
+
     query = _closed("query_range", *query_range)
     key = _closed("key_range", *key_range)
     if any(first > last for first, last in (query, key)):
       return Tile.EMPTY
+
+    # As positions and as indices: the ranges stand for both.
     area = Area(query, key, query, key)
     some, every = self.decide(area)
+
     if not (known(some) and known(every)):
       return Tile.MIXED
     if not bool(some):
@@ -151,16 +158,18 @@ class Mask(Value):
 
   @property
   def extent(self) -> tuple[int | None, int | None]:
-    """T and S of what is aligned with a call or a table; None is any."""
+    """T and S that the arrays of the mask fit; None fits any length."""
     return None, None
 
   def _repr_html_(self) -> str:
-    """Drawn by a notebook: the first row of the batch, and its first head."""
+    """SVG for a notebook: the first row of the batch, and its first head."""
     from attnjax.ops.masks.picture import drawing, one_head  # needs this
 
+    # A mask without arrays fits any length: 16 x 16 shows the rule.
     length, keys = (_DRAWN if n is None else n for n in self.extent)
     if max(length, keys) > 4 * _DRAWN:
       return drawing(repr(self), None, f"too large to draw: {length} x {keys}")
+
     try:
       return drawing(repr(self), one_head(self, length, keys))
     except (TypeError, ValueError, IndexError) as unfit:
@@ -181,8 +190,10 @@ class Mask(Value):
     return _Not(self)
 
 
+# Ranges are closed inside an engine: one past the last position need not fit
+# int32.
 def _closed(name: str, start, stop) -> tuple[int, int]:
-  """First and last of a half-open range of int32."""
+  """First and last position of a half-open range."""
   first, last = operator.index(start), operator.index(stop) - 1
   if first <= last and (first < LIMITS.min or last > LIMITS.max):
     raise ValueError(
@@ -193,17 +204,19 @@ def _closed(name: str, start, stop) -> tuple[int, int]:
 
 
 def _mask(x) -> Mask:
-  """A mask as it is, a boolean array as one that goes by index."""
+  """Operand of ``& |`` as a mask: a boolean array becomes an `Indexed`."""
   if isinstance(x, Mask):
     return x
   dtype = getattr(x, "dtype", None)
   if dtype == bool and np.ndim(x):
     return Indexed(x)
+
   if dtype is None:
     raise TypeError(
       "a mask composes with a mask or with a boolean array, not with"
       f" {type(x).__name__}; wrap a function as masks.from_fn(fn)"
     )
+
   raise TypeError(
     "a mask composes with a boolean array that broadcasts to '*B H T S', not"
     f" with {dtype}{list(np.shape(x))}; of 0 and 1 a token, as tokenizers give"
@@ -222,16 +235,16 @@ class Indexed(Mask):
   array: Any
 
   def __repr__(self):
-    """Its dtype and shape."""
+    """Shows dtype and shape."""
     return written("", self.array)[1:-1]
 
   @property
   def extent(self):
-    """Of the array, where an axis is not of size 1."""
+    """T and S of the array; None where its axis has size 1."""
     return sides(self.array)
 
   def __call__(self, b, h, q, k):
-    """Refuses: an array that goes by index says nothing of positions."""
+    """Raises ValueError: an array is looked up by index, not by position."""
     raise ValueError(
       "mask: a boolean array is looked up by index in the arrays of a call, and"
       " cannot be asked by position; give the mask to attend, ask for"
@@ -239,11 +252,12 @@ class Indexed(Mask):
     )
 
   def visible(self, grid):
-    """The array itself, which was cut as the grid was."""
+    """Returns the array, which the engine has cut as it cut the grid."""
     array = jnp.asarray(self.array)
     array = array.reshape((1,) * (grid.head.ndim - array.ndim) + array.shape)
     sizes = (grid.head, grid.query_index, grid.key_index)
     shape = jnp.broadcast_shapes(*map(jnp.shape, (grid.batch, *sizes)))
+
     for one, other in zip(reversed(array.shape), reversed(shape), strict=False):
       if one not in (1, other) or array.ndim != len(shape):
         raise ValueError(
@@ -254,19 +268,23 @@ class Indexed(Mask):
     return array
 
   def decide(self, area):
-    """(some, every) of each block of the array, or of each range of indices."""
+    """Decides (some, every) by block of the array, or by range of indices."""
     if area.blocks is None:
       return decided(self.array, area.query_index, area.key_index, area.batch)
     return of_blocks(self.array, area.blocks)
 
 
 def _part(mask: Mask, kind: type) -> str:
-  """A mask in an expression, in parentheses where it is of a kind."""
+  """repr of an operand, in parentheses where its class binds less."""
   return f"({mask!r})" if isinstance(mask, kind) else repr(mask)
 
 
 def _both(x, y):
-  """x & y, known where one side that is known settles it."""
+  """Computes x & y; stays numpy where one known side settles it.
+
+  A mask that tracing knows to be empty everywhere makes the conjunction known,
+  whatever a traced length says, and its tiles are skipped while tracing.
+  """
   for one, other in ((x, y), (y, x)):
     if isinstance(one, (bool, np.bool_, np.ndarray)):
       if not np.any(one):
@@ -277,17 +295,21 @@ def _both(x, y):
 
 
 def _either(x, y):
-  """x | y, known where one side that is known settles it."""
+  """Computes x | y; stays numpy where one known side settles it."""
+  # De Morgan, with `^ True` for not: `~` of a Python bool is an int.
   return _both(x ^ True, y ^ True) ^ True
 
 
 @node
 class _Pair(Mask):
+  """Two masks under an operator."""
+
   left: Mask
   right: Mask
 
   @property
   def extent(self):
+    # The first that says a length; that both agree is checked against a call.
     pairs = zip(self.left.extent, self.right.extent, strict=True)
     return tuple(y if x is None else x for x, y in pairs)
 
@@ -298,6 +320,8 @@ class _Pair(Mask):
 
 @node
 class _And(_Pair):
+  """Conjunction: every bound is the conjunction of the bounds."""
+
   def __repr__(self):
     return f"{_part(self.left, _Or)} & {_part(self.right, _Pair)}"
 
@@ -321,6 +345,8 @@ class _And(_Pair):
 
 @node
 class _Or(_Pair):
+  """Disjunction."""
+
   def __repr__(self):
     return f"{_part(self.left, _And)} | {_part(self.right, _Pair)}"
 
@@ -344,6 +370,8 @@ class _Or(_Pair):
 
 @node
 class _Not(Mask):
+  """Complement: it swaps the two bounds."""
+
   mask: Mask
 
   def __repr__(self):

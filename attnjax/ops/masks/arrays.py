@@ -30,7 +30,7 @@ __all__ = [
 
 
 def holds_arrays(mask: Mask | None) -> bool:
-  """Does a mask hold an array that goes by index?
+  """Whether a mask holds an array that is looked up by index.
 
   >>> import numpy as np
   >>> from attnjax import masks
@@ -46,13 +46,13 @@ def realigned(
   otherwise: Callable | None = None,
   tables: Callable | None = None,
 ):
-  """A mask with its arrays that go by index changed.
+  """Maps a function over the arrays of a mask that are looked up by index.
 
   Args:
-    change: of each such array.
+    change: applied to each such array.
     mask: any; None stays None.
-    otherwise: of each other array that it captures; None leaves them.
-    tables: of each `Table`; None leaves them to `otherwise`.
+    otherwise: applied to each other captured array; None leaves them.
+    tables: applied to each `Table`; None leaves them to `otherwise`.
 
   >>> import numpy as np
   >>> from attnjax import masks
@@ -73,7 +73,7 @@ def realigned(
 
 
 def is_open(mask: Mask | None) -> bool:
-  """Is there a table in it that is not known to cover the call?
+  """Whether a mask holds a table that is not known to cover the call.
 
   >>> from attnjax import masks
   >>> is_open(masks.causal()), is_open(masks.segments([0, 1]))
@@ -89,14 +89,15 @@ _PAIRS = 2**22  # that are looked at together
 def covering(
   mask: Mask, batch: tuple[int, ...], shape: tuple, positions: tuple, segments
 ) -> Mask:
-  """The mask, its tables marked as covering the call where that is known.
+  """Marks the tables of a mask that are known to cover the call.
 
   Args:
     mask: any, its boolean arrays ``#B #H #T #S``.
     batch: the batch axes.
     shape: ``H T S``.
     positions: of queries, int ``*#B T``, and of keys; None is the index.
-    segments: ids of the call, or None: what they hide is found when it runs.
+    segments: ids of the call, or None. Pairs that they hide are found at run
+      time only.
 
   Raises:
     ValueError: if it is known that a table has no entry for a pair that nothing
@@ -104,6 +105,8 @@ def covering(
   """
   if not is_open(mask):
     return mask
+
+  # Bounds of the positions settle nearly every call without looking at pairs.
   values = [None if x is None else value_of(x) for x in positions]
   told = [
     x is None or v is not None for x, v in zip(positions, values, strict=True)
@@ -112,23 +115,29 @@ def covering(
     _bounds(size, value) if known else None
     for size, value, known in zip(shape[1:], values, told, strict=True)
   ]
+
   tables = [x for x in _leaves(mask) if isinstance(x, Table)]
   found = [_covers(table, bounds) for table in tables]
   if False not in found:
     return mask if None in found else _marked(mask)
+
+  # A position is outside of a table: that is an error only if no other rule
+  # hides the pair, so every pair is looked at, if all is known.
   known = _known(mask, tables)
   if known is None or not all(told) or segments is not None:
     return mask
+
   with jax.ensure_compile_time_eval():
     rows = [x if x is None else jnp.asarray(_rows(x, batch)) for x in values]
     grid = Grid.of((math.prod(batch),), *shape, *rows)
     if _any_lost(known, grid):
       raise ValueError(_complaint(tables[found.index(False)], bounds))
+
   return _marked(mask)
 
 
 def covered(mask: Mask, length: int, keys: int) -> Mask:
-  """The mask, whose tables must cover so many positions from 0."""
+  """Marks the tables as covering positions 0 to T - 1 and S - 1, or raises."""
   bounds = [(0, length - 1), (0, keys - 1)]
   for table in _leaves(mask):
     if isinstance(table, Table) and _covers(table, bounds) is False:
@@ -139,7 +148,7 @@ def covered(mask: Mask, length: int, keys: int) -> Mask:
 def on_one_axis(
   mask: Mask, batch: tuple[int, ...], query_length: int, key_length: int
 ) -> Mask:
-  """The mask of so many positions from 0, its arrays with one batch axis.
+  """Fits a mask to positions from 0, and its arrays to one batch axis.
 
   >>> from attnjax import masks
   >>> mask = masks.full() & np.ones((5, 3, 1, 2, 2), bool)
@@ -148,6 +157,7 @@ def on_one_axis(
   """
 
   def flat(x):
+    # As `attend` does: all leading axes become one, row-major.
     lead = np.shape(x)[:-3]
     if len(lead) != len(batch) or not all(
       size in (1, axis) for size, axis in zip(lead, batch, strict=True)
@@ -165,25 +175,26 @@ def _is(x) -> bool:
 
 
 def _rows(x: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
-  """``*#B T`` with one batch axis, of size 1 where all of them are."""
+  """Reshapes ``*#B T`` to one batch axis, of size 1 where all are."""
   if math.prod(x.shape[:-1]) != 1:
     x = np.broadcast_to(x, (*batch, x.shape[-1]))
   return x.reshape(-1, x.shape[-1])
 
 
 def _leaves(mask: Mask) -> list:
+  """Leaves of a mask, each table as one."""
   return jax.tree.leaves(mask, is_leaf=lambda x: isinstance(x, Table))
 
 
 def _bounds(size: int, value: np.ndarray | None) -> tuple[int, int]:
-  """The least and the greatest position; none of an empty side."""
+  """Least and greatest position of a side; of an empty one, (0, -1)."""
   if value is None or not value.size:
     return 0, size - 1
   return int(value.min()), int(value.max())
 
 
 def _covers(table: Table, bounds) -> bool | None:
-  """Whether a table has an entry for every position; None: it is not known."""
+  """Whether a table has an entry for every position; None if unknown."""
   answers = [
     None if bound is None else bound[0] >= 0 and bound[1] < size
     for size, bound in zip(table.extent, bounds, strict=True)
@@ -195,24 +206,28 @@ def _covers(table: Table, bounds) -> bool | None:
 
 
 def _known(mask: Mask, tables: list) -> Mask | None:
-  """The mask, of arrays that are known; None where what they hold matters.
+  """The mask with known arrays, a traced table as zeros; None where it matters.
 
-  Of the pairs outside of a table it does not matter what the table holds.
+  The entries of a single table do not matter for the pairs outside of it; those
+  of a traced length, or of a second table, do.
   """
   rest = [x for x in _leaves(mask) if not isinstance(x, Table)]
   if any(value_of(x) is None for x in rest):
     return None
+
   if len(tables) > 1 and any(
     value_of(x) is None for x in jax.tree.leaves(tables)
   ):
     return None
+
   empty = lambda x: x if value_of(x) is not None else np.zeros(x.shape, x.dtype)
   return jax.tree.map(empty, mask)
 
 
 def _any_lost(mask: Mask, grid: Grid) -> bool:
-  """Is a pair outside of a table, and nothing else hides it?"""
+  """Whether a pair outside of a table is hidden by nothing else."""
   length, keys = grid.query_index.shape[-2], grid.key_index.shape[-1]
+  # So many rows of queries at a time: memory stays bounded at any length.
   pairs = max(grid.batch.size * grid.head.size * keys, 1)
   step = max(_PAIRS // pairs, 1)
   return any(
@@ -222,7 +237,7 @@ def _any_lost(mask: Mask, grid: Grid) -> bool:
 
 
 def _lost_in(mask: Mask, grid: Grid, part: slice) -> bool:
-  """The same of some of the queries."""
+  """Whether such a pair is among some of the queries."""
   cut = lambda x: x if x.shape[-2] == 1 else x[..., part, :]
   some, every = realigned(cut, mask).between(
     dataclasses.replace(
@@ -235,7 +250,7 @@ def _lost_in(mask: Mask, grid: Grid, part: slice) -> bool:
 
 
 def _complaint(table: Table, bounds) -> str:
-  """What does not cover what, and what to do."""
+  """Message for a table that does not cover the positions of a call."""
   size = ["any" if n is None else n for n in table.extent]
   (q0, q1), (k0, k1) = bounds
   return (
@@ -247,6 +262,6 @@ def _complaint(table: Table, bounds) -> str:
 
 
 def _marked(mask: Mask) -> Mask:
-  """The mask, each table of which covers the call."""
+  """Marks every table of a mask as covering the call."""
   mark = lambda x: dataclasses.replace(x, covers=True)
   return realigned(lambda x: x, mask, tables=mark)

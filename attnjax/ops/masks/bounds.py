@@ -43,7 +43,7 @@ UNDECIDED: SomeEvery = (True, False)
 
 
 def integers(rule: str, name: str, x, least_rank: int = 0):
-  """Checks that a captured array holds integers."""
+  """Checks a captured array of integers, and returns it as int32."""
   x = int32(f"{rule}: {name}", x)
   if x.ndim < least_rank:
     raise ValueError(
@@ -64,16 +64,18 @@ def check_rows(what: str, x, batch: tuple[int, ...], trailing: int) -> None:
 
 
 def of_row(x, b, trailing: int):
-  """The entry of batch row b of an array ``*B ...`` (or one for all)."""
+  """Looks up batch row b of an array ``*B ...``; one row serves all."""
   x = jnp.asarray(x)
   if x.ndim == trailing:
     return x
+
+  # Row-major over the batch axes, as the b of a grid counts.
   x = x.reshape((-1, *x.shape[x.ndim - trailing :]))
   return x[jnp.zeros_like(b) if x.shape[0] == 1 else b]
 
 
 def below(limit, bounds: tuple, batch: tuple | None) -> SomeEvery:
-  """Decides ``x < limit`` for x from first to last, over batch rows."""
+  """Decides (some, every) of ``x < limit`` for x in a range, over rows."""
   if np.size(limit) == 0:
     return UNDECIDED
   first, last = bounds
@@ -82,35 +84,41 @@ def below(limit, bounds: tuple, batch: tuple | None) -> SomeEvery:
 
 
 def extremes(x, batch: tuple | None, trailing: int) -> tuple:
-  """The least and the most of an array ``*B ...`` over the rows of an area.
+  """Minimum and maximum of an array ``*B ...`` over the rows of an area.
 
-  A range of several rows answers for all rows, which proves less but no wrong.
+  A range of several rows gets those of all rows: looser bounds, still true.
   """
   x = settled(x)
   x = x.reshape((-1, *x.shape[x.ndim - trailing :]))
   if x.shape[0] == 1:
     return x[0], x[0]
+
   if batch is not None and known(batch[0]) and known(batch[1]):
     first, last = (np.asarray(b) for b in batch)
     if np.all(last == first):
       return x[first], x[first]
+
   return x.min(axis=0), x.max(axis=0)
 
 
 def settled(x):
-  """As numpy where the value is known here and now, else as it is."""
+  """Returns numpy where the value is known, else the traced array."""
   value = value_of(x)
   return x if value is None else value
 
 
 def module_of(*arrays):
-  """numpy where every value is known here and now, else jax.numpy."""
+  """Returns numpy where every value is known, else jax.numpy.
+
+  Under `jit` every jnp operation is traced, of known values too: numpy keeps
+  them known, so that tiles are chosen while tracing.
+  """
   traced = (isinstance(settled(x), jax.Array) for x in arrays)
   return jnp if any(traced) else np
 
 
 class Span(NamedTuple):
-  """Least and most of a range; least > most if none of it is in the array."""
+  """Minimum and maximum over a range; least > most for an empty one."""
 
   least: Any
   most: Any
@@ -118,7 +126,7 @@ class Span(NamedTuple):
 
 
 def span(x, bounds: tuple, batch: tuple | None) -> Span:
-  """Of an int array ``*B N``, what the positions from first to last hold.
+  """Minimum and maximum of an int array ``*B N`` over ranges of positions.
 
   Least and most of each run of 2^j places are computed once, O(N log N); two of
   them, which may overlap, cover any range.
@@ -131,6 +139,7 @@ def span(x, bounds: tuple, batch: tuple | None) -> Span:
   inside = (first >= 0) & (last < size)
   if np.size(x) == 0:
     return Span(LIMITS.max, LIMITS.min, inside)
+
   least, most = extremes(x, batch, 1)
   xp = module_of(least, first, last)
   low = xp.clip(xp.asarray(first, np.int32), 0, size)
@@ -143,9 +152,10 @@ def span(x, bounds: tuple, batch: tuple | None) -> Span:
 
 
 def _over(xp, least, x, low, high):
-  """The least of ``... N`` in places [low, high), if there is one."""
+  """Minimum (or maximum) over [low, high) by a sparse table of runs."""
   row = np.arange(math.prod(x.shape[:-1]), dtype=np.int32)
   row, size = row.reshape(x.shape[:-1]), x.shape[-1]
+  # Widths 1, 2, 4... up to the length of the array.
   widths = 2 ** np.arange(size.bit_length(), dtype=np.int32)
 
   def longer(run, width):
@@ -154,6 +164,8 @@ def _over(xp, least, x, low, high):
 
   scan = _scan if xp is np else jax.lax.scan
   runs = scan(longer, xp.asarray(x).reshape((-1, size)), widths)[1]
+
+  # The widest run that fits, from the first place and up to the last one.
   width = widths.reshape((1,) * np.ndim(low) + (-1,))
   level = xp.sum((high - low)[..., None] >= width[..., 1:], axis=-1)
   last = xp.clip(high - xp.asarray(widths)[level], 0, size - 1)
@@ -162,7 +174,7 @@ def _over(xp, least, x, low, high):
 
 
 def _scan(step, carry, xs):
-  """`jax.lax.scan` of numpy, to be known while a program is traced."""
+  """`jax.lax.scan` in numpy, whose results stay known under `jit`."""
   ys = []
   for x in xs:
     carry, y = step(carry, x)
@@ -171,18 +183,27 @@ def _scan(step, carry, xs):
 
 
 def decided(array, query: tuple, key: tuple, batch: tuple | None):
-  """(some, every) of ranges of the last two axes of a boolean array."""
+  """Decides (some, every) over rectangles of a boolean array ``*B H T S``.
+
+  The bounds of all rectangles cut each axis into intervals. The table is merged
+  to one entry a cell of that grid, in one pass over it; every rectangle is then
+  a rectangle of cells, and is counted from sums of the small grid.
+  """
   # Settled first: while a program is traced, so is what becomes of an array
   # of JAX.
   table = settled(array)
   table = table.reshape((1,) * (3 - table.ndim) + table.shape)
   if table.size == 0:
     return False, False
+
+  # Over the rows of the batch first, then over heads.
   least, most = extremes(table, batch, 3)
   if most.ndim not in (3, 6):  # tiles not as `Area` lays them out
     least, most = extremes(table, None, 3)
+
   shape = (-1, *most.shape[-2:]) if most.ndim == 6 else most.shape[-2:]
   seen, solid = most.any(-3).reshape(shape), least.all(-3).reshape(shape)
+
   query, query_inside = clipped(query, table.shape[-2])
   key, key_inside = clipped(key, table.shape[-1])
   full = held(solid, query, key, value=False) ^ True
@@ -190,7 +211,7 @@ def decided(array, query: tuple, key: tuple, batch: tuple | None):
 
 
 def of_blocks(array, blocks: tuple[int, int, int]):
-  """Any and all of each block of ``#B #H #T #S``."""
+  """Any and all over each block (rows, queries, keys) of ``#B #H #T #S``."""
 
   def cut(x):
     # One axis at a time: what is divided on a mesh is not split in two at once.
@@ -206,7 +227,7 @@ def of_blocks(array, blocks: tuple[int, int, int]):
 
 
 def clipped(bounds: tuple, size: int) -> tuple:
-  """First and last as half-open within an axis, and whether all is in it.
+  """Clips closed ranges to half-open ones in an axis; and if none was cut.
 
   An axis of size 1 serves every position.
   """
@@ -220,7 +241,7 @@ def clipped(bounds: tuple, size: int) -> tuple:
 
 
 def held(table, query: tuple, key: tuple, value: bool = True):
-  """Is an entry of a table ``T S`` or ``R T S`` that value, by rectangle?
+  """Whether rectangles of a table ``T S`` or ``R T S`` contain a value.
 
   Bounds are within the table. Those of rank 3 may differ on axis 0, which then
   is the axis of the tables too.
@@ -231,6 +252,7 @@ def held(table, query: tuple, key: tuple, value: bool = True):
   (lead,) = np.broadcast_shapes((1,), *rows)
   if lead == 0:
     return np.zeros((0, 1, 1), bool)
+
   table = table.reshape((-1, *table.shape[-2:]))
   if lead == 1:
     return _held(table[0], *bounds, value=value)
@@ -241,21 +263,24 @@ def held(table, query: tuple, key: tuple, value: bool = True):
 
   if module_of(*arrays) is np:
     return np.stack([one(row) for row in range(lead)])
+
   table, bounds = jnp.asarray(table), tuple(map(jnp.asarray, bounds))
   # One after another: side by side they would be scattered, not merged.
   return jax.lax.map(one, jnp.arange(lead, dtype=jnp.int32))
 
 
 def _at(size: int, row):
-  """The row of an axis, which may serve all."""
+  """Index of a row on an axis; 0 where its size is 1."""
   return 0 if size == 1 else row
 
 
 def _held(table, q0, q1, k0, k1, *, value):
-  """The same for one table ``T S``."""
+  """Whether rectangles of one table ``T S`` contain a value."""
   xp = module_of(table, q0, q1, k0, k1)
   rows, q0, q1 = _cuts(xp, q0, q1)
   columns, k0, k1 = _cuts(xp, k0, k1)
+
+  # Inclusive sums of the cells: four of them count a rectangle.
   cells = _merged(xp, table, rows, value)
   cells = _merged(xp, cells.T, columns, True).T
   sums = xp.pad(cells.astype(np.int32), ((1, 0), (1, 0)))
@@ -265,7 +290,7 @@ def _held(table, q0, q1, k0, k1, *, value):
 
 
 def _cuts(xp, *bounds) -> tuple:
-  """Where bounds cut an axis, in order, and the cut that each bound is."""
+  """Sorted cuts of an axis by all bounds, and the index of each bound."""
   bounds = tuple(xp.asarray(x, np.int32) for x in bounds)
   cuts = [xp.zeros(1, np.int32), *(x.ravel() for x in bounds)]
   cuts = xp.sort(xp.concatenate(cuts))
@@ -273,15 +298,18 @@ def _cuts(xp, *bounds) -> tuple:
 
 
 def _merged(xp, table, cuts, value):
-  """Table ``T S`` to ``I S``: has a row from cut i to the next that value?"""
+  """Merges ``T S`` to ``I S``: is the value between two cuts, by column?"""
   size = table.shape[0]
   if xp is np:
     ends = itertools.pairwise((*cuts.tolist(), size))
     return np.stack([(table[low:high] == value).any(0) for low, high in ends])
+
   place = jnp.arange(size, dtype=jnp.int32)
   cell = jnp.searchsorted(cuts, place, side="right") - 1
   start = jnp.zeros((cuts.size, table.shape[1]), bool)
+  # A loop carry must vary over the manual mesh axes that its inputs vary over.
   start = varying_alike(start, varying_axes(table, cell))
+
   # A CPU merges row after row in place; an accelerator would wait at each.
   return jax.lax.platform_dependent(
     jnp.asarray(table),
@@ -294,7 +322,7 @@ def _merged(xp, table, cuts, value):
 
 
 def _by_row(table, cell, start, value):
-  """Merges the rows of a table into their cells, one after another."""
+  """Merges the rows of a table into their cells by a loop over rows."""
 
   def step(t, merged):
     row = merged[cell[t]] | (table[t] == value)
@@ -304,13 +332,13 @@ def _by_row(table, cell, start, value):
 
 
 def _at_once(table, cell, start, value):
-  """The same as one scatter."""
+  """Merges the rows of a table into their cells by one scatter."""
   found = (table == value).astype(jnp.uint8)
   return start.astype(jnp.uint8).at[cell].max(found).astype(bool)
 
 
 def sides(array) -> tuple[int | None, int | None]:
-  """T and S of ``... T S``; None where an axis of size 1 serves all.
+  """Sizes T and S of an array ``... T S``; None where the axis has size 1.
 
   >>> sides(np.ones((2, 1, 5)))
   (None, 5)

@@ -42,6 +42,8 @@ def lengths(
 
 @node
 class _Lengths(Mask):
+  """The mask of `lengths`."""
+
   query: Any
   key: Any
 
@@ -49,6 +51,7 @@ class _Lengths(Mask):
     return written("lengths", query=self.query, key=self.key)
 
   def __call__(self, b, h, q, k):
+    # Pointwise q and k are indices here, as `visible` gives them.
     seen = jnp.ones(jnp.broadcast_shapes(*map(jnp.shape, (b, q, k))), bool)
     q, k = place(q), place(k)
     if self.query is not None:
@@ -85,15 +88,15 @@ class BlockPadding(Mask):
   key: int = static()
 
   def __call__(self, b, h, q, k):
-    """Pointwise, of indices."""
+    """Pointwise; q and k are indices."""
     return (q < self.query) & (k < self.key)
 
   def visible(self, grid):
-    """The rule on a tile."""
+    """Evaluates the mask on a grid, by index."""
     return self(grid.batch, grid.head, grid.query_index, grid.key_index)
 
   def decide(self, area):
-    """(some, every), exactly."""
+    """Decides (some, every), exactly."""
     (q0, q1), (k0, k1) = area.query_index, area.key_index
     some = (q0 < self.query) & (k0 < self.key)
     return some, (q1 < self.query) & (k1 < self.key)

@@ -18,12 +18,12 @@ _CELL = 10  # pixels
 
 
 def drawing(title: str, seen: np.ndarray | None, why: str = "") -> str:
-  """HTML of a mask: how it was made, and a square for each pair that is seen.
+  """HTML of a mask: its repr, and an SVG with a square for each visible pair.
 
   Args:
     title: any text; it is escaped.
     seen: bool ``T S``, a row a query; None where there is no picture.
-    why: there is none; escaped too.
+    why: there is no picture; escaped too.
 
   >>> drawing("a < b", np.eye(2, dtype=bool)).count("h1v1h-1z")
   2
@@ -33,6 +33,8 @@ def drawing(title: str, seen: np.ndarray | None, why: str = "") -> str:
   name = html.escape(title)
   if seen is None:
     return f"<div><code>{name}</code><br>{html.escape(why)}</div>"
+
+  # One path of unit squares: thousands of elements would be slow to show.
   rows, columns = seen.shape
   cells = "".join(f"M{s} {t}h1v1h-1z" for t, s in np.argwhere(seen).tolist())
   return (
@@ -48,7 +50,7 @@ def drawing(title: str, seen: np.ndarray | None, why: str = "") -> str:
 def one_head(
   mask: Mask, query_length: int, key_length: int, batch: int = 0, head: int = 0
 ) -> np.ndarray:
-  """bool ``T S`` of one row of the batch and one head.
+  """Evaluates a mask for one batch row and one head, bool ``T S``.
 
   >>> from attnjax import masks
   >>> one_head(masks.causal(), 2, 2).tolist()
@@ -56,6 +58,7 @@ def one_head(
   """
   mask = covered(mask, query_length, key_length)
   mask = realigned(lambda x: _row(x, batch, head), mask)
+
   grid = Grid.of((1,), 1, query_length, key_length)
   grid = dataclasses.replace(
     grid, batch=grid.batch + batch, head=grid.head + head
@@ -65,7 +68,7 @@ def one_head(
 
 
 def _row(array, batch: int, head: int):
-  """Of a boolean array, ``T S`` of one row of the batch and one head."""
+  """Cuts one batch row and one head, ``T S``, out of a boolean array."""
   array = array.reshape((1,) * (3 - np.ndim(array)) + np.shape(array))
   array = array.reshape((-1, *array.shape[-3:]))
   array = array[batch if array.shape[0] > 1 else 0]

@@ -145,7 +145,7 @@ def prefix(length: ArrayLike | Sequence[int]) -> Mask:
 
 
 def from_fn(fn: Callable, *arrays) -> Mask:
-  """Any rule: ``fn(b, h, q, k, *arrays) -> bool``, pointwise, broadcasting.
+  """Any function as a mask: ``fn(b, h, q, k, *arrays) -> bool``, pointwise.
 
   A FlexAttention ``mask_mod`` ports as it is, where no positions are given: q
   and k are positions, so ``a[b, k]`` looks a up by position. Only a traced
@@ -171,7 +171,7 @@ def from_fn(fn: Callable, *arrays) -> Mask:
 
 
 def _at_least(rule: str, name: str, value, least: int) -> int:
-  """A hyper-parameter, which is an int of Python or numpy, as one of Python."""
+  """Checks a static hyper-parameter, and returns it as a Python int."""
   whole = isinstance(value, Whole) and not isinstance(value, bool)
   if not whole or not least <= value <= _MOST:
     raise ValueError(
@@ -183,6 +183,8 @@ def _at_least(rule: str, name: str, value, least: int) -> int:
 
 @node
 class _Full(Mask):
+  """The mask of `full`."""
+
   def __repr__(self):
     return "full()"
 
@@ -196,7 +198,7 @@ class _Full(Mask):
 
 @node
 class _Window(Mask):
-  """One rule for `causal` and `sliding_window`; None is without bound."""
+  """The mask of `causal` and `sliding_window`; left None is unbounded."""
 
   left: int | None = static()
   right: int = static()
@@ -212,6 +214,8 @@ class _Window(Mask):
     return seen if self.left is None else seen & (k >= moved(q, -self.left))
 
   def decide(self, area):
+    # The corners of the tile nearest to the band, and farthest from it.
+    # `moved` saturates: a bound past int32 is one that no key reaches.
     (q0, q1), (k0, k1) = area.query, area.key
     some = k0 <= moved(q1, self.right)
     every = k1 <= moved(q0, self.right)
@@ -223,6 +227,8 @@ class _Window(Mask):
 
 @node
 class _Dilated(Mask):
+  """The mask of `dilated`."""
+
   stride: int = static()
 
   def __repr__(self):
@@ -236,15 +242,16 @@ class _Dilated(Mask):
     (q0, q1), (k0, k1) = area.query, area.key
     if self.stride == 1:
       return True, True
+
     # From q0 - k1 on, the least difference, the next multiple is so far...
     next_one = (k1 % self.stride - q0 % self.stride) % self.stride
     # ...and so many differences follow it, of which a whole period will do.
     room = self._width(q0, q1) + self._width(k0, k1)
-    alone = (q0 == q1) & (k0 == k1)
-    return next_one <= room, alone & (next_one == 0)
+    one_pair = (q0 == q1) & (k0 == k1)
+    return next_one <= room, one_pair & (next_one == 0)
 
   def _width(self, first, last):
-    """last - first, or one less than the stride if that is less."""
+    """min(last - first, stride - 1), without a difference past int32."""
     at = moved(first, self.stride - 1)
     if isinstance(first, int) and isinstance(last, int):
       return min(at, last) - first
@@ -253,6 +260,8 @@ class _Dilated(Mask):
 
 @node
 class _Chunked(Mask):
+  """The mask of `chunked`."""
+
   size: int = static()
 
   def __repr__(self):
@@ -272,6 +281,8 @@ class _Chunked(Mask):
 
 @node
 class _Prefix(Mask):
+  """The mask of `prefix`."""
+
   length: Any
 
   def __repr__(self):
@@ -280,6 +291,7 @@ class _Prefix(Mask):
   def __call__(self, b, h, q, k):
     q, k = place(q), place(k)
     seen = k < of_row(self.length, b, 0)
+    # A mask has the shape of a pair: without q it would lack the query axis.
     return seen & jnp.ones(jnp.shape(q), bool)
 
   def decide(self, area):
@@ -291,6 +303,8 @@ class _Prefix(Mask):
 
 @node
 class _FromFn(Mask):
+  """The mask of `from_fn`; its tiles stay undecided."""
+
   fn: Callable = static()
   arrays: tuple
 

@@ -29,17 +29,19 @@ __all__ = [
 
 
 class Table(Mask):
-  """A mask that is looked up by position, and says nothing beyond its ends.
+  """Base of masks that are looked up by position in a captured array.
 
-  `covers` says that it is known to cover the call; `extent` are its sizes, and
-  `by_index` is what to use where it is aligned with arrays.
+  Beyond its ends a table says nothing, which is an error where no other rule
+  hides the pair. `covers` is True where it is known that no position is beyond;
+  `extent` are its sizes, and `by_index` is the advice for an error: what to use
+  for an array that is aligned with the call.
   """
 
   covers: bool
   by_index = "compose the array itself, which goes by index: causal() & array"
 
   def inside(self, grid: Grid) -> Bool[Array, "..."]:
-    """Which pairs of a tile it has an entry for."""
+    """Marks the pairs of a grid that it has an entry for, bool."""
     found: Any = np.ones((), bool)
     places = grid.query_position, grid.key_position
     for x, size in zip(places, self.extent, strict=True):
@@ -48,7 +50,7 @@ class Table(Mask):
     return found
 
   def between(self, grid: Grid) -> tuple:
-    """What is outside may be seen, and is not seen for sure."""
+    """Evaluates (may be, is surely) seen: outside is (True, False)."""
     seen = self.visible(grid)
     if self.covers:
       return seen, seen
@@ -56,20 +58,22 @@ class Table(Mask):
     return seen | (inside ^ True), seen & inside
 
   def of_tile(self, area: Area, some, every) -> SomeEvery:
-    """(some, every) of a tile, undecided where it is not inside."""
+    """Makes (some, every) of a tile undecided where it is not inside."""
     if self.covers:
       return some, every
+
     for (first, last), size in zip(
       (area.query, area.key), self.extent, strict=True
     ):
       if size is not None:
         inside = (first >= 0) & (last < size)
         some, every = some | (inside ^ True), every & inside
+
     return some, every
 
 
 def dense(array: ArrayLike) -> Mask:
-  """A table of what is visible, looked up by position and not by index.
+  """A table of visible pairs, looked up by position and not by index.
 
   table[q, k] says it of query position q and key position k, wherever they are
   in the arrays. An array that is aligned with the arrays of a call, such as one
@@ -133,6 +137,8 @@ def segments(
 
 @node
 class _Dense(Table):
+  """The mask of `dense`."""
+
   array: Any
   covers: bool = static(default=False)
 
@@ -146,19 +152,24 @@ class _Dense(Table):
   def __call__(self, b, h, q, k):
     table = jnp.asarray(self.array)
     table = table.reshape((1,) * (3 - table.ndim) + table.shape)
-    table = table.reshape((-1, *table.shape[-3:]))
+    table = table.reshape((-1, *table.shape[-3:]))  # one batch axis
     q, k = place(q), place(k)
     if table.size == 0:
       shape = jnp.broadcast_shapes(*map(jnp.shape, (b, h, q, k)))
       return jnp.zeros(shape, bool)
+
+    # An axis of size 1 serves all: its index is 0.
     b, h, q_, k_ = (
       jnp.zeros_like(x) if size == 1 else x
       for x, size in zip((b, h, q, k), table.shape, strict=True)
     )
+
+    # Out of bounds a gather clamps; the entry that it finds does not count.
     inside = True
     for x, size in ((q, table.shape[2]), (k, table.shape[3])):
       if size != 1:
         inside = inside & (x >= 0) & (x < size)
+
     return table[b, h, q_, k_] & inside
 
   def decide(self, area):
@@ -176,6 +187,8 @@ class _Dense(Table):
 
 @node
 class _Segments(Table):
+  """The mask of `segments`."""
+
   query_ids: Any
   key_ids: Any
   covers: bool = static(default=False)
@@ -196,7 +209,7 @@ class _Segments(Table):
 
   @staticmethod
   def _segment(ids, b, position):
-    """The segment of a position, and whether there is such a position."""
+    """Segment id of a position, and whether the position is in the array."""
     position = place(position)
     ids = jnp.asarray(ids).reshape((-1, np.shape(ids)[-1]))
     rows, size = ids.shape
@@ -207,6 +220,8 @@ class _Segments(Table):
     return ids[b, jnp.clip(position, 0, size - 1)], inside
 
   def decide(self, area):
+    # Ids need not be sorted, so ranges of ids decide: apart they are disjoint,
+    # and of one id each they may be equal.
     x = span(self.query_ids, area.query, area.batch)
     y = span(self.key_ids, area.key, area.batch)
     # A range without a position in its array has least > most.
