@@ -1,6 +1,7 @@
 """What a function has captured: arrays that are traced have to be given."""
 
 import functools
+import types
 from collections.abc import Callable, Iterator
 
 import jax
@@ -28,7 +29,10 @@ def refuse_captured(rule: str, fn: Callable) -> None:
 
 
 def _held(fn, seen: set[int]) -> Iterator:
-  """Values in the closure of a function, and of the functions it holds."""
+  """Values in the closure of a function, and of the functions it holds.
+
+  Of an object that is called, or whose method is, they are its attributes.
+  """
   if id(fn) in seen:
     return
   seen.add(id(fn))
@@ -38,7 +42,13 @@ def _held(fn, seen: set[int]) -> Iterator:
     fn = getattr(fn, "__wrapped__", fn)
     cells = getattr(fn, "__closure__", None) or ()
     found = [*(getattr(fn, "__defaults__", None) or ())]
-    found += [getattr(fn, "__self__", None)]
+    owner = getattr(fn, "__self__", None)
+    found += [owner]
+    for holder in (fn, owner):
+      # `__self__` of a builtin is its module, which holds everything.
+      if not isinstance(holder, (types.ModuleType, type)):
+        found += getattr(holder, "__dict__", {}).values()
+
     for cell in cells:
       try:
         found.append(cell.cell_contents)

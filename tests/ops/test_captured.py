@@ -21,6 +21,19 @@ def loss(slope, make):
   return (out**2).sum()
 
 
+class Scored:
+  """An object that is called, and one whose method is."""
+
+  def __init__(self, slope):
+    self.slope = slope
+
+  def __call__(self, logit, b, h, q, k):
+    return scored(logit, b, h, q, k, self.slope)
+
+  def method(self, logit, b, h, q, k):
+    return self(logit, b, h, q, k)
+
+
 CLOSED = {
   "closure": lambda s: score_mods.from_fn(
     lambda x, b, h, q, k: scored(x, b, h, q, k, s)
@@ -31,6 +44,8 @@ CLOSED = {
       lambda x, b, h, q, k: scored(x, b, h, q, k, held["slope"])
     )
   )({"slope": s}),
+  "object": lambda s: score_mods.from_fn(Scored(s)),
+  "method": lambda s: score_mods.from_fn(Scored(s).method),
 }
 
 
