@@ -147,9 +147,7 @@ def fit(
   training.probe_workdir(path)
   with (
     alone_in(path),
-    training.Checkpoints(
-      path / "checkpoints", train.checkpoint
-    ) as checkpoints,
+    training.Checkpoints(path / "checkpoints", train.checkpoint) as checkpoints,
     training.Metrics(path) as metrics,
   ):
     state = training.train(
@@ -211,7 +209,9 @@ def _on_mesh(
 
 
 def _identity(
-  identity: Mapping[str, Any], optimizer: training.OptimizerConfig, train: TrainConfig
+  identity: Mapping[str, Any],
+  optimizer: training.OptimizerConfig,
+  train: TrainConfig,
 ) -> dict[str, Any]:
   """All that decides the numbers of a run, as nested values.
 

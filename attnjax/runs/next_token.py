@@ -21,7 +21,9 @@ BATCH_DTYPES = {
 
 
 def next_token_loss(
-  model: Callable[..., jax.Array], batch: Mapping[str, jax.Array], key: jax.Array | None
+  model: Callable[..., jax.Array],
+  batch: Mapping[str, jax.Array],
+  key: jax.Array | None,
 ) -> tuple[jax.Array, jax.Array]:
   """Cross-entropy of the next token, summed over all positions of a batch.
 

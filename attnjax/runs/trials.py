@@ -75,9 +75,7 @@ def trial_arguments(
     "experiment": experiment,
     "identity": identity | dict(data or {}),
     "optimizer": config.optimizer,
-    "train": dataclasses.replace(
-      config.train, seed=config.train.seed + seed
-    ),
+    "train": dataclasses.replace(config.train, seed=config.train.seed + seed),
   }
 
 

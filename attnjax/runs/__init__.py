@@ -1,0 +1,66 @@
+"""Runs: a model trained by flags, on any mesh, in any number of processes.
+
+Where the other rooms meet: models, sharded attention and training. A program
+of one's own, anywhere, is the config, the model and the loss:
+
+    def main(config, workdir):
+      make = lambda: Model(config.model, rngs=nnx.Rngs(0))
+      model = runs.make_model(make, config.train)
+      runs.fit(model, loss, batches, workdir=workdir, experiment="mine",
+        identity=attnjax.config.decisive(config),
+        optimizer=config.optimizer, train=config.train)
+
+    runs.run(main, {"tiny": Config}, experiment="mine")
+
+and `--config.train.mesh.sequence=4 --config.train.mesh.attention=ring` shares
+out its tokens, if the model has the method of `TakesAttention`.
+"""
+
+from attnjax.runs.attention import (
+  MeshAttention,
+  ShardedLoss,
+  TakesAttention,
+  loss_on,
+)
+from attnjax.runs.config import FitConfig, TrainConfig, what_decides
+from attnjax.runs.entry import processes_of, run
+from attnjax.runs.fitting import Fitted, fit, make_model
+from attnjax.runs.mesh import MeshConfig
+from attnjax.runs.next_token import (
+  BATCH_DTYPES,
+  abstract_batch,
+  next_token_loss,
+)
+from attnjax.runs.planned_step import PlannedStep, placed, planned_step
+from attnjax.runs.results import measured, spread, table, write_results
+from attnjax.runs.trials import asked, by_seed, run_folder, trial_arguments
+
+__all__ = [
+  "BATCH_DTYPES",
+  "FitConfig",
+  "Fitted",
+  "MeshAttention",
+  "MeshConfig",
+  "PlannedStep",
+  "ShardedLoss",
+  "TakesAttention",
+  "TrainConfig",
+  "abstract_batch",
+  "asked",
+  "by_seed",
+  "fit",
+  "loss_on",
+  "make_model",
+  "measured",
+  "next_token_loss",
+  "placed",
+  "planned_step",
+  "processes_of",
+  "run",
+  "run_folder",
+  "spread",
+  "table",
+  "trial_arguments",
+  "what_decides",
+  "write_results",
+]
