@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from attnjax.ops.node import node
+from attnjax.ops.pytree_dataclass import pytree_dataclass
 from attnjax.typing import Array, Bool, Float, Int, PyTree
 
 __all__ = ["Hypotheses", "NextToken", "beam_search", "greedy"]
@@ -33,7 +33,7 @@ class Hypotheses(NamedTuple):
   scores: Float[Array, "*B"]
 
 
-@node
+@pytree_dataclass
 class NextToken:
   """A model that has read a source, as the searches call it.
 
@@ -47,7 +47,7 @@ class NextToken:
   >>> class Uniform:
   ...   def step(self, memory, state, tokens):
   ...     return jnp.zeros((*tokens.shape, memory)), state
-  >>> from attnjax.ops.node import node
+  >>> from attnjax.ops.pytree_dataclass import pytree_dataclass
   >>> log, _ = NextToken(node(Uniform)(), 4)(None, jnp.array([1]))
   >>> jnp.exp(log).tolist()
   [[0.25, 0.25, 0.25, 0.25]]

@@ -5,13 +5,13 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from attnjax.ops import masks
-from attnjax.ops.node import node
+from attnjax.ops.pytree_dataclass import pytree_dataclass
 from attnjax.typing import PyTree
 
 __all__ = ["CrossMemory", "EncoderDecoderAux", "SequenceMemory"]
 
 
-@node
+@pytree_dataclass
 class SequenceMemory:
   """Encoded source of a `Seq2Seq`: the outputs of its recurrent encoder.
 
@@ -43,7 +43,7 @@ class SequenceMemory:
     )
 
 
-@node
+@pytree_dataclass
 class CrossMemory:
   """Encoded source of an `EncoderDecoder`: keys and values of each layer.
 

@@ -25,8 +25,8 @@ from attnjax.ops import positions as encodings
 from attnjax.ops.attention import attend as default_attend
 from attnjax.ops.feature_dropout import Dropout
 from attnjax.ops.forgotten_tokens import sees_forgotten
-from attnjax.ops.known import poison
 from attnjax.ops.recurrent import real_steps
+from attnjax.ops.value_checks import poison
 from attnjax.typing import Array, Float, Int, Key
 
 __all__ = ["EncoderDecoder", "EncoderDecoderConfig"]

@@ -11,7 +11,7 @@ from attnjax.models.decoder import DecoderLM
 from attnjax.models.memory_lm import MemoryLM
 from attnjax.models.sampling import checked_options, sample
 from attnjax.ops.integers import int32
-from attnjax.ops.known import poison, refuse, value_of
+from attnjax.ops.value_checks import poison, refuse, value_of
 from attnjax.typing import Array, Bool, Int, Key
 
 __all__ = ["generate"]

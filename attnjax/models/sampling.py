@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.ops.known import refuse
+from attnjax.ops.value_checks import refuse
 from attnjax.typing import Array, Float, Int, Key
 
 __all__ = ["Options", "checked_options", "sample"]

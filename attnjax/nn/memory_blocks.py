@@ -17,7 +17,7 @@ from attnjax.nn.initializers import FAN_IN
 from attnjax.nn.neural_memory import NeuralMemory, NeuralMemoryState
 from attnjax.nn.norm import make_norm
 from attnjax.nn.window_attention import WindowAttention
-from attnjax.ops.node import node
+from attnjax.ops.pytree_dataclass import pytree_dataclass
 from attnjax.typing import Array, DTypeLike, Float, PyTree
 
 __all__ = [
@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-@node
+@pytree_dataclass
 class MixerState:
   """State of a mixer between tokens; a part that it lacks is None.
 
@@ -260,7 +260,7 @@ class MemoryAsLayer(nnx.Module):
     return y, MixerState(held, cache, None)
 
 
-@node
+@pytree_dataclass
 class _Segment:
   """Of MAC: the memory at the segment's start, the cache of its recalls."""
 

@@ -11,7 +11,7 @@ from attnjax.nn.initializers import FAN_IN
 from attnjax.nn.norm import make_norm
 from attnjax.ops import memory
 from attnjax.ops.convolution import causal_convolution
-from attnjax.ops.node import node
+from attnjax.ops.pytree_dataclass import pytree_dataclass
 from attnjax.typing import Array, DTypeLike, Float, PyTree
 
 __all__ = ["NeuralMemory", "NeuralMemoryState"]
@@ -25,7 +25,7 @@ _BIASES = {"rate": -1.0, "momentum": 0.0, "decay": -8.0, "threshold": 0.0}
 _RATE_MARGIN = 4.0
 
 
-@node
+@pytree_dataclass
 class NeuralMemoryState:
   """State of the layer between calls, of a constant size.
 

@@ -11,7 +11,7 @@ from attnjax.nn.initializers import FAN_IN
 from attnjax.ops import masks
 from attnjax.ops import scoring as scorings
 from attnjax.ops.attention import attend as default_attend
-from attnjax.ops.node import node
+from attnjax.ops.pytree_dataclass import pytree_dataclass
 from attnjax.ops.recurrent import GRUParams, gru_scan, gru_step
 from attnjax.typing import Array, Float, Int, PyTree
 
@@ -269,7 +269,7 @@ class StepAttention(nnx.Module):
     return (context[..., 0, 0, :], *extra) if aux else context[..., 0, 0, :]
 
 
-@node
+@pytree_dataclass
 class _Prepared(scorings.Scoring):
   """A scoring whose queries and keys are prepared already."""
 

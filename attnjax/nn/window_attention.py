@@ -15,8 +15,8 @@ from attnjax.ops.attention import attend as default_attend
 from attnjax.ops.convolution import causal_convolution
 from attnjax.ops.forgotten_tokens import sees_forgotten
 from attnjax.ops.heads import combine_heads, project_heads
-from attnjax.ops.known import poison
-from attnjax.ops.node import node
+from attnjax.ops.pytree_dataclass import pytree_dataclass
+from attnjax.ops.value_checks import poison
 from attnjax.typing import Array, DTypeLike, Float, PyTree
 
 __all__ = ["WindowAttention", "WindowCache"]
@@ -26,7 +26,7 @@ __all__ = ["WindowAttention", "WindowCache"]
 _LATER = np.int32(2**30)
 
 
-@node
+@pytree_dataclass
 class WindowCache:
   """Cache of a `WindowAttention`: keys and values, and convolution inputs.
 

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops import masks
-from attnjax.ops.divided import by_device
+from attnjax.ops.explicit_axes import by_device
 from attnjax.ops.integers import int32
-from attnjax.ops.known import poison, refuse
+from attnjax.ops.value_checks import poison, refuse
 from attnjax.typing import Array, Bool, DTypeLike, Float, Int
 
 __all__ = [

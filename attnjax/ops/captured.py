@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from attnjax.ops.known import known
+from attnjax.ops.value_checks import known
 
 __all__ = ["refuse_captured"]
 

@@ -5,13 +5,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from attnjax.ops.node import node, static
+from attnjax.ops.pytree_dataclass import pytree_dataclass, static
 from attnjax.typing import Array, Float
 
 __all__ = ["Dropout", "check_rate"]
 
 
-@node
+@pytree_dataclass
 class Dropout:
   """Sets a share of the features to 0, and divides the others by the rest.
 

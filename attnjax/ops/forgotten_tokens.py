@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops.grid import Area
-from attnjax.ops.known import known, refuse
 from attnjax.ops.masks import Mask
+from attnjax.ops.value_checks import known, refuse
 from attnjax.typing import Array, Bool, Int
 
 __all__ = ["sees_forgotten"]

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import jax.numpy as jnp
 
-from attnjax.ops.divided import einsum
+from attnjax.ops.explicit_axes import einsum
 from attnjax.typing import Array, Float
 
 __all__ = [

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.ops.known import known, refuse, value_of
+from attnjax.ops.value_checks import known, refuse, value_of
 from attnjax.typing import Array, Bool, Int
 
 __all__ = [

@@ -25,8 +25,8 @@ from attnjax.ops.heads import (
   linear,
   project_heads,
 )
-from attnjax.ops.known import poison
 from attnjax.ops.masks import Mask, causal, full, prefix, sliding_window
+from attnjax.ops.value_checks import poison
 from attnjax.typing import Array, Bool, Float, Int
 
 __all__ = ["decode_attention", "multi_head_attention", "self_attention"]

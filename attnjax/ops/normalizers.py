@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from attnjax.ops.node import node, static
+from attnjax.ops.pytree_dataclass import pytree_dataclass, static
 from attnjax.ops.value import Value, written
 from attnjax.typing import Array, Bool, Float
 
@@ -127,7 +127,7 @@ def _softmax(logits):
   return unnormalized / safe, logsumexp[..., 0]
 
 
-@node
+@pytree_dataclass
 class _Softmax(Normalizer):
   """The softmax that an engine computes where no part is overridden."""
 
@@ -135,7 +135,7 @@ class _Softmax(Normalizer):
     return "softmax()"
 
 
-@node
+@pytree_dataclass
 class _PlusOne(Normalizer):
   """The normalizer of `softmax_plus_one`."""
 
@@ -146,7 +146,7 @@ class _PlusOne(Normalizer):
     return _share(logsumexp, jnp.zeros_like(logsumexp))
 
 
-@node
+@pytree_dataclass
 class _Sink(Normalizer):
   """The normalizer of `softmax` with a sink."""
 
@@ -231,7 +231,7 @@ def softmax_plus_one() -> Normalizer:
   return _PlusOne()
 
 
-@node
+@pytree_dataclass
 class _Sigmoid(Normalizer):
   """The normalizer of `sigmoid`."""
 
@@ -274,7 +274,7 @@ def sigmoid(bias: float = 0.0) -> Normalizer:
   return _Sigmoid(float(bias))
 
 
-@node
+@pytree_dataclass
 class _TopK(Normalizer):
   """The normalizer of `top_k`."""
 

@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.ops.divided import rows_of
+from attnjax.ops.explicit_axes import rows_of
 from attnjax.ops.integers import int32, narrowed
-from attnjax.ops.known import known, poison
+from attnjax.ops.value_checks import known, poison
 from attnjax.typing import Array, Float, Int
 
 __all__ = [

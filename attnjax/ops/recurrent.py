@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from attnjax.ops.integers import int32
-from attnjax.ops.known import poison, refuse
+from attnjax.ops.value_checks import poison, refuse
 from attnjax.typing import Array, Float, Int
 
 __all__ = [

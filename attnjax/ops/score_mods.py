@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from attnjax.ops.captured import refuse_captured
-from attnjax.ops.node import node, static
+from attnjax.ops.pytree_dataclass import pytree_dataclass, static
 from attnjax.ops.relative_positions import (
   bucket_of,
   check_buckets,
@@ -57,7 +57,7 @@ class ScoreMod(Value):
     """Raises ValueError if a captured array does not fit this call."""
 
 
-@node
+@pytree_dataclass
 class _FromFn(ScoreMod):
   """The score mod of `from_fn`."""
 
@@ -72,7 +72,7 @@ class _FromFn(ScoreMod):
     return self.fn(logit, b, h, q, k, *arrays)
 
 
-@node
+@pytree_dataclass
 class _Compose(ScoreMod):
   """The score mod of `compose`."""
 
@@ -131,7 +131,7 @@ def compose(*mods: ScoreMod) -> ScoreMod:
   return _Compose(mods)
 
 
-@node
+@pytree_dataclass
 class _Softcap(ScoreMod):
   """The score mod of `softcap`."""
 
@@ -144,7 +144,7 @@ class _Softcap(ScoreMod):
     return self.cap * jnp.tanh(logit / self.cap)
 
 
-@node
+@pytree_dataclass
 class _Alibi(ScoreMod):
   """The score mod of `alibi`."""
 
@@ -211,7 +211,7 @@ def alibi(slopes: Float[Array, " H"]) -> ScoreMod:
 _FAR = 128  # T5's distance from which on all are alike
 
 
-@node
+@pytree_dataclass
 class _RelativeBias(ScoreMod):
   """The score mod of `relative_bias`."""
 

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 
 from attnjax.ops.distances import squared_distance, unit_vectors
-from attnjax.ops.known import poison, refuse
-from attnjax.ops.node import node, static
+from attnjax.ops.pytree_dataclass import pytree_dataclass, static
 from attnjax.ops.value import Value, written
+from attnjax.ops.value_checks import poison, refuse
 from attnjax.typing import Array, Float, PrecisionLike
 
 __all__ = [
@@ -91,7 +91,7 @@ class Scoring(Value):
     """Raises ValueError if a captured array does not fit the width D."""
 
 
-@node
+@pytree_dataclass
 class _Dot(Scoring):
   # None is the one of the paper, 1 / sqrt(D), known when D is.
   scale: float | None = static()
@@ -110,7 +110,7 @@ class _Dot(Scoring):
     return query if scale == 1 else query * scale, key
 
 
-@node
+@pytree_dataclass
 class _General(Scoring):
   weight: Any
 
@@ -204,7 +204,7 @@ def general(weight: Float[Array, "D D2"]) -> Scoring:
   return _General(weight)
 
 
-@node
+@pytree_dataclass
 class _Additive(Scoring):
   query_weight: Any
   key_weight: Any
@@ -279,7 +279,7 @@ def additive(
   return _Additive(query_weight, key_weight, vector)
 
 
-@node
+@pytree_dataclass
 class _Cosine(Scoring):
   temperature: Any
 
@@ -294,7 +294,7 @@ class _Cosine(Scoring):
     _check_scalar("cosine", "temperature", self.temperature)
 
 
-@node
+@pytree_dataclass
 class _Gaussian(Scoring):
   bandwidth: Any
 

@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from attnjax.ops.known import value_of
+from attnjax.ops.value_checks import value_of
 
 __all__ = ["Value", "written"]
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from attnjax.data import G2P_GRAPHEMES, G2P_PHONEMES, g2p_weights
 from attnjax.models.encoded_source import SequenceMemory
-from attnjax.ops.node import node
+from attnjax.ops.pytree_dataclass import pytree_dataclass
 from attnjax.ops.recurrent import GRUParams, gru_scan, gru_step
 from experiments.pronunciation.measure import Speaker
 
@@ -24,7 +24,7 @@ _LAST = G2P_GRAPHEMES.index("</s>")
 _END = G2P_PHONEMES.index("</s>")
 
 
-@node
+@pytree_dataclass
 class Published:
   """An encoder-decoder that `attnjax.models.translate` can run."""
 

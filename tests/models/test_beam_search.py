@@ -15,13 +15,13 @@ from attnjax.models import (
   greedy,
   translate,
 )
-from attnjax.ops.node import node
+from attnjax.ops.pytree_dataclass import pytree_dataclass
 from tests import drawn
 
 START, END, V, N = 0, 3, 4, 3
 
 
-@node
+@pytree_dataclass
 class Table:
   """A model of two tokens back: log p(next | row, token before, token)."""
 

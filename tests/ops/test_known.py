@@ -8,8 +8,8 @@ import pytest
 import attnjax
 from attnjax import masks
 from attnjax.ops.integers import int32, labels, narrowed
-from attnjax.ops.known import poison, refuse
 from attnjax.ops.recurrent import GRUParams, gru_scan
+from attnjax.ops.value_checks import poison, refuse
 
 # Two documents, whose ids are one in their lower 32 bits.
 WIDE = np.array([5] * 4 + [5 + 2**32] * 3)

@@ -19,17 +19,17 @@ from attnjax.ops import scoring as scorings
 from attnjax.ops.attention import validate
 from attnjax.ops.attention.dropout import words
 from attnjax.ops.attention.logits import Rules
-from attnjax.ops.divided import merged, parted
+from attnjax.ops.explicit_axes import merged, parted
 from attnjax.ops.grid import Grid
 from attnjax.ops.integers import narrowed
-from attnjax.ops.known import poison
 from attnjax.ops.masks import Mask
 from attnjax.ops.masks.algebra import Indexed
 from attnjax.ops.masks.arrays import covering, realigned
-from attnjax.ops.node import node, static
 from attnjax.ops.normalizers import Normalizer
+from attnjax.ops.pytree_dataclass import pytree_dataclass, static
 from attnjax.ops.score_mods import ScoreMod
 from attnjax.ops.scoring import Scoring
+from attnjax.ops.value_checks import poison
 from attnjax.typing import (
   Array,
   Bool,
@@ -102,7 +102,7 @@ class Aux:
   max_logit: Float[Array, "*B H T"] | Any = None
 
 
-@node
+@pytree_dataclass
 class Call:
   """The arguments of `attend` after its checks, defaults filled in.
 

@@ -10,8 +10,8 @@ from attnjax.ops import masks
 from attnjax.ops.attention import validate
 from attnjax.ops.attention.arguments import checked_call
 from attnjax.ops.attention.implementations import IMPLEMENTATIONS, choose
-from attnjax.ops.known import known, poison, refuse
 from attnjax.ops.scoring import dot, scaled_dot
+from attnjax.ops.value_checks import known, poison, refuse
 
 __all__ = ["dot_product_attention"]
 

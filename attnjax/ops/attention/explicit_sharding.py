@@ -23,15 +23,18 @@ from attnjax.ops.attention.block_sizes import Blocks, padded
 from attnjax.ops.attention.live_tiles import tile_codes
 from attnjax.ops.attention.online_softmax import finished, online_softmax
 from attnjax.ops.attention.tile_operands import (
+  CallOperands,
   Places,
   bounded,
+  select_top_k,
+  subscripts_of,
 )
-from attnjax.ops.divided import laid, mesh_of, names_of, sharding_of
+from attnjax.ops.explicit_axes import laid, mesh_of, names_of, sharding_of
 from attnjax.ops.masks.arrays import realigned
-from attnjax.ops.node import node, static
 from attnjax.ops.normalizers import Normalizer
+from attnjax.ops.pytree_dataclass import pytree_dataclass, static
+from attnjax.ops.shard_map_axes import varying_alike, varying_axes
 from attnjax.ops.tiles import EMPTY, FULL, MIXED, Subscripts, Sweep
-from attnjax.ops.varying import varying_alike, varying_axes
 from attnjax.typing import Array
 
 __all__ = ["Split", "found_by_device", "on_each_device", "refusal", "split_of"]
@@ -213,7 +216,7 @@ def whole_where_captured(call: Call, split: Split) -> Call:
   )
 
 
-@node
+@pytree_dataclass
 class _OfSomeHeads(Normalizer):
   """A normalizer where some of the heads are, whatever it knows of each."""
 

@@ -22,11 +22,11 @@ import jax
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero, zero_from_primal
 
-from attnjax.ops.alike import mapped_alike
 from attnjax.ops.attention.arguments import Aux, Call
 from attnjax.ops.attention.tile_operands import CallOperands, TileOperands
 from attnjax.ops.grid import Grid
 from attnjax.ops.tiles import Subscripts, Sweep, fold, tile_sum_tangent
+from attnjax.ops.vmap_consistent import vmap_consistent
 from attnjax.typing import Array, Float, Int
 
 __all__ = ["finished", "online_softmax"]
@@ -86,7 +86,7 @@ def online_softmax(
     _subscripts(names),
   )
   result = _divided(operands, dict(zip(names, last, strict=True)))
-  return mapped_alike(result, jax.tree.leaves(operands))
+  return vmap_consistent(result, jax.tree.leaves(operands))
 
 
 @functools.partial(online_softmax.defjvp, symbolic_zeros=True)

@@ -19,8 +19,8 @@ from attnjax.ops.attention.logits import Rules, logits, seen_by
 from attnjax.ops.grid import Grid, row
 from attnjax.ops.masks.arrays import realigned
 from attnjax.ops.masks.padding import BlockPadding
-from attnjax.ops.node import node, static
 from attnjax.ops.normalizers import Normalizer
+from attnjax.ops.pytree_dataclass import pytree_dataclass, static
 from attnjax.ops.scoring import Scoring
 from attnjax.ops.tiles import MIXED, Subscripts, Sweep, fold
 from attnjax.typing import Array, Bool, Float, PrecisionLike
@@ -60,7 +60,7 @@ class Settings(NamedTuple):
   subscripts: tuple[Subscripts, ...] | None = None
 
 
-@node
+@pytree_dataclass
 class _Operands:
   """The fields of `CallOperands` and `TileOperands`."""
 
@@ -79,7 +79,7 @@ class _Operands:
   settings: Settings = static()
 
 
-@node
+@pytree_dataclass
 class CallOperands(_Operands):
   """The arrays of a call, padded to whole tiles."""
 
@@ -175,7 +175,7 @@ class CallOperands(_Operands):
     return jax.tree.structure(TileOperands(**fields))
 
 
-@node
+@pytree_dataclass
 class TileOperands(_Operands):
   """The parts of the arrays of a call that one tile needs."""
 

@@ -7,11 +7,11 @@ import jax.numpy as jnp
 
 from attnjax.ops.attention.arguments import Call, checked_call
 from attnjax.ops.attention.reference import weights_of
-from attnjax.ops.divided import parted
+from attnjax.ops.explicit_axes import parted
 from attnjax.ops.grid import Grid
 from attnjax.ops.integers import int32
-from attnjax.ops.known import poison, refuse
 from attnjax.ops.masks.arrays import realigned
+from attnjax.ops.value_checks import poison, refuse
 from attnjax.typing import Array, Float, Int
 
 __all__ = ["attention_weights"]

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from attnjax.ops import normalizers
-from attnjax.ops.known import poison, refuse
 from attnjax.ops.normalizers import Normalizer, largest
+from attnjax.ops.value_checks import poison, refuse
 from attnjax.typing import Array, Bool, Float, Shaped
 
 __all__ = [

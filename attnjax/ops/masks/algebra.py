@@ -19,7 +19,7 @@ from attnjax.ops.masks.bounds import (
   of_blocks,
   sides,
 )
-from attnjax.ops.node import node
+from attnjax.ops.pytree_dataclass import pytree_dataclass
 from attnjax.ops.value import Value, written
 from attnjax.typing import Array, Bool
 
@@ -224,7 +224,7 @@ def _mask(x) -> Mask:
   )
 
 
-@node
+@pytree_dataclass
 class Indexed(Mask):
   """A boolean array, aligned with the queries and the keys of a call.
 
@@ -300,7 +300,7 @@ def _either(x, y):
   return _both(x ^ True, y ^ True) ^ True
 
 
-@node
+@pytree_dataclass
 class _Pair(Mask):
   """Two masks under an operator."""
 
@@ -318,7 +318,7 @@ class _Pair(Mask):
     self.right.validate(batch, heads)
 
 
-@node
+@pytree_dataclass
 class _And(_Pair):
   """Conjunction: every bound is the conjunction of the bounds."""
 
@@ -343,7 +343,7 @@ class _And(_Pair):
     return _both(some, some_), _both(every, every_)
 
 
-@node
+@pytree_dataclass
 class _Or(_Pair):
   """Disjunction."""
 
@@ -368,7 +368,7 @@ class _Or(_Pair):
     return _either(some, some_), _either(every, every_)
 
 
-@node
+@pytree_dataclass
 class _Not(Mask):
   """Complement: it swaps the two bounds."""
 

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops.grid import Grid
-from attnjax.ops.known import value_of
 from attnjax.ops.masks.algebra import Indexed, Mask
 from attnjax.ops.masks.tables import Table
+from attnjax.ops.value_checks import value_of
 
 __all__ = [
   "covered",

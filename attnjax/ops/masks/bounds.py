@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops.integers import LIMITS, int32
-from attnjax.ops.known import known, value_of
-from attnjax.ops.varying import varying_alike, varying_axes
+from attnjax.ops.shard_map_axes import varying_alike, varying_axes
+from attnjax.ops.value_checks import known, value_of
 
 __all__ = [
   "UNDECIDED",

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from attnjax.ops.integers import place
 from attnjax.ops.masks.algebra import Mask
 from attnjax.ops.masks.bounds import below, check_rows, integers, of_row
-from attnjax.ops.node import node, static
+from attnjax.ops.pytree_dataclass import pytree_dataclass, static
 from attnjax.ops.value import written
 from attnjax.typing import ArrayLike
 
@@ -40,7 +40,7 @@ def lengths(
   )
 
 
-@node
+@pytree_dataclass
 class _Lengths(Mask):
   """The mask of `lengths`."""
 
@@ -80,7 +80,7 @@ class _Lengths(Mask):
         check_rows(f"lengths of {name}", getattr(self, name), batch, 0)
 
 
-@node
+@pytree_dataclass
 class BlockPadding(Mask):
   """Hides the padding of a call to whole blocks: what is past T or S."""
 

@@ -18,7 +18,7 @@ from attnjax.ops.masks.bounds import (
   module_of,
   of_row,
 )
-from attnjax.ops.node import node, static
+from attnjax.ops.pytree_dataclass import pytree_dataclass, static
 from attnjax.ops.value import written
 from attnjax.typing import ArrayLike
 
@@ -181,7 +181,7 @@ def _at_least(rule: str, name: str, value, least: int) -> int:
   return int(value)
 
 
-@node
+@pytree_dataclass
 class _Full(Mask):
   """The mask of `full`."""
 
@@ -196,7 +196,7 @@ class _Full(Mask):
     return True, True
 
 
-@node
+@pytree_dataclass
 class _Window(Mask):
   """The mask of `causal` and `sliding_window`; left None is unbounded."""
 
@@ -225,7 +225,7 @@ class _Window(Mask):
     return some, every & (k0 >= moved(q1, -self.left))
 
 
-@node
+@pytree_dataclass
 class _Dilated(Mask):
   """The mask of `dilated`."""
 
@@ -258,7 +258,7 @@ class _Dilated(Mask):
     return module_of(first, last).minimum(at, last) - first
 
 
-@node
+@pytree_dataclass
 class _Chunked(Mask):
   """The mask of `chunked`."""
 
@@ -279,7 +279,7 @@ class _Chunked(Mask):
     return some, every
 
 
-@node
+@pytree_dataclass
 class _Prefix(Mask):
   """The mask of `prefix`."""
 
@@ -301,7 +301,7 @@ class _Prefix(Mask):
     check_rows("prefix length", self.length, batch, 0)
 
 
-@node
+@pytree_dataclass
 class _FromFn(Mask):
   """The mask of `from_fn`; its tiles stay undecided."""
 

@@ -17,7 +17,7 @@ from attnjax.ops.masks.bounds import (
   sides,
   span,
 )
-from attnjax.ops.node import node, static
+from attnjax.ops.pytree_dataclass import pytree_dataclass, static
 from attnjax.ops.value import written
 from attnjax.typing import Array, ArrayLike, Bool
 
@@ -135,7 +135,7 @@ def segments(
   return _Segments(ids[0], ids[0] if key_ids is None else ids[1])
 
 
-@node
+@pytree_dataclass
 class _Dense(Table):
   """The mask of `dense`."""
 
@@ -185,7 +185,7 @@ class _Dense(Table):
       )
 
 
-@node
+@pytree_dataclass
 class _Segments(Table):
   """The mask of `segments`."""
 

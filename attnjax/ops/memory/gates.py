@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.ops.known import refuse
 from attnjax.ops.memory.rule import Rule
+from attnjax.ops.value_checks import refuse
 from attnjax.typing import Array, Bool, Float, PyTree
 
 __all__ = ["Gates", "check_gates", "wanted_gates"]

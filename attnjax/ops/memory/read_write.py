@@ -6,10 +6,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from attnjax.ops.known import poison
 from attnjax.ops.memory import chunked, sequential
 from attnjax.ops.memory.gates import Gates, check_gates
 from attnjax.ops.memory.state import MemoryState, compute_dtype, for_compute
+from attnjax.ops.value_checks import poison
 from attnjax.typing import Array, Float
 
 __all__ = ["read", "stream", "write"]

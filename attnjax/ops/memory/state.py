@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops.memory.rule import Rule
-from attnjax.ops.node import node
-from attnjax.ops.varying import varying_alike, varying_axes
+from attnjax.ops.pytree_dataclass import pytree_dataclass
+from attnjax.ops.shard_map_axes import varying_alike, varying_axes
 from attnjax.typing import Array, DTypeLike, Float, Key, PyTree
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
 Maps = dict[str, PyTree]
 
 
-@node
+@pytree_dataclass
 class PendingStep:
   """Sums over the tokens so far of a chunk that steps at its end."""
 
@@ -35,7 +35,7 @@ class PendingStep:
   gates: Maps  # name -> Σ of the gate
 
 
-@node
+@pytree_dataclass
 class RecentTokens:
   """The latest tokens that a window still holds, the oldest first."""
 

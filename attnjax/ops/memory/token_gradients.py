@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from attnjax.ops.memory.recurrence import ChunkCoefficients
 from attnjax.ops.memory.rule import Rule
-from attnjax.ops.varying import varying_alike, varying_axes
+from attnjax.ops.shard_map_axes import varying_alike, varying_axes
 from attnjax.typing import Array, Float
 
 __all__ = [

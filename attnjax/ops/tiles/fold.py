@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from attnjax.ops.divided import placed_alike
-from attnjax.ops.varying import varying_alike, varying_axes
+from attnjax.ops.explicit_axes import placed_alike
+from attnjax.ops.shard_map_axes import varying_alike, varying_axes
 from attnjax.typing import Array, Int
 
 __all__ = [

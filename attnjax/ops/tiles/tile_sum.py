@@ -17,13 +17,14 @@ import jax.numpy as jnp
 from jax import lax
 from jax.interpreters import ad, batching, mlir
 
-from attnjax.ops.divided import (
+from attnjax.ops.explicit_axes import (
   laid,
   mesh_of,
   names_of,
   sharding_of,
   struct_of,
 )
+from attnjax.ops.shard_map_axes import varying_alike, varying_axes
 from attnjax.ops.tiles.fold import (
   Subscripts,
   Sweep,
@@ -31,7 +32,6 @@ from attnjax.ops.tiles.fold import (
   part_shape,
   zeros,
 )
-from attnjax.ops.varying import varying_alike, varying_axes
 
 __all__ = ["tile_sum", "tile_sum_tangent"]
 

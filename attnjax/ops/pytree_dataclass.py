@@ -1,11 +1,11 @@
-"""Frozen dataclasses that are pytrees: what a mask is made of."""
+"""Frozen dataclasses that are pytrees, with static fields."""
 
 import dataclasses
 import typing
 
 import jax
 
-__all__ = ["node", "static"]
+__all__ = ["pytree_dataclass", "static"]
 
 
 def static(default=dataclasses.MISSING):
@@ -20,11 +20,11 @@ def static(default=dataclasses.MISSING):
 @typing.dataclass_transform(
   frozen_default=True, eq_default=False, field_specifiers=(static,)
 )
-def node(cls):
+def pytree_dataclass(cls):
   """Makes a class a frozen dataclass and a pytree, `static` fields aside.
 
   >>> import jax
-  >>> @node
+  >>> @pytree_dataclass
   ... class Line:
   ...   slope: float
   ...   name: str = static()
@@ -36,3 +36,6 @@ def node(cls):
   meta = [f.name for f in fields if f.metadata.get("static")]
   data = [f.name for f in fields if not f.metadata.get("static")]
   return jax.tree_util.register_dataclass(cls, data, meta)
+
+
+node = pytree_dataclass  # its old name, which its old path asks for

@@ -1,4 +1,4 @@
-"""What a value inside `jax.shard_map` says of the mesh axes it varies over."""
+"""The mesh axes over which a value inside `jax.shard_map` varies."""
 
 import jax
 

@@ -1,14 +1,14 @@
-"""Results that are all mapped, or none, where `jax.vmap` maps an argument."""
+"""Makes the results of a `jax.custom_jvp` consistent under `jax.vmap`."""
 
 import jax
 import jax.numpy as jnp
 from jax.custom_batching import custom_vmap
 
-__all__ = ["mapped_alike"]
+__all__ = ["vmap_consistent"]
 
 
 @custom_vmap
-def mapped_alike(results, arguments):
+def vmap_consistent(results, arguments):
   """The results, all mapped where `vmap` maps any of them or of the arguments.
 
   A `jax.custom_jvp` needs it whose rule mixes its arguments: of a result that
@@ -21,7 +21,7 @@ def mapped_alike(results, arguments):
 
   >>> import jax
   >>> import jax.numpy as jnp
-  >>> one = lambda x: mapped_alike([jnp.float32(7), x], [x])
+  >>> one = lambda x: vmap_consistent([jnp.float32(7), x], [x])
   >>> jax.vmap(one, out_axes=0)(jnp.arange(2.0))
   [Array([7., 7.], dtype=float32), Array([0., 1.], dtype=float32)]
   """
@@ -29,7 +29,7 @@ def mapped_alike(results, arguments):
   return results
 
 
-@mapped_alike.def_vmap
+@vmap_consistent.def_vmap
 def _(size, mapped, results, arguments):
   """Repeats what the batch shares; a batch of batches asks again."""
   repeat = lambda x: jnp.broadcast_to(x, (size, *jnp.shape(x)))
@@ -37,4 +37,7 @@ def _(size, mapped, results, arguments):
     lambda x, is_mapped: x if is_mapped else repeat(x), results, mapped[0]
   )
   every = jax.tree.map(lambda _: True, mapped[0])
-  return mapped_alike(results, arguments), every
+  return vmap_consistent(results, arguments), every
+
+
+mapped_alike = vmap_consistent  # its old name, which its old path asks for

@@ -1,4 +1,4 @@
-"""The rule of what is refused: an error where it is known, else NaN.
+"""Checks of values: an error where they are known, else NaN at run time.
 
 An argument may be wrong by its dtype, by its shape or by its values. The first
 two are known while a program is traced, and raise. Values are known only

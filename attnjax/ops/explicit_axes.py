@@ -1,4 +1,4 @@
-"""Arrays that are divided on a mesh of explicit axes: what their types say.
+"""Arrays sharded over explicit mesh axes, which stand in their types.
 
 On such a mesh, which `jax.make_mesh` makes, the type of an array tells which
 mesh axes divide which of its own, and JAX asks where a result shall lie if it
