@@ -3,6 +3,8 @@
 import ast
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -201,3 +203,25 @@ def test_words_that_only_look_foreign_pass(tmp_path):
   (tmp_path / ".venv" / "a.md").write_text(ADDRESSES[1])
   (tmp_path / "image.png").write_bytes(b"\x89PNG\xff\xfe" + b"/work" + b"/x")
   assert list(foreign_words(tmp_path)) == []
+
+
+def test_the_walk_from_attend_to_exp_is_short():
+  """In a process of its own, where no annotation is checked on the way."""
+  program = (
+    "import sys; sys.path[:0] = ['tests', '.']; import house_figures;"
+    " print(*house_figures.walk().frames, sep='\\n')"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", program],
+    cwd=ROOT,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
+  levels = done.stdout.split()
+  assert levels[0] == "ops/attention/attend.py:attend"
+  assert levels[-1] == "ops/attention/online_softmax.py:step"
+  assert len(levels) <= 6
+  assert len({level.split(":")[0] for level in levels}) <= 8
+  guide = (ROOT / "attnjax/ops/attention/README.md").read_text()
+  assert all(level.split(":")[1].strip("_") in guide for level in levels)
