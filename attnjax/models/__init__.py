@@ -1,4 +1,4 @@
-"""Whole networks, and what is done with them."""
+"""Models, and searching, sampling and partition rules for them."""
 
 from attnjax.models.albert import Albert, AlbertConfig, load_albert
 from attnjax.models.beam_search import (

@@ -24,6 +24,7 @@ from attnjax.typing import Array, Float, Int
 
 __all__ = ["Albert", "AlbertConfig", "load_albert"]
 
+# The standard deviation of BERT and ALBERT, for every matrix.
 _SMALL = jax.nn.initializers.normal(0.02)
 
 
@@ -184,6 +185,8 @@ def _make_block(config: AlbertConfig, attend: Callable, rngs: nnx.Rngs):
     output_init=_SMALL,
     rngs=rngs,
   )
+
+  # ALBERT was trained with the exact gelu, not its tanh approximation.
   feed_forward = FeedForward(
     config.width,
     config.hidden,
@@ -192,6 +195,7 @@ def _make_block(config: AlbertConfig, attend: Callable, rngs: nnx.Rngs):
     output_init=_SMALL,
     rngs=rngs,
   )
+
   return TransformerBlock(
     attention,
     feed_forward,
@@ -261,6 +265,7 @@ def load_albert(
     Lan et al., 2019, arXiv 1909.11942; the names: Wolf et al., "Transformers:
     State-of-the-Art Natural Language Processing", 2020, arXiv 1910.03771.
   """
+  # Shapes alone: drawing parameters to replace them takes seconds.
   shapes = jax.eval_shape(lambda: Albert(config, rngs=nnx.Rngs(0)))
   leaves, tree = jax.tree.flatten_with_path(shapes)
   ours = [_Leaf(_name(path), leaf.shape) for path, leaf in leaves]
@@ -317,6 +322,7 @@ def _name(path: tuple[Any, ...]) -> str:
 def _check_names(weights: Mapping[str, np.ndarray], used: list[str]) -> None:
   """Raises ValueError for missing or unknown tensors, and unequal copies."""
   known = {*used, *_COPIES, *_UNUSED}
+
   if missing := [name for name in used if name not in weights]:
     raise ValueError(
       f"load_albert: weights lack {', '.join(missing)}; expected those of a"
@@ -327,6 +333,8 @@ def _check_names(weights: Mapping[str, np.ndarray], used: list[str]) -> None:
       f"load_albert: weights hold {', '.join(extra)}, which no part of the"
       " model is for; expected one layer group and one layer in it"
     )
+
+  # A readout of its own would be lost without a word.
   for copy, original in _COPIES.items():
     if copy in weights and not np.array_equal(weights[copy], weights[original]):
       raise ValueError(

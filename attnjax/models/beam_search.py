@@ -1,4 +1,4 @@
-"""Searches for a likely sequence: greedy, and with a beam."""
+"""Greedy search and beam search for a likely sequence of tokens."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ __all__ = ["Hypotheses", "NextToken", "beam_search", "greedy"]
 
 
 class Hypotheses(NamedTuple):
-  """Sequences found, best first where there are several.
+  """Results of a search: sequences, the best first where there are several.
 
   Args:
     tokens: int32 ``B K N`` of a beam search, ``B N`` of a greedy one; from the
@@ -35,12 +35,12 @@ class Hypotheses(NamedTuple):
 
 @pytree_dataclass
 class NextToken:
-  """A model that has read a source, as the searches call it.
+  """The step of a search: a model with the memory of its source.
 
       (state, tokens) -> (log-probabilities of the next token, state)
 
   Args:
-    model: has ``step(memory, state, tokens) -> (logits, state)``.
+    model: has a method ``step(memory, state, tokens) -> (logits, state)``.
     memory: from ``model.encode``; the same at every step.
 
   >>> import jax.numpy as jnp
@@ -59,7 +59,7 @@ class NextToken:
   def __call__(
     self, state: PyTree, tokens: Int[Array, "R"]
   ) -> tuple[Float[Array, "R V"], PyTree]:
-    """Log-probabilities and the state that has read the tokens."""
+    """(log-probabilities, state after the tokens)."""
     logits, state = self.model.step(self.memory, state, tokens)
     return jax.nn.log_softmax(logits, axis=-1), state
 
@@ -73,14 +73,14 @@ def greedy(
   end: int,
   max_length: int,
 ) -> Hypotheses:
-  """The likeliest token, again and again.
+  """Greedy search: the likeliest token at every step.
 
   Args:
     step: ``(state, tokens) -> (log-probabilities, state)``, of tokens int32
       ``B`` and log-probabilities ``B V``.
-    state: what the step has before the first token: any pytree.
+    state: of the step before the first token, any pytree.
     batch: B, rows.
-    start: the token that is read first.
+    start: the first input token.
     end: the token after which a row is finished.
     max_length: N, tokens at most, the end token included.
 
@@ -124,7 +124,7 @@ def greedy(
 
 
 class _Beam(NamedTuple):
-  """What a search holds after n tokens."""
+  """Loop state of a beam search after n tokens."""
 
   n: Int[Array, ""]
   tokens: Int[Array, "B K N"]
@@ -147,12 +147,12 @@ def beam_search(
   length_penalty: float = 0.0,
   axis: int = 0,
 ) -> Hypotheses:
-  """The likeliest of many sequences, the best K kept at every step.
+  """Beam search: the best K sequences, extended by a token at every step.
 
       score = Σ_n log p(token[n] | tokens before) / ((5 + length) / 6)^penalty
 
-  A beam that has read the end token is frozen: it keeps its score and its place
-  among the K until better ones push it out. The search stops when every beam
+  A beam that has read the end token is frozen: its score stays, until better
+  beams replace it among the K. The search stops when every beam
   is frozen, or at `max_length`. It is pure: jit it, the step closed over or
   given as a pytree. A log-probability that is NaN comes out as a NaN score.
 
@@ -160,11 +160,11 @@ def beam_search(
     step: ``(state, tokens) -> (log-probabilities, state)``, of tokens int32
       ``R`` and log-probabilities ``R V``, with rows R = B K, those of one
       source side by side. `NextToken` makes one of a model.
-    state: what the step has before the first token, for all R rows: any pytree.
-      What is the same for all beams is better held by the step.
+    state: of the step before the first token, for all R rows, any pytree. Every
+      step reorders it: what never changes is better a part of `step`.
     batch: B, sources.
     beams: K >= 1; 1 is greedy.
-    start: the token that is read first.
+    start: the first input token.
     end: the token that finishes a sequence.
     max_length: N, tokens at most, the end token included.
     length_penalty: >= 0; 0 compares log-probabilities, more favours long ones.
@@ -198,10 +198,11 @@ def beam_search(
       "beam_search: needs beams >= 1, batch >= 0 and length_penalty >= 0, got"
       f" {beams}, {batch} and {length_penalty}"
     )
+
   rows = batch * beams
   check_search(step, state, rows, start=start, end=end, max_length=max_length)
   shape = (batch, beams)
-  # At first all beams are the same empty sequence: one of them is enough.
+  # At first all beams are the same empty sequence: only one may continue.
   alone = jnp.where(jnp.arange(beams) == 0, 0.0, -jnp.inf)
   beam = _Beam(
     n=jnp.int32(0),
@@ -212,35 +213,42 @@ def beam_search(
     last=jnp.full(shape, start, jnp.int32),
     state=state,
   )
+
   beam = jax.lax.while_loop(
     lambda beam: (beam.n < max_length) & ~beam.done.all(),
     lambda beam: _advance(step, beam, end, length_penalty, axis),
     beam,
   )
+
   scores = beam.total / _factor(beam.lengths, beam.done, length_penalty)
   return Hypotheses(beam.tokens, beam.lengths, scores)
 
 
 def _advance(step, beam: _Beam, end: int, penalty: float, axis: int) -> _Beam:
-  """One token more: the best K of all continuations of all beams."""
+  """The best K of all continuations of all beams by one token."""
   batch, beams = beam.last.shape
   log, state = step(beam.state, beam.last.reshape(-1))
   log = log.astype(jnp.float32).reshape((batch, beams, -1))
   vocabulary = log.shape[-1]
   ending = (jnp.arange(vocabulary) == end)[None, None]
-  # A frozen beam goes on in one way only, and at no price.
+  # A frozen beam continues with the end token only, with log-probability 0.
   frozen = jnp.where(ending, 0.0, -jnp.inf)
   log = jnp.where(beam.done[..., None], frozen, log)
+
   total = beam.total[..., None] + log
   done = beam.done[..., None] | ending
   lengths = beam.lengths[..., None] + (~done).astype(jnp.int32)
   scores = total / _factor(lengths, done, penalty)
-  # In float32 a tie goes to the first: the beam that was better.
+
+  # `top_k` gives a tie to the lower index: the better beam.
   _, place = jax.lax.top_k(scores.reshape((batch, -1)), beams)
   came, token = place // vocabulary, (place % vocabulary).astype(jnp.int32)
   pick = lambda x: jnp.take_along_axis(x.reshape((batch, -1)), place, axis=1)
+
   tokens = jnp.take_along_axis(beam.tokens, came[..., None], axis=1)
+  # Of ``B K`` rows side by side, the row that each new beam came from.
   rows = (came + beams * jnp.arange(batch)[:, None]).reshape(-1)
+
   return _Beam(
     n=beam.n + 1,
     tokens=tokens.at[:, :, beam.n].set(token),
@@ -253,13 +261,13 @@ def _advance(step, beam: _Beam, end: int, penalty: float, axis: int) -> _Beam:
 
 
 def _factor(lengths, done, penalty: float):
-  """The length factor of sequences, their end token counted."""
+  """The length factor of sequences, with the end token counted."""
   counted = lengths + done.astype(jnp.int32)
   return length_factor(counted.astype(jnp.float32), penalty)
 
 
 def length_factor(length, penalty: float):
-  """What a log-probability is divided by, ((5 + n) / 6)^penalty.
+  """The divisor of a log-probability, ((5 + n) / 6)^penalty.
 
   Reference:
     Wu et al., "Google's Neural Machine Translation System", 2016, arXiv
@@ -277,7 +285,7 @@ def check_search(
   end: int,
   max_length: int,
 ) -> int:
-  """The vocabulary V that a step speaks; raises if the options do not fit."""
+  """Checks the options of a search; returns the vocabulary V of its step."""
   if max_length < 1:
     raise ValueError(f"search: max_length must be at least 1, got {max_length}")
   tokens = jax.ShapeDtypeStruct((rows,), jnp.int32)

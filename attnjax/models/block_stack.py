@@ -107,6 +107,8 @@ def make_block(
     kv_heads=kv_heads,
     head_width=head_width,
   )
+
+  # 2 depth additions: attention and feed-forward of each block.
   return TransformerBlock(
     attention,
     make_feed_forward(config, 2 * depth, rngs),

@@ -80,10 +80,12 @@ class DecoderConfig(Config):
         f"model: heads={self.heads} must divide width={self.width}; choose"
         " another number of heads, or give head_width"
       )
+    # K = H is multi-head attention, K = 1 multi-query, between them grouped.
     if self.kv_heads is not None and self.heads % self.kv_heads:
       raise ValueError(
         f"model: kv_heads={self.kv_heads} must divide heads={self.heads}"
       )
+
     head_width = self.head_width or self.width // self.heads
     if self.positions == "rotary" and head_width % 2:
       raise ValueError(
@@ -162,6 +164,7 @@ class DecoderLM(nnx.Module):
       kv_heads=config.kv_heads,
       head_width=config.head_width,
     )
+    # Stacked parameters, so that a scan compiles one block whatever the depth.
     keys = jax.random.split(rngs.params(), config.depth)
     self.blocks = jax.vmap(block)(keys)
     self.norm = make_norm(config.norm, config.width, config.use_bias, rngs)
@@ -206,6 +209,7 @@ class DecoderLM(nnx.Module):
       result = block(x, **attend_kw)
       return result if isinstance(result, tuple) else (result, None)
 
+    # Memory for time: a block is computed again in the backward pass.
     body = jax.checkpoint(layer) if self.config.remat else layer
 
     x, extra = jax.lax.scan(

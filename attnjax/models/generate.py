@@ -1,4 +1,4 @@
-"""Generation: sampling the next token, again and again, with a cache."""
+"""`generate`: continues prompts by sampling, with a cache."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,15 +32,15 @@ def generate(
   | None = None,
   stop: int | Sequence[int] | Int[Array | np.ndarray, "..."] | None = None,
 ) -> Int[Array, "B N"]:
-  """Continues each prompt by sampling, reading every token once.
+  """Continues prompts by sampling token after token.
 
   The prompt and all steps are one compiled program: it is compiled once for a
   shape of prompt and options, `steps` and `stop`.
 
   Args:
     model: a decoder; a `MemoryLM` takes prompts of one length.
-    prompt: int ``B T``, T >= 1. Rows may differ in length: say by `lengths` or
-      `prompt_mask` what is padding, or it is read as text.
+    prompt: int ``B T``, T >= 1. Rows may differ in length: give `lengths` or
+      `prompt_mask`, or padding is read as tokens.
     steps: N, tokens to generate.
     key: of the draws.
     temperature: one number, or one a row; see `sample`.
@@ -82,6 +82,7 @@ def generate(
       f"generate: prompt must have the axes B T, got {list(prompt.shape)}; a"
       " single prompt is prompt[None]"
     )
+
   rows, length = prompt.shape
   *options, wrong = checked_options(
     model.vocabulary, (rows,), temperature, top_k, top_p
@@ -92,6 +93,8 @@ def generate(
       f" {length} tokens and steps={steps}"
     )
   stops = _stops(stop, model.vocabulary)
+
+  # Both ways to say what is padding become lengths of left-aligned rows.
   if prompt_mask is not None:
     if lengths is not None:
       raise ValueError(
@@ -100,6 +103,7 @@ def generate(
       )
     prompt, lengths, unclear = _without_padding(prompt, prompt_mask)
     wrong = _either(wrong, unclear)
+
   padded = lengths is not None
   lengths = lengths if padded else np.full(rows, length, np.int32)
   real, unfit = _checked_lengths(lengths, rows, length)
@@ -107,27 +111,30 @@ def generate(
   if rows == 0:
     return jnp.zeros((0, steps), jnp.int32)
   _check_tokens(prompt, real, model.vocabulary)
+
   if not model.ragged:
     prompt, real = _of_one_length(prompt, real) if padded else (prompt, None)
-  # With and without lengths it is one compiled program, where rows may differ.
+  # One compiled program with and without lengths, where rows may differ.
   return _generate(
     model, prompt, real, key, options, _either(wrong, unfit), steps, stops
   )
 
 
 def _run(model, prompt, lengths, key, options, wrong, steps, stops):
-  """The program behind `generate`: read the prompt, then scan the steps."""
+  """The jitted part of `generate`: reads the prompt, then scans the steps."""
   options = dict(zip(("temperature", "top_k", "top_p"), options, strict=True))
   dtype = model.embed.embedding[...].dtype
   rows, length = prompt.shape
+
   cache = model.init_cache((rows,), length + steps, dtype)
   logits, cache = model.decode(prompt, cache, lengths=lengths)
   last = logits[:, -1]
   if lengths is not None:
     end = lengths[:, None, None] - 1
     last = jnp.take_along_axis(logits, end, axis=1)[:, 0]
+
   keys = jax.random.split(key, steps)
-  # No token at first is none ever after: it embeds to NaN.
+  # A wrong row begins with the token -1, embeds to NaN, and so stays -1.
   token = sample(poison(last, wrong), keys[0], **options)
   ends = jnp.array(stops, jnp.int32)[None]
 
@@ -147,7 +154,7 @@ _generate = jax.jit(_run, static_argnums=(6, 7))
 
 
 def _stops(stop, vocabulary: int) -> tuple[int, ...]:
-  """The tokens that stop a row, each once: they decide the program."""
+  """Stop tokens, sorted and without repeats, as a static argument."""
   if stop is None:
     return ()
   tokens = value_of(stop)
@@ -156,6 +163,7 @@ def _stops(stop, vocabulary: int) -> tuple[int, ...]:
       "generate: stop must be a token or a list of tokens, known while tracing,"
       f" got {stop}"
     )
+
   outside = tokens[(tokens < 0) | (tokens >= vocabulary)]
   if outside.size:
     raise ValueError(
@@ -166,12 +174,12 @@ def _stops(stop, vocabulary: int) -> tuple[int, ...]:
 
 
 def _whole(tokens: np.ndarray) -> bool:
-  """Are these integers? An empty list has no dtype of its own."""
+  """Whether these are integers; an empty list becomes float64 in numpy."""
   return tokens.size == 0 or np.issubdtype(tokens.dtype, np.integer)
 
 
 def _without_padding(prompt, mask):
-  """Real tokens first, how many they are, and rows whose mask is unclear."""
+  """(left-aligned prompts, their lengths, rows with a wrong mask or None)."""
   mask = mask if isinstance(mask, jax.Array) else np.asarray(mask)
   truth = mask.dtype == bool
   if mask.shape != prompt.shape or not (
@@ -181,6 +189,8 @@ def _without_padding(prompt, mask):
       f"generate: prompt_mask must be booleans of shape {list(prompt.shape)},"
       f" one a token, got {mask.dtype}{list(mask.shape)}"
     )
+
+  # Integers, as other libraries give them, must be 0 or 1.
   unclear = None
   if not truth:
     unclear = refuse(
@@ -191,26 +201,29 @@ def _without_padding(prompt, mask):
       ),
       mask,
     )
-  value = value_of(mask)  # lengths that are known can be refused
+
+  # Of numpy where it is known: then wrong lengths raise.
+  value = value_of(mask)
   real = (mask if value is None else value).astype(bool)
   return _compacted(prompt, real), real.sum(-1, dtype=np.int32), unclear
 
 
 @jax.jit
 def _compacted(prompt, real):
-  """The tokens of each row, those that are real in front."""
+  """Each row with its unmasked tokens in front, in their order."""
   order = jnp.argsort(~real, axis=-1, stable=True)
   return jnp.take_along_axis(prompt, order, axis=-1)
 
 
 def _checked_lengths(lengths, rows: int, length: int):
-  """Each row has a prompt of at least 1 token, and no more than it holds."""
+  """(lengths as int32, rows out of [1, T] or None); raises where known."""
   lengths = int32("generate: lengths", lengths)
   if lengths.shape != (rows,):
     raise ValueError(
       f"generate: lengths must have shape {[rows]}, one a prompt, got"
       f" {list(lengths.shape)}"
     )
+
   wrong = refuse(
     lambda lengths: (lengths < 1) | (lengths > length),
     lambda lengths: ValueError(
@@ -223,7 +236,7 @@ def _checked_lengths(lengths, rows: int, length: int):
 
 
 def _check_room(model, lengths, length: int, steps: int) -> None:
-  """A table of learned positions holds the longest text."""
+  """Raises ValueError if a text outgrows the table of learned positions."""
   if model.position_table is None:
     return
   known = value_of(lengths)
@@ -237,10 +250,10 @@ def _check_room(model, lengths, length: int, steps: int) -> None:
 
 
 def _check_tokens(prompt, lengths, vocabulary: int) -> None:
-  """The prompt holds tokens; its padding may hold anything."""
+  """Raises ValueError for ids out of [0, V) that are known, padding aside."""
   tokens, lengths = value_of(prompt), value_of(lengths)
   if tokens is None or lengths is None:
-    return  # another id embeds to NaN, and draws no token
+    return  # then such an id embeds to NaN, and gives -1
   tokens = tokens[np.arange(tokens.shape[1])[None] < lengths[:, None]]
   bad = tokens[(tokens < 0) | (tokens >= vocabulary)]
   if bad.size:
@@ -251,7 +264,7 @@ def _check_tokens(prompt, lengths, vocabulary: int) -> None:
 
 
 def _of_one_length(prompt, lengths):
-  """Prompts without their padding, for a model that cannot leave it out."""
+  """Prompts without padding, for models that need rows of one length."""
   value = value_of(lengths)
   if value is None or (value != value[0]).any():
     raise ValueError(
@@ -263,7 +276,7 @@ def _of_one_length(prompt, lengths):
 
 
 def _either(a, b):
-  """Rows of which one is wrong, where None is no row."""
+  """Elementwise or, where None is False everywhere."""
   if a is None or b is None:
     return b if a is None else a
   return a | b

@@ -1,10 +1,10 @@
-"""How each model is shared out over a mesh: a table of path patterns a model.
+"""Partition rules: how the parameters of each model are sharded over a mesh.
 
-A row is `(pattern, spec, spec, ...)`: of the specs the first that divides the
-leaf is taken, so a second one says what happens where `tensor` does not divide
-(a vocabulary of 257 bytes, few key heads). `fsdp` shares out the axis of the
-model's width, `tensor` that of heads, features or words: then one sum over
-`tensor` follows each layer's map back to the width, forward and backward.
+A row is `(pattern of a path, spec, spec, ...)`: the first spec that divides the
+parameter is taken, so a second one is for sizes that `tensor` does not divide
+(a vocabulary of 257 bytes, few key heads). `fsdp` shards the axis of the width
+of the model, `tensor` that of heads, features or words: then there is one sum
+over `tensor` after each map back to the width, forward and backward.
 
 Reference:
   Shoeybi et al., "Megatron-LM: Training Multi-Billion Parameter Language Models
@@ -43,15 +43,16 @@ _THE_REST = (("", P()),)
 
 DECODER = (*_WORDS, *_ATTENTION, *_FEED_FORWARD, *_THE_REST)
 
-# A memory's heads stand side by side in one axis, three times over where
-# queries, keys and values are projected at once; only its maps know them apart.
+# The heads of a memory are flattened in one axis, three times over where
+# queries, keys and values are projected at once, so `tensor` cannot shard them;
+# its initial weights have an axis of heads.
 MEMORY = (
   *_WORDS,
   *_ATTENTION,
   (r"memory\.(project|gates|output_gate)\.kernel", P("fsdp", None)),
   (r"memory\.output\.kernel|gated\.output\.kernel", P(None, "fsdp")),
   (r"memory\.start\.", P("tensor", None, None), P()),
-  # In models of one size these have what the memory leaves over: any number.
+  # Models that are compared at one number of parameters have any F.
   (r"feed_forward\.(up|gate)\.kernel", P("fsdp", "tensor"), P("fsdp", None)),
   (r"feed_forward\.down\.kernel", P("tensor", "fsdp"), P(None, "fsdp")),
   *_THE_REST,
@@ -61,7 +62,7 @@ _TABLES = {"DecoderLM": DECODER, "MemoryLM": MEMORY}
 
 
 def partition_rules(model: Any) -> tuple[tuple[Any, ...], ...] | None:
-  """The table of a model; None for a model that has none.
+  """The partition rules of a model; None for a model that has none.
 
   Args:
     model: a module of this package, of arrays or of shapes.

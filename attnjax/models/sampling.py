@@ -1,4 +1,4 @@
-"""Sampling: one token drawn from logits, cut to the likeliest."""
+"""`sample`: draws a token from logits, by temperature, top-k and top-p."""
 
 import math
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ def sample(
   top_k: Any = None,
   top_p: Any = None,
 ) -> Int[Array, "*B"]:
-  """Draws a token from softmax(logits / temperature), cut to the likeliest.
+  """Draws a token from softmax(logits / temperature), cut by top-k and top-p.
 
   Each option is one number, or an array ``*B`` of one a row.
 
@@ -60,17 +60,22 @@ def sample(
   batch, vocabulary = logits.shape[:-1], logits.shape[-1]
   options = checked_options(vocabulary, batch, temperature, top_k, top_p)
   nothing = refuse(_empty, _nothing_to_draw, logits)
+
+  # All cuts are by rank, so it draws a place in sorted order.
   if jnp.finfo(logits.dtype).bits < 32:
     logits = logits.astype(jnp.float32)
   order = jnp.argsort(-logits, axis=-1, stable=True)
   best_first = jnp.take_along_axis(logits, order, axis=-1)
+
+  # At temperature 0 the draw is thrown away, but must have no 0 / 0.
   greedy = options.temperature == 0
   heat = jnp.where(greedy, 1, options.temperature).astype(logits.dtype)
   scaled = _cut(best_first / _column(heat, batch), options, batch)
   drawn = jax.random.categorical(key, scaled, axis=-1)
   place = jnp.where(greedy, 0, drawn)
   token = jnp.take_along_axis(order, place[..., None], axis=-1)[..., 0]
-  # Logits that are no numbers draw no token: -1, which embeds to NaN.
+
+  # NaN logits draw no token: -1, which embeds to NaN.
   undrawable = jnp.isnan(logits).any(axis=-1)
   for wrong in (nothing, options.wrong):
     undrawable = undrawable if wrong is None else undrawable | wrong
@@ -97,7 +102,7 @@ class Options(NamedTuple):
 def checked_options(
   vocabulary: int, batch: tuple[int, ...], temperature, top_k, top_p
 ) -> Options:
-  """Options that are in range, as far as that is known now.
+  """Checks the options of `sample`; returns them as arrays.
 
   >>> checked_options(9, (2,), [0.5, 1.0], None, 0.9).top_p.item() < 1
   True
@@ -115,10 +120,12 @@ def checked_options(
     ),
     "top_p": (top_p, "in (0, 1]", lambda x: (x > 0) & (x <= 1)),
   }
+
   found, wrongs = {}, []
   for name, (given, words, fits) in rules.items():
     found[name], wrong = _option(name, given, batch, words, fits)
     wrongs += [] if wrong is None else [wrong]
+
   wrong = wrongs[0] if wrongs else None
   for more in wrongs[1:]:
     wrong = wrong | more
@@ -126,7 +133,7 @@ def checked_options(
 
 
 def _option(name: str, given, batch: tuple[int, ...], words: str, fits):
-  """One option as an array, and where it is out of range."""
+  """(an option as an array, rows out of range or None)."""
   if given is None:
     return None, None
   x = given if isinstance(given, jax.Array) else np.asarray(given)
@@ -138,6 +145,7 @@ def _option(name: str, given, batch: tuple[int, ...], words: str, fits):
       f"{name} must be {words}: one number, or {list(batch)} numbers, one a"
       f" row, got {given!r}"
     )
+
   wrong = refuse(
     lambda x: ~fits(x),
     lambda x: ValueError(f"{name} must be {words}, got {x[~fits(x)].flat[0]}"),
@@ -147,7 +155,7 @@ def _option(name: str, given, batch: tuple[int, ...], words: str, fits):
 
 
 def _cut(scaled, options: Options, batch: tuple[int, ...]):
-  """Logits of the likeliest tokens, best first, -inf after those that stay."""
+  """Sorted logits, best first, with -inf beyond top-k and top-p."""
   count = scaled.shape[-1]
   rank = jnp.arange(count).reshape((1,) * len(batch) + (-1,))
   if options.top_k is not None:
@@ -156,24 +164,24 @@ def _cut(scaled, options: Options, batch: tuple[int, ...]):
     most = _column(options.top_p, batch)
     probability = jax.nn.softmax(scaled, axis=-1)
     before = jnp.cumsum(probability, axis=-1) - probability
-    # Rounded, all before the last may be 1 already: 1 says to keep it.
+    # A rounded sum may be 1 before the last token: top_p = 1 keeps all.
     kept = (before < most) | (rank == 0) | (most >= 1)
     scaled = jnp.where(kept, scaled, -jnp.inf)
   return scaled
 
 
 def _column(x, batch: tuple[int, ...]):
-  """One number, or one a row, beside the axis of the vocabulary."""
+  """One number, or one a row, with an axis to broadcast over V."""
   return x.reshape((1,) * len(batch) + (1,)) if x.ndim == 0 else x[..., None]
 
 
 def _empty(logits):
-  """Rows without a token that may be drawn."""
+  """Rows of which all logits are -inf."""
   return (logits == -math.inf).all(-1)
 
 
 def _nothing_to_draw(logits):
-  """The words for them."""
+  """The error of such rows."""
   where = np.argwhere(_empty(logits)).tolist()[0]
   return ValueError(
     "sample: logits must have a token to draw in every row, got -inf for all of"

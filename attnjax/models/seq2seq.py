@@ -118,20 +118,24 @@ class Seq2Seq(nnx.Module):
     self.vocabulary = target_vocabulary
     width, hidden = config.width, config.hidden
     one = hidden // 2 if config.bidirectional else hidden
+
     # Embeddings of variance 1: with small ones the gates of the units start
     # near 1/2, and stay there for long.
     table = lambda rows: Embedding(rows, width, stddev=1.0, rngs=rngs)
     self.source_embed = table(source_vocabulary)
     self.target_embed = table(target_vocabulary)
+
     # Layers differ in their inputs, so they are a list and not stacked.
     self.encoder = nnx.List(
       GRU(inputs, one, bidirectional=config.bidirectional, rngs=rngs)
       for inputs in (width, *(hidden,) * (config.depth - 1))
     )
+    # A cell and no layer: its input has the context of the state before it.
     self.bottom = GRUCell(width + hidden, hidden, rngs=rngs)
     self.upper = nnx.List(
       GRU(hidden, hidden, rngs=rngs) for _ in range(config.depth - 1)
     )
+
     self.attention = (
       None
       if config.attention == "none"
@@ -189,6 +193,7 @@ class Seq2Seq(nnx.Module):
     """Outputs, keys and last states of the encoder; see `__call__`."""
     drop = Dropout(self.config.dropout, dropout_key)
     x = self.source_embed(source)
+    # A padding id may be out of the table: NaN, which no mask removes.
     real, _ = real_steps(lengths, source.shape[:-1], source.shape[-1])
     if real is not None:
       x = jnp.where(real[..., None], x, 0)

@@ -87,11 +87,14 @@ class ViTConfig(Config):
         f"model: patch={self.patch} must divide the image of {self.height} x"
         f" {self.breadth} pixels; choose another patch, or pad the images"
       )
+
     if self.width % self.heads:
       raise ValueError(
         f"model: heads={self.heads} must divide width={self.width}; choose"
         " another number of heads"
       )
+
+    # Sines and cosines of rows, sines and cosines of columns.
     if self.positions == "sinusoidal" and self.width % 4:
       raise ValueError(
         "model: sinusoidal positions have pairs of features for either side,"
