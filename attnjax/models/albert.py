@@ -265,7 +265,7 @@ def load_albert(
     Lan et al., 2019, arXiv 1909.11942; the names: Wolf et al., "Transformers:
     State-of-the-Art Natural Language Processing", 2020, arXiv 1910.03771.
   """
-  # Shapes alone: drawing parameters to replace them takes seconds.
+  # Shapes alone: no parameter is drawn only to be replaced.
   shapes = jax.eval_shape(lambda: Albert(config, rngs=nnx.Rngs(0)))
   leaves, tree = jax.tree.flatten_with_path(shapes)
   ours = [_Leaf(_name(path), leaf.shape) for path, leaf in leaves]

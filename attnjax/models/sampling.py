@@ -61,9 +61,10 @@ def sample(
   options = checked_options(vocabulary, batch, temperature, top_k, top_p)
   nothing = refuse(_empty, _nothing_to_draw, logits)
 
-  # All cuts are by rank, so it draws a place in sorted order.
   if jnp.finfo(logits.dtype).bits < 32:
     logits = logits.astype(jnp.float32)
+
+  # Cuts are by rank, so a place in sorted order is drawn.
   order = jnp.argsort(-logits, axis=-1, stable=True)
   best_first = jnp.take_along_axis(logits, order, axis=-1)
 

@@ -76,6 +76,7 @@ class MultiHeadAttention(nnx.Module):
     kv_heads = heads if kv_heads is None else kv_heads
     _check_heads(width, heads, kv_heads, head_width)
 
+    # Without widths given, heads share M among them, as in the paper.
     head_width = width // heads if head_width is None else head_width
     value_width = head_width if value_width is None else value_width
 

@@ -57,6 +57,7 @@ class Embedding(nnx.Module):
       Press, Wolf, "Using the Output Embedding to Improve Language Models",
       2016, arXiv 1608.05859.
     """
+    # Float64 stays float64, for checks of gradients.
     dtype = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
     return jnp.einsum(
       "...tm,vm->...tv",

@@ -69,6 +69,7 @@ class GlimpseNetwork(nnx.Module):
       "GlimpseNetwork", contexts=contexts, length=length, outputs=outputs
     )
     self.context = Embedding(contexts, length, stddev=stddev, rngs=rngs)
+    # Pooled, positions share one readout; else each has its own.
     features = (1 if pool else length) * (1 if width is None else width)
     self.readout = nnx.Linear(features, outputs, kernel_init=FAN_IN, rngs=rngs)
     self.width = width
@@ -252,6 +253,7 @@ class ContentGlimpse(nnx.Module):
   ) -> Float[Array, "*B T"]:
     """Scores q · k of each position, summed in float32 or wider."""
     query, key = _embedded(self.context, context), self.key(inputs)
+    # As in `attend`: logits in few bits would lose the order of weights.
     dtype = jnp.float64 if key.dtype == jnp.float64 else jnp.float32
     return jnp.einsum(
       "...d,...td->...t", query, key, preferred_element_type=dtype

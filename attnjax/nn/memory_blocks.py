@@ -331,6 +331,7 @@ class MemoryAsContext(nnx.Module):
         f"MemoryAsContext: its segments are the window; attention has one of"
         f" {attention.window} too, make it None"
       )
+    # Then each segment begins with a chunk, and no chunk crosses its border.
     chunk = memory.rule.chunk if memory.rule.gradients == "chunk" else 1
     if segment < 1 or segment % chunk:
       raise ValueError(
@@ -390,6 +391,7 @@ class MemoryAsContext(nnx.Module):
     m, held = self.memory(self.norm(y), state.memory)
 
     batch, dtype = x.shape[:-2], cache.rows.key.dtype
+    # At the border both caches are emptied, and the memory is frozen anew.
     ends = held.memory.position % self.segment == 0
     same = cache, _Segment(segment.start, recalls)
     fresh = self._fresh(held, batch, dtype)

@@ -189,6 +189,7 @@ class NeuralMemory(nnx.Module):
     held, out = memory.stream(
       state.memory, _unit(query), _unit(key), value, self._gates(inputs)
     )
+    # A state keeps its dtype, so that a loop may carry it.
     tail = tail.astype(state.tail.dtype)
     return self._read_out(out, inputs), NeuralMemoryState(held, tail)
 
@@ -216,6 +217,7 @@ class NeuralMemory(nnx.Module):
   def _gates(self, inputs) -> memory.Gates:
     """Gates of the rule, in float32 or wider, by sigmoids of the inputs."""
     bias = self.gate_bias[...]
+    # Not in bfloat16, which has steps of 1/16 near the logit -8 of a decay.
     logits = self.gates(inputs).astype(bias.dtype)
     logits = logits + bias.reshape((1,) * (logits.ndim - 1) + (-1,))
     parts = jnp.split(logits, len(self.names), axis=-1)
@@ -252,6 +254,7 @@ def _check_rate(rule: memory.Rule, max_rate: float) -> None:
   """Raises ValueError for a largest rate that is not stable."""
   exact = rule.gradients == "token" and rule.objective.slopes == (1.0, 1.0)
   limit = 2.0 if exact and rule.structure.is_linear else float("inf")
+  # The heavy-ball method is stable up to 2 (1 + η); η is at most 1.
   if rule.algorithm.has_momentum:
     limit *= 2
   if not 0 < max_rate < limit:

@@ -60,6 +60,7 @@ class GRUCell(nnx.Module):
     # One kernel for the three gates: a step is one product of matrices.
     kernel = FAN_IN(rngs.params(), (inputs, 3 * width), jnp.float32)
     self.inputs_kernel = nnx.Param(kernel.reshape((inputs, 3, width)))
+    # An orthogonal matrix of M by 3M would not be orthogonal gate by gate.
     gates = [
       _ORTHOGONAL(key, (width, width), jnp.float32)
       for key in jax.random.split(rngs.params(), 3)
@@ -143,6 +144,7 @@ class GRU(nnx.Module):
     if self.backward is None:
       return gru_scan(self.forward.params, inputs, state, lengths=lengths)
 
+    # The two directions split the features of the state, forward first.
     states = (None, None) if state is None else jnp.split(state, 2, axis=-1)
     forward, backward = (
       gru_scan(cell.params, inputs, start, lengths=lengths, reverse=reverse)

@@ -79,6 +79,7 @@ class FeedForward(nnx.Module):
     linear = lambda n, m, init: nnx.Linear(
       n, m, use_bias=use_bias, kernel_init=init, rngs=rngs
     )
+    # Of three maps; a hidden width of 2/3 has as many parameters as two.
     gated = activation == "swiglu"
     self.gate = linear(width, hidden, FAN_IN) if gated else None
     self.up = linear(width, hidden, FAN_IN)
@@ -180,6 +181,7 @@ class TransformerBlock(nnx.Module):
 
   def _add(self, x, change, drop):
     """x plus the attention's output, then plus the feed-forward layer's."""
+    # The numbers keep the masks of the two dropouts apart.
     x = self._after(self.attention_norm, x + drop(change, 0))
     change = self.feed_forward(self._before(self.feed_forward_norm, x))
     return self._after(self.feed_forward_norm, x + drop(change, 1))

@@ -102,6 +102,7 @@ def materialized_outputs(
       steps = carried + _mixed(coefficients.updates_in_momentum, steps)
       momentum[name] = steps[-1]
     if rule.algorithm.iterations:
+      # Not linear in the updates: this is why each step needs its matrix.
       turned = orthogonalized(steps, rule.algorithm.iterations)
       steps = rate[:, None, None] * turned
 

@@ -102,6 +102,7 @@ def _scan_chunks(state: MemoryState, chunks: Chunk, aligned: bool):
 
   bare = held.replace(start=None, pending=None)
   new, outputs = lax.scan(visit, bare, chunks)
+  # The next call begins a chunk, with the weights of now and nothing pending.
   start = None if state.start is None else new.weights
   pending = jax.tree.map(jnp.zeros_like, state.pending)
   return new.replace(start=start, pending=pending), outputs
@@ -115,9 +116,11 @@ def _into_chunks(state: MemoryState, queries, tokens) -> tuple[Chunk, PyTree]:
   """
   rule, count = state.rule, len(tokens[0])
   size = min(rule.chunk, count) if rule.gradients == "token" else rule.chunk
+  # Of numpy while it is known: then the number of chunks is exact.
   offset: PyTree = np.int32(0)
   if rule.gradients == "chunk":
     offset = state.position % size
+  # Else there is room for the worst case.
   most = int(offset) if known(offset) else size - 1
   number = -(-(count + most) // size)
 
@@ -146,6 +149,7 @@ def _visit(state: MemoryState, chunk: Chunk):
   rule, gates = state.rule, chunk.gates
   start = state.start
   if start is not None:
+    # Only a chunk that begins here takes the weights of here.
     choose = lambda old, a: jnp.where(chunk.begins, a, old)
     start = jax.tree.map(choose, start, state.weights)
 
@@ -159,6 +163,7 @@ def _visit(state: MemoryState, chunk: Chunk):
     point = state.weights if start is None else start
     updates = _updates_at_chunk_start(rule, point, tokens)
 
+  # C matrices a map cost C times the memory: only where they are needed.
   window = _window_matrix(state.recent, chunk)
   if rule.retention.is_plain and not rule.algorithm.iterations:
     outputs, weights, momentum = factored_outputs(
@@ -228,6 +233,7 @@ def _updates_at_chunk_start(
     tokens.gates.get("threshold"),
   )
   scales = -gradient_scales(rule, tokens.gates["rate"])[:, None]
+  # The scale goes to one of the two factors.
   scaled = {name: scales * d for name, d in gradients.cotangents.items()}
   return gradients._replace(cotangents=scaled)
 
@@ -236,6 +242,7 @@ def _updates_at_each_token(
   state: MemoryState, coefficients: ChunkCoefficients, chunk: Chunk
 ) -> OuterProducts:
   """Updates -θ g, each at the weights that its token finds."""
+  # A linear structure has one map.
   [(name, weights)] = state.weights.items()
   momentum = None if state.momentum is None else state.momentum[name]
   keys = state.rule.features(chunk.keys)

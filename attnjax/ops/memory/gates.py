@@ -12,6 +12,7 @@ from attnjax.typing import Array, Bool, Float, PyTree
 
 __all__ = ["Gates", "check_gates", "wanted_gates"]
 
+# Within which a gate is meaningful; infinity is out of every range.
 _RANGES = {
   "rate": (0.0, np.inf),
   "momentum": (0.0, 1.0),
@@ -70,6 +71,7 @@ def check_gates(
     ValueError: a gate is missing, is not used, holds no floats, has another
       shape than ``*B T H``, or is known to be out of its range.
   """
+  # A gate that the rule does not use would be ignored without a word.
   for name in _RANGES:
     given, used = getattr(gates, name) is not None, name in wanted_gates(rule)
     if given != used:

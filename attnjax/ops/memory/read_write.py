@@ -178,6 +178,7 @@ def _run(state, query, key, value, gates, implementation):
   with jax.named_scope("memory"):
     held = for_compute(state, dtype, query, *jax.tree.leaves(tokens))
     new, out = one_head(held, per_head(query), tokens)
+  # The state keeps its dtype, so that a loop may carry it.
   new = jax.tree.map(lambda x, old: x.astype(old.dtype), new, state)
 
   if out_of_range is not None:  # such a head has no right output from here on

@@ -74,6 +74,7 @@ def chunk_coefficients(
   >>> found.weights_decay.tolist(), found.updates_in_weights.tolist()
   ([0.5, 0.25], [[1.0, 0.0], [1.0, 1.0]])
   """
+  # Padding has no update: its columns are 0. Its rows repeat the token before.
   columns = is_token.astype(dtype)[None]
   keep = None if decay is None else 1 - decay
   weights_decay, products = _one_recurrence(is_token, keep, dtype)
@@ -81,6 +82,7 @@ def chunk_coefficients(
   if momentum is None:
     return ChunkCoefficients(weights_decay, None, steps, steps, None, None)
 
+  # An update reaches the weights through every later step it is carried to.
   momentum_decay, products = _one_recurrence(is_token, momentum, dtype)
   updates = products * columns
   return ChunkCoefficients(
@@ -98,6 +100,7 @@ def _one_recurrence(is_token, gates, dtype):
   count = len(is_token)
   if gates is None:
     return jnp.ones(count, dtype), jnp.tril(jnp.ones((count, count), dtype))
+  # Padding keeps everything: a gate of 1.
   gates = jnp.where(is_token, gates, 1)
   return jnp.cumprod(gates), gate_products(gates)
 

@@ -39,6 +39,7 @@ __all__ = [
   "yaad",
 ]
 
+# `Literal` is for type checkers: at run time a config may hold any string.
 _CHOICES = {
   "gradients": ("token", "chunk"),
   "updates": ("token", "chunk"),
@@ -193,6 +194,8 @@ def gated_delta_net(chunk: int = 64) -> Rule:
     Yang, Kautz, Hatamizadeh, "Gated Delta Networks: Improving Mamba2 with Delta
     Rule", 2024, arXiv 2412.06464.
   """
+  # Without `decayed` it is another rule: it corrects by what the weights held
+  # before they decayed.
   return Rule(retention=decay(), decayed=True, chunk=chunk)
 
 

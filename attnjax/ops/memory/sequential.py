@@ -40,6 +40,7 @@ def stream_tokens(
     read = new if state.rule.reads == "after" else state
     return new, memory_output(read.rule, read.weights, query)
 
+  # A carry keeps its dtype: int32, as the position of a new state.
   position = jnp.asarray(state.position, jnp.int32)
   return lax.scan(step, state.replace(position=position), (queries, *tokens))
 
@@ -78,6 +79,7 @@ def with_own_token(
 def _write(state: MemoryState, key, value, gates) -> MemoryState:
   """The state after one token."""
   rule, recent = state.rule, state.recent
+  # A window of one token, so that both kinds of update share the gradient.
   token = jax.tree.map(lambda x: x[None], (key, value, gates))
   window = with_own_token(recent, *token)
   if rule.updates == "chunk":
@@ -89,6 +91,7 @@ def _write(state: MemoryState, key, value, gates) -> MemoryState:
     begins = state.position % rule.chunk == 0
     start = _where(begins, state.weights, start)
   point = state.weights if start is None else start
+  # Gated DeltaNet decays the weights before it reads them.
   if rule.decayed:
     point = _scaled(1 - gates["decay"], point)
 
@@ -131,6 +134,7 @@ def _step(rule: Rule, weights, momentum, update, gates):
       for name, u in update.items()
     }
 
+  # Only the weights decay here: momentum has its own gate.
   if rule.retention.decays:
     weights = _scaled(1 - gates["decay"], weights)
   return jax.tree.map(jnp.add, weights, update), momentum
@@ -155,6 +159,7 @@ def _write_pending(state: MemoryState, token: RecentTokens, gates):
 
 def end_chunk(state: MemoryState, pending: PendingStep) -> MemoryState:
   """The state after the step at the end of a chunk; its position stays."""
+  # One step has one momentum, decay and (with Muon) rate: the means.
   means = {
     name: total / state.rule.chunk for name, total in pending.gates.items()
   }

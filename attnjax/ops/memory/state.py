@@ -152,6 +152,7 @@ def init(
 
   lead = (*batch, heads)
   spread = lambda w: jnp.broadcast_to(w, (*batch, *w.shape)).astype(dtype)
+  # In the order of the structure, whatever the order of the mapping.
   held = _copied({name: spread(weights[name]) for name in shapes})
   zeros = lambda: jax.tree.map(jnp.zeros_like, held)
 

@@ -74,6 +74,7 @@ class Structure:
 def _normalized(x):
   """Mean 0 and variance 1 over the features."""
   x = x - x.mean(-1, keepdims=True)
+  # As in layer norms, ε bounds the gradient at a constant vector.
   return x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + 1e-6)
 
 
@@ -96,6 +97,7 @@ class _Mlp(Structure):
   expansion: int
 
   def shapes(self, width, value_width):
+    # The last map is the output; `NeuralMemory` starts it at 0.
     hidden = [self.expansion * width] * (self.depth - 1)
     sizes = [width, *hidden, value_width]
     return {f"map_{n}": (sizes[n], sizes[n + 1]) for n in range(self.depth)}

@@ -157,6 +157,7 @@ def delta_rule_updates(
   """
   of_answer, of_value = slopes
   rate = gates["rate"][:, None]
+  # The inner product: a gradient that does not depend on the weights.
   if of_answer == 0:
     return of_value * rate * values
 
@@ -192,6 +193,7 @@ def unit_inverse(below: Float[Array, "C C"]) -> Float[Array, "C C"]:
   # once for many heads, can deadlock on a machine of two cores (jaxlib 0.10.2):
   # each call holds a thread and asks for another.
   count = len(below)
+  # Padded to a power of two, with rows of the identity.
   size = 1 << (count - 1).bit_length()
   below = jnp.pad(below, (0, size - count))
   blocks = jnp.ones((size, 1, 1), below.dtype)
