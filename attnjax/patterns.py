@@ -2,10 +2,10 @@
 
 attention_pattern: Attention weights in one of the two layouts in which they
   are drawn.
-attention_rollout: The share of each input in each output, if attention alone
-  mixed them.
-move: The sum of the changes that heads propose to each embedding.
-value_maps: The map of each head from what is read to the change it proposes.
+attention_rollout: Attention rollout: the share of each input in each output
+  of L layers.
+move: Sum over heads of the change each proposes to each embedding.
+value_maps: Value map (OV circuit) of each head: the change for what it reads.
 """
 
 from attnjax.ops.patterns import *  # noqa: F403

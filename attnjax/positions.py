@@ -2,7 +2,7 @@
 
 Rotary: `rotary` with its settings, to inject as ``position_encoding=``.
 alibi_slopes: Slopes of ALiBi, one a head, from steep to flat.
-learned: Rows of a learned table; a position it does not hold is NaN, not a
+learned: Looks up a learned table; a position outside of it is NaN, not a
   guess.
 rotary: Rotates feature pairs by an angle proportional to the position.
 sinusoidal: Sinusoids of geometrically growing wavelength, float32.

@@ -1,8 +1,10 @@
-"""A memory of slots, outside of any sequence: read and written by attention.
+"""Slot memory: a store of key-value pairs, read and written by attention.
 
-Slots: A store of S pairs; leading axes may be fewer than a query's, or 1.
-read: What the slots hold, weighted by how well each answers the query.
-write: The store with new values where an address finds a slot.
+Slots: A store of S key-value pairs; leading axes broadcast to those of
+  queries.
+read: Reads slots by content: attention of the queries over the keys.
+write: Writes values to slots by content: erase, then add, by attention
+  weights.
 """
 
 from attnjax.ops.slots import *  # noqa: F403

@@ -1,4 +1,4 @@
-"""What a function has captured: arrays that are traced have to be given."""
+"""Check that a user's function does not close over traced arrays."""
 
 import functools
 import types
@@ -29,13 +29,14 @@ def refuse_captured(rule: str, fn: Callable) -> None:
 
 
 def _held(fn, seen: set[int]) -> Iterator:
-  """Values in the closure of a function, and of the functions it holds.
+  """Yields values in the closure of a function and of those it holds.
 
-  Of an object that is called, or whose method is, they are its attributes.
+  Of a callable object, or the object of a method, these are its attributes.
   """
   if id(fn) in seen:
     return
   seen.add(id(fn))
+
   if isinstance(fn, functools.partial):
     found = [fn.func, *fn.args, *fn.keywords.values()]
   else:
@@ -54,6 +55,7 @@ def _held(fn, seen: set[int]) -> Iterator:
         found.append(cell.cell_contents)
       except ValueError:  # a name that is not bound yet
         continue
+
   for x in found:
     yield x
     if callable(x):

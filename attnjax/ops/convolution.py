@@ -1,4 +1,4 @@
-"""Convolution along a sequence, feature by feature, blind to later tokens."""
+"""Depthwise causal convolution along a sequence."""
 
 import jax.numpy as jnp
 
@@ -12,7 +12,7 @@ def causal_convolution(
   kernel: Float[Array, "K A"],
   tail: Float[Array, "*B J A"] | None = None,
 ) -> tuple[Float[Array, "*B T A"], Float[Array, "*B J A"]]:
-  """Each feature's weighted sum of its latest K values.
+  """Depthwise causal convolution: a weighted sum of the latest K inputs.
 
       out[t] = Σ_n kernel[n] inputs[t - K + 1 + n],   n = 0 .. K - 1
 
@@ -42,9 +42,11 @@ def causal_convolution(
   if tail is None:
     lead = inputs.shape[:-2]
     tail = jnp.zeros((*lead, size - 1, inputs.shape[-1]), inputs.dtype)
+
   padded = jnp.concatenate([tail.astype(inputs.dtype), inputs], axis=-2)
   at = lambda n: padded[..., n : n + length, :]
   like = (1,) * (inputs.ndim - 1) + (-1,)
   weight = lambda n: kernel[n].astype(inputs.dtype).reshape(like)
+  # Begun with the first product, for `sum` begins with an int 0.
   out = sum((weight(n) * at(n) for n in range(1, size)), weight(0) * at(0))
   return out, padded[..., length:, :]

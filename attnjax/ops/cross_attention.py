@@ -1,4 +1,4 @@
-"""Attention over a memory whose keys and values are projected once."""
+"""Cross-attention over a memory whose keys and values are projected once."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, overload
@@ -20,7 +20,7 @@ __all__ = ["project_memory", "read_memory"]
 def project_memory(
   params: MultiHeadParams, memory: Float[Array, "*B S M"]
 ) -> tuple[Float[Array, "*B S K D"], Float[Array, "*B S K E"]]:
-  """Keys and values of a memory, for as many readings as there will be.
+  """Projects keys and values of a memory, once for all calls.
 
   >>> from attnjax.ops.heads import MultiHeadParams
   >>> import jax.numpy as jnp
@@ -87,7 +87,7 @@ def read_memory(
   attend: Callable = default_attend,
   **attend_kw,
 ):
-  """Many heads read a memory that `project_memory` has made ready.
+  """Multi-head cross-attention over keys and values of `project_memory`.
 
       read_memory(params, x, *project_memory(params, memory))
         = multi_head_attention(params, x, memory)

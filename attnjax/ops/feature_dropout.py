@@ -13,7 +13,7 @@ __all__ = ["Dropout", "check_rate"]
 
 @pytree_dataclass
 class Dropout:
-  """Sets a share of the features to 0, and divides the others by the rest.
+  """Dropout of features: zero with probability rate, else x / (1 - rate).
 
   A value, made anew at each call of a model: what is dropped is a function of
   its key and of the place in the network.
@@ -41,21 +41,23 @@ class Dropout:
   key: Any = None
 
   def __call__(self, x: Float[Array, "..."], place: int) -> Float[Array, "..."]:
-    """What stays of x; places of one network have numbers of their own."""
+    """Drops features of x; each place of a network has its own number."""
     if self.key is None or self.rate == 0:
       return x
+
+    # A place and not a counter: no state, and the same under scan and remat.
     key = jax.random.fold_in(self.key, place)
     stays = jax.random.bernoulli(key, 1 - self.rate, x.shape)
     return jnp.where(stays, x / (1 - self.rate), 0)
 
   def of(self, place: int) -> "Dropout":
-    """The dropout of a part of a network, which has places of its own."""
+    """Derives the dropout of a sub-network, whose places count anew."""
     if self.key is None:
       return self
     return Dropout(self.rate, jax.random.fold_in(self.key, place))
 
   def split(self, count: int) -> "Dropout":
-    """Stacked, one a layer, for a scan over layers."""
+    """Splits it along a leading axis, one a layer, for a scan over layers."""
     if self.key is None:
       return self
     return Dropout(self.rate, jax.random.split(self.key, count))

@@ -1,4 +1,4 @@
-"""The linear maps into heads and back to the width of the model."""
+"""Projections to heads and back: the parameters of multi-head attention."""
 
 import math
 from typing import Literal, NamedTuple
@@ -67,7 +67,7 @@ class MultiHeadParams(NamedTuple):
 def combine_heads(
   output: Projection, heads: Float[Array, "*B T H E"], combine: Combine
 ) -> Float[Array, "*B T M"]:
-  """Back to the width of the model, in one of the two equal forms.
+  """Output projection: concatenate heads and transform, or sum per head.
 
   >>> import jax.numpy as jnp
   >>> heads = jnp.ones((3, 2, 5))
@@ -89,7 +89,7 @@ def combine_heads(
 def proposed_changes(
   output: Projection, heads: Float[Array, "*B T H E"]
 ) -> Float[Array, "*B T H M"]:
-  """The change each head proposes to each embedding, head[h] W_o[h].
+  """Output projection of each head by itself, head[h] W_o[h].
 
   Their sum (and the bias, which is no head's) is what the layer adds.
 
@@ -106,7 +106,7 @@ def proposed_changes(
 
 
 def project_heads(params: MultiHeadParams, inputs, memory):
-  """Queries ``*B T H D`` of the inputs, keys and values of the memory.
+  """Projects queries ``*B T H D`` of inputs, keys and values of a memory.
 
   >>> import jax.numpy as jnp
   >>> up = Projection(jnp.ones((6, 2, 3)))
@@ -124,7 +124,7 @@ def project_heads(params: MultiHeadParams, inputs, memory):
 
 
 def linear(projection: Projection, x):
-  """The linear map x W + b.
+  """Linear map x W + b.
 
   >>> import jax.numpy as jnp
   >>> linear(Projection(jnp.eye(2), jnp.ones(2)), jnp.zeros((1, 2))).tolist()

@@ -72,7 +72,7 @@ def self_attention(
   attend: Callable = default_attend,
   **attend_kw,
 ):
-  """One head of self-attention, softmax(q kᵀ / sqrt(D)) v.
+  """Single-head self-attention, softmax(q kᵀ / sqrt(D)) v.
 
       q, k, v = inputs W_q + b_q, inputs W_k + b_k, inputs W_v + b_v
 
@@ -166,7 +166,7 @@ def multi_head_attention(
   attend: Callable = default_attend,
   **attend_kw,
 ):
-  """Many heads, each asking its own question of the inputs or of a memory.
+  """Multi-head attention of inputs over themselves or over a memory.
 
       head[h] = attend(inputs W_q[h], memory W_k[h // G], memory W_v[h // G])
       out     = concat(head[0], ..., head[H-1]) W_o + b_o
@@ -213,10 +213,12 @@ def multi_head_attention(
   """
   if memory is None and memory_positions is None:
     memory_positions = positions
+
   query, key, value = project_heads(params, inputs, memory)
   if position_encoding is not None:
     query = position_encoding(query, _or_range(positions, query))
     key = position_encoding(key, _or_range(memory_positions, key))
+
   result = attend(
     query,
     key,
@@ -243,7 +245,7 @@ def decode_attention(
   attend: Callable = default_attend,
   **attend_kw,
 ):
-  """Self-attention of new tokens over themselves and all that was read.
+  """Multi-head self-attention of new tokens over a key-value cache.
 
   One function for a prompt (T > 1) and for one token at a time (T = 1): the
   cache knows the positions, and the mask speaks of positions.
@@ -292,6 +294,8 @@ def decode_attention(
       f"decode: {inputs.shape[-2]} tokens at once do not fit the capacity of"
       f" {cache.capacity}; give them in chunks"
     )
+
+  # Ring attention may hold its tokens permuted.
   layout = getattr(attend, "layout", "contiguous")
   if layout != "contiguous":
     raise ValueError(
@@ -299,14 +303,17 @@ def decode_attention(
       f" tokens in the order of its slots, got {layout!r}; give the module such"
       " an attend, or attnjax.attend"
     )
+
   count, rolling = inputs.shape[-2], store is roll
   if mask is None:
     mask = sliding_window(cache.capacity - 1) if rolling else causal()
   mask = mask if isinstance(mask, Mask) else full() & mask
+
   positions = cache.next_positions(count)
   query, key, value = project_heads(params, inputs, None)
   if position_encoding is not None:
     query, key = (position_encoding(x, positions) for x in (query, key))
+
   new = store(cache, key, value, lengths=lengths)
   wrong = sees_forgotten(
     mask,
@@ -317,11 +324,13 @@ def decode_attention(
     lengths=lengths,
     rolling=cache.capacity if rolling else None,
   )
+
   seen = new.key, new.value, new.positions
   if rolling and count > 1:
     # The last of them would push out what the first may see.
     seen = unrolled(cache, key, value, lengths=lengths)
     mask = mask & sliding_window(cache.capacity - 1, right=count - 1)
+
   key, value, places = seen
   result = attend(
     poison(query, wrong),

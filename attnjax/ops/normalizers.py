@@ -84,9 +84,9 @@ class Normalizer(Value):
       logits = jnp.where(largest(logits, self.keep), logits, -jnp.inf)
 
     weights, logsumexp = _softmax(logits)
-    alone = self.weigh(logits)
-    if alone is not None:
-      return alone, logsumexp
+    weighed = self.weigh(logits)
+    if weighed is not None:
+      return weighed, logsumexp
 
     factor = self.factor(logsumexp)
     if factor is not None:

@@ -50,7 +50,7 @@ def attention_pattern(
 
 
 def value_maps(params: MultiHeadParams) -> Float[Array, "H M M"]:
-  """The map of each head from what is read to the change it proposes.
+  """Value map (OV circuit) of each head: the change for what it reads.
 
       W_V[h] = down[h] up[h],   down ``M E``, up ``E M``
 
@@ -78,6 +78,7 @@ def value_maps(params: MultiHeadParams) -> Float[Array, "H M M"]:
     where it is the OV circuit.
   """
   up = params.output.kernel
+  # Value heads are fewer where G query heads share one.
   down = jnp.moveaxis(params.value.kernel, -2, 0)
   down = jnp.repeat(down, up.shape[0] // down.shape[0], axis=0)
   return jnp.einsum("hme,hen->hmn", down, up)
@@ -88,7 +89,7 @@ def move(
   inputs: Float[Array, "*B S M"],
   maps: Float[Array, "H M M"],
 ) -> Float[Array, "*B T M"]:
-  """The sum of the changes that heads propose to each embedding.
+  """Sum over heads of the change each proposes to each embedding.
 
       change[t] = Σ_h Σ_s weight[h, t, s] inputs[s] W_V[h]
 
@@ -117,7 +118,7 @@ def attention_rollout(
   residual: float = 0.5,
   heads: Literal["mean", "max", "min"] = "mean",
 ) -> Float[Array, "*B T T"]:
-  """The share of each input in each output, if attention alone mixed them.
+  """Attention rollout: the share of each input in each output of L layers.
 
       A'[l] = residual I + (1 - residual) A[l], A[l] of all heads together
       share = A'[L - 1] ... A'[1] A'[0]
@@ -158,23 +159,28 @@ def attention_rollout(
     raise ValueError(
       f"attention_rollout: residual must be within 0 and 1, got {residual}"
     )
+
   together = _together(weights, heads)
   eye = jnp.eye(weights.shape[-1], dtype=weights.dtype)
   share = jnp.broadcast_to(eye, together.shape[1:])
+
   for layer in together:
     # (1 - r) A X + r X: no matrix with the identity in it has to be made.
     share = residual * share + (1 - residual) * (layer @ share)
+
   return share
 
 
 def _together(weights, heads: str) -> Float[Array, "L *B T T"]:
-  """One matrix of all heads of a layer, its rows as before."""
+  """Reduces the heads of each layer to one matrix whose rows sum to 1."""
   if heads == "mean":
     return weights.mean(axis=-3)
   if heads not in ("max", "min"):
     raise ValueError(
       f"attention_rollout: heads must be 'mean', 'max' or 'min', got {heads!r}"
     )
+
   one = weights.max(axis=-3) if heads == "max" else weights.min(axis=-3)
   total = one.sum(axis=-1, keepdims=True)
+  # A query that sees nothing has a row of zeros, and keeps it.
   return one / jnp.where(total == 0, 1, total)

@@ -1,4 +1,10 @@
-"""Positions: sinusoidal and learned tables, rotary encoding, ALiBi slopes."""
+"""Positions: sinusoidal and learned tables, rotary encoding, ALiBi slopes.
+
+Angles are exact however far the position: in float32 the product of a position
+of 10^6 and a frequency is off by hundredths of a radian. Here a frequency is a
+fixed-point fraction of a turn, of 64 bits, and the product is one of integers:
+whole turns fall off its top.
+"""
 
 import dataclasses
 import functools
@@ -54,6 +60,7 @@ def sinusoidal(
     section 3.5.
   """
   sin, cos = sine_and_cosine(positions, width, base)
+  # Interleaved: features 2i and 2i + 1 are a pair.
   pairs = jnp.stack([sin, cos], axis=-1)
   return pairs.reshape((*sin.shape[:-1], width))
 
@@ -61,7 +68,7 @@ def sinusoidal(
 def learned(
   table: Float[Array, "N M"], positions: Int[Array | np.ndarray, "*B T"]
 ) -> Float[Array, "*B T M"]:
-  """Rows of a learned table; a position it does not hold is NaN, not a guess.
+  """Looks up a learned table; a position outside of it is NaN, not a guess.
 
   >>> import jax.numpy as jnp
   >>> table = jnp.eye(2)
@@ -74,7 +81,11 @@ def learned(
   """
   rows = table.shape[0]
   if not jnp.issubdtype(positions.dtype, jnp.integer):
-    raise ValueError(f"rows are looked up by integers, got {positions.dtype}")
+    raise ValueError(
+      "learned: positions must be whole numbers, for rows are looked up by"
+      f" integers, got {positions.dtype}"
+    )
+
   # A negative index would count from the end: send it past it instead. Narrow
   # integers could not hold the number of rows.
   positions = int32("positions", positions)
@@ -123,11 +134,13 @@ def rotary(
     f.reshape((1,) * (x.ndim - f.ndim - 1) + (*f.shape[:-1], 1, f.shape[-1]))
     for f in sine_and_cosine(positions, x.shape[-1], base, dtype)
   )
+
   wide = x.astype(dtype)
   if interleaved:
     first, second = wide[..., 0::2], wide[..., 1::2]
   else:
     first, second = jnp.split(wide, 2, axis=-1)
+
   turned = (first * cos - second * sin, first * sin + second * cos)
   if interleaved:
     return jnp.stack(turned, axis=-1).reshape(x.shape).astype(x.dtype)
@@ -177,6 +190,7 @@ def alibi_slopes(heads: int) -> Float[Array, " H"]:
   """
   if heads < 1:
     raise ValueError(f"alibi_slopes: heads must be at least 1, got {heads}")
+
   power = 2 ** int(math.log2(heads))
   slopes = [2.0 ** (-8 * (i + 1) / power) for i in range(power)]
   finer = [2.0 ** (-4 * (i + 1) / power) for i in range(2 * power)]
@@ -215,26 +229,30 @@ def sine_and_cosine(
       "positions: base must be a finite number > 0, known while tracing, got"
       f" {base}"
     )
+
   frequency = _frequencies(width, base)
   if dtype == jnp.float64:
     return _in_float64(positions, frequency)
+
   positions, wrong = narrowed("positions", positions)
   positions = jnp.asarray(positions)
+  # The magnitude alone: sine is odd and cosine even, so the sign comes last.
   high, low = _product(jnp.abs(positions), _turns(frequency))
   quarter, angle = _reduced(high, low)
   sin, cos = _turned(quarter, jnp.sin(angle), jnp.cos(angle))
+
   sin = jnp.where(positions[..., None] < 0, -sin, sin)
   return poison((sin, cos), wrong)
 
 
 @functools.cache
 def _frequencies(width: int, base: float) -> tuple[float, ...]:
-  """base^(-2i / width) of each pair i, in float64."""
+  """Frequencies base^(-2i / width) of each pair i, in float64."""
   return tuple((base ** (-np.arange(0, width, 2) / width)).tolist())
 
 
 def _in_float64(positions, frequency):
-  """The same in float64, where the plain product is as exact as its factors."""
+  """Sine and cosine of the plain product: in float64 that is exact enough."""
   positions = jnp.asarray(positions)
   if not jnp.issubdtype(positions.dtype, jnp.integer):
     raise ValueError(f"positions must be integers, got {positions.dtype}")
@@ -245,9 +263,10 @@ def _in_float64(positions, frequency):
 
 @functools.cache
 def _turns(frequency: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
-  """Radians a position as fractions of a turn: high and low 32 bits."""
+  """Frequencies as fixed-point fractions of a turn: high and low 32 bits."""
   words = []
   for x in frequency:
+    # Rounded to the nearest 2^-64 of a turn, in Python's integers.
     over, under = x.as_integer_ratio()
     bits = (over * _PER_TURN * 2 // (under << 128) + 1) // 2 % 2**64
     words.append((bits >> 32, bits % 2**32))
@@ -256,7 +275,7 @@ def _turns(frequency: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _product(position, turns):
-  """position * turns, high and low 32 bits of its fraction of a turn."""
+  """Multiplies position and frequency modulo one turn: high and low 32 bits."""
   count = jnp.asarray(position, jnp.uint32)[..., None]
   high, low = (_last(x, position.ndim) for x in turns)
   # The upper half of 32 by 32 bits, by halves of 16 bits.
@@ -267,8 +286,9 @@ def _product(position, turns):
 
 
 def _reduced(high, low):
-  """The nearest quarter of a turn, 0 to 3, and radians from there."""
+  """Reduces an angle to the nearest quarter turn, 0 to 3, and radians."""
   quarter = (high + np.uint32(2**29)) >> 30
+  # As int32 the rest of the bits is within an eighth of a turn.
   signed = jax.lax.bitcast_convert_type(high - (quarter << 30), jnp.int32)
   turns = signed.astype(jnp.float32) * np.float32(2.0**-32)
   turns = turns + low.astype(jnp.float32) * np.float32(2.0**-64)
@@ -276,12 +296,12 @@ def _reduced(high, low):
 
 
 def _turned(quarter, sin, cos):
-  """Sine and cosine so many quarters of a turn further."""
+  """Rotates sine and cosine by a number of quarter turns."""
   odd, back = quarter % 2 == 1, quarter >= 2
   sin, cos = jnp.where(odd, cos, sin), jnp.where(odd, -sin, cos)
   return jnp.where(back, -sin, sin), jnp.where(back, -cos, cos)
 
 
 def _last(x, rank: int):
-  """A vector as the last of so many axes and one."""
+  """Reshapes a vector to the last axis of rank + 1 axes."""
   return x.reshape((1,) * rank + (-1,))

@@ -50,7 +50,7 @@ class GRUParams(NamedTuple):
 def gru_inputs(
   params: GRUParams, inputs: Float[Array, "*B D"]
 ) -> Float[Array, "*B 3 M"]:
-  """What the inputs say to the three gates, x W + b: all steps at once.
+  """Input part of the three gates, x W + b, for all steps at once.
 
   >>> import jax.numpy as jnp
   >>> zeros = jnp.zeros((3, 2))
@@ -65,7 +65,7 @@ def gru_inputs(
 def gru_update(
   params: GRUParams, state: Float[Array, "*B M"], gates: Float[Array, "*B 3 M"]
 ) -> Float[Array, "*B M"]:
-  """The next state, from what `gru_inputs` said; see `gru_step`.
+  """Next state from the input part of the gates; see `gru_step`.
 
   >>> import jax.numpy as jnp
   >>> zeros = jnp.zeros((3, 2))
@@ -76,10 +76,12 @@ def gru_update(
   """
   own = jnp.einsum("...m,mgn->...gn", state, params.state)
   own = own + _lifted(params.state_bias, own.ndim)
+
   gates_of = lambda x: (x[..., 0, :], x[..., 1, :], x[..., 2, :])
   (r_in, z_in, n_in), (r_own, z_own, n_own) = map(gates_of, (gates, own))
   reset = jax.nn.sigmoid(r_in + r_own)
   update = jax.nn.sigmoid(z_in + z_own)
+  # The reset gate multiplies the product, its bias included, as in cuDNN.
   candidate = jnp.tanh(n_in + reset * n_own)
   return candidate + update * (state - candidate)
 
@@ -160,7 +162,9 @@ def gru_scan(
   *batch, count, _ = inputs.shape
   real, wrong = real_steps(lengths, tuple(batch), count)
   if real is not None:
+    # Padding may hold NaN: selected here, or its gradient would be NaN too.
     inputs = poison(jnp.where(real[..., None], inputs, 0), wrong)
+
   # Large products of all steps, so that the scan holds small ones alone.
   gates = gru_inputs(params, inputs)
   if state is None:
@@ -172,10 +176,12 @@ def gru_scan(
       new = jnp.where(now[1][..., None], new, held)
     return new, new
 
+  # `scan` walks the leading axis.
   steps = (
     jnp.moveaxis(gates, -3, 0),
     None if real is None else jnp.moveaxis(real, -1, 0),
   )
+
   last, states = jax.lax.scan(step, state, steps, reverse=reverse)
   states = jnp.moveaxis(states, 0, -2)
   if real is not None:
@@ -184,10 +190,10 @@ def gru_scan(
 
 
 def real_steps(lengths, batch: tuple[int, ...], count: int):
-  """Which steps are no padding, bool ``*B T``, and which rows say a wrong one.
+  """Marks real steps, bool ``*B T``, and rows whose length is out of range.
 
-  The first is None where all are real, the second as of `refuse`: a wrong row
-  counts as real, for `poison` to mark.
+  The first is None where all are real, the second as of `refuse`. A row out of
+  range counts as real throughout, so that `poison` marks all of it.
 
   >>> import jax.numpy as jnp
   >>> real_steps(jnp.array([1, 3]), (2,), 3)[0].sum(-1).tolist()
@@ -195,12 +201,14 @@ def real_steps(lengths, batch: tuple[int, ...], count: int):
   """
   if lengths is None:
     return None, None
+
   lengths = int32("lengths", lengths)
   if lengths.shape != batch:
     raise ValueError(
       f"lengths must have shape {list(batch)}, one a row, got"
       f" {list(lengths.shape)}"
     )
+
   wrong = refuse(
     lambda lengths: (lengths < 0) | (lengths > count),
     lambda lengths: ValueError(
@@ -209,11 +217,12 @@ def real_steps(lengths, batch: tuple[int, ...], count: int):
     ),
     lengths,
   )
+
   step = jnp.arange(count, dtype=jnp.int32).reshape((1,) * len(batch) + (-1,))
   real = step < jnp.asarray(lengths)[..., None]
   return (real if wrong is None else real | wrong[..., None]), wrong
 
 
 def _lifted(bias, rank: int):
-  """A bias with axes of size 1 in front, up to a rank."""
+  """Prepends axes of size 1 to a bias, up to a rank."""
   return bias.reshape((1,) * (rank - bias.ndim) + bias.shape)

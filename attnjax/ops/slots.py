@@ -1,4 +1,4 @@
-"""A memory of slots, outside of any sequence: read and written by attention."""
+"""Slot memory: a store of key-value pairs, read and written by attention."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,7 +13,7 @@ __all__ = ["Slots", "read", "write"]
 
 
 class Slots(NamedTuple):
-  """A store of S pairs; leading axes may be fewer than a query's, or 1.
+  """A store of S key-value pairs; leading axes broadcast to those of queries.
 
   Args:
     key: ``*#B S D``, what a slot answers to.
@@ -36,7 +36,7 @@ def read(
   attend: Callable = default_attend,
   **attend_kw,
 ):
-  """What the slots hold, weighted by how well each answers the query.
+  """Reads slots by content: attention of the queries over the keys.
 
       out[t] = Σ_s softmax_s(score(query[t], key[s])) value[s]
 
@@ -71,6 +71,8 @@ def read(
   key, value = (
     jnp.broadcast_to(x, (*rows, *x.shape[-2:]))[..., None, :] for x in slots
   )
+
+  # One head: an axis of size 1 that comes and goes.
   found = attend(query[..., None, :], key, value, **attend_kw)
   if isinstance(found, tuple):
     return found[0][..., 0, :], found[1]
@@ -83,7 +85,7 @@ def write(
   value: Float[Array, "*B T E"],
   **attend_kw,
 ) -> Slots:
-  """The store with new values where an address finds a slot.
+  """Writes values to slots by content: erase, then add, by attention weights.
 
       value[s] <- (1 - Σ_t w[t, s]) value[s] + Σ_t w[t, s] new[t]
 
@@ -118,9 +120,11 @@ def write(
   """
   rows = address.shape[:-2]
   key, held = (jnp.broadcast_to(x, (*rows, *x.shape[-2:])) for x in slots)
+
   weights = attention_weights(
     address[..., None, :], key[..., None, :], **attend_kw
   )[..., 0, :, :]
   weights = weights.astype(held.dtype)
+
   kept = held * (1 - weights.sum(-2))[..., None]
   return Slots(key, kept + jnp.einsum("...ts,...te->...se", weights, value))

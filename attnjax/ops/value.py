@@ -12,7 +12,7 @@ _SHORT = 8  # numbers that are shown one by one
 
 
 class Value:
-  """A frozen pytree that equals another made alike, and hashes so.
+  """Base of frozen pytrees that compare and hash by value.
 
   It can be a static argument, or an attribute of a module: nothing is traced
   anew for an equal one. What captures arrays is neither compared nor hashed,
@@ -28,7 +28,7 @@ class Value:
   """
 
   def __eq__(self, other):
-    """Whether both are of one kind, with equal numbers and functions."""
+    """Compares class, structure, numbers and functions."""
     if self is other:
       return True
     if type(self) is not type(other):
@@ -36,12 +36,12 @@ class Value:
     return _key(self) == _key(other)
 
   def __hash__(self):
-    """Of the kind, the numbers and the functions."""
+    """Hashes class, structure, numbers and functions."""
     return hash(_key(self))
 
 
 def _key(x: Value) -> tuple:
-  """What is compared of a value that captures no array."""
+  """Key for comparing; TypeError where the value captures an array."""
   leaves, structure = jax.tree.flatten(x)
   if not all(isinstance(leaf, _NUMBERS) for leaf in leaves):
     raise TypeError(
@@ -49,11 +49,13 @@ def _key(x: Value) -> tuple:
       " false; give it to a jitted function as an argument like any array, not"
       " as a static one, and compare its jax.tree.leaves"
     )
+
+  # With types: 1, 1.0 and True are equal, and compile to different programs.
   return structure, tuple((type(leaf), leaf) for leaf in leaves)
 
 
 def written(name: str, *arguments, **named) -> str:
-  """A call as one would type it; what is None was left out.
+  """Formats a call as one would type it, without arguments that are None.
 
   >>> written("f", 2, abs, np.ones((2, 3), bool), key=np.arange(3), none=None)
   'f(2, abs, bool[2,3], key=[0, 1, 2])'
@@ -64,12 +66,15 @@ def written(name: str, *arguments, **named) -> str:
 
 
 def _shown(x) -> str:
-  """An argument: a number as it is, a large array by dtype and shape."""
+  """Formats an argument: short arrays as lists, others as dtype[shape]."""
   if callable(x) and not isinstance(x, Value):
     return getattr(x, "__name__", type(x).__name__)
+
   shape, dtype = (getattr(x, name, None) for name in ("shape", "dtype"))
   if shape is None or dtype is None:
     return repr(x)
+
+  # Short rows of numbers (lengths, slopes) say more than their shape does.
   value = value_of(x) if isinstance(x, jax.Array | np.ndarray) else x
   short = len(shape) < 2 and np.prod(shape) <= _SHORT and dtype.kind in "iuf"
   if short and isinstance(value, np.ndarray | np.generic):

@@ -14,7 +14,7 @@ B, T, D, N = 3, 7, 5, 2
 NAMES = ("none", "softmax", "sigmoid", "hard")
 HOUSE = {
   "softmax": normalizers.softmax(),
-  "sink": normalizers.softmax(np.float32(0.7)),
+  "sink": normalizers.softmax(0.7),
   "plus one": normalizers.softmax_plus_one(),
   "sigmoid": normalizers.sigmoid(-1.5),
   "top 3": normalizers.top_k(3),
