@@ -8,7 +8,7 @@ from jax.test_util import check_grads
 
 import attnjax
 from attnjax import masks, score_mods, scoring
-from tests import oracle
+from attnjax.testing import oracle
 
 B, T, S, H, K, D, E = 2, 5, 7, 6, 3, 11, 13
 

@@ -17,7 +17,6 @@ from attnjax.testing.derivatives import (
 )
 from attnjax.testing.error_budget import expected, oracle_values
 from attnjax.testing.parts import NORMALIZERS, SCORE_MODS, SCORINGS
-from tests import oracle as minimal
 
 PARTS = [
   *({"scoring": name} for name in SCORINGS),
@@ -81,19 +80,20 @@ def test_the_relative_bias_is_that_of_t5():
   assert at(0, 10**6) == 13
 
 
-def test_equals_the_minimal_oracle_of_loops():
-  problem = small(bias="B H T S", mask=("striped",), aux=("logsumexp",))
-  floats = problem.floats()
-  out, logsumexp, _ = minimal.attention(
-    floats["query"],
-    floats["key"],
-    floats["value"],
-    visible=problem.visible({}),
-    bias=floats["bias"],
+def test_groups_masks_and_biases_by_hand():
+  # Heads 0 and 1 read key head 0, heads 2 and 3 key head 1. Head 1 has a bias
+  # of log 3 on the second key, which is hidden from head 3.
+  key = np.log([[1.0, 2.0], [1.0, 6.0]])[..., None]
+  value = np.array([[0.0, 0.0], [8.0, 8.0]])[..., None]
+  bias, seen = np.zeros((4, 1, 2)), np.ones((4, 1, 2), bool)
+  bias[1, 0, 1], seen[3, 0, 1] = np.log(3), False
+  truth = oracle.attention(
+    np.ones((1, 4, 1)), key, value, visible=seen, bias=bias
   )
-  truth = oracle_values(problem)
-  np.testing.assert_allclose(truth["out"], out, atol=1e-14)
-  np.testing.assert_allclose(truth["logsumexp"], logsumexp, atol=1e-14)
+  weights = [[1 / 2, 1 / 2], [1 / 4, 3 / 4], [1 / 4, 3 / 4], [1, 0]]
+  np.testing.assert_allclose(truth.weights[:, 0], weights)
+  np.testing.assert_allclose(truth.out[0, :, 0], [4, 6, 6, 0])
+  np.testing.assert_allclose(truth.logsumexp[:, 0], np.log([2, 4, 8, 2]))
 
 
 @pytest.mark.parametrize("options", PARTS, ids=text)
