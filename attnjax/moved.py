@@ -107,7 +107,7 @@ MOVED: dict[str, tuple[str, ...]] = {
   "attnjax.parallel.gather": ("attnjax.parallel.collectives",),
   "attnjax.parallel.layouts": ("attnjax.parallel.token_layouts",),
   "attnjax.parallel.ring": ("attnjax.parallel.collectives",),
-  "attnjax.parallel.sharded": ("attnjax.parallel.attention",),
+  "attnjax.parallel.sharded": ("attnjax.parallel.sharded_attention",),
   "attnjax.parallel.wiring": ("attnjax.parallel.mesh",),
   "attnjax.plan.devices": ("attnjax.plan.topology",),
   "attnjax.plan.flops": ("attnjax.plan.costs",),

@@ -5,8 +5,8 @@
     model = DecoderLM(..., attend=ring)
     tokens, positions = ring.permute(tokens), ring.permute(np.arange(T))
 
-Masks, score mods and dropout are the same objects as on one device: they speak
-of positions, and positions travel with the tokens.
+Masks, score mods and dropout are the same objects as on one device: they are
+functions of positions, which are permuted with the tokens.
 """
 
 from attnjax.parallel.attention import (

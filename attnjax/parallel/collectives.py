@@ -1,4 +1,16 @@
-"""The ring: keys go round the devices, queries stay where they are."""
+"""How keys and values travel between devices: in a ring, or by all-gather.
+
+Each device holds the queries, and the keys and values, of its own tokens. A
+courier runs on every device inside of `jax.shard_map`: it brings the keys of
+the others, has their tiles folded into the state of the queries that are here,
+and takes back what is summed over queries, such as the gradient of a key.
+
+Which arrays move is read off their axis letters (b batch, h head, t query, s
+key). Arrays along s and not t are divided among devices as the keys are, and
+must travel. Arrays along t and s, such as a bias, are divided by queries and
+have all keys here: of them each device takes the columns of one device at a
+time. All others stay.
+"""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -15,89 +27,216 @@ __all__ = [
   "Courier",
   "Gather",
   "Ring",
-  "arc",
-  "column",
-  "parted",
-  "rejoined",
+  "join",
+  "key_columns",
+  "shortest_way",
+  "split_by_travel",
   "travels",
-  "with_column",
+  "with_key_columns",
 ]
 
 
 @runtime_checkable
 class Courier(Protocol):
-  """How keys that others have come to a device; see `Sweep`."""
+  """What brings the keys of other devices; the `courier` of a `Sweep`."""
 
   @property
   def pieces(self) -> int:
-    """In how many they come; the codes of a sweep are by piece."""
+    """Number of pieces in which the keys come, one code of a tile for each."""
 
-  def knowing(self, codes: np.ndarray | None) -> "Courier":
-    """The courier of a call of whose tiles this is known."""
+  def skipping_empty(self, codes: np.ndarray | None) -> "Courier":
+    """The courier of a call whose tiles are known; None knows nothing.
+
+    Args:
+      codes: EMPTY, MIXED or FULL of every tile, ``b t s`` of the whole call.
+    """
 
   def __call__(
-    self, walk, sweep: Sweep, operands, subscripts, state, state_subscripts
+    self,
+    walk: Callable,
+    sweep: Sweep,
+    operands: Sequence,
+    subscripts: Sequence[Subscripts],
+    state: Sequence,
+    state_subscripts: Sequence[Subscripts],
   ) -> list:
-    """Folds the tiles of all keys into the state."""
+    """Folds the tiles of all keys into the state, by ``walk``."""
 
 
-def arc(live) -> tuple:
-  """The shortest way round that passes every step which is live.
+def travels(axes: Subscripts) -> bool:
+  """Whether an array is divided among devices along its keys.
 
-  Step d shows a device the keys of the one d before it. The way begins some
-  steps back, and goes forward from there.
+  >>> travels("bhs."), travels("bhts"), travels("bhq.")
+  (True, False, False)
+  """
+  return "s" in axes and "t" not in axes
+
+
+def split_by_travel(
+  arrays: Sequence, subscripts: Sequence[Subscripts]
+) -> tuple[list, list]:
+  """(arrays that travel, arrays that stay)."""
+  pairs = list(zip(arrays, subscripts, strict=True))
+  moving = [x for x, axes in pairs if travels(axes)]
+  return moving, [x for x, axes in pairs if not travels(axes)]
+
+
+def join(
+  moving: Sequence, staying: Sequence, subscripts: Sequence[Subscripts]
+) -> list:
+  """The inverse of `split_by_travel`."""
+  kinds = {True: iter(moving), False: iter(staying)}
+  return [next(kinds[travels(axes)]) for axes in subscripts]
+
+
+def key_columns(x, axes: Subscripts, device, devices: int) -> jax.Array:
+  """The columns of one device's keys, of an array along queries and keys.
+
+  Any other array is returned as it is.
+  """
+  if not ("s" in axes and "t" in axes):
+    return x
+  axis = axes.index("s")
+  size = x.shape[axis] // devices
+  return lax.dynamic_slice_in_dim(x, device * size, size, axis)
+
+
+def with_key_columns(x, part, axes: Subscripts, device) -> jax.Array:
+  """The array with the columns of one device's keys replaced by a part."""
+  if not ("s" in axes and "t" in axes):
+    return part
+  axis = axes.index("s")
+  start = device * part.shape[axis]
+  return lax.dynamic_update_slice_in_dim(x, part, start, axis)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gather:
+  """All-gather: brings all keys at once, and scatters the sums that return.
+
+  Keys are gathered again in the backward pass: between the passes a device
+  holds its own alone.
 
   Args:
-    live: bool ``n``, numpy if it is known.
+    axis: name of the mesh axis.
+    pieces: number of pieces in which keys come: one.
+
+  >>> Gather("sequence").pieces
+  1
+  """
+
+  axis: str
+  pieces: int = 1
+
+  def skipping_empty(self, codes: np.ndarray | None) -> "Gather":
+    """Itself: one collective brings everything."""
+    del codes
+    return self
+
+  def __call__(
+    self,
+    walk: Callable,
+    sweep: Sweep,
+    operands,
+    subscripts,
+    state,
+    state_subscripts,
+  ) -> list:
+    """Folds the tiles of all keys into the state of the queries here."""
+    gathered = [
+      self._gather(x, axes) if travels(axes) else x
+      for x, axes in zip(operands, subscripts, strict=True)
+    ]
+    # Sums over queries start from zero for all keys, on every device.
+    start = [
+      jnp.zeros_like(self._gather(x, axes)) if travels(axes) else x
+      for x, axes in zip(state, state_subscripts, strict=True)
+    ]
+
+    new = walk(sweep._replace(codes=sweep.codes[0]), gathered, start)
+
+    # Each device gets back the sums of its own keys, added up over devices.
+    sums, rest = split_by_travel(new, state_subscripts)
+    at = [axes.index("s") for axes in state_subscripts if travels(axes)]
+    sums = [
+      lax.psum_scatter(x, self.axis, scatter_dimension=axis, tiled=True)
+      for x, axis in zip(sums, at, strict=True)
+    ]
+    return join(sums, rest, state_subscripts)
+
+  def _gather(self, x, axes: Subscripts) -> jax.Array:
+    """An array of the keys of all devices, in the order of the devices."""
+    return lax.all_gather(x, self.axis, axis=axes.index("s"), tiled=True)
+
+
+def shortest_way(live) -> tuple:
+  """The shortest way round a ring that passes every step with live tiles.
+
+  At step d a device meets the keys of the device d before it. A way begins
+  some steps back and then goes forward, one step at a time.
+
+  Args:
+    live: bool ``n``, whether some device has a tile to compute at a step;
+      numpy if that is known while tracing.
 
   Returns:
-    How far back it begins, and how many steps it has.
+    (steps back at which it begins, number of steps): Python integers for
+    numpy, traced ones else.
 
   >>> import numpy as np
-  >>> arc(np.array([True, True, False, False, False, True]))
+  >>> shortest_way(np.array([True, True, False, False, False, True]))
   (1, 3)
-  >>> arc(np.ones(6, bool))
+  >>> shortest_way(np.ones(6, bool))
   (0, 6)
   """
-  xp = np if isinstance(live, np.ndarray) else jnp
+  numpy = np if isinstance(live, np.ndarray) else jnp
   size = live.shape[0]
   step = np.arange(size, dtype=np.int32)
-  most = lambda which: xp.max(xp.where(live & which, step, 0))
-  forward = most(step <= size // 2)
-  back = xp.max(xp.where(live & (step > size // 2), size - step, 0))
-  # Going back costs steps of its own, on which nothing is computed.
-  whole = most(step >= 0)
-  straight = whole <= 2 * back + forward
-  found = xp.where(straight, 0, back), xp.where(straight, whole, back + forward)
-  found = found[0], xp.where(live.any(), found[1] + 1, 0)
-  return tuple(map(int, found)) if xp is np else found
+  furthest = lambda which: numpy.max(numpy.where(live & which, step, 0))
+
+  # Live steps of the first half are reached forward, the others backward.
+  forward = furthest(step <= size // 2)
+  behind = live & (step > size // 2)
+  back = numpy.max(numpy.where(behind, size - step, 0))
+
+  # Going back takes `back` sends on which nothing is computed; without it the
+  # way leads forward to the last live step.
+  last = furthest(step >= 0)
+  straight = last <= 2 * back + forward
+  start = numpy.where(straight, 0, back)
+  count = numpy.where(straight, last, back + forward) + 1
+
+  found = start, numpy.where(live.any(), count, 0)
+  return tuple(map(int, found)) if numpy is np else found
 
 
 @dataclasses.dataclass(frozen=True)
 class Ring:
-  """The courier of a ring: brings the keys of every device by, in turn.
+  """Ring: brings the keys of every device past this one, in turn.
 
-  The next keys are sent on before anything is computed with those that are
-  here. What is summed over queries travels beside the keys that it is of, one
-  step behind, and goes home at the end.
+  The next keys are sent on before anything is computed with the present ones,
+  so that sending hides behind computing. What is summed over queries (the
+  gradient of a key) travels one step behind the keys that it belongs to, and
+  is sent to their device at the end.
 
   Args:
-    axis: of the mesh.
-    size: devices on it.
-    everyone: axes of the mesh over which what is computed differs.
-    steps: that hold something for some device, in order; None where that is
-      found out when the program runs.
+    axis: name of the mesh axis.
+    size: number of devices on it.
+    deciding: mesh axes whose devices may have different tiles to skip; they
+      find together which steps are live.
+    steps: those at which some device has a tile to compute, in the order in
+      which they are taken; None finds them when the program runs.
 
   >>> import numpy as np
-  >>> known = np.zeros((1, 4, 4), np.int32)
-  >>> known[0] = np.tri(4) - np.tri(4, k=-2)  # a window, two blocks wide
-  >>> Ring("sequence", 4, ("sequence",)).knowing(known).steps
+  >>> codes = np.zeros((1, 4, 4), np.int32)
+  >>> codes[0] = np.tri(4) - np.tri(4, k=-2)  # a window, two blocks wide
+  >>> Ring("sequence", 4, ("sequence",)).skipping_empty(codes).steps
   (0, 1)
   """
 
   axis: str
   size: int
-  everyone: tuple[str, ...]
+  deciding: tuple[str, ...]
   steps: tuple[int, ...] | None = None
 
   @property
@@ -105,18 +244,21 @@ class Ring:
     """Keys come in as many pieces as there are devices."""
     return self.size
 
-  def knowing(self, codes: np.ndarray | None) -> "Ring":
-    """The courier that goes only the steps which hold something."""
+  def skipping_empty(self, codes: np.ndarray | None) -> "Ring":
+    """The ring that takes only the steps with a tile to compute."""
     if codes is None:
       return self
+
     batch, queries, keys = codes.shape
     n = self.size
-    every = codes.reshape(batch, n, queries // n, n, keys // n)
-    pairs = (every != EMPTY).any((0, 2, 4))
+    by_device = codes.reshape(batch, n, queries // n, n, keys // n)
+    pairs = (by_device != EMPTY).any((0, 2, 4))  # query device, key device
     device = np.arange(n)
     live = np.array([pairs[device, device - step].any() for step in range(n)])
-    back, count = arc(live)
-    # From here on first, so that the way to those behind is no idle one.
+
+    # Forward from its own keys first, then one longer send to the furthest
+    # behind: to begin there would cost a send with nothing to compute.
+    back, count = shortest_way(live)
     steps = (*range(count - back), *range(-back, 0))
     return dataclasses.replace(
       self, steps=tuple(step for step in steps if live[step % n])
@@ -132,93 +274,107 @@ class Ring:
     state_subscripts,
   ) -> list:
     """Folds the tiles of all keys into the state of the queries here."""
-    here, fixed = parted(operands, subscripts)
-    sums, held = parted(state, state_subscripts)
-    nothing = sums  # sums over queries begin as zeros, wherever they are
+    keys, fixed = split_by_travel(operands, subscripts)
+    sums, held = split_by_travel(state, state_subscripts)
+    zeros = sums  # sums over queries start as zeros, on whichever device
     me = lax.axis_index(self.axis)
 
-    def visit(step, here, held):
-      """The state of the queries, and what their tiles add to these keys."""
+    def visit(step, keys, held):
+      """(state of the queries, what their tiles add to the sums of a key)."""
       origin = (me - step) % self.size
-      cut = lambda x, axes: column(x, axes, origin, self.size)
-      parts = list(map(cut, rejoined(here, fixed, subscripts), subscripts))
-      before = rejoined(nothing, held, state_subscripts)
-      start = list(map(cut, before, state_subscripts))
+      columns = lambda x, axes: key_columns(x, axes, origin, self.size)
+      parts = list(map(columns, join(keys, fixed, subscripts), subscripts))
+      before = join(zeros, held, state_subscripts)
+      start = list(map(columns, before, state_subscripts))
+
       codes = lax.dynamic_index_in_dim(sweep.codes, origin, keepdims=False)
       new = walk(sweep._replace(codes=codes), parts, start)
-      put = lambda x, y, axes: with_column(x, y, axes, origin)
+
+      put = lambda x, y, axes: with_key_columns(x, y, axes, origin)
       new = list(map(put, before, new, state_subscripts))
-      gained, held = parted(new, state_subscripts)
+      gained, held = split_by_travel(new, state_subscripts)
       return held, gained
 
     if self.steps is None:
-      live = self._live(sweep, me)
-      held, sums = self._found(live, visit, here, held, sums)
+      live = self._live_steps(sweep, me)
+      held, sums = self._traced_steps(live, visit, keys, held, sums)
     else:
-      held, sums = self._known(self.steps, visit, here, held, sums)
-    return rejoined(sums, held, state_subscripts)
+      held, sums = self._static_steps(self.steps, visit, keys, held, sums)
+    return join(sums, held, state_subscripts)
 
-  def shift(self, xs, by: int):
-    """Sends arrays so many devices on."""
+  def shift(self, arrays, by: int):
+    """Sends arrays to the device so many places on."""
     if by % self.size == 0:
-      return xs
+      return arrays
     pairs = [(i, (i + by) % self.size) for i in range(self.size)]
-    return jax.tree.map(lambda x: lax.ppermute(x, self.axis, pairs), xs)
+    return jax.tree.map(lambda x: lax.ppermute(x, self.axis, pairs), arrays)
 
-  def _known(self, steps: tuple[int, ...], visit, here, held, sums):
-    """Goes the steps that are known, in a loop where they are equal."""
+  def _static_steps(self, steps: tuple[int, ...], visit, keys, held, sums):
+    """Takes steps that are known, in a loop where they are equally far apart.
+
+    A `ppermute` has a static distance: so each stride is a loop of its own.
+    """
     strides, at = _strides(steps), 0
     for k, (first, stride, more) in enumerate(strides):
-      here = self.shift(here, first) if not k else here
-      # Sums arrive with the stride: here they begin one before.
+      keys = self.shift(keys, first) if not k else keys
+      # The loop sends sums one stride before it adds: they begin one before.
       sums = self.shift(sums, first - stride - at) if k else sums
+
       at = first + stride * more
-      leaves = strides[k + 1][0] - at if k + 1 < len(strides) else 0
-      way = (first, stride, more, leaves)
-      here, held, sums = self._loop(visit, here, held, sums, *way)
+      leave = strides[k + 1][0] - at if k + 1 < len(strides) else 0
+      way = (first, stride, more, leave)
+      keys, held, sums = self._loop(visit, keys, held, sums, *way)
+
     return held, self.shift(sums, -at)
 
-  def _found(self, live, visit, here, held, sums):
-    """Goes the steps that are found to hold something."""
-    back, count = arc(live)
+  def _traced_steps(self, live, visit, keys, held, sums):
+    """Takes the steps that are found to be live when the program runs."""
+    back, count = shortest_way(live)
     last = jnp.maximum(count - 1, 0)
-    here = self._turned(here, -1, back)
-    _, held, sums = self._loop(visit, here, held, sums, -back, 1, last)
+    keys = self._shift_times(keys, -1, back)
+    _, held, sums = self._loop(visit, keys, held, sums, -back, 1, last)
+
+    # Sums return by whichever way round is shorter; the other loop is empty.
     home = (back - last) % self.size
     nearer = home <= self.size // 2
-    sums = self._turned(sums, 1, jnp.where(nearer, home, 0))
-    return held, self._turned(sums, -1, jnp.where(nearer, 0, self.size - home))
+    sums = self._shift_times(sums, 1, jnp.where(nearer, home, 0))
+    other = jnp.where(nearer, 0, self.size - home)
+    return held, self._shift_times(sums, -1, other)
 
-  def _turned(self, xs, by: int, times):
-    """Sends arrays on, as many times as it is found to take."""
-    return lax.fori_loop(0, times, lambda _, x: self.shift(x, by), xs)
+  def _shift_times(self, arrays, by: int, times):
+    """Sends arrays on a traced number of times."""
+    return lax.fori_loop(0, times, lambda _, x: self.shift(x, by), arrays)
 
-  def _loop(self, visit, here, held, sums, first, stride, more, leaves=0):
-    """Visits a step and so many more, and leaves the last for another."""
+  def _loop(self, visit, keys, held, sums, first, stride, more, leave=0):
+    """Visits a step and so many more, then sends the keys `leave` devices on.
 
-    def hop(i, carry, leaves=stride):
-      here, held, sums = carry
-      # On its way before anything is computed.
-      ahead = self.shift(here, leaves) if leaves else here
-      # Also where these are still zeros: to spare that would take a third copy
-      # of what is computed.
+    Returns:
+      (keys, state of the queries, sums), as after the last visit.
+    """
+
+    def hop(i, carry, onward=stride):
+      keys, held, sums = carry
+      # Sent before anything is computed, for sending to overlap it.
+      ahead = self.shift(keys, onward) if onward else keys
+      # At the first step these are zeros, and sent in vain: to spare that
+      # would take a third copy of what is computed in the program.
       sums = self.shift(sums, stride)
-      held, gained = visit(first + stride * i, here, held)
+      held, gained = visit(first + stride * i, keys, held)
       return ahead, held, [x + y for x, y in zip(sums, gained, strict=True)]
 
-    carry = lax.fori_loop(0, more, hop, (here, held, sums))
-    return hop(more, carry, leaves)
+    carry = lax.fori_loop(0, more, hop, (keys, held, sums))
+    return hop(more, carry, leave)
 
-  def _live(self, sweep: Sweep, me):
-    """Which steps hold something for some device; the same on all of them."""
+  def _live_steps(self, sweep: Sweep, me) -> jax.Array:
+    """bool ``n``: steps with a tile on some device, alike on all of them."""
     step = jnp.arange(self.size, dtype=jnp.int32)
     codes = sweep.codes[(me - step) % self.size]
     live = (codes != EMPTY).any(1).astype(jnp.int32)
-    return lax.pmax(live, self.everyone) > 0
+    return lax.pmax(live, self.deciding) > 0
 
 
 def _strides(steps: tuple[int, ...]) -> list[tuple[int, int, int]]:
-  """Steps as (first, stride, how many more).
+  """Runs of equally distant steps, as (first, stride, how many more).
 
   >>> _strides((0, 1, 2, -1)), _strides((0, 3, 5))
   ([(0, 1, 2), (-1, 0, 0)], [(0, 3, 1), (5, 0, 0)])
@@ -226,110 +382,12 @@ def _strides(steps: tuple[int, ...]) -> list[tuple[int, int, int]]:
   found: list[tuple[int, int, int]] = []
   for step in steps:
     first, stride, more = found[-1] if found else (step, 0, -1)
-    if more == 0:
+
+    if more == 0:  # a run of one step takes its stride from the second
       found[-1] = (first, step - first, 1)
     elif more > 0 and step == first + stride * (more + 1):
       found[-1] = (first, stride, more + 1)
     else:
       found.append((step, 0, 0))
+
   return found
-
-
-def travels(axes: Subscripts) -> bool:
-  """Whether an array is divided along its keys.
-
-  >>> travels("bhs."), travels("bhts"), travels("bhq.")
-  (True, False, False)
-  """
-  return "s" in axes and "t" not in axes
-
-
-def parted(xs: Sequence, subscripts: Sequence[Subscripts]) -> tuple[list, list]:
-  """What travels, and what stays."""
-  pairs = list(zip(xs, subscripts, strict=True))
-  going = [x for x, axes in pairs if travels(axes)]
-  return going, [x for x, axes in pairs if not travels(axes)]
-
-
-def rejoined(going: Sequence, staying: Sequence, subscripts) -> list:
-  """The inverse of `parted`."""
-  kinds = {True: iter(going), False: iter(staying)}
-  return [next(kinds[travels(axes)]) for axes in subscripts]
-
-
-def column(x, axes: Subscripts, origin, shards: int):
-  """Of an array with all keys, those of one device; others are as they are."""
-  if not _has_columns(axes):
-    return x
-  axis = axes.index("s")
-  size = x.shape[axis] // shards
-  return lax.dynamic_slice_in_dim(x, origin * size, size, axis)
-
-
-def with_column(x, part, axes: Subscripts, origin) -> jax.Array:
-  """The array with the keys of one device replaced."""
-  if not _has_columns(axes):
-    return part
-  axis = axes.index("s")
-  return lax.dynamic_update_slice_in_dim(
-    x, part, origin * part.shape[axis], axis
-  )
-
-
-def _has_columns(axes: Subscripts) -> bool:
-  """Whether an array is along queries and keys."""
-  return "s" in axes and "t" in axes
-
-
-@dataclasses.dataclass(frozen=True)
-class Gather:
-  """The courier that brings all keys at once, and adds up what returns.
-
-  Backward they are brought again: between the passes a device holds its own.
-
-  Args:
-    axis: of the mesh.
-    pieces: in which keys come: one.
-
-  >>> Gather("sequence").pieces
-  1
-  """
-
-  axis: str
-  pieces: int = 1
-
-  def knowing(self, codes: np.ndarray | None) -> "Gather":
-    """Itself: it brings everything."""
-    del codes
-    return self
-
-  def __call__(
-    self,
-    walk: Callable,
-    sweep: Sweep,
-    operands,
-    subscripts,
-    state,
-    state_subscripts,
-  ) -> list:
-    """Folds the tiles of all keys into the state of the queries here."""
-    parts = [
-      self._gathered(x, axes) if travels(axes) else x
-      for x, axes in zip(operands, subscripts, strict=True)
-    ]
-    wide = [
-      jnp.zeros_like(self._gathered(x, axes)) if travels(axes) else x
-      for x, axes in zip(state, state_subscripts, strict=True)
-    ]
-    new = walk(sweep._replace(codes=sweep.codes[0]), parts, wide)
-    sums, held = parted(new, state_subscripts)
-    axes = [axes.index("s") for axes in state_subscripts if travels(axes)]
-    sums = [
-      lax.psum_scatter(x, self.axis, scatter_dimension=axis, tiled=True)
-      for x, axis in zip(sums, axes, strict=True)
-    ]
-    return rejoined(sums, held, state_subscripts)
-
-  def _gathered(self, x, axes: str):
-    """An array of all keys, in the order of the devices."""
-    return lax.all_gather(x, self.axis, axis=axes.index("s"), tiled=True)

@@ -1,4 +1,9 @@
-"""How one call of attention is divided among the devices of a mesh."""
+"""One call of attention, divided among the devices of a mesh and computed.
+
+A `Division` says which mesh axis divides which axis of a call, and lays its
+arrays out; `attend_divided` computes the call, each device the tiles of its own
+queries. Axes are named b (batch), h (heads), t (queries) and s (keys).
+"""
 
 import dataclasses
 import functools
@@ -28,44 +33,50 @@ from attnjax.parallel import token_layouts
 from attnjax.parallel.collectives import Courier
 from attnjax.typing import Array
 
-__all__ = ["Division", "Table", "attend_divided", "known_table"]
+__all__ = ["Division", "TileCodes", "attend_divided", "static_tile_codes"]
+
+# Running values of the softmax that only a JVP asks for: they stay on a device.
+_TANGENT_ONLY = ("place", "shift", "rest")
 
 
 class Division(NamedTuple):
   """Which axis of a mesh divides which axis of a call, and into what tiles.
 
   Args:
-    mesh: of the devices.
-    layout: of the tokens.
-    shards: parts that the layout has.
-    axes: mesh axes that divide b, h, t and s where a call is computed.
-    home: how queries, keys, values and the output lie, ``B T H``.
-    blocks: of a tile; None until a call is known.
+    mesh: the devices.
+    layout: order of the tokens.
+    shards: number of devices that share the tokens.
+    axes: mesh axes that divide b, h, t and s while a call is computed.
+    outside: sharding ``B T H`` of queries, keys, values and the output, for
+      the caller.
+    blocks: sizes of a tile; 1 each until a call is known.
   """
 
   mesh: Mesh
   layout: token_layouts.TokenLayout
   shards: int
   axes: tuple[tuple[str, ...], ...]
-  home: PartitionSpec
+  outside: PartitionSpec
   blocks: Blocks = Blocks(1, 1, 1)
 
   def parts(self, axis: str) -> int:
-    """Into how many parts an axis, b, h, t or s, is divided."""
+    """Number of parts into which an axis, b, h, t or s, is divided."""
     names = self.axes["bhts".index(axis)]
     return math.prod(self.mesh.shape[name] for name in names)
 
   def spec(self, subscripts: Subscripts) -> PartitionSpec:
-    """How an array lies on the mesh; one along t and s lies along t alone."""
+    """The sharding of an array with these axes, while a call is computed."""
     names = dict(zip("bhts", self.axes, strict=True))
+    # One mesh axis divides t and s, and may divide one axis of an array: what
+    # is along both keeps all keys of its own queries on a device.
     if "t" in subscripts:
       names.pop("s")
     return PartitionSpec(*(names.get(axis) or None for axis in subscripts))
 
   @property
   def runs(self) -> int:
-    """Pieces of a sequence that no tile may straddle."""
-    return self.shards * token_layouts.runs(self.layout)
+    """Runs of consecutive tokens in an array; no tile may straddle two."""
+    return self.shards * token_layouts.runs_per_shard(self.layout)
 
   def with_blocks(self, call: Call, engine: Blockwise) -> "Division":
     """The division with blocks for the part of a call that a device has."""
@@ -76,6 +87,9 @@ class Division(NamedTuple):
       keys // self.runs,
     )
     count = lambda n, size: -(-n // size)
+
+    # Every tile counts as live: devices differ in which are, and the blocks
+    # must be the same on all of them.
     blocks = choose_blocks(
       (rows, heads // self.parts("h"), length, keys),
       platform=self.mesh.devices.flat[0].platform,
@@ -88,39 +102,44 @@ class Division(NamedTuple):
     )
     return self._replace(blocks=blocks)
 
-  def at_home(self, call: Call) -> Call:
-    """The call with its large arrays where they belong, gradients too."""
-    lay = lambda x: self._lay(x, self.home)
-    query, key, value = map(lay, (call.query, call.key, call.value))
+  def with_inputs_outside(self, call: Call) -> Call:
+    """The call with queries, keys and values sharded as the caller has them.
+
+    The constraint holds for their gradients too.
+    """
+    arrays = call.query, call.key, call.value
+    query, key, value = (self._constrained(x, self.outside) for x in arrays)
     return dataclasses.replace(call, query=query, key=key, value=value)
 
-  def result_at_home(self, out, aux):
-    """The output and the aux where the queries are."""
-    batch, length, heads = self.home
+  def outputs_outside(self, out, aux: Aux) -> tuple[Array, Aux]:
+    """(out, aux) sharded as the caller has the queries."""
+    batch, length, heads = self.outside
     rows = PartitionSpec(batch, heads, length)
-    return self._lay(out, self.home), jax.tree.map(
-      lambda x: self._lay(x, rows), aux
-    )
+    aux = jax.tree.map(lambda x: self._constrained(x, rows), aux)
+    return self._constrained(out, self.outside), aux
 
-  def _lay(self, x, spec: PartitionSpec):
-    """An array, laid on the mesh."""
+  def _constrained(self, x, spec: PartitionSpec) -> Array:
+    """An array that the compiler must shard in this way."""
     sharding = NamedSharding(self.mesh, spec)
     return jax.lax.with_sharding_constraint(x, sharding)
 
-  def padded(self, call: Call) -> tuple[int, int, int, int]:
-    """``B H T S`` where each run is whole blocks."""
+  def padded_shape(self, call: Call) -> tuple[int, int, int, int]:
+    """``B H T S`` with each run padded to whole blocks."""
     batch, heads, length, keys = call.shape
     _, query, key = self.blocks
     up = lambda n, size: -(-(n // self.runs) // size) * size * self.runs
     return batch, heads, up(length, query), up(keys, key)
 
-  def places(self, call: Call) -> Places:
-    """The token in each place; in padding one past the last."""
-    batch, heads, length, keys = call.shape
-    _, _, longer, more = self.padded(call)
+  def indices(self, call: Call) -> Places:
+    """Index in the call of every row, head, query and key of the arrays.
 
-    def index(length: int, longer: int):
-      order = token_layouts.order(self.layout, length, self.shards)
+    Padding has the index one past the last token, which no mask shows.
+    """
+    batch, heads, length, keys = call.shape
+    _, _, longer, more = self.padded_shape(call)
+
+    def tokens(length: int, longer: int) -> np.ndarray:
+      order = token_layouts.token_order(self.layout, length, self.shards)
       order = order.reshape(self.runs, -1)
       wide = np.full((self.runs, longer // self.runs), length, np.int32)
       wide[:, : order.shape[1]] = order
@@ -129,27 +148,27 @@ class Division(NamedTuple):
     return Places(
       np.arange(batch, dtype=np.int32),
       np.arange(heads, dtype=np.int32),
-      index(length, longer),
-      index(keys, more),
+      tokens(length, longer),
+      tokens(keys, more),
     )
 
   def operands(self, call: Call) -> CallOperands:
-    """The operands of the whole call, each run padded."""
-    shape = self.padded(call)
-    places = jax.tree.map(jnp.asarray, self.places(call))
+    """The arrays of the whole call as tiles cut them, each run padded."""
+    shape = self.padded_shape(call)
+    places = jax.tree.map(jnp.asarray, self.indices(call))
     operands = CallOperands.unpadded(call, self.blocks, shape, places)
 
     def pad(x, subscripts: Subscripts):
       for axis, old, new in zip("ts", call.shape[2:], shape[2:], strict=True):
         at = subscripts.find(axis)
         if at >= 0 and x.shape[at] == old != new:
-          x = self._longer(x, at, new)
+          x = self._padded(x, at, new)
       return x
 
     return operands.map(pad)
 
-  def _longer(self, x, axis: int, length: int):
-    """Repeats the last of each run, as `pad` does of a whole axis."""
+  def _padded(self, x, axis: int, length: int):
+    """An array with each run padded by its last entry, to a total length."""
     shape, x = x.shape, self._in_runs(x, axis)
     widths = [(0, 0)] * x.ndim
     widths[axis + 1] = (0, length // self.runs - x.shape[axis + 1])
@@ -157,8 +176,8 @@ class Division(NamedTuple):
     x = numpy.pad(x, widths, mode="edge")
     return x.reshape((*shape[:axis], length, *shape[axis + 1 :]))
 
-  def shorter(self, x, axis: int, length: int):
-    """An array of runs without what was padded to each."""
+  def unpadded(self, x, axis: int, length: int):
+    """An array without the padding of each run, of a total length."""
     shape = x.shape
     if shape[axis] == length:
       return x
@@ -167,29 +186,31 @@ class Division(NamedTuple):
     return x.reshape((*shape[:axis], length, *shape[axis + 1 :]))
 
   def _in_runs(self, x, axis: int):
-    """An array with an axis of runs before that of tokens."""
-    size = x.shape[axis] // self.runs  # not -1: nothing else need have a size
+    """An array with an axis of runs put before that of tokens."""
+    size = x.shape[axis] // self.runs  # not -1: another axis may be of size 0
     shape = (*x.shape[:axis], self.runs, size, *x.shape[axis + 1 :])
     return x.reshape(shape)
 
-  def known_codes(self, call: Call, positions) -> np.ndarray | None:
-    """What is known of every tile while tracing, ``b t s``; None if it is not.
+  def static_codes(self, call: Call, positions) -> np.ndarray | None:
+    """EMPTY, MIXED or FULL of every tile, ``b t s``, while tracing.
+
+    None if that depends on arrays.
 
     Args:
       call: the whole.
       positions: of queries and keys, ``#B T`` and ``#B S`` of numpy; None is
         the order of the tokens.
     """
-    shape, places = self.padded(call), self.places(call)
+    shape, places = self.padded_shape(call), self.indices(call)
     longer = [
-      x if x is None else self._longer(x, 1, size)
+      x if x is None else self._padded(x, 1, size)
       for x, size in zip(positions, shape[2:], strict=True)
     ]
     codes = self._codes(shape, bounded(call, shape), longer, places)
     return codes if isinstance(codes, np.ndarray) else None
 
-  def found_codes(self, operands: CallOperands):
-    """What is found of every tile when the program runs, ``b t s``."""
+  def traced_codes(self, operands: CallOperands) -> Array:
+    """EMPTY, MIXED or FULL of every tile, ``b t s``, as the program runs."""
     positions = operands.query_positions, operands.key_positions
     return jnp.asarray(
       self._codes(
@@ -198,10 +219,11 @@ class Division(NamedTuple):
     )
 
   def _codes(self, shape, rules, positions, places: Places | None):
-    """EMPTY, MIXED or FULL of every tile."""
+    """EMPTY, MIXED or FULL of every tile; numpy if it is known."""
     index = (None, None)
     if places is not None:
       index = (places.query[None], places.key[None])
+
     return tile_codes(
       shape,
       self.blocks,
@@ -212,43 +234,46 @@ class Division(NamedTuple):
     )
 
 
-class Table:
-  """What is known of every tile, ``b t s``: compared by what it holds."""
+class TileCodes:
+  """EMPTY, MIXED or FULL of every tile, ``b t s``, hashed by value.
 
-  def __init__(self, codes: np.ndarray):
-    self.codes, self.key = codes, (codes.shape, codes.tobytes())
+  A static argument of `jax.jit` must be hashed, which an array of numpy is not.
+  """
 
-  def __hash__(self):
-    return hash(self.key)
+  def __init__(self, array: np.ndarray):
+    self.array, self._key = array, (array.shape, array.tobytes())
 
-  def __eq__(self, other):
-    return isinstance(other, Table) and self.key == other.key
+  def __hash__(self) -> int:
+    return hash(self._key)
+
+  def __eq__(self, other) -> bool:
+    return isinstance(other, TileCodes) and self._key == other._key
 
 
-def known_table(
+def static_tile_codes(
   division: Division,
   call: Call,
   batch: tuple[int, ...],
   positions: Iterable,
-  told: Callable[[Any], bool],
-) -> Table | None:
-  """What is known of the tiles of a call before it runs; None if it depends.
+  concrete: Callable[[Any], bool],
+) -> TileCodes | None:
+  """The codes of a call's tiles, if they are known before it runs; else None.
 
   Args:
     division: of the call.
     call: the whole.
     batch: its batch axes, as they were given.
     positions: of queries and of keys, as they were given.
-    told: whether the program may be made for the values of an array.
+    concrete: whether the values of an array may be constants of the program.
   """
   rules, given = call.rules, list(positions)
   if holds_arrays(rules.mask) or rules.query_segment_ids is not None:
     return None
-  if not all(map(told, jax.tree.leaves((rules.mask, given)))):
+  if not all(map(concrete, jax.tree.leaves((rules.mask, given)))):
     return None
 
-  def rows(x):
-    """With one batch axis, of size 1 where one row serves all."""
+  def rows(x) -> np.ndarray | None:
+    """Positions with one batch axis, of size 1 where one row serves all."""
     if x is None:
       return None
     x = np.asarray(x, np.int32)
@@ -256,76 +281,85 @@ def known_table(
       x = np.broadcast_to(x, (*batch, x.shape[-1]))
     return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
-  codes = division.known_codes(call, [rows(x) for x in given])
-  return None if codes is None else Table(codes)
+  codes = division.static_codes(call, [rows(x) for x in given])
+  return None if codes is None else TileCodes(codes)
 
 
-# Compiled once also where the caller does not.
-@functools.partial(jax.jit, static_argnames=("division", "table", "courier"))
+# Jitted for eager callers, who would else compile the loop anew at each call.
+@functools.partial(jax.jit, static_argnames=("division", "codes", "courier"))
 def attend_divided(
   call: Call,
   division: Division,
-  table: Table | None,
+  codes: TileCodes | None,
   courier: Courier | None,
 ) -> tuple[Array, Aux]:
-  """(out ``B T H E``, aux) of a whole call.
+  """Attention of a whole call, divided among devices.
 
   Args:
     call: the whole.
     division: of it among the devices.
-    table: what is known of its tiles.
+    codes: what is known of its tiles; None finds it when the program runs.
     courier: what brings the keys of other devices; None where all are here.
+
+  Returns:
+    (out ``B T H E``, aux), sharded as the queries are.
   """
-  call = division.at_home(call)
+  call = division.with_inputs_outside(call)
   operands = division.operands(call)
-  keep = call.normalizer.keep
-  here = functools.partial(
-    _here,
-    sweep=_sweep(division, operands.settings.shape, table, courier),
-    pieces=1 if courier is None else courier.pieces,
-    subscripts=tuple(operands.subscripts()),
-    keep=None if keep is None else min(keep, call.shape[3]),
-  )
+
   specs = operands.map(lambda _, subscripts: division.spec(subscripts))
+  keep = call.normalizer.keep
   run = jax.shard_map(
-    here,
+    functools.partial(
+      _on_device,
+      sweep=_sweep(division, operands.settings.shape, codes, courier),
+      pieces=1 if courier is None else courier.pieces,
+      subscripts=tuple(operands.subscripts()),
+      keep=None if keep is None else min(keep, call.shape[3]),
+    ),
     mesh=division.mesh,
     in_specs=(specs, division.spec("bt.")),
     out_specs=division.spec("bht"),
   )
-  found = division.found_codes(operands) if table is None else table.codes
+  found = division.traced_codes(operands) if codes is None else codes.array
   out, aux = finished(call, run(operands, jnp.asarray(found)))
+
   length = call.shape[2]
-  out = jnp.moveaxis(division.shorter(out, 2, length), 1, 2)
-  aux = jax.tree.map(lambda x: division.shorter(x, 2, length), aux)
-  return division.result_at_home(out.astype(call.value.dtype), aux)
+  out = jnp.moveaxis(division.unpadded(out, 2, length), 1, 2)
+  aux = jax.tree.map(lambda x: division.unpadded(x, 2, length), aux)
+  return division.outputs_outside(out.astype(call.value.dtype), aux)
 
 
 def _sweep(
-  division: Division, shape, table: Table | None, courier: Courier | None
+  division: Division, shape, codes: TileCodes | None, courier: Courier | None
 ) -> Sweep:
-  """The tiles that some device has to visit with some piece of the keys."""
+  """The tiles that some device has to visit with some piece of the keys.
+
+  Devices run one program: a tile is left out only if it is empty on all.
+  """
   pieces = 1 if courier is None else courier.pieces
-  cut = zip((shape[0], *shape[2:]), division.blocks, strict=True)
-  counts = [length // block for length, block in cut]
+  lengths = zip((shape[0], *shape[2:]), division.blocks, strict=True)
+  counts = [length // block for length, block in lengths]
   parts = (division.parts("b"), division.parts("t"), pieces)
   own = [n // part for n, part in zip(counts, parts, strict=True)]
-  if table is None:
+
+  if codes is None:
     tiles, kinds = np.argwhere(np.ones(own, bool)), (EMPTY, MIXED, FULL)
   else:
     pairs = zip(parts, own, strict=True)
-    every = table.codes.reshape([n for pair in pairs for n in pair])
-    every = every.transpose(1, 3, 5, 0, 2, 4)
+    every = codes.array.reshape([n for pair in pairs for n in pair])
+    every = every.transpose(1, 3, 5, 0, 2, 4)  # tile b t s, then device b t s
     live = (every != EMPTY).any((3, 4, 5))
     tiles, kinds = np.argwhere(live), tuple(np.unique(every[live]).tolist())
+
   if courier is not None:
-    courier = courier.knowing(None if table is None else table.codes)
-  # The codes come when the devices have theirs.
-  tiles = tiles.astype(np.int32)
-  return Sweep(tiles, np.zeros(0, np.int32), division.blocks, kinds, courier)
+    courier = courier.skipping_empty(None if codes is None else codes.array)
+  # Each device puts in the codes of its own tiles, see `_on_device`.
+  nothing = np.zeros(0, np.int32)
+  return Sweep(tiles.astype(np.int32), nothing, division.blocks, kinds, courier)
 
 
-def _here(
+def _on_device(
   operands: CallOperands,
   codes,
   *,
@@ -334,17 +368,19 @@ def _here(
   subscripts,
   keep,
 ) -> dict:
-  """What one device finds: output ``B H T E`` and aux of its queries."""
+  """Output ``B H T E`` and aux of the queries of one device."""
   shape = tuple(x.shape[0] for x in jax.tree.leaves(operands.places))
   settings = operands.settings._replace(shape=shape, subscripts=subscripts)
   operands = dataclasses.replace(operands, settings=settings)
+
+  # The codes of the tiles in the sweep, for each piece of the keys. (Not -1:
+  # in an empty batch it could be anything.)
   b, t, s = sweep.tiles.T
-  # Not -1: of an empty batch it could be anything.
   parts = (*codes.shape[:2], pieces, codes.shape[2] // pieces)
   codes = codes.reshape(parts)[b, t, :, s].T
   sweep = sweep._replace(codes=codes[0] if sweep.courier is None else codes)
+
   if keep is not None:
     operands = select_top_k(operands, sweep, keep)
   found = online_softmax(sweep.uncoded, sweep.codes, operands)
-  # What only a tangent asks for stays here.
-  return {n: x for n, x in found.items() if n not in ("place", "shift", "rest")}
+  return {n: x for n, x in found.items() if n not in _TANGENT_ONLY}

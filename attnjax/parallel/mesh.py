@@ -1,4 +1,9 @@
-"""A mesh of named axes over all the devices that there are."""
+"""A mesh of named axes, its last axis laid along the wires of the chips.
+
+TPUs stand on a grid, each wired to its neighbours. In a ring whose every hop is
+one wire a device sends while it computes; for a hop over several wires the
+compiler for TPUs makes the computation wait.
+"""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +24,7 @@ def make_mesh(devices: Sequence | None = None, **axes: int) -> Mesh:
 
   Args:
     devices: to use; None is all that there are, on every process.
-    **axes: how many devices each axis has.
+    **axes: the number of devices of each axis, at least 1.
 
   Returns:
     The mesh.
@@ -33,6 +38,7 @@ def make_mesh(devices: Sequence | None = None, **axes: int) -> Mesh:
   ('data', 'sequence')
   """
   devices = jax.devices() if devices is None else devices
+
   if not axes or any(not _is_size(n) for n in axes.values()):
     raise ValueError(
       f"make_mesh: give one axis or more, of sizes >= 1, got {axes}"
@@ -46,35 +52,42 @@ def make_mesh(devices: Sequence | None = None, **axes: int) -> Mesh:
       f" are {len(devices)}; change an axis, or give devices=jax.devices()[:n];"
       " XLA_FLAGS=--xla_force_host_platform_device_count=8 makes eight of a CPU"
     )
+
   names, shape = tuple(axes), tuple(axes.values())
   automatic = (AxisType.Auto,) * len(axes)
   ordered = in_rings(devices, shape[-1])
   if ordered is None:
     return jax.make_mesh(shape, names, axis_types=automatic, devices=devices)
+
+  # Not np.array: it would take a device that has a length for a sequence.
   grid = np.empty(len(ordered), object)
   grid[:] = ordered
   return Mesh(grid.reshape(shape), names, axis_types=automatic)
 
 
 def _is_size(n) -> bool:
-  """Whether it is a whole number from 1, of Python or of numpy."""
+  """Whether it is an integer of at least 1, of Python or of numpy."""
   return isinstance(n, (int, np.integer)) and int(n) >= 1
 
 
 def circuit(rows: int, columns: int) -> list[tuple[int, int]]:
-  """A closed walk through a grid, each place once, each step to a neighbour.
+  """A Hamiltonian cycle of a grid: each place once, each step to a neighbour.
 
-  Along the first row, and back up and down the columns of the others.
+  It runs along the first row, and back up and down the columns of the others.
 
   Args:
     rows: at least 2, or 1 of two columns.
-    columns: at least 2; one of the two is even.
+    columns: at least 2; rows or columns must be even, or no cycle exists.
+
+  Returns:
+    (row, column) of each place, in order.
 
   >>> circuit(2, 4)
   [(0, 0), (0, 1), (0, 2), (0, 3), (1, 3), (1, 2), (1, 1), (1, 0)]
   """
   if columns % 2:
     return [(row, column) for column, row in circuit(columns, rows)]
+
   walk = [(0, column) for column in range(columns)]
   for turn, column in enumerate(reversed(range(columns))):
     down = list(range(1, rows))
@@ -83,13 +96,21 @@ def circuit(rows: int, columns: int) -> list[tuple[int, int]]:
 
 
 def in_rings(devices: Sequence, size: int) -> list | None:
-  """Devices in an order in which each so many, one after the other, are a ring.
+  """Devices in an order in which each `size` of them in a row form a ring.
 
-  None where they are not on a grid, or it has no such parts.
+  Args:
+    devices: of a TPU, with attribute `coords`; of others None is returned.
+    size: devices of a ring.
+
+  Returns:
+    The devices, or None if they are not on a full grid, or the grid does not
+    divide into rectangles of `size` places that have a cycle.
   """
   grid = _grid(devices)
   if grid is None:
     return None
+
+  # A rectangle a x b of even size has a cycle, if it is no line of over two.
   rows, columns = grid.shape
   fits = [
     (abs(a - size // a), a, size // a)
@@ -99,7 +120,8 @@ def in_rings(devices: Sequence, size: int) -> list | None:
   ]
   if not fits:
     return None
-  _, a, b = min(fits)  # the squarest part
+
+  _, a, b = min(fits)  # the squarest rectangle
   parts = grid.reshape(rows // a, a, columns // b, b).swapaxes(1, 2)
   walk = circuit(a, b)
   every = parts.reshape(-1, a, b)
@@ -107,7 +129,7 @@ def in_rings(devices: Sequence, size: int) -> list | None:
 
 
 def _grid(devices: Sequence) -> np.ndarray | None:
-  """The devices as rows and columns, neighbours beside each other."""
+  """The devices as rows and columns, wired neighbours beside each other."""
   if not all(hasattr(device, "coords") for device in devices):
     return None
   places = [tuple(device.coords) for device in devices]
@@ -116,12 +138,15 @@ def _grid(devices: Sequence) -> np.ndarray | None:
   if len(set(places)) < math.prod(shape) or len(shape) != 3:
     return None
   if len(devices) > math.prod(shape):
-    return None  # several on a chip
+    return None  # several devices on a chip
+
   cube = np.empty(shape, object)
   for device, place in zip(devices, places, strict=True):
     cube[tuple(np.subtract(place, least))] = device
   if shape[2] == 1:
     return cube[:, :, 0]
-  # A cube is a sheet: its planes laid out as one line, to and fro.
+
+  # A cube becomes a sheet by laying its planes one after the other, every
+  # second one reversed so that where two meet they are wired.
   cube[1::2] = cube[1::2, ::-1]
   return cube.reshape(-1, shape[2])

@@ -1,8 +1,8 @@
-"""Layouts: which tokens of a sequence stand on which device.
+"""Token layouts: the order of tokens over devices, contiguous to striped.
 
-A layout is an order of the tokens, cut into equal parts, one a device. It is
-applied once, to whatever is fed to a model: tokens, targets, positions and
-segment ids alike. Everything after that speaks of positions.
+A layout is a permutation of a sequence, cut into equal parts, one a device. It
+is applied once, to whatever is fed to a model: tokens, targets, positions and
+segment ids alike. Masks compare positions, so that nothing else changes.
 """
 
 from typing import Literal
@@ -18,10 +18,10 @@ __all__ = [
   "TokenLayout",
   "check_length",
   "check_positions",
-  "is_told",
-  "order",
+  "is_concrete",
   "permute",
-  "runs",
+  "runs_per_shard",
+  "token_order",
   "unpermute",
 ]
 
@@ -35,7 +35,7 @@ def permute(
   shards: int,
   axis: int = -1,
 ) -> Shaped[Array | np.ndarray, "..."]:
-  """Puts an axis of tokens into the order of a layout.
+  """Permutes an axis of tokens into the order of a layout.
 
       contiguous  shard i holds tokens i T/n to (i + 1) T/n
       zigzag      shard i holds the pieces i and 2n - 1 - i of 2n
@@ -68,7 +68,7 @@ def permute(
     Transformers", 2023, arXiv 2311.09431. Zigzag: Llama Team, "The Llama 3 Herd
     of Models", 2024, arXiv 2407.21783, section 3.3.2.
   """
-  return _taken(x, order(layout, x.shape[axis], shards), axis)
+  return _taken(x, token_order(layout, x.shape[axis], shards), axis)
 
 
 def unpermute(
@@ -77,7 +77,19 @@ def unpermute(
   shards: int,
   axis: int = -1,
 ) -> Shaped[Array | np.ndarray, "..."]:
-  """Puts an axis of tokens back from the order of a layout; see `permute`.
+  """The inverse of `permute`.
+
+  Args:
+    x: as of `permute`, and so all that follows.
+    layout: the order that the axis is in.
+    shards: n, devices that share the axis.
+    axis: the axis of tokens.
+
+  Returns:
+    The array in the order of the sequence.
+
+  Raises:
+    ValueError: as `permute`.
 
   >>> import numpy as np
   >>> x = np.arange(12)
@@ -87,29 +99,35 @@ def unpermute(
   return _taken(x, _inverse(layout, x.shape[axis], shards), axis)
 
 
-def order(layout: TokenLayout, length: int, shards: int) -> np.ndarray:
-  """The token in each place of the array, int32 ``T``.
+def token_order(layout: TokenLayout, length: int, shards: int) -> np.ndarray:
+  """Index in the sequence of each entry of a permuted array, int32 ``T``.
 
-  >>> order("contiguous", 3, 3).tolist()
+  >>> token_order("contiguous", 3, 3).tolist()
   [0, 1, 2]
   """
   if shards < 1:
     raise ValueError(f"permute: shards must be at least 1, got {shards}")
   check_length("tokens", length, layout, shards)
+
   index = np.arange(length, dtype=np.int32)
   if layout == "striped":
     return index.reshape(-1, shards).T.reshape(-1)
   if layout == "zigzag":
+    # Device i has piece i and, counted from the end, piece i again.
     pieces = index.reshape(2 * shards, -1)
     pairs = np.stack([pieces[:shards], pieces[: shards - 1 : -1]], axis=1)
     return pairs.reshape(-1)
   return index
 
 
-def runs(layout: TokenLayout) -> int:
-  """Pieces of a shard that no tile should straddle, for they lie far apart.
+def runs_per_shard(layout: TokenLayout) -> int:
+  """Runs of consecutive tokens in the shard of a device.
 
-  >>> runs("zigzag"), runs("striped")
+  Tokens of two runs are far apart in the sequence: a tile that straddled them
+  would seldom be empty or full. A striped shard counts as one run, its tokens
+  being equally far apart.
+
+  >>> runs_per_shard("zigzag"), runs_per_shard("striped")
   (2, 1)
   """
   return 2 if layout == "zigzag" else 1
@@ -122,12 +140,20 @@ def check_length(
   shards: int,
   call: str = "permute",
 ) -> None:
-  """Raises ValueError where a length cannot be laid out on so many devices."""
+  """Raises ValueError if a length does not divide into the parts of a layout.
+
+  Args:
+    what: the axis, as the message calls it.
+    length: number of tokens.
+    layout: their order.
+    shards: number of devices.
+    call: the function that the message is from.
+  """
   if layout not in LAYOUTS:
     raise ValueError(
       f"{call}: layout must be one of {list(LAYOUTS)}, got {layout!r}"
     )
-  pieces = shards * runs(layout)
+  pieces = shards * runs_per_shard(layout)
   if length % pieces:
     longer = -(-length // pieces) * pieces
     raise ValueError(
@@ -141,11 +167,12 @@ def check_length(
 def check_positions(
   call: str, name: str, positions, layout: TokenLayout, shards: int
 ) -> None:
-  """Raises ValueError where tokens do not stand as the layout has them.
+  """Raises ValueError if positions are not in the order of the layout.
 
-  Positions that run on through the array, but would leap if it were put back
-  in order, are of tokens that nobody has permuted. What is traced cannot be
-  asked: it is right all the same, for masks follow the positions.
+  Positions that increase through the array, but would leap if it were put back
+  in order, are of tokens that nobody has permuted. Traced positions cannot be
+  checked; the result is right all the same, for masks compare positions, but
+  the work is not shared evenly.
   """
   if layout == "contiguous" or shards == 1:
     return
@@ -159,8 +186,9 @@ def check_positions(
       f" got None; {remedy}: {name}=attention.permute(np.arange(T)); or take"
       " layout='contiguous'"
     )
-  if not is_told(positions):
+  if not is_concrete(positions):
     return
+
   found = np.asarray(positions)
   ordered = np.take(found, _inverse(layout, found.shape[-1], shards), -1)
   if _runs_on(found) and not _runs_on(ordered):
@@ -171,29 +199,30 @@ def check_positions(
     )
 
 
-def is_told(x) -> bool:
-  """Whether an array is known now, to this process, and as a whole.
+def is_concrete(x) -> bool:
+  """Whether the values of an array are known now, all of them to this process.
 
-  >>> import numpy as np
   >>> import jax
-  >>> is_told(np.ones(2)), jax.jit(lambda x: is_told(x))(1.0).item()
+  >>> import numpy as np
+  >>> is_concrete(np.ones(2)), jax.jit(lambda x: is_concrete(x))(1.0).item()
   (True, False)
   """
   return known(x) and getattr(x, "is_fully_addressable", True)
 
 
 def _runs_on(positions: np.ndarray) -> bool:
-  """Whether no position leaps ahead of the one before; it may start anew."""
+  """Whether positions increase by at most 1; a document may start anew."""
+  # int64, for the difference of two int32 positions may not be an int32.
   return bool((np.diff(positions.astype(np.int64), axis=-1) <= 1).all())
 
 
 def _inverse(layout: TokenLayout, length: int, shards: int) -> np.ndarray:
-  """The place in the array of each token."""
-  return np.argsort(order(layout, length, shards))
+  """Index in a permuted array of each token of the sequence."""
+  return np.argsort(token_order(layout, length, shards))
 
 
 def _taken(x, places: np.ndarray, axis: int):
-  """The array in another order, of the same kind."""
+  """Entries of an array in another order; numpy stays numpy."""
   if isinstance(x, np.ndarray):
     return np.take(x, places, axis)
   return jnp.take(x, places, axis)

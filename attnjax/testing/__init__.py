@@ -1,4 +1,4 @@
-"""The conformance suite: hold any attention to the contract of `attend`.
+"""The conformance suite: checks any attention against the contract of `attend`.
 
     import pytest
     from attnjax import testing
@@ -10,16 +10,15 @@
     def test_conforms(case):
       case.check(mine)
 
-An ordinary function is told by its signature: of ``mine(query, key, value,
-mask=None, bias=None)`` the cases of masks and biases are checked, masks being
-given as boolean arrays, and the rest is skipped by name; see `ordinary`. What
-an attention refuses with NotImplementedError is skipped too. `quick_cases` take
+An ordinary function is recognized by its signature: of ``mine(query, key,
+value, mask=None, bias=None)`` the cases of masks and biases are checked, with
+masks as boolean arrays, and the others are skipped; see `ordinary`. What an
+attention refuses with NotImplementedError is skipped too. `quick_cases` take
 under a minute on two cores.
 
-Values are held against an oracle in float64 numpy, derivatives against a dense
-one in float64 JAX; what a dtype may err is measured and not chosen, see
-`error_budget`. What an attention does not offer is skipped by name, and the
-reason is reported.
+Values are compared with an oracle in float64 numpy, derivatives with a dense
+one in float64 JAX. Tolerances are measured, not chosen: see `error_budget`.
+Every skipped case reports its reason.
 """
 
 from attnjax.testing import oracle, strategies

@@ -1,4 +1,4 @@
-"""Cases of how attention behaves: derivatives, transforms, places, devices."""
+"""Cases of behaviour: derivatives, transforms, locality, dropout, devices."""
 
 from collections.abc import Callable
 from typing import Any
@@ -42,8 +42,8 @@ _EMPTY_ROWS: dict[str, Any] = {
   "hidden_bias": True,
 }
 _SQUARE: dict[str, Any] = {"length": 13, "keys": 13, "aux": ()}
-# Of these forward mode is checked, and of most the second order.
-_BENT: dict[str, dict[str, Any]] = {
+# Checked in forward mode, and most of them in second order.
+_DIFFERENTIATED: dict[str, dict[str, Any]] = {
   "causal with bias and score mod": _EVERYTHING,
   "empty rows": _EMPTY_ROWS,
   "traced lengths": {"mask": ("lengths",), "traced": True},
@@ -59,10 +59,16 @@ _BENT: dict[str, dict[str, Any]] = {
   "entropy and max_logit": {"aux": ("entropy", "max_logit")},
 }
 
-# Nothing of these bends in another way than of one that is checked.
-_ALIKE = ("traced lengths", "general scoring", "relative bias", "plus one")
-# Their second derivative is right only if the first is.
-_BENT_TWICE = (
+# Their second derivative takes the path of another entry: it is left out, for
+# a second order compiles for seconds.
+_FIRST_ORDER_ONLY = (
+  "traced lengths",
+  "general scoring",
+  "relative bias",
+  "plus one",
+)
+# A second derivative by forward over reverse contains the JVP of these.
+_SECOND_ORDER_ONLY = (
   "cosine scoring",
   "gaussian scoring",
   "sink",
@@ -72,7 +78,7 @@ _BENT_TWICE = (
 
 
 def behaviour_cases() -> list[Case]:
-  """All of them."""
+  """Every case of behaviour, group by group."""
   return [
     *_derivatives(),
     *_transforms(),
@@ -84,15 +90,17 @@ def behaviour_cases() -> list[Case]:
 
 
 def _derivatives() -> list[Case]:
-  """Forward mode and second order."""
+  """Cases of the JVP and of second derivatives."""
   found = []
-  for name, options in _BENT.items():
+
+  for name, options in _DIFFERENTIATED.items():
     problem = Problem(**(_SMALL | options))
-    if name not in _BENT_TWICE:
+    if name not in _SECOND_ORDER_ONLY:
       found.append(Case(f"jvp/{name}", pushes, problem))
-    if name not in _ALIKE:
+    if name not in _FIRST_ORDER_ONLY:
       law = second_orders["jvp of grad"]
       found.append(Case(f"second/{name}", law, problem))
+
   rich = Problem(**(_SMALL | _EVERYTHING))
   empty = Problem(**(_SMALL | _EMPTY_ROWS))
   for order, law in list(second_orders.items())[1:]:
@@ -102,7 +110,7 @@ def _derivatives() -> list[Case]:
 
 
 def _transforms() -> list[Case]:
-  """What must change nothing."""
+  """Cases of transforms that must not change values or gradients."""
   rich = Problem(**_EVERYTHING)
   laws: dict[str, Callable] = {
     "eager": Agrees(reverse, reverse, how="eager"),
@@ -112,16 +120,19 @@ def _transforms() -> list[Case]:
     "export": Agrees(exported, reverse, how="eager"),
     "determinism": deterministic,
   }
+
   found = [Case(f"transform/{name}", law, rich) for name, law in laws.items()]
-  # JAX itself writes and reads programs with it.
+  # jax.export serializes with flatbuffers, which JAX does not install.
   law = Agrees(serialized, reverse, how="eager")
   name = "transform/export through bytes"
   return [*found, Case(name, law, rich, needs_package="flatbuffers")]
 
 
 def _mapped() -> list[Case]:
-  """`vmap` over every kind of argument, and other axes than the first."""
-  alone = {name: Problem(**_EVERYTHING) for name in ("query", "key", "value")}
+  """Cases of `vmap` over every kind of argument and over each axis."""
+  alone: dict[str, Problem] = {
+    name: Problem(**_EVERYTHING) for name in ("query", "key", "value")
+  }
   alone["bias"] = alone["score_mod slopes"] = Problem(**_EVERYTHING)
   alone["key_lengths"] = alone["query"]
   positions: dict[str, Any] = {
@@ -136,17 +147,21 @@ def _mapped() -> list[Case]:
     Case(f"vmap/{name}", Mapped(names.get(name, (name,))), problem)
     for name, problem in alone.items()
   ]
+
   every = ("query", "key", "value", "bias", "key_lengths")
   rich = Problem(**_EVERYTHING)
   for axis in (0, 1, 2):
     law = Mapped(every, axis)
     found.append(Case(f"vmap/every argument on axis {axis}", law, rich))
+
+  # The gradient of a vmapped attention, not the vmapped gradient.
   moving = ("query", "value", "bias", "score_mod slopes")
   others = dict.fromkeys(moving, rich)
   others["normalizer sink"] = Problem(normalizer="sink")
   for name, problem in others.items():
     law = Mapped((name,), how="grad")
     found.append(Case(f"vmap/gradient of a mapped {name}", law, problem))
+
   lengths = Problem(mask=("lengths",))
   for how in ("scan", "map"):
     law = Mapped(("query", "key_lengths", "query_lengths"), 0, how)
@@ -155,8 +170,9 @@ def _mapped() -> list[Case]:
 
 
 def _local() -> list[Case]:
-  """Causality and locality, by derivatives of every output by every input."""
+  """Cases of causality and locality, by Jacobians."""
   found = []
+
   problems: dict[str, dict[str, Any]] = {
     "causal": {"mask": ("causal",)},
     "window": {"mask": ("window", 3, 2)},
@@ -174,11 +190,12 @@ def _local() -> list[Case]:
       "forward": hidden_keys.tells_only_who_sees_it,
     }.items():
       found.append(Case(f"local/{name}, {how}", law, problem))
+
   return found
 
 
 def _dropped() -> list[Case]:
-  """Dropout."""
+  """Cases of dropout."""
   problem = Problem(dropout_rate=0.3, mask=("window", 9, 1))
   # Long enough for several blocks of any usual size.
   long = Problem(dropout_rate=0.3, batch=(2,), length=300, keys=600, heads=2)
@@ -198,7 +215,7 @@ def _dropped() -> list[Case]:
 
 
 def _divided() -> list[Case]:
-  """Several devices."""
+  """Cases of sharding over two devices."""
   problem = Problem(
     batch=(2, 3),
     heads=4,
@@ -206,6 +223,7 @@ def _divided() -> list[Case]:
     score_mod="alibi",
   )
   simple = Problem(batch=(2, 3), mask=("causal",))
+
   return [
     Case("devices/shard_map on batch", Sharded("batch"), problem, 2),
     Case("devices/shard_map on heads", Sharded("heads"), problem, 2),

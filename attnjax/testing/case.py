@@ -1,4 +1,8 @@
-"""A case: one law, one problem, one name."""
+"""A case of the conformance suite: one law checked on one problem.
+
+A law is a function ``(attend, problem)`` that raises AssertionError. A problem
+is one call of attention as plain data.
+"""
 
 import dataclasses
 import fnmatch
@@ -15,20 +19,20 @@ __all__ = ["Case", "chosen"]
 
 
 class _Refused(Exception):
-  """What an attention says that it cannot: no fault, and no success."""
+  """NotImplementedError of the attention under test, told from one of JAX."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-  """One thing that attention must do.
+  """One law that an attention must keep on one problem.
 
   Args:
     name: "group/what", such as "mask/causal"; also `str(case)`.
     law: raises AssertionError if an attention does not keep it.
     problem: the call that the law is about.
-    needs_devices: how many it takes; with fewer the case is skipped, aloud.
-    needs_package: what must be installed for it beside JAX; else it is skipped.
-    skip: why it is not checked; None checks it.
+    needs_devices: devices it takes; with fewer the case is skipped.
+    needs_package: a package without which the case is skipped.
+    skip: reason why it is not checked; None checks it.
 
   >>> from attnjax import testing
   >>> import attnjax
@@ -54,9 +58,10 @@ class Case:
 
   @property
   def not_applicable(self) -> str | None:
-    """Why the case cannot, or shall not, be checked here; None if it can."""
+    """Reason why the case is skipped here; None if it is checked."""
     if self.skip is not None:
       return self.skip
+
     if jax.device_count() < self.needs_devices:
       return (
         f"needs {self.needs_devices} devices, there are {jax.device_count()};"
@@ -68,15 +73,15 @@ class Case:
     return None
 
   def check(self, attend: Callable) -> None:
-    """Holds an attention to the law.
+    """Checks that an attention keeps the law.
 
     Args:
       attend: called like `attnjax.attend`; or an ordinary function whose
         signature says what it offers, see `attnjax.testing.ordinary`.
 
     Raises:
-      AssertionError: it does not keep the law; the message says the case, the
-        quantity, the error and where, the budget and whence.
+      AssertionError: it does not keep the law; the message names the case, the
+        array, the error, its place and the budget.
       unittest.SkipTest: the case is not applicable, or the attention does not
         offer what it asks for, or refuses it with NotImplementedError (pytest
         reports the reason).
@@ -84,11 +89,14 @@ class Case:
     reason = self.not_applicable
     if reason is not None:
       raise unittest.SkipTest(f"{self.name}: {reason}")
+
     attend = as_tested(attend)
     problem, missing = fitted(attend, self.problem)
     if missing is not None:
       raise unittest.SkipTest(f"{self.name}: {missing}")
 
+    # Only what the attention itself raises is a refusal: a missing rule of JAX
+    # within the law is a failure.
     def asked(*arrays, **options):
       try:
         return attend(*arrays, **options)
@@ -108,7 +116,7 @@ class Case:
       raise
 
   def matches(self, pattern: str) -> bool:
-    """Whether a shell pattern is of its whole name, or of what is after "/"."""
+    """Whether a shell pattern matches the name, or its part after "/"."""
     rest = self.name.split("/", 1)[-1]
     return any(fnmatch.fnmatchcase(x, pattern) for x in (self.name, rest))
 
@@ -118,13 +126,19 @@ def chosen(
   only: str | Sequence[str] | None,
   skip: dict[str, str] | None,
 ) -> list[Case]:
-  """The cases that match, those to skip with their reason.
+  """The cases whose name matches, with the reasons to skip some.
+
+  Args:
+    cases: to choose from.
+    only: shell patterns; None is all.
+    skip: reasons by pattern.
 
   Raises:
-    ValueError: for a pattern that is of no case, or a reason that is empty.
+    ValueError: for a pattern that matches no case, or an empty reason.
   """
   wanted = [only] if isinstance(only, str) else only
   skip = {} if skip is None else skip
+
   for pattern in (*(wanted or ()), *skip):
     if not any(case.matches(pattern) for case in cases):
       names = ", ".join(sorted({case.name.split("/")[0] for case in cases}))
@@ -132,19 +146,21 @@ def chosen(
         f"testing.cases: no case is called {pattern!r}; names are 'group/what'"
         f" and the groups are {names}"
       )
+
   for pattern, reason in skip.items():
     if not isinstance(reason, str) or not reason.strip():
       raise ValueError(
         f"testing.cases: skip[{pattern!r}] must be the reason, in words, got"
         f" {reason!r}"
       )
+
   if wanted is not None:
     cases = [c for c in cases if any(c.matches(p) for p in wanted)]
   return [_with_reason(case, skip) for case in cases]
 
 
 def _with_reason(case: Case, skip: dict[str, str]) -> Case:
-  """The same case, skipped if a pattern is of it."""
+  """The case, with the reason of the first pattern that matches it."""
   for pattern, reason in skip.items():
     if case.matches(pattern):
       return dataclasses.replace(case, skip=reason)

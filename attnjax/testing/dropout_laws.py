@@ -1,4 +1,8 @@
-"""Dropout: a function of the key and of the place, the same in every pass."""
+"""Laws of dropout: rate, scale, gradient, and what decides what is dropped.
+
+Which weight is dropped is a function of the random key, batch row, head, query
+and key index alone, and so the same forward and backward, whatever the blocks.
+"""
 
 import dataclasses
 from collections.abc import Callable
@@ -24,13 +28,13 @@ __all__ = [
   "keys_decide",
 ]
 
-_SIGMAS = 6.0  # of one weight in thousands, once in a hundred thousand runs
+_SIGMAS = 6.0  # so many standard deviations a mean may be off
 
 
 def weights(attend: Callable, problem: Problem, keys) -> np.ndarray:
-  """The weights that values are read with, *B H T S, for each random key.
+  """The weights after dropout, ``*B H T S``, for each random key.
 
-  Values that are the unit vectors make the output show them.
+  With the unit vectors as values, the output is the weights.
   """
   shown = dataclasses.replace(problem, value_width=problem.keys, aux=())
   with precise(problem):
@@ -48,16 +52,18 @@ def weights(attend: Callable, problem: Problem, keys) -> np.ndarray:
 
 
 def drops_and_scales(attend: Callable, problem: Problem) -> None:
-  """A weight is dropped, or divided by 1 - rate; the share is as asked."""
+  """A weight is 0 or divided by 1 - rate; the share of zeros is the rate."""
   rate, visible = problem.dropout_rate, seen(problem)
   plain = expected(_showing_weights(problem), value).truth["value"]["weights"]
   (read,) = weights(attend, problem, _keys(1))
+
   scaled = plain / (1 - rate)
   off = np.where(read == 0, 0, np.abs(read - scaled)).max()
   if off > 1e-5:
     raise AssertionError(
       f"a weight is neither 0 nor divided by 1 - {rate}: off by {off:.3g}"
     )
+
   share = (read[visible] == 0).mean()
   spread = _SIGMAS * np.sqrt(rate * (1 - rate) / visible.sum())
   if abs(share - rate) > spread:
@@ -65,7 +71,7 @@ def drops_and_scales(attend: Callable, problem: Problem) -> None:
 
 
 def drops_the_same_backward(attend: Callable, problem: Problem) -> None:
-  """Every derivative belongs to the weights that the forward pass dropped."""
+  """Gradient and JVP are those of the weights that were dropped forward."""
   (read,) = weights(attend, problem, _keys(1))
   for law in (reverse, forward):
     with precise(problem):
@@ -79,7 +85,7 @@ def drops_the_same_backward(attend: Callable, problem: Problem) -> None:
 
 
 def drops_nothing_at_rate_zero(attend: Callable, problem: Problem) -> None:
-  """Rate 0 is no dropout, to the last bit, whatever the key."""
+  """Rate 0 gives the same bits as no dropout, whatever the key."""
   with precise(problem):
     floats, ints = arrays(problem)
     plain = called(attend, problem)
@@ -91,13 +97,14 @@ def drops_nothing_at_rate_zero(attend: Callable, problem: Problem) -> None:
 
 
 def keys_decide(attend: Callable, problem: Problem) -> None:
-  """One key drops the same in every call and batch of keys; another, others."""
+  """A key drops the same alone and under `vmap`; two keys independently."""
   keys = _keys(3)
   batched = weights(attend, problem, keys)
   for n in range(3):
     (alone,) = weights(attend, problem, keys[n : n + 1])
     if not np.array_equal(alone != 0, batched[n] != 0):
       raise AssertionError(f"key {n} drops other weights alone than by vmap")
+
   visible = seen(problem)
   both = ((batched[0] != 0) == (batched[1] != 0))[visible].mean()
   alike = (1 - problem.dropout_rate) ** 2 + problem.dropout_rate**2
@@ -106,6 +113,8 @@ def keys_decide(attend: Callable, problem: Problem) -> None:
       f"two keys agree about {both:.3f} of the weights; independent ones would"
       f" about {alike:.3f}"
     )
+
+  # Nor are neighbours on an axis dropped together.
   kept = batched[0] != 0
   for axis, name in ((-1, "key"), (-2, "query"), (-3, "head")):
     moved = np.roll(kept, 1, axis=axis)
@@ -116,10 +125,11 @@ def keys_decide(attend: Callable, problem: Problem) -> None:
 
 
 def is_right_on_average(attend: Callable, problem: Problem) -> None:
-  """The mean over many keys is the weight undropped."""
+  """The mean over many keys is the weight without dropout."""
   draws, rate = 64, problem.dropout_rate
   plain = expected(_showing_weights(problem), value).truth["value"]["weights"]
   mean = weights(attend, problem, _keys(draws)).mean(0)
+
   loose = np.sqrt(rate / (1 - rate) / draws)
   spread = plain * loose
   worst = (np.abs(mean - plain) - _SIGMAS * spread).max()
@@ -128,7 +138,8 @@ def is_right_on_average(attend: Callable, problem: Problem) -> None:
       f"the mean of {draws} draws is {worst:.3g} further from the undropped"
       f" weights than {_SIGMAS:g} standard deviations"
     )
-  # Of all weights together the mean is known much better than of each.
+
+  # Errors of single weights average out in their sum, which is known better.
   apart = abs(mean.sum() - plain.sum())
   if apart > _SIGMAS * loose * np.sqrt((plain**2).sum()):
     raise AssertionError(
@@ -138,9 +149,9 @@ def is_right_on_average(attend: Callable, problem: Problem) -> None:
 
 
 def drops_by_place(attend: Callable, problem: Problem) -> None:
-  """A shorter call drops the corner of what a longer one drops.
+  """A shorter call drops the same weights as the corner of a longer one.
 
-  So that neither lengths nor the blocks they are cut into decide anything.
+  So neither the lengths nor the blocks that they are cut into matter.
   """
   length, keys = problem.length // 2 + 1, problem.keys // 2 + 1
   short = dataclasses.replace(problem, length=length, keys=keys)
@@ -156,7 +167,7 @@ def drops_by_place(attend: Callable, problem: Problem) -> None:
 
 
 def drops_as_reference_does(attend: Callable, problem: Problem) -> None:
-  """The same weights are dropped as by attnjax's own reference."""
+  """The same weights are dropped as by the reference implementation."""
   (mine,) = weights(attend, problem, _keys(1))
   (theirs,) = weights(_reference, problem, _keys(1))
   wrong = (mine != 0) != (theirs != 0)

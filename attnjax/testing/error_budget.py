@@ -1,18 +1,18 @@
-"""How large an error may be: what the dtype itself errs, and a little more.
+"""Expected results, and how far a result may be from them in its dtype.
 
 The dense oracle is run twice on the same inputs: in float64, which is the
-truth, and in the dtype under test, as the definition reads. The largest error
-of the second run is what anybody pays in that dtype, on that device, at its
-matmul precision. A result may err
+truth, and in the dtype under test. The largest error of the second run is what
+the plain definition errs in that dtype, on that device, at its matmul
+precision. A result may err
 
     budget = FACTOR · own error + FLOOR · eps · largest |truth|
 
-array by array: FACTOR because sums may be taken in another order, the floor
-because the oracle may be lucky. Its eps is that of float32, or float64, in
-which sums are taken by contract whatever the inputs: what rounding a result to
-bfloat16 costs is in the oracle's own error. So a
-problem of large logits, of long sums or of bfloat16 gets a budget of its own,
-and a tolerance never has to be chosen by hand.
+array by array: FACTOR because sums may be taken in another order, FLOOR because
+the oracle may have no error by luck. eps is that of float32 (float64 for
+float64 inputs), in which sums are accumulated whatever the inputs; what
+rounding a result to bfloat16 costs is in the oracle's own error. So large
+logits, long sums and bfloat16 each get a budget of their own, and no tolerance
+is chosen by hand.
 """
 
 import functools
@@ -41,16 +41,19 @@ __all__ = [
 FACTOR = 4.0
 FLOOR = 8.0
 
-# An array of fewer numbers may be lucky.
+# Arrays of fewer numbers may have a small error by luck: they are run again.
 _FEW = 16
 
 
 class Expected(NamedTuple):
-  """The truth, and what the same computation gives in the problem's dtype.
+  """The true results, and those of the dense oracle in the problem's dtype.
 
-  Their difference is the error that the dtype itself makes. Both are trees of
-  numpy arrays. For a float64 problem `own` is of float32, and `ratio` brings
-  its error down to what float64 makes of it.
+  Args:
+    truth: tree of numpy arrays, of float64.
+    own: the same tree in the dtype of the problem, or in float32 if that is
+      float64; its difference from the truth is the error of the dtype.
+    ratio: what the error is multiplied by: eps of float64 / eps of float32 for
+      a float64 problem, else 1.
   """
 
   truth: dict
@@ -58,46 +61,50 @@ class Expected(NamedTuple):
   ratio: float = 1.0
 
 
-def expected(problem: Problem, law: Callable, kept=None) -> Expected:
-  """The truth of a law of `derivatives` on a problem.
+def expected(problem: Problem, transform: Callable, kept=None) -> Expected:
+  """Expected results of a transform on a problem.
 
   Args:
     problem: the call.
-    law: of `attnjax.testing.derivatives`.
-    kept: bool ``*B H T S``, which weights dropout left; None is all.
+    transform: of `derivatives`.
+    kept: bool ``*B H T S``, the weights that dropout leaves; None is all.
   """
   if kept is None:
-    return _cached(problem, law)
-  return _expected(problem, law, kept)
+    return _cached(problem, transform)
+  return _expected(problem, transform, kept)
 
 
 @functools.lru_cache(maxsize=64)
-def _cached(problem: Problem, law: Callable) -> Expected:
-  """Many cases ask the same of the same problem."""
-  return _expected(problem, law, None)
+def _cached(problem: Problem, transform: Callable) -> Expected:
+  """`expected` without dropout, which many cases ask of the same problem."""
+  return _expected(problem, transform, None)
 
 
-def _expected(problem: Problem, law: Callable, kept) -> Expected:
-  """The truth of the arrays that a problem draws."""
-  return expected_of(problem, law, problem.floats(), problem.ints(), kept)
+def _expected(problem: Problem, transform: Callable, kept) -> Expected:
+  """Expected results on the arrays that a problem draws."""
+  return expected_of(problem, transform, problem.floats(), problem.ints(), kept)
 
 
 def expected_of(
-  problem: Problem, law: Callable, floats: dict, ints: dict, kept=None
+  problem: Problem, transform: Callable, floats: dict, ints: dict, kept=None
 ) -> Expected:
-  """As `expected`, of given arrays: in float64, and in the problem's dtype."""
-  run = lambda x: _run(problem, law, x, ints, kept)
+  """As `expected`, on given arrays."""
+  run = lambda x: _run(problem, transform, x, ints, kept)
   wide = {name: x.astype(np.float64) for name, x in floats.items()}
   with jax.enable_x64(True), jax.default_device(_precise_device()):
     truth = run(wide)
   if not problem.x64:
     return Expected(truth, _rounded(run, floats, truth))
+
+  # No wider dtype is at hand to measure the error of float64: it is that of
+  # float32, scaled.
   narrow = {name: x.astype(np.float32) for name, x in floats.items()}
   rounded = {name: x.astype(np.float64) for name, x in narrow.items()}
   with jax.enable_x64(True):
     exact = run(rounded)
   own = _rounded(run, narrow, exact)
-  # What float32 lost, put upon the truth: comparing sees the loss alone.
+
+  # The truth plus the error of float32, so that their difference is the error.
   lost = jax.tree.map(
     lambda t, e, o: t + (_widened(o) - _widened(e)), truth, exact, own
   )
@@ -106,11 +113,11 @@ def expected_of(
 
 
 def _rounded(run: Callable, floats: dict, truth: dict) -> dict:
-  """What the dtype makes of it; of small arrays, at its worst of a few runs.
+  """Results in the dtype of the arrays; of small ones the worst of four runs.
 
-  The largest error of thousands of numbers tells what the dtype errs. That of
-  one number, such as the gradient of a temperature, may be luck: so inputs an
-  eps away, which no rounding error can tell from these, are asked too.
+  The largest error of thousands of numbers measures the dtype. That of one
+  number, such as the gradient of a temperature, may be small by luck: three
+  runs on inputs an eps away, which rounding cannot tell apart, are added.
   """
   with jax.enable_x64(False):
     own = run(floats)
@@ -121,19 +128,19 @@ def _rounded(run: Callable, floats: dict, truth: dict) -> dict:
 
 
 def _nudged(floats: dict, seed: int) -> dict:
-  """Each number times 1, 1 - eps or 1 + eps of the float32 of all sums."""
+  """Each number times 1 - eps, 1 or 1 + eps of float32."""
   draws, eps = np.random.default_rng(seed), float(np.finfo(np.float32).eps)
 
   def moved(x: np.ndarray) -> np.ndarray:
     steps = draws.integers(-1, 2, x.shape) * eps
     return np.asarray(x * (1 + steps), x.dtype)
 
-  # Some are one number, which numpy does not call an array.
+  # A product of scalars is no array in numpy.
   return {name: moved(np.asarray(x)) for name, x in floats.items()}
 
 
 def _worst(truth: np.ndarray, own: np.ndarray, *others) -> np.ndarray:
-  """Of a small array the run furthest from the truth, of others the first."""
+  """The run furthest from the truth if the array is small, else the first."""
   if own.size >= _FEW:
     return own
   apart = lambda x: float(np.abs(_widened(x) - _widened(truth)).max(initial=0))
@@ -141,13 +148,15 @@ def _worst(truth: np.ndarray, own: np.ndarray, *others) -> np.ndarray:
 
 
 def _widened(x: np.ndarray) -> np.ndarray:
-  """float64, and -inf as 0 so that it is lost in no difference."""
+  """The array in float64, with 0 for infinities, whose difference is NaN."""
   x = x.astype(np.float64)
   return np.where(np.isfinite(x), x, 0)
 
 
-def _run(problem: Problem, law: Callable, floats: dict, ints, kept) -> dict:
-  """A law of the dense oracle, in the dtype of the arrays."""
+def _run(
+  problem: Problem, transform: Callable, floats: dict, ints, kept
+) -> dict:
+  """A transform of the dense oracle, in the dtype of the arrays, as numpy."""
   form = oracle.StaticOptions(
     problem.scoring or "scaled_dot",
     problem.score_mod,
@@ -158,24 +167,28 @@ def _run(problem: Problem, law: Callable, floats: dict, ints, kept) -> dict:
   floats = {name: jnp.asarray(x) for name, x in floats.items()}
   where = tuple(problem.where(ints))
   run = _compiled(jax.default_backend())
-  return host(run(law, form, floats, problem.visible(ints), where, kept))
+  return host(run(transform, form, floats, problem.visible(ints), where, kept))
 
 
 @functools.cache
 def _compiled(platform: str) -> Callable:
-  """One for each platform: it is compiled for the default one."""
+  """The jitted `_dense`, one for each platform.
+
+  `jit` looks up programs by arguments, and would use one of another default
+  device.
+  """
   del platform
   return compiled(_dense, static=(0, 1))
 
 
-def _dense(law, form, floats, visible, where, kept):
-  """A law of the dense oracle, as a function of its arrays."""
+def _dense(transform, form, floats, visible, where, kept):
+  """A transform of the dense oracle, as a function to be jitted."""
   function = lambda x: oracle.dense_attention(form, x, visible, where, kept)
-  return law(function, floats)
+  return transform(function, floats)
 
 
 def _precise_device():
-  """A CPU, whose float64 is exact, where there is one."""
+  """A CPU if there is one: TPUs emulate float64 with less precision."""
   try:
     return jax.local_devices(backend="cpu")[0]
   except RuntimeError:  # started with JAX_PLATFORMS that names no CPU
@@ -184,7 +197,7 @@ def _precise_device():
 
 @functools.lru_cache(maxsize=64)
 def oracle_values(problem: Problem) -> dict[str, np.ndarray]:
-  """The results of a problem by the numpy oracle, by name."""
+  """Results of a problem by the numpy oracle, by name."""
   floats, ints = problem.floats(), problem.ints()
   truth = oracle.attention(
     *(floats[name] for name in ("query", "key", "value")),
@@ -202,7 +215,7 @@ def oracle_values(problem: Problem) -> dict[str, np.ndarray]:
 
 
 def compare(got, expected: Expected) -> None:
-  """Every array of a result against the truth, within its budget.
+  """Checks every array of a result against the truth, within its budget.
 
   Raises:
     AssertionError: naming the array, the error, its place and the budget.
@@ -216,18 +229,21 @@ def compare(got, expected: Expected) -> None:
 
 
 def compare_arrays(name: str, got, truth, own, ratio: float = 1.0) -> None:
-  """One array against the truth, within its budget."""
+  """Checks one array against the truth, within its budget."""
   if got.shape != truth.shape:
     raise AssertionError(f"{name} has shape {got.shape}, not {truth.shape}")
   if got.size == 0:
     return
+
   wide = np.dtype("float64" if got.dtype == np.float64 else "float32")
   eps = float(np.finfo(wide).eps)
   scale = float(np.abs(np.where(np.isfinite(truth), truth, 0)).max())
   lost = ratio * float(_error(own, truth).max())
   error = _error(got, truth)
   budget = FACTOR * lost + FLOOR * eps * scale
+
   place = tuple(map(int, np.unravel_index(error.argmax(), error.shape)))
+  # Negated, for NaN compares as false.
   if not error[place] <= budget:
     raise AssertionError(
       f"{name} is off by {error[place]:.3g} at {list(place)}: got"
@@ -248,7 +264,7 @@ def _error(x, truth) -> np.ndarray:
 
 
 def _by_name(tree) -> dict[str, np.ndarray]:
-  """The arrays of nested dictionaries: "gradient of key"."""
+  """Arrays of nested dictionaries by name, such as "gradient of key"."""
   leaves = jax.tree_util.tree_leaves_with_path(tree)
   words = lambda path: " of ".join(str(entry.key) for entry in path)
   return {words(path).removeprefix("value of "): x for path, x in leaves}

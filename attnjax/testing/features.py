@@ -1,4 +1,4 @@
-"""Cases of what a call may ask for: masks, biases, shapes, parts, dtypes."""
+"""Cases of arguments: masks, biases, positions, shapes, parts, dtypes."""
 
 from typing import Any
 
@@ -44,13 +44,15 @@ _WITH_ARRAYS: dict[str, tuple] = {
   "dense T S and causal": ("and", ("dense", "T S"), _CAUSAL),
 }
 _BIASES = ("B H T S", "H T S", "T S", "B 1 1 S", "1 H 1 1", "S", "B H T 1", "")
+# Empty, single, and primes.
 _LENGTHS = ((0, 17), (13, 0), (0, 0), (1, 17), (13, 1), (1, 1), (17, 13))
+# Around 128 and 256, usual sizes of a block.
 _LONG = ((127, 129), (129, 127), (257, 257), (1, 300))
 _LONGER: Options = {"batch": (), "heads": 2, "shared": 1}
 
 
 def feature_cases() -> list[Case]:
-  """All of them; the law of each is `conforms`, or one compiled with care."""
+  """Every case of an argument; each checks values, gradients and dtypes."""
   named: dict[str, Options] = {
     "plain/no aux": {"aux": ()},
     **_masks(),
@@ -60,19 +62,21 @@ def feature_cases() -> list[Case]:
     **_parts(),
     **_rows_that_see_nothing(),
   }
-  cares: dict[str, Options] = {"plain/plain": {}, **_numbers()}
+  # Their rounding depends on the optimizations that a user has.
+  optimized: dict[str, Options] = {"plain/plain": {}, **_numbers()}
   return [
     Case(name, law, Problem(**options))
-    for law, table in ((conforms_optimized, cares), (conforms, named))
+    for law, table in ((conforms_optimized, optimized), (conforms, named))
     for name, options in table.items()
   ]
 
 
 def _masks() -> dict[str, Options]:
-  """Each mask; those with arrays with values known, and traced."""
+  """Each mask; one that holds arrays with known and with traced values."""
   found: dict[str, Options] = {
     f"mask/{name}": {"mask": mask} for name, mask in _MASKS.items()
   }
+
   for name, mask in _WITH_ARRAYS.items():
     found[f"mask/{name}"] = {"mask": mask}
     found[f"mask/{name}, traced"] = {"mask": mask, "traced": True}
@@ -83,7 +87,7 @@ def _masks() -> dict[str, Options]:
 
 
 def _biases() -> dict[str, Options]:
-  """Every way a bias may broadcast, alone and beside other things."""
+  """Every way a bias may broadcast, alone and with other arguments."""
   found: dict[str, Options] = {
     f"bias/{axes or 'scalar'}": {"bias": axes} for axes in _BIASES
   }
@@ -102,6 +106,7 @@ def _places() -> dict[str, Options]:
   """Positions and segment ids."""
   found: dict[str, Options] = {}
   asked: Options
+
   for positions in ("decode", "negative", "repeated", "permuted"):
     name = f"positions/{positions}"
     asked = {"positions": positions}
@@ -109,6 +114,7 @@ def _places() -> dict[str, Options]:
   for name, mask in (("window", _WINDOW), ("segments", ("segments",))):
     asked = {"positions": "permuted", "mask": mask, "traced": True}
     found[f"positions/permuted with {name}, traced"] = asked
+
   found["positions/permuted with lengths"] = {
     "positions": "permuted",
     "mask": ("and", ("lengths",), _CAUSAL),
@@ -118,6 +124,7 @@ def _places() -> dict[str, Options]:
     "mask": _CAUSAL,
     "length": 1,
   }
+
   packed: Options = {"segments": True, "length": 17}
   found["segments/packed"] = packed
   found["segments/packed and causal"] = packed | {"mask": _CAUSAL}
@@ -133,6 +140,7 @@ def _shapes() -> dict[str, Options]:
   """Lengths, batch axes, heads and widths."""
   found: dict[str, Options] = {}
   asked: Options
+
   for length, keys in _LENGTHS:
     asked = {
       "length": length,
@@ -141,6 +149,7 @@ def _shapes() -> dict[str, Options]:
       "bias": "H T S",
     }
     found[f"length/T={length} S={keys}"] = asked
+
   for length, keys in _LONG:
     asked = {
       "length": length,
@@ -148,12 +157,14 @@ def _shapes() -> dict[str, Options]:
       "mask": ("window", 100, 30),
     }
     found[f"length/T={length} S={keys}"] = asked | _LONGER
+
   for batch in ((), (1,), (2, 3), (0,), (3, 0)):
     asked = {"batch": batch, "mask": ("lengths",), "bias": "B 1 T S"}
     found[f"batch/{' x '.join(map(str, batch)) or 'none'}"] = asked
   for heads, shared in ((1, 1), (6, 6), (6, 1)):
     asked = {"heads": heads, "shared": shared, "bias": "H 1 S"}
     found[f"heads/H={heads} K={shared}"] = asked
+
   for width, value_width in ((1, 1), (16, 16), (64, 3), (3, 64)):
     asked = {
       "width": width,
@@ -174,6 +185,7 @@ def _parts() -> dict[str, Options]:
   ):
     for name in table:
       found[f"{role}/{name}"] = {role: name, "mask": _CAUSAL}
+
   for name in ("sink", "plus_one", "sigmoid", "top_k"):
     found[f"normalizer/{name} where rows see nothing"] = {
       "normalizer": name,
@@ -188,6 +200,7 @@ def _parts() -> dict[str, Options]:
       "normalizer": "sink",
       "mask": _WINDOW,
     }
+
   for name in ("weights", "entropy", "max_logit"):
     found[f"aux/{name}"] = {"aux": (name,), "mask": ("lengths",)}
   every = ("logsumexp", "weights", "entropy", "max_logit")
@@ -196,7 +209,7 @@ def _parts() -> dict[str, Options]:
 
 
 def _rows_that_see_nothing() -> dict[str, Options]:
-  """Output 0, log-sum-exp -inf, every gradient 0 and finite."""
+  """Empty rows: output 0, log-sum-exp -inf, every gradient 0 and finite."""
   hidden: tuple = ("and", ("lengths",), ("dilated", 4))
   return {
     "empty rows/by a mask": {"mask": ("lengths",)},
@@ -210,7 +223,7 @@ def _rows_that_see_nothing() -> dict[str, Options]:
 
 
 def _numbers() -> dict[str, Options]:
-  """Dtypes, large logits, and what is hidden but huge."""
+  """Dtypes, large logits, and huge values that are hidden."""
   long: Options = {"keys": 257, **_LONGER}
   found: dict[str, Options] = {}
   for dtype in ("bfloat16", "float16", "float64"):
@@ -219,6 +232,8 @@ def _numbers() -> dict[str, Options]:
     mods = {"score_mod": "captured arrays", "normalizer": "sink"}
     if dtype != "float16":
       found[f"dtype/{dtype} with captured arrays"] = asked | mods
+
+  # The offset keeps sums from cancelling, so that rounding them shows.
   sums = {"dtype": "bfloat16", "offset": 3.0}
   found["dtype/bfloat16 sums of 257 keys"] = long | sums
   found["numbers/logits of 1e4"] = {"scale": 100.0, "mask": _CAUSAL}

@@ -1,4 +1,8 @@
-"""What is exactly 0 because a key is hidden, and not merely small."""
+"""Laws of hidden keys: what must be exactly 0, in values and derivatives.
+
+A key that is hidden by a mask, or by a bias of -inf, has weight 0, not a small
+one: values and derivatives that depend on hidden keys alone are 0 to the bit.
+"""
 
 from collections.abc import Callable
 
@@ -22,7 +26,7 @@ _READ = ("query", "key", "value")
 
 
 def seen(problem: Problem) -> np.ndarray:
-  """Which key each query sees, ``*B H T S``: the mask and a bias of -inf."""
+  """bool ``*B H T S``, the keys that a query sees by mask and bias."""
   visible = problem.visible(problem.ints())
   bias = problem.floats().get("bias")
   if bias is None:
@@ -31,11 +35,15 @@ def seen(problem: Problem) -> np.ndarray:
 
 
 def check_structure(problem: Problem, found: dict) -> None:
-  """No trace of what is hidden, to the last bit.
+  """Checks that results which depend on hidden keys alone are exactly 0.
 
-  A query that sees nothing reads 0 with log-sum-exp -inf, and has gradient 0;
-  so has a key or value that nobody sees, and a bias where it adds to what is
-  hidden. For the derivative of a sum is the sum of nothing.
+  A query that sees no key has output 0, log-sum-exp -inf and gradient 0. A key
+  or value that no query sees has gradient 0, as has a bias that is added to
+  hidden logits alone.
+
+  Args:
+    problem: the call.
+    found: results by kind ("value", "tangent", "gradient") and name.
 
   Raises:
     AssertionError: naming the array and the place.
@@ -47,6 +55,7 @@ def check_structure(problem: Problem, found: dict) -> None:
   grouped = (*problem.batch, problem.shared, group, problem.keys)
   read = np.asarray(visible.any(axis=-2)).reshape(grouped)  # *B K G S
   unread = np.swapaxes(~read.any(axis=-2), -1, -2)[..., None]  # *B S K 1
+
   for kind in ("value", "tangent"):
     _zero(f"{kind} of out", "the query sees no key", found, rows)
     for name in ("weights", "entropy"):
@@ -55,10 +64,13 @@ def check_structure(problem: Problem, found: dict) -> None:
   for name in ("logsumexp", "max_logit"):
     _zero(f"tangent of {name}", "the query sees no key", found, empty)
     _equal(f"value of {name}", "the query sees no key", found, empty, -np.inf)
+
   _zero("value of weights", "the key is hidden", found, ~visible)
+
   _zero("gradient of query", "the query sees no key", found, rows)
   for name in ("key", "value"):
     _zero(f"gradient of {name}", "no query sees the key", found, unread)
+
   bias = found.get("gradient", {}).get("bias")
   if bias is not None:
     places = _summed(~visible, bias.shape)
@@ -66,7 +78,7 @@ def check_structure(problem: Problem, found: dict) -> None:
 
 
 def check_dtypes(problem: Problem, values: dict) -> None:
-  """The output has the value's dtype; aux float32, or float64 under x64."""
+  """Checks dtypes: that of the value for out; float32 or float64 for aux."""
   other = "float64" if problem.x64 else "float32"
   for name, array in values.items():
     wanted = problem.dtype if name == "out" else other
@@ -75,11 +87,12 @@ def check_dtypes(problem: Problem, values: dict) -> None:
 
 
 def _zero(where: str, why: str, found: dict, places) -> None:
+  """`_equal` to 0."""
   _equal(where, why, found, places, 0)
 
 
 def _equal(where: str, why: str, found: dict, places, wanted) -> None:
-  """One array has one exact value at certain places, if it was asked for."""
+  """Checks that an array, if it was found, has one exact value at places."""
   kind, name = where.split(" of ")
   array = found.get(kind, {}).get(name)
   if array is None:
@@ -95,17 +108,17 @@ def _equal(where: str, why: str, found: dict, places, wanted) -> None:
 
 
 def _summed(hidden: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-  """Where everything that an entry of the bias is broadcast to is hidden."""
+  """Entries of a bias that broadcast to hidden logits alone."""
   axes = (1,) * (hidden.ndim - len(shape)) + tuple(shape)
   over = tuple(a for a, size in enumerate(axes) if size == 1)
   return hidden.all(axis=over, keepdims=True).reshape(shape)
 
 
 def reads_only_what_it_sees(attend: Callable, problem: Problem) -> None:
-  """Reverse mode, a query at a time: its gradient reaches what it sees.
+  """Locality in reverse mode: the Jacobian of each output, by `vmap` of `vjp`.
 
-  Exactly 0 at every key and value it does not see, and at other queries;
-  not 0 at any value it does see. (This is a Jacobian, by `vmap` of `vjp`.)
+  It is exactly 0 at every hidden key and value and at other queries, and not 0
+  at any value that the query sees.
   """
   with precise(problem):
     floats, ints = arrays(problem)
@@ -120,6 +133,7 @@ def reads_only_what_it_sees(attend: Callable, problem: Problem) -> None:
       return jax.vmap(lambda cotangent: pull(cotangent)[0])(asked)
 
     found = host(compiled(rows)(every))
+
   reads = np.moveaxis(_by_key_head(problem), -2, 0)  # T *B K S
   reads = np.swapaxes(reads, -1, -2)[..., None]  # T *B S K 1
   for name in ("key", "value"):
@@ -131,9 +145,9 @@ def reads_only_what_it_sees(attend: Callable, problem: Problem) -> None:
 
 
 def tells_only_who_sees_it(attend: Callable, problem: Problem) -> None:
-  """Forward mode, a key at a time: moving it moves those who see it.
+  """Locality in forward mode: the JVP of all outputs by each key and value.
 
-  Exactly nothing of every other output; something of each of theirs.
+  It is exactly 0 where the query does not see the key, and not 0 where it does.
   """
   with precise(problem):
     floats, ints = arrays(problem)
@@ -153,6 +167,7 @@ def tells_only_who_sees_it(attend: Callable, problem: Problem) -> None:
       return jax.vmap(change)(jax.tree.map(asked, x))
 
     found = host(compiled(columns)(every))
+
   told = np.moveaxis(seen(problem), -1, 0)  # S *B H T
   told = np.swapaxes(told, -1, -2)[..., None]  # S *B T H 1
   _silent("tangent of out, by key,", found, ~told)
@@ -160,7 +175,7 @@ def tells_only_who_sees_it(attend: Callable, problem: Problem) -> None:
 
 
 def _on(shape, rank: int, axes: tuple[int, int]) -> list[int]:
-  """A shape of two axes, put on two of many."""
+  """A shape of the given rank, of size 1 but for two axes."""
   full = [1] * rank
   for axis, size in zip(axes, shape, strict=True):
     full[axis] = size
@@ -168,7 +183,7 @@ def _on(shape, rank: int, axes: tuple[int, int]) -> list[int]:
 
 
 def _by_key_head(problem: Problem) -> np.ndarray:
-  """Whether any head of a group sees a key: *B K T S."""
+  """bool ``*B K T S``, whether any head of a group sees a key."""
   group = problem.heads // problem.shared
   visible = seen(problem)
   shape = (*problem.batch, problem.shared, group, *visible.shape[-2:])
@@ -176,7 +191,7 @@ def _by_key_head(problem: Problem) -> np.ndarray:
 
 
 def _silent(name: str, array, hidden) -> None:
-  """Exactly 0 where something is hidden."""
+  """Checks that a derivative is exactly 0 where something is hidden."""
   wrong = np.broadcast_to(hidden, array.shape) & (array != 0)
   if wrong.any():
     place = tuple(map(int, np.argwhere(wrong)[0]))
@@ -187,7 +202,7 @@ def _silent(name: str, array, hidden) -> None:
 
 
 def _heard(name: str, array, shown) -> None:
-  """Not 0 where something is seen: silence would be no attention at all."""
+  """Checks that a derivative is not 0 where something is seen."""
   deaf = shown[..., 0] & (array == 0).all(-1)
   if deaf.any():
     place = list(map(int, np.argwhere(deaf)[0]))

@@ -1,4 +1,8 @@
-"""The first laws: values, derivatives, transforms that change nothing, bits."""
+"""Laws of agreement: values and derivatives are those of the oracles.
+
+They hold under every transform: jit, vmap, scan, checkpoint, export, pmap and
+sharding over devices.
+"""
 
 import dataclasses
 import warnings
@@ -63,54 +67,57 @@ _SLICES = 3  # of a mapped argument
 
 @dataclasses.dataclass(frozen=True)
 class Agrees:
-  """What is asked of the attention is what is true of the dense oracle.
+  """A transform of the attention equals a transform of the dense oracle.
 
   Args:
-    asked: of the attention, a law of `derivatives` in any disguise.
-    true: the same law undisguised, of the oracle.
-    how: the attention is compiled, see `attnjax.testing.runner.found`.
+    transform: of the attention, such as `checkpointed`.
+    of_oracle: the transform of `derivatives` with the same results.
+    how: the attention is compiled, see `runner.found`.
   """
 
-  asked: Callable
-  true: Callable
+  transform: Callable
+  of_oracle: Callable
   how: How = "hurry"
 
   def __call__(self, attend: Callable, problem: Problem) -> None:
-    """Raises AssertionError where it is not."""
-    got = found(attend, problem, self.asked, self.how)
-    compare(got, expected(problem, self.true))
+    """Raises AssertionError where they differ."""
+    got = found(attend, problem, self.transform, self.how)
+    compare(got, expected(problem, self.of_oracle))
     check_structure(problem, got)
 
 
 def conforms(attend: Callable, problem: Problem) -> None:
-  """Values, every gradient, exact zeros and dtypes are as they should be."""
+  """Values, gradients, exact zeros and dtypes are those of the oracles."""
   _conforms(attend, problem, "hurry")
 
 
 def conforms_optimized(attend: Callable, problem: Problem) -> None:
-  """`conforms`, compiled as a user compiles."""
+  """`conforms`, with the optimizations that a user's program has."""
   _conforms(attend, problem, "user")
 
 
 def _conforms(attend: Callable, problem: Problem, how: How) -> None:
+  """Checks one call, forward and in reverse mode."""
   got = found(attend, problem, reverse, how)
   check_dtypes(problem, got["value"])
+
   wanted = expected(problem, reverse)
-  # By the slower oracle, too: dense JAX and numpy seldom err alike.
+  # Values are held to both oracles, dense JAX and numpy.
   for name, truth in oracle_values(problem).items():
     own = wanted.own["value"][name]
     compare_arrays(name, got["value"][name], truth, own, wanted.ratio)
+
   compare(got, wanted)
   check_structure(problem, got)
 
 
 def checkpointed(f, x):
-  """`reverse` through `jax.checkpoint`: everything is computed again."""
+  """`reverse` through `jax.checkpoint`, which recomputes all residuals."""
   return reverse(jax.checkpoint(f), x)
 
 
 def scanned(f, x):
-  """`reverse` through a scan of two steps, of which the last counts."""
+  """`reverse` of the last of two steps of a scan."""
 
   def last(x):
     twice = jax.tree.map(lambda y: jnp.stack([y / 2, y]), x)
@@ -121,20 +128,20 @@ def scanned(f, x):
 
 
 def exported(f, x):
-  """`reverse` as `jax.export` hands it to another program."""
+  """`reverse`, exported by `jax.export` and called."""
   return _exported(f, x, lambda program: program)
 
 
 def serialized(f, x):
-  """`reverse` through bytes: exported, serialized, read back and called."""
+  """`reverse`, exported, serialized to bytes, read back and called."""
   read_back = lambda program: jax.export.deserialize(program.serialize())
   return _exported(f, x, read_back)
 
 
-def _exported(f, x, carry: Callable):
-  """`reverse`, exported, carried somewhere and called there."""
+def _exported(f, x, through: Callable):
+  """`reverse`, exported and called after a function of the program."""
   compiled = jax.jit(lambda y: jax.tree.leaves(reverse(f, y)))
-  program = carry(jax.export.export(compiled)(x))
+  program = through(jax.export.export(compiled)(x))
   tree = jax.tree.structure(jax.eval_shape(lambda y: reverse(f, y), x))
   return jax.tree.unflatten(tree, program.call(x))
 
@@ -149,7 +156,7 @@ second_orders = {
 
 
 def deterministic(attend: Callable, problem: Problem) -> None:
-  """The same inputs give the same bits, values and gradients."""
+  """Three runs on the same inputs give the same bits, gradients too."""
   with precise(problem):
     floats, ints = arrays(problem)
     function = called(attend, problem)
@@ -165,13 +172,13 @@ def deterministic(attend: Callable, problem: Problem) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Mapped:
-  """`vmap` (or a loop) over some arguments, forward and backward.
+  """Attention mapped over some arguments equals the stack of single calls.
 
   Args:
     names: of the arrays that are mapped, floats or ints; the rest is shared.
     axis: which axis of each is mapped.
-    how: "vmap", or one of the loops "scan" and "map", of function and gradient
-      together; or "grad", the gradient of the mapped function.
+    how: "vmap", "scan" or "map" over function and gradient together; or
+      "grad", the gradient of the vmapped function.
   """
 
   names: tuple[str, ...]
@@ -179,13 +186,14 @@ class Mapped:
   how: Literal["vmap", "scan", "map", "grad"] = "vmap"
 
   def __call__(self, attend: Callable, problem: Problem) -> None:
-    """Raises AssertionError where the stack is not what its slices are."""
+    """Raises AssertionError where the stack differs from its slices."""
     slices = [self._slice(problem, n) for n in range(_SLICES)]
     each = [expected_of(problem, reverse, *drawn) for drawn in slices]
     pile = lambda *x: np.stack(x)
     truth = jax.tree.map(pile, *(e.truth for e in each))
     own = jax.tree.map(pile, *(e.own for e in each))
-    if self.how == "grad":  # of what is mapped; the rest is given
+
+    if self.how == "grad":  # by the mapped arguments alone
       truth["gradient"], own["gradient"] = (
         {n: y for n, y in x["gradient"].items() if n in self.names}
         for x in (truth, own)
@@ -193,7 +201,7 @@ class Mapped:
     compare(self._found(attend, problem, slices), Expected(truth, own))
 
   def _slice(self, problem: Problem, n: int) -> tuple[dict, dict]:
-    """The arrays of a slice: what is mapped is drawn anew, the rest is not."""
+    """(floats, ints) of a slice, in which mapped arrays alone are new draws."""
     other = dataclasses.replace(problem, seed=problem.seed + n)
     pick = lambda mine, drawn: {
       name: drawn[name] if name in self.names else x for name, x in mine.items()
@@ -206,7 +214,7 @@ class Mapped:
     return floats, ints
 
   def _found(self, attend: Callable, problem: Problem, slices) -> dict:
-    """All slices at once, the mapped axis brought to the front."""
+    """Results of all slices at once, stacked on axis 0."""
     together = {**slices[0][0], **slices[0][1]}
     mapped = {
       name: jnp.stack([(f | i)[name] for f, i in slices], self._axis_of(x))
@@ -234,7 +242,7 @@ class Mapped:
       return host(compiled(run)(mapped))
 
   def _inside(self, value: Callable, floats: tuple[str, ...]) -> Callable:
-    """The value mapped first, and then its gradient, of a stack."""
+    """The gradient of the vmapped function, of a stack."""
 
     def run(mapped: dict) -> dict:
       ints = {n: x for n, x in mapped.items() if n not in floats}
@@ -242,7 +250,7 @@ class Mapped:
       axes = {n: self._axis_of(y, 1) for n, y in mapped.items()}
       every = jax.vmap(value, (axes,))
       found, pull = jax.vjp(lambda y: every(ints | y), x)
-      # Each slice is asked in the directions in which it is asked alone.
+      # The cotangent of each slice must be that of the single call.
       one = directions(jax.tree.map(lambda y: y[0], found), "cotangent")
       (gradient,) = pull(jax.tree.map(lambda y: jnp.stack([y] * _SLICES), one))
       front = {n: jnp.moveaxis(y, axes[n], 0) for n, y in gradient.items()}
@@ -251,7 +259,7 @@ class Mapped:
     return run
 
   def _over(self, one: Callable) -> Callable:
-    """One slice's function, made that of a stack."""
+    """A function of one slice, mapped over a stack."""
     if self.how == "vmap":
       axes = lambda x: {n: self._axis_of(y, 1) for n, y in x.items()}
       return lambda x: jax.vmap(one, (axes(x),))(x)
@@ -263,28 +271,28 @@ class Mapped:
     return lambda x: jax.lax.scan(lambda c, y: (c, one(y)), None, front(x))[1]
 
   def _axis_of(self, x, stacked: int = 0) -> int:
-    """The mapped axis; the first, of an array that has too few."""
+    """The mapped axis of an array; 0 if it has too few axes."""
     return self.axis if self.axis <= np.ndim(x) - stacked else 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Sharded:
-  """Arrays divided over two devices, forward and backward.
+  """Attention of arrays divided over two devices equals that of one device.
 
   Args:
     over: "batch" or "heads".
-    law: of `derivatives`.
-    axes: of the mesh: "manual", where `jax.shard_map` gives a device its part;
-      "explicit", where types say how arrays are divided, as of `jax.make_mesh`;
-      "auto", where the compiler knows.
+    transform: of `derivatives`.
+    axes: type of the mesh axis: "manual", inside of `jax.shard_map`;
+      "explicit", where the type of an array has its sharding; "auto", where
+      the compiler chooses it.
   """
 
   over: Literal["batch", "heads"]
-  law: Callable = reverse
+  transform: Callable = reverse
   axes: Literal["manual", "explicit", "auto"] = "manual"
 
   def __call__(self, attend: Callable, problem: Problem) -> None:
-    """Raises AssertionError where the parts are not those of the whole."""
+    """Raises AssertionError where results differ from the whole."""
     with precise(problem):
       floats, ints = arrays(problem)
       function = called(attend, problem)
@@ -292,14 +300,14 @@ class Sharded:
         function = self._mapped(function, problem, floats, ints)
       else:
         floats, ints = self._placed(problem, floats, ints)
-      run = jax.jit(lambda x: self.law(lambda y: function(y, ints), x))
+      run = jax.jit(lambda x: self.transform(lambda y: function(y, ints), x))
       found = run(floats)
-    compare(host(found), expected(problem, self.law))
+    compare(host(found), expected(problem, self.transform))
     if self.axes == "explicit":
       self._stays_divided(problem, found["value"])
 
   def _mapped(self, function, problem: Problem, floats, ints) -> Callable:
-    """The function, each device computing its part."""
+    """The function under `jax.shard_map`: each device computes its part."""
     mesh = Mesh(np.array(jax.devices()[:2]), ("devices",))
     of = lambda names: {n: self._spec(problem.axes(n), problem) for n in names}
     return jax.shard_map(
@@ -310,7 +318,7 @@ class Sharded:
     )
 
   def _placed(self, problem: Problem, *trees) -> list:
-    """The arrays, divided on a mesh."""
+    """The arrays, sharded over a mesh of two devices."""
     kind = AxisType.Explicit if self.axes == "explicit" else AxisType.Auto
     mesh = jax.make_mesh((2,), ("devices",), (kind,), devices=jax.devices()[:2])
 
@@ -321,7 +329,7 @@ class Sharded:
     return [{n: place(n, x) for n, x in tree.items()} for tree in trees]
 
   def _stays_divided(self, problem: Problem, found: dict) -> None:
-    """Raises AssertionError where a result is not divided as it should be."""
+    """Raises AssertionError if a result is not sharded as the queries are."""
     for name, wanted in self._results(problem).items():
       got = jax.typeof(found[name]).sharding.spec
       if tuple(got)[: len(wanted)] != tuple(wanted):
@@ -330,14 +338,14 @@ class Sharded:
         )
 
   def _results(self, problem: Problem) -> dict[str, PartitionSpec]:
-    """How the results are divided, by name."""
+    """Expected sharding of each result, by name."""
     return {
       n: self._spec("B T H E" if n == "out" else "B H T", problem)
       for n in ("out", *problem.aux)
     }
 
   def _spec(self, axes: str, problem: Problem) -> PartitionSpec:
-    """The axis that is divided, wherever an array has it."""
+    """The sharding of an array with these axes."""
     batch = len(problem.batch)
     divided = ("B",) if self.over == "batch" else ("H", "K")
     names: list[str | None] = []
@@ -351,7 +359,7 @@ class Sharded:
 def pmapped(attend: Callable, problem: Problem) -> None:
   """Under `jax.pmap` over the first batch axis, gradients too."""
   with precise(problem), warnings.catch_warnings():
-    # It works, and JAX would rather have shard_map.
+    # JAX recommends shard_map instead of pmap, but keeps it.
     warnings.simplefilter("ignore", DeprecationWarning)
     floats, ints = arrays(problem)
     function = called(attend, problem)

@@ -1,8 +1,8 @@
-"""Masks as plain words, each with its own definition in numpy.
+"""Descriptions of masks as nested tuples, each with a definition in numpy.
 
 A description is a nested tuple such as ``("and", ("causal",), ("window", 3,
 1))``: it can be printed, hashed and drawn at random. `build` makes the mask of
-attnjax that it names, `meaning` says what the words mean, without attnjax.
+attnjax; `visibility` computes the same mask in numpy, without attnjax.
 """
 
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from attnjax import masks
 
 __all__ = ["Coordinates", "build", "captured_arrays", "visibility"]
 
-# The integer arrays a word captures, with their axes.
+# The integer arrays that a kind of mask captures, with their axes.
 _NEEDS = {
   "prefix": ("prefix: B",),
   "lengths": ("query_lengths: B", "key_lengths: B"),
@@ -53,7 +53,12 @@ def captured_arrays(description: tuple) -> tuple:
 
 
 def build(description: tuple, ints: dict) -> masks.Mask:
-  """The mask of attnjax that the words name."""
+  """The mask of attnjax.
+
+  Args:
+    description: of the mask.
+    ints: the arrays of `captured_arrays`, by name.
+  """
   match description:
     case ("and", left, right):
       return build(left, ints) & build(right, ints)
@@ -71,7 +76,7 @@ def build(description: tuple, ints: dict) -> masks.Mask:
 
 
 def _build_captured(description: tuple, ints: dict) -> masks.Mask:
-  """The masks that capture arrays."""
+  """`build`, of masks that capture arrays or functions."""
   match description:
     case ("prefix",):
       return masks.prefix(ints["prefix"])
@@ -93,7 +98,13 @@ def _build_captured(description: tuple, ints: dict) -> masks.Mask:
 
 
 def visibility(description: tuple, where: Coordinates, ints: dict):
-  """What the words mean: may the query see the key?"""
+  """bool, broadcasts to ``*B H T S``: whether the query may see the key.
+
+  Args:
+    description: of the mask.
+    where: coordinates of the logits.
+    ints: the arrays of `captured_arrays`, by name.
+  """
   match description:
     case ("and", left, right):
       return visibility(left, where, ints) & visibility(right, where, ints)
@@ -115,7 +126,7 @@ def visibility(description: tuple, where: Coordinates, ints: dict):
 
 
 def _visibility_captured(description: tuple, where: Coordinates, ints: dict):
-  """What the words that capture arrays mean."""
+  """`visibility`, of masks that capture arrays or functions."""
   b, h, q, k, i, j = where
   match description:
     case ("prefix",):
@@ -146,7 +157,7 @@ def _shifted(b, h, q, k, shift):
 
 
 def _striped(b, h, q, k):
-  """A pattern of everything a rule may look at."""
+  """A mask that depends on batch row, head, query and key position."""
   return (q + 2 * k + b + h) % 3 != 0
 
 
@@ -156,7 +167,7 @@ def _row(x: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _looked_up(ids: np.ndarray, b, position):
-  """The id of a position, and whether the array has that position."""
+  """(id of a position, whether the array has an entry for it)."""
   size = ids.shape[-1]
   has = (position >= 0) & (position < size)
   if size == 0:
@@ -166,7 +177,7 @@ def _looked_up(ids: np.ndarray, b, position):
 
 
 def _in_table(table: np.ndarray, where: Coordinates):
-  """The entry at (b, h, q, k); hidden outside of the table."""
+  """The entry of a table at (b, h, q, k); false outside of it."""
   if table.size == 0:
     return np.zeros((), bool)
   table = table.reshape((1,) * (3 - table.ndim) + table.shape)

@@ -1,4 +1,4 @@
-"""How memory grows with the length, from the compiler's own account."""
+"""Growth of temporary memory with the length, by `memory_analysis`."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -12,7 +12,8 @@ from attnjax.testing.runner import called
 
 __all__ = ["GrowsLinearly", "memory_growth"]
 
-# From where on a tile of an engine need not grow with the length any more.
+# Long enough for blocks to have their largest size, so that memory which is
+# linear in the length shows as such.
 LENGTHS = (2048, 4096, 8192)
 
 
@@ -24,20 +25,21 @@ def memory_growth(
 ) -> dict[int, int]:
   """Temporary memory of a compiled attention, in bytes, for each length.
 
-  Nothing runs: it is `compiled.memory_analysis().temp_size_in_bytes`.
+  Programs are compiled and do not run: this is
+  `compiled.memory_analysis().temp_size_in_bytes`.
 
   Args:
     attend: called like `attnjax.attend`.
     transform: "forward", "grad", "jvp", "hvp" (Hessian times vector), or a
       function ``(f, x) -> tree`` of a function f of a dictionary of arrays.
     lengths: T = S, each compiled once.
-    problem: what is asked; None is two heads of width 16, no mask.
+    problem: the call; None is two heads of width 16, no mask.
 
   Returns:
     bytes by length.
 
   Raises:
-    NotImplementedError: if this platform's compiler keeps no account.
+    NotImplementedError: if the compiler reports no memory on this platform.
 
   Dense attention holds T x S logits, so that twice the length is four times
   the memory:
@@ -49,18 +51,19 @@ def memory_growth(
   >>> 3.5 < held[512] / held[256] < 4.5
   True
   """
-  law = _TRANSFORMS[transform] if isinstance(transform, str) else transform
+  if isinstance(transform, str):
+    transform = _TRANSFORMS[transform]
   problem = _PLAIN if problem is None else problem
-  return {n: _temporary(attend, law, problem, n) for n in lengths}
+  return {n: _temporary(attend, transform, problem, n) for n in lengths}
 
 
-def _temporary(attend, law, problem: Problem, length: int) -> int:
-  """Bytes held beside inputs and outputs."""
+def _temporary(attend, transform, problem: Problem, length: int) -> int:
+  """Bytes held beside inputs and outputs, T = S = length."""
   problem = dataclasses.replace(problem, length=length, keys=length)
   move = lambda x: jax.tree.map(jnp.asarray, x)
   floats, ints = move(problem.floats()), move(problem.ints())
   function = called(attend, problem)
-  run = jax.jit(lambda x, i: law(lambda y: function(y, i), x))
+  run = jax.jit(lambda x, i: transform(lambda y: function(y, i), x))
   analysis = run.lower(floats, ints).compile().memory_analysis()
   if analysis is None:
     raise NotImplementedError(
@@ -72,9 +75,9 @@ def _temporary(attend, law, problem: Problem, length: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class GrowsLinearly:
-  """Memory grows with the length, and not with its square.
+  """Law: memory grows with the length, and not with its square.
 
-  n times the length may take half as much more than n times the memory.
+  n times the length may take 1.5 n times the memory: a square takes n² times.
 
   Args:
     transform: as of `memory_growth`.
@@ -83,7 +86,7 @@ class GrowsLinearly:
   transform: str
 
   def __call__(self, attend: Callable, problem: Problem) -> None:
-    """Raises AssertionError where it grows faster."""
+    """Raises AssertionError if it grows faster."""
     held = memory_growth(attend, self.transform, LENGTHS, problem)
     longer = LENGTHS[-1] / LENGTHS[0]
     growth = held[LENGTHS[-1]] / max(held[LENGTHS[0]], 1)

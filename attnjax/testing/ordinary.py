@@ -1,4 +1,4 @@
-"""An ordinary function of arrays under test: what it offers, and what not."""
+"""Adapts an ordinary function of arrays to the suite, by what it offers."""
 
 import dataclasses
 import inspect
@@ -26,12 +26,13 @@ _DEFAULT_AUX = Problem().aux
 
 @dataclasses.dataclass(frozen=True)
 class Ordinary:
-  """A function of arrays, called as the suite calls `attnjax.attend`.
+  """An ordinary attention function with the signature of `attnjax.attend`.
 
   Args:
     function: ``(query, key, value, **offered)``.
     offers: the options it takes.
-    grouped: whether it takes fewer key heads than query heads.
+    grouped: whether it takes fewer key heads than query heads; else key heads
+      are repeated.
 
   >>> import jax.numpy as jnp
   >>> double = Ordinary(lambda query, key, value: 2 * query, ())
@@ -44,10 +45,11 @@ class Ordinary:
   grouped: bool = True
 
   def __call__(self, query, key, value, **options):
-    """Calls the function; masks, positions and segments as one array."""
+    """Calls the function, with masks, positions and segments as one array."""
     seen = _as_array(query, key, options)
     if seen is not None:
       options["mask"] = seen
+
     group = query.shape[-2] // key.shape[-2]
     if not self.grouped and group > 1:
       key, value = (jnp.repeat(x, group, axis=-2) for x in (key, value))
@@ -60,7 +62,7 @@ def ordinary(
   *,
   grouped: bool = True,
 ) -> Ordinary:
-  """An ordinary attention, to be held to what it offers.
+  """Adapts an ordinary attention to the suite, to check what it offers.
 
   What `attnjax` would give as a mask, positions or segment ids reaches the
   function as ``mask=``, one boolean array ``*B H T S``, true where a query may
@@ -73,7 +75,7 @@ def ordinary(
     grouped: False repeats key heads before the function sees them.
 
   Raises:
-    ValueError: for an offer that there is not.
+    ValueError: for an option that is not among these.
 
   >>> def mine(query, key, value, mask=None, bias=None):
   ...   return query
@@ -92,14 +94,17 @@ def ordinary(
 
 
 def fitted(attend: Callable, problem: Problem) -> tuple[Problem, str | None]:
-  """The problem as an attention can be asked it, and what it does not offer.
+  """The problem without what an attention cannot return, and what is missing.
 
-  Of an attention that takes no ``aux=`` only the output is held to the truth.
+  Returns:
+    (problem, None), or (problem, reason to skip the case). An attention without
+    ``aux=`` is asked for the output alone.
   """
   if not isinstance(attend, Ordinary):
     return problem, None
   if "aux" not in attend.offers and problem.aux == _DEFAULT_AUX:
     problem = dataclasses.replace(problem, aux=())
+
   asked = {
     "aux": problem.aux,
     "bias": problem.bias is not None,
@@ -116,12 +121,12 @@ def fitted(attend: Callable, problem: Problem) -> tuple[Problem, str | None]:
 
 
 def as_tested(attend: Callable) -> Callable:
-  """The attention, adapted if its signature says that it is ordinary."""
+  """The attention, adapted if its signature has neither ``aux`` nor ``**``."""
   if isinstance(attend, Ordinary):
     return attend
   try:
     taken = inspect.signature(attend).parameters.values()
-  except ValueError:  # of a built-in nothing is known
+  except ValueError:  # a built-in may have no signature
     return attend
   everything = any(x.kind is inspect.Parameter.VAR_KEYWORD for x in taken)
   every = {x.name for x in taken}
@@ -129,17 +134,22 @@ def as_tested(attend: Callable) -> Callable:
 
 
 def _as_array(query, key, options: dict):
-  """Mask, positions and segment ids of a call as booleans ``*B H T S``."""
+  """Mask, positions and segment ids of a call as booleans ``*B H T S``.
+
+  They are removed from the options. None if nothing is hidden.
+  """
   places = [options.pop(f"{x}_positions", None) for x in ("query", "key")]
   ids = [options.pop(f"{x}_segment_ids", None) for x in ("query", "key")]
   *batch, length, heads, _ = query.shape
   shape = (*batch, heads, length, key.shape[-3])
+
   mask, seen = options.pop("mask", None), None
   if isinstance(mask, Mask):
     grid = Grid.of(tuple(batch), heads, length, shape[-1], *places)
     seen = mask.visible(grid)
   elif mask is not None:
     seen = jnp.asarray(mask)
+
   if ids[0] is not None:
     same = ids[0][..., None, :, None] == ids[1][..., None, None, :]
     seen = same if seen is None else seen & same

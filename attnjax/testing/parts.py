@@ -28,11 +28,13 @@ def array_names(part) -> list[str]:
 
 
 class ScoringPart(NamedTuple):
-  """One scoring, three times over.
+  """A scoring under test, with its definitions.
 
-  build makes attnjax's of the captured arrays; row takes a query ``D`` and the
-  keys ``S D`` in numpy; dense takes ``*B H T D`` and ``*B H S D`` in JAX.
-  Captured arrays are ``"name: axes"``, with a + before what must be positive.
+  Args:
+    build: constructor of attnjax, of the captured arrays.
+    row: numpy, of a query ``D`` and keys ``S D``.
+    dense: JAX, of queries ``*B H T D`` and keys ``*B H S D``.
+    arrays: ``"name: axes"`` of each captured array; + marks a positive one.
   """
 
   build: Callable
@@ -109,7 +111,7 @@ def _dense_gaussian(query, key, bandwidth):
 
 
 def _named(name: str) -> Callable:
-  """The constructor in attnjax; absent, the case that needs it says so."""
+  """The constructor of that name in attnjax, looked up when it is called."""
 
   def build(*arrays):
     return getattr(scoring, name)(*arrays)
@@ -144,10 +146,13 @@ SCORINGS = {
 
 
 class ScoreModPart(NamedTuple):
-  """One score mod, twice over.
+  """A score mod under test, with its definition.
 
-  build makes attnjax's of the captured arrays. rule is elementwise, so that one
-  text serves numpy and JAX: ``rule(xp, logit, b, h, q, k, *arrays)``.
+  Args:
+    build: constructor of attnjax, of the captured arrays.
+    rule: ``(xp, logit, b, h, q, k, *arrays)``, elementwise, of numpy or
+      jax.numpy as xp.
+    arrays: as of `ScoringPart`.
   """
 
   build: Callable
@@ -168,7 +173,12 @@ def _capped_alibi(xp, logit, b, h, q, k, slopes):
 
 
 def _relative_bias(xp, logit, b, h, q, k, table):
-  """T5: half the buckets a side; exact near by, logarithmic to distance 128."""
+  """T5: half the buckets a side, exact near by, logarithmic up to 128.
+
+  Reference:
+    Raffel et al., "Exploring the Limits of Transfer Learning with a Unified
+    Text-to-Text Transformer", 2020, arXiv 1910.10683, section 2.1.
+  """
   half = table.shape[0] // 2
   exact = half // 2
   distance = abs(q - k)
@@ -189,7 +199,7 @@ def _gain_and_table_fn(logit, b, h, q, k, gain, table):
 
 
 def _log_distance(xp, logit, b, h, q, k, gain):
-  """Not a number for a key ahead of the query, which must be hidden."""
+  """A score mod that is NaN for keys after the query, which must be hidden."""
   return logit - gain[h] * xp.log((q - k + 1).astype(logit.dtype))
 
 
@@ -236,11 +246,15 @@ SCORE_MODS = {
 
 
 class NormalizerPart(NamedTuple):
-  """One normalizer, three times over.
+  """A normalizer under test, with its definitions.
 
-  row takes the finite logits that a query sees, at least one, and its head, and
-  gives (weights, logsumexp); dense takes logits ``*B H T S``, finite
-  everywhere, and which of them are seen.
+  Args:
+    build: constructor of attnjax, of the captured arrays.
+    row: numpy, ``(logits, head, *arrays) -> (weights, logsumexp)`` of the
+      logits that one query sees, at least one, all finite.
+    dense: JAX, ``(logits, seen, *arrays) -> (weights, logsumexp)`` of logits
+      ``*B H T S``, finite where they are hidden too.
+    arrays: as of `ScoringPart`.
   """
 
   build: Callable
@@ -275,7 +289,7 @@ def _dense_sink(logits, seen, sink):
 
 
 def _with_sink(logits, seen, sink):
-  """Softmax in which a sink, logit ``... T``, takes its share."""
+  """Softmax with one more logit, the sink ``... T``, that has no value."""
   weights, logsumexp = _dense_softmax(logits, seen)
   some = jnp.any(seen, axis=-1)
   sink = sink.reshape((1,) * (logsumexp.ndim - sink.ndim) + sink.shape)
@@ -318,7 +332,7 @@ def _row_top_k(logits, head):
 
 
 def _dense_top_k(logits, seen):
-  """Kept are those that fewer than 3 beat; of equals the first is first."""
+  """Softmax of the logits that fewer than 3 others beat; ties to the first."""
   x = jnp.where(seen, logits, -jnp.inf)
   mine, theirs = x[..., :, None], x[..., None, :]
   index = jnp.arange(x.shape[-1])

@@ -1,4 +1,8 @@
-"""One call of attention in plain words: what is asked, of what sizes."""
+"""A problem: one call of attention as plain data, which draws its arrays.
+
+Every array is drawn from a generator of its own name, so that one more array
+in a problem changes none of the others.
+"""
 
 import dataclasses
 import zlib
@@ -24,7 +28,7 @@ _SEGMENTS = ("query_segment_ids: B T", "key_segment_ids: B S")
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-  """A call of attention as plain data, which draws its own arrays.
+  """One call of attention as plain data, which draws its own arrays.
 
   Args:
     batch: batch axes.
@@ -47,11 +51,11 @@ class Problem:
     segments: whether segment ids are given.
     traced: whether masks' arrays, positions and ids are known only at run time.
     scale: of queries and keys, each.
-    offset: what is added to values, so that their sums do not cancel.
-    huge: of what size the last key and value are; None is that of the others.
-    aux: what is asked for beside the output.
+    offset: added to values, so that their sums do not cancel.
+    huge: entries of the last key and value; None draws them as the others.
+    aux: names of the results beside the output.
     dropout_rate: share of weights to drop.
-    seed: of all arrays.
+    seed: of the generators of all arrays.
 
   >>> problem = Problem(mask=("causal",), length=3, keys=3)
   >>> sorted(problem.floats()), problem.visible({})[0, 0].astype(int).tolist()
@@ -85,12 +89,12 @@ class Problem:
 
   @property
   def x64(self) -> bool:
-    """Whether it is a problem in float64."""
+    """Whether it needs x64, being in float64."""
     return self.dtype == "float64"
 
   @property
   def shape(self) -> tuple[int, ...]:
-    """``*B H T S``, the shape of the logits."""
+    """Shape ``*B H T S`` of the logits."""
     return (*self.batch, self.heads, self.length, self.keys)
 
   def part(self, role: str):
@@ -99,7 +103,7 @@ class Problem:
     return None if name is None else _PARTS[role][name]
 
   def sizes(self, axes: str) -> tuple[int, ...]:
-    """A shape from axis letters, digits as they are."""
+    """The shape of axis letters; a digit is a size."""
     size = {"T": self.length, "S": self.keys, "H": self.heads, "A": 3, "N": 14}
     size |= {"K": self.shared, "D": self.width, "E": self.value_width}
     found: list[int] = []
@@ -111,7 +115,7 @@ class Problem:
     return tuple(found)
 
   def axes(self, name: str) -> str:
-    """The axis letters of one of the arrays, by its name."""
+    """Axis letters of the array of a name."""
     lines = [f"{n}: {axes}" for n, axes in _ARRAYS.items()]
     lines += [f"bias: {self.bias}", *self._int_lines()]
     for role in _PARTS:
@@ -129,12 +133,14 @@ class Problem:
       for name in ("key", "value"):
         found[name][..., -1, :, :] = self.huge
     found = {n: x.astype(jnp.dtype(self.dtype)) for n, x in found.items()}
+
     other = np.float64 if self.x64 else np.float32
     if self.bias is not None:
       bias = draw("bias", self.bias)
       chance = _generator(self.seed, "hidden").random(bias.shape)
       hidden = self.hidden_bias & (chance < 0.4)
       found["bias"] = np.where(hidden, -np.inf, bias).astype(other)
+
     for role in _PARTS:
       for name, axes in map(_split, getattr(self.part(role), "arrays", ())):
         plain = f"{role} {name.removeprefix('+')}"
@@ -163,7 +169,11 @@ class Problem:
     return lines
 
   def where(self, ints: dict) -> Coordinates:
-    """Coordinates of all logits."""
+    """Coordinates of all logits.
+
+    Args:
+      ints: the arrays of `ints`, by name.
+    """
     *batch, heads, length, keys = self.shape
     rank = len(self.shape)
     rows = int(np.prod(batch))
@@ -174,6 +184,7 @@ class Problem:
       x.reshape((1,) * (rank - 2 - x.ndim) + x.shape),
       (-3, -1) if query else (-3, -2),
     )
+
     i, j = on(length, rank - 2), on(keys, rank - 1)
     q, k = ints.get("query_positions"), ints.get("key_positions")
     return Coordinates(
@@ -186,7 +197,11 @@ class Problem:
     )
 
   def visible(self, ints: dict) -> np.ndarray:
-    """Which key each query may see, ``*B H T S``, the bias aside."""
+    """bool ``*B H T S``, the keys that a query sees, the bias left out.
+
+    Args:
+      ints: the arrays of `ints`, by name.
+    """
     where = self.where(ints)
     seen = np.ones((), bool)
     if self.mask is not None:
@@ -200,18 +215,18 @@ class Problem:
 
 
 def _split(line: str) -> tuple[str, str]:
-  """Name and axes of a line ``name: axes``."""
+  """(name, axes) of a line ``name: axes``."""
   name, axes = line.split(":")
   return name, axes
 
 
 def _generator(seed: int, name: str) -> np.random.Generator:
-  """Numbers of one array alone."""
+  """The random generator of one array."""
   return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 
 def _normal(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
-  """Normal numbers; of a name that begins with + at least 1/2."""
+  """Normal numbers; at least 1/2 if the name begins with +."""
   drawn = np.asarray(_generator(seed, name).standard_normal(shape))
   return np.asarray(0.5 + np.abs(drawn)) if name.startswith("+") else drawn
 
@@ -219,7 +234,7 @@ def _normal(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
 def _integers(
   seed: int, name: str, shape: tuple[int, ...], most: int
 ) -> np.ndarray:
-  """Ids in runs, lengths from nothing to `most`, tables of booleans."""
+  """Integers that fit a name: sorted ids, shifts, lengths, boolean tables."""
   rng = _generator(seed, name)
   if name == "mask" or name.startswith("table"):
     return rng.random(shape) < 0.6
@@ -228,7 +243,7 @@ def _integers(
   if name == "shift":
     return rng.integers(-2, 3, shape, dtype=np.int32)
   drawn = rng.integers(0, most + 1, shape, dtype=np.int32)
-  # The edges are where mistakes are made: nothing, and everything.
+  # Lengths always include the extremes, everything and nothing.
   drawn.reshape(-1)[:2] = np.array([most, 0])[: drawn.size]
   return drawn
 
@@ -236,10 +251,10 @@ def _integers(
 def _positions(
   seed: int, kind: str | None, batch: tuple[int, ...], length: int, keys: int
 ) -> dict[str, np.ndarray]:
-  """Positions of queries and keys; none where none are given.
+  """Positions of queries and keys of one kind; nothing for None.
 
   Raises:
-    ValueError: for a kind there is not.
+    ValueError: for a kind that is none of these.
   """
   query, key = (np.arange(n, dtype=np.int32) for n in (length, keys))
   rows = lambda x: np.broadcast_to(x, (*batch, x.shape[-1])).copy()

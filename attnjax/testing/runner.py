@@ -1,4 +1,4 @@
-"""The attention under test: how it is called, and what it gave."""
+"""Runs a problem on the attention under test: eager, jitted or transformed."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -25,24 +25,31 @@ _BY_NAME = (
 
 
 def precise(problem: Problem):
-  """The context in which float64 is float64 if, and only if, it is asked."""
+  """The context manager that enables x64 for a float64 problem alone."""
   return jax.enable_x64(problem.x64)
 
 
 def arrays(problem: Problem) -> tuple[dict, dict]:
-  """Floats and ints of a problem, on the device."""
+  """(float arrays, integer arrays) of a problem, on the device, by name."""
   move = lambda drawn: {n: jnp.asarray(x) for n, x in drawn.items()}
   return move(problem.floats()), move(problem.ints())
 
 
 def called(attend: Callable, problem: Problem, **more) -> Callable:
-  """The attention as a function of (floats, ints) to results by name."""
+  """The attention as a function ``(floats, ints) -> results`` of dictionaries.
+
+  Args:
+    attend: under test.
+    problem: the call.
+    **more: further options of the call, such as a dropout key.
+  """
 
   def function(floats: dict, ints: dict) -> dict:
     given = dict(more)
     if "bias" in floats:
       given["bias"] = floats["bias"]
     given |= {name: ints[name] for name in _BY_NAME if name in ints}
+
     if problem.mask is not None:
       given["mask"] = mask_descriptions.build(problem.mask, ints)
     for role in ("scoring", "score_mod", "normalizer"):
@@ -50,6 +57,7 @@ def called(attend: Callable, problem: Problem, **more) -> Callable:
       if part is not None:
         names = array_names(part)
         given[role] = part.build(*(floats[f"{role} {n}"] for n in names))
+
     qkv = [floats[name] for name in _POSITIONAL]
     if not problem.aux:
       return {"out": attend(*qkv, **given)}
@@ -60,47 +68,49 @@ def called(attend: Callable, problem: Problem, **more) -> Callable:
 
 
 def found(
-  attend: Callable, problem: Problem, law: Callable, how: How = "hurry"
+  attend: Callable, problem: Problem, transform: Callable, how: How = "hurry"
 ):
-  """What a law of `derivatives` finds, as numpy; ints are known, or traced.
+  """Result of a transform of the attention under test, as numpy.
 
   Args:
     attend: under test.
     problem: the call.
-    law: of `derivatives`.
-    how: "hurry" or "user", compiled as `compiling` says; "eager", not as a
-      whole.
+    transform: of `derivatives`.
+    how: "hurry" or "user", jitted without or with costly optimizations, see
+      `compiled`; "eager", not jitted as a whole.
   """
   with precise(problem):
     floats, ints = arrays(problem)
     function = called(attend, problem)
     if how == "eager":
-      return host(law(lambda x: function(x, ints), floats))
+      return host(transform(lambda x: function(x, ints), floats))
+
     if problem.traced:
-      traced = lambda x, i: law(lambda y: function(y, i), x)
+      traced = lambda x, i: transform(lambda y: function(y, i), x)
       return host(compiled(traced, hurry=how == "hurry")(floats, ints))
-    known = lambda x: law(lambda y: function(y, ints), x)
+    # Closed over, integer arrays are known while the attention is traced.
+    known = lambda x: transform(lambda y: function(y, ints), x)
     return host(compiled(known, hurry=how == "hurry")(floats))
 
 
 def host(tree):
-  """The same tree, of numpy arrays."""
+  """The tree with numpy arrays for those of JAX."""
   return jax.tree.map(np.asarray, tree)
 
 
 def compiled(
   f: Callable, *, hurry: bool = True, static: tuple[int, ...] = ()
 ) -> Callable:
-  """`jax.jit`; in a hurry without XLA's costly optimizations, on a CPU.
+  """`jax.jit`, on a CPU without XLA's costly optimizations.
 
-  Most programs of the suite run once, and compiling them is most of its time.
-  Cases on which rounding depends (dtypes, large numbers, determinism) are not
-  in a hurry: they are compiled as a user's program is.
+  Most programs of the suite run once, and compiling them takes most of its
+  time. Cases of rounding (dtypes, large numbers, determinism) set ``hurry``
+  false: they are compiled as a user's program is.
 
   Args:
     f: the function.
-    hurry: whether compile time matters more than what is compiled.
-    static: numbers of the arguments that are no arrays.
+    hurry: whether to leave optimizations out.
+    static: positions of the static arguments.
   """
   quick = hurry and jax.default_backend() == "cpu"
   options = {"xla_backend_optimization_level": 0} if quick else None

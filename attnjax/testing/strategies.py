@@ -1,4 +1,4 @@
-"""Hypothesis strategies: masks and calls, as plain data to be built later.
+"""Hypothesis strategies of masks and calls, and a check on random calls.
 
 What is drawn are descriptions, see `mask_descriptions` and `Problem`: nothing
 of attnjax runs while hypothesis draws.
@@ -18,12 +18,12 @@ __all__ = ["check_random", "masks", "problems"]
 _WORDS = ("full", "causal", "prefix", "lengths", "key_lengths", "segments")
 _TABLES = ("B H T S", "H T S", "T S", "1 S", "T 1")
 _BIASES = (None, "B H T S", "H T S", "T S", "S", "B 1 1 1")
-# Undefined unless what lies ahead is hidden.
+# "log distance" is undefined unless keys after the query are hidden.
 _ANYWHERE = sorted(set(SCORE_MODS) - {"log distance"})
 
 
 def masks() -> Any:
-  """Descriptions of masks: every kind there is, under ``and``, ``or``, ``not``.
+  """Strategy of mask descriptions: every kind, under ``and``, ``or``, ``not``.
 
   Returns:
     A strategy of nested tuples, for ``Problem(mask=...)``.
@@ -55,7 +55,7 @@ def masks() -> Any:
 
 
 def problems() -> Any:
-  """Calls of attention, as the arguments of a `Problem`.
+  """Strategy of calls of attention, as the arguments of a `Problem`.
 
   Returns:
     A strategy of dictionaries; ``Problem(**drawn)`` is the call.
@@ -76,7 +76,7 @@ def problems() -> Any:
     {
       "mask": st.one_of(masks(), masks(), st.none()),
       "batch": st.sampled_from([(2,), (), (2, 1), (3,)]),
-      # Most calls have something to read.
+      # Empty calls are rarer than lengths of 2 and more.
       "length": st.one_of(st.integers(2, 40), st.integers(0, 40)),
       "keys": st.one_of(st.integers(2, 40), st.integers(0, 40)),
       "heads, shared": st.sampled_from(heads),
@@ -97,9 +97,10 @@ def problems() -> Any:
 
 
 def _unpacked(drawn: dict) -> dict:
-  """Heads and key heads, drawn together for they must divide.
+  """The arguments of a `Problem`, from what was drawn.
 
-  Tables of positions have the lengths of the call, and say nothing beyond.
+  Heads and key heads are drawn together, for they must divide. Tables of
+  positions have the lengths of the call, and no entry for positions beyond.
   """
   drawn = dict(drawn)
   drawn["heads"], drawn["shared"] = drawn.pop("heads, shared")
@@ -111,7 +112,7 @@ def _unpacked(drawn: dict) -> dict:
 
 
 def _hypothesis():
-  """The package, asked for only when it is used."""
+  """The package hypothesis, imported only when it is used."""
   with needs_extra("test", "attnjax.testing.strategies needs hypothesis"):
     import hypothesis
 
@@ -125,19 +126,19 @@ def check_random(
   seed: int = 0,
   shrink: bool = True,
 ) -> None:
-  """Holds an attention to its contract on calls that hypothesis draws.
+  """Checks the law `conforms` on random calls that hypothesis draws.
 
-  Masks and their compositions, shapes, parts and dtypes, all at once.
+  Masks and their compositions, shapes, parts and dtypes vary together.
 
   Args:
     attend: called like `attnjax.attend`.
-    max_examples: calls to draw, some of them twice; one takes about a second.
-    seed: of the draw. The same seed tries the same calls.
-    shrink: whether what fails is made as small as it will go before it is
-      reported, which takes minutes.
+    max_examples: number of calls to draw; one takes about a second.
+    seed: of the draw. The same seed draws the same calls.
+    shrink: whether a call that fails is made as small as possible before it
+      is reported, which takes minutes.
 
   Raises:
-    AssertionError: with a call that goes wrong.
+    AssertionError: with a call that fails.
     ImportError: without hypothesis, which ``pip install 'attnjax[test]'``
       brings.
 
@@ -163,7 +164,7 @@ def check_random(
   @hypothesis.given(drawn)
   def conforms_at_random(options):
     problem = Problem(**options)
-    if problem in passed:  # hypothesis likes to repeat itself
+    if problem in passed:  # hypothesis repeats examples
       return
     try:
       conforms(attend, problem)

@@ -1,4 +1,4 @@
-"""The suite: every case, and those of memory apart."""
+"""The lists of cases: all, a quick choice, and those of linear memory."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from attnjax.testing.problem import Problem
 
 __all__ = ["cases", "linear_memory_cases", "quick_cases"]
 
-# One of each kind, and each among the cheapest of its kind.
+# One of each group, among the cheapest to compile.
 _QUICK = (
   "plain/no aux",
   "mask/causal",
@@ -35,7 +35,7 @@ _QUICK = (
 def cases(
   only: str | Sequence[str] | None = None, skip: dict[str, str] | None = None
 ) -> list[Case]:
-  """All that attention must do, but for memory; a list to parametrize with.
+  """Every case but those of memory, as a list to parametrize a test with.
 
       @pytest.mark.parametrize("case", testing.cases(), ids=str)
       def test_conforms(case):
@@ -44,13 +44,13 @@ def cases(
   Args:
     only: shell patterns of names, "group/what" or "what" alone; None is all.
     skip: reasons by pattern. A case that is skipped stays in the list, and
-      says so when it is checked: nothing passes in silence.
+      raises SkipTest with the reason when it is checked.
 
   Returns:
-    The cases, the cheap first.
+    The cases.
 
   Raises:
-    ValueError: for a pattern that is of no case, or a skip without a reason.
+    ValueError: for a pattern that matches no case, or a skip without a reason.
 
   >>> len(cases()) > 150
   True
@@ -66,7 +66,7 @@ def cases(
 
 
 def quick_cases(skip: dict[str, str] | None = None) -> list[Case]:
-  """One case of each kind: under a minute on two cores, for every change.
+  """One case of each group, for every change: under a minute on two cores.
 
   Args:
     skip: reasons by pattern, as of `cases`.
@@ -80,9 +80,9 @@ def quick_cases(skip: dict[str, str] | None = None) -> list[Case]:
 def linear_memory_cases(
   only: str | Sequence[str] | None = None, skip: dict[str, str] | None = None
 ) -> list[Case]:
-  """That memory grows with the length, and not with its square.
+  """Cases that memory grows with the length, and not with its square.
 
-  A dense implementation fails each of them, and is right to.
+  A dense implementation, which holds all logits, fails each of them.
 
   Args:
     only: as of `cases`.
@@ -112,6 +112,7 @@ def linear_memory_cases(
       "score_mod": "softcap then alibi",
     },
   }
+
   found = []
   for name, options in problems.items():
     problem = Problem(**(sizes | options))

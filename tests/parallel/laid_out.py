@@ -12,7 +12,7 @@ import numpy as np
 
 import attnjax
 from attnjax import masks, parallel
-from attnjax.parallel.token_layouts import runs
+from attnjax.parallel.token_layouts import runs_per_shard
 
 LAYOUTS = ("contiguous", "zigzag", "striped")
 KINDS = {
@@ -45,12 +45,12 @@ class LaidOut:
   def __call__(self, query, key, value, **options):
     length, keys = query.shape[-3], key.shape[-3]
     pieces = self.attention.mesh.shape["sequence"]
-    pieces *= runs(self.attention.layout)
+    pieces *= runs_per_shard(self.attention.layout)
     up = lambda n: max(-(-n // pieces), 1) * pieces
     sizes = {"t": (length, up(length)), "s": (keys, up(keys))}
     lay = lambda x, axes: self._laid(x, axes, sizes)
-    if up(keys) != keys:
-      options["mask"] = self._bounded(options.get("mask"), keys)
+    if (up(length), up(keys)) != (length, keys):
+      options["mask"] = self._bounded(options.get("mask"), length, keys)
     for name, axes in (
       ("bias", "ts"),
       ("query_positions", "t"),
@@ -99,10 +99,10 @@ class LaidOut:
       x = self.attention.permute(numpy.pad(x, widths), place)
     return x
 
-  def _bounded(self, mask, keys):
-    """A mask that hides what is padded."""
+  def _bounded(self, mask, length, keys):
+    """A mask that hides what is padded, which no table has to cover."""
     if mask is None or isinstance(mask, masks.Mask):
-      bound = masks.lengths(key=keys)
+      bound = masks.lengths(query=length, key=keys)
       return bound if mask is None else mask & bound
     # An array: what is padded to it is false, once it has all the keys.
     return jnp.broadcast_to(mask, (*mask.shape[:-1], keys))

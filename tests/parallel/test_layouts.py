@@ -7,7 +7,7 @@ from laid_out import KINDS, LAYOUTS, devices
 
 import attnjax
 from attnjax import masks, parallel
-from attnjax.parallel.token_layouts import order
+from attnjax.parallel.token_layouts import token_order
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -24,9 +24,9 @@ def test_unpermute_is_the_inverse_on_every_axis(layout, shards):
 def test_the_orders_are_those_of_the_papers():
   # Zigzag: shard i holds the pieces i and 2n - 1 - i of 2n.
   pieces = [0, 1, 10, 11, 2, 3, 8, 9, 4, 5, 6, 7]
-  assert order("zigzag", 12, 3).tolist() == pieces
+  assert token_order("zigzag", 12, 3).tolist() == pieces
   # Striped: token t stands on shard t mod n.
-  assert (order("striped", 15, 5) % 5).tolist() == [
+  assert (token_order("striped", 15, 5) % 5).tolist() == [
     shard for shard in range(5) for _ in range(3)
   ]
 

@@ -8,7 +8,7 @@ from laid_out import sharded
 
 import attnjax
 from attnjax import masks
-from attnjax.parallel.collectives import Ring, arc
+from attnjax.parallel.collectives import Ring, shortest_way
 from attnjax.parallel.division import attend_divided
 
 N, T = 8, 64
@@ -16,7 +16,7 @@ ENGINE = attnjax.Blockwise(8, 8)
 
 
 def way(live):
-  back, count = arc(np.array(live, bool))
+  back, count = shortest_way(np.array(live, bool))
   return list(range(-back, count - back))
 
 
@@ -31,8 +31,8 @@ def test_the_arc_passes_every_live_step_and_goes_no_further():
     assert len({step % 7 for step in steps}) == len(steps)
     assert set(np.flatnonzero(live)) <= {step % 7 for step in steps}
     assert not steps or steps[-1] == 0 or live[steps[-1] % 7]
-    found = arc(jnp.asarray(live))
-    assert tuple(map(int, found)) == arc(live)
+    found = shortest_way(jnp.asarray(live))
+    assert tuple(map(int, found)) == shortest_way(live)
 
 
 def test_steps_that_hold_nothing_are_left_out():
@@ -40,7 +40,7 @@ def test_steps_that_hold_nothing_are_left_out():
   device = np.arange(N)
   for step in (0, 3, 5):
     codes[0, device, device - step] = 1
-  ring = Ring("sequence", N, ("sequence",)).knowing(codes)
+  ring = Ring("sequence", N, ("sequence",)).skipping_empty(codes)
   assert sorted(step % N for step in ring.steps) == [0, 3, 5]
 
 
