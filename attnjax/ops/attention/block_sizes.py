@@ -49,6 +49,7 @@ def choose_blocks(
   most, fixed = _LIMITS.get(platform, _DEFAULT)
   room = max(most // (footprint * max(heads, 1)), 1)
   found = {}
+
   for t in _sizes(length, query):
     for s in _sizes(keys, key):
       rows = _divisor(batch, room // (t * s))
@@ -59,6 +60,7 @@ def choose_blocks(
       # product likes many rows, but no sliver: at T = 8192 tiles of 4096 x 64
       # took 1.16 (backward 1.33) of the time of 2048 x 128.
       found[max(size - room, 0), cost, -min(t, 16 * s)] = blocks
+
   return found[min(found)]
 
 
@@ -97,6 +99,9 @@ def _sizes(length: int, given: int | None) -> list[int]:
   """Blocks worth trying on an axis."""
   if given is not None:
     return [min(given, max(length, 1))]
+
+  # Powers of two that a length does not divide are cut to equal parts, so that
+  # the last block is not mostly padding.
   return sorted({even(length, size) for size in _SIZES})
 
 

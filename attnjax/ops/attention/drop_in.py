@@ -225,12 +225,14 @@ def _truth(mask, by_flax: bool) -> tuple:
   mask = mask if hasattr(mask, "dtype") else np.asarray(mask)
   if mask.dtype == bool:
     return mask, None
+
   remedy = "logits to add are bias="
   if not known(mask) and not by_flax:
     raise ValueError(
       "dot_product_attention: mask must be boolean where its values are not"
       f" known yet, got {mask.dtype}; give mask != 0; {remedy}"
     )
+
   wrong = refuse(
     lambda x: ((x != 0) & (x != 1)).any(),
     lambda x: ValueError(

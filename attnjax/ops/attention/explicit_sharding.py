@@ -114,6 +114,7 @@ def refusal(call: Call) -> str | None:
   """Why a call cannot be computed as it is divided; None if it can."""
   if mesh_of(*jax.tree.leaves(call)) is None:
     return None
+
   for name, (x, axes) in _arrays(call).items():
     for axis, names in zip(axes, names_of(x), strict=True):
       if not names or axis in "bh":
@@ -129,6 +130,7 @@ def refusal(call: Call) -> str | None:
           " divided tokens, jax.reshard brings them together"
         )
       return f"{words} jax.reshard brings them together"
+
   return None
 
 
@@ -316,6 +318,8 @@ def _arrays(call: Call) -> dict:
     "key_positions": call.key_positions,
   }
   arrays = {n: (x, _ALONG[n]) for n, x in found.items() if x is not None}
+
+  # Boolean arrays that are composed in a mask have no name of their own.
   aligned: list = []
   realigned(aligned.append, rules.mask)
   tables = {f"mask {n}": (x, "bhts") for n, x in enumerate(aligned)}
@@ -323,7 +327,7 @@ def _arrays(call: Call) -> dict:
 
 
 def _subscripts(call: Call, split: Split) -> list[Subscripts]:
-  """The axes of each leaf of a call."""
+  """The subscripts of each leaf of a call."""
   shared = call.key.shape[2] % split.parts(split.heads) == 0
   of = {f".{name}": axes for name, axes in _ALONG.items()}
   of |= {f".rules.{name}": axes for name, axes in _ALONG.items()}

@@ -1,4 +1,4 @@
-"""Which tiles of a call hold something: the walk of its engine.
+"""Which tiles of a call are empty, full or mixed, and the list to visit.
 
 A rule without arrays is decided while the program is traced, and its empty
 tiles are not in it. What depends on arrays (lengths, segment ids, positions) is
@@ -39,6 +39,8 @@ def live_tiles(
   )
   counts = _counts(shape, blocks)
   some, every = _spread(some, counts), _spread(every, counts)
+
+  # Empty tiles that are known while tracing are not in the list at all.
   known = isinstance(some, np.ndarray)
   tiles = np.argwhere(some if known else np.ones(counts, bool)).astype(np.int32)
   at = tuple(tiles.T)
@@ -46,10 +48,12 @@ def live_tiles(
     codes = np.where(every[at], FULL, MIXED)
     kinds = tuple(sorted({int(code) for code in codes}))
     return Sweep(tiles, codes.astype(np.int32), blocks, kinds)
+
   if counts[1] * counts[2] == 1:
     # There is nothing to choose between: one tile a row, and its mask.
     codes = np.full(len(tiles), MIXED, np.int32)
     return Sweep(tiles, codes, blocks, (MIXED,))
+
   fullness = jnp.where(jnp.asarray(every)[at], FULL, MIXED)
   found = jnp.where(jnp.asarray(some)[at], fullness, EMPTY).astype(jnp.int32)
   return Sweep(tiles, _shared(found), blocks, (EMPTY, MIXED, FULL))

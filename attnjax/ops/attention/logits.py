@@ -181,10 +181,12 @@ def _follow(program, marked: list[bool]) -> list[bool] | None:
   depends = lambda x: (
     not isinstance(x, jax.extend.core.Literal) and x in dependent
   )
+
   for line in program.eqns:
     marks = list(map(depends, line.invars))
     if not any(marks):
       continue
+
     if line.primitive.name in _CALLS:
       inner = line.params[_CALLS[line.primitive.name]]
       found = _follow(getattr(inner, "jaxpr", inner), marks)
@@ -192,6 +194,7 @@ def _follow(program, marked: list[bool]) -> list[bool] | None:
       found = [True] * len(line.outvars) if _is_finite(line, marks) else None
     if found is None:
       return None
+
     outs = zip(line.outvars, found, strict=True)
     dependent.update(x for x, mark in outs if mark)
   return list(map(depends, program.outvars))

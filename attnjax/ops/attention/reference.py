@@ -58,11 +58,14 @@ def _attend(call: Call, grid: Grid) -> tuple[Array, Aux]:
   """(out, aux) of a call that stands on a grid."""
   scores, value = _logits(call, grid)
   weights, logsumexp = call.normalizer(scores)
+
+  # Dropout thins what is read; the weights of the aux stay whole.
   read = weights
   if call.dropout_words is not None:
     rate, shared = call.dropout_rate, call.dropout_shared
     keep = kept(call.dropout_words, rate, grid, shared)
     read = jnp.where(keep, weights / (1 - rate), 0)
+
   batch, heads, length, keys = call.shape
   grouped = read.reshape((batch, heads // call.group, call.group, length, keys))
   out = jnp.einsum(
@@ -72,6 +75,7 @@ def _attend(call: Call, grid: Grid) -> tuple[Array, Aux]:
     precision=call.precision,
   )
   out = out.reshape((batch, length, heads, value.shape[-1]))
+
   aux = _aux(call, scores, weights, logsumexp)
   return out.astype(call.value.dtype), aux
 

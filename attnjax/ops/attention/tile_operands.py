@@ -103,6 +103,7 @@ class CallOperands(_Operands):
   ) -> "CallOperands":
     """The operands of a call, to be padded to a shape."""
     query, key, value = call.prepared()
+
     return cls(
       query=query,
       key=key,

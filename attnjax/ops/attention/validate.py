@@ -44,10 +44,12 @@ def arrays(query, key, value) -> None:
         f"attend: {name} must be floating point, got {x.dtype}; cast it, or"
         " embed it if it holds token ids"
       )
+
   _same("batch axes", {n: x.shape[:-3] for n, x in named.items()}, named)
   _same("width D", {n: named[n].shape[-1] for n in ("query", "key")}, named)
   _same("heads K", {n: named[n].shape[-2] for n in ("key", "value")}, named)
   _same("length S", {n: named[n].shape[-3] for n in ("key", "value")}, named)
+
   heads, shared = query.shape[-2], key.shape[-2]
   if shared == 0 or heads % shared:
     raise ValueError(
@@ -119,6 +121,7 @@ def rules(mask, score_mod, batch: tuple[int, ...], heads: int) -> None:
       "[:, None, None, :]; a rule is masks.causal() or masks.from_fn(fn),"
       " logits to add are bias="
     )
+
   if score_mod is None:
     return
   if not isinstance(score_mod, ScoreMod):

@@ -75,6 +75,7 @@ def _indices(queries, length: int):
       "attention_weights: queries must have one axis, indices of rows, got"
       f" shape {list(rows.shape)}"
     )
+
   outside = refuse(
     lambda rows: (rows < -length) | (rows >= length),
     lambda rows: ValueError(

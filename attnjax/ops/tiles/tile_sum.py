@@ -180,6 +180,8 @@ def _jvp(primals, tangents, *, form: _Form):
   """JVP rule: the tangent of a sum is the sum of tangents."""
   sums = _tile_sum_p.bind(*primals, form=form)
   tiles, codes, *operands = primals
+
+  # What does not move has no part in the JVP: no loop is made for it.
   moving = {
     k: t for k, t in enumerate(tangents[2:]) if not isinstance(t, ad.Zero)
   }
@@ -202,6 +204,7 @@ def _transpose(cotangents, tiles, codes, *operands, form: _Form):
     k for k, ct in enumerate(cotangents) if not isinstance(ct, ad.Zero)
   )
   known = [k for k in range(len(operands)) if k not in linear]
+
   answers: list = [None] * len(operands)
   if given:
     avals = [operands[k].aval for k in linear]
@@ -221,6 +224,7 @@ def _transpose(cotangents, tiles, codes, *operands, form: _Form):
       list(map(_wide, shapes)),
       [form.inputs[k] for k in linear],
     )
+
     for k, x, like in zip(linear, found, shapes, strict=True):
       answers[k] = x.astype(like.dtype)
   return [None, None, *answers]
@@ -237,12 +241,14 @@ def _batch(arrays, axes, *, form: _Form):
   if any(a is not None for a in axes[:2]):
     raise NotImplementedError("tile_sum: the tiles of a batch are shared")
   batched = [a is not None for a in axes[2:]]
+
   operands = [
     jnp.moveaxis(x, a, 0) if is_batched else x
     for x, a, is_batched in zip(operands, axes[2:], batched, strict=True)
   ]
   first = [x for x, b in zip(operands, batched, strict=True) if b]
   size = first[0].shape[0]
+
   # The batch may be divided, on a mesh of explicit axes: then all of it is.
   mesh = mesh_of(*first)
   names = next((names_of(x)[0] for x in first if names_of(x)[0]), ())
@@ -251,6 +257,7 @@ def _batch(arrays, axes, *, form: _Form):
       laid(x, mesh, (names, *names_of(x)[1:])) if b else x
       for x, b in zip(operands, batched, strict=True)
     ]
+
   wider = lambda axes: "." + axes if axes else axes
   form = form._replace(
     function=_batch_of(form.function, batched),
