@@ -131,9 +131,15 @@ MOVED: dict[str, tuple[str, ...]] = {
   "attnjax.testing.structure": ("attnjax.testing.hidden_keys",),
   "attnjax.testing.subject": ("attnjax.testing.runner",),
   "attnjax.testing.truth": ("attnjax.testing.error_budget",),
+  "attnjax.training.alone": ("attnjax.training.workdir",),
+  "attnjax.training.json_lines": ("attnjax.training.metrics",),
+  "attnjax.training.launchers": ("attnjax.training.cluster",),
   "attnjax.training.mesh": ("attnjax.runs", "attnjax.training"),
+  "attnjax.training.retention": ("attnjax.training.checkpoint",),
   "attnjax.training.run": ("attnjax.training.loop",),
   "attnjax.training.train_config": ("attnjax.runs",),
+  "attnjax.training.trainable": ("attnjax.training.state",),
+  "attnjax.training.workdir_probe": ("attnjax.training.workdir",),
 }
 
 # Old name -> where it is now, a path of attributes below a module.

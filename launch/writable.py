@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from attnjax.training.workdir_probe import lacking
+from attnjax.training.workdir import lacking
 
 __all__ = ["check_writable"]
 

@@ -17,6 +17,11 @@ from attnjax.config.paths import check_local
 from attnjax.config.streams import Unread
 from attnjax.config.text import describe
 
+__all__ = [
+  "run",
+]
+
+
 flags.disclaim_key_flags()  # see attnjax.config.flags
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

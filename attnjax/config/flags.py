@@ -15,6 +15,12 @@ from absl import flags
 
 from attnjax.config.leaves import Leaf, did_you_mean, leaves, replace_leaves
 
+__all__ = [
+  "ConfigFlags",
+  "define_flags",
+]
+
+
 # A flag defined here belongs to the program that asked for it, so that
 # `--help` of that program lists it.
 flags.disclaim_key_flags()

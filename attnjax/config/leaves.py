@@ -16,6 +16,16 @@ from typing import Any, TypeVar
 
 from attnjax.config.ranges import Range
 
+__all__ = [
+  "Config",
+  "Leaf",
+  "did_you_mean",
+  "leaves",
+  "replace_leaves",
+  "setting",
+]
+
+
 ConfigT = TypeVar("ConfigT")
 _KINDS = (bool, int, float, str)
 _NOUNS = {

@@ -7,6 +7,15 @@ from typing import Any, TypeVar
 
 from attnjax.config.leaves import leaves, replace_leaves
 
+__all__ = [
+  "decisive",
+  "describe",
+  "from_dict",
+  "to_dict",
+  "to_json",
+]
+
+
 ConfigT = TypeVar("ConfigT")
 
 

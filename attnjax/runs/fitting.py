@@ -15,7 +15,7 @@ from attnjax.models import partition_rules
 from attnjax.runs.attention import loss_on
 from attnjax.runs.config import TrainConfig, what_decides
 from attnjax.runs.mesh import MeshConfig
-from attnjax.training.alone import alone_in
+from attnjax.training.workdir import alone_in
 from attnjax.training.evaluation import Evaluate, tried
 from attnjax.training.losses import LossFn
 from attnjax.training.partition import Rules

@@ -3,14 +3,13 @@
 from typing import Any
 
 from attnjax.moved import moved_name
-from attnjax.training.checkpoint import Checkpoints, Restored
+from attnjax.training.checkpoint import CheckpointConfig, Checkpoints, Restored
 from attnjax.training.cluster import ProcessesConfig
 from attnjax.training.evaluation import make_evaluate
 from attnjax.training.feed import Feed, check_shares
-from attnjax.training.json_lines import read_metrics
 from attnjax.training.loop import LoopConfig, train
 from attnjax.training.losses import cross_entropy
-from attnjax.training.metrics import Metrics
+from attnjax.training.metrics import Metrics, read_metrics
 from attnjax.training.optimizer import (
   OptimizerConfig,
   decay_mask,
@@ -24,19 +23,17 @@ from attnjax.training.partition import (
   shardings,
   spread,
 )
-from attnjax.training.pmap_step import pmap_step
 from attnjax.training.processes import (
   from_primary,
   joined,
   require_agreement,
 )
 from attnjax.training.progress import Progress, Throughput
-from attnjax.training.retention import CheckpointConfig
 from attnjax.training.state import TrainState, step_key
 from attnjax.training.state import init as init_state
-from attnjax.training.step import jit_step, make_step
+from attnjax.training.step import jit_step, make_step, pmap_step
 from attnjax.training.workdir import claim as claim_workdir
-from attnjax.training.workdir_probe import probe_workdir
+from attnjax.training.workdir import probe_workdir
 
 __all__ = [
   "AXES",

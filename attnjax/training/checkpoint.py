@@ -8,21 +8,92 @@ way back to an older step; and an error that names the leaf that does not fit.
 import contextlib
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import orbax.checkpoint as ocp
 
-from attnjax.training import leaves, retention, step_directories
+from attnjax.config import Config, setting
+from attnjax.training import leaves, step_directories
 from attnjax.training.disk_errors import (
   hide_logged_disk_errors,
   naming_disk_errors,
 )
 from attnjax.training.processes import from_primary, is_primary
-from attnjax.training.retention import CheckpointConfig
 from attnjax.typing import PyTree
+
+__all__ = ["CheckpointConfig", "Checkpoints", "Keep", "Restored", "best"]
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig(Config):
+  """When a training loop saves, and what is kept.
+
+  Args:
+    every_steps: for the loop; `Checkpoints.save` saves whenever it is called.
+    keep_last: number of newest steps kept; the way back from a damaged one.
+    keep_best: also keep the step of the lowest metric.
+
+  Raises:
+    ValueError: a number is below 1.
+
+  >>> CheckpointConfig(keep_last=2).keep_best
+  True
+  """
+
+  every_steps: int = setting(
+    1000, "optimizer steps between two checkpoints", at_least=1, decides=False
+  )
+  keep_last: int = setting(
+    3, "number of newest checkpoints that are kept", at_least=1, decides=False
+  )
+  keep_best: bool = setting(
+    True,
+    "also keep the checkpoint of the lowest evaluation loss",
+    decides=False,
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class Keep:
+  """Tells Orbax which steps to preserve, as its `PreservationPolicy`.
+
+  Args:
+    last: number of newest steps.
+    best: also the one of the lowest metric.
+    metrics: of each step, filled in while the run goes on; None where a step
+      has none.
+  """
+
+  last: int
+  best: bool
+  metrics: Mapping[int, float | None]
+
+  def should_preserve(
+    self, checkpoints: Sequence[Any], *, context: Any
+  ) -> list[bool]:
+    """Whether to keep each checkpoint, the one being saved included."""
+    del context
+    steps = sorted(checkpoint.step for checkpoint in checkpoints)
+    kept: set[int | None] = set(steps[-self.last :])
+    if self.best:
+      kept.add(best(steps, self.metrics))
+    return [checkpoint.step in kept for checkpoint in checkpoints]
+
+
+def best(
+  steps: Sequence[int], metrics: Mapping[int, float | None]
+) -> int | None:
+  """The step of the lowest metric, the newest of equals; None without one.
+
+  >>> best([1, 2, 3], {1: 0.5, 2: 0.5, 3: None})
+  2
+  """
+  known = [(metrics.get(step), -step) for step in steps]
+  found = [(metric, step) for metric, step in known if metric is not None]
+  return -min(found)[1] if found else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +129,7 @@ class Checkpoints:
   Raises:
     ValueError: the directory is a file, cannot be made, or is a URL.
 
-  >>> from attnjax.training.retention import CheckpointConfig
+  >>> from attnjax.training.checkpoint import CheckpointConfig
   >>> import tempfile
   >>> import numpy as np
   >>> state = {"kernel": np.ones((2, 3), np.float32)}
@@ -167,7 +238,7 @@ class Checkpoints:
 
   def best(self) -> int | None:
     """The step of the lowest metric, the newest of equals; None without one."""
-    return retention.best(self.steps(), self._metrics)
+    return best(self.steps(), self._metrics)
 
   def wait(self) -> None:
     """Returns once no save is under way; raises what a save failed of."""
@@ -208,7 +279,7 @@ class Checkpoints:
     self._manager = ocp.CheckpointManager(
       self._root,
       options=ocp.CheckpointManagerOptions(
-        preservation_policy=retention.Keep(
+        preservation_policy=Keep(
           self._config.keep_last, self._config.keep_best, self._metrics
         ),
         async_options=ocp.AsyncOptions(

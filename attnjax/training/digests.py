@@ -13,6 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+__all__ = [
+  "problem",
+  "write",
+  "write_durably",
+]
+
+
 MANIFEST = "digests.json"
 _ALGORITHM = "sha256"
 

@@ -13,6 +13,14 @@ from attnjax.training.feed import put_beside
 from attnjax.training.losses import LossFn, loss_sums
 from attnjax.typing import DTypeLike, PyTree
 
+__all__ = [
+  "Evaluate",
+  "EvaluateOn",
+  "make_evaluate",
+  "scalars",
+  "tried",
+]
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:

@@ -12,6 +12,17 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from attnjax.training.partition import common_mesh
 from attnjax.typing import PyTree
 
+__all__ = [
+  "ROWS",
+  "Feed",
+  "ReadsRows",
+  "check_shares",
+  "own_rows",
+  "put",
+  "put_beside",
+]
+
+
 ROWS = ("data", "fsdp")  # the axes of the mesh that share out rows
 
 

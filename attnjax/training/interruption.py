@@ -10,6 +10,12 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
+__all__ = [
+  "EXIT_CODE",
+  "Interruption",
+]
+
+
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: try the same command again
 
 

@@ -15,6 +15,17 @@ from jax import tree_util
 
 from attnjax.typing import PyTree
 
+__all__ = [
+  "Table",
+  "assemble",
+  "difference",
+  "named",
+  "restore_args",
+  "storable",
+  "table",
+]
+
+
 Table = dict[str, dict[str, Any]]  # leaf path -> its shape and dtype
 
 

@@ -14,13 +14,12 @@ from typing import Any, NoReturn
 import jax
 
 from attnjax.config import Config, setting
-from attnjax.training.checkpoint import Checkpoints
+from attnjax.training.checkpoint import CheckpointConfig, Checkpoints
 from attnjax.training.evaluation import scalars
 from attnjax.training.interruption import EXIT_CODE, Interruption
 from attnjax.training.metrics import Metrics
 from attnjax.training.processes import watched
 from attnjax.training.progress import Progress, Throughput
-from attnjax.training.retention import CheckpointConfig
 from attnjax.training.state import TrainState
 
 __all__ = ["LoopConfig", "train"]

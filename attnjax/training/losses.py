@@ -9,6 +9,15 @@ import optax
 
 from attnjax.typing import Array, DTypeLike, Float, Int, PyTree, Scalar
 
+__all__ = [
+  "RESERVED",
+  "LossFn",
+  "at_least_float32",
+  "cross_entropy",
+  "loss_sums",
+]
+
+
 # (params, batch, key) -> (total, weight[, extra]), see `make_step`.
 LossFn = Callable[[Any, Any, Any], tuple[Any, ...]]
 

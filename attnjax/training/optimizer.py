@@ -10,6 +10,14 @@ import optax
 from attnjax.config import Config, setting
 from attnjax.typing import PyTree
 
+__all__ = [
+  "OptimizerConfig",
+  "decay_mask",
+  "leaf_name",
+  "make",
+  "schedule",
+]
+
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig(Config):

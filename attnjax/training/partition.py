@@ -18,6 +18,18 @@ from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
 from attnjax.typing import PyTree
 
+__all__ = [
+  "AXES",
+  "AnyMesh",
+  "Rules",
+  "common_mesh",
+  "gathered",
+  "initialise",
+  "shardings",
+  "spread",
+]
+
+
 # Axes of a mesh, by name. Neighbours are on the last ones: the features of a
 # layer speak most, and a ring of tokens sends while it computes only where
 # every hop is one wire.

@@ -19,13 +19,26 @@ from jax.experimental import multihost_utils
 
 from attnjax.training.cluster import ProcessesConfig, start_arguments
 from attnjax.training.interruption import EXIT_CODE
-from attnjax.training.workdir import differences
+
+__all__ = [
+  "differences",
+  "from_primary",
+  "is_primary",
+  "joined",
+  "leave",
+  "require_agreement",
+  "require_joined",
+  "watched",
+]
+
 
 # What errors say that come of a process that stopped or cannot be reached.
 _LOST = (
   *("Gloo", "NCCL", "onnection closed", "onnection reset", "onnection refused"),
   *("Broken pipe", "UNAVAILABLE", "DEADLINE_EXCEEDED", "heartbeat", "ABORTED"),
 )
+
+_ABSENT = "(absent)"
 
 
 def is_primary() -> bool:
@@ -227,3 +240,42 @@ def _one_voice() -> Iterator[None]:
     contextlib.redirect_stdout(nowhere),
   ):
     yield
+
+
+def differences(
+  before: Any, now: Any, there: str = "there", here: str = "here"
+) -> list[str]:
+  """One clause for each leaf that two nested dicts do not have alike.
+
+  Args:
+    before: a nested dict of what JSON can hold.
+    now: another one.
+    there: where the first is from.
+    here: where the second is from.
+
+  >>> differences({"model": {"depth": 2}}, {"model": {"depth": 3}})
+  ['model.depth is 2 there and 3 here']
+  """
+  first, second = _leaves(before), _leaves(now)
+  return [
+    f"{name} is {first.get(name, _ABSENT)} {there} and"
+    f" {second.get(name, _ABSENT)} {here}"
+    for name in sorted(first.keys() | second.keys(), key=_experiment_first)
+    if first.get(name) != second.get(name)
+  ]
+
+
+def _leaves(tree: Any, name: str = "") -> dict[str, str]:
+  """Each leaf under its dotted name, as JSON text: NaN equals NaN there."""
+  if not isinstance(tree, dict) or not tree:
+    return {name: json.dumps(tree)}
+  return {
+    dotted: text
+    for key, child in tree.items()
+    for dotted, text in _leaves(child, f"{name}.{key}" if name else key).items()
+  }
+
+
+def _experiment_first(name: str) -> tuple[bool, str]:
+  """Sorts the name of the experiment before the leaves of its config."""
+  return name != "experiment", name

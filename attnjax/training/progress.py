@@ -10,6 +10,12 @@ from typing import Any
 from attnjax.config import Unread
 from attnjax.extras import needs_extra
 
+__all__ = [
+  "Progress",
+  "Throughput",
+]
+
+
 # Enough steps to be steady, few enough to follow a change.
 _WINDOW = 100
 

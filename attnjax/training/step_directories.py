@@ -14,6 +14,22 @@ from typing import Any
 from attnjax.config import check_local
 from attnjax.training import digests
 
+__all__ = [
+  "DAMAGED",
+  "REPLACED",
+  "about",
+  "committed",
+  "drop_replaced",
+  "metric",
+  "newest_whole",
+  "prepare",
+  "put_aside",
+  "put_back_replaced",
+  "remove_uncommitted",
+  "seal",
+]
+
+
 REPLACED = ".replaced"
 DAMAGED = ".damaged"
 _UNCOMMITTED = ".orbax-checkpoint-tmp"

@@ -1,18 +1,23 @@
 """The directory of a run: it belongs to one experiment with one config."""
 
+import contextlib
+import fcntl
 import json
 import os
+import shutil
+import socket
 import uuid
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from attnjax.config import check_local
+from attnjax.training.processes import differences, from_primary
 
-__all__ = ["claim", "differences", "write_durably"]
+__all__ = ["alone_in", "claim", "lacking", "probe_workdir", "write_durably"]
 
 _CONFIG = "config.json"
-_ABSENT = "(absent)"
 
 
 def claim(
@@ -79,29 +84,6 @@ def _parse(path: Path, text: bytes) -> dict[str, Any]:
   )
 
 
-def differences(
-  before: Any, now: Any, there: str = "there", here: str = "here"
-) -> list[str]:
-  """One clause for each leaf that two nested dicts do not have alike.
-
-  Args:
-    before: a nested dict of what JSON can hold.
-    now: another one.
-    there: where the first is from.
-    here: where the second is from.
-
-  >>> differences({"model": {"depth": 2}}, {"model": {"depth": 3}})
-  ['model.depth is 2 there and 3 here']
-  """
-  first, second = _leaves(before), _leaves(now)
-  return [
-    f"{name} is {first.get(name, _ABSENT)} {there} and"
-    f" {second.get(name, _ABSENT)} {here}"
-    for name in sorted(first.keys() | second.keys(), key=_experiment_first)
-    if first.get(name) != second.get(name)
-  ]
-
-
 def _compare(path: Path, stored: Any, asked: Any) -> None:
   """Raises where the stored config is not the one asked for."""
   differ = differences(stored, asked)
@@ -110,22 +92,6 @@ def _compare(path: Path, stored: Any, asked: Any) -> None:
       f"workdir: {path} belongs to another run: {', '.join(differ)}. Name "
       "another --workdir, or the same config"
     )
-
-
-def _leaves(tree: Any, name: str = "") -> dict[str, str]:
-  """Each leaf under its dotted name, as JSON text: NaN equals NaN there."""
-  if not isinstance(tree, dict) or not tree:
-    return {name: json.dumps(tree)}
-  return {
-    dotted: text
-    for key, child in tree.items()
-    for dotted, text in _leaves(child, f"{name}.{key}" if name else key).items()
-  }
-
-
-def _experiment_first(name: str) -> tuple[bool, str]:
-  """Sorts the name of the experiment before the leaves of its config."""
-  return name != "experiment", name
 
 
 def _normal(config: Mapping[str, Any]) -> Any:
@@ -166,3 +132,118 @@ def write_durably(path: Path, mode: str, text: str) -> None:
     file.write(text)
     file.flush()
     os.fsync(file.fileno())
+
+
+_LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def alone_in(workdir: Path) -> Iterator[None]:
+  """Holds a directory for the processes of this run, until they end.
+
+  The first process has a lock of the file system, which goes with it however
+  it ends. Where the file system has none, a warning says so.
+
+  Args:
+    workdir: of the run; must exist.
+
+  Raises:
+    ValueError: another run holds it; names its process and host.
+  """
+  with contextlib.ExitStack() as held:
+    refusal = from_primary(lambda: _refusal(workdir, held))
+    if refusal is not None:
+      raise ValueError(refusal)
+    yield
+
+
+def _refusal(workdir: Path, held: contextlib.ExitStack) -> str | None:
+  """Takes the lock, or says who has it."""
+  path = workdir / _LOCK
+  file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+  held.callback(os.close, file)
+  try:
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    who = os.read(file, 200).decode(errors="replace") or "another process"
+    return (
+      f"workdir: {who} is training in {workdir}; wait for it, stop it, or name"
+      " another --workdir"
+    )
+  except OSError as error:
+    warnings.warn(
+      f"workdir: {path} cannot be locked ({error.strerror}): nothing keeps a"
+      " second run out of the directory",
+      stacklevel=2,
+    )
+    return None
+  os.truncate(file, 0)
+  os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
+  return None
+
+
+def probe_workdir(directory: str | Path) -> None:
+  """Tries in a directory what a run does there, and leaves nothing behind.
+
+  A checkpoint gets its name by the rename of a directory, and a resumed run
+  appends to its records. Buckets that are mounted cannot do all of it: better
+  to hear so before training than at the first save.
+
+  Args:
+    directory: made if need be. Of several processes the first one tries.
+
+  Raises:
+    ValueError: names what the place cannot do, and the remedy.
+
+  >>> from pathlib import Path
+  >>> import tempfile
+  >>> folder = Path(tempfile.mkdtemp())
+  >>> probe_workdir(folder)
+  >>> list(folder.iterdir())
+  []
+  """
+  check_local(directory, "workdir")
+  path = Path(directory).resolve()
+  refusal = from_primary(lambda: lacking(path))
+  if refusal is not None:
+    raise ValueError(refusal)
+
+
+def lacking(path: Path) -> str | None:
+  """What a run needs and a directory cannot do, or None.
+
+  It asks no JAX, which would take the devices of this machine.
+
+  Args:
+    path: made if need be; nothing else is left behind.
+  """
+  probe = path / f".probe-{uuid.uuid4().hex}"
+  what = "make a directory"
+  try:
+    (probe / "before").mkdir(parents=True)
+    what = "write a file and wait until it is on the disk"
+    file = probe / "before" / "file"
+    write_durably(file, "w", "one\n")
+    what = "append to a file"
+    write_durably(file, "a", "two\n")
+    if file.read_text(encoding="utf-8") != "one\ntwo\n":
+      return _cannot(path, what, "what was appended is not there")
+    what = "rename a directory that is not empty"
+    os.rename(probe / "before", probe / "after")
+    if (probe / "before").exists() or not (probe / "after" / "file").exists():
+      return _cannot(path, what, "a part of it is left behind")
+  except OSError as error:
+    return _cannot(path, what, error.strerror or str(error))
+  finally:
+    shutil.rmtree(probe, ignore_errors=True)
+  return None
+
+
+def _cannot(path: Path, what: str, why: str) -> str:
+  """What a place lacks, and what to do."""
+  return (
+    f"workdir: {path} cannot {what} ({why}), which checkpoints and records"
+    " need; name a --workdir on a disk, or mount the bucket so that it can"
+    " (gcsfuse: rename-dir-limit above 0, or a bucket with hierarchical"
+    " namespace; goofys has no append, s3fs and JuiceFS do)"
+  )

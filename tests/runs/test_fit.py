@@ -11,7 +11,7 @@ import pytest
 
 from attnjax import config as configs
 from attnjax import runs, training
-from attnjax.training import digests, json_lines
+from attnjax.training import digests, metrics
 
 
 def loss(params, batch, key):
@@ -292,7 +292,7 @@ def test_a_full_disk_is_one_sentence_with_the_path_and_the_remedy(
 def test_records_on_a_full_disk_are_one_sentence_too(tmp_path, monkeypatch):
   if not os.path.exists("/dev/full"):
     pytest.skip("this system has no /dev/full")
-  lines = json_lines.JsonLines(tmp_path / "metrics.jsonl", 0)
+  lines = metrics.JsonLines(tmp_path / "metrics.jsonl", 0)
   lines.close()
   lines._file = open("/dev/full", "a")  # noqa: SIM115
   with pytest.raises(OSError, match=r"cannot write a record in .*jsonl: No sp"):

@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from attnjax.training.alone import alone_in
+from attnjax.training.workdir import alone_in
 from tests.children import environment
 
 HOLDING = """
 import sys, time
 from pathlib import Path
-from attnjax.training.alone import alone_in
+from attnjax.training.workdir import alone_in
 with alone_in(Path(sys.argv[1])):
   print("held", flush=True)
   time.sleep(300)

@@ -14,8 +14,7 @@ from flax import nnx
 from jax.sharding import NamedSharding, PartitionSpec
 
 from attnjax.training import step_directories
-from attnjax.training.checkpoint import Checkpoints
-from attnjax.training.retention import CheckpointConfig
+from attnjax.training.checkpoint import CheckpointConfig, Checkpoints
 
 EVERYTHING = CheckpointConfig(keep_last=100)
 

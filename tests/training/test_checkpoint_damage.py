@@ -11,9 +11,8 @@ import orbax.checkpoint as ocp
 import pytest
 from flax import nnx
 
-from attnjax.training.checkpoint import Checkpoints
+from attnjax.training.checkpoint import CheckpointConfig, Checkpoints
 from attnjax.training.digests import MANIFEST
-from attnjax.training.retention import CheckpointConfig
 
 CONFIG = CheckpointConfig(keep_last=100)
 ORBAX_ONLY = ("_CHECKPOINT_METADATA", "commit_success.txt")  # never read

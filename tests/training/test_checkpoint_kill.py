@@ -10,8 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from attnjax.training.checkpoint import Checkpoints
-from attnjax.training.retention import CheckpointConfig
+from attnjax.training.checkpoint import CheckpointConfig, Checkpoints
 
 # 64 MB in four leaves. Noise: it takes the time that real weights take.
 SIZE = 4_000_037

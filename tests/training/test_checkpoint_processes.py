@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from attnjax.training.checkpoint import Checkpoints
+from attnjax.training.checkpoint import CheckpointConfig, Checkpoints
 from attnjax.training.digests import MANIFEST
-from attnjax.training.retention import CheckpointConfig
 from tests.side_by_side import SideBySide, free_address
 
 CONFIG = CheckpointConfig(keep_last=2)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from attnjax.training import launchers
+from attnjax.training import cluster
 from attnjax.training.cluster import ProcessesConfig, start_arguments
 from attnjax.training.processes import require_joined
 
@@ -79,7 +79,7 @@ def test_what_launchers_announce(environment, expected):
 def test_a_host_of_a_pod_joins_where_jax_may_use_its_tpu(
   monkeypatch, platforms, joins
 ):
-  monkeypatch.setattr(launchers, "_has_tpu", lambda: True)
+  monkeypatch.setattr(cluster, "_has_tpu", lambda: True)
   environment = {} if platforms is None else {"JAX_PLATFORMS": platforms}
   expected = (None, None, None, None) if joins else None
   assert started(environment) == expected

@@ -14,7 +14,7 @@ import pytest
 
 from attnjax import config as configs
 from attnjax.runs import TrainConfig
-from attnjax.training import checkpoint, json_lines, loop, metrics
+from attnjax.training import checkpoint, loop, metrics
 from attnjax.training import interruption as interruptions
 from attnjax.training import state as states
 from attnjax.training import step as steps
@@ -99,7 +99,7 @@ def train(workdir, checkpoints, config=None, **changes):
 
 def curve(workdir):
   """Every record without what depends on the clock."""
-  records = json_lines.read_metrics(workdir / "metrics.jsonl")
+  records = metrics.read_metrics(workdir / "metrics.jsonl")
   return [
     {k: v for k, v in record.items() if k != "tokens_per_second"}
     for record in records
@@ -300,7 +300,7 @@ def test_the_device_never_waits_for_python(tmp_path):
 
 def test_compiling_does_not_count_as_slow_training(tmp_path):
   fake_run(tmp_path, settings(steps=3, evaluate_every=0), compiling=0.5)
-  first, *_, last, _ = json_lines.read_metrics(tmp_path / "metrics.jsonl")
+  first, *_, last, _ = metrics.read_metrics(tmp_path / "metrics.jsonl")
   assert first["tokens_per_second"] < 1 / 0.5
   assert last["tokens_per_second"] > 3 / 0.5
 

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from attnjax.training import json_lines
-from attnjax.training.metrics import Metrics
+from attnjax.training.metrics import Metrics, read_metrics
 
 
 def lines_of(path):
@@ -39,7 +38,7 @@ def test_floats_come_back_bit_for_bit(tmp_path):
   with Metrics(tmp_path, 0, tensorboard=False) as metrics:
     for step, value in enumerate(values):
       metrics.write(step + 1, "train", {"loss": value})
-  records = json_lines.read_metrics(tmp_path / "metrics.jsonl")
+  records = read_metrics(tmp_path / "metrics.jsonl")
   assert [record["loss"] for record in records] == [float(x) for x in values]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from attnjax.training import json_lines
+from attnjax.training import metrics
 from tests.children import environment
 
 PROGRAM = Path(__file__).with_name("regression_run.py")
@@ -40,7 +40,7 @@ def finish(process):
 
 def records(workdir):
   """Every record without what depends on the clock."""
-  found = json_lines.read_metrics(Path(workdir) / "metrics.jsonl")
+  found = metrics.read_metrics(Path(workdir) / "metrics.jsonl")
   return [
     {k: v for k, v in record.items() if k != "tokens_per_second"}
     for record in found

@@ -13,8 +13,7 @@ from attnjax.runs import MeshConfig, TrainConfig, fit
 from attnjax.training import init_state, make_step
 from attnjax.training.checkpoint import CheckpointConfig, Checkpoints
 from attnjax.training.optimizer import OptimizerConfig
-from attnjax.training.state import TrainState, init_on
-from attnjax.training.trainable import check_trainable
+from attnjax.training.state import TrainState, check_trainable, init_on
 
 SHARED = jnp.ones((2, 8))
 
