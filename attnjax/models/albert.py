@@ -289,7 +289,7 @@ class _Leaf:
     module, _, leaf = self.name.rpartition(".")
     return f"{_MODULES[module]}.{_LEAVES.get(leaf, leaf)}"
 
-  def read(self, tensor: np.ndarray) -> Any:
+  def read(self, tensor: np.ndarray) -> Array:
     """The parameter of a tensor: transposed, with heads as an axis."""
     expected = self._published_shape()
     if tensor.shape != expected:

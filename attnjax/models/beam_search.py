@@ -1,7 +1,7 @@
 """Greedy search and beam search for a likely sequence of tokens."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,13 +48,13 @@ class NextToken:
   ...   def step(self, memory, state, tokens):
   ...     return jnp.zeros((*tokens.shape, memory)), state
   >>> from attnjax.ops.pytree_dataclass import pytree_dataclass
-  >>> log, _ = NextToken(node(Uniform)(), 4)(None, jnp.array([1]))
+  >>> log, _ = NextToken(pytree_dataclass(Uniform)(), 4)(None, jnp.array([1]))
   >>> jnp.exp(log).tolist()
   [[0.25, 0.25, 0.25, 0.25]]
   """
 
-  model: Any
-  memory: Any
+  model: PyTree
+  memory: PyTree
 
   def __call__(
     self, state: PyTree, tokens: Int[Array, "R"]
@@ -132,7 +132,7 @@ class _Beam(NamedTuple):
   total: Float[Array, "B K"]  # log-probabilities
   done: Bool[Array, "B K"]
   last: Int[Array, "B K"]
-  state: Any
+  state: PyTree
 
 
 def beam_search(

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +23,7 @@ from attnjax.nn.memory_blocks import AttentionAlone
 from attnjax.nn.norm import make_norm
 from attnjax.ops import memory
 from attnjax.ops.attention import attend as default_attend
-from attnjax.typing import Array, DTypeLike, Float, Int
+from attnjax.typing import Array, DTypeLike, Float, Int, PyTree
 
 __all__ = [
   "ARCHITECTURES",
@@ -175,7 +174,7 @@ class _Block(nnx.Module):
   def __init__(self, config: MemoryLMConfig, attend: Callable, rngs: nnx.Rngs):
     norm = lambda: make_norm("rms", config.width, False, rngs)
     self.mixer_norm = norm()
-    self.mixer: Any = _make_mixer(config, attend, rngs)
+    self.mixer: PyTree = _make_mixer(config, attend, rngs)
     self.feed_forward_norm = norm()
     self.feed_forward = FeedForward(
       config.width,
@@ -287,7 +286,7 @@ class MemoryLM(nnx.Module):
     batch: tuple[int, ...],
     capacity: int,
     dtype: DTypeLike = jnp.float32,
-  ) -> Any:
+  ) -> PyTree:
     """State of every block before the first token, stacked as the blocks are.
 
     Args:
@@ -302,7 +301,7 @@ class MemoryLM(nnx.Module):
   def decode(
     self,
     tokens: Int[Array, "*B T"],
-    cache: Any,
+    cache: PyTree,
     *,
     lengths: Int[Array, "*B"] | None = None,
   ):

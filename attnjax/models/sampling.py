@@ -94,10 +94,10 @@ class Options(NamedTuple):
       that none has.
   """
 
-  temperature: Any
-  top_k: Any
-  top_p: Any
-  wrong: Any
+  temperature: Array
+  top_k: Array | None
+  top_p: Array | None
+  wrong: Array | None
 
 
 def checked_options(

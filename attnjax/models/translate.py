@@ -1,19 +1,17 @@
 """Decoding with an encoder-decoder model, as one compiled program."""
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from attnjax.models.beam_search import Hypotheses, NextToken, beam_search
 from attnjax.ops.recurrent import real_steps
-from attnjax.typing import Array, Int
+from attnjax.typing import Array, Int, PyTree
 
 __all__ = ["translate"]
 
 
 def translate(
-  model: Any,
+  model: PyTree,
   source: Int[Array, "B S"],
   source_lengths: Int[Array, "B"] | None = None,
   *,
