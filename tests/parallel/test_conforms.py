@@ -1,8 +1,10 @@
 """Each sharded attention, in each layout, keeps the contract of `attend`.
 
-By default a few cases, none of a kind twice, over all kinds and layouts; with
-``-m slow`` every case of the suite for every one of them.
+By default one case of each group, the one that asks for most, dealt in turn to
+all kinds and layouts; with ``-m slow`` every case of the suite for every one.
 """
+
+import itertools
 
 import pytest
 from laid_out import KINDS, LAYOUTS, LaidOut, sharded
@@ -12,23 +14,8 @@ from attnjax import testing
 from attnjax.testing.case import Case
 from attnjax.testing.laws import conforms
 from attnjax.testing.problem import Problem
+from tests.features import richest_of_groups
 
-QUICK = {
-  ("ring", "contiguous"): (
-    "segments/packed and causal, traced",
-    "jvp/causal with bias and score mod",
-  ),
-  ("ring", "zigzag"): ("bias/with a score mod and a window", "second/sink"),
-  ("ring", "striped"): ("normalizer/top_k", "dropout/as the reference"),
-  ("gather", "contiguous"): ("mask/dense, traced",),
-  ("gather", "zigzag"): ("second/entropy and max_logit",),
-  ("gather", "striped"): ("empty rows/by a bias",),
-  ("ulysses", "contiguous"): (
-    "scoring/additive with a score mod, bias and sink",
-  ),
-  ("ulysses", "zigzag"): ("positions/permuted with window, traced",),
-  ("ulysses", "striped"): ("normalizer/plus_one",),
-}
 DENSE = "weights are T x S: attention_weights gives chosen rows of them"
 NESTED = "it takes the devices of its mesh, so that no other map may have them"
 EXPORTED = "what is exported for one device cannot run on eight"
@@ -47,15 +34,30 @@ def attention(kind, layout):
   return LaidOut(sharded(kind, layout, sequence=size))
 
 
-def quick():
-  for (kind, layout), names in QUICK.items():
-    for case in testing.cases(only=names):
-      yield pytest.param(kind, layout, case, id=f"{kind}-{layout}-{case}")
+def check(kind, layout, case):
+  """The case of a sharded attention; key heads are repeated to divide."""
+  heads, shared = case.problem.heads, case.problem.shared
+  if kind == "ulysses" and shared % 2:
+    if heads % 2:
+      pytest.skip(FEW)
+    case.check(LaidOut(sharded(kind, layout, sequence=2), repeat=2))
+  else:
+    case.check(attention(kind, layout))
 
 
-@pytest.mark.parametrize(("kind", "layout", "case"), list(quick()))
+DEALT = [
+  pytest.param(kind, layout, case, id=f"{kind}-{layout}-{case}")
+  for (layout, kind), case in zip(
+    itertools.cycle(itertools.product(LAYOUTS, KINDS)),
+    richest_of_groups(c for c in testing.cases(skip=SKIP) if not c.skip),
+    strict=False,
+  )
+]
+
+
+@pytest.mark.parametrize(("kind", "layout", "case"), DEALT)
 def test_conforms(kind, layout, case):
-  case.check(attention(kind, layout))
+  check(kind, layout, case)
 
 
 def test_conforms_on_a_mesh_of_rows_heads_and_a_ring():
@@ -77,14 +79,7 @@ def test_conforms_on_a_mesh_of_rows_heads_and_a_ring():
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_conforms_in_full(kind, layout, case):
-  problem = case.problem
-  if kind == "ulysses" and problem.shared % 2:
-    if problem.heads % 2:
-      pytest.skip(FEW)
-    repeated = LaidOut(sharded(kind, layout, sequence=2), repeat=2)
-    case.check(repeated)
-  else:
-    case.check(attention(kind, layout))
+  check(kind, layout, case)
 
 
 @pytest.mark.slow

@@ -1,0 +1,53 @@
+"""Both implementations of `attend` keep its contract, but for dense memory.
+
+By default one case for each feature, see `tests.features`; with ``-m slow``
+every case of the suite.
+"""
+
+import dataclasses
+
+import pytest
+
+import attnjax
+from attnjax import testing
+from tests.features import one_of_each, slow_but
+
+
+@dataclasses.dataclass(frozen=True)
+class Engine:
+  """`attend` on the engine, with blocks that cut every length of the suite."""
+
+  def __call__(self, query, key, value, **options):
+    options.setdefault("implementation", attnjax.Blockwise(8, 16))
+    return attnjax.attend(query, key, value, **options)
+
+
+def reference(*arrays, **options):
+  return attnjax.attend(*arrays, **options, implementation="reference")
+
+
+DENSE = "weights are T x S: attend gives them from the reference"
+SKIP = {"aux/weights": DENSE, "aux/all": DENSE}
+CASES = slow_but(testing.cases(), one_of_each(testing.cases()))
+GROWTHS = testing.linear_memory_cases()
+
+
+# Of one case both, one after the other: the truth of it is computed once.
+@pytest.mark.parametrize("attend", [Engine(), reference], ids=["engine", "ref"])
+@pytest.mark.parametrize("case", CASES)
+def test_conforms(case, attend):
+  if isinstance(attend, Engine) and str(case) in SKIP:
+    pytest.skip(SKIP[str(case)])
+  case.check(attend)
+
+
+@pytest.mark.parametrize("case", slow_but(GROWTHS, one_of_each(GROWTHS)))
+def test_memory_grows_linearly(case):
+  case.check(attnjax.attend)
+
+
+@pytest.mark.parametrize(
+  "examples", [5, pytest.param(25, marks=pytest.mark.slow)]
+)
+def test_random_calls_conform(examples):
+  testing.check_random(Engine(), max_examples=examples)
