@@ -25,6 +25,7 @@ import jaxtyping
 # Every jaxtyping annotation of the library is checked at each call.
 jaxtyping.install_import_hook("attnjax", "beartype.beartype")
 
+import chex  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 
@@ -46,6 +47,12 @@ def pytest_runtest_teardown():
     return
   if _MAPPED.read_text().count("\n") > _MOST:
     jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def _traces():
+  """`chex.assert_max_traces` counts in each test anew."""
+  chex.clear_trace_counter()
 
 
 @pytest.fixture

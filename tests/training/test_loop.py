@@ -448,20 +448,14 @@ def test_stopped_with_real_checkpoints(tmp_path, unbroken, stop):
 
 
 def test_it_compiles_once_and_not_again_after_a_restart(tmp_path):
-  traces = []
-
-  def counting_loss(params, batch, key):
-    traces.append(1)
-    return loss_fn(params, batch, key)
-
-  step = steps.jit_step(steps.make_step(counting_loss, OPTIMIZER))
+  once = chex.assert_max_traces(loss_fn, 1)
+  step = steps.jit_step(steps.make_step(once, OPTIMIZER))
   config = settings()
   with checkpoint.Checkpoints(tmp_path / "c", config.checkpoint) as saved:
     train(tmp_path, saved, settings(steps=5), step=step)
     assert step._cache_size() == 1
     train(tmp_path, saved, config, step=step)
   assert step._cache_size() == 1
-  assert len(traces) == 1
 
 
 def test_without_evaluation_and_without_best(tmp_path):
