@@ -101,6 +101,7 @@ def _without_torch(folder):
   return {"PYTHONPATH": os.pathsep.join(path)}
 
 
+@pytest.mark.slow
 def test_every_contender_of_every_case_is_a_row(tmp_path):
   contenders = [c for c in CONTENDERS if c != "torch_flex"]
   done = _run(

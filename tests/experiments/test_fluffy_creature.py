@@ -181,6 +181,7 @@ def test_tagged_sentences_become_nouns_and_what_describes_them():
   assert sentence == Sentence(("the", "old", "dog", "dogs"), {2: (1,), 3: ()})
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_numbers_and_figure(tmp_path, typed):
   ended = typed("fluffy_creature", tmp_path, SMALL)
   assert ended.code == 0, ended.err
@@ -199,6 +200,7 @@ def tagged(path, text="the/at old/jj dog/nn saw/vbd a/at grey/jj cat/nn ./."):
   return path
 
 
+@pytest.mark.slow
 def test_a_run_on_tagged_text(monkeypatch, tmp_path, capsys):
   monkeypatch.setattr(readers, "fetch", lambda _: tagged(tmp_path))
   config = replace_leaves(PRESETS["brown"](), SMALL)

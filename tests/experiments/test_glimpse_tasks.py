@@ -73,6 +73,7 @@ def test_the_notes_task_writes_what_it_promises(tmp_path, typed):
   assert "nothing to do" in again.out + again.err
 
 
+@pytest.mark.slow
 def test_the_mosaics_write_what_they_promise(real, tmp_path, capsys):
   main(config(tasks="mosaic"), tmp_path / "run")
   out = capsys.readouterr().out

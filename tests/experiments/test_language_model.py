@@ -105,6 +105,7 @@ def test_a_run_shows_what_it_promises(corpus, tmp_path, typed):
   assert last["loss"] < first["loss"]
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_it_is_the_unbroken_run(corpus, tmp_path):
   unbroken = _start(corpus, tmp_path / "unbroken")
   code, _, err = _finish(unbroken)
@@ -138,15 +139,18 @@ BPE = {"data.tokenizer": "bpe", "data.vocabulary": 300}
   "leaves",
   [
     BPE | {"model.positions": "learned", "model.max_length": 64},
-    {
-      "model.positions": "alibi",
-      "model.norm": "layer",
-      "model.use_bias": True,
-      "model.tied": False,
-      "train.compute_dtype": "bfloat16",
-      "train.microbatches": 2,
-      "model.remat": True,
-    },
+    pytest.param(
+      {
+        "model.positions": "alibi",
+        "model.norm": "layer",
+        "model.use_bias": True,
+        "model.tied": False,
+        "train.compute_dtype": "bfloat16",
+        "train.microbatches": 2,
+        "model.remat": True,
+      },
+      marks=pytest.mark.slow,
+    ),
   ],
   ids=["bpe", "every other choice"],
 )
@@ -196,6 +200,7 @@ def test_bad_configs_say_so(corpus, tmp_path, leaves, words):
   assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_another_sample_of_a_finished_run(corpus, tmp_path, capsys):
   main(_config(corpus), tmp_path / "run")
   first = (tmp_path / "run/sample.txt").read_text(encoding="utf-8")

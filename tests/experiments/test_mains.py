@@ -1,12 +1,14 @@
 """What holds for the program of every experiment."""
 
 import ast
+import json
 import re
 from pathlib import Path
 
 import pytest
 
 from experiments.heads import report
+from tests.experiments import smallest
 
 ROOT = Path(__file__).parents[2]
 MAINS = sorted((ROOT / "experiments").glob("*/__main__.py"))
@@ -55,6 +57,37 @@ def test_the_program_of_every_experiment_is_run_by_a_test(name):
   text = "".join(path.read_text() for path in here.glob("test_*.py"))
   as_typed = re.search(rf'typed\(\s*"{name}"', text)
   assert as_typed or f'"-m", "experiments.{name}"' in text
+
+
+# The tests of these rooms run them whole, and are slow; those of the other
+# rooms run a small one by default, and need no other.
+RUN_HERE = (
+  "attention_speed",
+  "fluffy_creature",
+  "heads",
+  "memory_speed",
+  "pronunciation",
+  "recall_beyond_window",
+  "scaling",
+)
+
+
+@pytest.mark.parametrize(
+  "name",
+  [
+    name if name in RUN_HERE else pytest.param(name, marks=pytest.mark.slow)
+    for name in NAMES
+  ],
+)
+def test_the_smallest_run_of_every_program(name, tmp_path, typed, asset):
+  """To its end and its numbers; the tests of a room hold what these are."""
+  for needed in smallest.assets(name, ()):
+    asset(needed)
+  smallest.write_data(tmp_path / "data")
+  flags = smallest.flags(name, tmp_path / "data")
+  ended = typed(name, tmp_path / "run", *flags)
+  assert ended.code == 0, ended.err
+  assert json.loads((tmp_path / "run" / "result.json").read_text())
 
 
 def test_a_figure_that_fails_loses_no_number(tmp_path, typed, monkeypatch):

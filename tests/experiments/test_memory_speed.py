@@ -58,6 +58,7 @@ def few_cases(monkeypatch):
   )
 
 
+@pytest.mark.slow
 def test_every_contender_is_a_row(few_cases, tmp_path, monkeypatch, typed):
   # The other process finds a PyTorch that cannot be imported.
   fake = tmp_path / "fake"

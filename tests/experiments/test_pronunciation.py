@@ -207,12 +207,13 @@ def test_alignments_are_of_each_phoneme_over_the_letters(dictionary):
   np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   ("preset", "variants", "seeds"),
   [
     ("tiny", ("dot", "none"), 1),
-    pytest.param("tiny", ("additive", "none"), 2, marks=pytest.mark.slow),
-    pytest.param("base", ("additive", "none"), 1, marks=pytest.mark.slow),
+    ("tiny", ("additive", "none"), 2),
+    ("base", ("additive", "none"), 1),
   ],
 )
 def test_a_run_writes_its_numbers_and_figures(

@@ -214,6 +214,7 @@ def test_invented_runs_have_tables_and_figures(tmp_path):
     assert path.stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_numbers_and_is_found_again(
   corpus, tmp_path, capsys, typed
 ):

@@ -75,6 +75,7 @@ def test_preempted_in_one_of_two_and_gone_on_alone(tmp_path, unbroken):
   assert mesh_run.losses(tmp_path) == pytest.approx(unbroken, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_losses_of_twenty_steps_agree_in_two_processes():
   alone, _ = decoder_run.train()
   address = free_address()
