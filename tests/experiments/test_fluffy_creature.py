@@ -181,7 +181,6 @@ def test_tagged_sentences_become_nouns_and_what_describes_them():
   assert sentence == Sentence(("the", "old", "dog", "dogs"), {2: (1,), 3: ()})
 
 
-@pytest.mark.slow
 def test_a_run_writes_its_numbers_and_figure(tmp_path, typed):
   ended = typed("fluffy_creature", tmp_path, SMALL)
   assert ended.code == 0, ended.err

@@ -54,7 +54,6 @@ def test_heads_are_told_by_what_they_look_at():
   assert found[0]["weight on place"] >= found[1]["weight on place"]
 
 
-@pytest.mark.slow
 def test_a_run_writes_its_numbers_and_figure(tmp_path, typed):
   ended = typed("heads", tmp_path, SMALL)
   assert ended.code == 0, ended.err

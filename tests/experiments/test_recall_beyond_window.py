@@ -179,7 +179,6 @@ def test_what_is_not_at_chance_beyond_the_reach_is_called_a_leak():
 FAR = {str(n): 1 / 32 for n in (256, 512, 1024, 2048, 4096)}
 
 
-@pytest.mark.slow
 def test_a_run_writes_its_numbers_and_figures(tmp_path, typed):
   leaves = SMALL | {"variants": ("window", "gated delta net")}
   ended = typed("recall_beyond_window", tmp_path, leaves)
