@@ -39,11 +39,12 @@ def _whole_digits(x: float) -> int:
   return len(str(int(abs(x)))) if abs(x) >= 1 else 0
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def table(columns: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
   """A table as GitHub shows it, and as a terminal can be read.
 
   Args:
-    columns: their names; the first column is aligned left, the others right.
+    columns: their names, or numbers; the first column is aligned left, the others
+      right.
     rows: as many cells each.
 
   >>> print(table(["model", "error"], [["ours", "0.1"], ["theirs", "0.25"]]))

@@ -25,3 +25,8 @@ def test_results_are_written_whole_or_not_at_all(tmp_path):
     results.write_results(tmp_path, {"a": object()})
   assert json.loads((tmp_path / "result.json").read_text()) == {"a": 1}
   assert [path.name for path in tmp_path.iterdir()] == ["result.json"]
+
+
+def test_the_columns_of_a_table_may_be_numbers():
+  # A list is checked against its type one item a call, whichever it is.
+  assert results.table([32, 64], [[1, 2]]).splitlines()[0] == "| 32 | 64 |"
