@@ -30,8 +30,8 @@ class TakesAttention(Protocol):
   whose layers have fields `attend` returns `nn.with_attend(self, attend)`.
 
   >>> from attnjax.models import DecoderLM, MemoryLM
-  >>> issubclass(DecoderLM, TakesAttention), issubclass(MemoryLM, TakesAttention)
-  (True, False)
+  >>> [issubclass(m, TakesAttention) for m in (DecoderLM, MemoryLM)]
+  [True, False]
   """
 
   def with_attend(self, attend: Callable) -> Any:
@@ -181,7 +181,7 @@ def _refuse_choices(config: MeshConfig, name: str) -> None:
     chosen, usual = getattr(config, field), getattr(MeshConfig(), field)
     if chosen != usual:
       raise ValueError(
-        f"mesh.{field} must be {usual!r}, got {chosen!r}: a {name} has no method"
-        " `with_attend` and so takes no sharded attention, the compiler divides"
-        " its tokens; leave it out, or give the model that method"
+        f"mesh.{field} must be {usual!r}, got {chosen!r}: a {name} has no"
+        " method `with_attend` and so takes no sharded attention, the compiler"
+        " divides its tokens; leave it out, or give the model that method"
       )

@@ -1,4 +1,4 @@
-"""How a run trains, and which of its settings decide the numbers it computes."""
+"""How a run trains, and which of its settings decide what it computes."""
 
 import dataclasses
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The entry of an experiment: its `main`, in the processes that flags ask for."""
+"""The entry of an experiment: its `main`, in as many processes as asked for."""
 
 import contextlib
 import dataclasses

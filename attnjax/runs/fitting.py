@@ -1,4 +1,4 @@
-"""From a model to a trained one in one call: directory, mesh, optimizer, loop."""
+"""From a model to a trained one: its directory, mesh, optimizer and loop."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -15,13 +15,13 @@ from attnjax.models import partition_rules
 from attnjax.runs.attention import loss_on
 from attnjax.runs.config import TrainConfig, what_decides
 from attnjax.runs.mesh import MeshConfig
-from attnjax.training.workdir import alone_in
 from attnjax.training.evaluation import Evaluate, tried
 from attnjax.training.losses import LossFn
 from attnjax.training.partition import Rules
 from attnjax.training.processes import require_joined
 from attnjax.training.state import init_on
 from attnjax.training.step import Step
+from attnjax.training.workdir import alone_in
 from attnjax.typing import PyTree
 
 __all__ = ["Fitted", "fit", "make_model"]

@@ -1,4 +1,4 @@
-"""Next-token prediction: the loss of a decoder, and the shapes of its batches."""
+"""Next-token prediction: the loss of a decoder, the shapes of its batches."""
 
 from collections.abc import Callable, Mapping
 
@@ -62,7 +62,8 @@ def abstract_batch(
     mesh: with the axes of `training.AXES`.
 
   >>> from attnjax.runs.mesh import MeshConfig
-  >>> tokens = abstract_batch(8, 6, MeshConfig(data=4, sequence=2).make())["tokens"]
+  >>> mesh = MeshConfig(data=4, sequence=2).make()
+  >>> tokens = abstract_batch(8, 6, mesh)["tokens"]
   >>> tokens.sharding.shard_shape(tokens.shape)
   (2, 3)
   """

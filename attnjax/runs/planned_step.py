@@ -26,7 +26,8 @@ class PlannedStep(NamedTuple):
   >>> from jax.sharding import SingleDeviceSharding
   >>> place = SingleDeviceSharding(jax.devices()[0])
   >>> shape = jax.ShapeDtypeStruct((2, 3), "float32")
-  >>> PlannedStep(lambda state, batch: state, shape, place).state.sharding == place
+  >>> step = PlannedStep(lambda state, batch: state, shape, place)
+  >>> step.state.sharding == place
   True
   """
 

@@ -43,8 +43,8 @@ def table(columns: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
   """A table as GitHub shows it, and as a terminal can be read.
 
   Args:
-    columns: their names, or numbers; the first column is aligned left, the others
-      right.
+    columns: their names, or numbers; the first column is aligned left, the
+      others right.
     rows: as many cells each.
 
   >>> print(table(["model", "error"], [["ours", "0.1"], ["theirs", "0.25"]]))

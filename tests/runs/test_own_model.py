@@ -90,4 +90,4 @@ def test_old_names_of_training_say_where_they_are():
     mesh = training.make_mesh(runs.MeshConfig(data=0, tensor=2))
   assert dict(mesh.shape) == {"data": 4, "fsdp": 1, "tensor": 2, "sequence": 1}
   with pytest.raises(AttributeError, match="no attribute 'fitt'"):
-    training.fitt  # noqa: B018
+    training.fitt

@@ -10,7 +10,11 @@ from attnjax.data.assets.table import ASSETS
 
 
 def table() -> str:
-  """One line an asset: name, version, registry, size, whether it is there."""
+  """One line an asset: name, version, registry, size, whether it is there.
+
+  >>> table().splitlines()[0].startswith("cache: ")
+  True
+  """
   lines = [f"cache: {cache_root()}", ""]
   for asset in ASSETS.values():
     state = "cached" if cached(asset.name) else "absent"
