@@ -94,7 +94,8 @@ def loss_sums(
     Three sums, float32 or better; the third is empty where there is none.
 
   Raises:
-    ValueError: an extra metric has a name that is taken; names it.
+    ValueError: the loss returned something else than two or three sums, or an
+      extra metric has a name that is taken; names it.
 
   >>> import jax.numpy as jnp
   >>> def loss_fn(params, batch, key):
@@ -105,16 +106,41 @@ def loss_sums(
   """
   if compute_dtype is not None:
     params = jax.tree.map(lambda x: _cast_float(x, compute_dtype), params)
-  total, weight, *rest = loss_fn(params, batch, key)
-  extra = rest[0] if rest else {}
+  total, weight, extra = _checked_sums(loss_fn(params, batch, key))
+
   if taken := RESERVED & set(extra):
     raise ValueError(
       f"loss_fn: an extra metric must not be called {', '.join(sorted(taken))},"
       " for a metric of that name is recorded anyway and this one would take"
       " its place; give it another name"
     )
-  sums = (total, weight, extra)
-  return jax.tree.map(at_least_float32, sums)
+
+  return jax.tree.map(at_least_float32, (total, weight, extra))
+
+
+def _checked_sums(returned: Any) -> tuple[Any, Any, Mapping[str, Any]]:
+  """The two or three sums that a loss function returned, each of them a scalar.
+
+  Raises:
+    ValueError: something else was returned; names it and the remedy.
+  """
+  if not isinstance(returned, tuple | list) or len(returned) not in (2, 3):
+    raise ValueError(
+      "loss_fn: must return (total, weight) or (total, weight, extra), the"
+      f" summed loss and the summed weight, got {type(returned).__name__};"
+      " of a mean, return it with weight 1"
+    )
+
+  total, weight, *rest = returned
+  extra = rest[0] if rest else {}
+  for name, x in {"total": total, "weight": weight, **extra}.items():
+    if jnp.shape(x):
+      raise ValueError(
+        f"loss_fn: {name} must be a scalar, summed over the batch, got shape"
+        f" {list(jnp.shape(x))}; sum it with {name}.sum()"
+      )
+
+  return total, weight, extra
 
 
 def _cast_float(x: Any, dtype: DTypeLike) -> Any:

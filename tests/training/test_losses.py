@@ -99,3 +99,17 @@ def test_loss_sums_casts_floats_and_nothing_else():
   sums = losses.loss_sums(loss_fn, params, None, None, "bfloat16")
   assert jax.tree.map(float, sums) == (3.0, 3.0, {"hits": 2.0})
   chex.assert_type(jax.tree.leaves(sums), jnp.float32)
+
+
+@pytest.mark.parametrize(
+  ("returned", "words"),
+  [
+    ((jnp.ones((4, 2)), jnp.ones(())), r"total must be a scalar.*\[4, 2\]"),
+    ((jnp.ones(()), jnp.ones(2)), r"weight must be a scalar.*\[2\]"),
+    ((1.0, 1.0, {"hits": jnp.ones(3)}), r"hits must be a scalar.*\[3\]"),
+    (jnp.ones(()), r"must return \(total, weight\)"),
+  ],
+)
+def test_a_loss_that_is_no_sums_is_refused_in_words(returned, words):
+  with pytest.raises(ValueError, match=words):
+    losses.loss_sums(lambda *_: returned, None, None, None)
