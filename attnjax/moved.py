@@ -213,6 +213,15 @@ class _Moved(types.ModuleType):
     )
 
 
+class _KeepsNames(types.ModuleType):
+  """A package of which a function is named as a module that is gone."""
+
+  def __setattr__(self, name: str, value):
+    """As ever, but that a module that is gone takes no name that is taken."""
+    if not (isinstance(value, _Moved) and name in vars(self)):
+      super().__setattr__(name, value)
+
+
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
   """Finds the modules of the table, and nothing else."""
 
@@ -229,7 +238,14 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     return _Moved(spec.name)
 
   def exec_module(self, module):
-    """Nothing runs: there is no file."""
+    """Nothing runs: there is no file; what has its name keeps it.
+
+    Python makes a module that it has imported an attribute of its package:
+    `attnjax.ops.scoring.additive` would no longer be the function.
+    """
+    package, _, name = module.__name__.rpartition(".")
+    if name in vars(sys.modules[package]):
+      sys.modules[package].__class__ = _KeepsNames
 
 
 def install() -> None:

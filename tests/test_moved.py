@@ -1,6 +1,7 @@
 """Old import paths of public names work, and say where the name is now."""
 
 import importlib
+import sys
 
 import pytest
 
@@ -39,3 +40,16 @@ def test_every_moved_module_is_gone_and_its_places_exist(old):
   assert isinstance(importlib.import_module(old), moved._Moved)
   for place in moved.MOVED[old]:
     importlib.import_module(place)
+
+
+def test_an_old_path_takes_no_name_of_what_is_there():
+  # `import a.b` makes b an attribute of a, in place of a function b.
+  taken = 0
+  for old in moved.MOVED:
+    package, _, name = old.rpartition(".")
+    before = getattr(importlib.import_module(package), name, None)
+    importlib.import_module(old)
+    if before is not None and not isinstance(before, moved._Moved):
+      taken += 1
+      assert getattr(sys.modules[package], name) is before, old
+  assert taken

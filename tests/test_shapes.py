@@ -531,6 +531,7 @@ NO_ARRAYS |= {
   for name in ("Algorithm", "Rule", "gradient_descent", "momentum", "muon")
 }
 NO_ARRAYS |= {"attnjax.memory.wanted_gates", "attnjax.parallel.make_mesh"}
+NO_ARRAYS |= {"attnjax.nn.with_attend"}
 # What they hold or return is checked in tests/testing.
 NO_ARRAYS |= {
   f"attnjax.testing.{name}"

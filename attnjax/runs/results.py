@@ -8,12 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from attnjax.training import from_primary
 
 __all__ = ["measured", "spread", "table", "write_results"]
 
 
-def spread(values: Sequence[float], digits: int = 3) -> str:
+def spread(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
   """The mean of several seeds and their sample standard deviation.
 
   Args:

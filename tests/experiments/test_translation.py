@@ -230,6 +230,7 @@ def test_bad_settings_are_named():
     small(**{"rnn.attention": "none"})
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_numbers_and_figures(tmp_path, capsys):
   config = small(text="the king's 漢字", buckets=(24,))
   main(config, tmp_path, verses())

@@ -28,7 +28,9 @@ def _measured(name, width):
   return measure(key, SCORINGS[name], width=width, keys=64, queries=256)
 
 
-@pytest.mark.parametrize("width", [4, 64, 1024])
+@pytest.mark.parametrize(
+  "width", [4, 64, pytest.param(1024, marks=pytest.mark.slow)]
+)
 def test_the_variance_of_a_dot_product_is_its_width(width):
   assert float(_measured("unscaled", width).variance) == pytest.approx(
     width, rel=0.1
@@ -36,6 +38,7 @@ def test_the_variance_of_a_dot_product_is_its_width(width):
   assert float(_measured("scaled", width).variance) == pytest.approx(1, rel=0.1)
 
 
+@pytest.mark.slow
 def test_unscaled_weights_saturate_and_their_gradient_vanishes():
   narrow, wide = _measured("unscaled", 16), _measured("unscaled", 4096)
   assert float(wide.largest) > 0.95 > float(narrow.largest)

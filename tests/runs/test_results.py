@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 from attnjax.runs import results
@@ -9,6 +10,7 @@ from attnjax.runs import results
   ("values", "expected"),
   [
     ([1.0], "1.00"),
+    (np.array([1.0]), "1.00"),
     ([12.0, 14.0], "13.0 ± 1.4"),
     ([1234.0], "1234"),
     ([0.0, 0.0], "0.000 ± 0.000"),

@@ -35,6 +35,16 @@ def text(options):
   return " ".join(f"{name}={value}" for name, value in options.items())
 
 
+def first_of_each_role():
+  """The parts; all but the first scoring, score mod and normalizer slow."""
+  roles = set()
+  for part in PARTS:
+    role = next(iter(part))
+    slow = [pytest.mark.slow] if role in roles else []
+    roles.add(role)
+    yield pytest.param(part, marks=slow)
+
+
 def test_by_hand():
   # Logits log 1, log 2 and log 5: weights are eighths.
   key = np.log([1.0, 2.0, 5.0]).reshape(3, 1, 1)
@@ -110,7 +120,9 @@ def test_dense_equals_numpy(options):
     np.testing.assert_allclose(dense[name], truth, atol=1e-13, err_msg=name)
 
 
-@pytest.mark.parametrize("options", PARTS, ids=text)
+# The truth is differentiated by JAX: that it is so is seen of one part of each
+# role, and of every part if there is time.
+@pytest.mark.parametrize("options", list(first_of_each_role()), ids=text)
 def test_derivatives_by_finite_differences(options):
   mask = {"mask": ("or", ("window", 1, 2), ("dilated", 3))}
   problem = small(

@@ -102,7 +102,9 @@ DERIVATIVES = {
 }
 
 
-@pytest.mark.parametrize("wrap", [jax.jit, jax.checkpoint])
+@pytest.mark.parametrize(
+  "wrap", [jax.jit, pytest.param(jax.checkpoint, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", DERIVATIVES)
 def test_it_is_the_dense_sum_under(name, wrap, x, moves):
   at = lambda f: DERIVATIVES[name](wrap(f), tuple(x), moves)
