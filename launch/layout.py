@@ -144,7 +144,7 @@ def _spread(
 
 
 def _mesh_sizes(mesh: Any, machine: Topology) -> dict[str, int]:
-  """As `training.make_mesh` will find them there, found here."""
+  """As `MeshConfig.make` will find them there, found here."""
   sizes = {axis: getattr(mesh, axis) for axis in _AXES}
   rest = math.prod(size for size in sizes.values() if size)
   devices = machine.devices

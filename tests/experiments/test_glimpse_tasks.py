@@ -165,7 +165,7 @@ def test_the_seed_of_a_run_is_counted_from_train_seed(monkeypatch, tmp_path):
     seen.append(train.seed)
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(places.training, "fit", caught)
+  monkeypatch.setattr(places.runs, "fit", caught)
   for start in (0, 7):
     asked = config(**{"places.train.seed": start}).places
     with pytest.raises(KeyboardInterrupt):
