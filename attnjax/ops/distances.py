@@ -18,6 +18,7 @@ def squared_distance(
 ) -> Float[Array, "... G T S"]:
   """Squared distance |q[t] - k[s]|², exactly 0 where they are equal.
 
+  >>> import jax.numpy as jnp
   >>> x = jnp.array([[4096.0], [4097.0]])
   >>> squared_distance(None, x[None], x).tolist()
   [[[0.0, 1.0], [1.0, 0.0]]]
@@ -48,6 +49,7 @@ def _squared_distance_jvp(precision, primals, tangents):
 def unit_vectors(x: Float[Array, "... D"]) -> Float[Array, "... D"]:
   """Unit vectors x / |x|; the zero vector stays zero, with gradient 0.
 
+  >>> import jax.numpy as jnp
   >>> x = unit_vectors(jnp.array([[3e-30, 4e-30], [0.0, 0.0]]))
   >>> jnp.linalg.norm(x, axis=-1).round(4).tolist()
   [1.0, 0.0]

@@ -54,6 +54,7 @@ def _names(sharding, rank: int) -> Names:
 def mesh_of(*arrays) -> AbstractMesh | None:
   """The mesh on which the type of one of these arrays divides it, if any.
 
+  >>> import jax.numpy as jnp
   >>> mesh_of(jnp.ones(2)) is None
   True
   """

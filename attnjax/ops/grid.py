@@ -76,6 +76,7 @@ def unfolded(position: Int[Array, "..."]) -> Int[Array, "..."]:
   constant positions XLA on the CPU (jax 0.10.2) makes another sum of products,
   off by 20; see tests/ops/test_argument_shapes.py.
 
+  >>> import jax.numpy as jnp
   >>> unfolded(jnp.arange(3)).tolist()
   [0, 1, 2]
   """

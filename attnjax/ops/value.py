@@ -57,6 +57,7 @@ def _key(x: Value) -> tuple:
 def written(name: str, *arguments, **named) -> str:
   """Formats a call as one would type it, without arguments that are None.
 
+  >>> import numpy as np
   >>> written("f", 2, abs, np.ones((2, 3), bool), key=np.arange(3), none=None)
   'f(2, abs, bool[2,3], key=[0, 1, 2])'
   """

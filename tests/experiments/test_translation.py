@@ -131,7 +131,7 @@ def test_the_source_can_be_the_spanish():
   assert sorted(turned.sides["test"].texts) == sorted(
     pair[::-1] for pair in straight.sides["test"].texts
   )
-  with pytest.raises(ValueError, match="expected one of english, spanish"):
+  with pytest.raises(ValueError, match="must be one of english, spanish"):
     small(source="latin")
 
 

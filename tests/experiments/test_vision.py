@@ -204,7 +204,7 @@ def test_base_takes_other_images_of_its_size(asset, tmp_path):
     ({"model.patch": 3}, "patch=3 must divide the image of 8 x 8"),
     ({"variants": ("linear",)}, "expected 'attention'"),
     ({"variants": ("attention", "attention")}, "each once"),
-    ({"exchanged": 1.0}, "below 1, got 1.0"),
+    ({"exchanged": 1.0}, r"must be in \(0, 1\), got 1.0"),
     ({"seeds": 0}, "seeds must be at least 1"),
     ({"linear_learning_rate": 0.0}, "above 0, got 0.0"),
   ],

@@ -150,6 +150,7 @@ def on_one_axis(
 ) -> Mask:
   """Fits a mask to positions from 0, and its arrays to one batch axis.
 
+  >>> import numpy as np
   >>> from attnjax import masks
   >>> mask = masks.full() & np.ones((5, 3, 1, 2, 2), bool)
   >>> on_one_axis(mask, (5, 3), 2, 2)

@@ -340,6 +340,7 @@ def _at_once(table, cell, start, value):
 def sides(array) -> tuple[int | None, int | None]:
   """Sizes T and S of an array ``... T S``; None where the axis has size 1.
 
+  >>> import numpy as np
   >>> sides(np.ones((2, 1, 5)))
   (None, 5)
   """

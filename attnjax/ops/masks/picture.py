@@ -25,6 +25,7 @@ def drawing(title: str, seen: np.ndarray | None, why: str = "") -> str:
     seen: bool ``T S``, a row a query; None where there is no picture.
     why: there is no picture; escaped too.
 
+  >>> import numpy as np
   >>> drawing("a < b", np.eye(2, dtype=bool)).count("h1v1h-1z")
   2
   >>> drawing("<script>", None, "too large")
