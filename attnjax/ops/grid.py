@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from attnjax.typing import Array, Int
@@ -69,7 +70,9 @@ def row(x: Int[Array, "... N"], rank: int, *, query: bool) -> Int[Array, "..."]:
   return x[..., None, :, None] if query else x[..., None, None, :]
 
 
-def unfolded(position: Int[Array, "..."]) -> Int[Array, "..."]:
+def unfolded(
+  position: Int[Array | np.ndarray, "..."] | int,
+) -> Int[Array, "..."]:
   """The same positions, which the compiler may not take for constants.
 
   A user's function gathers by them. Of rows gathered from two constants by
@@ -80,7 +83,7 @@ def unfolded(position: Int[Array, "..."]) -> Int[Array, "..."]:
   >>> unfolded(jnp.arange(3)).tolist()
   [0, 1, 2]
   """
-  return lax.optimization_barrier(position)
+  return lax.optimization_barrier(jnp.asarray(position))
 
 
 class Area(NamedTuple):
