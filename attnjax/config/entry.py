@@ -82,16 +82,19 @@ class _Program:
     if not flags.FLAGS["verbosity"].present:
       # Libraries log all that they do, and absl lets them; --verbosity=0 shows.
       logging.set_verbosity(logging.WARNING)
+
     for stream in (sys.stdout, sys.stderr):
       # A terminal without UTF-8 shows text as far as it can.
       if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")
+
     debug = flags.FLAGS.debug
     with _unread_streams(), _readable_errors(debug=debug):
       if len(argv) > 1:
         raise ValueError(
           f"unexpected argument {argv[1]!r}: a flag is written --name=value"
         )
+
       config = self.handle.resolve()
       with self.around(config), _readable_errors(debug=debug):
         print(f"preset = {flags.FLAGS.preset}")
@@ -150,6 +153,7 @@ def _message(error: BaseException) -> str:
       _message(part).replace("\n", "\n    ") for part in error.exceptions
     ]
     return "\n".join([error.message, *(f"  - {part}" for part in parts)])
+
   text = str(error) or type(error).__name__
   if isinstance(error, OSError) and error.errno in _FULL:
     text += (
@@ -157,10 +161,12 @@ def _message(error: BaseException) -> str:
       if "--workdir" not in text
       else ""
     )
+
   notes = [
     note
     for note in getattr(error, "__notes__", ())
     # JAX tells how it shortened a traceback, which is not shown here.
     if "JAX has removed its internal frames" not in note
   ]
+
   return "\n".join([text, *notes])

@@ -49,12 +49,16 @@ class _LeafParser(flags.ArgumentParser):
     self.leaf = leaf
     noun = {int: "an integer", float: "a number", bool: "a boolean"}
     text = noun.get(leaf.item or leaf.kind, "a string")
+
     if leaf.item is not None:
       text = f"commas between: {text}"
+
     if str(leaf.range):
       text += f" {leaf.range}"
+
     if leaf.choices is not None:
       text = f"<{'|'.join(map(str, leaf.choices))}>"
+
     self.syntactic_help = text + (" or none" if leaf.optional else "")
 
   def parse(self, argument: Any) -> Any:
@@ -71,6 +75,7 @@ class _LeafParser(flags.ArgumentParser):
       return None
     if self.leaf.kind is bool:
       return flags.BooleanParser().parse(text)
+
     try:
       if self.leaf.item is not None:
         return tuple(map(self.leaf.item, text.split(",") if text else ()))
@@ -222,6 +227,8 @@ def _flag(leaf: Leaf, name: str) -> flags.Flag:
     help_string=leaf.help,
     boolean=leaf.kind is bool,
   )
+
   if leaf.value is None:
     flag.default_as_str = "'none'"  # absl would show no default at all
+
   return flag

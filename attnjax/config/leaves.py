@@ -174,6 +174,7 @@ class Leaf:
       raise ValueError(
         f"{self.name} must be {_NOUNS[kind]}{where}, got {value!r}"
       )
+
     if self.choices is not None and value not in self.choices:
       allowed = ", ".join(map(str, self.choices))
       close = difflib.get_close_matches(str(value), map(str, self.choices), n=1)
@@ -181,9 +182,11 @@ class Leaf:
       raise ValueError(
         f"{self.name} must be one of {allowed}, got {value!r}{hint}"
       )
+
     refusal = None if kind in (bool, str) else self.range.refusal(value)
     if refusal is not None:
       raise ValueError(f"{self.name} {refusal}, got {value}")
+
     return value
 
 
@@ -193,11 +196,13 @@ def _plain(value: Any, kind: type) -> Any:
     return value
   if kind is int and isinstance(value, numbers.Integral):
     return int(value)
+
   if kind is float and isinstance(value, numbers.Real):
     try:
       return float(value)
     except OverflowError:  # of an int that no float holds
       return value
+
   return value
 
 
@@ -250,14 +255,17 @@ def _leaf(config: Any, field: dataclasses.Field, prefix: str) -> Leaf:
   config_type: Any = type(config)
   hint = _hints(config_type)[field.name]
   kind, optional, item = _kind(hint, name)
+
   about = field.metadata
   if about.get("path") and str not in (kind, item):
     raise TypeError(f"{name}: a path is a str, got {hint}")
+
   if "help" not in about:
     raise TypeError(
       f"{name} says nothing of what it means: declare it with"
       " attnjax.config.setting(default, help)"
     )
+
   return Leaf(
     name,
     kind,
@@ -284,15 +292,18 @@ def _kind(hint: Any, name: str) -> tuple[type, bool, type | None]:
     item, *rest = typing.get_args(hint)
     if item in _KINDS and rest == [...]:
       return tuple, False, item
+
   arguments = [hint]
   if typing.get_origin(hint) in (typing.Union, types.UnionType):
     arguments = list(typing.get_args(hint))
+
   kinds = [kind for kind in arguments if kind is not type(None)]
   if len(kinds) != 1 or kinds[0] not in _KINDS:
     raise TypeError(
       f"{name}: a leaf is an int, float, bool or str, one of them | None, or a"
       f" tuple[int, ...] and the like; got {hint}"
     )
+
   return kinds[0], len(arguments) == 2, None
 
 

@@ -48,12 +48,14 @@ class Range:
       return "must be a finite number"
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
       return "must be an integer of 64 bits"
+
     inside = (
       (self.at_least is None or value >= self.at_least)
       and (self.above is None or value > self.above)
       and (self.at_most is None or value <= self.at_most)
       and (self.below is None or value < self.below)
     )
+
     return None if inside else f"must be {self}"
 
   def __str__(self) -> str:
@@ -64,6 +66,7 @@ class Range:
       left = "[" if self.above is None else "("
       right = "]" if self.below is None else ")"
       return f"in {left}{_text(low)}, {_text(high)}{right}"
+
     for word, limit in (
       ("at least", self.at_least),
       ("above", self.above),
@@ -72,6 +75,7 @@ class Range:
     ):
       if limit is not None:
         return f"{word} {_text(limit)}"
+
     return ""
 
 

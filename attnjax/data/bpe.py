@@ -152,6 +152,7 @@ def train_bpe(texts: Iterable[bytes], vocabulary_size: int) -> BpeTokenizer:
       f"vocabulary_size: expected at least 257 (256 bytes and the boundary),"
       f" got {vocabulary_size}."
     )
+
   library = _library()
   engine = library.Tokenizer(library.models.BPE())
   engine.pre_tokenizer = _pre_tokenizer(library)
@@ -162,6 +163,7 @@ def train_bpe(texts: Iterable[bytes], vocabulary_size: int) -> BpeTokenizer:
   )
   valid = (text.decode("utf-8", "ignore") for text in texts)
   engine.train_from_iterator(valid, trainer)
+
   # Python's writing of the JSON, so that a save and a load change nothing.
   return BpeTokenizer(json.dumps(json.loads(engine.to_str())))
 

@@ -80,12 +80,14 @@ def load(corpus: str, path: str | None = None) -> list[Document]:
     documents = _from_path(path)
   else:
     documents = list(_corpus(corpus)())
+
   if not documents:
     where = f"corpus={corpus!r}" if path is None else f"path={path!r}"
     raise ValueError(
       f"{where} holds no text: expected at least one non-empty text file;"
       " name another with path=."
     )
+
   return sorted(documents, key=lambda document: document.name)
 
 
@@ -161,11 +163,13 @@ def _from_path(path: str) -> list[Document]:
   # os.path says no where Path would raise for a folder that may not be opened.
   if os.path.isfile(root):
     return [_single(root)]
+
   if os.path.isdir(root):
     walk = Walk(root)
     files = [file for folder in walk for file in _files(folder)]
     name = lambda file: file.relative_to(root).as_posix()
     return _text_files(files, name, walk.left_out)
+
   matches, left_out = _matches(path, root)
   return _text_files(matches, Path.as_posix, left_out)
 
@@ -189,6 +193,7 @@ def _matches(path: str, root: Path) -> tuple[list[Path], list[Path]]:
       f"path={path!r} is neither a file nor a directory (a device or a pipe);"
       " copy its text to a file and name that."
     )
+
   matches, left_out = matching(str(root))
   if not matches:
     raise ValueError(
@@ -196,6 +201,7 @@ def _matches(path: str, root: Path) -> tuple[list[Path], list[Path]]:
       " file: expected a file, a directory or a glob, seen from"
       f" {os.getcwd()!r}."
     )
+
   return matches, left_out
 
 
@@ -208,10 +214,12 @@ def _single(file: Path) -> Document:
       f"path={str(file)!r} is {kind.article} {kind.name} file: expected text;"
       f" {kind.remedy}, or name another file."
     )
+
   if not text:
     raise ValueError(
       f"path={str(file)!r} is an empty file: expected text; name another."
     )
+
   return Document(file.name, text)
 
 
@@ -221,6 +229,7 @@ def _text_files(
   """The non-empty text files among many; what is left out is told."""
   documents: list[Document] = []
   left_out: dict[Kind, list[Path]] = {_LINK: [*links]}
+
   for file in files:
     if os.path.isdir(file):
       continue
@@ -229,6 +238,7 @@ def _text_files(
       documents.append(Document(name(file), text))
     else:
       left_out.setdefault(kind, []).append(file)
+
   _tell(len(documents), left_out)
   return documents
 
@@ -256,6 +266,7 @@ def _tell(read: int, left_out: Mapping[Kind, Sequence[Path]]) -> None:
     said.append(f"{len(files)} {kind.name} ({str(files[0])!r}{remedy})")
     if kind not in (_HIDDEN, _EMPTY):
       level = logging.WARNING
+
   text = ", ".join(said) or "none"
   logging.log(level, "%d text files read; left out: %s", read, text)
 

@@ -39,9 +39,11 @@ class Examples:
       raise ValueError(
         f"arrays: expected a first axis that all share, got {shapes}"
       )
+
     arrays = {name: np.asarray(x) for name, x in self.arrays.items()}
     if "weights" not in arrays:
       arrays["weights"] = np.ones(sizes.pop(), np.float32)
+
     object.__setattr__(self, "arrays", arrays)
 
   def __len__(self) -> int:
@@ -84,12 +86,15 @@ class ExampleBatches:
     number = step.__index__()
     if number < 0:
       raise ValueError(f"step: expected 0 or more, got {number}.")
+
     size = len(self.examples)
     if not size:
       raise ValueError("examples: there is none to make a batch of")
+
     places = number * self.batch_size + np.arange(start, stop)
     epochs = places // size
     order = [self._order(int(e)) for e in range(epochs[0], epochs[-1] + 1)]
+
     return self.examples[np.stack(order)[epochs - epochs[0], places % size]]
 
   @functools.cached_property

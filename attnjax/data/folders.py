@@ -46,6 +46,7 @@ class Walk:
         f"path: {error.filename!r} cannot be read ({error.strerror}); make it"
         " readable or leave it out of the path."
       ) from error
+
     # Directories before links to them: so one that is in the tree twice is
     # found at its own place.
     for path in sorted(inside, key=os.path.islink):
@@ -73,18 +74,23 @@ def matching(pattern: str) -> tuple[list[Path], list[Path]]:
   before, starred, after = _cut(pattern)
   if not starred:
     return [Path(match) for match in sorted(glob.glob(pattern))], []
+
   found: dict[Path, None] = {}
   left_out: list[Path] = []
+
   for start in sorted(glob.glob(before)) if before else ["."]:
     if not os.path.isdir(start):
       continue
+
     walk = Walk(Path(start))
     for folder in walk:
       rest = os.path.join(glob.escape(str(folder)), after or "*")
       matches, links = matching(rest)
       found |= dict.fromkeys(matches)
       left_out += links
+
     left_out += walk.left_out
+
   return list(found), list(dict.fromkeys(left_out))
 
 

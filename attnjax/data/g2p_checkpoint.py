@@ -67,6 +67,7 @@ def g2p_weights(path: Path | None = None) -> dict[str, np.ndarray]:
   """
   if path is None:
     path = fetch("g2p-en") / "g2p_en" / "checkpoint20.npz"
+
   try:
     # Opened here, for NumPy leaves a broken file open.
     with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
@@ -75,9 +76,11 @@ def g2p_weights(path: Path | None = None) -> dict[str, np.ndarray]:
     raise ValueError(
       f"path={str(path)!r} is no npz file of arrays ({error}); get it anew."
     ) from error
+
   got = {
     name: (array.dtype.name, array.shape) for name, array in arrays.items()
   }
+
   expected = {name: ("float32", shape) for name, shape in SHAPES.items()}
   if got != expected:
     other = sorted(n for n in got | expected if got.get(n) != expected.get(n))
@@ -85,4 +88,5 @@ def g2p_weights(path: Path | None = None) -> dict[str, np.ndarray]:
       f"path={str(path)!r}: {other[0]!r} should be {expected.get(other[0])}, it"
       f" is {got.get(other[0])}; expected the checkpoint of g2p-en 2.1.0."
     )
+
   return arrays

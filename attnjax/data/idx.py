@@ -41,16 +41,19 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     raise ValueError(
       f"{path} is no whole gzip file ({error}); get it anew."
     ) from error
+
   start = 4 + 4 * axes
   if len(content) < start or content[:4] != bytes([0, 0, _BYTES, axes]):
     raise ValueError(
       f"{path}: expected an idx file of bytes with {axes} axes, whose first"
       f" bytes are {bytes([0, 0, _BYTES, axes])!r}, got {content[:4]!r}."
     )
+
   shape = struct.unpack(f">{axes}I", content[4:start])
   if len(content) - start != math.prod(shape):
     raise ValueError(
       f"{path}: its header says {shape}, that is {math.prod(shape)} bytes, but"
       f" {len(content) - start} follow; get it anew."
     )
+
   return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

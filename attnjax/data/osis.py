@@ -39,13 +39,16 @@ def plain_text(marked: str) -> str:
   pieces: list[str] = []
   skipping: list[str] = []  # the elements that are being left out
   place = 0
+
   for tag in _TAG.finditer(marked):
     if not skipping:
       pieces.append(marked[place : tag.start()])
     place = tag.end()
     pieces.append(_step(skipping, *tag.groups()))
+
   if skipping:
     raise ValueError(f"marked: <{skipping[-1]}> has no end in {marked!r:.200}")
+
   pieces.append(marked[place:])
   return _spaced(html.unescape("".join(pieces)))
 
@@ -61,18 +64,22 @@ def _step(
     elif not (closing or alone) and name == skipping[-1]:
       skipping.append(name)  # nested
     return " "
+
   if name == "div" and _APPENDIX.search(rest) and _milestone(rest, "s"):
     skipping.append(f"div {_milestone(rest, 's')}")
     return " "
+
   if name in _LEFT_OUT or (name == "title" and _CANONICAL not in rest):
     if not (closing or alone):
       skipping.append(name)
     return " "
+
   if name not in _BREAKS:
     raise ValueError(
       f"marked: <{name}> is no element that is known here; decide in osis.py"
       " whether it is text, a break, or left out."
     )
+
   return " "
 
 

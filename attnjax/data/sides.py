@@ -33,9 +33,11 @@ def side_of(key: str | bytes, validation: float, test: float) -> Side:
       f"validation={validation}, test={test}: expected fractions of 0 or more"
       " that add up to less than 1; 0.05 and 0.1 are usual."
     )
+
   content = key.encode() if isinstance(key, str) else key
   digest = hashlib.sha256(content).digest()
   place = int.from_bytes(digest[:8], "big") / 2**64
   if place < test:
     return "test"
+
   return "validation" if place < test + validation else "train"

@@ -69,15 +69,18 @@ def split(
       "heldout_fraction: expected a number between 0 and 1, both excluded, got"
       f" {heldout_fraction}; 0.1 is usual."
     )
+
   unique = _unique(documents)
   if not unique:
     raise ValueError("documents: expected some text to split, got none.")
   if len(unique) == 1:
     return _cut(unique[0], heldout_fraction)
+
   target = heldout_fraction * sum(len(d.text) for d in unique)
   unique = _best_first(unique, target)
   held = _held_out([len(d.text) for d in unique], target)
   train = [d for index, d in enumerate(unique) if index not in held]
+
   return sorted(train, key=_name), sorted((unique[i] for i in held), key=_name)
 
 
@@ -164,12 +167,14 @@ def _cut(
       f" {len(text)} bytes cannot be cut at heldout_fraction={fraction};"
       " give a longer text, or split it into several files."
     )
+
   logging.info(
     "%r is the only document: cut at byte %d, the last %d bytes are held out",
     document.name,
     place,
     len(text) - place,
   )
+
   return (
     [Document(f"{document.name}[:{place}]", text[:place])],
     [Document(f"{document.name}[{place}:]", text[place:])],
@@ -182,13 +187,16 @@ def _boundary(text: bytes, place: int) -> int:
   reach = min(place, len(text) - place) // 4
   start = place - reach
   window = text[start : place + reach]
+
   for pattern in (rb"\n[ \t\r]*\n", rb"\n"):
     ends = [start + match.end() for match in re.finditer(pattern, window)]
     if ends:
       return min(ends, key=lambda end: abs(end - place))
+
   # 0b10xxxxxx continues a UTF-8 character: do not cut inside of one.
   while place < len(text) and text[place] & 0xC0 == 0x80:
     place += 1
+
   return place
 
 

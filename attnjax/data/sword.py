@@ -59,6 +59,7 @@ class _Testament:
     self._path = folder / f"{name}.bzz"
     places = (folder / f"{name}.bzs").read_bytes()
     verses = (folder / f"{name}.bzv").read_bytes()
+
     content = self._path.read_bytes()
     try:
       self._verses = list(struct.iter_unpack("<IIH", verses))
@@ -81,6 +82,7 @@ class _Testament:
         return content.decode("utf-8")
     except (IndexError, UnicodeDecodeError):
       pass
+
     raise ValueError(
       f"{self._path}: verse {index} does not lie in the module; expected its"
       " own versification, and whole files."

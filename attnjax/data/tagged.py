@@ -150,6 +150,7 @@ def _events(tokens: tuple[tuple[str, str], ...]) -> tuple[Event, ...]:
   """The events of one sentence, from left to right."""
   found: list[Event] = []
   run: list[int] = []
+
   for index, (_, tag) in enumerate(tokens):
     if tag.startswith("jj"):
       run.append(index)
@@ -157,4 +158,5 @@ def _events(tokens: tuple[tuple[str, str], ...]) -> tuple[Event, ...]:
     if run and tag.startswith("nn"):
       found.append((index, tuple(run)))
     run = []
+
   return tuple(found)

@@ -150,8 +150,10 @@ def load_text(config: TextConfig) -> TextData:
   digest = hashlib.sha256(
     repr((tokenizer.digest, config.length, stride)).encode()
   )
+
   for side in (train, heldout):
     digest.update(_digest(side))
+
   return TextData(
     tuple(train),
     tuple(heldout),
@@ -190,6 +192,7 @@ def _warn_of_quotations(
     for document, share in zip(heldout, shares, strict=True)
     if share > QUOTATION
   ]
+
   if quoting:
     logging.warning(
       "%d of %d held-out documents share more than %.0f%% of their lines with"

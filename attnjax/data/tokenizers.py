@@ -121,11 +121,13 @@ def load_tokenizer(directory: str | Path) -> Tokenizer:
       f"directory: {str(file)!r} is not a saved tokenizer ({error!r});"
       " expected a file written by Tokenizer.save."
     ) from error
+
   if not whole:
     raise ValueError(
       f"directory: {str(file)!r} was changed since it was saved (its digest"
       " does not fit its content); save the tokenizer again."
     )
+
   return tokenizer
 
 

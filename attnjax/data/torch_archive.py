@@ -93,6 +93,7 @@ class _Unpickler(pickle.Unpickler):
       return _Rebuild()
     if module == "torch" and name in _DTYPES:
       return _StorageType(_DTYPES[name])
+
     raise pickle.UnpicklingError(
       f"it names {module}.{name}, which no file of weights needs; refused, for"
       " to unpickle is to run"
@@ -143,6 +144,7 @@ def read_torch_archive(path: Path) -> dict[str, np.ndarray]:
       " zip format of PyTorch 1.6 and later; save it with"
       " _use_new_zipfile_serialization=False."
     )
+
   file = io.BytesIO(content)
   try:
     tensors, keys = _headers(file)
@@ -154,6 +156,7 @@ def read_torch_archive(path: Path) -> dict[str, np.ndarray]:
       f" {file.tell()} of {len(content)}). Expected a whole file of weights;"
       " get it anew."
     ) from error
+
   return arrays
 
 
@@ -166,12 +169,15 @@ def _headers(file: io.BytesIO) -> tuple[dict[str, _Tensor], list[str]]:
     raise ValueError("it does not begin as torch.save does")
   if not machine["little_endian"]:
     raise ValueError("it was written on a big-endian machine")
+
   right = isinstance(tensors, Mapping) and all(
     isinstance(name, str) and isinstance(tensor, _Tensor)
     for name, tensor in tensors.items()
   )
+
   if not right:
     raise ValueError("it holds something else than a dict of tensors")
+
   return dict(tensors), list(keys)
 
 
@@ -182,6 +188,7 @@ def _storages(
   wanted = {t.storage.key: t.storage for t in tensors.values()}
   if len(set(keys)) != len(keys) or set(keys) != set(wanted):
     raise ValueError("its storages are not those that its tensors refer to")
+
   found = {}
   for key in keys:
     storage = wanted[key]
@@ -192,9 +199,12 @@ def _storages(
       or len(content) != size * np.dtype(storage.dtype).itemsize
     ):
       raise ValueError(f"storage {key} should have {storage.size} numbers")
+
     found[key] = np.frombuffer(content, storage.dtype)
+
   if rest := len(file.read()):
     raise ValueError(f"{rest} bytes follow its last number")
+
   return found
 
 
@@ -208,16 +218,20 @@ def _array(tensor: _Tensor, storages: dict[str, np.ndarray]) -> np.ndarray:
     raise ValueError(
       f"a tensor of shape {shape!r:.60}, strides {strides!r:.60}"
     )
+
   numbers = storages[storage.key]
   if numbers.dtype != storage.dtype:
     raise ValueError(f"storage {storage.key} has two types")
+
   last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
   size = math.prod(shape)
   if size > len(numbers) or (size and last >= len(numbers)):
     raise ValueError(f"a tensor of shape {shape!r:.60} overruns its storage")
   if not size:
     return np.zeros(shape, storage.dtype)
+
   places = np.full((), offset)
   for n, s in zip(shape, strides, strict=True):
     places = places[..., None] + np.arange(n) * s
+
   return np.asarray(numbers[places])

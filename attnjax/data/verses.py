@@ -115,11 +115,14 @@ def load_verses(
   """
   if not 0 <= ratios[0] < ratios[1]:
     raise ValueError(f"ratios: expected 0 <= least < greatest, got {ratios}.")
+
   texts = Path("usr/share/sword/modules/texts/ztext")
   if english is None:
     english = fetch("sword-text-web") / texts / "engWEB2015eb"
+
   if spanish is None:
     spanish = fetch("sword-text-sparv") / texts / "spaRV1909eb"
+
   return _paired(
     read_module(english, "nrsva"), read_module(spanish, "kjv"), ratios
   )
@@ -161,6 +164,7 @@ def split_verses(
         f"validation={tuple(validation)}, test={tuple(test)}: {book!r} is on"
         f" both, or none of the books there are, {sorted(books)}."
       )
+
   tested = [pair for pair in pairs if pair.book in test]
   checked = _without_echoes(
     [pair for pair in pairs if pair.book in validation], tested
@@ -169,6 +173,7 @@ def split_verses(
     [p for p in pairs if p.book not in (*validation, *test)],
     [*checked, *tested],
   )
+
   return {"train": learned, "validation": checked, "test": tested}
 
 
@@ -185,11 +190,13 @@ def _paired(
   }
   common = [r for r in spanish if r in english and r not in wrong]
   pairs = []
+
   for reference in common:
     ours = plain_text(english[reference])
     theirs = _SCREAM.sub(_quiet, plain_text(spanish[reference]))
     if ours and theirs and ratios[0] <= len(theirs) / len(ours) <= ratios[1]:
       pairs.append(VersePair(*reference, ours, theirs))
+
   logging.info("%d of %d verses are pairs", len(pairs), len(spanish))
   return pairs
 

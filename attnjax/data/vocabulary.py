@@ -73,6 +73,7 @@ class Vocabulary:
         )
       if number >= len(SPECIALS):
         found.append(self.symbols[number - len(SPECIALS)])
+
     return found
 
 
@@ -112,6 +113,7 @@ def encode_pairs(
   """
   if not pairs:
     raise ValueError("pairs: expected one pair or more, got none.")
+
   sources = [source.encode(first) for first, _ in pairs]
   targets = [target.encode(second) for _, second in pairs]
   ends = [[*ids, END] for ids in targets]
@@ -120,6 +122,7 @@ def encode_pairs(
   heard, _ = _padded("target", starts, said.shape[1], empty=1)
   source_ids, source_lengths = _padded("source", sources, source_length)
   real = np.arange(said.shape[1]) < lengths[:, None]
+
   return {
     "source": source_ids,
     "source_lengths": source_lengths,
@@ -140,13 +143,16 @@ def _padded(
       f"pairs: the {name} of pair {int(lengths.argmin())} is empty; expected"
       " one symbol or more. Leave such pairs out."
     )
+
   longest = int(lengths.max())
   if length is not None and longest > length:
     raise ValueError(
       f"{name}_length={length}: pair {int(lengths.argmax())} needs {longest}"
       " places. Leave longer pairs out, or give more places (None: enough)."
     )
+
   padded = np.full((len(rows), length or longest), PAD, np.int32)
   for place, row in zip(padded, rows, strict=True):
     place[: len(row)] = row
+
   return padded, lengths

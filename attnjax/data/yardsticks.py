@@ -60,19 +60,23 @@ def yardsticks(
   for name, side in (("train", train), ("heldout", heldout)):
     if not any(document.text for document in side):
       raise ValueError(f"{name}: expected some text, got none.")
+
   counted, chosen_on = split(train, 0.1)
   part, rest = ngrams(counted, _ORDER), ngrams(chosen_on, _ORDER)
   whole, target = ngrams(train, _ORDER), ngrams(heldout, _ORDER)
   bits = {"uniform": 8.0}
+
   for name, order in (("unigram", 1), ("bigram", 2), ("5-gram", _ORDER)):
     k = _fit_k(shorten(part, order), shorten(rest, order))
     goal = shorten(target, order)
     found = evidence(shorten(whole, order), goal.keys)
     bits[name] = _bits(goal, add_k(found, k))
+
   strengths = _fit_strengths(part, rest)
   found = evidence(whole, target.keys)
   bits["5-gram interpolated"] = _bits(target, interpolate(found, strengths))
   bits["xz"] = xz(train, heldout)
+
   return bits
 
 

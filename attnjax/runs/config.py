@@ -66,12 +66,14 @@ class FitConfig(Config):
     train: TrainConfig = parts["train"]
     optimizer: OptimizerConfig = parts["optimizer"]
     optimizer.warmup_of(train.steps)
+
     last = train.seed + parts.get("seeds", 1) - 1
     if last >= 2**32:
       raise ValueError(
         f"train.seed must leave room for {parts['seeds']} seeds below 2**32,"
         f" got {train.seed}"
       )
+
     for prefix, part in (
       ("", self),
       ("data.", parts.get("data")),
@@ -110,20 +112,25 @@ def _without(
       continue
     if name in ("mesh", "processes") and isinstance(value, Mapping):
       continue
+
     below = tuple(
       path.removeprefix(f"{name}.")
       for path in dropped
       if path.startswith(f"{name}.")
     )
+
     if name == "train":
       below += _UNDECIDED
+
     if isinstance(value, Mapping):
       inner = _without(value, below)
       # Of a config that decides nothing, nothing is left to be told.
       if value and not inner:
         continue
       value = inner
+
     kept[name] = value
+
   return kept
 
 

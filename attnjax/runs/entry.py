@@ -75,6 +75,7 @@ def processes_of(config: Any) -> training.ProcessesConfig:
   found = dict(_parts(config, training.ProcessesConfig))
   if not found:
     return training.ProcessesConfig()
+
   (first, asked), *others = found.items()
   for name, other in others:
     if other != asked:
@@ -82,6 +83,7 @@ def processes_of(config: Any) -> training.ProcessesConfig:
         f"{name} must be as {first}, for one set of processes trains both, got"
         f" {other} and {asked}"
       )
+
   return asked
 
 
@@ -108,8 +110,10 @@ class _Agreed:
     for path, _ in _parts(config, training.ProcessesConfig):
       *above, last = path.split(".")
       del functools.reduce(operator.getitem, above, asked)[last]
+
     training.require_agreement("flags", {"config": asked, "to": str(workdir)})
     training.from_primary(lambda: _check_owner(workdir, self.experiment))
+
     try:
       self.main(config, workdir)
     finally:

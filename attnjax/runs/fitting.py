@@ -228,6 +228,7 @@ def _identity(
       )
     # What `fit` was called with is the truth, whatever the identity says.
     decides[name] = {**given, **decisive(config)}
+
   return decides
 
 

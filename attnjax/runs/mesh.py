@@ -133,8 +133,10 @@ def _misfit(sizes: dict[str, int], devices: int, processes: int) -> str:
   rest = product // sizes["data"]
   where = f" of {processes} processes" if processes > 1 else ""
   remedy = f"data={devices // rest}"
+
   if devices % rest:
     remedy = f"a product of the other axes that divides {devices}"
+
   return (
     f"mesh: expected sizes that multiply to the {devices} devices{where}, got"
     f" {said} = {product}; choose {remedy}, or data=0 for all that are left"

@@ -86,6 +86,7 @@ def planned_step(
     seed=train.seed,
   )
   places = training.shardings(shapes, mesh, partition_rules(shapes.params))
+
   return PlannedStep(step, shapes, places)
 
 

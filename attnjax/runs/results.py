@@ -112,6 +112,7 @@ def measured(
   def found() -> dict[str, Any] | None:
     if not path.exists():
       return None
+
     try:
       held = json.loads(path.read_text(encoding="utf-8"))
       return held["measures"] if held["asked"] == asked else None

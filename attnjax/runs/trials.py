@@ -124,6 +124,7 @@ def by_seed(
       print(line(variant, seed, found), flush=True)
     if any(results.values()):
       yield results
+
   if not any(results.values()):
     raise FloatingPointError(
       "every run diverged, and nothing is left to tell of; lower"
@@ -162,6 +163,7 @@ def asked(
   began = time.monotonic()
   fitted = fit()
   seconds = time.monotonic() - began
+
   return measured(
     folder / "measures.json",
     test,

@@ -147,9 +147,11 @@ class Checkpoints:
     self._closed = False
     self._quiet = contextlib.ExitStack()
     self._quiet.enter_context(hide_logged_disk_errors())
+
     if is_primary():
       step_directories.remove_uncommitted(self._root)
       step_directories.put_back_replaced(self._root)
+
     self._open()
 
   def save(
@@ -173,14 +175,18 @@ class Checkpoints:
     """
     if step < 0:
       raise ValueError(f"step: expected 0 or more, got {step}")
+
     arrays, table = leaves.storable(state), leaves.table(state)
     if not arrays:
       raise ValueError("state: expected a leaf that holds a value, got none")
+
     if metric is not None:
       metric = float(metric) if math.isfinite(metric) else None
+
     self.wait()
     if step in self.steps():
       self._put_aside([step], step_directories.REPLACED)
+
     self._saving = {"step": step, "metric": metric, "leaves": table}
     self._metrics[step] = metric
     with self._naming_disk_errors():
@@ -213,14 +219,17 @@ class Checkpoints:
       lambda: step_directories.newest_whole(self._root, self.steps())
     )
     skipped = [f"step {bad}: {what}" for bad, what in damaged]
+
     if step is None and not damaged:
       return None
+
     if step is None:
       raise ValueError(
         f"checkpoints in {self._root}: every step is damaged: "
         f"{'; '.join(skipped)}. Copy a whole step back, or start again in "
         "another --workdir (nothing was moved or deleted)"
       )
+
     self._check_fit(step, like)
     if damaged:
       names = self._put_aside(
@@ -230,6 +239,7 @@ class Checkpoints:
         f"{sentence}; kept as {name}"
         for sentence, name in zip(skipped, names, strict=True)
       ]
+
     return Restored(step, self._read(step, like), tuple(skipped))
 
   def steps(self) -> list[int]:
@@ -289,6 +299,7 @@ class Checkpoints:
         ),
       ),
     )
+
     for step in self._manager.all_steps():
       self._metrics[step] = step_directories.metric(self._root / str(step))
 

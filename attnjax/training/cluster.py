@@ -55,6 +55,7 @@ def announced(launcher: str, environment: Mapping[str, str]) -> Announced:
     return Announced("nobody", None, None)
   if launcher == "tpu":  # a machine of a pod asks its metadata, by JAX
     return _tpu(environment) or Announced("tpu", None, None)
+
   if launcher != "auto":
     found = _LAUNCHERS[launcher](environment)
     if found is None:
@@ -63,6 +64,7 @@ def announced(launcher: str, environment: Mapping[str, str]) -> Announced:
         " the program with it, or give processes.coordinator, count and index"
       )
     return found
+
   said = (read(environment) for read in _LAUNCHERS.values())
   return next(filter(None, said), Announced("nobody", None, None))
 
@@ -249,19 +251,23 @@ def start_arguments(
   count = config.count if config.count is not None else found.count
   index = config.index if config.index is not None else found.index
   address = config.coordinator or found.coordinator
+
   if count is not None and index is not None and index >= count:
     raise ValueError(
       f"processes.index: expected 0 to {count - 1}, for the run has {count}"
       f" processes, got {index}"
     )
+
   if count == 1 or (count is None and found.by == "nobody"):
     _refuse_a_part(config, count)
     if count is None and config.launcher != "none":
       _refuse_unnumbered(environment)
     return None
+
   asks = found.by in ("slurm", "openmpi", "tpu", "kubernetes")
   if not asks or (found.by == "openmpi" and not says_where(environment)):
     _require(found.by, coordinator=address, index=index)
+
   return {
     "coordinator_address": address,
     "num_processes": count,

@@ -119,12 +119,14 @@ def _compare(
     if path.stat().st_size != size:
       came = path.stat().st_size
       return f"{name} has {came} bytes where {size} were written"
+
   names = sorted(files)
   for name, digest in zip(names, _digests(directory, names), strict=True):
     if digest != files[name][1]:
       return (
         f"{name} differs from its digest (a flipped bit, or it was overwritten)"
       )
+
   return None
 
 

@@ -46,6 +46,7 @@ def naming_disk_errors(
     code = _code(error)
     if code is None:
       raise
+
     told = OSError(
       f"cannot {what} in {path}: {os.strerror(code)}; {_REMEDIES[code]}, or"
       f" name a --workdir on another disk{after}"

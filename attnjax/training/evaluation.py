@@ -42,8 +42,10 @@ class Evaluate:
       if pending is not None:
         sums.append(jax.device_get(pending))
       pending = current
+
     if pending is not None:
       sums.append(jax.device_get(pending))
+
     return _means(sums)
 
   def on(self, batches: Sequence[PyTree]) -> "EvaluateOn":
@@ -126,11 +128,13 @@ def scalars(values: Any) -> dict[str, float]:
       "evaluate must return a `loss`, which chooses the best checkpoint, got"
       f" {got}"
     )
+
   if taken := {"step", "split"} & set(values):
     raise ValueError(
       f"evaluate must return no {' or '.join(sorted(taken))}, by which records"
       " are found; give it another name"
     )
+
   found = {}
   for name, value in values.items():
     try:
@@ -140,6 +144,7 @@ def scalars(values: Any) -> dict[str, float]:
         f"evaluate: {name} must be a scalar, got {type(value).__name__} of"
         f" shape {np.shape(value)}"
       ) from error
+
   return found
 
 
@@ -181,11 +186,14 @@ def _means(sums: list[Any]) -> dict[str, float]:
       f"batches: expected targets of non-zero weight, got {len(sums)} batches"
       " without one; an average over nothing is no result"
     )
+
   loss = math.fsum(float(total) for total, _, _ in sums) / weight
   means = {"loss": loss, "perplexity": _perplexity(loss), "weight": weight}
+
   for name in sums[0][2]:
     total = math.fsum(float(extra[name]) for _, _, extra in sums)
     means[name] = total / weight
+
   return means
 
 

@@ -114,6 +114,7 @@ def check_shares(
     raise ValueError(_uneven("a batch", sizes, ROWS, rows, "rows"))
   if length is not None and length % sizes["sequence"]:
     raise ValueError(_uneven("a row", sizes, ("sequence",), length, "tokens"))
+
   if rows % (count * microbatches):
     raise ValueError(
       f"train.microbatches={microbatches}: expected a number that"
@@ -187,6 +188,7 @@ def _spec(
   """Rows over data and fsdp, tokens over sequence."""
   axes = (ROWS, ("sequence",))[: len(shape)]
   spec: list[Any] = []
+
   for over, size, what in zip(axes, shape, ("rows", "tokens"), strict=False):
     count = math.prod(mesh.shape[axis] for axis in over)
     if size % count == 0:
@@ -195,6 +197,7 @@ def _spec(
       spec.append(None)
     else:
       raise ValueError(_uneven(f"batch{name}", mesh.shape, over, size, what))
+
   return PartitionSpec(*spec)
 
 

@@ -63,13 +63,16 @@ class Interruption:
     main = threading.current_thread() is threading.main_thread()
     if not main:
       return self
+
     if jax.distributed.is_initialized():
       self._listen(
         signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM)
       )
       return self
+
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
       self._listen(number, self._on_signal)
+
     return self
 
   def _listen(self, number: signal.Signals, handler: Any) -> None:

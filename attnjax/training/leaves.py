@@ -79,8 +79,10 @@ def difference(stored: Table, asked: Table) -> str | None:
         f"leaf {name} is {_text(stored[name])} in the checkpoint and "
         f"{_text(asked[name])} in the state asked for"
       )
+
   if not found:
     return None
+
   more = len(found) - 1
   return found[0] + (f" ({more} more leaves differ)" if more else "")
 
@@ -132,17 +134,21 @@ def _plain(name: str, leaf: Any) -> Any:
         "call; save the state before it is donated, or the state that the "
         "call returned"
       )
+
     if jax.process_count() > 1 and leaf.is_fully_addressable:
       raise ValueError(
         f"state: leaf {name} lives on the devices of one process, and each has "
         "its own; make it global, by a jax.jit with out_shardings="
         "NamedSharding(mesh, PartitionSpec())"
       )
+
     return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
   if isinstance(leaf, (np.ndarray, np.generic)):
     return np.asarray(leaf)
   if isinstance(leaf, (bool, int, float, complex)):
     return np.asarray(jnp.asarray(leaf))
+
   raise ValueError(
     f"state: leaf {name} is a {type(leaf).__name__}, which holds no values to "
     "save; pass arrays"
@@ -164,8 +170,10 @@ def _as(leaf: Any, stored: Any) -> Any:
     return type(leaf)(stored.item())
   if _is_key(leaf):
     return _as_key(leaf, stored)
+
   if stored is None:
     stored = np.zeros(leaf.shape, leaf.dtype)
+
   if isinstance(leaf, np.generic):
     return stored[()]
   if isinstance(leaf, np.ndarray):
@@ -173,6 +181,7 @@ def _as(leaf: Any, stored: Any) -> Any:
   if _sharding(leaf) is None:
     # A copy: the next step may donate it, and must not write to numpy's.
     return jnp.array(stored, dtype=leaf.dtype)
+
   return jax.device_put(stored, _sharding(leaf))
 
 
@@ -181,12 +190,14 @@ def _as_key(leaf: Any, stored: Any) -> jax.Array:
   empty = jnp.zeros(leaf.shape, leaf.dtype)
   if stored is None:
     return empty
+
   impl = jax.random.key_impl(empty)
   # device_put cannot spread keys over processes, jit can.
   wrap = jax.jit(
     lambda data: jax.random.wrap_key_data(data, impl=impl),
     out_shardings=_sharding(leaf),
   )
+
   return wrap(stored)
 
 

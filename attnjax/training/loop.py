@@ -123,6 +123,7 @@ def train(
     seconds=config.progress_seconds,
     quiet=jax.process_index() != 0,
   )
+
   with show as progress, Interruption() as interruption, watched():
     state = _restore(state, checkpoints, progress)
     first = int(state.step)
@@ -138,6 +139,7 @@ def train(
       progress=progress,
       interruption=interruption,
     )
+
     return run.steps_after(first, state)
 
 
@@ -148,18 +150,22 @@ def _restore(
   if not checkpoints.steps():
     progress.say("no checkpoint: starting at step 0")
     return state
+
   like = jax.tree.map(_shape, state)
   # Freed first: a restored state takes its place, not twice the memory.
   for leaf in jax.tree.leaves(state):
     if isinstance(leaf, jax.Array) and not leaf.is_deleted():
       leaf.delete()
+
   restored = checkpoints.restore(like)
   if restored is None:
     raise FileNotFoundError(
       "checkpoints: the steps found at the start are gone; start again"
     )
+
   for sentence in restored.skipped:
     progress.say(f"skipped: {sentence}")
+
   progress.say(f"resuming after step {restored.step}")
   return restored.state
 
@@ -203,10 +209,12 @@ class _Run:
     """Runs the steps after `first`; returns the state after the last one."""
     steps, self.saved = self.config.steps, first
     self._resume_evaluation(state, first)
+
     if first >= steps:
       self.progress.say(f"already at step {first} of {steps}: nothing to do")
       self._leave_if_asked()
       return state
+
     batch = self.place(self.batch_at(first))
     for done in range(first + 1, steps + 1):
       state, current = self.step(state, batch)
@@ -216,6 +224,7 @@ class _Run:
       self._read()
       self.pending = (done, current)
       self._after(state, done)
+
     self._leave_if_asked()
     return state
 
@@ -234,13 +243,16 @@ class _Run:
     reason = self.interruption.requested(done)
     if reason is not None:
       self._stop(state, done, reason)
+
     loss, best = None, False
     if self.evaluate is not None and self._evaluation_due(done):
       with self._kept(state, done):
         loss, best = self._evaluate(self.evaluate, state, done)
+
     last = done == self.config.steps
     if best or last or done % self.config.checkpoint.every_steps == 0:
       self._save(state, done, loss)
+
     if self.interruption.heard is not None and not last:
       self._stop(state, done, self.interruption.heard)
 
@@ -265,14 +277,17 @@ class _Run:
     """Waits for the step last dispatched and records its metrics."""
     if self.pending is None:
       return
+
     (done, current), self.pending = self.pending, None
     values = {k: float(v) for k, v in jax.device_get(current).items()}
     self._check_finite(done, values)
     self.throughput.add(values["weight"])
     self.progress.update(done, values["loss"], self.throughput)
+
     if done % self.config.log_every == 0 or done == self.config.steps:
       rate = self.throughput.tokens_per_second
       self.metrics.write(done, "train", values | {"tokens_per_second": rate})
+
     if not self.compiled:
       self.compiled = True
       self.throughput.restart()  # the first step was compiled: not its speed
@@ -346,12 +361,15 @@ class _Run:
       for name in sorted(values, key=lambda name: (name != "loss", name))
       if _must_be_finite(name) and not math.isfinite(values[name])
     ]
+
     if not bad:
       return
+
     self.checkpoints.wait()
     steps = self.checkpoints.steps()
     good = f"step {max(steps)}" if steps else "none"
     in_evaluation = f" in its {of}" if of else ""
+
     if of:
       # The step itself was finite, or it would have been said before.
       where = (
@@ -360,6 +378,7 @@ class _Run:
       )
     else:
       where = f"Look at batch_at({done - 1})"
+
     # The same command would only come to the same numbers.
     raise FloatingPointError(
       f"step {done}: {' and '.join(bad)}{in_evaluation}. Last good checkpoint:"

@@ -71,6 +71,7 @@ def cross_entropy(
   outside = (targets < 0) | (targets >= classes)
   targets = jnp.where(counts, jnp.where(outside, classes, targets), 0)
   nats = optax.softmax_cross_entropy_with_integer_labels(safe, targets)
+
   return jnp.sum(weights * nats), jnp.sum(weights)
 
 

@@ -98,6 +98,7 @@ def _keep_until(path: Path, step: int) -> list[Record]:
       file.flush()
       os.fsync(file.fileno())
     os.replace(temporary, path)
+
   return [record for record, _ in kept]
 
 
@@ -106,6 +107,7 @@ def _read(path: Path) -> Iterator[tuple[Record, bytes]]:
   lines = path.read_bytes().split(b"\n") if path.exists() else []
   while lines and not lines[-1]:
     lines.pop()
+
   for number, line in enumerate(lines, start=1):
     try:
       record = json.loads(line)
@@ -157,6 +159,7 @@ class TensorBoard:
         f"cannot write to {self._directory}: tensorboardX's thread has ended;"
         " see above, and run the same command again"
       )
+
     for name, value in record.items():
       if name not in ("step", "split"):
         tag = f"{record['split']}/{name}"
@@ -236,12 +239,14 @@ class Metrics:
     self.close()
     path = self._workdir / "metrics.jsonl"
     records: list[Record] = []
+
     if is_primary():
       lines = JsonLines(path, step)
       self._writers, records = [lines], lines.records
       if self._tensorboard:
         board = TensorBoard(self._workdir / "tensorboard", step)
         self._writers.append(board)
+
     # Told and not read: all have to find the same evaluations the best.
     self._evaluations = from_primary(
       lambda: [found for found in records if found["split"] == "eval"]
@@ -266,15 +271,19 @@ class Metrics:
         "resume_step: expected a step before the first record, got none; call"
         " metrics.resume(step), or give Metrics(workdir, resume_step)"
       )
+
     if taken := {"step", "split"} & set(values):
       raise ValueError(
         f"values: a metric must not be called {' or '.join(sorted(taken))}, by"
         " which records are found; give it another name"
       )
+
     record: Record = {"step": step, "split": split}
     record |= {name: float(value) for name, value in values.items()}
+
     if split == "eval":
       self._evaluations.append(record)
+
     for writer in self._writers:
       writer.write(record)
 

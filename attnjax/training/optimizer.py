@@ -180,6 +180,7 @@ def decay_mask(params: PyTree, decayed: str = "kernel|embedding") -> PyTree:
   mask = jax.tree_util.tree_map_with_path(
     lambda path, _: bool(ending.search(leaf_name(path))), params
   )
+
   if not any(jax.tree.leaves(mask)):
     named = jax.tree_util.tree_leaves_with_path(params)
     names = sorted({leaf_name(path) for path, _ in named})
@@ -187,6 +188,7 @@ def decay_mask(params: PyTree, decayed: str = "kernel|embedding") -> PyTree:
       f"decayed: {decayed!r} matches no parameter, of {', '.join(names)};"
       " name the matrices, or set weight_decay to 0"
     )
+
   return mask
 
 

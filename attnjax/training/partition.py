@@ -194,6 +194,7 @@ def _first_that_fits(
     if reason is None:
       return PartitionSpec(*(one if len(one) != 1 else one[0] for one in axes))
     reasons.append(reason)
+
   raise ValueError(
     f"mesh: {name} has shape {shape}: {'; '.join(reasons)}. Choose a divisor"
     " for the mesh, or other sizes for the model"
@@ -246,11 +247,14 @@ def _gather(x: Any) -> Any:
   """One array on the first device of this process."""
   if common_mesh(x) is None:
     return x
+
   first = jax.local_devices()[0]
   if x.is_fully_addressable:
     return jax.device_put(x, first)
+
   whole = jax.jit(
     lambda x: x,
     out_shardings=NamedSharding(x.sharding.mesh, PartitionSpec()),
   )(x)
+
   return jax.device_put(whole.addressable_data(0), first)

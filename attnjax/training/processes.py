@@ -79,6 +79,7 @@ def require_agreement(what: str, values: Mapping[str, Any]) -> None:
   """
   if jax.process_count() == 1:
     return
+
   texts = _of_every_process(json.dumps(values, sort_keys=True))
   for index, text in enumerate(texts):
     if text != texts[0]:
@@ -140,8 +141,10 @@ def joined(config: ProcessesConfig) -> Iterator[None]:
   if arguments is None or jax.distributed.is_initialized():
     yield
     return
+
   _say_whom_it_waits_for(arguments)
   jax.distributed.initialize(**arguments)
+
   try:
     with _one_voice(), watched():
       yield
@@ -153,6 +156,7 @@ def joined(config: ProcessesConfig) -> Iterator[None]:
   except BaseException:
     traceback.print_exc()
     leave(1)
+
   jax.distributed.shutdown()
 
 
@@ -170,6 +174,7 @@ def watched() -> Iterator[None]:
     lost = _of_a_lost_process(error)
     if jax.process_count() == 1 or lost is None:
       raise
+
     print(
       f"process {jax.process_index()} of {jax.process_count()}: another process"
       " of this run stopped or cannot be reached, so this one stops too; the"

@@ -104,6 +104,7 @@ class Progress:
     self._clock = clock
     self._printed: float | None = None
     self._evaluation = ""
+
     self._bar: Any = None
     if self._stream.isatty() and not quiet:
       self._bar = _bar(self._stream, steps)

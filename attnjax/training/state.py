@@ -60,11 +60,13 @@ def _check_dtype(name: str, leaf: Any) -> None:
       f"model: leaf {name} must be an array of real floats, got a"
       f" {type(leaf).__name__}; make it a static field"
     )
+
   if jnp.issubdtype(dtype, jnp.complexfloating):
     raise ValueError(
       f"model: leaf {name} must be real floats, got {dtype}; keep its real and"
       " imaginary parts as two arrays, and join them with jax.lax.complex"
     )
+
   if not jnp.issubdtype(dtype, jnp.floating):
     raise ValueError(
       f"model: leaf {name} must be real floats, got {dtype}; what is not"

@@ -58,6 +58,7 @@ class Step:
       gradients = jax.tree.map(
         lambda sum_: sum_ / divisor.astype(sum_.dtype), gradients
       )
+
     # Optax mixes float and int scalars, which strict promotion refuses.
     with jax.named_scope("update"), jax.numpy_dtype_promotion("standard"):
       updates, opt_state = self.optimizer.update(
@@ -70,6 +71,7 @@ class Step:
         "parameter_norm": optax.tree.norm(params),
         "weight": weight,
       }
+
     metrics |= learning_rate(opt_state)
     metrics |= {name: sum_ / divisor for name, sum_ in extra.items()}
     return TrainState(state.step + 1, params, opt_state), metrics

@@ -59,6 +59,7 @@ def prepare(directory: str | Path) -> Path:
       f"directory: {path} cannot be made ({error.strerror}); name a directory "
       "that can be written"
     ) from error
+
   return path
 
 

@@ -65,6 +65,7 @@ def claim(
       f"workdir: {error.filename or path} cannot be used ({error.strerror}); "
       "name a --workdir that can be written"
     ) from error
+
   _compare(path, _parse(path, text), asked)
   return path
 
@@ -78,6 +79,7 @@ def _parse(path: Path, text: bytes) -> dict[str, Any]:
     why = "its keys are not experiment and config"
   except (ValueError, AttributeError) as error:
     why = str(error)
+
   raise ValueError(
     f"workdir: {path / _CONFIG} is not what a run wrote ({why}); put it back, "
     "or name another --workdir"
@@ -162,6 +164,7 @@ def _refusal(workdir: Path, held: contextlib.ExitStack) -> str | None:
   path = workdir / _LOCK
   file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
   held.callback(os.close, file)
+
   try:
     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
   except BlockingIOError:
@@ -177,6 +180,7 @@ def _refusal(workdir: Path, held: contextlib.ExitStack) -> str | None:
       stacklevel=2,
     )
     return None
+
   os.truncate(file, 0)
   os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
   return None
@@ -226,16 +230,20 @@ def lacking(path: Path) -> str | None:
     write_durably(file, "w", "one\n")
     what = "append to a file"
     write_durably(file, "a", "two\n")
+
     if file.read_text(encoding="utf-8") != "one\ntwo\n":
       return _cannot(path, what, "what was appended is not there")
+
     what = "rename a directory that is not empty"
     os.rename(probe / "before", probe / "after")
+
     if (probe / "before").exists() or not (probe / "after" / "file").exists():
       return _cannot(path, what, "a part of it is left behind")
   except OSError as error:
     return _cannot(path, what, error.strerror or str(error))
   finally:
     shutil.rmtree(probe, ignore_errors=True)
+
   return None
 
 

@@ -110,17 +110,20 @@ def _checked_weights(weights: Any) -> tuple[np.ndarray, int]:
       f'weights: expected axes "H T S" or "L H T S", none of them empty, got'
       f" shape {array.shape}; index the batch first"
     )
+
   if not np.isfinite(array).all() or array.min() < -_TOLERANCE:
     raise ValueError(
       "weights: expected finite values that are at least 0, got"
       f" {array.min()} to {array.max()}; pass weights, not logits"
     )
+
   sums = array.sum(axis=-1)
   if sums.max() > 1 + _TOLERANCE:
     raise ValueError(
       f"weights: expected rows (axis S, the last) that sum to at most 1, got"
       f" {sums.max():.3f}; are the query and key axes swapped?"
     )
+
   return array.reshape(-1, *array.shape[-2:]), array.shape[-3]
 
 
@@ -142,6 +145,7 @@ def _checked_tokens(
       )
     labels = visible_all(tokens)
     texts.append([drawable(x, label_fonts(), longest=LONGEST) for x in labels])
+
   return texts[0], texts[1]
 
 

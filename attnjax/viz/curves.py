@@ -63,6 +63,7 @@ def learning_curve_figure(
       raise ValueError(
         f"yardsticks: expected finite values, got {name}={value}"
       )
+
   figure = style.new_figure(_WIDTH, _HEIGHT)
   axes = figure.subplots()
   labels = [
@@ -72,6 +73,7 @@ def learning_curve_figure(
   _dress(axes, label or metric.replace("_", " "), title)
   write_labels(axes, labels, font=_FONT)
   write_plainly(figure)
+
   return figure
 
 
@@ -104,6 +106,7 @@ def _curves(
   """Steps and values of each split, in the order of the steps."""
   curves: Curves = {}
   seen: set[str] = set()
+
   for record in sorted(records, key=lambda record: record["step"]):
     seen |= record.keys()
     if metric in record:
@@ -112,9 +115,11 @@ def _curves(
       steps, values = curves.setdefault(record["split"], ([], []))
       steps.append(record["step"])
       values.append(value if math.isfinite(value) else math.nan)
+
   if not curves:
     there = ", ".join(sorted(seen - {"step", "split"})) or "no record at all"
     raise ValueError(f"metric={metric!r}: no record has it; there is {there}")
+
   return curves
 
 
@@ -135,9 +140,11 @@ def _draw_curves(axes: Any, curves: Curves) -> list[Label]:
       markersize=3.5,
       zorder=2 if noisy else 3,
     )
+
     finite = [value for value in values if math.isfinite(value)]
     if finite:
       labels.append(Label(finite[-1], f"{name} {finite[-1]:.3f}", color))
+
   return labels
 
 
@@ -168,5 +175,6 @@ def _dress(axes: Any, label: str, title: str | None) -> None:
   axes.grid(axis="y", color="#f0f0f0", linewidth=0.8, zorder=0)
   axes.set_axisbelow(True)
   axes.margins(x=0.01, y=0.06)
+
   if title is not None:
     axes.set_title(title, fontsize=10, color=style.INK, loc="left", pad=10)

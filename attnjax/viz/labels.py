@@ -44,6 +44,7 @@ def write_labels(axes: Any, labels: Sequence[Label], *, font: float) -> None:
   bottom, top, *values = scale([low, high, *(label.value for label in labels)])
   ends = [float(value - bottom) / float(top - bottom) for value in values]
   points = axes.figure.get_size_inches()[1] * 72 * 0.8  # less title and ticks
+
   heights = spread(ends, gap=1.35 * font / points)
   for label, end, height in zip(labels, ends, heights, strict=True):
     place = {"transform": axes.transAxes, "color": label.color}
@@ -69,6 +70,7 @@ def spread(heights: Sequence[float], *, gap: float) -> list[float]:
   """
   order = sorted(range(len(heights)), key=heights.__getitem__)
   pools: list[tuple[float, int]] = []  # mean and size
+
   for rank, index in enumerate(order):
     mean, size = heights[index] - rank * gap, 1
     while pools and pools[-1][0] > mean:
@@ -76,8 +78,11 @@ def spread(heights: Sequence[float], *, gap: float) -> list[float]:
       mean = (mean * size + below * count) / (size + count)
       size += count
     pools.append((mean, size))
+
   means = [mean for mean, size in pools for _ in range(size)]
   placed = [0.0] * len(heights)
+
   for rank, index in enumerate(order):
     placed[index] = means[rank] + rank * gap
+
   return placed

@@ -56,21 +56,26 @@ def lines_figure(
   """
   if not series:
     raise ValueError("series: expected one line at least, got none")
+
   figure = style.new_figure(_WIDTH, _HEIGHT)
   axes = figure.subplots()
   labels = []
+
   for index, (name, (x, y)) in enumerate(series.items()):
     again, place = divmod(index, len(style.PALETTE))
     color = style.PALETTE[place]
     last = _draw(axes, *_checked(name, x, y), color, _DASHES[again % 3])
     labels.append(Label(last, name, color))
+
   for name, level in (levels or {}).items():
     axes.axhline(level, color=style.QUIET, linewidth=0.9, dashes=(4, 3))
     labels.append(Label(float(level), name, style.QUIET))
+
   _scale(axes, series, log_x, log_y)
   _dress(axes, x_label, y_label, title)
   write_labels(axes, labels, font=_FONT)
   write_plainly(figure)
+
   return figure
 
 
@@ -112,10 +117,12 @@ def _draw(
   axes.plot(
     x, mean, dashes, color=color, linewidth=1.6, marker=marker, markersize=3.5
   )
+
   if len(y) > 1:
     axes.fill_between(
       x, y.min(0), y.max(0), color=color, alpha=0.18, linewidth=0
     )
+
   finite = mean[np.isfinite(mean)]
   return float(finite[-1]) if len(finite) else float("nan")
 

@@ -85,11 +85,13 @@ class Panels:
     figure = style.new_figure(*self._size())
     grid = figure.subplots(self.lines, self.columns, squeeze=False)
     image: Any = None
+
     for panel, axes in enumerate(grid.flat):
       if panel < len(self.weights):
         image = self._draw_panel(axes, panel)
       else:
         axes.remove()
+
     self._draw_scale(figure, list(grid.flat)[: len(self.weights)], image)
     write_plainly(figure)
     return figure
@@ -143,6 +145,7 @@ class Panels:
       scale = float(weights.max())
       title += f"  (largest {scale:.2g})"
       weights = weights / (scale or 1.0)
+
     shown = weights if self.layout == "rows" else weights.T
     image = axes.imshow(
       shown,
@@ -155,6 +158,7 @@ class Panels:
     style.quiet_axes(axes, sides=("left", "right", "top", "bottom"))
     self._rule(axes)
     self._label(axes, panel)
+
     return image
 
   def _rule(self, axes: Any) -> None:
@@ -172,10 +176,12 @@ class Panels:
     upright = max(map(len, self.across)) == 1
     axes.xaxis.set_tick_params(top=True, labeltop=True, labelbottom=False)
     axes.xaxis.set_label_position("top")
+
     if panel < self.columns:
       self._ticks(axes.xaxis, self.across, 0 if upright else 90, names[0])
     else:
       axes.set_xticks([])
+
     if panel % self.columns == 0:
       self._ticks(axes.yaxis, self.down, 0, names[1])
     else:

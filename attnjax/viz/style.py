@@ -118,7 +118,9 @@ def save_figure(figure: "matplotlib.figure.Figure", path: str | Path) -> Path:
       f"path={path}: expected a suffix among {', '.join(sorted(formats))}, got"
       f" {path.suffix!r}"
     )
+
   path.parent.mkdir(parents=True, exist_ok=True)
   write_plainly(figure)
   figure.savefig(path, facecolor="white")
+
   return path

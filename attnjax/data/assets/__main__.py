@@ -36,9 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
   parser.add_argument("names", nargs="*", metavar="name", help="what to fetch")
   parser.add_argument("--all", action="store_true", help="fetch every one")
   chosen = parser.parse_args(arguments)
+
   names = list(ASSETS) if chosen.all else chosen.names
   if unknown := sorted(set(names) - set(ASSETS)):
     parser.error(f"no asset {unknown}; expected some of {sorted(ASSETS)}")
+
   missing = 0
   for name in names:
     try:
@@ -46,8 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except AssetError as error:
       missing += 1
       print(f"error: {error}", file=sys.stderr, flush=True)
+
   if not names:
     print(table())
+
   return AssetError.exit_code if missing else 0
 
 

@@ -81,10 +81,12 @@ def failure(asset: Asset, what: str) -> AssetError:
     f" version {asset.version}) on a machine that can, and put it at"
     f" {by_hand(asset)}"
   )
+
   if asset.kind == "debian":
     remedy = (
       "On Debian, `apt-get update` may help, and so does `apt-get install"
       f" {asset.package}`: installed files serve if they are the pinned ones."
       f" Or: {remedy[0].lower()}{remedy[1:]}"
     )
+
   return AssetError(f"asset {asset.name!r}: {what}. {remedy}.")

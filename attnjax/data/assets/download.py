@@ -42,9 +42,11 @@ def download(asset: Asset, into: Path) -> Path:
   except OSError as error:
     what = f"{shown} could not be started: {error.strerror}"
     raise failure(asset, what) from error
+
   if done.returncode:
     said = _last_words(done.stderr or done.stdout)
     raise failure(asset, f"{shown} failed ({done.returncode}): {said}")
+
   return _only_file(asset, shown, into)
 
 

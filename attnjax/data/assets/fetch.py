@@ -56,6 +56,7 @@ def fetch(name: str) -> Path:
   asset = known(name)
   if found := cached(name):
     return found
+
   shelf = cache_root() / "assets"
   try:
     shelf.mkdir(parents=True, exist_ok=True)
@@ -76,17 +77,20 @@ def _obtain(asset: Asset, scratch: Path) -> Path:
   tree = scratch / "tree"
   if _copy_installed(asset, tree):
     return tree
+
   package = by_hand(asset)
   if not package.is_file():
     place = scratch / "download"
     place.mkdir()
     logging.info("downloading %s %s", asset.package, asset.version)
     package = download(asset, place)
+
   _check(asset, package)
   try:
     unpack(package, tree)
   except ValueError as error:
     raise failure(asset, f"it cannot be unpacked: {error}") from error
+
   return tree
 
 

@@ -88,6 +88,7 @@ def _debian_data(package: Path) -> bytes:
     if name.startswith("data.tar"):
       return whole[place : place + int(size)]
     place += int(size) + int(size) % 2  # members begin at even places
+
   raise ValueError(f"{package.name} is no Debian package: it has no data.tar")
 
 
