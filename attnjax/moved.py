@@ -3,8 +3,8 @@
 A table says where the names of a module that is gone have come to be. A finder
 at the end of `sys.meta_path`, which is asked only for what does not exist,
 makes a module of each: it holds nothing, and looks a name up in its new places
-when it is asked for one. Names that left a module which is still there are in
-a second table, for the `__getattr__` of that module.
+when it is asked for one. Names that left a module which is still there, and
+names that are new ones now, are in a second table, for `__getattr__`.
 """
 
 import importlib
@@ -132,8 +132,11 @@ MOVED: dict[str, tuple[str, ...]] = {
   "attnjax.testing.subject": ("attnjax.testing.runner",),
   "attnjax.testing.truth": ("attnjax.testing.error_budget",),
   "attnjax.training.alone": ("attnjax.training.workdir",),
+  "attnjax.training.digests": ("attnjax.training.step_directories",),
+  "attnjax.training.feed": ("attnjax.training.global_batches",),
   "attnjax.training.json_lines": ("attnjax.training.metrics",),
   "attnjax.training.launchers": ("attnjax.training.cluster",),
+  "attnjax.training.leaves": ("attnjax.training.flat_state",),
   "attnjax.training.mesh": ("attnjax.runs", "attnjax.training"),
   "attnjax.training.retention": ("attnjax.training.checkpoint",),
   "attnjax.training.run": ("attnjax.training.loop",),
@@ -144,13 +147,56 @@ MOVED: dict[str, tuple[str, ...]] = {
 
 # Old name -> where it is now, a path of attributes below a module.
 NAMES: dict[str, str] = {
+  "attnjax.training.Feed": "attnjax.training.GlobalBatches",
   "attnjax.training.FitConfig": "attnjax.runs.FitConfig",
   "attnjax.training.Fitted": "attnjax.runs.Fitted",
   "attnjax.training.MeshConfig": "attnjax.runs.MeshConfig",
   "attnjax.training.TrainConfig": "attnjax.runs.TrainConfig",
+  "attnjax.training.digests.problem": (
+    "attnjax.training.step_directories.find_damage"
+  ),
+  "attnjax.training.digests.write": (
+    "attnjax.training.step_directories.write_digests"
+  ),
+  "attnjax.training.evaluation.tried": (
+    "attnjax.training.evaluation.check_evaluation"
+  ),
+  "attnjax.training.feed.Feed": "attnjax.training.GlobalBatches",
+  "attnjax.training.feed.own_rows": (
+    "attnjax.training.global_batches.process_rows"
+  ),
+  "attnjax.training.feed.put": "attnjax.training.global_batches.put_batch",
+  "attnjax.training.feed.put_beside": (
+    "attnjax.training.global_batches.put_batch_like"
+  ),
   "attnjax.training.fit": "attnjax.runs.fit",
+  "attnjax.training.gathered": "attnjax.training.gather_tree",
+  "attnjax.training.leaves.Table": "attnjax.training.flat_state.LeafSpecs",
+  "attnjax.training.leaves.assemble": (
+    "attnjax.training.flat_state.unflatten_state"
+  ),
+  "attnjax.training.leaves.difference": (
+    "attnjax.training.flat_state.spec_difference"
+  ),
+  "attnjax.training.leaves.named": (
+    "attnjax.training.flat_state.leaves_by_path"
+  ),
+  "attnjax.training.leaves.storable": (
+    "attnjax.training.flat_state.flatten_state"
+  ),
+  "attnjax.training.leaves.table": "attnjax.training.flat_state.leaf_specs",
   "attnjax.training.make_mesh": "attnjax.runs.MeshConfig.make",
+  "attnjax.training.partition.gathered": "attnjax.training.gather_tree",
+  "attnjax.training.partition.spread": "attnjax.training.shard_tree",
+  "attnjax.training.processes.watched": (
+    "attnjax.training.processes.exit_when_peer_lost"
+  ),
+  "attnjax.training.spread": "attnjax.training.shard_tree",
   "attnjax.training.what_decides": "attnjax.runs.what_decides",
+  "attnjax.training.workdir.alone_in": "attnjax.training.workdir.workdir_lock",
+  "attnjax.training.workdir.lacking": (
+    "attnjax.training.workdir.missing_ability"
+  ),
 }
 
 
@@ -196,6 +242,9 @@ class _Moved(types.ModuleType):
     # what else has underscores is the import system's own business.
     if name.startswith("__") and name != "__all__":
       raise AttributeError(name)
+
+    if f"{self.__name__}.{name}" in NAMES:
+      return moved_name(self.__name__, name)
 
     for place in MOVED[self.__name__]:
       module = importlib.import_module(place)

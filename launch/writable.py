@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from attnjax.training.workdir import lacking
+from attnjax.training.workdir import missing_ability
 
 __all__ = ["check_writable"]
 
@@ -33,5 +33,5 @@ def check_writable(path: Path) -> None:
       f"{path} cannot be written: {place}{link}: {error.strerror}; choose"
       " another --workdir, or mount what should be there"
     ) from error
-  if (refusal := lacking(place)) is not None:
+  if (refusal := missing_ability(place)) is not None:
     raise ValueError(refusal)

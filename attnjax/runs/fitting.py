@@ -15,13 +15,13 @@ from attnjax.models import partition_rules
 from attnjax.runs.attention import loss_on
 from attnjax.runs.config import TrainConfig, what_decides
 from attnjax.runs.mesh import MeshConfig
-from attnjax.training.evaluation import Evaluate, tried
+from attnjax.training.evaluation import Evaluate, check_evaluation
 from attnjax.training.losses import LossFn
 from attnjax.training.partition import Rules
 from attnjax.training.processes import require_joined
 from attnjax.training.state import init_on
 from attnjax.training.step import Step
-from attnjax.training.workdir import alone_in
+from attnjax.training.workdir import workdir_lock
 from attnjax.typing import PyTree
 
 __all__ = ["Fitted", "fit", "make_model"]
@@ -141,12 +141,12 @@ def fit(
   jax.eval_shape(step, ready.state, ready.batches(0))
   new = lambda: not (Path(workdir) / "metrics.jsonl").exists()
   if evaluate is not None and training.from_primary(new):
-    tried(evaluate, ready.state.params)
+    check_evaluation(evaluate, ready.state.params)
 
   path = training.claim_workdir(workdir, experiment, decides)
   training.probe_workdir(path)
   with (
-    alone_in(path),
+    workdir_lock(path),
     training.Checkpoints(path / "checkpoints", train.checkpoint) as checkpoints,
     training.Metrics(path) as metrics,
   ):
@@ -162,7 +162,7 @@ def fit(
     )
     params = state.params
     if train.mesh.gather:
-      params = training.gathered(params)
+      params = training.gather_tree(params)
     return Fitted(params, metrics.evaluations())
 
 
@@ -258,5 +258,5 @@ def _placed(
   state, places = init_on(mesh, model, transform, rules)
   jitted = training.jit_step(step, places)
   # The batches of a feed are on their devices.
-  feed = training.Feed(batches, mesh, step.microbatches)
+  feed = training.GlobalBatches(batches, mesh, step.microbatches)
   return _Ready(state, jitted, feed, lambda batch: batch)

@@ -1,4 +1,4 @@
-"""Training: states, losses, steps, checkpoints and the loop, of any pytree."""
+"""Training of any pytree: state, losses, step, checkpoints and the loop."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from attnjax.moved import moved_name
 from attnjax.training.checkpoint import CheckpointConfig, Checkpoints, Restored
 from attnjax.training.cluster import ProcessesConfig
 from attnjax.training.evaluation import make_evaluate
-from attnjax.training.feed import Feed, check_shares
+from attnjax.training.global_batches import GlobalBatches, check_shares
 from attnjax.training.loop import LoopConfig, train
 from attnjax.training.losses import cross_entropy
 from attnjax.training.metrics import Metrics, read_metrics
@@ -18,10 +18,10 @@ from attnjax.training.optimizer import (
 from attnjax.training.optimizer import make as make_optimizer
 from attnjax.training.partition import (
   AXES,
-  gathered,
+  gather_tree,
   initialise,
+  shard_tree,
   shardings,
-  spread,
 )
 from attnjax.training.processes import (
   from_primary,
@@ -39,7 +39,7 @@ __all__ = [
   "AXES",
   "CheckpointConfig",
   "Checkpoints",
-  "Feed",
+  "GlobalBatches",
   "LoopConfig",
   "Metrics",
   "OptimizerConfig",
@@ -53,7 +53,7 @@ __all__ = [
   "cross_entropy",
   "decay_mask",
   "from_primary",
-  "gathered",
+  "gather_tree",
   "init_state",
   "initialise",
   "jit_step",
@@ -66,8 +66,8 @@ __all__ = [
   "read_metrics",
   "require_agreement",
   "schedule",
+  "shard_tree",
   "shardings",
-  "spread",
   "step_key",
   "train",
 ]

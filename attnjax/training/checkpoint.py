@@ -1,8 +1,8 @@
-"""Checkpoints that are whole or are not there.
+"""Atomic, verified checkpoints.
 
-Orbax writes them: asynchronously, sharded, committed by one rename. What it
-lacks is here: digests, so that a flipped bit is found and not trained on; the
-way back to an older step; and an error that names the leaf that does not fit.
+Orbax writes them: asynchronously, sharded, committed by one rename. Added here:
+digests, so that a flipped bit is found before it is trained on; the fallback to
+an older step; and errors that name the leaf that does not fit.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from typing import Any
 import orbax.checkpoint as ocp
 
 from attnjax.config import Config, setting
-from attnjax.training import leaves, step_directories
+from attnjax.training import flat_state, step_directories
 from attnjax.training.disk_errors import (
   hide_logged_disk_errors,
   naming_disk_errors,
@@ -29,7 +29,7 @@ __all__ = ["CheckpointConfig", "Checkpoints", "Keep", "Restored", "best"]
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig(Config):
-  """When a training loop saves, and what is kept.
+  """How often a training loop saves, and which checkpoints are kept.
 
   Args:
     every_steps: for the loop; `Checkpoints.save` saves whenever it is called.
@@ -58,7 +58,7 @@ class CheckpointConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class Keep:
-  """Tells Orbax which steps to preserve, as its `PreservationPolicy`.
+  """Orbax `PreservationPolicy`: the newest steps and the best one.
 
   Args:
     last: number of newest steps.
@@ -98,7 +98,7 @@ def best(
 
 @dataclasses.dataclass(frozen=True)
 class Restored:
-  """A state read back, its step, and the newer steps that were damaged.
+  """A restored state, its step, and the damaged newer steps.
 
   Args:
     step: the step that was saved under.
@@ -115,7 +115,7 @@ class Restored:
 
 
 class Checkpoints:
-  """The checkpoints of one run: a context manager that waits at its end.
+  """The checkpoints of one run; a context manager that waits for its saves.
 
   A step directory appears by one rename, after its files and their digests
   are on the disk: a kill at any moment leaves whole steps only. Of several
@@ -176,7 +176,10 @@ class Checkpoints:
     if step < 0:
       raise ValueError(f"step: expected 0 or more, got {step}")
 
-    arrays, table = leaves.storable(state), leaves.table(state)
+    arrays, specs = (
+      flat_state.flatten_state(state),
+      flat_state.leaf_specs(state),
+    )
     if not arrays:
       raise ValueError("state: expected a leaf that holds a value, got none")
 
@@ -187,7 +190,7 @@ class Checkpoints:
     if step in self.steps():
       self._put_aside([step], step_directories.REPLACED)
 
-    self._saving = {"step": step, "metric": metric, "leaves": table}
+    self._saving = {"step": step, "metric": metric, "leaves": specs}
     self._metrics[step] = metric
     with self._naming_disk_errors():
       self._manager.save(
@@ -197,7 +200,7 @@ class Checkpoints:
       )
 
   def restore(self, like: PyTree) -> Restored | None:
-    """Reads the newest step that is whole.
+    """Restores the newest undamaged step.
 
     Every file is checked against its digest first. Damaged steps are renamed
     to `<step>.damaged` once an older whole one is found, never deleted.
@@ -251,7 +254,7 @@ class Checkpoints:
     return best(self.steps(), self._metrics)
 
   def wait(self) -> None:
-    """Returns once no save is under way; raises what a save failed of."""
+    """Waits for the save under way; raises the error of a failed one."""
     with self._naming_disk_errors():
       self._manager.wait_until_finished()
     if is_primary():
@@ -274,7 +277,7 @@ class Checkpoints:
     self.close()
 
   def _naming_disk_errors(self) -> AbstractContextManager[None]:
-    """Says of a disk that is full which step is lost, and which one is not."""
+    """Names in disk errors the lost step, and the one that a run resumes at."""
     whole = step_directories.committed(self._root)
     goes_on = f"goes on after step {max(whole)}" if whole else "starts again"
     return naming_disk_errors(
@@ -284,7 +287,7 @@ class Checkpoints:
     )
 
   def _open(self) -> None:
-    """Starts Orbax's manager on what the directory holds now."""
+    """Makes a new Orbax manager, which lists the directory once, here."""
     self._metrics: dict[int, float | None] = {}
     self._manager = ocp.CheckpointManager(
       self._root,
@@ -294,7 +297,7 @@ class Checkpoints:
         ),
         async_options=ocp.AsyncOptions(
           post_finalization_callback=self._seal,
-          # Made in the background, they leave threads behind a failed save.
+          # Else a failed save leaves threads behind.
           create_directories_asynchronously=False,
         ),
       ),
@@ -304,14 +307,14 @@ class Checkpoints:
       self._metrics[step] = step_directories.metric(self._root / str(step))
 
   def _seal(self) -> None:
-    """Orbax calls this once all files are written, before the commit."""
+    """Called by Orbax once all files are written, before the commit."""
     step_directories.seal(self._root, self._saving)
 
   def _check_fit(self, step: int, like: PyTree) -> None:
-    """Raises where a whole step holds another state than the one asked for."""
+    """Raises where a step's leaves differ from those of `like`."""
     path = self._root / str(step)
     stored = step_directories.about(path)["leaves"]
-    difference = leaves.difference(stored, leaves.table(like))
+    difference = flat_state.spec_difference(stored, flat_state.leaf_specs(like))
     if difference is not None:
       raise ValueError(
         f"checkpoint {path} is whole but holds another state: {difference}. "
@@ -319,16 +322,17 @@ class Checkpoints:
       )
 
   def _read(self, step: int, like: PyTree) -> PyTree:
-    """The state of a step that is whole and fits."""
-    args = leaves.restore_args(like)
+    """Reads the state of an undamaged step whose leaves fit."""
+    args = flat_state.restore_args(like)
     restore = ocp.args.PyTreeRestore(
       item=dict.fromkeys(args, 0), restore_args=args
     )
     stored = self._manager.restore(step, args=ocp.args.Composite(state=restore))
-    return leaves.assemble(like, stored["state"])
+    return flat_state.unflatten_state(like, stored["state"])
 
   def _put_aside(self, steps: Sequence[int], suffix: str) -> list[str]:
     """Renames step directories, so that their steps can be saved again."""
+    # Orbax caches its list of steps: the manager is made anew.
     self._manager.close()
     names = from_primary(
       lambda: step_directories.put_aside(self._root, steps, suffix)

@@ -1,4 +1,4 @@
-"""How many processes a run has, which of them this is, and who says so."""
+"""Number and index of the processes of a run, from flags or a launcher."""
 
 import dataclasses
 import glob
@@ -22,10 +22,10 @@ _PORT = 8476  # of the first process, where a launcher names its host only
 
 @dataclasses.dataclass(frozen=True)
 class Announced:
-  """What a launcher says; JAX finds out itself what is None.
+  """Processes as a launcher announces them; JAX finds out what is None.
 
   Args:
-    by: the launcher.
+    by: name of the launcher.
     count: number of processes.
     index: which of them this is.
     coordinator: host:port of the first.
@@ -38,10 +38,10 @@ class Announced:
 
 
 def announced(launcher: str, environment: Mapping[str, str]) -> Announced:
-  """What the launcher of a name says, or the first that says anything.
+  """Reads what a launcher announces in the environment variables.
 
   Args:
-    launcher: as in `ProcessesConfig`.
+    launcher: as in `ProcessesConfig`; `auto` takes the first that is found.
     environment: `os.environ`.
 
   Raises:
@@ -53,7 +53,8 @@ def announced(launcher: str, environment: Mapping[str, str]) -> Announced:
   """
   if launcher == "none":
     return Announced("nobody", None, None)
-  if launcher == "tpu":  # a machine of a pod asks its metadata, by JAX
+  # JAX asks the metadata server of a pod, where the environment says nothing.
+  if launcher == "tpu":
     return _tpu(environment) or Announced("tpu", None, None)
 
   if launcher != "auto":
@@ -70,7 +71,7 @@ def announced(launcher: str, environment: Mapping[str, str]) -> Announced:
 
 
 def _slurm(environment: Mapping[str, str]) -> Announced | None:
-  """A step of SLURM: only `srun` makes one, and not the batch script."""
+  """A step of SLURM, made by `srun`; the batch script alone is none."""
   names = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_LOCALID")
   if not all(name in environment for name in names):
     return None
@@ -88,7 +89,7 @@ def _openmpi(environment: Mapping[str, str]) -> Announced | None:
 
 
 def says_where(environment: Mapping[str, str]) -> bool:
-  """Whether Open MPI names the host it was started on; 5 and later do not."""
+  """Whether Open MPI names its first host: version 5 and later do not."""
   return "OMPI_MCA_orte_hnp_uri" in environment
 
 
@@ -96,30 +97,28 @@ def _tpu(environment: Mapping[str, str]) -> Announced | None:
   """The hosts of a TPU pod, of one slice or of several."""
   hosts = environment.get("TPU_WORKER_HOSTNAMES", "")
   if not hosts or "TPU_WORKER_ID" not in environment:
-    here = _has_tpu() and _may_use_tpu(environment)
-    return Announced("tpu", None, None) if here else None
+    # JAX uses a TPU by itself, or where a list of platforms names it.
+    platforms = environment.get("JAX_PLATFORMS", "").lower().split(",")
+    allowed = platforms == [""] or "tpu" in (x.strip() for x in platforms)
+    found = allowed and _has_tpu()
+    return Announced("tpu", None, None) if found else None
+
   name = "MEGASCALE_NUM_SLICES"
   [slices] = _numbers(environment, name) if environment.get(name) else [1]
   return Announced("tpu", len(hosts.split(",")) * slices, None)
 
 
-def _may_use_tpu(environment: Mapping[str, str]) -> bool:
-  """Whether JAX may use a TPU: by itself, or as one of a list of platforms."""
-  named = environment.get("JAX_PLATFORMS", "").lower().split(",")
-  return named == [""] or "tpu" in (name.strip() for name in named)
-
-
 def _has_tpu() -> bool:
-  """Whether this machine has a TPU and what it takes to use it."""
+  """Whether this machine has a TPU, and libtpu is installed."""
   devices = glob.glob("/dev/accel[0-9]*") + glob.glob("/dev/vfio/[0-9]*")
   return bool(devices) and importlib.util.find_spec("libtpu") is not None
 
 
 def in_part(environment: Mapping[str, str]) -> list[str]:
-  """Variables of JAX by which a process is one of several, if any are set.
+  """Names of JAX's variables that describe one process of several.
 
-  Where no launcher was found they say too little: without a number of
-  processes JAX starts alone.
+  Used where no launcher was found: an incomplete set is an error, because JAX
+  would silently train alone without a number of processes.
   """
   names = ("JAX_COORDINATOR_ADDRESS", "JAX_PROCESS_ID", "JAX_NUM_PROCESSES")
   said = [name for name in names if environment.get(name)]
@@ -127,7 +126,7 @@ def in_part(environment: Mapping[str, str]) -> list[str]:
 
 
 def _kubernetes(environment: Mapping[str, str]) -> Announced | None:
-  """A pod of an indexed job; its manifest says how many pods there are."""
+  """A pod of an indexed Kubernetes job, by variables of its manifest."""
   address = environment.get("JAX_COORDINATOR_ADDRESS")
   if "JAX_NUM_PROCESSES" not in environment or address is None:
     return None
@@ -146,6 +145,7 @@ def _sky(environment: Mapping[str, str]) -> Announced | None:
   return Announced("sky", len(hosts), index, f"{hosts[0]}:{_PORT}")
 
 
+# `auto` asks them in this order.
 _LAUNCHERS: dict[str, Callable[[Mapping[str, str]], Announced | None]] = {
   "tpu": _tpu,
   "kubernetes": _kubernetes,
@@ -156,7 +156,7 @@ _LAUNCHERS: dict[str, Callable[[Mapping[str, str]], Announced | None]] = {
 
 
 def _numbers(environment: Mapping[str, str], *names: str) -> list[int]:
-  """Whole numbers of the environment."""
+  """Variables of the environment as whole numbers."""
   for name in names:
     if not environment.get(name, "").isdecimal():
       raise ValueError(
@@ -168,7 +168,7 @@ def _numbers(environment: Mapping[str, str], *names: str) -> list[int]:
 
 @dataclasses.dataclass(frozen=True)
 class ProcessesConfig(Config):
-  """How the processes of a run find each other, and notice that one is lost.
+  """How the processes of a run join, and how long a lost one is waited for.
 
   Raises:
     ValueError: a number is out of its range, or the address has no port.
@@ -224,16 +224,16 @@ class ProcessesConfig(Config):
 def start_arguments(
   config: ProcessesConfig, environment: Mapping[str, str]
 ) -> dict[str, Any] | None:
-  """What `jax.distributed.initialize` is to be called with.
+  """Keyword arguments for `jax.distributed.initialize`.
 
-  Flags go before what a launcher announces.
+  Flags take precedence over what a launcher announces.
 
   Args:
     config: the flags.
     environment: `os.environ`.
 
   Returns:
-    Its keyword arguments; None where there is one process only.
+    The arguments; None where there is one process only.
 
   Raises:
     ValueError: there are several processes and nobody says which this is,
@@ -259,11 +259,24 @@ def start_arguments(
     )
 
   if count == 1 or (count is None and found.by == "nobody"):
-    _refuse_a_part(config, count)
-    if count is None and config.launcher != "none":
-      _refuse_unnumbered(environment)
+    if count is None and (config.coordinator, config.index) != (None, None):
+      raise ValueError(
+        "processes.count: expected a number beside processes.coordinator and"
+        " processes.index, got none; say how many processes the run has"
+      )
+
+    said = in_part(environment)
+    if count is None and config.launcher != "none" and said:
+      raise ValueError(
+        f"processes: {', '.join(said)} in the environment say that this process"
+        " is one of several, and nobody says all of it; set"
+        " JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or"
+        " give --config.train.processes.launcher=none to train alone"
+      )
+
     return None
 
+  # With these JAX finds out by itself what is still None.
   asks = found.by in ("slurm", "openmpi", "tpu", "kubernetes")
   if not asks or (found.by == "openmpi" and not says_where(environment)):
     _require(found.by, coordinator=address, index=index)
@@ -274,38 +287,19 @@ def start_arguments(
     "process_id": index,
     "initialization_timeout": config.join_seconds,
     "heartbeat_timeout_seconds": config.lost_seconds,
-    # Who is late at the end may be writing a report; the dead are noticed.
+    # Long, for a process may be late at the end because it writes a report;
+    # one that is dead is noticed by its heartbeat.
     "shutdown_timeout_seconds": 3600,
     "cluster_detection_method": None if asks else "deactivate",
   }
 
 
 def _require(by: str, **needed: Any) -> None:
-  """Raises where a flag is missing that nobody makes up for."""
+  """Refuses a missing flag that the launcher does not announce either."""
   missing = [f"processes.{name}" for name, x in needed.items() if x is None]
   if missing:
     raise ValueError(
       f"{' and '.join(missing)}: expected a value, got none, and {by}"
       " announces none; give every process the same coordinator and an index of"
       " its own"
-    )
-
-
-def _refuse_a_part(config: ProcessesConfig, count: int | None) -> None:
-  """Raises where flags name a process of a run that has none but this."""
-  if count is None and (config.coordinator, config.index) != (None, None):
-    raise ValueError(
-      "processes.count: expected a number beside processes.coordinator and"
-      " processes.index, got none; say how many processes the run has"
-    )
-
-
-def _refuse_unnumbered(environment: Mapping[str, str]) -> None:
-  """Raises where the environment names other processes, and not how many."""
-  if said := in_part(environment):
-    raise ValueError(
-      f"processes: {', '.join(said)} in the environment say that this process"
-      " is one of several, and nobody says all of it; set"
-      " JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or give"
-      " --config.train.processes.launcher=none to train alone"
     )

@@ -1,4 +1,4 @@
-"""A disk that is full, said with its path and the remedy."""
+"""Errors of a full or read-only disk, with the path and the remedy."""
 
 import contextlib
 import errno
@@ -22,7 +22,7 @@ _REMEDIES = {
 def naming_disk_errors(
   path: Path, what: str, after: str = ""
 ) -> Iterator[None]:
-  """Makes one sentence of what a disk refuses; other errors pass as they are.
+  """Re-raises errors of a disk as one sentence; other errors pass unchanged.
 
   Args:
     path: of what is written.
@@ -52,31 +52,31 @@ def naming_disk_errors(
       f" name a --workdir on another disk{after}"
     )
     told.errno = code
-    # What led to it is a hundred lines of other libraries.
+    # `from None`: the cause is a hundred lines of Orbax and TensorStore.
     raise told from None
 
 
 @contextlib.contextmanager
 def hide_logged_disk_errors() -> Iterator[None]:
-  """Keeps from the log the tracebacks of errors that are raised as well.
+  """Drops log records of disk errors, for the same errors are raised too.
 
-  Orbax logs what each of its threads fails of, and raises it too.
+  Orbax logs the traceback of each of its threads that fails, and raises it.
   """
 
-  def is_news(record: logging.LogRecord) -> bool:
+  def is_no_disk_error(record: logging.LogRecord) -> bool:
     error = record.exc_info[1] if record.exc_info else None
     return error is None or _code(error) is None
 
   logger = logging.getLogger("absl")
-  logger.addFilter(is_news)
+  logger.addFilter(is_no_disk_error)
   try:
     yield
   finally:
-    logger.removeFilter(is_news)
+    logger.removeFilter(is_no_disk_error)
 
 
 def _code(error: BaseException) -> int | None:
-  """Which of the errors that have a remedy it is, or None."""
+  """The errno of an error of `_REMEDIES`; None for any other error."""
   if isinstance(error, OSError):
     return error.errno if error.errno in _REMEDIES else None
   # TensorStore raises a ValueError that quotes the system.

@@ -1,4 +1,4 @@
-"""Evaluation over many batches: sums first, means once at the end."""
+"""Evaluation over many batches: sums per batch, means once at the end."""
 
 import dataclasses
 import functools
@@ -9,22 +9,23 @@ from typing import Any
 import jax
 import numpy as np
 
-from attnjax.training.feed import put_beside
+from attnjax.moved import moved_name
+from attnjax.training.global_batches import put_batch_like
 from attnjax.training.losses import LossFn, loss_sums
 from attnjax.typing import DTypeLike, PyTree
 
 __all__ = [
   "Evaluate",
   "EvaluateOn",
+  "check_evaluation",
   "make_evaluate",
   "scalars",
-  "tried",
 ]
 
 
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
-  """`(params, batches) -> metrics`; see `make_evaluate`."""
+  """Mean loss over batches, `(params, batches) -> metrics`: `make_evaluate`."""
 
   loss_fn: LossFn
   compute_dtype: DTypeLike | None = None
@@ -33,10 +34,12 @@ class Evaluate:
     self, params: PyTree, batches: Iterable[PyTree]
   ) -> dict[str, float]:
     """Loss in nats per weight, perplexity and weight over all batches."""
-    pending, sums, place = None, [], put_beside(params)
+    pending, sums = None, []
+    put_batch = put_batch_like(params)
+
     for batch in batches:
       current = _batch_sums(
-        self.loss_fn, self.compute_dtype, params, place(batch)
+        self.loss_fn, self.compute_dtype, params, put_batch(batch)
       )
       # Read one batch late: the device has work while Python waits.
       if pending is not None:
@@ -49,7 +52,7 @@ class Evaluate:
     return _means(sums)
 
   def on(self, batches: Sequence[PyTree]) -> "EvaluateOn":
-    """The evaluation on these batches: `params -> metrics`."""
+    """Binds the batches: an evaluation `params -> metrics`."""
     return EvaluateOn(self, batches)
 
 
@@ -62,7 +65,7 @@ class EvaluateOn:
 
   @property
   def names(self) -> tuple[str, ...]:
-    """Of the metrics that every evaluation has."""
+    """Names of the metrics that every evaluation returns."""
     return "loss", "perplexity", "weight"
 
   def __call__(self, params: PyTree) -> dict[str, float]:
@@ -103,14 +106,14 @@ def make_evaluate(
 
 
 def scalars(values: Any) -> dict[str, float]:
-  """What an evaluation returned, as Python floats.
+  """Checks the metrics that an evaluation returned; as Python floats.
 
   Args:
     values: a mapping of names to numbers; `loss` is one of them.
 
   Raises:
-    ValueError: there is no `loss`, a name is taken, or a value is no scalar;
-      names it.
+    ValueError: there is no `loss`, a name is reserved, or a value is no
+      scalar; names it.
 
   >>> import numpy as np
   >>> scalars({"loss": np.float32(2.5), "accuracy": 1})
@@ -148,13 +151,13 @@ def scalars(values: Any) -> dict[str, float]:
   return found
 
 
-def tried(
+def check_evaluation(
   evaluate: Callable[[PyTree], Mapping[str, Any]], params: PyTree
 ) -> None:
-  """Makes sure, before a run, that its evaluations will have a loss.
+  """Checks, before a run, that an evaluation returns scalars and a loss.
 
-  One that says the `names` of its metrics, as those of `make_evaluate` do, is
-  believed; of another the only way is to call it once.
+  An evaluation with an attribute `names`, as `make_evaluate` gives it, is
+  checked by these names. Any other has to be called once.
 
   Args:
     evaluate: parameters -> scalars.
@@ -162,9 +165,9 @@ def tried(
 
   Raises:
     ValueError: as `scalars`.
-    Exception: what the evaluation fails of.
+    Exception: whatever the evaluation raises.
 
-  >>> tried(lambda params: {"loss": params}, 3.0)
+  >>> check_evaluation(lambda params: {"loss": params}, 3.0)
   """
   names = getattr(evaluate, "names", None)
   scalars(dict.fromkeys(names, 0.0) if names else evaluate(params))
@@ -174,12 +177,15 @@ def tried(
 def _batch_sums(
   loss_fn: LossFn, compute_dtype: Any, params: PyTree, batch: PyTree
 ) -> Any:
-  """The sums of one batch, on the device."""
+  """Loss, weight and extra metrics summed over one batch, on the device.
+
+  At module level, so that all evaluations of one loss share its programs.
+  """
   return loss_sums(loss_fn, params, batch, None, compute_dtype)
 
 
 def _means(sums: list[Any]) -> dict[str, float]:
-  """The means over all batches."""
+  """Means over all batches, per weight; added up in float64 on the host."""
   weight = math.fsum(float(weight) for _, weight, _ in sums)
   if weight == 0:
     raise ValueError(
@@ -188,7 +194,11 @@ def _means(sums: list[Any]) -> dict[str, float]:
     )
 
   loss = math.fsum(float(total) for total, _, _ in sums) / weight
-  means = {"loss": loss, "perplexity": _perplexity(loss), "weight": weight}
+  try:
+    perplexity = math.exp(loss)
+  except OverflowError:  # above 709 nats `exp` leaves float64
+    perplexity = math.inf
+  means = {"loss": loss, "perplexity": perplexity, "weight": weight}
 
   for name in sums[0][2]:
     total = math.fsum(float(extra[name]) for _, _, extra in sums)
@@ -197,9 +207,6 @@ def _means(sums: list[Any]) -> dict[str, float]:
   return means
 
 
-def _perplexity(loss: float) -> float:
-  """Inf rather than an OverflowError where `exp` leaves float64."""
-  try:
-    return math.exp(loss)
-  except OverflowError:
-    return math.inf
+def __getattr__(name: str) -> Any:
+  """Names of earlier versions, with a `DeprecationWarning`."""
+  return moved_name(__name__, name)

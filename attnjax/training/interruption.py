@@ -1,4 +1,4 @@
-"""How a run is asked to stop: by a signal, or by a scheduler that preempts."""
+"""Requests to stop a run: signals, and preemption by a scheduler."""
 
 import contextlib
 import os
@@ -44,11 +44,11 @@ class Interruption:
     self._previous: dict[signal.Signals, Any] = {}
 
   def requested(self, step: int) -> str | None:
-    """Who wants the run to stop after a step, or None.
+    """The signal or `preemption` that asks to stop after a step, or None.
 
     Args:
-      step: number of updates done; to be asked once for every step, for
-        processes agree on the step to stop at by it.
+      step: number of updates done. To be called once at every step: JAX's
+        processes agree by it on the step at which all of them stop.
     """
     if multihost_utils.reached_preemption_sync_point(step):
       return "preemption"
@@ -56,7 +56,7 @@ class Interruption:
 
   @property
   def heard(self) -> str | None:
-    """The signal that this process heard, whatever the others know of it."""
+    """The signal that this process received; other processes may differ."""
     return self._signal
 
   def __enter__(self) -> "Interruption":
@@ -88,13 +88,13 @@ class Interruption:
     self._previous = {}
 
   def _on_signal(self, number: int, frame: FrameType | None) -> None:
-    """Notes the signal, and lets a second SIGINT kill."""
+    """Handler: notes the signal, and restores SIGINT's default to kill."""
     del frame
     self._signal = signal.Signals(number).name
     message = f"\n{self._signal}: stopping after this step"
     if number == signal.SIGINT:
       signal.signal(signal.SIGINT, signal.SIG_DFL)
       message += "; once more kills at once"
-    # Not print: the signal may have come in the middle of another one.
+    # os.write and not print, which may be interrupted in the middle of itself.
     with contextlib.suppress(OSError):  # of a terminal that is closed
       os.write(2, f"{message}\n".encode())

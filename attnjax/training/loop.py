@@ -1,8 +1,9 @@
-"""The training loop: restore, run, evaluate, save, and stop when asked to.
+"""The training loop: restore, step, evaluate, save, stop on a signal.
 
-It never lets the device wait for Python: step `n` is dispatched, the next
-batch is made while the device works, and only then are the metrics of step
-`n - 1` read. A run that was killed and started again goes on bit for bit.
+The device never waits for Python: step `n` is dispatched, the next batch is
+made while the device works, and only then are the metrics of step `n - 1` read.
+A run that was killed and started again is equal to an unbroken one, bit for
+bit.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ from attnjax.training.checkpoint import CheckpointConfig, Checkpoints
 from attnjax.training.evaluation import scalars
 from attnjax.training.interruption import EXIT_CODE, Interruption
 from attnjax.training.metrics import Metrics
-from attnjax.training.processes import watched
+from attnjax.training.processes import exit_when_peer_lost
 from attnjax.training.progress import Progress, Throughput
 from attnjax.training.state import TrainState
 
@@ -71,7 +72,7 @@ def train(
   After a kill at any moment the same call goes on, and `metrics.jsonl` ends
   up equal to that of an unbroken run, floats bit for bit. SIGTERM, SIGHUP and
   the first SIGINT finish the step, save it and exit with code 75; the second
-  SIGINT kills at once. That nobody reads the progress lines ends nothing.
+  SIGINT kills at once. A closed standard error does not end the run.
 
   Args:
     state: where a new run starts; its shapes, dtypes and shardings are those
@@ -86,7 +87,7 @@ def train(
     config: how long and how often.
     evaluate: parameters -> scalars with a `loss`, lower being better, that
       are recorded and choose the best checkpoint. None: no evaluation.
-    place: puts a batch on its devices, called while the device works.
+    place: moves a batch to its devices; called while the device computes.
 
   Returns:
     The state after the last step.
@@ -124,7 +125,7 @@ def train(
     quiet=jax.process_index() != 0,
   )
 
-  with show as progress, Interruption() as interruption, watched():
+  with show as progress, Interruption() as interruption, exit_when_peer_lost():
     state = _restore(state, checkpoints, progress)
     first = int(state.step)
     metrics.resume(first)
@@ -146,13 +147,13 @@ def train(
 def _restore(
   state: TrainState, checkpoints: Checkpoints, progress: Progress
 ) -> TrainState:
-  """The newest whole checkpoint, or the given state where there is none."""
+  """The state of the newest undamaged checkpoint, or else the given one."""
   if not checkpoints.steps():
     progress.say("no checkpoint: starting at step 0")
     return state
 
   like = jax.tree.map(_shape, state)
-  # Freed first: a restored state takes its place, not twice the memory.
+  # Freed first, so that the state and the restored one never exist together.
   for leaf in jax.tree.leaves(state):
     if isinstance(leaf, jax.Array) and not leaf.is_deleted():
       leaf.delete()
@@ -171,7 +172,7 @@ def _restore(
 
 
 def _shape(x: Any) -> jax.ShapeDtypeStruct:
-  """Shape and dtype of an array, and where it has been put on purpose."""
+  """Shape, dtype and, of a committed array, sharding."""
   placed = isinstance(x, jax.Array) and x.committed
   return jax.ShapeDtypeStruct(
     x.shape, x.dtype, sharding=x.sharding if placed else None
@@ -185,10 +186,12 @@ def _must_be_finite(name: str) -> bool:
 
 @dataclasses.dataclass
 class _Run:
-  """One run of the loop, and what it remembers between steps.
+  """A run of the loop: the arguments of `train`, and its state between steps.
 
-  The fields are the arguments of `train`, which makes it; then come the step
-  whose metrics are not read yet, and the step last saved.
+  Args:
+    pending: the step whose metrics are not read yet, and these metrics.
+    saved: the step last saved.
+    compiled: whether the first step, which compiles, is done.
   """
 
   step: Callable[..., Any]
@@ -206,30 +209,31 @@ class _Run:
   throughput: Throughput = dataclasses.field(default_factory=Throughput)
 
   def steps_after(self, first: int, state: TrainState) -> TrainState:
-    """Runs the steps after `first`; returns the state after the last one."""
+    """Runs the steps from `first + 1` on; returns the last state."""
     steps, self.saved = self.config.steps, first
     self._resume_evaluation(state, first)
 
     if first >= steps:
       self.progress.say(f"already at step {first} of {steps}: nothing to do")
-      self._leave_if_asked()
+      self._exit_if_interrupted()
       return state
 
     batch = self.place(self.batch_at(first))
     for done in range(first + 1, steps + 1):
       state, current = self.step(state, batch)
-      # Step `done` is running from here on; the device has work.
+      # Step `done` runs on the device while Python prepares the next batch and
+      # reads the metrics of the step before.
       if done < steps:
         batch = self.place(self.batch_at(done))
-      self._read()
+      self._record_pending()
       self.pending = (done, current)
       self._after(state, done)
 
-    self._leave_if_asked()
+    self._exit_if_interrupted()
     return state
 
-  def _leave_if_asked(self) -> None:
-    """Obeys a signal that came when no step was left to stop after."""
+  def _exit_if_interrupted(self) -> None:
+    """Exits with code 75 on a signal that came during the last step."""
     self.checkpoints.wait()
     if self.interruption.heard is not None:
       self.progress.say(
@@ -239,14 +243,14 @@ class _Run:
       raise SystemExit(EXIT_CODE)
 
   def _after(self, state: TrainState, done: int) -> None:
-    """Stops, evaluates and saves where one of them is due."""
+    """What follows a step: stop if asked, evaluate and save if due."""
     reason = self.interruption.requested(done)
     if reason is not None:
       self._stop(state, done, reason)
 
     loss, best = None, False
     if self.evaluate is not None and self._evaluation_due(done):
-      with self._kept(state, done):
+      with self._save_if_it_fails(state, done):
         loss, best = self._evaluate(self.evaluate, state, done)
 
     last = done == self.config.steps
@@ -257,11 +261,11 @@ class _Run:
       self._stop(state, done, self.interruption.heard)
 
   @contextlib.contextmanager
-  def _kept(self, state: TrainState, done: int) -> Iterator[None]:
-    """Saves the steps that are done where their evaluation fails.
+  def _save_if_it_fails(self, state: TrainState, done: int) -> Iterator[None]:
+    """Saves the state where its evaluation raises, so that no step is lost.
 
-    Not where a loss is not finite, for then the state is not good; nor where
-    other processes may still evaluate, for all of them have to save.
+    Not where a loss is not finite, for then the state is useless; nor with
+    several processes, which all have to save while some still evaluate.
     """
     try:
       yield
@@ -273,8 +277,8 @@ class _Run:
         self.checkpoints.wait()
       raise
 
-  def _read(self) -> None:
-    """Waits for the step last dispatched and records its metrics."""
+  def _record_pending(self) -> None:
+    """Waits for the last dispatched step and records its metrics."""
     if self.pending is None:
       return
 
@@ -290,10 +294,10 @@ class _Run:
 
     if not self.compiled:
       self.compiled = True
-      self.throughput.restart()  # the first step was compiled: not its speed
+      self.throughput.restart()  # the first step's time is that of compiling
 
   def _evaluation_due(self, done: int) -> bool:
-    """Whether there is an evaluation after this step."""
+    """Whether a step is followed by an evaluation."""
     every = self.config.evaluate_every
     return done == self.config.steps or (every > 0 and done % every == 0)
 
@@ -303,8 +307,8 @@ class _Run:
     state: TrainState,
     done: int,
   ) -> tuple[float, bool]:
-    """Evaluates and records; returns the loss and whether it is the best."""
-    self._read()
+    """Evaluates and records; returns the loss, and whether to save as best."""
+    self._record_pending()
     values = scalars(evaluate(state.params))
     self._check_finite(done, values, of="evaluation")
     before = [record["loss"] for record in self.metrics.evaluations()]
@@ -315,7 +319,7 @@ class _Run:
     return values["loss"], best and self.config.checkpoint.keep_best
 
   def _resume_evaluation(self, state: TrainState, first: int) -> None:
-    """Makes up for the evaluation that a request to stop left out."""
+    """Evaluates a restored step whose evaluation was cut off by a signal."""
     done = {record["step"] for record in self.metrics.evaluations()}
     if self.evaluate is None or first == 0 or first in done:
       return
@@ -328,16 +332,18 @@ class _Run:
   def _save(
     self, state: TrainState, done: int, metric: float | None = None
   ) -> None:
-    """Saves a state that is known to be finite, unless it already is."""
-    self._read()
+    """Saves a state, unless it is saved already."""
+    # Reads the metrics first: a state that is not finite raises here.
+    self._record_pending()
     if self.saved == done:
       return
+    # Before the checkpoint, or a crash could leave a step without its records.
     self.metrics.sync()
     self.checkpoints.save(done, state, metric=metric)
     self.saved = done
 
   def _stop(self, state: TrainState, done: int, reason: str) -> NoReturn:
-    """Saves, waits until it is on the disk, and leaves."""
+    """Saves, waits until the checkpoint is on the disk, and exits."""
     self._save(state, done)
     self.checkpoints.wait()
     self.progress.say(
@@ -379,7 +385,7 @@ class _Run:
     else:
       where = f"Look at batch_at({done - 1})"
 
-    # The same command would only come to the same numbers.
+    # A new workdir, for the same command would compute the same numbers.
     raise FloatingPointError(
       f"step {done}: {' and '.join(bad)}{in_evaluation}. Last good checkpoint:"
       f" {good}. {where}; lower the learning rate or clip_norm,"

@@ -1,4 +1,4 @@
-"""Losses as a sum and a weight, so that means are formed once, at the end."""
+"""Losses as (sum, weight) pairs: exact means over uneven batches."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,7 +21,8 @@ __all__ = [
 # (params, batch, key) -> (total, weight[, extra]), see `make_step`.
 LossFn = Callable[[Any, Any, Any], tuple[Any, ...]]
 
-# What steps, evaluations and records call their own.
+# Names that an extra metric must not have, for steps, evaluations and records
+# write them.
 RESERVED = frozenset(
   {
     *("loss", "perplexity", "weight", "learning_rate"),
@@ -82,7 +83,7 @@ def loss_sums(
   key: Any,
   compute_dtype: DTypeLike | None = None,
 ) -> tuple[Scalar, Scalar, Mapping[str, Scalar]]:
-  """Calls a loss function: summed loss, summed weight, summed extra metrics.
+  """Calls a loss function and checks its summed loss, weight and metrics.
 
   Args:
     loss_fn: as for `make_step`.
@@ -145,12 +146,12 @@ def _checked_sums(returned: Any) -> tuple[Any, Any, Mapping[str, Any]]:
 
 
 def _cast_float(x: Any, dtype: DTypeLike) -> Any:
-  """Casts an array if it holds floats."""
+  """Casts an array of floats; any other is returned as it is."""
   return x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x
 
 
 def at_least_float32(x: Any) -> Array:
-  """A number as float32, or as it is where it has more bits.
+  """Casts to float32 what is narrower or no float; float64 stays.
 
   >>> import jax.numpy as jnp
   >>> at_least_float32(jnp.bfloat16(2.5)).dtype

@@ -1,4 +1,4 @@
-"""Where the scalars of a run go: JSON lines and TensorBoard."""
+"""Writers of a run's scalars: JSON lines, and TensorBoard beside them."""
 
 import contextlib
 import json
@@ -44,18 +44,18 @@ class JsonLines:
   def __init__(self, path: str | os.PathLike[str], resume_step: int):
     self.path = Path(path)
     self.path.parent.mkdir(parents=True, exist_ok=True)
-    self.records = _keep_until(self.path, resume_step)
+    self.records = _drop_records_after(self.path, resume_step)
     self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115
 
   def write(self, record: Mapping[str, Any]) -> None:
-    """Appends one record, and hands it to the system at once."""
+    """Appends one record and flushes it to the operating system."""
     plain = {name: _plain(value) for name, value in record.items()}
     with naming_disk_errors(self.path, "write a record"):
       self._file.write(json.dumps(plain, allow_nan=False) + "\n")
       self._file.flush()
 
   def sync(self) -> None:
-    """Waits until the records are on the disk, and not only in its cache."""
+    """Waits until the records are on the disk (fsync)."""
     with naming_disk_errors(self.path, "write records"):
       self._file.flush()
       os.fsync(self._file.fileno())
@@ -87,8 +87,8 @@ def read_metrics(path: str | os.PathLike[str]) -> list[Record]:
   return [record for record, _ in _read(Path(path))]
 
 
-def _keep_until(path: Path, step: int) -> list[Record]:
-  """Rewrites a file without the records after a step; returns the others."""
+def _drop_records_after(path: Path, step: int) -> list[Record]:
+  """Rewrites a file without the records after a step; returns the rest."""
   kept = [pair for pair in _read(path) if pair[0]["step"] <= step]
   content = b"".join(line + b"\n" for _, line in kept)
   if path.exists() and path.read_bytes() != content:
@@ -142,8 +142,8 @@ class TensorBoard:
   """
 
   def __init__(self, directory: str | os.PathLike[str], resume_step: int):
-    # It purges what is at purge_step too, and resume_step itself is to stay.
-    # Two files of one second would have one name without the suffix.
+    # purge_step itself is purged too, and the record of resume_step must stay.
+    # The suffix keeps two files of the same second apart.
     self._directory = Path(directory)
     self._writer = _tensorboardx().SummaryWriter(
       logdir=str(directory),
@@ -154,7 +154,7 @@ class TensorBoard:
   def write(self, record: Mapping[str, Any]) -> None:
     """Logs every number of a record under its step."""
     if not self._events._worker.is_alive():
-      # Nobody empties the queue any more: the next records would wait for ever.
+      # Its queue is never emptied any more: `put` would block for ever.
       raise OSError(
         f"cannot write to {self._directory}: tensorboardX's thread has ended;"
         " see above, and run the same command again"
@@ -177,22 +177,22 @@ class TensorBoard:
       with naming_disk_errors(self._directory, "write records"):
         self._writer.close()
     except OSError:
-      # Else it would try again when Python ends, and tell of it at length.
+      # Else it tries again when Python exits, and prints a long traceback.
       events._worker.stop()
       events._closed = True
       raise
 
   @property
   def _events(self) -> Any:
-    """What of tensorboardX holds the file, and the thread that writes it."""
+    """The part of tensorboardX that owns the file and the writing thread."""
     return self._writer.file_writer.event_writer
 
 
 class Metrics:
   """Every scalar of a run: `metrics.jsonl`, and TensorBoard beside it.
 
-  Where several processes train together, the first one writes and tells the
-  others what was evaluated.
+  Of several processes only the first writes; it sends the earlier evaluations
+  to the others.
 
   Args:
     workdir: directory of the run; holds `metrics.jsonl` and `tensorboard/`.
@@ -247,7 +247,8 @@ class Metrics:
         board = TensorBoard(self._workdir / "tensorboard", step)
         self._writers.append(board)
 
-    # Told and not read: all have to find the same evaluations the best.
+    # Sent and not read from the disk by each: all processes have to agree on
+    # the best evaluation, or only some of them would save a checkpoint.
     self._evaluations = from_primary(
       lambda: [found for found in records if found["split"] == "eval"]
     )
@@ -307,13 +308,13 @@ class Metrics:
     return self
 
   def __exit__(self, kind: object, error: object, traceback: object) -> None:
-    # A disk that is full refuses the last flush too: one error is enough.
+    # A full disk refuses the last flush too; one error is enough.
     with contextlib.suppress(OSError) if error else contextlib.nullcontext():
       self.close()
 
 
 def _tensorboardx() -> Any:
-  """The module, imported on first use: it takes half a second."""
+  """The module tensorboardX; imported on first use, for it takes 0.5 s."""
   with needs_extra(
     "metrics",
     "TensorBoard logs need tensorboardX",

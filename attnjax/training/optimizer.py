@@ -1,4 +1,4 @@
-"""AdamW with a clipped gradient, a warm-up and a cosine decay."""
+"""AdamW with gradient clipping, linear warm-up and cosine decay."""
 
 import dataclasses
 import re
@@ -83,7 +83,7 @@ class OptimizerConfig(Config):
       ) from error
 
   def warmup_of(self, steps: int) -> int:
-    """Steps of warm-up in a run.
+    """Number of warm-up steps of a run.
 
     Args:
       steps: length of the run, in updates, 1 or more.
@@ -157,7 +157,7 @@ def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
 
 
 def decay_mask(params: PyTree, decayed: str = "kernel|embedding") -> PyTree:
-  """Says which leaves decay: those whose own name ends in a match.
+  """Weight-decay mask: leaves whose own name ends in a match.
 
   The name decides and not the rank: biases and scales of stacked layers have
   a leading axis and look like matrices.
@@ -193,7 +193,7 @@ def decay_mask(params: PyTree, decayed: str = "kernel|embedding") -> PyTree:
 
 
 def leaf_name(path: tuple[Any, ...]) -> str:
-  """The last name on the path to a leaf.
+  """The last name of a leaf's path, such as `bias`.
 
   Args:
     path: keys as `jax.tree_util.tree_leaves_with_path` gives them; the
@@ -217,7 +217,7 @@ def make(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     \theta' = \theta - \eta_n (\hat m / (\sqrt{\hat v} + \epsilon)
       + \lambda \theta)
 
-  Its state carries the learning rate, which `make_step` reports.
+  Its state holds the learning rate, which `make_step` reports.
 
   Args:
     config: hyper-parameters.

@@ -1,4 +1,4 @@
-"""Which part of each array a device has: a table of path patterns.
+"""Sharding of a pytree over a mesh, by a table of path patterns.
 
 A table is a sequence of rows `(pattern, spec, spec, ...)`. The first row whose
 pattern is found in a leaf's path, `blocks.up.kernel.value`, decides; of its
@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
+from attnjax.moved import moved_name
 from attnjax.typing import PyTree
 
 __all__ = [
@@ -23,16 +24,16 @@ __all__ = [
   "AnyMesh",
   "Rules",
   "common_mesh",
-  "gathered",
+  "gather_tree",
   "initialise",
+  "shard_tree",
   "shardings",
-  "spread",
 ]
 
 
-# Axes of a mesh, by name. Neighbours are on the last ones: the features of a
-# layer speak most, and a ring of tokens sends while it computes only where
-# every hop is one wire.
+# Axes of a mesh, slowest first. Devices that are wired to each other are
+# neighbours on the last axes: `tensor` communicates most, and a ring over
+# `sequence` hides its sends only where every hop is one link.
 AXES = ("data", "fsdp", "tensor", "sequence")
 
 Rules = Sequence[tuple[Any, ...]]  # (pattern, spec, spec, ...)
@@ -42,7 +43,7 @@ AnyMesh = Mesh | AbstractMesh  # shapes can be placed where no device is
 def shardings(
   tree: PyTree, mesh: AnyMesh, rules: Rules | None = None
 ) -> PyTree:
-  """Where every leaf of a tree has to be.
+  """The `NamedSharding` of every leaf of a tree.
 
   Args:
     tree: of arrays or `jax.ShapeDtypeStruct`.
@@ -54,7 +55,7 @@ def shardings(
     A tree of the same structure, a `NamedSharding` a leaf.
 
   Raises:
-    ValueError: no row of the table speaks of a leaf, or none of its specs
+    ValueError: no pattern of the table matches a leaf, or none of its specs
       divides it; or the mesh has a `tensor` axis and there is no table.
 
   >>> import jax
@@ -85,12 +86,12 @@ def initialise(
   mesh: Mesh | None,
   rules: Rules | None = None,
 ) -> PyTree:
-  """Makes parameters where they belong: no device ever has them whole.
+  """Makes parameters sharded from the start: no device ever has them whole.
 
   Args:
     make: arrays -> a tree of new arrays, a pure function.
     *arguments: for `make`. They are consumed.
-    mesh: with the axes of `AXES`; None is the one device that JAX would take.
+    mesh: with the axes of `AXES`; None: JAX's default device.
     rules: as for `shardings`.
 
   Returns:
@@ -103,8 +104,9 @@ def initialise(
   >>> from attnjax.parallel import make_mesh
   >>> make = lambda: {"kernel": jax.random.normal(jax.random.key(0), (8, 3))}
   >>> mesh = make_mesh(data=1, fsdp=8, tensor=1, sequence=1)
-  >>> alone, shared = (initialise(make, mesh=m)["kernel"] for m in (None, mesh))
-  >>> shared.addressable_shards[7].data.shape, bool((alone == shared).all())
+  >>> whole = initialise(make, mesh=None)["kernel"]
+  >>> sharded = initialise(make, mesh=mesh)["kernel"]
+  >>> sharded.addressable_shards[7].data.shape, bool((whole == sharded).all())
   ((1, 3), True)
   """
   if mesh is None:
@@ -114,20 +116,20 @@ def initialise(
   return jax.jit(make, out_shardings=places, donate_argnums=donated)(*arguments)
 
 
-def spread(
+def shard_tree(
   tree: PyTree, mesh: Mesh | None, rules: Rules | None = None
 ) -> PyTree:
-  """The same arrays where they belong, those that are there left alone.
+  """Shards arrays over a mesh; those that are sharded so already stay.
 
   Args:
     tree: of arrays that every process has, or that lie on the mesh already.
-    mesh: with the axes of `AXES`; None leaves all where it is.
+    mesh: with the axes of `AXES`; None: nothing is moved.
     rules: as for `shardings`.
 
   >>> import jax
   >>> from attnjax.parallel import make_mesh
   >>> mesh = make_mesh(data=1, fsdp=8, tensor=1, sequence=1)
-  >>> kernel = spread(jax.numpy.ones((8, 3)), mesh)
+  >>> kernel = shard_tree(jax.numpy.ones((8, 3)), mesh)
   >>> kernel.shape, kernel.addressable_shards[0].data.shape
   ((8, 3), (1, 3))
   """
@@ -136,11 +138,11 @@ def spread(
   return jax.tree.map(_put, tree, shardings(tree, mesh, rules))
 
 
-def gathered(tree: PyTree) -> PyTree:
-  """Every array whole, on the first device of each process.
+def gather_tree(tree: PyTree) -> PyTree:
+  """Gathers sharded arrays, each whole on the first device of each process.
 
-  One leaf at a time, so that no device has more than it has to. What lies on
-  one device already is left alone.
+  Leaf by leaf, so that at most one array exists twice. Arrays that are on one
+  device already are not moved.
 
   Args:
     tree: of arrays, on one mesh or on one device.
@@ -148,7 +150,7 @@ def gathered(tree: PyTree) -> PyTree:
   >>> import jax
   >>> from attnjax.parallel import make_mesh
   >>> mesh = make_mesh(data=1, fsdp=8, tensor=1, sequence=1)
-  >>> kernel = gathered(spread(jax.numpy.ones((8, 3)), mesh))
+  >>> kernel = gather_tree(shard_tree(jax.numpy.ones((8, 3)), mesh))
   >>> len(kernel.addressable_shards)
   1
   """
@@ -156,7 +158,7 @@ def gathered(tree: PyTree) -> PyTree:
 
 
 def common_mesh(tree: PyTree) -> Mesh | None:
-  """The mesh that the arrays of a tree lie on; None for one device."""
+  """The mesh over which a tree is sharded; None for one device."""
   for leaf in jax.tree.leaves(tree):
     place = getattr(leaf, "sharding", None)
     if isinstance(place, NamedSharding) and isinstance(place.mesh, Mesh):
@@ -167,9 +169,9 @@ def common_mesh(tree: PyTree) -> Mesh | None:
 def _spec(
   name: str, shape: tuple[int, ...], mesh: AnyMesh, rules: Rules | None
 ) -> PartitionSpec:
-  """Of one leaf, with only the axes that there are more than one of."""
+  """PartitionSpec of one leaf; mesh axes of size 1 are left out."""
   if rules is None:
-    return _longest(shape, mesh)
+    return _shard_longest(shape, mesh)
   for pattern, *specs in rules:
     if re.search(pattern, name):
       return _first_that_fits(name, shape, mesh, specs)
@@ -185,10 +187,11 @@ def _first_that_fits(
   mesh: AnyMesh,
   specs: Sequence[PartitionSpec],
 ) -> PartitionSpec:
-  """The first spec that divides a shape."""
+  """The first of several specs whose axes divide a shape."""
   reasons = []
   for spec in specs:
-    axes = [_several(mesh, part) for part in spec]
+    axes = [_axes_above_one(mesh, part) for part in spec]
+    # A spec is aligned to the last axes: stacked layers have more in front.
     axes = [()] * (len(shape) - len(axes)) + axes
     reason = _misfit(shape, axes, mesh)
     if reason is None:
@@ -214,29 +217,32 @@ def _misfit(
   return None
 
 
-def _several(mesh: AnyMesh, part: Any) -> tuple[str, ...]:
-  """The axes of one part of a spec that more than one device is on."""
+def _axes_above_one(mesh: AnyMesh, part: Any) -> tuple[str, ...]:
+  """Axes of one entry of a spec that have more than one device."""
   names = (part,) if isinstance(part, str) else tuple(part or ())
   return tuple(name for name in names if mesh.shape[name] > 1)
 
 
-def _longest(shape: tuple[int, ...], mesh: AnyMesh) -> PartitionSpec:
-  """The longest axis of a matrix that `fsdp` divides is shared out."""
+def _shard_longest(shape: tuple[int, ...], mesh: AnyMesh) -> PartitionSpec:
+  """`fsdp` on the longest axis that it divides; vectors stay replicated."""
   count = mesh.shape["fsdp"]
-  able = [axis for axis, size in enumerate(shape) if size and not size % count]
-  if count == 1 or len(shape) < 2 or not able:
+  divisible = [
+    axis for axis, size in enumerate(shape) if size and not size % count
+  ]
+  if count == 1 or len(shape) < 2 or not divisible:
     return PartitionSpec()
-  longest = max(able, key=lambda axis: shape[axis])
+  longest = max(divisible, key=lambda axis: shape[axis])
   return PartitionSpec(*(None,) * longest, "fsdp")
 
 
 def _put(x: Any, place: NamedSharding) -> Any:
-  """One array where it belongs."""
+  """One array with a sharding."""
   if isinstance(x, jax.Array) and x.sharding == place:
     return x
   if jax.process_count() == 1:
     return jax.device_put(x, place)
-  # Each process cuts its parts out of the whole that it has.
+  # `device_put` cannot address the devices of other processes: every process
+  # has the whole array and passes on the shards of its own devices.
   whole = np.asarray(x)
   return jax.make_array_from_callback(
     whole.shape, place, lambda index: whole[index]
@@ -244,7 +250,7 @@ def _put(x: Any, place: NamedSharding) -> Any:
 
 
 def _gather(x: Any) -> Any:
-  """One array on the first device of this process."""
+  """One array, whole, on the first device of this process."""
   if common_mesh(x) is None:
     return x
 
@@ -252,9 +258,15 @@ def _gather(x: Any) -> Any:
   if x.is_fully_addressable:
     return jax.device_put(x, first)
 
+  # An all-gather, for parts are on devices of other processes.
   whole = jax.jit(
     lambda x: x,
     out_shardings=NamedSharding(x.sharding.mesh, PartitionSpec()),
   )(x)
 
   return jax.device_put(whole.addressable_data(0), first)
+
+
+def __getattr__(name: str) -> Any:
+  """Names of earlier versions, with a `DeprecationWarning`."""
+  return moved_name(__name__, name)

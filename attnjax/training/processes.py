@@ -1,7 +1,7 @@
-"""The processes of a run: one decides, all agree, and none waits for the dead.
+"""Coordination of the processes of a run: join, broadcast, agree, exit.
 
-`jax.distributed` brings them together. What it lacks is here: a check that all
-were started with the same config, and an end without delay where one is lost.
+Added to `jax.distributed`: a check that all processes were started with the
+same config, and an exit without delay where one of them is lost.
 """
 
 import contextlib
@@ -17,22 +17,24 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from attnjax.moved import moved_name
 from attnjax.training.cluster import ProcessesConfig, start_arguments
 from attnjax.training.interruption import EXIT_CODE
 
 __all__ = [
   "differences",
+  "exit_when_peer_lost",
   "from_primary",
   "is_primary",
   "joined",
   "leave",
   "require_agreement",
   "require_joined",
-  "watched",
 ]
 
 
-# What errors say that come of a process that stopped or cannot be reached.
+# Parts of the messages of JAX's errors after another process was lost. Without
+# their first letters, which are capitals in some of them.
 _LOST = (
   *("Gloo", "NCCL", "onnection closed", "onnection reset", "onnection refused"),
   *("Broken pipe", "UNAVAILABLE", "DEADLINE_EXCEEDED", "heartbeat", "ABORTED"),
@@ -42,14 +44,15 @@ _ABSENT = "(absent)"
 
 
 def is_primary() -> bool:
-  """Whether this process is the one that moves and removes directories."""
+  """Whether this is process 0, which alone moves and removes directories."""
   return jax.process_index() == 0
 
 
 def from_primary(compute: Callable[[], Any]) -> Any:
-  """What `compute` returns in the first process, in every process.
+  """Broadcasts what `compute` returns in process 0 to every process.
 
-  Processes that looked for themselves could see a directory at two moments.
+  For what depends on the file system: processes that look for themselves may
+  see a directory at different moments.
 
   Args:
     compute: called by the first process alone; returns what JSON can hold.
@@ -66,7 +69,7 @@ def from_primary(compute: Callable[[], Any]) -> Any:
 
 
 def require_agreement(what: str, values: Mapping[str, Any]) -> None:
-  """Makes sure that every process has the same values; to be called by all.
+  """Refuses values that differ between processes; to be called by all.
 
   Args:
     what: names the values in the error.
@@ -80,7 +83,7 @@ def require_agreement(what: str, values: Mapping[str, Any]) -> None:
   if jax.process_count() == 1:
     return
 
-  texts = _of_every_process(json.dumps(values, sort_keys=True))
+  texts = _gather_texts(json.dumps(values, sort_keys=True))
   for index, text in enumerate(texts):
     if text != texts[0]:
       differ = differences(
@@ -96,7 +99,7 @@ def require_agreement(what: str, values: Mapping[str, Any]) -> None:
 
 
 def require_joined(config: ProcessesConfig) -> None:
-  """Makes sure that a program which is one of several has joined the others.
+  """Refuses to go on in a process that is one of several and has not joined.
 
   Args:
     config: flags, as for `joined`.
@@ -120,13 +123,13 @@ def require_joined(config: ProcessesConfig) -> None:
 
 @contextlib.contextmanager
 def joined(config: ProcessesConfig) -> Iterator[None]:
-  """Joins the processes of a run, as long as the context is open.
+  """Context of a run of several processes: `jax.distributed`, joined.
 
-  Only the first process prints to standard output. Where one leaves with an
-  error it leaves at once, so that the others notice and do not wait for it.
+  Only process 0 prints to standard output. A process that fails exits at once,
+  so that the others notice and do not wait for it.
 
   Args:
-    config: flags; `start_arguments` says what else decides.
+    config: flags; see `start_arguments` for the environment.
 
   Raises:
     ValueError: as `start_arguments`.
@@ -142,11 +145,11 @@ def joined(config: ProcessesConfig) -> Iterator[None]:
     yield
     return
 
-  _say_whom_it_waits_for(arguments)
+  _announce_joining(arguments)
   jax.distributed.initialize(**arguments)
 
   try:
-    with _one_voice(), watched():
+    with _only_primary_prints(), exit_when_peer_lost():
       yield
   except SystemExit as error:
     if error.code not in (None, 0, EXIT_CODE):
@@ -161,17 +164,17 @@ def joined(config: ProcessesConfig) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def watched() -> Iterator[None]:
-  """Ends this process, and says why, where it finds another one lost.
+def exit_when_peer_lost() -> Iterator[None]:
+  """Exits with code 75 where an error shows that another process is lost.
 
-  Left to itself it would wait at its end for the one that cannot come. Where
-  a process hangs and its connections stay, nothing is raised here: then JAX
-  aborts this one after `lost_seconds` without a sign of life.
+  A normal exit would wait for the lost process. Where a process hangs with its
+  connections open nothing is raised here: then JAX aborts this one after
+  `lost_seconds` without a heartbeat.
   """
   try:
     yield
   except Exception as error:
-    lost = _of_a_lost_process(error)
+    lost = _lost_process_error(error)
     if jax.process_count() == 1 or lost is None:
       raise
 
@@ -185,8 +188,8 @@ def watched() -> Iterator[None]:
     leave(EXIT_CODE)
 
 
-def _of_a_lost_process(error: BaseException | None) -> BaseException | None:
-  """The error of JAX that another came of, if it tells of a lost process."""
+def _lost_process_error(error: BaseException | None) -> BaseException | None:
+  """The JAX error in a chain of causes that tells of a lost process."""
   while error is not None:
     words = isinstance(error, jax.errors.JaxRuntimeError) and str(error)
     if words and any(word in words for word in _LOST):
@@ -196,7 +199,7 @@ def _of_a_lost_process(error: BaseException | None) -> BaseException | None:
 
 
 def leave(code: int) -> NoReturn:
-  """Ends this process without waiting for any other.
+  """Exits this process without waiting for any other.
 
   Args:
     code: of the exit.
@@ -204,13 +207,13 @@ def leave(code: int) -> NoReturn:
   sys.stdout.flush()
   sys.stderr.flush()
   if is_primary():
-    # Its end aborts the others, which may be about to say what is wrong.
+    # The exit of process 0 aborts the others, which may still be printing.
     time.sleep(2)
   os._exit(code)
 
 
-def _of_every_process(text: str) -> list[str]:
-  """The text of each process, in their order."""
+def _gather_texts(text: str) -> list[str]:
+  """All-gather of one string a process, in the order of processes."""
   data = text.encode()
   sizes = multihost_utils.process_allgather(np.int32(len(data)))
   padded = np.frombuffer(data.ljust(int(sizes.max())), np.uint8)
@@ -222,8 +225,8 @@ def _of_every_process(text: str) -> list[str]:
   ]
 
 
-def _say_whom_it_waits_for(arguments: Mapping[str, Any]) -> None:
-  """One line before a wait that may end with an abort of JAX."""
+def _announce_joining(arguments: Mapping[str, Any]) -> None:
+  """Prints what this process waits for, for JAX may end the wait by abort."""
   index, count = arguments["process_id"], arguments["num_processes"]
   print(
     f"process {'?' if index is None else index} of {count or '?'}: joining the"
@@ -235,8 +238,8 @@ def _say_whom_it_waits_for(arguments: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _one_voice() -> Iterator[None]:
-  """Silences standard output in all processes but the first."""
+def _only_primary_prints() -> Iterator[None]:
+  """Discards standard output in all processes but process 0."""
   if is_primary():
     yield
     return
@@ -250,13 +253,13 @@ def _one_voice() -> Iterator[None]:
 def differences(
   before: Any, now: Any, there: str = "there", here: str = "here"
 ) -> list[str]:
-  """One clause for each leaf that two nested dicts do not have alike.
+  """The leaves in which two nested dicts differ, one clause each.
 
   Args:
     before: a nested dict of what JSON can hold.
     now: another one.
-    there: where the first is from.
-    here: where the second is from.
+    there: origin of the first, for the clauses.
+    here: origin of the second.
 
   >>> differences({"model": {"depth": 2}}, {"model": {"depth": 3}})
   ['model.depth is 2 there and 3 here']
@@ -265,13 +268,17 @@ def differences(
   return [
     f"{name} is {first.get(name, _ABSENT)} {there} and"
     f" {second.get(name, _ABSENT)} {here}"
-    for name in sorted(first.keys() | second.keys(), key=_experiment_first)
+    # The name of the experiment before the leaves of its config.
+    for name in sorted(
+      first.keys() | second.keys(),
+      key=lambda name: (name != "experiment", name),
+    )
     if first.get(name) != second.get(name)
   ]
 
 
 def _leaves(tree: Any, name: str = "") -> dict[str, str]:
-  """Each leaf under its dotted name, as JSON text: NaN equals NaN there."""
+  """Dotted name -> leaf as JSON text, in which NaN equals NaN."""
   if not isinstance(tree, dict) or not tree:
     return {name: json.dumps(tree)}
   return {
@@ -281,6 +288,6 @@ def _leaves(tree: Any, name: str = "") -> dict[str, str]:
   }
 
 
-def _experiment_first(name: str) -> tuple[bool, str]:
-  """Sorts the name of the experiment before the leaves of its config."""
-  return name != "experiment", name
+def __getattr__(name: str) -> Any:
+  """Names of earlier versions, with a `DeprecationWarning`."""
+  return moved_name(__name__, name)

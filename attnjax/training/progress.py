@@ -1,4 +1,4 @@
-"""One line that says how far a run is and how fast it goes."""
+"""The progress line of a run: step, loss, tokens per second, time left."""
 
 import collections
 import datetime
@@ -16,8 +16,7 @@ __all__ = [
 ]
 
 
-# Enough steps to be steady, few enough to follow a change.
-_WINDOW = 100
+_WINDOW = 100  # steps: enough for a steady rate, few enough to follow a change
 
 
 class Throughput:
@@ -40,12 +39,12 @@ class Throughput:
     self.restart()
 
   def restart(self) -> None:
-    """Forgets the past: what comes next does not follow a step."""
+    """Starts anew, after a pause that was no step (compiling, evaluating)."""
     self._marks.clear()
     self._marks.append((self._clock(), 0, 0.0))
 
   def add(self, tokens: float) -> None:
-    """One more step is done, which trained on so many tokens."""
+    """Counts one step, which trained on so many tokens."""
     _, steps, total = self._marks[-1]
     self._marks.append((self._clock(), steps + 1, total + tokens))
 
@@ -60,7 +59,7 @@ class Throughput:
     return self._rate(1)
 
   def _rate(self, column: int) -> float:
-    """How fast one of the two counts grew."""
+    """Growth per second of one column of the marks, over the window."""
     first, last = self._marks[0], self._marks[-1]
     seconds = last[0] - first[0]
     return (last[column] - first[column]) / seconds if seconds > 0 else 0.0

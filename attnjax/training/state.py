@@ -1,7 +1,7 @@
-"""What training carries from one step to the next: a step count and two trees.
+"""The training state: step count, parameters and optimizer state.
 
-Nothing else needs saving. Random keys are derived from the step by `step_key`,
-and so is the data order, so that a restored state goes on bit for bit.
+Nothing else needs saving: random keys and the order of the data are functions
+of the step (see `step_key`), so that a restored run is equal bit for bit.
 """
 
 import dataclasses
@@ -12,19 +12,19 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from attnjax.training.leaves import named
-from attnjax.training.partition import Rules, initialise, shardings, spread
+from attnjax.training.flat_state import leaves_by_path
+from attnjax.training.partition import Rules, initialise, shard_tree, shardings
 from attnjax.typing import Array, Key, PyTree
 
 __all__ = ["TrainState", "check_trainable", "init", "init_on", "step_key"]
 
 
 def check_trainable(model: PyTree) -> None:
-  """Every leaf is real floats, and an array of its own.
+  """Refuses leaves that are no real floats, and one array at two leaves.
 
-  Gradients are of real floats. A step frees the arrays that it was given, once
-  each; and one array at two places would be two after the first step, where
-  tied weights were meant to stay one.
+  A step donates its arrays, and a buffer can be donated only once; besides,
+  one array at two leaves would be two different ones after the first step,
+  where tied weights were meant.
 
   Args:
     model: parameters; leaves may be traced, or `jax.ShapeDtypeStruct`.
@@ -39,20 +39,20 @@ def check_trainable(model: PyTree) -> None:
   ValueError: model: leaf ['heads'] must be real floats, got int32; ...
   """
   seen: dict[Any, str] = {}
-  for name, leaf in named(model).items():
+  for name, leaf in leaves_by_path(model).items():
     _check_dtype(name, leaf)
-    for place in _places(leaf):
-      if place in seen:
+    for buffer in _buffers(leaf):
+      if buffer in seen:
         raise ValueError(
           f"model: leaf {name} must be an array of its own, got the one at leaf"
-          f" {seen[place]}; tie weights by using one of them twice (such as"
+          f" {seen[buffer]}; tie weights by using one of them twice (such as"
           " embed.attend), or copy it: jnp.array(x)"
         )
-      seen[place] = name
+      seen[buffer] = name
 
 
 def _check_dtype(name: str, leaf: Any) -> None:
-  """Refuses a leaf that has no gradient of real floats."""
+  """Refuses a leaf that is not an array of real floats."""
   dtype = jnp.result_type(leaf) if isinstance(leaf, _NUMBERS) else None
   dtype = getattr(leaf, "dtype", dtype)
   if dtype is None:
@@ -77,8 +77,8 @@ def _check_dtype(name: str, leaf: Any) -> None:
 _NUMBERS = (bool, int, float, complex)
 
 
-def _places(leaf: Any) -> list[Any]:
-  """What tells one array from another: the memory of each of its parts."""
+def _buffers(leaf: Any) -> list[Any]:
+  """Device and address of each shard's buffer: equal for equal arrays."""
   if not isinstance(leaf, jax.Array) or isinstance(leaf, jax.core.Tracer):
     return []
   if leaf.size == 0 or leaf.is_deleted():
@@ -90,7 +90,7 @@ def _places(leaf: Any) -> list[Any]:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-  """The step count, the parameters and the state of the optimizer: a pytree.
+  """Step count, parameters and optimizer state: a pytree.
 
   The fields are not annotated with array types because a pytree also holds
   shapes, shardings and tracers.
@@ -113,7 +113,7 @@ class TrainState:
 
 
 def init(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
-  """The state before the first step.
+  """The training state at step 0.
 
   Runs under `jax.jit` and `jax.eval_shape`, for sharded or abstract states.
 
@@ -146,7 +146,7 @@ def init_on(
   optimizer: optax.GradientTransformation,
   rules: Rules | None = None,
 ) -> tuple[TrainState, tuple[PyTree, NamedSharding]]:
-  """The state before the first step on a mesh, and where a step leaves it.
+  """The training state at step 0 on a mesh, and the shardings of a step.
 
   Args:
     mesh: with the axes of `AXES`.
@@ -169,8 +169,9 @@ def init_on(
   >>> state.opt_state[0].mu["kernel"].addressable_shards[0].data.shape
   (2, 5)
   """
-  check_trainable(params)  # while one array at two places is one still
-  params = spread(params, mesh, rules)
+  # Before sharding, which would copy an array at two leaves to two arrays.
+  check_trainable(params)
+  params = shard_tree(params, mesh, rules)
   make = lambda params: init(params, optimizer)
   shapes = jax.eval_shape(make, params)
   state = initialise(make, params, mesh=mesh, rules=rules)

@@ -77,7 +77,7 @@ class Step:
     return TrainState(state.step + 1, params, opt_state), metrics
 
   def _sums(self, state: TrainState, batch: PyTree) -> tuple[Any, ...]:
-    """Sums over the whole batch: gradients, loss, weight, extra metrics."""
+    """Gradients, loss, weight and extra metrics summed over the batch."""
     key = self._key(state)
     if self.microbatches == 1:
       return self._microbatch_sums(state.params, batch, key)
@@ -88,6 +88,7 @@ class Step:
       more = self._microbatch_sums(state.params, *part)
       return jax.tree.map(jnp.add, sums, more), None
 
+    # The carry starts at zeros, so that no microbatch runs outside the scan.
     first = jax.tree.map(lambda x: x[0], (parts, keys))
     shapes = jax.eval_shape(self._microbatch_sums, state.params, *first)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
@@ -95,13 +96,13 @@ class Step:
     return sums
 
   def _key(self, state: TrainState) -> Any:
-    """The random key of the step that comes next."""
+    """Random key of the next step."""
     return step_key(self.seed, state.step)
 
   def _microbatch_sums(
     self, params: PyTree, batch: PyTree, key: Any
   ) -> tuple[Any, ...]:
-    """The same sums over one microbatch, float32 or better."""
+    """The sums of `_sums` over one microbatch, float32 or better."""
 
     def loss(params: PyTree) -> tuple[Any, Any]:
       total, *rest = loss_sums(
@@ -175,7 +176,7 @@ def jit_step(
 
   Args:
     step: `(state, batch) -> (state, metrics)`, from `make_step`.
-    places: the shardings of the state and of the metrics, on a mesh; None
+    places: shardings of the new state and of the metrics, on a mesh; None
       leaves them to the compiler.
 
   >>> import jax.numpy as jnp
@@ -190,10 +191,10 @@ def jit_step(
 
 
 def split_batch(batch: PyTree, parts: int) -> PyTree:
-  """Gives every array of the batch a leading axis of microbatches.
+  """Splits every array into microbatches: `B ...` to `parts B/parts ...`.
 
-  Rows are dealt like cards. Where rows are sharded over devices each device
-  then keeps its own, and no row travels.
+  Microbatch `j` has the rows `j, j + parts, ...`. Where consecutive rows are
+  sharded over devices, every device so keeps its own rows and nothing is sent.
 
   Args:
     batch: arrays that share their leading axis, the rows.
@@ -221,7 +222,7 @@ def split_batch(batch: PyTree, parts: int) -> PyTree:
 
 
 def learning_rate(opt_state: PyTree) -> dict[str, Scalar]:
-  """The learning rate that an optimizer's state carries, or nothing.
+  """`{"learning_rate": ...}` read from an optimizer's state, or `{}`.
 
   Args:
     opt_state: with one leaf named `learning_rate`, as `make` and
@@ -237,19 +238,19 @@ def learning_rate(opt_state: PyTree) -> dict[str, Scalar]:
   return {"learning_rate": found[0]} if len(found) == 1 else {}
 
 
-_ROWS = "rows"  # the name of the axis of devices
+_ROWS = "rows"  # pmap's name of the axis of devices
 
 
 @dataclasses.dataclass(frozen=True)
 class _OnRows(Step):
-  """The step of one device: its rows' sums, added to those of all others."""
+  """The step of one device under `pmap`: its rows' sums, then a `psum`."""
 
   def _sums(self, state: TrainState, batch: PyTree) -> tuple[Any, ...]:
-    """Sums over the batch of every device."""
+    """Sums over the rows of all devices."""
     return jax.lax.psum(super()._sums(state, batch), _ROWS)
 
   def _key(self, state: TrainState) -> Any:
-    """A key of this device alone: rows of two devices differ in noise."""
+    """Random key of this device: dropout must differ between devices."""
     return jax.random.fold_in(super()._key(state), jax.lax.axis_index(_ROWS))
 
 

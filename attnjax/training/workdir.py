@@ -1,4 +1,4 @@
-"""The directory of a run: it belongs to one experiment with one config."""
+"""The directory of a run: its identity, its lock, and a test of the disk."""
 
 import contextlib
 import fcntl
@@ -13,9 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from attnjax.config import check_local
+from attnjax.moved import moved_name
 from attnjax.training.processes import differences, from_primary
 
-__all__ = ["alone_in", "claim", "lacking", "probe_workdir", "write_durably"]
+__all__ = [
+  "claim",
+  "missing_ability",
+  "probe_workdir",
+  "workdir_lock",
+  "write_durably",
+]
 
 _CONFIG = "config.json"
 
@@ -23,13 +30,13 @@ _CONFIG = "config.json"
 def claim(
   workdir: str | Path, experiment: str, config: Mapping[str, Any]
 ) -> Path:
-  """Makes a directory that of a run, or makes sure that it already is.
+  """Binds a directory to one experiment and config, or checks the binding.
 
-  The first time `config.json` is written, atomically. Later its content has
-  to be the same, so that no run goes on from another one's checkpoints.
+  The first call writes `config.json`, atomically. Later calls require the same
+  content, so that no run resumes from another run's checkpoints.
 
   Args:
-    workdir: made if need be; relative to the working directory.
+    workdir: made if it does not exist; relative to the working directory.
     experiment: name of the experiment.
     config: its resolved config, a nested dict of what JSON can hold.
 
@@ -52,12 +59,12 @@ def claim(
   """
   check_local(workdir, "workdir")
   path = Path(workdir).resolve()
-  asked = _normal({"experiment": experiment, "config": config})
+  asked = _through_json({"experiment": experiment, "config": config})
   try:
     path.mkdir(parents=True, exist_ok=True)
     if not (path / _CONFIG).exists():
       _refuse_orphans(path)
-      _write(path / _CONFIG, asked)
+      _write_json(path / _CONFIG, asked)
       return path
     text = (path / _CONFIG).read_bytes()
   except OSError as error:
@@ -66,12 +73,18 @@ def claim(
       "name a --workdir that can be written"
     ) from error
 
-  _compare(path, _parse(path, text), asked)
+  differ = differences(_parse(path, text), asked)
+  if differ:
+    raise ValueError(
+      f"workdir: {path} belongs to another run: {', '.join(differ)}. Name "
+      "another --workdir, or the same config"
+    )
+
   return path
 
 
 def _parse(path: Path, text: bytes) -> dict[str, Any]:
-  """What config.json says, or an error that tells why it says nothing."""
+  """The content of `config.json`; refuses a file that no run wrote."""
   try:
     stored = json.loads(text)
     if stored.keys() == {"experiment", "config"}:
@@ -86,18 +99,8 @@ def _parse(path: Path, text: bytes) -> dict[str, Any]:
   )
 
 
-def _compare(path: Path, stored: Any, asked: Any) -> None:
-  """Raises where the stored config is not the one asked for."""
-  differ = differences(stored, asked)
-  if differ:
-    raise ValueError(
-      f"workdir: {path} belongs to another run: {', '.join(differ)}. Name "
-      "another --workdir, or the same config"
-    )
-
-
-def _normal(config: Mapping[str, Any]) -> Any:
-  """The config as it comes back from JSON: a tuple is a list there."""
+def _through_json(config: Mapping[str, Any]) -> Any:
+  """The config after a round trip through JSON, which makes tuples lists."""
   try:
     return json.loads(json.dumps(config))
   except (TypeError, ValueError) as error:
@@ -107,7 +110,7 @@ def _normal(config: Mapping[str, Any]) -> Any:
 
 
 def _refuse_orphans(path: Path) -> None:
-  """Raises where there are checkpoints that no config tells anything about."""
+  """Refuses a directory that has checkpoints and no `config.json`."""
   for pattern in ("*/digests.json", "*/*/digests.json"):
     for found in sorted(path.glob(pattern)):
       raise ValueError(
@@ -117,9 +120,10 @@ def _refuse_orphans(path: Path) -> None:
       )
 
 
-def _write(path: Path, content: Any) -> None:
-  """Writes JSON so that the file is whole or not there."""
-  # Several processes of one run, on several hosts, may come here at once.
+def _write_json(path: Path, content: Any) -> None:
+  """Writes JSON atomically."""
+  # A name of its own for each writer, for several processes of one run, on
+  # several hosts, may write at once.
   temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
   try:
     write_durably(temporary, "w", json.dumps(content, indent=2) + "\n")
@@ -129,7 +133,7 @@ def _write(path: Path, content: Any) -> None:
 
 
 def write_durably(path: Path, mode: str, text: str) -> None:
-  """Writes or appends text, and waits until the disk has it."""
+  """Writes (`w`) or appends (`a`) text and waits for the disk (fsync)."""
   with path.open(mode, encoding="utf-8") as file:
     file.write(text)
     file.flush()
@@ -140,11 +144,11 @@ _LOCK = ".lock"
 
 
 @contextlib.contextmanager
-def alone_in(workdir: Path) -> Iterator[None]:
-  """Holds a directory for the processes of this run, until they end.
+def workdir_lock(workdir: Path) -> Iterator[None]:
+  """Exclusive lock of a run's directory, held while the context is open.
 
-  The first process has a lock of the file system, which goes with it however
-  it ends. Where the file system has none, a warning says so.
+  Process 0 takes an `flock`, which the system releases however the process
+  ends. A file system without locks gives a warning.
 
   Args:
     workdir: of the run; must exist.
@@ -153,14 +157,14 @@ def alone_in(workdir: Path) -> Iterator[None]:
     ValueError: another run holds it; names its process and host.
   """
   with contextlib.ExitStack() as held:
-    refusal = from_primary(lambda: _refusal(workdir, held))
+    refusal = from_primary(lambda: _try_lock(workdir, held))
     if refusal is not None:
       raise ValueError(refusal)
     yield
 
 
-def _refusal(workdir: Path, held: contextlib.ExitStack) -> str | None:
-  """Takes the lock, or says who has it."""
+def _try_lock(workdir: Path, held: contextlib.ExitStack) -> str | None:
+  """Takes the lock; returns an error message where another run has it."""
   path = workdir / _LOCK
   file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
   held.callback(os.close, file)
@@ -187,14 +191,14 @@ def _refusal(workdir: Path, held: contextlib.ExitStack) -> str | None:
 
 
 def probe_workdir(directory: str | Path) -> None:
-  """Tries in a directory what a run does there, and leaves nothing behind.
+  """Tests the file operations of a run in a directory; leaves nothing behind.
 
-  A checkpoint gets its name by the rename of a directory, and a resumed run
-  appends to its records. Buckets that are mounted cannot do all of it: better
-  to hear so before training than at the first save.
+  Checkpoints are committed by the rename of a directory, and a resumed run
+  appends to its records. Not every mounted bucket can do both: this finds it
+  out before training and not at the first save.
 
   Args:
-    directory: made if need be. Of several processes the first one tries.
+    directory: made if it does not exist. Process 0 alone tests it.
 
   Raises:
     ValueError: names what the place cannot do, and the remedy.
@@ -208,18 +212,18 @@ def probe_workdir(directory: str | Path) -> None:
   """
   check_local(directory, "workdir")
   path = Path(directory).resolve()
-  refusal = from_primary(lambda: lacking(path))
+  refusal = from_primary(lambda: missing_ability(path))
   if refusal is not None:
     raise ValueError(refusal)
 
 
-def lacking(path: Path) -> str | None:
-  """What a run needs and a directory cannot do, or None.
+def missing_ability(path: Path) -> str | None:
+  """Error message for the first operation that a directory lacks, or None.
 
-  It asks no JAX, which would take the devices of this machine.
+  Calls nothing of JAX, which would take the devices of this machine.
 
   Args:
-    path: made if need be; nothing else is left behind.
+    path: made if it does not exist; nothing else is left behind.
   """
   probe = path / f".probe-{uuid.uuid4().hex}"
   what = "make a directory"
@@ -248,10 +252,15 @@ def lacking(path: Path) -> str | None:
 
 
 def _cannot(path: Path, what: str, why: str) -> str:
-  """What a place lacks, and what to do."""
+  """Error message for one operation that fails."""
   return (
     f"workdir: {path} cannot {what} ({why}), which checkpoints and records"
     " need; name a --workdir on a disk, or mount the bucket so that it can"
     " (gcsfuse: rename-dir-limit above 0, or a bucket with hierarchical"
     " namespace; goofys has no append, s3fs and JuiceFS do)"
   )
+
+
+def __getattr__(name: str) -> Any:
+  """Names of earlier versions, with a `DeprecationWarning`."""
+  return moved_name(__name__, name)

@@ -11,7 +11,7 @@ import pytest
 
 from attnjax import config as configs
 from attnjax import runs, training
-from attnjax.training import digests, metrics
+from attnjax.training import metrics, step_directories
 
 
 def loss(params, batch, key):
@@ -268,14 +268,14 @@ def test_a_full_disk_is_one_sentence_with_the_path_and_the_remedy(
   tmp_path, monkeypatch, capfd, code
 ):
   whole = fit(tmp_path / "whole")
-  write = digests.write_durably
+  write = step_directories.write_durably
 
-  def full(path, text):
+  def full(path, mode, text):
     if "/4." in str(path):  # the step directory that is being written
       raise OSError(code, os.strerror(code))
-    write(path, text)
+    write(path, mode, text)
 
-  monkeypatch.setattr(digests, "write_durably", full)
+  monkeypatch.setattr(step_directories, "write_durably", full)
   with pytest.raises(OSError, match="cannot save step 4 in ") as caught:
     fit(tmp_path / "run")
   message = str(caught.value)
@@ -284,7 +284,7 @@ def test_a_full_disk_is_one_sentence_with_the_path_and_the_remedy(
   assert message.endswith("the same command goes on after step 3")
   assert "Traceback" not in capfd.readouterr().err
   # And so it does, once there is space.
-  monkeypatch.setattr(digests, "write_durably", write)
+  monkeypatch.setattr(step_directories, "write_durably", write)
   again = fit(tmp_path / "run")
   np.testing.assert_array_equal(whole.params["kernel"], again.params["kernel"])
 

@@ -66,7 +66,10 @@ def train(**chosen):
     state = jax.jit(lambda model: training.init_state(model, OPTIMIZER))(model)
   else:
     state, places = init_on(mesh, model, OPTIMIZER, rules)
-    feed, jitted = training.Feed(batches, mesh), training.jit_step(step, places)
+    feed, jitted = (
+      training.GlobalBatches(batches, mesh),
+      training.jit_step(step, places),
+    )
   losses = []
   for number in range(STEPS):
     state, metrics = jitted(state, feed(number))

@@ -5,14 +5,14 @@ import sys
 
 import pytest
 
-from attnjax.training.workdir import alone_in
+from attnjax.training.workdir import workdir_lock
 from tests.children import environment
 
 HOLDING = """
 import sys, time
 from pathlib import Path
-from attnjax.training.workdir import alone_in
-with alone_in(Path(sys.argv[1])):
+from attnjax.training.workdir import workdir_lock
+with workdir_lock(Path(sys.argv[1])):
   print("held", flush=True)
   time.sleep(300)
 """
@@ -26,12 +26,12 @@ def test_a_second_process_is_refused_until_the_first_has_ended(tmp_path):
   try:
     assert first.stdout.readline() == "held\n"
     words = rf"workdir: process {first.pid} on \S+ is training in .*; wait for"
-    with pytest.raises(ValueError, match=words), alone_in(tmp_path):
+    with pytest.raises(ValueError, match=words), workdir_lock(tmp_path):
       pass
   finally:
     first.kill()
     first.communicate()
-  with alone_in(tmp_path):
+  with workdir_lock(tmp_path):
     pass
-  with alone_in(tmp_path):  # it was let go
+  with workdir_lock(tmp_path):  # it was let go
     pass

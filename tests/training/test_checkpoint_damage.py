@@ -12,7 +12,7 @@ import pytest
 from flax import nnx
 
 from attnjax.training.checkpoint import CheckpointConfig, Checkpoints
-from attnjax.training.digests import MANIFEST
+from attnjax.training.step_directories import MANIFEST
 
 CONFIG = CheckpointConfig(keep_last=100)
 ORBAX_ONLY = ("_CHECKPOINT_METADATA", "commit_success.txt")  # never read

@@ -6,7 +6,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from attnjax.training.checkpoint import CheckpointConfig, Checkpoints
-from attnjax.training.digests import MANIFEST
+from attnjax.training.step_directories import MANIFEST
 from tests.side_by_side import SideBySide, free_address
 
 CONFIG = CheckpointConfig(keep_last=2)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from attnjax.training import digests
+from attnjax.training import step_directories
 
 
 @pytest.fixture
@@ -14,12 +14,12 @@ def folder(tmp_path):
   (tmp_path / "weights").write_bytes(bytes(range(97)))
   (tmp_path / "deep" / "table").write_bytes(b"abc" * 31)
   (tmp_path / "journal").write_text("another program still writes here")
-  digests.write(tmp_path, ignore=("journal",))
+  step_directories.write_digests(tmp_path, ignore=("journal",))
   return tmp_path
 
 
 def _problem(folder):
-  return digests.problem(folder, ignore=("journal",))
+  return step_directories.find_damage(folder, ignore=("journal",))
 
 
 def test_untouched_files_are_whole(folder):
@@ -36,9 +36,9 @@ def test_every_flipped_bit_is_found(folder, bit):
 
 
 def test_every_flipped_bit_of_the_manifest_is_found(folder):
-  path = folder / digests.MANIFEST
+  path = folder / step_directories.MANIFEST
   good = path.read_bytes()
-  written = digests._read(folder)
+  written = step_directories._read_manifest(folder)
   for bit in range(0, len(good) * 8, 3):
     data = bytearray(good)
     data[bit // 8] ^= 1 << (bit % 8)
@@ -48,7 +48,7 @@ def test_every_flipped_bit_of_the_manifest_is_found(folder):
     problem = _problem(folder)
     if problem is None:
       assert harmless
-      assert digests._read(folder) == written
+      assert step_directories._read_manifest(folder) == written
     else:
       assert problem.startswith("digests.json is not the manifest"), bit
 
@@ -80,7 +80,7 @@ def test_swapped_files_are_found(folder):
 
 
 def test_a_missing_manifest_is_found(folder):
-  (folder / digests.MANIFEST).unlink()
+  (folder / step_directories.MANIFEST).unlink()
   assert _problem(folder) == "digests.json is missing"
 
 
@@ -88,7 +88,7 @@ def test_a_missing_manifest_is_found(folder):
   "text", ["", "{", "[]", "3", "{}", '{"algorithm": "sha256"}', "\xff"]
 )
 def test_a_manifest_that_says_nothing_is_found(folder, text):
-  (folder / digests.MANIFEST).write_bytes(text.encode("latin-1"))
+  (folder / step_directories.MANIFEST).write_bytes(text.encode("latin-1"))
   assert "is not the manifest that was written" in _problem(folder)
 
 
@@ -105,26 +105,28 @@ def test_an_unreadable_file_is_told_apart_from_no_permission(
   def fail(*_):
     raise OSError(5, "Input/output error", str(folder / "weights"))
 
-  monkeypatch.setattr(digests, "_digests", fail)
+  monkeypatch.setattr(step_directories, "_digests", fail)
   assert _problem(folder) == "weights cannot be read (Input/output error)"
 
   def refuse(*_):
     raise PermissionError(13, "Permission denied", str(folder / "weights"))
 
-  monkeypatch.setattr(digests, "_digests", refuse)
+  monkeypatch.setattr(step_directories, "_digests", refuse)
   with pytest.raises(PermissionError):
     _problem(folder)
 
 
 def test_some_files_can_be_checked_alone(folder):
   (folder / "weights").write_bytes(b"")
-  assert digests.problem(folder, only=("deep/table",)) is None
-  assert digests.problem(folder, only=("weights",)) is not None
-  assert digests.problem(folder, only=("never-written",)) is not None
+  assert step_directories.find_damage(folder, only=("deep/table",)) is None
+  assert step_directories.find_damage(folder, only=("weights",)) is not None
+  assert (
+    step_directories.find_damage(folder, only=("never-written",)) is not None
+  )
 
 
 def test_the_manifest_is_plain_json_with_sha256(folder):
-  manifest = json.loads((folder / digests.MANIFEST).read_text())
+  manifest = json.loads((folder / step_directories.MANIFEST).read_text())
   # printf 'abc%.0s' {1..31} | sha256sum
   golden = "6557115003ee3f6a9faa47aef3d5214dffc318f8bfb58eb39707d70d9a44d497"
   assert manifest["files"]["deep/table"] == {"size": 93, "digest": golden}

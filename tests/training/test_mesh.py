@@ -167,7 +167,7 @@ def test_a_table_that_does_not_suit_the_model(rules, message):
 def test_a_batch_that_the_mesh_does_not_divide(shape, message):
   mesh = MeshConfig(data=2, fsdp=2, sequence=2).make()
   with pytest.raises(ValueError, match=message):
-    training.Feed(lambda step: {"x": np.zeros(shape)}, mesh)(0)
+    training.GlobalBatches(lambda step: {"x": np.zeros(shape)}, mesh)(0)
 
 
 def test_nothing_is_written_where_the_mesh_does_not_suit(tmp_path):
@@ -180,7 +180,9 @@ def test_nothing_is_written_where_the_mesh_does_not_suit(tmp_path):
 def test_microbatches_that_the_rows_of_a_device_do_not_divide():
   mesh = MeshConfig(data=4, fsdp=2).make()
   batches = lambda step: {"x": np.zeros((24, 4))}
-  feed = training.Feed(batches, mesh, microbatches=2)
+  feed = training.GlobalBatches(batches, mesh, microbatches=2)
   with pytest.raises(ValueError, match=r"microbatches=2: .* the 3 rows"):
     feed(0)
-  assert training.Feed(batches, mesh, microbatches=3)(0)["x"].shape == (24, 4)
+  assert training.GlobalBatches(batches, mesh, microbatches=3)(0)[
+    "x"
+  ].shape == (24, 4)

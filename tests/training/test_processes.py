@@ -104,7 +104,7 @@ def test_errors_that_come_of_a_lost_process_end_this_one(monkeypatch, capsys):
     (2, full, None, type(full)),
   ]:
     monkeypatch.setattr(jax, "process_count", lambda count=count: count)
-    with pytest.raises(expected), processes.watched():
+    with pytest.raises(expected), processes.exit_when_peer_lost():
       raise error from cause
     said = capsys.readouterr().err
     assert ("(UNKNOWN: Gloo all-reduce failed)" in said) == (

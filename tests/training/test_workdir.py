@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from attnjax.training import digests
+from attnjax.training import step_directories
 from attnjax.training.workdir import claim
 
 CONFIG = {
@@ -143,7 +143,7 @@ def test_a_config_that_json_cannot_hold(tmp_path):
 @pytest.mark.parametrize("below", ["300", "checkpoints/300"])
 def test_checkpoints_without_a_config_are_refused(tmp_path, below):
   (tmp_path / below).mkdir(parents=True)
-  (tmp_path / below / digests.MANIFEST).write_text("{}")
+  (tmp_path / below / step_directories.MANIFEST).write_text("{}")
   with pytest.raises(ValueError, match=r"has no config\.json but a checkpoint"):
     claim(tmp_path, "copy", CONFIG)
   assert not (tmp_path / "config.json").exists()

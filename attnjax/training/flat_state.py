@@ -1,8 +1,8 @@
-"""The leaves of a training state by name: what is stored, and what fits.
+"""A training state as a flat dict of arrays, named by the paths of its leaves.
 
-A checkpoint holds a flat table of arrays, one a leaf, named by the leaf's path.
-So a module, an optimizer's NamedTuples and a dataclass are all stored alike,
-and the structure of what is restored is that of the tree asked for.
+A checkpoint stores this dict. So modules, NamedTuples of an optimizer and
+dataclasses are stored the same way, and a restored state has the structure of
+the tree that was asked for.
 """
 
 from typing import Any
@@ -16,23 +16,23 @@ from jax import tree_util
 from attnjax.typing import PyTree
 
 __all__ = [
-  "Table",
-  "assemble",
-  "difference",
-  "named",
+  "LeafSpecs",
+  "flatten_state",
+  "leaf_specs",
+  "leaves_by_path",
   "restore_args",
-  "storable",
-  "table",
+  "spec_difference",
+  "unflatten_state",
 ]
 
 
-Table = dict[str, dict[str, Any]]  # leaf path -> its shape and dtype
+LeafSpecs = dict[str, dict[str, Any]]  # leaf path -> its shape and dtype
 
 
-def named(tree: PyTree) -> dict[str, Any]:
+def leaves_by_path(tree: PyTree) -> dict[str, Any]:
   """Each leaf under the text of its path.
 
-  >>> named({"params": [1.0, 2.0], "step": 3})
+  >>> leaves_by_path({"params": [1.0, 2.0], "step": 3})
   {"['params'][0]": 1.0, "['params'][1]": 2.0, "['step']": 3}
   """
   return {
@@ -41,7 +41,7 @@ def named(tree: PyTree) -> dict[str, Any]:
   }
 
 
-def table(tree: PyTree) -> Table:
+def leaf_specs(tree: PyTree) -> LeafSpecs:
   """The shape and dtype of every leaf, fit for JSON.
 
   Args:
@@ -54,14 +54,16 @@ def table(tree: PyTree) -> Table:
     ValueError: a leaf is none of these.
 
   >>> import numpy as np
-  >>> table({"step": np.zeros((2, 3), np.float32)})
+  >>> leaf_specs({"step": np.zeros((2, 3), np.float32)})
   {"['step']": {'shape': [2, 3], 'dtype': 'float32'}}
   """
-  return {name: _describe(name, leaf) for name, leaf in named(tree).items()}
+  return {
+    name: _describe(name, leaf) for name, leaf in leaves_by_path(tree).items()
+  }
 
 
-def difference(stored: Table, asked: Table) -> str | None:
-  """How a stored state does not fit the one asked for, or None if it does."""
+def spec_difference(stored: LeafSpecs, asked: LeafSpecs) -> str | None:
+  """The first difference of two states in words; None where they fit."""
   found = []
   for name in sorted(stored.keys() | asked.keys()):
     if name not in asked:
@@ -87,32 +89,38 @@ def difference(stored: Table, asked: Table) -> str | None:
   return found[0] + (f" ({more} more leaves differ)" if more else "")
 
 
-def storable(tree: PyTree) -> dict[str, Any]:
-  """The arrays to store: keys as their data, numbers as 0-d arrays.
+def flatten_state(tree: PyTree) -> dict[str, Any]:
+  """Path -> array to store: typed keys as their data, numbers as 0-d arrays.
 
-  A leaf of size 0 has nothing to store (and Orbax refuses it).
+  Leaves of size 0 are left out, for Orbax refuses them.
   """
-  found = {name: _plain(name, leaf) for name, leaf in named(tree).items()}
+  found = {
+    name: _as_storable(name, leaf)
+    for name, leaf in leaves_by_path(tree).items()
+  }
   return {name: leaf for name, leaf in found.items() if leaf.size}
 
 
 def restore_args(like: PyTree) -> dict[str, Any]:
-  """How to read each stored leaf: straight onto its devices, or to the host."""
+  """Orbax arguments of each stored leaf: read to its devices, or to numpy."""
   return {
     name: _restore_arg(leaf)
-    for name, leaf in named(like).items()
+    for name, leaf in leaves_by_path(like).items()
     if np.prod(_describe(name, leaf)["shape"])
   }
 
 
-def assemble(like: PyTree, stored: dict[str, Any]) -> PyTree:
-  """A tree with exactly the structure of `like` from stored arrays."""
-  restored = [_as(leaf, stored.get(name)) for name, leaf in named(like).items()]
+def unflatten_state(like: PyTree, stored: dict[str, Any]) -> PyTree:
+  """Inverse of `flatten_state`: a tree with the structure of `like`."""
+  restored = [
+    _restore_leaf(leaf, stored.get(name))
+    for name, leaf in leaves_by_path(like).items()
+  ]
   return jax.tree.unflatten(jax.tree.structure(like), restored)
 
 
 def _describe(name: str, leaf: Any) -> dict[str, Any]:
-  """A leaf's shape and dtype; a Python number counts as JAX would take it."""
+  """Shape and dtype of a leaf; a Python number has the dtype JAX gives it."""
   if isinstance(leaf, (bool, int, float, complex)):
     leaf = jnp.asarray(leaf)
   dtype = getattr(leaf, "dtype", None)
@@ -124,8 +132,8 @@ def _describe(name: str, leaf: Any) -> dict[str, Any]:
   return {"shape": list(leaf.shape), "dtype": str(dtype)}
 
 
-def _plain(name: str, leaf: Any) -> Any:
-  """A leaf as an array that Orbax stores."""
+def _as_storable(name: str, leaf: Any) -> Any:
+  """A leaf as an array that Orbax can store."""
   _describe(name, leaf)
   if isinstance(leaf, jax.Array):
     if leaf.is_deleted():
@@ -156,7 +164,8 @@ def _plain(name: str, leaf: Any) -> Any:
 
 
 def _restore_arg(leaf: Any) -> Any:
-  """Shards go straight to their devices; the rest is read to the host."""
+  """Orbax arguments of one leaf."""
+  # Orbax knows no typed keys: their data is read to numpy and wrapped after.
   if _sharding(leaf) is None or _is_key(leaf):
     return ocp.RestoreArgs(restore_type=np.ndarray)
   return ocp.ArrayRestoreArgs(
@@ -164,8 +173,8 @@ def _restore_arg(leaf: Any) -> Any:
   )
 
 
-def _as(leaf: Any, stored: Any) -> Any:
-  """A stored array as the kind of thing that `leaf` is."""
+def _restore_leaf(leaf: Any, stored: Any) -> Any:
+  """A stored array as a leaf of the type and sharding of `leaf`."""
   if isinstance(leaf, (bool, int, float, complex)):
     return type(leaf)(stored.item())
   if _is_key(leaf):
@@ -179,20 +188,21 @@ def _as(leaf: Any, stored: Any) -> Any:
   if isinstance(leaf, np.ndarray):
     return stored
   if _sharding(leaf) is None:
-    # A copy: the next step may donate it, and must not write to numpy's.
+    # A copy, for on CPU JAX may alias the buffer of numpy, which the next step
+    # would then donate.
     return jnp.array(stored, dtype=leaf.dtype)
 
   return jax.device_put(stored, _sharding(leaf))
 
 
 def _as_key(leaf: Any, stored: Any) -> jax.Array:
-  """Typed keys from their data, of the implementation that `leaf` has."""
+  """Wraps key data into typed keys of the implementation of `leaf`."""
   empty = jnp.zeros(leaf.shape, leaf.dtype)
   if stored is None:
     return empty
 
   impl = jax.random.key_impl(empty)
-  # device_put cannot spread keys over processes, jit can.
+  # jit, for device_put cannot shard typed keys over processes.
   wrap = jax.jit(
     lambda data: jax.random.wrap_key_data(data, impl=impl),
     out_shardings=_sharding(leaf),
@@ -202,7 +212,7 @@ def _as_key(leaf: Any, stored: Any) -> jax.Array:
 
 
 def _sharding(leaf: Any) -> Any:
-  """Where a leaf has to be, or None if JAX may put it anywhere."""
+  """Sharding of a leaf; None where JAX may put it anywhere."""
   if isinstance(leaf, jax.Array) and not leaf.committed:
     return None
   return getattr(leaf, "sharding", None)
@@ -220,5 +230,5 @@ def _is_number(dtype: Any) -> bool:
 
 
 def _text(entry: dict[str, Any]) -> str:
-  """A shape and dtype for a person."""
+  """Shape and dtype in words, as in `(2, 3) float32`."""
   return f"{tuple(entry['shape'])} {entry['dtype']}"

@@ -1,4 +1,4 @@
-"""Global batches: each process reads its rows, each device gets its part."""
+"""Batches as global arrays on a mesh; each process reads only its own rows."""
 
 import dataclasses
 import math
@@ -14,31 +14,31 @@ from attnjax.typing import PyTree
 
 __all__ = [
   "ROWS",
-  "Feed",
+  "GlobalBatches",
   "ReadsRows",
   "check_shares",
-  "own_rows",
-  "put",
-  "put_beside",
+  "process_rows",
+  "put_batch",
+  "put_batch_like",
 ]
 
 
-ROWS = ("data", "fsdp")  # the axes of the mesh that share out rows
+ROWS = ("data", "fsdp")  # the mesh axes over which rows are sharded
 
 
 @runtime_checkable
 class ReadsRows(Protocol):
-  """Batches of which some rows can be read without the others."""
+  """A source of batches that can read some rows without the others."""
 
   batch_size: int
 
   def rows(self, step: int, start: int, stop: int) -> PyTree:
-    """The rows from start to stop of the batch of a step."""
+    """Rows `start` to `stop - 1` of the batch of a step."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Feed:
-  """The batches of a run as global arrays: `feed(step)`.
+class GlobalBatches:
+  """The batches of a run as global arrays: `global_batches(step)`.
 
   The order of the data is a function of the step alone, whatever the number
   of processes: a run goes on on another number of them with the next batch.
@@ -57,8 +57,8 @@ class Feed:
   >>> import numpy as np
   >>> from attnjax.parallel import make_mesh
   >>> mesh = make_mesh(data=4, fsdp=1, tensor=1, sequence=2)
-  >>> feed = Feed(lambda step: {"tokens": np.full((8, 6), step)}, mesh)
-  >>> tokens = feed(3)["tokens"]
+  >>> batches = GlobalBatches(lambda step: {"tokens": np.full((8, 6), 1)}, mesh)
+  >>> tokens = batches(3)["tokens"]
   >>> tokens.shape, tokens.addressable_shards[0].data.shape
   ((8, 6), (2, 3))
   """
@@ -68,19 +68,19 @@ class Feed:
   microbatches: int = 1
 
   def __call__(self, step: int) -> PyTree:
-    """The batch of a step, on its devices."""
+    """The batch of a step, sharded over the mesh."""
     if jax.process_count() == 1 or not isinstance(self.batches, ReadsRows):
       batch = self.batches(step)
       self._check(jax.tree.leaves(batch)[0].shape[0])
-      return put(batch, self.mesh)
+      return put_batch(batch, self.mesh)
     size = self.batches.batch_size
     self._check(size)
-    start, stop = own_rows(size, self.mesh)
+    start, stop = process_rows(size, self.mesh)
     part = self.batches.rows(step, start, stop)
-    return put(part, self.mesh, rows=size, start=start)
+    return put_batch(part, self.mesh, rows=size, start=start)
 
   def _check(self, rows: int) -> None:
-    """Every microbatch is shared out as the batch is, with no row moved."""
+    """Refuses microbatches that do not divide the rows of each device."""
     check_shares(self.mesh.shape, rows, microbatches=self.microbatches)
 
 
@@ -91,7 +91,9 @@ def check_shares(
   length: int | None = None,
   microbatches: int = 1,
 ) -> None:
-  """Refuses a batch that a mesh cannot share out: be it here or elsewhere.
+  """Refuses a batch whose rows or tokens the axes of a mesh do not divide.
+
+  The mesh need not exist: a plan for other devices is checked by its sizes.
 
   Args:
     sizes: of the axes of the mesh, by name.
@@ -119,12 +121,12 @@ def check_shares(
     raise ValueError(
       f"train.microbatches={microbatches}: expected a number that"
       f" divides the {rows // count} rows that each of {count} devices has"
-      f" ({_product(sizes, ROWS)}); choose a divisor, or another batch"
+      f" ({_axes_text(sizes, ROWS)}); choose a divisor, or another batch"
       " size"
     )
 
 
-def put(
+def put_batch(
   batch: PyTree,
   mesh: Mesh | None,
   *,
@@ -132,15 +134,15 @@ def put(
   start: int = 0,
   strict: bool = True,
 ) -> PyTree:
-  """A batch on the devices of a mesh: rows, and tokens, shared out.
+  """Shards a batch over a mesh: rows over `ROWS`, tokens over `sequence`.
 
   Args:
     batch: arrays ``B ...`` or ``B T ...``; of each the whole, or some rows.
     mesh: with the axes of `AXES`; None leaves the batch as it is.
     rows: of the whole batch; None: the arrays are whole.
     start: the first of the rows that the arrays hold.
-    strict: whether an axis that cannot be divided is an error; otherwise
-      every device has it whole, and works as if it were alone.
+    strict: whether an axis that cannot be divided is an error; otherwise it
+      is replicated, and every device computes all of it.
 
   Raises:
     ValueError: an axis of the mesh does not divide the rows or the tokens.
@@ -149,6 +151,7 @@ def put(
     return batch
 
   def one(path: Any, x: Any) -> jax.Array:
+    # float64 and int64 of numpy become what JAX holds before any copy is sent.
     x = np.asarray(x)
     x = x.astype(jax.dtypes.canonicalize_dtype(x.dtype), copy=False)
     shape = x.shape if rows is None else (rows, *x.shape[1:])
@@ -168,14 +171,17 @@ def put(
   return jax.tree_util.tree_map_with_path(one, batch)
 
 
-def put_beside(params: PyTree) -> Callable[[PyTree], PyTree]:
-  """Puts batches where parameters are; for one device it does nothing."""
+def put_batch_like(params: PyTree) -> Callable[[PyTree], PyTree]:
+  """Shards batches over the mesh of some parameters, if they are on one.
+
+  Uneven batches are replicated: the last batch of an evaluation may be short.
+  """
   mesh = common_mesh(params)
-  return lambda batch: put(batch, mesh, strict=False)
+  return lambda batch: put_batch(batch, mesh, strict=False)
 
 
-def own_rows(size: int, mesh: Mesh) -> tuple[int, int]:
-  """The first and the last but one of the rows this process has to read."""
+def process_rows(size: int, mesh: Mesh) -> tuple[int, int]:
+  """`(start, stop)` of the rows that the devices of this process have."""
   place = NamedSharding(mesh, PartitionSpec(ROWS))
   parts = place.addressable_devices_indices_map((size,)).values()
   ends = [index[0].indices(size) for index in parts if index is not None]
@@ -185,7 +191,7 @@ def own_rows(size: int, mesh: Mesh) -> tuple[int, int]:
 def _spec(
   name: str, shape: tuple[int, ...], mesh: Mesh, strict: bool
 ) -> PartitionSpec:
-  """Rows over data and fsdp, tokens over sequence."""
+  """PartitionSpec of one array: rows over `ROWS`, tokens over sequence."""
   axes = (ROWS, ("sequence",))[: len(shape)]
   spec: list[Any] = []
 
@@ -208,15 +214,15 @@ def _uneven(
   size: int,
   what: str,
 ) -> str:
-  """What cannot be shared out over some axes of a mesh, and what could."""
+  """Error message: axes of a mesh that do not divide rows or tokens."""
   count = math.prod(sizes[axis] for axis in axes)
   return (
-    f"{name}: {_product(sizes, axes)} does not divide its {size} {what}; choose"
-    f" a divisor for the mesh, or"
+    f"{name}: {_axes_text(sizes, axes)} does not divide its {size} {what};"
+    f" choose a divisor for the mesh, or"
     f" {'a batch size' if what == 'rows' else 'a length'} that {count} divides"
   )
 
 
-def _product(sizes: Mapping[str, int], axes: tuple[str, ...]) -> str:
-  """Axes of a mesh and their sizes, as flags name them."""
+def _axes_text(sizes: Mapping[str, int], axes: tuple[str, ...]) -> str:
+  """Axes and sizes in words, as in `mesh.data=4 x mesh.fsdp=2`."""
   return " x ".join(f"mesh.{axis}={sizes[axis]}" for axis in axes)
