@@ -18,6 +18,7 @@ def main(config: ExternalMemoryConfig, workdir: Path) -> None:
   found = {reader: measured(config, reader) for reader in READERS}
   for reader, recalls in found.items():
     print(report.recall_table(config, reader, recalls))
+
   accuracy = {
     source: [fit(config, source, seed, workdir) for seed in range(config.seeds)]
     for source in trained.SOURCES

@@ -77,4 +77,5 @@ def recall(
     of_noise, (questions, width)
   )
   answers = READERS[reader](store, query, noise).argmax(-1)
+
   return (answers == values[at]).mean()

@@ -38,6 +38,7 @@ def draw(
   """Recall against the size of the store, and against the noise."""
   noise, size = len(config.noises) // 2, len(config.sizes) - 1
   chance = {"chance": 1 / config.symbols}
+
   return [
     save_lines(
       workdir / "recall_by_size.png",

@@ -76,6 +76,7 @@ class Batches:
     at = draws.integers(config.slots, size=(rows, config.questions))
     exact = np.take_along_axis(keys, at[..., None], axis=1)
     noise = draws.standard_normal(exact.shape, np.float32)
+
     return {
       "keys": keys,
       "values": values,

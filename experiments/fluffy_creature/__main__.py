@@ -16,6 +16,7 @@ def main(config: FluffyCreatureConfig, workdir: Path) -> None:
   corpus = load(config)
   built = report.by_hand()
   print(report.hand_table(built))
+
   found: dict[str, list[Measures]] = {}
   heads: list[models.OneHead] = []
   for look in config.looks:
@@ -24,6 +25,7 @@ def main(config: FluffyCreatureConfig, workdir: Path) -> None:
       measured = measure(head, corpus.heldout, look, config.loss)
       found.setdefault(look, []).append(measured)
       heads.append(head)
+
   print(report.measures_table(found))
   print(report.shift_table(heads[0], corpus.vocabulary, corpus.pairs))
   write_results(

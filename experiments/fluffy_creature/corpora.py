@@ -51,6 +51,7 @@ def load(config: FluffyCreatureConfig) -> Corpus:
       ("a fluffy blue creature roamed", "a rusty old creature roamed", 3),
       ("the quiet verdant forest", "the famous icy forest", 3),
     ]
+
   return Corpus(
     vocabulary,
     encode(_repeated(train, config.repeats), vocabulary, config.length),
@@ -72,6 +73,7 @@ def described(sentences: Sequence[TaggedSentence]) -> list[Sentence]:
     }
     words = tuple(word.lower() for word in sentence.words)
     found.append(Sentence(words, nouns | dict(events)))
+
   return found
 
 
@@ -96,4 +98,5 @@ def _to_show(sentences: list[Sentence], vocabulary: Vocabulary) -> Sentence:
       and adjectives.issuperset(sentence.words[p] for p in places)
     ):
       return sentence
+
   return sentences[0]

@@ -24,6 +24,7 @@ def fit(
 ) -> models.OneHead:
   """Trains a head that may look as `look` says, or finds it trained."""
   words, adjectives = map(len, corpus.vocabulary)
+
   return runs.fit(
     models.make(config.model, words, adjectives, seed),
     models.Loss(look, config.loss),

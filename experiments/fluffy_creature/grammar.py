@@ -63,6 +63,7 @@ def _sentence(draws: np.random.Generator, unseen: bool) -> Sentence:
   nouns: dict[int, tuple[int, ...]] = {}
   if draws.random() < 0.25:
     words.append(pick("adverb"))
+
   for phrase in range(2):
     if phrase:
       words.append(pick("verb"))
@@ -72,8 +73,10 @@ def _sentence(draws: np.random.Generator, unseen: bool) -> Sentence:
     words += _described(draws, noun, unseen)
     nouns[len(words)] = tuple(range(first, len(words)))
     words.append(noun)
+
   if draws.random() < 0.25:
     words.append(pick("adverb"))
+
   return Sentence(tuple(words), nouns)
 
 

@@ -69,6 +69,7 @@ def build(
     score_mod=score_mods.alibi(jnp.array([_SLOPE])),
     aux=("weights",),
   )
+
   return HandBuilt(
     tuple(words), embedding, embedding + change[:, 0], aux.weights[0]
   )

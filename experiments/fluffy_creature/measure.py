@@ -28,14 +28,17 @@ def measure(
 ) -> Measures:
   """Runs the head on every sentence, some hundred at a time."""
   run = jax.jit(_facts, static_argnames=("look", "kind"))
+
   parts = []
   for first in range(0, len(examples), 250):
     batch = examples[first : first + 250]
     parts.append(jax.device_get(run(model, batch, look=look, kind=kind)))
+
   facts = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
   is_noun, described = facts["is_noun"], facts["described"]
   groups = [is_noun & (described == n) for n in range(MOST + 1)]
   mean = lambda x, at: float(x[at].mean()) if at.any() else float("nan")
+
   return Measures(
     nouns=[int(at.sum()) for at in groups],
     mass=[mean(facts["mass"], at) for at in groups],
@@ -57,6 +60,7 @@ def _facts(model: OneHead, batch, look: str, kind: str) -> dict:
   reported = shares(model.readout(after), kind) > 1 / (2 * MOST)
   rows = jnp.where(given, batch["described"], reported.shape[-1])
   wanted = jax.nn.one_hot(rows, reported.shape[-1], dtype=bool).any(-2)
+
   return {
     "is_noun": batch["is_noun"],
     "described": given.sum(-1),

@@ -38,6 +38,7 @@ class OneHead(nnx.Module):
       rngs=rngs,
     )
     self.distances = nnx.Param(jnp.zeros((config.buckets, 1)))
+
     self.readout = nnx.Linear(config.width, adjectives + 1, rngs=rngs)
 
   def __call__(self, tokens, look: str = "head"):
@@ -46,14 +47,17 @@ class OneHead(nnx.Module):
     mask = masks.causal()
     if look == "previous word":
       mask = masks.from_fn(_previous)
+
     near = None
     if look == "head":
       near = score_mods.relative_bias(
         self.distances[...], bidirectional=False, max_distance=64
       )
+
     change, aux = self.attention(
       before, mask=mask, score_mod=near, aux=("weights",)
     )
+
     return before, before + change, aux.weights[:, 0]
 
   def report(self, tokens, look: str = "head"):
@@ -106,6 +110,7 @@ class Loss:
     weights = (at < is_noun.size).astype(said.dtype)
     count = is_noun.sum().astype(said.dtype)
     loss = -((said * share).sum(-1) * weights).sum()
+
     # A noun that found no place must not be left out in silence.
     return jnp.where(count > asked, jnp.nan, loss), count
 

@@ -37,6 +37,7 @@ def hand_table(built: hand.HandBuilt) -> str:
     mass = float(built.weights[noun, jnp.array(places)].sum())
     words = [f"{w} {along[w]:.3f}" for w in near[:3]]
     rows.append([built.words[noun], f"{mass:.4f}", *words])
+
   columns = ["noun", "mass on its adjectives", *["moved along"] * 3]
   return "\nbuilt by hand\n\n" + table(columns, rows)
 
@@ -50,12 +51,14 @@ def measures_table(found: dict[str, list[Measures]]) -> str:
       mass = spread([run.mass[n] for run in runs]) if n else "-"
       exact = spread([run.exact[n] for run in runs])
       rows.append([look, n, runs[0].nouns[n], mass, exact])
+
   lines = [
     f"{look}: largest weight on a later word"
     f" {max(run.later for run in runs)}, cosine of E' - E and the directions of"
     f" the adjectives {spread([run.along for run in runs])}"
     for look, runs in found.items()
   ]
+
   return (
     "\nheld-out nouns\n\n" + table(columns, rows) + "\n\n" + "\n".join(lines)
   )
@@ -72,6 +75,7 @@ def shift_table(
     tokens = jnp.asarray(rows_of.arrays["tokens"])
     before, after = context_shift(model, tokens, place, "head")
     rows.append([first, second, f"{before:.3f}", f"{after:.3f}"])
+
   return "\none word, two contexts\n\n" + table(
     ["here", "there", "before", "after"], rows
   )
@@ -90,6 +94,7 @@ def draw(
   patterns = {"trained": np.asarray(weights[0])}
   if shown.words == built.words:
     patterns = {"built by hand": np.asarray(built.weights), **patterns}
+
   return save_attention(
     workdir / "pattern.png",
     np.stack(list(patterns.values())),

@@ -40,9 +40,11 @@ class Vocabulary(NamedTuple):
         for place in places:
           word = sentence.words[place]
           adjectives[word] = adjectives.get(word, 0) + 1
+
     known = lambda counts: tuple(
       sorted(word for word, count in counts.items() if count >= least)
     )
+
     return cls(("", "?", *known(words)), known(adjectives))
 
 
@@ -66,6 +68,7 @@ def encode(
   """
   if not sentences or not all(sentence.words for sentence in sentences):
     raise ValueError("sentences: expected one at least, each of a word or more")
+
   word = {w: n for n, w in enumerate(vocabulary.words)}
   adjective = {w: n for n, w in enumerate(vocabulary.adjectives)}
   shape = (len(sentences), length)
@@ -76,6 +79,7 @@ def encode(
     "described": np.full((*shape, MOST), -1, np.int32),
     "places": np.full((*shape, MOST), -1, np.int32),
   }
+
   for row, sentence in enumerate(sentences):
     ids = [word.get(w, 1) for w in sentence.words[:length]]
     arrays["tokens"][row, : len(ids)] = ids
@@ -88,4 +92,5 @@ def encode(
         for n, place in enumerate(places):
           arrays["described"][row, noun, n] = adjective[sentence.words[place]]
           arrays["places"][row, noun, n] = place
+
   return Examples(arrays)

@@ -25,6 +25,7 @@ def main(config: GlimpseConfig, workdir: Path) -> None:
     write_results(workdir, results)
     print(pictures.draw_effective(workdir / "effective.png", found))
     print(report.draw_curves(workdir / "curves.png", found))
+
   if digits is not None:
     for question in mosaic.QUESTIONS:
       answers = {

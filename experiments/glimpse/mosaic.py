@@ -103,6 +103,7 @@ def load(config: MosaicConfig) -> Sides:
       for side in (slice(kept), slice(kept, None))
     )
   )
+
   for name, side in zip(sides._fields, sides, strict=True):
     if len(set(side.labels.tolist())) < 10:
       raise ValueError(
@@ -110,6 +111,7 @@ def load(config: MosaicConfig) -> Sides:
         f" {len(digits.labels)} digits leaves {len(side.labels)} on the side"
         f" {name!r}, where not every number from 0 to 9 is"
       )
+
   return sides
 
 
@@ -145,6 +147,7 @@ def network(
   parts, width = (2 * SIDE // config.patch) ** 2, config.patch**2
   if question == "digit":
     parts, width = 4, SIDE**2 + 4
+
   if variant in ("glimpse", "no context"):
     blind = variant == "no context"
     asked = 1 if blind else contexts
@@ -162,12 +165,14 @@ def network(
       )
     )
     return Blind(net) if blind else net
+
   hidden = config.hidden
   if variant == "concatenated":
     # As many parameters as the glimpse has, or the next unit more.
     glimpse = lambda: network(config, question, "glimpse", seed)
     size = count(jax.eval_shape(glimpse))
     hidden = -(-size // (contexts + parts * width + outputs + 1))
+
   return Concatenated(contexts, parts * width, hidden, outputs, rngs)
 
 
@@ -197,6 +202,7 @@ def run(
 ) -> Result:
   """Trains one variant with one seed."""
   distinct = question == "digit"
+
   made = {}
   for number, (side, rows) in enumerate(
     (("train", config.rows), ("heldout", config.heldout))
@@ -205,6 +211,7 @@ def run(
     rng = np.random.default_rng((number, seed * (1 - number)))
     mosaics = arrange(getattr(digits, side), rows, rng, distinct=distinct)
     made[side] = (mosaics, ask(mosaics, question, config, rng))
+
   net = network(config, question, variant, seed)
   fitted = runs.fit(
     net,
@@ -223,6 +230,7 @@ def run(
     ),
   )
   record: dict[str, Any] = fitted.records[-1]
+
   return Result(
     accuracy=record["accuracy"],
     parameters=count(fitted.params),

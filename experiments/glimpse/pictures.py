@@ -29,8 +29,10 @@ def draw_effective(
   lines = -(-len(panels) // columns)
   figure = style.new_figure(8.4, 1.45 * lines + 0.5)
   grid = figure.subplots(lines, columns, squeeze=False)
+
   for axes in grid.flat[len(panels) :]:
     axes.remove()
+
   for index, (name, weights) in enumerate(panels.items()):
     axes = grid.flat[index]
     image = _matrix(axes, weights, name)
@@ -38,10 +40,12 @@ def draw_effective(
       axes.set_ylabel("context", fontsize=9, color=style.QUIET)
     if index + columns >= len(panels):
       axes.set_xlabel("place", fontsize=9, color=style.QUIET)
+
   bar = figure.colorbar(image, ax=list(grid.flat[: len(panels)]), shrink=0.6)
   bar.outline.set_visible(False)
   bar.set_label("weight × readout", fontsize=9, color=style.QUIET)
   bar.ax.tick_params(length=0, labelsize=8, labelcolor=style.QUIET)
+
   return style.save_figure(figure, path)
 
 
@@ -67,12 +71,14 @@ def draw_glimpses(
   grid = figure.subplots(2, 5)
   _picture(grid[0, 0], image, "the mosaic")
   grid[1, 0].remove()
+
   for n, (weight, answer) in enumerate(zip(weights, answers, strict=True)):
     said = answer if question == "place" else QUADRANTS[answer]
     repeat = 2 * SIDE // len(weight)
     seen = image * np.kron(weight, np.ones((repeat, repeat))) / weight.max()
     _picture(grid[0, n + 1], seen, names[n])
     _picture(grid[1, n + 1], weight, f"“{said}”")
+
   return style.save_figure(figure, path)
 
 

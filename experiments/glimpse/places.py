@@ -62,6 +62,7 @@ class Loss:
     x, context, weights = batch["x"], batch["context"], batch["weights"]
     if self.variant == "no context":
       context = jnp.zeros_like(context)
+
     log_probability = None
     if key is None or self.variant not in HARD[1:]:
       out = net(x, context)
@@ -73,10 +74,12 @@ class Loss:
       logits = net.context(context)
       noisy = logits + jax.random.gumbel(key, logits.shape, logits.dtype)
       out = net.readout(glimpse(x, noisy, normalizer="hard"))
+
     errors = (out[:, 0] - batch["target"]) ** 2
     if log_probability is not None:
       baseline = glimpses.leave_one_out(errors)
       errors = glimpses.score_function(errors, log_probability, baseline)
+
     return jnp.vdot(errors, weights), weights.sum()
 
 
@@ -125,6 +128,7 @@ def run(config: PlacesConfig, variant: str, seed: int, workdir: Path) -> Result:
     ),
     evaluate=training.make_evaluate(loss).on(held),
   )
+
   return _result(fitted.params, fitted.records)
 
 

@@ -36,6 +36,7 @@ def places_table(found: Mapping[str, Sequence[places.Result]]) -> str:
     "contexts right of 5",
   ]
   floor = f"least error without the context: 1/15 = {places.BLIND:.4f}"
+
   return f"\n{table(columns, rows)}\n\n{floor}"
 
 
@@ -62,6 +63,7 @@ def draw_curves(
     )
     for name, runs in found.items()
   }
+
   return save_lines(
     path,
     curves,

@@ -15,6 +15,7 @@ def main(config: HeadsConfig, workdir: Path) -> None:
     task.Batches(config, 99_999)(n)
     for n in range(config.heldout // config.batch_size)
   ]
+
   results: dict[str, list] = {}
   heads: list[list[dict]] = []
   models: dict[str, task.Answerer] = {}
@@ -25,6 +26,7 @@ def main(config: HeadsConfig, workdir: Path) -> None:
       models.setdefault(name, fitted.params)
       if name == "two heads":
         heads.append(report.heads_of(fitted.params, held))
+
   print(report.accuracy_table(results))
   print(report.head_table(heads))
   write_results(workdir, {"accuracy": results, "heads": heads})

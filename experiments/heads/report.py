@@ -32,6 +32,7 @@ def heads_of(model: task.Answerer, batches: Sequence) -> list[dict]:
   batch = batches[0]
   _, aux = jax.jit(lambda model, x: model(x, aux=("weights",)))(model, batch)
   weights = np.asarray(aux.weights)[:, :, 0]  # B H S
+
   found = []
   for head in range(weights.shape[1]):
     silent = evaluate(task.without_head(model, head), batches)
@@ -40,6 +41,7 @@ def heads_of(model: task.Answerer, batches: Sequence) -> list[dict]:
       {m: silent[m] for m in MEASURES}
       | {f"weight on {r}": float(on[n]) for n, r in enumerate(task.RELATIONS)}
     )
+
   # A head's number means nothing: order them by what they look at.
   return sorted(found, key=lambda head: -head["weight on place"])
 
@@ -53,6 +55,7 @@ def head_table(runs: list[list[dict]]) -> str:
     for n, name in enumerate(names)
   ]
   head = ["silenced", *(f"accuracy {m}" for m in MEASURES), *columns[3:]]
+
   return "\ntwo heads: accuracy without one, and where it looks\n\n" + table(
     head, rows
   )
@@ -61,14 +64,17 @@ def head_table(runs: list[list[dict]]) -> str:
 def draw(config: HeadsConfig, workdir: Path, models: dict) -> Path:
   """Where the heads of one seed look, on six questions."""
   batch = jax.device_put(task.Batches(config, 77_777)(0))
+
   panels, titles = [], []
   for name, model in models.items():
     _, aux = model(batch, aux=("weights",))
     for head in range(aux.weights.shape[1]):
       panels.append(np.asarray(aux.weights)[:6, head, 0])
       titles.append(_title(config, name, head))
+
   asked = [f"place {p}, colour {c}" for p, c in batch["asked"][:6]]
   things = [str(n) for n in range(config.items)]
+
   return save_attention(
     workdir / "heads.png",
     np.stack(panels),

@@ -45,6 +45,7 @@ class Answerer(nnx.Module):
     self.attention = MultiHeadAttention(
       config.width, heads, head_width=times * config.head_width, rngs=rngs
     )
+
     self.readout = nnx.Linear(
       config.width, len(RELATIONS) * config.values, rngs=rngs
     )
@@ -60,6 +61,7 @@ class Answerer(nnx.Module):
     read, *extra = found if isinstance(found, tuple) else (found,)
     logits = self.readout(read[:, 0])
     logits = logits.reshape(len(logits), len(RELATIONS), -1)
+
     return (logits, *extra) if aux else logits
 
 
@@ -82,6 +84,7 @@ def loss(model: Answerer, batch: Mapping, key):
   nats, count = training.cross_entropy(logits, batch["answers"], weights)
   # Extra sums are divided by the answers, of which there are two a row.
   scale = len(RELATIONS)
+
   return nats, count, {name: scale * n for name, n in (hits | both).items()}
 
 
@@ -104,6 +107,7 @@ class Batches:
     asked = draws.integers(items, size=(size, len(RELATIONS)), dtype=np.int32)
     at = (things == asked[:, None]).argmax(1)
     answers = np.take_along_axis(values, at, axis=1)
+
     return {
       "things": things,
       "values": values,

@@ -77,13 +77,16 @@ def check_sample(
   """
   if importlib.util.find_spec("matplotlib") is None:
     raise ImportError("the figures need matplotlib: pip install 'attnjax[viz]'")
+
   size = text.tokenizer.vocabulary_size
   if config.top_k is not None and config.top_k > size:
     raise ValueError(
       f"sample.top_k={config.top_k} is more than the vocabulary of {size}"
     )
+
   if model.position_table is None:
     return
+
   limit = model.position_table.embedding.shape[0]
   for what, length in (
     ("prompt and sample.tokens", len(_prompt(text, config)) + config.tokens),
@@ -113,6 +116,7 @@ def write_sample(
   )[0]
   prompt, answer = (_decode(text, np.asarray(x)) for x in (ids, written))
   (workdir / "sample.txt").write_text(prompt + answer, encoding="utf-8")
+
   return f"{prompt}▸{answer}"
 
 

@@ -82,6 +82,7 @@ def check_fits(config: LanguageModelConfig) -> None:
   # itself, its gradient and Adam's two averages.
   least = 16 * total(decoder_parameters(config.model, 257))
   least //= config.train.mesh.fsdp * config.train.mesh.tensor
+
   if least > memory:
     raise ValueError(
       f"model: its parameters, gradients and optimizer state take more than"

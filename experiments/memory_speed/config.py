@@ -44,6 +44,7 @@ class LayerConfig(Config):
 
   def __post_init__(self):
     super().__post_init__()
+
     for size in self.sizes:
       parts = size.split("x")
       # Texts, for a flag has no list of pairs.

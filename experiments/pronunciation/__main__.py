@@ -16,11 +16,13 @@ def main(config: PronunciationConfig, workdir: Path) -> None:
   data = task.load(config.data)
   speakers = {g2p.NAME: [g2p.speaker()]} if config.published else {}
   print(report.sizes(data))
+
   for variant in config.variants:
     speakers[report.NAMES[variant]] = [
       measure.ours(fit(config, data, variant, seed, workdir).params)
       for seed in range(config.seeds)
     ]
+
   found = {
     name: {
       search: [report.tested(one, data.test, beams) for one in seeds]
@@ -33,6 +35,7 @@ def main(config: PronunciationConfig, workdir: Path) -> None:
   write_results(workdir, report.plain(found))
   print(words.words_table(config, data, speakers))
   print(report.draw_errors(workdir / "errors.png", found))
+
   for path in words.draw_alignments(config, workdir, speakers):
     print(path)
 
@@ -41,6 +44,7 @@ def fit(config, data, variant, seed, workdir) -> runs.Fitted:
   """One training run."""
   run = f"{variant}/seed{seed}"
   held = evaluation_batches(data.validation, config.data.batch_size)
+
   return runs.fit(
     task.make(config, variant, seed),
     task.loss,

@@ -53,12 +53,14 @@ def say(
   """
   if "" in spellings:
     raise ValueError("spellings: one of them is empty; leave it out")
+
   coded = [speaker.encode(spelling) for spelling in spellings]
   # Few widths, for each is a program of its own.
   width = -(-max(map(len, coded), default=1) // 8) * 8
   said: list[tuple[str, ...]] = [()] * len(coded)
   # In order of length, for a search lasts as long as its longest row.
   order = sorted(range(len(coded)), key=lambda place: len(coded[place]))
+
   for first in range(0, len(order), _ROWS):
     places = order[first : first + _ROWS]
     rows = _rows([coded[place] for place in places], width)
@@ -75,6 +77,7 @@ def say(
     best = np.asarray(found.tokens)[:, 0]
     for place, tokens in zip(places, best, strict=False):
       said[place] = tuple(speaker.decode(tokens))
+
   return said
 
 

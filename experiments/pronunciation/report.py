@@ -73,6 +73,7 @@ def overall_table(found: Found, speakers: Mapping) -> str:
   searched = list(next(iter(found.values())))
   columns = ["network", "parameters"]
   columns += [f"{m}, {s}" for m in _MEASURES for s in searched]
+
   rows = []
   for name, by_search in found.items():
     cells = [
@@ -81,10 +82,12 @@ def overall_table(found: Found, speakers: Mapping) -> str:
       for s in searched
     ]
     rows.append([name, f"{_parameters(speakers[name][0]):,}", *cells])
+
   blank = ["-"] * (len(searched) - 1)
   for name, (phonemes, words) in PAPERS.items():
     cells = [*blank, f"{phonemes}", *blank, f"{100 - words:.2f}"]
     rows.append([f"{name}, another split", "-", *cells])
+
   return "\n" + table(columns, rows)
 
 
@@ -101,6 +104,7 @@ def length_tables(found: Found) -> str:
     "letters",
     *(_bin_name(b, len(some.within(*b).errors)) for b in bins),
   ]
+
   tables = []
   for title, measure in _MEASURES.items():
     rows = [
@@ -115,6 +119,7 @@ def length_tables(found: Found) -> str:
       for search, seeds in by_search.items()
     ]
     tables.append(f"\n{title}\n\n{table(columns, rows)}")
+
   return "\n".join(tables)
 
 
@@ -147,6 +152,7 @@ def draw_errors(path: Path, found: Found) -> Path:
     )
     for name, seeds in found.items()
   }
+
   return save_lines(
     path,
     lines,
@@ -158,6 +164,7 @@ def draw_errors(path: Path, found: Found) -> Path:
 def plain(found: Found) -> dict:
   """The numbers of every run, as JSON holds them."""
   row = lambda scores: {m: getattr(scores, m) for m in _MEASURES.values()}
+
   return {
     name: {
       search: [

@@ -69,12 +69,14 @@ def load(config: DataConfig) -> Data:
     "validation": _some(short["validation"], config.validation_words),
     "test": _some(sides["test"], config.test_words),
   }
+
   for name, words in kept.items():
     if not words:
       raise ValueError(
         f"data: no word of {config.max_letters} letters or fewer is on the"
         f" {name} side; raise data.max_letters or take a larger dictionary"
       )
+
   return Data(
     _examples(kept["train"], config.multiple),
     _examples(kept["validation"], config.multiple),
@@ -112,6 +114,7 @@ def loss(model: Seq2Seq, batch: Mapping, key):
   nats, count = training.cross_entropy(
     logits, batch["targets"], batch["weights"]
   )
+
   return nats, count, {"accuracy": jnp.where(right, batch["weights"], 0).sum()}
 
 

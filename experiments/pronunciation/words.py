@@ -45,8 +45,10 @@ def draw_alignments(
   looking = [NAMES[v] for v in config.variants if v != "none"]
   if not looking:
     return []
+
   models = [speakers[name][0].model for name in looking]
   said = say(speakers[looking[0]][0], config.words, config.beams)
+
   return [
     save_attention(
       workdir / f"alignment_{word.replace(chr(39), '_')}.png",

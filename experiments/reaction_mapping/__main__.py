@@ -15,6 +15,7 @@ def main(config: MappingConfig, workdir: Path) -> None:
   if config.reaction:
     own.show(config, published, workdir)
     return
+
   known = [case for case in published.cases if case.known]
   model, vocabulary = published.model, published.vocabulary
   untrained = [network.untrained(seed) for seed in range(config.seeds)]

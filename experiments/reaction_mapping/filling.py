@@ -32,6 +32,7 @@ def filled(
   # Without a network: the token that is commonest in all of them.
   common = Counter(np.concatenate([row[1:-1] for row in rows]).tolist())
   token, _ = common.most_common(1)[0]
+
   return {
     "right": [int(part.sum()) for part in parts],
     "often": [int((row == token).sum()) for row in rows],
@@ -51,8 +52,10 @@ def products(
   mask = vocabulary.tokens.index("[MASK]")
   arrows = [row.tolist().index(vocabulary.tokens.index(ARROW)) for row in rows]
   blind = [row.copy() for row in rows]
+
   for row, arrow in zip(blind, arrows, strict=True):
     row[1:arrow] = mask
+
   found: dict[str, list[int]] = {}
   for name, seen in (("seen", rows), ("hidden", blind)):
     gaps = network.gaps(seen, mask)
@@ -62,7 +65,9 @@ def products(
     found[name] = [
       int(part[arrow:].sum()) for part, arrow in zip(parts, arrows, strict=True)
     ]
+
   sizes = [len(row) - 2 - a for row, a in zip(rows, arrows, strict=True)]
+
   return found | {"tokens": sizes}
 
 

@@ -81,6 +81,7 @@ def guided(
   scores = np.where(same_element(reaction), attention, 0.0).astype(np.float64)
   origin = np.full(len(scores), -1)
   confidence = np.ones(len(scores))
+
   for _ in origin:
     totals = scores.sum(-1, keepdims=True)
     shares = scores / np.where(totals == 0, 1, totals)
@@ -95,6 +96,7 @@ def guided(
     scores[near] *= multiplier
     scores[product] = 0
     scores[:, reactant] = 0
+
   return AtomMap(origin, confidence)
 
 
@@ -119,6 +121,7 @@ def _colours(reaction: Reaction, origin: np.ndarray) -> list[str]:
   pairs = [(a, b) for a, b in np.argwhere(sides[0].bonds)]
   pairs += [(a + count, b + count) for a, b in np.argwhere(sides[1].bonds)]
   came = [(p + count, r) for p, r in enumerate(origin) if r >= 0]
+
   for _ in colours:
     said: list[list[str]] = [[] for _ in colours]
     for a, b in pairs:
@@ -131,4 +134,5 @@ def _colours(reaction: Reaction, origin: np.ndarray) -> list[str]:
     ]
     # Long names get short ones, the same in every reaction.
     colours = [hashlib.sha256(c.encode()).hexdigest() for c in longer]
+
   return sorted(colours)

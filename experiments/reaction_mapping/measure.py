@@ -84,6 +84,7 @@ def shares(
     f"largest attention {name}": head_shares(cases, head, direction)
     for name, direction in _DIRECTIONS.items()
   }
+
   rules = {"one to one": 1.0, "the published procedure": config.multiplier}
   for name, multiplier in rules.items():
     origins = [
@@ -91,10 +92,12 @@ def shares(
       for w, c in pairs
     ]
     found[name] = share(cases, origins)
+
   same = np.asarray(whole(cases, origins))
   found["whole reactions, the published procedure"] = same
   heads = head_shares(cases, weights)
   found |= {"best of all heads": heads.max(), "mean of all heads": heads.mean()}
+
   return {name: float(value) for name, value in found.items()}
 
 
@@ -106,7 +109,9 @@ def same_order(cases: Sequence[Case]) -> dict[str, float]:
     same = same_element(case.reaction)
     chances += (1 / np.maximum(same.sum(-1), 1))[mapped].sum()
     atoms += mapped.sum()
+
   ordered = [_in_order(case.reaction) for case in cases]
+
   return {
     "same element, same order": float(share(cases, ordered)),
     "whole reactions, same order": whole(cases, ordered),
@@ -119,12 +124,14 @@ def _in_order(reaction: Reaction) -> np.ndarray:
   before = reaction.reactants.elements
   at = {e: np.flatnonzero(np.array(before) == e) for e in set(before)}
   seen: Counter[str] = Counter()
+
   origin = []
   for element in reaction.products.elements:
     places = at.get(element, ())
     nth = seen[element]
     origin.append(places[nth] if nth < len(places) else -1)
     seen[element] += 1
+
   return np.array(origin)
 
 
@@ -150,6 +157,7 @@ def share_all(
   """Every rule: as published, with reactants shuffled, and on noise."""
   vocabulary = published.vocabulary
   moved = [shuffled(known, seed) for seed in range(config.seeds)]
+
   return {
     "published weights": [shares(config, known, weights) | same_order(known)],
     "reactants shuffled": [

@@ -42,4 +42,5 @@ def show(config: MappingConfig, published: Published, workdir: Path) -> None:
     },
   )
   path = workdir / "attention.png"
+
   print(report.draw_attention(path, weight, reaction, found.origin))

@@ -85,6 +85,7 @@ def _cases(vocabulary: data.ReactionVocabulary) -> list[Case]:
   """Each reaction once: two of them only say in other words what is a salt."""
   source = data.fetch("rxnmapper") / "tests" / "test_mapper.py"
   confidences = dict(_CONFIDENCE.findall(source.read_text("utf-8")))
+
   found: dict[str, Case] = {}
   for given, mapped in (
     (one.reaction, one.mapped) for one in data.expected_maps()
@@ -103,4 +104,5 @@ def _cases(vocabulary: data.ReactionVocabulary) -> list[Case]:
       None if confidence is None else float(confidence),
     )
     found.setdefault(reaction.text, case)
+
   return list(found.values())

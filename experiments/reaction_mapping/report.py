@@ -46,6 +46,7 @@ def filled_table(trained: Mapping, untrained: Sequence[Mapping]) -> str:
   ]
   rows.append(["hidden tokens", *(sizes[at].sum() for at in groups.values())])
   columns = [f"{name} ({at.sum()})" for name, at in groups.items()]
+
   return "\nfilled in\n\n" + table(["reactions", *columns], rows)
 
 
@@ -78,6 +79,7 @@ def product_table(found: Mapping, trained: Mapping) -> str:
     ]
     for key in ("seen", "hidden")
   ]
+
   return "\n" + table(["products of reactions", *groups], rows)
 
 
@@ -101,6 +103,7 @@ def case_table(
       ]
     )
     found.append({"same": bool(same), "sure": sure, "published": published})
+
   columns = ["reaction", "the published map", "confidence", "published"]
   return "\nmaps\n\n" + table(columns, rows), found
 
@@ -126,6 +129,7 @@ def share_table(columns: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     ]
     for name in names
   ]
+
   return "\natoms mapped as published\n\n" + table(["rule", *columns], rows)
 
 
@@ -165,6 +169,7 @@ def draw_attention(
   panel.set_ylabel("product atom (query)")
   width, height = figure.get_size_inches()
   figure.set_size_inches(width + 0.4, height)  # the name is a longer one
+
   return style.save_figure(figure, path)
 
 
@@ -190,17 +195,20 @@ def draw_heads(path: Path, heads: np.ndarray) -> Path:
   axes.set_yticks(range(MODEL.depth))
   axes.set_xlabel("head", fontsize=9, color=style.QUIET)
   axes.set_ylabel("layer", fontsize=9, color=style.QUIET)
+
   for (layer, head), value in np.ndenumerate(heads):
     ink = "white" if value > 0.5 else style.INK
     text = f"{value:.2f}"
     axes.text(
       head, layer, text, ha="center", va="center", fontsize=7, color=ink
     )
+
   style.quiet_axes(axes, sides=())
   bar = figure.colorbar(image, ax=axes, shrink=0.6)
   bar.outline.set_visible(False)
   bar.set_label("atoms mapped as published", fontsize=9, color=style.QUIET)
   bar.ax.tick_params(length=0, labelsize=8, labelcolor=style.QUIET)
+
   return style.save_figure(figure, path)
 
 

@@ -75,7 +75,9 @@ def read_reaction(text: str) -> Reaction:
       f" molecule or more, got {tokens.count(ARROW)} arrows; put reagents with"
       " the reactants"
     )
+
   arrow = tokens.index(ARROW)
+
   return Reaction(
     text,
     _read_side(tokens[:arrow], 1, text),
@@ -117,6 +119,7 @@ def join_groups(text: str) -> str:
   found = _GROUPS.search(text)
   if not found:
     return text
+
   fragments = re.split(r"(>>|\.)", text[: found.start()])
   for group in found[1].split(","):
     numbers = [int(number) for number in group.split(".")]
@@ -127,6 +130,7 @@ def join_groups(text: str) -> str:
           " write those of one salt together, joined by ~"
         )
       fragments[2 * first + 1] = "~"
+
   return "".join(fragments)
 
 
@@ -180,6 +184,7 @@ def _bonded(tokens: list[str], text: str) -> Iterator[tuple[int, int]]:
         first = rings.pop(token)
         if first is not None and last is not None:
           yield first, last
+
   if rings or branches:
     what = f"ring {next(iter(rings))}" if rings else "a branch"
     raise ValueError(f"reaction={text!r:.80}: {what} is left open")

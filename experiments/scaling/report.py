@@ -177,6 +177,7 @@ def _forecast_table(found: Sequence[Forecast]) -> str:
     for each in found
   ]
   heads = ["N", "tokens", "measured", "foretold", "error", "of the neighbour"]
+
   return table(heads, rows)
 
 

@@ -18,6 +18,7 @@ def main(
   """Trains every variant with every seed; translates a held-out book."""
   corpus = load(config, verses)
   print(report.size_table(corpus), flush=True)
+
   found: dict[str, list[measure.Measures]] = {}
   records: dict[str, list[list[dict]]] = {}
   models: dict[str, task.Model] = {}
@@ -31,6 +32,7 @@ def main(
       records.setdefault(name, []).append(fitted.records)
       models.setdefault(name, fitted.params)
       print(f"{name}, seed {seed}: BLEU {scored.beam[0]:.2f}", flush=True)
+
   print(report.score_table(corpus, found))
   print(report.length_table(corpus, found))
   print(report.example_table(corpus, found))
@@ -41,8 +43,10 @@ def main(
     print(f"\n{config.text}")
     for name, model in models.items():
       print(f"{name}: {measure.say(config, corpus, model, config.text)}")
+
   for path in report.draw_alignment(workdir, corpus, models):
     print(path)
+
   print(report.draw_curves(workdir, records))
 
 

@@ -67,11 +67,13 @@ class TranslationConfig(FitConfig):
       raise ValueError(
         f"buckets must be rising lengths of at least 2, got {self.buckets}"
       )
+
     if self.text is not None and not self.text.strip():
       raise ValueError(
         f"text={self.text!r}: there is nothing to translate; give a sentence,"
         " or leave the flag out"
       )
+
     if self.rnn.attention == "none":
       raise ValueError(
         'rnn.attention="none" would train the fixed vector twice; it is a'

@@ -101,6 +101,7 @@ def load(
   }
   columns = zip(*texts["train"], strict=True)
   source, target = (_learned(column, config) for column in columns)
+
   return Corpus(
     source,
     target,
@@ -136,11 +137,13 @@ def _side(
       if needed <= length:
         rows[length].append(((heard, said), pieces))
         break
+
   if not any(rows.values()):
     raise ValueError(
       f"buckets={config.buckets}: none of the {len(texts)} verses of {name} is"
       " as short as that; give longer ones or more pieces (vocabulary)"
     )
+
   encoded = [
     Examples(
       encode_pairs(
@@ -155,6 +158,7 @@ def _side(
     if held
   ]
   kept = [row for held in rows.values() for row in held]
+
   return Side(
     encoded,
     [pair for pair, _ in kept],

@@ -44,6 +44,7 @@ def measure(
   references = [target for _, target in side.texts]
   evaluated = lambda buckets: evaluate_on(buckets, config.batch_size)(model)
   best = said[config.beams]
+
   return Measures(
     sum(x.size for x in jax.tree.leaves(model)),
     evaluated(side.buckets)["loss"],
@@ -98,6 +99,7 @@ def _search(
     max_length=source.shape[1] + 16,
     length_penalty=config.length_penalty,
   )
+
   return np.asarray(found.tokens[:, 0])
 
 

@@ -47,15 +47,18 @@ def score_table(corpus: Corpus, found: Mapping[str, list[Measures]]) -> str:
     "the source as it is": [source for source, _ in texts],
     "the target of another verse": references[1:] + references[:1],
   }
+
   for name, said in nothing.items():
     bleu, chrf = (f"{x:.2f}" for x in scores(said, references))
     rows.append([name, "-", "-", "-", bleu, bleu, chrf, chrf])
+
   return f"\n{len(texts)} held-out verses\n\n" + table(columns, rows)
 
 
 def _scored(runs: list[Measures]) -> list[str]:
   """The cells of one variant."""
   over = lambda number: spread([number(run) for run in runs])
+
   return [
     f"{runs[0].parameters:,}",
     over(lambda run: run.loss),
@@ -105,6 +108,7 @@ def draw_alignment(
   looking = [name for name in titles if name in models]
   if not looking:
     return []
+
   side = corpus.sides["test"]
   first = side.buckets[0]
   far = np.abs(np.array(side.lengths[: len(first)]) - DRAWN)
@@ -119,6 +123,7 @@ def draw_alignment(
     titles=[titles[name] for name in looking],
     columns=len(looking),
   )
+
   return [path]
 
 
@@ -145,6 +150,7 @@ def draw_curves(workdir: Path, records: Mapping[str, list[list[dict]]]) -> Path:
     )
     for name, runs in records.items()
   }
+
   return save_lines(
     workdir / "curves.png",
     series,

@@ -107,9 +107,12 @@ def fit(
   """Trains a variant, or finds it trained."""
   run = f"{variant}/seed{seed}"
   leaves = configs.decisive(config)
+
   for name in ("variants", "text", "beams", "length_penalty", "seeds"):
     del leaves[name]  # these come after training
+
   sides = corpus.sides
+
   return runs.fit(
     make(config, corpus, variant, seed),
     loss,

@@ -26,6 +26,7 @@ def main(config: VisionConfig, workdir: Path) -> None:
   print(report.exchanged_table(config, seeing, exchanged))
   write_results(workdir, {"runs": report.plain(found), "exchanged": exchanged})
   print(report.draw_curves(workdir / "curves.png", found))
+
   print(rollout.draw(workdir / "rollout.png", sides, seeing[0].params))
 
 

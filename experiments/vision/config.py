@@ -65,6 +65,7 @@ class VisionConfig(FitConfig):
       raise ValueError(
         f"data: expected one of {', '.join(SIDES)}, got {self.data!r}"
       )
+
     side, model = SIDES[self.data], self.model
     if (model.height, model.breadth, model.channels) != (side, side, 1):
       raise ValueError(

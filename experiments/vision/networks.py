@@ -131,12 +131,14 @@ def _network(config: VisionConfig, variant: str, rngs: nnx.Rngs):
     return Linear(config, rngs)
   if variant == "convolution":
     return Convolution(config, _channels(config), rngs)
+
   model, options = config.model, {}
   if variant == "unplaced":
     model = replace_leaves(model, {"positions": "none"})
   elif variant != "attention":
     blinded = Blinded(variant == "alone", model.pool == "token")
     options = {"attend": blinded}
+
   return ViT(model, CLASSES, rngs=rngs, **options)
 
 

@@ -25,6 +25,7 @@ def accuracy_table(
     for variant, runs in found.items()
   ]
   columns = ["network", "parameters", f"accuracy, {config.examine}", "nats"]
+
   return f"\n{config.data}\n\n{table(columns, rows)}"
 
 
@@ -50,6 +51,7 @@ def draw_curves(path: Path, found: Mapping[str, Sequence[Fitted]]) -> Path:
     )
     for variant, runs in found.items()
   }
+
   return save_lines(
     path, curves, x_label="optimizer steps", y_label="accuracy, held out"
   )

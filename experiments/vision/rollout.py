@@ -69,6 +69,7 @@ def orders(model: ViT, images: np.ndarray) -> dict[str, np.ndarray]:
   squares = images.reshape(len(images), rows, side, columns, side, -1)
   ink = squares.sum((2, 4, 5)).reshape(len(images), -1)
   rng = np.random.default_rng(0)
+
   return {
     "most rollout": looks["rollout"],
     "most of the last layer": looks["last layer"],
@@ -86,6 +87,7 @@ def exchanged_accuracy(
   arrays = sides.held.arrays
   images, found = arrays["image"], {}
   number = max(round(config.exchanged * np.prod(model.config.grid)), 1)
+
   for name, scores in orders(model, images).items():
     chosen = np.zeros(scores.shape, bool)
     most = np.argsort(-scores, axis=1, kind="stable")[:, :number]
@@ -94,6 +96,7 @@ def exchanged_accuracy(
     examples = type(sides.held)(dict(arrays) | {"image": mixed})
     batches = evaluation_batches(examples, min(task.EXAMINED, len(examples)))
     found[name] = evaluate(model, batches)["accuracy"]
+
   return found
 
 
@@ -106,13 +109,16 @@ def draw(path: Path, sides: task.Sides, model: ViT) -> Path:
   said = np.asarray(model(jnp.asarray(images)).argmax(-1))
   figure = style.new_figure(8.4, 3.6)
   grid = figure.subplots(3, len(first))
+
   for n, (image, answer) in enumerate(zip(images, said, strict=True)):
     title = sides.classes[answer]
     right = answer == arrays["label"][first[n]]
     _panel(grid[0, n], image[..., 0], f"“{title}”" + ("" if right else " ✗"))
     for row, name in enumerate(looks, start=1):
       _overlay(grid[row, n], image, looks[name][n], model.config)
+
   _name_rows(grid, looks)
+
   return style.save_figure(figure, path)
 
 

@@ -72,15 +72,18 @@ def sides_of(images: Images, config: VisionConfig) -> Sides:
       f" pixels, as model.height and model.breadth say, got {size[0]} x"
       f" {size[1]}; set both to the size of the images"
     )
+
   if len(images.classes) != networks.CLASSES:
     raise ValueError(
       f"data={config.data!r}: expected {networks.CLASSES} classes, got"
       f" {len(images.classes)}"
     )
+
   train, held = _rows(images.train), _rows(images.test)
   if config.examine == "validation":
     cut = len(train) - len(train) // 10
     train, held = Examples(train[:cut]), Examples(train[cut:])
+
   return Sides(train, held, images.classes)
 
 
@@ -107,6 +110,7 @@ def fit(
   if variant in BASELINES:
     rate = getattr(config, f"{variant}_learning_rate")
     own = replace_leaves(config, {"optimizer.peak_learning_rate": rate})
+
   return runs.fit(
     networks.make(config, variant, seed),
     loss,

@@ -43,6 +43,7 @@ def main(config: WhyScaleConfig, workdir: Path) -> None:
   print(report.random_table(config, random))
   print(report.trained_table(config, trained))
   write_results(workdir, report.summary(config, random, trained))
+
   report.draw(config, workdir, random, trained, math.log(config.keys))
 
 

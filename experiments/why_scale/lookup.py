@@ -39,6 +39,7 @@ class Lookup(nnx.Module):
     self.query_map = linear(config.width, head_width)
     self.key_map = linear(config.width, head_width)
     self.readout = linear(config.width, config.symbols)
+
     self.scores = scores
 
   def __call__(self, asked, keys, values):
@@ -76,6 +77,7 @@ class Batches:
     values = draws.integers(symbols, size=keys.shape, dtype=np.int32)
     place = draws.integers(self.config.items, size=size)
     rows = np.arange(size)
+
     return {
       "keys": keys,
       "values": values,

@@ -39,6 +39,7 @@ def measure(key, scores, *, width: int, keys: int, queries: int) -> Saturation:
   key = jax.random.normal(of_key, (queries, keys, 1, width))
   logits = scores(query, key[:, :, 0])[:, 0, 0]
   weights = attnjax.attention_weights(query, key, scoring=scores)[:, 0, 0]
+
   return Saturation(
     variance=jnp.var(logits),
     largest=weights.max(-1).mean(),

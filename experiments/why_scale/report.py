@@ -20,6 +20,7 @@ def _by_width(runs: list, name: str) -> np.ndarray:
 def random_table(config: WhyScaleConfig, random: dict) -> str:
   """Of random vectors: each measure against the width, both scorings."""
   names = Saturation._fields
+
   columns = ["D", *(f"{m}, {kind}" for m in names for kind in random)]
   rows = []
   for place, width in enumerate(config.widths):
@@ -29,6 +30,7 @@ def random_table(config: WhyScaleConfig, random: dict) -> str:
       for runs in random.values()
     ]
     rows.append([width, *cells])
+
   return "\nrandom queries and keys\n\n" + table(columns, rows)
 
 
@@ -42,6 +44,7 @@ def trained_table(config: WhyScaleConfig, trained: dict) -> str:
   columns = ["D"]
   for kind in trained:
     columns += [f"accuracy, {kind}", f"steps to 0.9, {kind}"]
+
   rows = []
   for width in config.lookup.widths:
     row = [str(width)]
@@ -50,6 +53,7 @@ def trained_table(config: WhyScaleConfig, trained: dict) -> str:
       row.append(spread(_last(runs[width], "accuracy")))
       row.append(", ".join("never" if s is None else str(s) for s in steps))
     rows.append(row)
+
   return "\ntrained to look up\n\n" + table(columns, rows)
 
 
@@ -81,6 +85,7 @@ def draw(
       levels=levels,
     )
     print(path)
+
   lines = {
     kind: (
       config.lookup.widths,
