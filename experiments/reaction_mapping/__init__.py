@@ -1,1 +1,1 @@
-"""A published transformer of reactions, run through our modules."""
+"""RXNMapper's published ALBERT on our modules: token recovery, atom mapping."""

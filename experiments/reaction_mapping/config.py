@@ -1,4 +1,4 @@
-"""The presets of the mapping of reactions."""
+"""Config and preset of the reaction-mapping experiment."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ MODEL = AlbertConfig()  # the published sizes, which the weights have
 
 @dataclasses.dataclass(frozen=True)
 class MappingConfig(Config):
-  """All that the experiment is determined by."""
+  """Which reactions are mapped, by which head of the published model."""
 
   reaction: str = setting(
     "",
@@ -22,6 +22,8 @@ class MappingConfig(Config):
   unknown_ok: bool = setting(
     False, "whether `reaction` may have tokens that the model never learned"
   )
+  # Head 5 of layer 10, counted from 0, and the multiplier of 90 are the
+  # defaults of the published program.
   layer: int = setting(
     10, "layer whose head maps, counted from 0", at_least=0, below=MODEL.depth
   )
@@ -39,7 +41,7 @@ class MappingConfig(Config):
 
 
 def tiny() -> MappingConfig:
-  """All the published program's own reactions: a minute on two cores."""
+  """All reactions of the published program's tests: a minute on two cores."""
   return MappingConfig()
 
 

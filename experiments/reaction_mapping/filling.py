@@ -1,4 +1,4 @@
-"""Tokens hidden one by one, and how many of them a network guesses right."""
+"""Masked-token recovery: each token masked in turn, and how many are right."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,20 +16,26 @@ __all__ = ["encoded", "filled", "products"]
 def encoded(
   vocabulary: ReactionVocabulary, reactions: Sequence[Reaction]
 ) -> list[np.ndarray]:
-  """Token ids of each; what the network never learned is [UNK]."""
+  """Token ids of each reaction; tokens outside the vocabulary are [UNK]."""
   return [vocabulary.encode(one.text, unknown_ok=True) for one in reactions]
 
 
 def filled(
   model: Albert, vocabulary: ReactionVocabulary, reactions: Sequence[Reaction]
 ) -> dict[str, list[int]]:
-  """Hidden tokens guessed right, and how many there were, of each reaction."""
+  """Counts of tokens recovered when masked one at a time, for each reaction.
+
+  Returns:
+    `right`: tokens that the model recovers; `often`: tokens that "always the
+    commonest token" recovers; `tokens`: tokens that were masked.
+  """
   rows = encoded(vocabulary, reactions)
   hidden = network.gaps(rows, vocabulary.tokens.index("[MASK]"))
   right = network.guesses(model, hidden) == hidden.answers
   sizes = [len(row) - 2 for row in rows]
   parts = _by_reaction(right, sizes)
-  # Without a network: the token that is commonest in all of them.
+
+  # Baseline without a network: always the commonest token of all reactions.
   common = Counter(np.concatenate([row[1:-1] for row in rows]).tolist())
   token, _ = common.most_common(1)[0]
 
@@ -43,10 +49,13 @@ def filled(
 def products(
   model: Albert, vocabulary: ReactionVocabulary, reactions: Sequence[Reaction]
 ) -> dict[str, list[int]]:
-  """The products' tokens guessed right: reactants seen, and hidden as well.
+  """Counts of product tokens recovered with the reactants seen, and masked.
 
-  What a network fills in because it knows what molecules look like, it fills
-  in either way; what it copies from the reactants, only where it sees them.
+  Knowledge of what molecules look like helps in both conditions; copying from
+  the reactants only where they are seen.
+
+  Returns:
+    `seen`, `hidden` and `tokens`, a count a reaction each.
   """
   rows = encoded(vocabulary, reactions)
   mask = vocabulary.tokens.index("[MASK]")
@@ -61,16 +70,18 @@ def products(
     gaps = network.gaps(seen, mask)
     right = network.guesses(model, gaps) == gaps.answers
     parts = _by_reaction(right, [len(row) - 2 for row in rows])
-    # The first token is not hidden, so the products' begin at the arrow's own.
+    # [CLS] is never masked, so `part` lacks one place at the front: the slice
+    # from the arrow's index on is what follows the arrow.
     found[name] = [
       int(part[arrow:].sum()) for part, arrow in zip(parts, arrows, strict=True)
     ]
 
+  # Neither [CLS] nor [SEP] is masked.
   sizes = [len(row) - 2 - a for row, a in zip(rows, arrows, strict=True)]
 
   return found | {"tokens": sizes}
 
 
 def _by_reaction(right: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
-  """The guesses, those of each reaction together."""
+  """Splits one flat array of guesses into an array a reaction."""
   return np.split(right, np.cumsum(sizes)[:-1])

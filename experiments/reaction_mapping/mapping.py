@@ -1,4 +1,4 @@
-"""From the attention of a head to a map of atoms."""
+"""Atom maps from attention weights: argmax, RXNMapper's greedy procedure."""
 
 import hashlib
 from typing import NamedTuple
@@ -18,7 +18,7 @@ __all__ = [
 
 
 class AtomMap(NamedTuple):
-  """Of each product atom: the reactant atom it comes from, and how surely.
+  """Map of product atoms to reactant atoms, with a confidence each, ``P``.
 
   Args:
     origin: index of a reactant atom; -1 for none.
@@ -37,7 +37,7 @@ def between_atoms(
 
   Args:
     weights: ``... T T`` of any heads.
-    reaction: what was read.
+    reaction: whose tokens the weights are over.
     direction: "forth", of product atoms to reactant atoms; "back", of reactant
       atoms to product atoms; "both", their sum, as the published program does.
   """
@@ -48,7 +48,7 @@ def between_atoms(
 
 
 def same_element(reaction: Reaction) -> np.ndarray:
-  """Bool ``P R``: an atom does not become another element."""
+  """Bool ``P R``: whether a product and a reactant atom are of one element."""
   after, before = (
     np.array(side.elements) for side in (reaction.products, reaction.reactants)
   )
@@ -56,7 +56,7 @@ def same_element(reaction: Reaction) -> np.ndarray:
 
 
 def largest(attention: np.ndarray, reaction: Reaction) -> np.ndarray:
-  """The reactant atom of the same element with most attention, ``... P``.
+  """Argmax of attention over reactant atoms of the same element, ``... P``.
 
   -1 where no reactant atom is of that element.
   """
@@ -68,11 +68,16 @@ def largest(attention: np.ndarray, reaction: Reaction) -> np.ndarray:
 def guided(
   attention: np.ndarray, reaction: Reaction, multiplier: float = 90.0
 ) -> AtomMap:
-  """The published procedure: the surest atom first, then near it.
+  """RXNMapper's greedy one-to-one assignment, guided by neighbours.
 
-  Each time the product atom whose share of attention at one reactant atom is
-  largest is mapped there; then neither is free, and the attention between the
-  neighbours of the one and of the other counts `multiplier` times.
+  Each step maps the product atom with the largest normalised attention to one
+  reactant atom. Both atoms are then taken, and attention between their
+  neighbours is multiplied, so that bonded atoms are mapped together.
+
+  Args:
+    attention: ``P R``, at least 0.
+    reaction: elements and bonds of the atoms.
+    multiplier: factor of the attention between neighbours; 1 ignores bonds.
 
   Reference:
     Schwaller et al., "Extraction of organic chemistry grammar from unsupervised
@@ -87,7 +92,7 @@ def guided(
     shares = scores / np.where(totals == 0, 1, totals)
     product, reactant = np.unravel_index(shares.argmax(), shares.shape)
     if np.isclose(shares[product, reactant], 0):
-      break  # what is left has no atom to come from
+      break  # the atoms left over have no reactant atom of their element
     origin[product] = reactant
     confidence[product] = shares[product, reactant]
     near = np.ix_(
@@ -103,18 +108,24 @@ def guided(
 def same_map(
   one: tuple[Reaction, np.ndarray], other: tuple[Reaction, np.ndarray]
 ) -> bool:
-  """Whether two maps (a reaction, the origins) are one but for symmetry.
+  """Whether two maps are isomorphic: Weisfeiler-Leman colour refinement.
 
-  The atoms may come in any order, and atoms that cannot be told apart, such as
-  the two ends of an ether, may change places: compared are the atoms' colours
-  after each has told its neighbours, and its origin, what it is (Weisfeiler,
-  Leman, 1968).
+  Atoms may come in any order, and equivalent atoms, such as the two ends of an
+  ether, may be swapped. Bonds and origins are the edges.
+
+  Args:
+    one: a reaction and, of each product atom, its reactant atom or -1.
+    other: the same of the other map.
+
+  Reference:
+    Weisfeiler, Leman, "The reduction of a graph to canonical form and the
+    algebra which appears therein", 1968.
   """
   return _colours(*one) == _colours(*other)
 
 
 def _colours(reaction: Reaction, origin: np.ndarray) -> list[str]:
-  """A name of each atom by all that surrounds it, sorted."""
+  """Sorted Weisfeiler-Leman colours of all atoms of a mapped reaction."""
   sides = reaction.reactants, reaction.products
   count = len(sides[0].elements)
   colours = [f"{n}{e}" for n, side in enumerate(sides) for e in side.elements]
@@ -122,6 +133,7 @@ def _colours(reaction: Reaction, origin: np.ndarray) -> list[str]:
   pairs += [(a + count, b + count) for a, b in np.argwhere(sides[1].bonds)]
   came = [(p + count, r) for p, r in enumerate(origin) if r >= 0]
 
+  # As many rounds as atoms: a colour then depends on its whole component.
   for _ in colours:
     said: list[list[str]] = [[] for _ in colours]
     for a, b in pairs:
@@ -132,7 +144,7 @@ def _colours(reaction: Reaction, origin: np.ndarray) -> list[str]:
     longer = [
       c + "".join(sorted(s)) for c, s in zip(colours, said, strict=True)
     ]
-    # Long names get short ones, the same in every reaction.
+    # A digest, not a number of this reaction: two reactions are compared.
     colours = [hashlib.sha256(c.encode()).hexdigest() for c in longer]
 
   return sorted(colours)

@@ -1,4 +1,4 @@
-"""How many atoms are mapped as published: by heads, and by simpler rules."""
+"""Share of atoms mapped as published, by attention heads and by baselines."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ __all__ = [
   "share_all",
   "shares",
   "shuffled",
-  "whole",
+  "whole_reactions",
 ]
 
 _DIRECTIONS = {"to reactants": "forth", "to products": "back", "both": "both"}
@@ -36,14 +36,22 @@ _DIRECTIONS = {"to reactants": "forth", "to products": "back", "both": "both"}
 def look(
   model: Albert, vocabulary: ReactionVocabulary, cases: Sequence[Case]
 ) -> list[np.ndarray]:
-  """The attention ``L H T T`` on each case."""
+  """Attention weights ``L H T T`` for the reaction of each case."""
   return network.attention(
     model, encoded(vocabulary, [case.reaction for case in cases])
   )
 
 
 def share(cases: Sequence[Case], origins: Sequence[np.ndarray]) -> np.ndarray:
-  """Of all atoms that are mapped, which share is mapped so: ``... N P``."""
+  """Share of mapped atoms whose origin is as published.
+
+  Args:
+    cases: with the published origins.
+    origins: proposed for each case, ``... P``.
+
+  Returns:
+    ``...``, in [0, 1], over the atoms of all cases.
+  """
   right, atoms = np.zeros(origins[0].shape[:-1]), 0
   for case, origin in zip(cases, origins, strict=True):
     mapped = case.origin >= 0
@@ -52,8 +60,10 @@ def share(cases: Sequence[Case], origins: Sequence[np.ndarray]) -> np.ndarray:
   return right / atoms
 
 
-def whole(cases: Sequence[Case], origins: Sequence[np.ndarray]) -> float:
-  """Of all reactions, which share is mapped as published but for symmetry."""
+def whole_reactions(
+  cases: Sequence[Case], origins: Sequence[np.ndarray]
+) -> float:
+  """Share of reactions whose entire map is as published, up to symmetry."""
   same = [
     same_map((case.reaction, case.origin), (case.reaction, origin))
     for case, origin in zip(cases, origins, strict=True)
@@ -66,7 +76,7 @@ def head_shares(
   weights: Sequence[np.ndarray],
   direction: str = "both",
 ) -> np.ndarray:
-  """``L H``: of each head, by its largest attention."""
+  """Share of atoms right for each head by its argmax, ``L H``."""
   origins = [
     largest(between_atoms(weight, case.reaction, direction), case.reaction)
     for case, weight in zip(cases, weights, strict=True)
@@ -77,7 +87,7 @@ def head_shares(
 def shares(
   config: MappingConfig, cases: Sequence[Case], weights: Sequence[np.ndarray]
 ) -> dict[str, float]:
-  """Of the head that maps, by its largest attention and by better rules."""
+  """Share of atoms right by rule: argmax, one-to-one, published procedure."""
   head = [weight[config.layer, config.head] for weight in weights]
   pairs = list(zip(head, cases, strict=True))
   found = {
@@ -93,7 +103,8 @@ def shares(
     ]
     found[name] = share(cases, origins)
 
-  same = np.asarray(whole(cases, origins))
+  # The origins of the last rule, which is the published procedure.
+  same = np.asarray(whole_reactions(cases, origins))
   found["whole reactions, the published procedure"] = same
   heads = head_shares(cases, weights)
   found |= {"best of all heads": heads.max(), "mean of all heads": heads.mean()}
@@ -102,11 +113,12 @@ def shares(
 
 
 def same_order(cases: Sequence[Case]) -> dict[str, float]:
-  """Rules without a network: the n-th carbon is the n-th; any carbon."""
+  """Baselines without a network: n-th carbon to n-th carbon; any carbon."""
   chances, atoms = 0.0, 0
   for case in cases:
     mapped = case.origin >= 0
     same = same_element(case.reaction)
+    # Expectation, not a draw: of k atoms of that element one in k is right.
     chances += (1 / np.maximum(same.sum(-1), 1))[mapped].sum()
     atoms += mapped.sum()
 
@@ -114,13 +126,13 @@ def same_order(cases: Sequence[Case]) -> dict[str, float]:
 
   return {
     "same element, same order": float(share(cases, ordered)),
-    "whole reactions, same order": whole(cases, ordered),
+    "whole reactions, same order": whole_reactions(cases, ordered),
     "same element, at random": float(chances / atoms),
   }
 
 
 def _in_order(reaction: Reaction) -> np.ndarray:
-  """The n-th atom of an element comes from the n-th."""
+  """Origins ``P`` that map the n-th atom of an element to the n-th."""
   before = reaction.reactants.elements
   at = {e: np.flatnonzero(np.array(before) == e) for e in set(before)}
   seen: Counter[str] = Counter()
@@ -136,10 +148,11 @@ def _in_order(reaction: Reaction) -> np.ndarray:
 
 
 def shuffled(cases: Sequence[Case], seed: int) -> list[Case]:
-  """The same reactions with their reactants in another order."""
+  """The cases with their reactant molecules permuted, maps adjusted."""
   draws = np.random.default_rng(seed)
   found = []
   for case in cases:
+    # The numbers of the mapped text move with the molecules.
     before, after = case.mapped.split(ARROW)
     mapped = ".".join(draws.permutation(before.split("."))) + ARROW + after
     reaction, origin = read_mapped(mapped)
@@ -154,7 +167,11 @@ def share_all(
   weights: Sequence[np.ndarray],
   untrained: Sequence[Albert],
 ) -> dict[str, list[dict[str, float]]]:
-  """Every rule: as published, with reactants shuffled, and on noise."""
+  """Shares of every rule: published weights, shuffled reactants, untrained.
+
+  Returns:
+    Condition -> a dict of shares for each repetition.
+  """
   vocabulary = published.vocabulary
   moved = [shuffled(known, seed) for seed in range(config.seeds)]
 

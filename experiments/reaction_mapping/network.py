@@ -1,4 +1,4 @@
-"""The network on many reactions at once: attention, and guesses at tokens."""
+"""Batched inference: attention weights and masked-token predictions."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -13,16 +13,16 @@ from experiments.reaction_mapping.config import MODEL
 
 __all__ = ["Gaps", "attention", "gaps", "guesses", "untrained"]
 
-_ROWS = 16  # in a batch: their attention takes 16 L H T T numbers
+_ROWS = 16  # in a batch: their attention weights are 16 L H T T floats
 
 
 class Gaps(NamedTuple):
-  """Reactions with one token hidden, a row each.
+  """Rows with one masked token each.
 
   Args:
     rows: token ids, of any lengths.
-    places: which token is hidden.
-    answers: what it is.
+    places: index of the masked token of each row.
+    answers: its id before masking.
   """
 
   rows: list[np.ndarray]
@@ -31,7 +31,7 @@ class Gaps(NamedTuple):
 
 
 def attention(model: Albert, rows: Sequence[np.ndarray]) -> list[np.ndarray]:
-  """The weights ``L H T T`` of every head on each row of tokens."""
+  """Attention weights ``L H T T`` of every head, for each row of tokens."""
   found = []
   for tokens, lengths in _batches(rows):
     weights = np.asarray(_weights(model, tokens, lengths))
@@ -41,7 +41,7 @@ def attention(model: Albert, rows: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def gaps(rows: Sequence[np.ndarray], mask: int) -> Gaps:
-  """Every token of every row hidden in turn, but for the first and the last."""
+  """Masks every token of every row in turn, except [CLS] and [SEP]."""
   hidden, places, answers = [], [], []
   for row in rows:
     for place in range(1, len(row) - 1):
@@ -54,7 +54,7 @@ def gaps(rows: Sequence[np.ndarray], mask: int) -> Gaps:
 
 
 def guesses(model: Albert, gaps: Gaps) -> np.ndarray:
-  """The likeliest token in each gap."""
+  """Argmax prediction at each masked token, ``N``."""
   found = []
   for n, (tokens, lengths) in enumerate(_batches(gaps.rows)):
     places = gaps.places[n * _ROWS : (n + 1) * _ROWS]
@@ -64,12 +64,15 @@ def guesses(model: Albert, gaps: Gaps) -> np.ndarray:
 
 
 def untrained(seed: int) -> Albert:
-  """A network of the same sizes that has learned nothing."""
+  """A randomly initialised network of the published sizes."""
   return jax.jit(lambda: Albert(MODEL, rngs=nnx.Rngs(seed)))()
 
 
 def _batches(rows: Sequence[np.ndarray]) -> Iterator[tuple]:
-  """Tokens and lengths, all of one shape, so that one program serves."""
+  """Yields (tokens ``16 T``, lengths ``16``), zero-padded."""
+  # One shape for all batches: each further shape would be compiled anew. Rows
+  # that only fill the last batch have length 1, so that their
+  # softmax has a key.
   longest = max(map(len, rows))
   for start in range(0, len(rows), _ROWS):
     tokens = np.zeros((_ROWS, longest), np.int32)
@@ -81,13 +84,13 @@ def _batches(rows: Sequence[np.ndarray]) -> Iterator[tuple]:
 
 @jax.jit
 def _weights(model, tokens, lengths):
-  """``L B H T T``."""
+  """Attention weights, ``L B H T T``."""
   return model(tokens, lengths=lengths, aux=("weights",))[1].weights
 
 
 @jax.jit
 def _likeliest(model, tokens, lengths, places):
-  """The token with the largest logit at one place of each row."""
+  """Argmax of the logits at one place of each row, ``B``."""
   logits = model(tokens, lengths=lengths)
   at = jnp.take_along_axis(logits, places[:, None, None], axis=1)
   return at[:, 0].argmax(-1)

@@ -1,4 +1,4 @@
-"""A reaction of the user's own, mapped and drawn."""
+"""Atom map and attention figure of a reaction given by flag."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ __all__ = ["show"]
 
 
 def show(config: MappingConfig, published: Published, workdir: Path) -> None:
-  """Prints where each product atom comes from, and draws the attention.
+  """Prints the map of `config.reaction`, writes it, and draws the attention.
 
   Raises:
     ValueError: it is no reaction, or has tokens that the model never learned.
@@ -31,6 +31,7 @@ def show(config: MappingConfig, published: Published, workdir: Path) -> None:
   attention = between_atoms(weight, reaction)
   found = guided(attention, reaction, config.multiplier)
   print(f"\n{reaction.text}\n\n{report.map_table(reaction, found)}")
+  # As published: the confidence of a map is the product of its atoms'.
   sure = float(np.prod(found.confidence))
   print(f"\nconfidence in all of it: {sure:.3f}")
   write_results(

@@ -1,4 +1,4 @@
-"""What was published: the network, and maps that its authors' tests expect."""
+"""RXNMapper's published assets: weights, vocabulary, and expected atom maps."""
 
 import re
 from typing import NamedTuple
@@ -17,9 +17,9 @@ from experiments.reaction_mapping.smiles import (
 
 __all__ = ["Case", "Published", "load"]
 
-# The published program first has RDKit write each molecule its own way, and
-# sorts them. Where that is not how the reaction was given, or how the expected
-# map is written, this is what its network reads.
+# The published program canonicalises each molecule with RDKit, and sorts them.
+# We have no RDKit: here are the canonical texts that differ from the given
+# ones. Given text -> what the network reads.
 _CANONICAL = {
   "C=CCN=C=S.CNCc1ccc(C#N)cc1.NNC(=O)c1cn2c(n1)CCCC2>>"
   "C=CCN1C(C2=CN3CCCCC3=N2)=NN=C1N(C)CC1=CC=C(C#N)C=C1": (
@@ -37,15 +37,15 @@ _CONFIDENCE = re.compile(r'"mapped_rxn": "(.+?)",\s*"confidence": ([\d.]+)')
 
 
 class Case(NamedTuple):
-  """One reaction whose map is published.
+  """A reaction with its published atom map.
 
   Args:
     mapped: with the numbers of the published map.
     reaction: the same text without its numbers.
     origin: of each product atom, its reactant atom, or -1.
     known: whether the network learned each of its tokens.
-    read: the reaction as the published program gives it to its network.
-    confidence: of that map, as published; None where it is not.
+    read: the canonical reaction, which the published network reads.
+    confidence: of the map, in [0, 1]; None where it is not published.
   """
 
   mapped: str
@@ -57,7 +57,7 @@ class Case(NamedTuple):
 
 
 class Published(NamedTuple):
-  """The network, its vocabulary, and what is known of reactions."""
+  """The network, its vocabulary, and reactions with published maps."""
 
   model: Albert
   vocabulary: data.ReactionVocabulary
@@ -65,10 +65,10 @@ class Published(NamedTuple):
 
 
 def load() -> Published:
-  """Reads what was published; it is fetched if it is not here.
+  """Loads the published network and maps, fetching them if they are missing.
 
   Raises:
-    AssetError: it cannot be had.
+    AssetError: they cannot be fetched.
     ValueError: the vocabulary or the weights are not those of the model.
   """
   vocabulary = data.reaction_vocabulary()
@@ -82,7 +82,10 @@ def load() -> Published:
 
 
 def _cases(vocabulary: data.ReactionVocabulary) -> list[Case]:
-  """Each reaction once: two of them only say in other words what is a salt."""
+  """Reactions with a published map; two that differ in notation alone are one.
+
+  The authors' tests give some salts both as `|f:...|` and joined by `~`.
+  """
   source = data.fetch("rxnmapper") / "tests" / "test_mapper.py"
   confidences = dict(_CONFIDENCE.findall(source.read_text("utf-8")))
 

@@ -1,4 +1,4 @@
-"""What the network fills in, what its heads map, and pictures of both."""
+"""Tables and figures of token recovery and of atom maps."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,11 +30,11 @@ __all__ = [
   "share_table",
 ]
 
-_LONG = 50  # tokens, where a reaction says enough to guess one of them
+_LONG = 50  # tokens of a reaction that has context enough to recover one
 
 
 def filled_table(trained: Mapping, untrained: Sequence[Mapping]) -> str:
-  """Hidden tokens guessed: in long reactions, in short ones, and in all."""
+  """Table of masked tokens recovered: long, short and all reactions."""
   sizes, groups = np.array(trained["tokens"]), _by_length(trained["tokens"])
   rows = [
     [name, *(_share(found, key, chosen) for chosen in groups.values())]
@@ -51,10 +51,10 @@ def filled_table(trained: Mapping, untrained: Sequence[Mapping]) -> str:
 
 
 def _by_length(sizes: Sequence[int]) -> dict[str, np.ndarray]:
-  """Which reactions are long, which are short; those groups that are not empty.
+  """Boolean selections of long, short and all reactions; none is empty.
 
   Args:
-    sizes: their tokens.
+    sizes: tokens of each reaction.
   """
   long = np.array(sizes) >= _LONG
   groups = {f"of {_LONG} tokens or more": long, "shorter": ~long}
@@ -63,13 +63,13 @@ def _by_length(sizes: Sequence[int]) -> dict[str, np.ndarray]:
 
 
 def _share(found: Sequence[Mapping], name: str, chosen: np.ndarray) -> str:
-  """Of the hidden tokens of some reactions, over the networks."""
+  """Spread over networks of the share of masked tokens, of chosen reactions."""
   total = lambda key, one: np.array(one[key])[chosen].sum()
   return spread([total(name, one) / total("tokens", one) for one in found])
 
 
 def product_table(found: Mapping, trained: Mapping) -> str:
-  """The products' tokens with their reactants and without."""
+  """Table of product tokens recovered with reactants seen, and masked."""
   groups = _by_length(trained["tokens"])
   total = lambda key, at: np.array(found[key])[at].sum()
   rows = [
@@ -86,7 +86,7 @@ def product_table(found: Mapping, trained: Mapping) -> str:
 def case_table(
   config: MappingConfig, cases: Sequence[Case], weights: Sequence[np.ndarray]
 ) -> tuple[str, list[dict]]:
-  """Each published map beside ours, with the confidence in either."""
+  """Table and records: whether our map is the published one, confidences."""
   rows, found = [], []
   for case, weight in zip(cases, weights, strict=True):
     attention = between_atoms(weight[config.layer, config.head], case.read)
@@ -94,6 +94,7 @@ def case_table(
     same = same_map((case.reaction, case.origin), (case.read, mapped.origin))
     sure = float(np.prod(mapped.confidence))
     published = case.confidence
+
     rows.append(
       [
         f"`{case.read.text}`",
@@ -109,7 +110,7 @@ def case_table(
 
 
 def head_table(heads: np.ndarray, best: int = 8) -> str:
-  """The heads that map most atoms as published."""
+  """Table of the heads that map most atoms as published, best first."""
   order = np.argsort(-heads, axis=None, kind="stable")[:best]
   places = [np.unravel_index(n, heads.shape) for n in order]
   rows = [[f"{at[0]}", at[1], f"{heads[at]:.3f}"] for at in places]
@@ -117,7 +118,7 @@ def head_table(heads: np.ndarray, best: int = 8) -> str:
 
 
 def share_table(columns: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
-  """Atoms mapped as published, by rule and by what the rule is applied to."""
+  """Table of shares of atoms right: a row a rule, a column a condition."""
   names = list(dict.fromkeys(n for runs in columns.values() for n in runs[0]))
   rows = [
     [
@@ -134,7 +135,7 @@ def share_table(columns: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
 
 
 def map_table(reaction: Reaction, found: AtomMap) -> str:
-  """Where each product atom comes from."""
+  """Table of the reactant atom and the confidence of each product atom."""
   _, after = _names(reaction, found.origin)
   names = [*_places(reaction), ("nowhere", "")]  # -1 is the last
   rows = [
@@ -147,7 +148,7 @@ def map_table(reaction: Reaction, found: AtomMap) -> str:
 
 
 def _places(reaction: Reaction) -> list[tuple[str, str]]:
-  """Of each reactant atom, which atom it is of which molecule."""
+  """(token and number, molecule) of each reactant atom, in order."""
   before, _ = reaction.text.split(ARROW)
   return [
     (f"{token} {n}", f"`{molecule}`")
@@ -159,7 +160,7 @@ def _places(reaction: Reaction) -> list[tuple[str, str]]:
 def draw_attention(
   path: Path, weight: np.ndarray, reaction: Reaction, origin: np.ndarray
 ) -> Path:
-  """What product atoms attend to: numbers are those of the map."""
+  """Draws attention of product to reactant atoms, labelled by the map."""
   before, after = _names(reaction, origin)
   figure = attention_figure(
     between_atoms(weight, reaction, "forth")[None], after, before, titles=[""]
@@ -179,7 +180,7 @@ def draw_largest(
   cases: Sequence[Case],
   weights: Sequence[np.ndarray],
 ) -> Path:
-  """The reaction of most atoms, which come from reactants in another order."""
+  """Draws the attention of the reaction with most product atoms."""
   n = max(range(len(cases)), key=lambda n: len(cases[n].origin))
   weight = weights[n][config.layer, config.head]
   path = workdir / "attention.png"
@@ -187,7 +188,7 @@ def draw_largest(
 
 
 def draw_heads(path: Path, heads: np.ndarray) -> Path:
-  """The share of atoms that each head maps as published, layer by layer."""
+  """Draws a heat map, layers by heads, of the share of atoms right."""
   figure = style.new_figure(4.6, 5.2)
   axes = figure.subplots()
   image = axes.imshow(heads, cmap=style.weight_colormap(), vmin=0, vmax=1)
@@ -197,6 +198,7 @@ def draw_heads(path: Path, heads: np.ndarray) -> Path:
   axes.set_ylabel("layer", fontsize=9, color=style.QUIET)
 
   for (layer, head), value in np.ndenumerate(heads):
+    # White where the cell is dark.
     ink = "white" if value > 0.5 else style.INK
     text = f"{value:.2f}"
     axes.text(
@@ -215,7 +217,8 @@ def draw_heads(path: Path, heads: np.ndarray) -> Path:
 def _names(
   reaction: Reaction, origin: np.ndarray
 ) -> tuple[list[str], list[str]]:
-  """Tokens of the atoms; those of one number come from each other."""
+  """Labels of reactant and of product atoms; mapped pairs share a number."""
+  # Places count from the [CLS] that the model reads first.
   tokens = ["[CLS]", *smiles_tokens(reaction.text)]
   name = lambda side: [tokens[place] for place in side.places]
   before, after = name(reaction.reactants), name(reaction.products)

@@ -1,7 +1,8 @@
-"""Reactions as text: which tokens are atoms, which atoms are bonded.
+"""A SMILES parser for reactions: atoms, elements, bonds and map numbers.
 
-Just as much of SMILES as the mapping of atoms needs: elements, bonds, and the
-numbers of a mapped reaction. Valences are not checked.
+It reads as much of SMILES as atom mapping needs: elements, which atoms are
+bonded, and the numbers of a mapped reaction. Valences and bond orders are not
+checked.
 """
 
 import itertools
@@ -35,12 +36,12 @@ _GROUPS = re.compile(r" \|f:([\d.,]+)\|$")
 
 
 class Side(NamedTuple):
-  """The reactants or the products.
+  """Atoms and bonds of the reactants, or of the products.
 
   Args:
-    places: of each atom, where its token stands in what the model reads.
-    elements: of each atom, such as "C"; aromatic or not is the same.
-    bonds: bool, atom by atom.
+    places: index of each atom's token in the row that the model reads.
+    elements: symbol of each atom, such as "C"; aromatic atoms alike.
+    bonds: bool, atoms by atoms, symmetric.
   """
 
   places: np.ndarray
@@ -49,7 +50,7 @@ class Side(NamedTuple):
 
 
 class Reaction(NamedTuple):
-  """A reaction without numbers; [CLS] stands before its first token."""
+  """A reaction without map numbers; places count [CLS] as token 0."""
 
   text: str
   reactants: Side
@@ -57,12 +58,12 @@ class Reaction(NamedTuple):
 
 
 def is_atom(token: str) -> bool:
-  """Whether a token of SMILES is an atom, and no bond, ring or bracket."""
+  """Whether a SMILES token is an atom, not a bond, ring closure or branch."""
   return _ATOM.match(token) is not None
 
 
 def read_reaction(text: str) -> Reaction:
-  """A reaction `reactants>>products`.
+  """Parses `reactants>>products`.
 
   Raises:
     ValueError: it is no SMILES, or no reaction, or a ring or a branch is left
@@ -77,6 +78,7 @@ def read_reaction(text: str) -> Reaction:
     )
 
   arrow = tokens.index(ARROW)
+  # The reactants begin at place 1 of the model's row, after [CLS].
 
   return Reaction(
     text,
@@ -86,32 +88,40 @@ def read_reaction(text: str) -> Reaction:
 
 
 def read_mapped(mapped: str) -> tuple[Reaction, np.ndarray]:
-  """A mapped reaction without its numbers, and what they said.
+  """Parses a reaction with map numbers.
 
-  Of each product atom, which reactant atom has its number; -1 where none has.
+  Returns:
+    The reaction without numbers; and, of each product atom, the index of the
+    reactant atom with the same number, or -1, ``P``.
   """
   mapped = join_groups(mapped)
   reaction = read_reaction(without_numbers(mapped))
   atoms = [token for token in smiles_tokens(mapped) if is_atom(token)]
   numbers = [_number(atom) for atom in atoms]
   before = numbers[: len(reaction.reactants.elements)]
+  # Number 0 is an atom without a number.
   at = {number: place for place, number in enumerate(before) if number}
   after = numbers[len(before) :]
   return reaction, np.array([at.get(number, -1) for number in after])
 
 
 def without_numbers(text: str) -> str:
-  """The reaction without the numbers of its atoms.
+  """Removes map numbers, and brackets that they alone need.
 
-  Brackets that are there for a number go with it: `[CH3:1]` is `C` again.
+  >>> without_numbers("[CH3:1][O-:2]")
+  'C[O-]'
   """
   return "".join(_plain(token) for token in smiles_tokens(text))
 
 
 def join_groups(text: str) -> str:
-  """A reaction that says behind it which fragments are one salt, |f:0.1|.
+  """Replaces the fragment groups of an extended SMILES by joints `~`.
 
-  They are joined by `~`, as the model learned them.
+  A suffix `|f:0.1|` says that fragments 0 and 1 are one salt; the model was
+  trained on salts whose fragments are joined by `~`.
+
+  >>> join_groups("[Na+].[OH-].CCl>>CO |f:0.1|")
+  '[Na+]~[OH-].CCl>>CO'
 
   Raises:
     ValueError: fragments of one salt do not stand side by side.
@@ -120,6 +130,7 @@ def join_groups(text: str) -> str:
   if not found:
     return text
 
+  # Fragments at even places, the separators that may become `~` at odd ones.
   fragments = re.split(r"(>>|\.)", text[: found.start()])
   for group in found[1].split(","):
     numbers = [int(number) for number in group.split(".")]
@@ -135,7 +146,7 @@ def join_groups(text: str) -> str:
 
 
 def _plain(token: str) -> str:
-  """An atom without its number; other tokens stay."""
+  """A token without its map number, and without needless brackets."""
   if not _NUMBER.search(token):
     return token
   token = _NUMBER.sub("]", token)
@@ -144,13 +155,13 @@ def _plain(token: str) -> str:
 
 
 def _number(token: str) -> int:
-  """The number of an atom, or 0."""
+  """Map number of an atom's token, or 0."""
   found = _NUMBER.search(token)
   return int(found[1]) if found else 0
 
 
 def _read_side(tokens: list[str], start: int, text: str) -> Side:
-  """The atoms and bonds of one side."""
+  """Parses the tokens of one side, the first at place `start` of the row."""
   places = [n for n, token in enumerate(tokens) if is_atom(token)]
   bonds = np.zeros((len(places), len(places)), bool)
   for one, two in _bonded(tokens, text):
@@ -160,7 +171,13 @@ def _read_side(tokens: list[str], start: int, text: str) -> Side:
 
 
 def _bonded(tokens: list[str], text: str) -> Iterator[tuple[int, int]]:
-  """Pairs of atoms with a bond between them, of whatever order."""
+  """Yields pairs of bonded atoms, whatever the order of the bond.
+
+  Raises:
+    ValueError: a branch or a ring does not begin or does not end.
+  """
+  # `last` is the atom that the next one is bonded to; `branches` has those to
+  # return to, `rings` those that wait for the other end of their ring.
   atoms, last = 0, None
   rings: dict[str, int | None] = {}
   branches: list[int | None] = []
@@ -191,6 +208,6 @@ def _bonded(tokens: list[str], text: str) -> Iterator[tuple[int, int]]:
 
 
 def _element(atom: str) -> str:
-  """The element of an atom's token."""
+  """Element symbol of an atom's token."""
   found = _ELEMENT.match(atom)
   return found[1].capitalize() if found else atom

@@ -164,9 +164,9 @@ def test_a_whole_map_may_exchange_what_is_alike():
   assert one.origin.tolist() == [0, 1, 3]
   turned = np.array([3, 1, 0])
   assert measure.share([one], [turned]) == pytest.approx(1 / 3)
-  assert measure.whole([one], [turned]) == 1
+  assert measure.whole_reactions([one], [turned]) == 1
   # The methyl group that the oxygen keeps and the one that leaves differ.
-  assert measure.whole([one], [np.array([2, 1, 0])]) == 0
+  assert measure.whole_reactions([one], [np.array([2, 1, 0])]) == 0
 
 
 def test_where_an_atom_comes_from_is_named():
