@@ -1,1 +1,1 @@
-"""How a word is said: attention against a fixed vector."""
+"""Grapheme-to-phoneme conversion: attention against a fixed vector."""

@@ -1,6 +1,5 @@
-"""Letters to phonemes: a decoder that looks again, and one that cannot."""
+"""Entry point: trains grapheme-to-phoneme models with and without attention."""
 
-import dataclasses
 from pathlib import Path
 
 from attnjax import runs, training
@@ -11,8 +10,8 @@ from experiments.pronunciation.config import PRESETS, PronunciationConfig
 
 
 def main(config: PronunciationConfig, workdir: Path) -> None:
-  """Trains every variant with every seed, and lets each say unseen words."""
-  # First of all: what cannot be had should say so before any work.
+  """Trains every variant and seed, and scores each on held-out words."""
+  # Data and the published weights first: a failed download costs no training.
   data = task.load(config.data)
   speakers = {g2p.NAME: [g2p.speaker()]} if config.published else {}
   print(report.sizes(data))
@@ -40,21 +39,29 @@ def main(config: PronunciationConfig, workdir: Path) -> None:
     print(path)
 
 
-def fit(config, data, variant, seed, workdir) -> runs.Fitted:
-  """One training run."""
-  run = f"{variant}/seed{seed}"
+def fit(
+  config: PronunciationConfig,
+  data: task.Data,
+  variant: str,
+  seed: int,
+  workdir: Path,
+) -> runs.Fitted:
+  """Trains one variant with one seed, or finds it trained."""
   held = evaluation_batches(data.validation, config.data.batch_size)
 
   return runs.fit(
     task.make(config, variant, seed),
     task.loss,
     task.Batches(data.train, config.data, seed),
-    workdir=workdir / run,
-    experiment="pronunciation",
-    identity=task.identity(config, data, run),
-    optimizer=config.optimizer,
-    train=dataclasses.replace(config.train, seed=config.train.seed + seed),
     evaluate=training.make_evaluate(task.loss).on(held),
+    **runs.trial_arguments(
+      config,
+      experiment="pronunciation",
+      variant=variant,
+      seed=seed,
+      workdir=workdir,
+      data={"words": data.digest},
+    ),
   )
 
 

@@ -1,4 +1,4 @@
-"""The presets of the experiment on pronunciation."""
+"""Config and presets of the pronunciation experiment."""
 
 import dataclasses
 from pathlib import Path
@@ -16,7 +16,7 @@ VARIANTS = ("additive", "dot", "general", "none")
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig(Config):
-  """Which words, and in what batches."""
+  """Dictionary, limits of its splits, and batches."""
 
   dictionary: str | None = setting(
     None,
@@ -54,7 +54,10 @@ class DataConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class PronunciationConfig(FitConfig):
-  """All that the experiment is determined by."""
+  """Variants, seeds and search beside the configs of data, model and training.
+
+  What is asked after training does not decide a run: `decides=False`.
+  """
 
   variants: tuple[str, ...] = setting(
     ("additive", "dot", "none"),
@@ -65,12 +68,18 @@ class PronunciationConfig(FitConfig):
     3, "repetitions with other parameters and batches", at_least=1
   )
   beams: int = setting(
-    4, "sequences kept by the search beside the greedy one", at_least=1
+    4,
+    "sequences kept by the search beside the greedy one",
+    at_least=1,
+    decides=False,
   )
-  published: bool = setting(True, "test the network of g2p-en too")
+  published: bool = setting(
+    True, "test the network of g2p-en too", decides=False
+  )
   words: tuple[str, ...] = setting(
     ("unknowingly", "hemisphere", "thoroughbred"),
     "words to say and to draw when training is done",
+    decides=False,
   )
   model: Seq2SeqConfig = Seq2SeqConfig()
   data: DataConfig = DataConfig()
@@ -92,6 +101,7 @@ def tiny() -> PronunciationConfig:
   """Three variants, three seeds, minutes on two cores."""
   return PronunciationConfig(
     model=Seq2SeqConfig(width=48, hidden=96, depth=1, dropout=0.1),
+    # Multiples of 8, not 4: half as many widths to compile a step for.
     data=DataConfig(max_letters=12, train_words=30_000, multiple=8),
     optimizer=OptimizerConfig(
       peak_learning_rate=6e-3, warmup=0.0625, floor=0.02, weight_decay=0.0

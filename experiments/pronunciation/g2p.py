@@ -1,11 +1,10 @@
-"""The published network of g2p-en, run by our own recurrent units.
+"""The published GRU encoder-decoder of g2p-en, on our recurrent primitives.
 
-A GRU reads the letters and `</s>`; its last state, and nothing else, is what a
-second GRU starts from: a fixed vector, and given only once.
+The encoder reads the letters and `</s>`. Its last state initialises the
+decoder and is all that the decoder is given: a fixed vector, no attention.
 """
 
 from collections.abc import Iterable
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +13,7 @@ from attnjax.data import G2P_GRAPHEMES, G2P_PHONEMES, g2p_weights
 from attnjax.models.encoded_source import SequenceMemory
 from attnjax.ops.pytree_dataclass import pytree_dataclass
 from attnjax.ops.recurrent import GRUParams, gru_scan, gru_step
+from attnjax.typing import Array, Float
 from experiments.pronunciation.measure import Speaker
 
 __all__ = ["NAME", "Published", "published", "speaker"]
@@ -26,37 +26,37 @@ _END = G2P_PHONEMES.index("</s>")
 
 @pytree_dataclass
 class Published:
-  """An encoder-decoder that `attnjax.models.translate` can run."""
+  """Weights and methods of an encoder-decoder for `models.translate`."""
 
-  source_embed: Any
+  source_embed: Float[Array, "letters M"]
   encoder: GRUParams
-  target_embed: Any
+  target_embed: Float[Array, "phonemes M"]
   decoder: GRUParams
-  kernel: Any
-  bias: Any
+  kernel: Float[Array, "M phonemes"]
+  bias: Float[Array, " phonemes"]
 
   def encode(self, source, lengths=None) -> SequenceMemory:
-    """The state after the last letter."""
+    """Runs the encoder; the memory holds its last state alone."""
     _, last = gru_scan(self.encoder, self.source_embed[source], lengths=lengths)
     return SequenceMemory(None, None, last[None], lengths)
 
   def init_state(self, memory: SequenceMemory, capacity: int):
-    """The decoder starts where the encoder ended."""
-    del capacity  # of a state that does not grow
+    """The decoder's initial state: the encoder's last, ``1 B M``."""
+    del capacity  # the state of a GRU does not grow with the length
     return memory.last
 
   def step(self, memory: SequenceMemory, state, tokens):
-    """Logits of the next phoneme, and the state that has read this one."""
-    del memory  # never looked at again
+    """Logits ``B V`` of the next phoneme, and the new state ``1 B M``."""
+    del memory  # no attention: the source is in the initial state alone
     state = gru_step(self.decoder, state[0], self.target_embed[tokens])
     return state @ self.kernel + self.bias[None], state[None]
 
 
 def published(weights: dict[str, np.ndarray]) -> Published:
-  """The network with the arrays of `attnjax.data.g2p_weights`."""
+  """Converts the arrays of `attnjax.data.g2p_weights` to our layout."""
 
   def gru(side: str) -> GRUParams:
-    # PyTorch's 3M x D, gates one below the other, is our D x 3 x M.
+    # PyTorch's (3M, D) with gates stacked along rows is our (D, 3, M).
     own = lambda name: jnp.asarray(weights[f"{side}_{name}"])
     kernel = lambda name: own(name).T.reshape((own(name).shape[1], 3, -1))
     bias = lambda name: own(name).reshape((3, -1))
@@ -73,19 +73,23 @@ def published(weights: dict[str, np.ndarray]) -> Published:
 
 
 def speaker() -> Speaker:
-  """The network with its alphabets; AssetError where it cannot be had."""
+  """The published network with its alphabets.
+
+  Raises:
+    AssetError: its weights cannot be fetched.
+  """
   start = G2P_PHONEMES.index("<s>")
   return Speaker(published(g2p_weights()), _encode, _decode, start, _END)
 
 
 def _encode(spelling: str) -> list[int]:
-  """Ids of letters and the end; an apostrophe is unknown to it."""
+  """Ids of letters and of the end; its alphabet has no apostrophe."""
   known = {letter: place for place, letter in enumerate(G2P_GRAPHEMES)}
   return [*(known.get(letter, _UNKNOWN) for letter in spelling), _LAST]
 
 
 def _decode(ids: Iterable[int]) -> list[str]:
-  """Phonemes up to the end, their stress taken off."""
+  """Phonemes up to the end, without stress digits."""
   found = []
   for number in ids:
     if number == _END:

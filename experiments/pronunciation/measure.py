@@ -1,4 +1,4 @@
-"""How words are said by a network, and how far that is from the dictionary."""
+"""Decoding of words, and phoneme and word error rates by edit distance."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
@@ -14,6 +14,7 @@ from experiments.pronunciation.task import PHONEMES
 
 __all__ = ["BINS", "Scores", "Speaker", "edit_distance", "ours", "say", "score"]
 
+# Letters of a word, first and last of each bin; the last has no upper end.
 BINS = ((1, 4), (5, 6), (7, 8), (9, 10), (11, 12), (13, 14), (15, 99))
 _LONGEST = 32  # phonemes at most; the dictionary's longest word has 28
 _ROWS = 256  # words decoded at a time
@@ -21,14 +22,14 @@ _ROWS = 256  # words decoded at a time
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Speaker:
-  """A network that `translate` can run, with its alphabets.
+  """An encoder-decoder with the encoding of its letters and phonemes.
 
   Args:
-    model: an encoder-decoder.
+    model: an encoder-decoder, as `attnjax.models.translate` takes it.
     encode: a spelling -> ids.
-    decode: ids that may have an end among them -> phonemes without stress.
-    start: the id that the decoder reads first.
-    end: the id that ends a word.
+    decode: ids, an end perhaps among them -> phonemes without stress.
+    start: id that the decoder reads first.
+    end: id that ends a word.
   """
 
   model: Any
@@ -39,14 +40,22 @@ class Speaker:
 
 
 def ours(model: Any) -> Speaker:
-  """A model of `task.make`."""
+  """A model of `task.make` with the alphabets it was trained on."""
   return Speaker(model, GRAPHEMES.encode, PHONEMES.decode)
 
 
 def say(
   speaker: Speaker, spellings: Sequence[str], beams: int
 ) -> list[tuple[str, ...]]:
-  """Phonemes of each spelling, the likeliest found.
+  """Predicts phonemes by beam search.
+
+  Args:
+    speaker: network and alphabets.
+    spellings: words, of any lengths.
+    beams: hypotheses kept; 1 is greedy.
+
+  Returns:
+    The best hypothesis of each spelling, in their order.
 
   Raises:
     ValueError: a spelling is empty or has a letter that is not in the alphabet.
@@ -55,10 +64,10 @@ def say(
     raise ValueError("spellings: one of them is empty; leave it out")
 
   coded = [speaker.encode(spelling) for spelling in spellings]
-  # Few widths, for each is a program of its own.
+  # Rounded up to 8 letters: each width compiles a program of its own.
   width = -(-max(map(len, coded), default=1) // 8) * 8
   said: list[tuple[str, ...]] = [()] * len(coded)
-  # In order of length, for a search lasts as long as its longest row.
+  # Sorted by length: the search of a batch runs until its longest row ends.
   order = sorted(range(len(coded)), key=lambda place: len(coded[place]))
 
   for first in range(0, len(order), _ROWS):
@@ -82,7 +91,8 @@ def say(
 
 
 def _rows(coded: list, width: int) -> tuple[np.ndarray, np.ndarray]:
-  """Ids and lengths of `_ROWS` rows, the first repeated where some lack."""
+  """Pads to ids ``256 width`` and lengths ``256``."""
+  # The last batch repeats its first row, so that all have one shape.
   coded = coded + coded[:1] * (_ROWS - len(coded))
   source = np.zeros((_ROWS, width), np.int32)
   for row, ids in zip(source, coded, strict=True):
@@ -92,38 +102,40 @@ def _rows(coded: list, width: int) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Scores:
-  """One number a word: letters, errors, phonemes of the closest reference."""
+  """Letters, edit distance and reference length of each word, ``N`` each."""
 
   letters: np.ndarray
   errors: np.ndarray
   phonemes: np.ndarray
 
   def within(self, shortest: int, longest: int) -> "Scores":
-    """Those of words of so many letters."""
+    """Scores of words of `shortest` to `longest` letters, both included."""
     kept = (self.letters >= shortest) & (self.letters <= longest)
     return Scores(self.letters[kept], self.errors[kept], self.phonemes[kept])
 
   @property
   def error_rate(self) -> float:
-    """Edits a hundred reference phonemes; NaN where there is no word."""
+    """Phoneme error rate, %: edits / reference phonemes; NaN without words."""
     total = self.phonemes.sum()
     return 100 * float(self.errors.sum() / total) if total else float("nan")
 
   @property
   def exact(self) -> float:
-    """Words of a hundred said exactly as one of their references."""
+    """Share of words equal to one of their references, %; NaN without words."""
     none = not len(self.errors)
     return float("nan") if none else 100 * float((self.errors == 0).mean())
 
 
 def score(words: Sequence[Word], said: Sequence[Sequence[str]]) -> Scores:
-  """Each word against the closest of its pronunciations, the first of equals.
+  """Scores each word against the closest of its reference pronunciations.
 
-  Only the best of several references is asked for, as is usual for this task.
+  Of equally close references the first counts. That the closest one counts is
+  usual for this task.
   """
   rows = []
   for word, phonemes in zip(words, said, strict=True):
     near = min(
+      # `place` decides ties, before the length could.
       (edit_distance(phonemes, reference), place, len(reference))
       for place, reference in enumerate(word.pronunciations)
     )
@@ -133,7 +145,7 @@ def score(words: Sequence[Word], said: Sequence[Sequence[str]]) -> Scores:
 
 
 def edit_distance(a: Sequence, b: Sequence) -> int:
-  """Least number of insertions, deletions and substitutions from a to b.
+  """Levenshtein distance: least insertions, deletions and substitutions.
 
   >>> edit_distance("kitten", "sitting")
   3
@@ -141,6 +153,7 @@ def edit_distance(a: Sequence, b: Sequence) -> int:
   Reference: Levenshtein, "Binary codes capable of correcting deletions,
   insertions, and reversals", 1966; the table is that of Wagner and Fischer.
   """
+  # Two rows of the table suffice: `row` needs the one above it alone.
   above = list(range(len(b) + 1))
   for i, x in enumerate(a, start=1):
     row = [i]

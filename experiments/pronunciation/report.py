@@ -1,4 +1,4 @@
-"""What was said right: tables and curves over the letters of a word."""
+"""Tables and curves of phoneme and word errors over word length."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -38,7 +38,7 @@ NAMES = {
   "none": "fixed vector",
 }
 
-# Other splits of the same dictionary: phoneme and word errors of a hundred.
+# Phoneme and word error rates, %, on other splits of the CMU dictionary.
 PAPERS = {
   "bidirectional LSTM on aligned letters (Yao, Zweig 2015)": (5.45, 23.55),
   "ensemble with global attention (Toshniwal, Livescu 2016)": (4.69, 20.24),
@@ -50,7 +50,7 @@ _MEASURES = {
 
 
 def sizes(data: Data) -> str:
-  """How much there is of each side."""
+  """Sizes of the three splits as text."""
   return (
     f"train      {len(data.train):>8,} pronunciations\n"
     f"validation {len(data.validation):>8,} pronunciations\n"
@@ -59,17 +59,17 @@ def sizes(data: Data) -> str:
 
 
 def searches(beams: int) -> dict[str, int]:
-  """The searches that are made, and their beams."""
+  """Name -> beams of every search that is scored."""
   return {"greedy": 1} | ({f"beam {beams}": beams} if beams > 1 else {})
 
 
 def tested(speaker: Speaker, words: Sequence[Word], beams: int) -> Scores:
-  """A network on words to test on."""
+  """Decodes the test words and scores them."""
   return score(words, say(speaker, [word.spelling for word in words], beams))
 
 
 def overall_table(found: Found, speakers: Mapping) -> str:
-  """All words together, with published figures below."""
+  """Table of error rates over all words, with published figures below."""
   searched = list(next(iter(found.values())))
   columns = ["network", "parameters"]
   columns += [f"{m}, {s}" for m in _MEASURES for s in searched]
@@ -83,6 +83,7 @@ def overall_table(found: Found, speakers: Mapping) -> str:
     ]
     rows.append([name, f"{_parameters(speakers[name][0]):,}", *cells])
 
+  # The papers have one search: its figures stand under our widest one.
   blank = ["-"] * (len(searched) - 1)
   for name, (phonemes, words) in PAPERS.items():
     cells = [*blank, f"{phonemes}", *blank, f"{100 - words:.2f}"]
@@ -92,12 +93,12 @@ def overall_table(found: Found, speakers: Mapping) -> str:
 
 
 def _parameters(speaker: Speaker) -> int:
-  """Numbers that were learned."""
+  """Number of parameters of a network."""
   return sum(leaf.size for leaf in jax.tree.leaves(speaker.model))
 
 
 def length_tables(found: Found) -> str:
-  """Both measures against the letters of a word, a table each."""
+  """Tables of phoneme and of word errors, a column a bin of word length."""
   some = _scores(found)
   bins = _bins(some)
   columns = [
@@ -124,24 +125,24 @@ def length_tables(found: Found) -> str:
 
 
 def _scores(found: Found) -> Scores:
-  """Any of the scores: all are of the same words."""
+  """Scores of the first run; word lengths are the same in all."""
   return next(iter(next(iter(found.values())).values()))[0]
 
 
 def _bins(scores: Scores) -> list[tuple[int, int]]:
-  """The bins that have words."""
+  """Bins of `BINS` that have words."""
   return [b for b in BINS if len(scores.within(*b).errors)]
 
 
 def _bin_name(edges: tuple[int, int], count: int) -> str:
-  """Its letters and how many words it has."""
+  """Label of a bin: its letters, and its number of words."""
   first, last = edges
   letters = f"{first} and more" if edges == BINS[-1] else f"{first} to {last}"
   return f"{letters} ({count:,})"
 
 
 def draw_errors(path: Path, found: Found) -> Path:
-  """Phoneme errors of the greedy search against letters."""
+  """Draws phoneme error rates of greedy search against mean word length."""
   some = _scores(found)
   bins = _bins(some)
   letters = [float(some.within(*b).letters.mean()) for b in bins]
@@ -162,7 +163,7 @@ def draw_errors(path: Path, found: Found) -> Path:
 
 
 def plain(found: Found) -> dict:
-  """The numbers of every run, as JSON holds them."""
+  """Error rates of every run, overall and by bin, for JSON."""
   row = lambda scores: {m: getattr(scores, m) for m in _MEASURES.values()}
 
   return {

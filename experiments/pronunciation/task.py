@@ -1,4 +1,4 @@
-"""Spelled words in, phonemes out: the sides, the batches and the loss."""
+"""The grapheme-to-phoneme task: splits, length-sorted batches, model, loss."""
 
 import dataclasses
 import functools
@@ -12,7 +12,6 @@ import numpy as np
 from flax import nnx
 
 from attnjax import training
-from attnjax.config import decisive
 from attnjax.data import (
   GRAPHEMES,
   Examples,
@@ -26,74 +25,76 @@ from attnjax.data import (
 from attnjax.models import Seq2Seq
 from experiments.pronunciation.config import DataConfig, PronunciationConfig
 
-__all__ = ["PHONEMES", "Batches", "Data", "identity", "load", "loss", "make"]
+__all__ = ["PHONEMES", "Batches", "Data", "load", "loss", "make"]
 
 PHONEMES = phoneme_vocabulary()
-_POOL = 32  # batches whose words are put in order of length together
+_POOL = 32  # batches whose rows are sorted by length together
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Data:
-  """Words to train on, to validate on and to test on; none is on two sides."""
+  """Disjoint train, validation and test splits of a dictionary."""
 
   train: Examples
   validation: Examples
   test: Sequence[Word]
-  sides: Mapping[str, str]  # spelling -> its side of the whole dictionary
+  splits: Mapping[str, str]  # spelling -> its split, of the whole dictionary
 
   @functools.cached_property
   def digest(self) -> str:
-    """Names what is trained and validated on."""
+    """SHA-256 of the arrays to train and to validate on."""
     arrays = [*self.train.arrays.values(), *self.validation.arrays.values()]
     return hashlib.sha256(b"".join(x.tobytes() for x in arrays)).hexdigest()
 
 
 def load(config: DataConfig) -> Data:
-  """The dictionary, split by a hash of the spelling.
+  """Loads a dictionary and splits it by a hash of the spelling.
 
   Words to train and to validate on have `max_letters` at most, those to test
-  on any number. Of several pronunciations each is an example.
+  on any number. Each pronunciation of a word is an example of its own.
 
   Raises:
-    ValueError: a side has no word.
-    AssetError: the dictionary cannot be had.
+    ValueError: a split has no word.
+    AssetError: the dictionary cannot be fetched.
   """
   path = None if config.dictionary is None else Path(config.dictionary)
-  sides = split_words(load_pronunciations(path))
+  splits = split_words(load_pronunciations(path))
   short = {
     name: [w for w in words if len(w.spelling) <= config.max_letters]
-    for name, words in sides.items()
+    for name, words in splits.items()
   }
   kept = {
     "train": _some(short["train"], config.train_words),
     "validation": _some(short["validation"], config.validation_words),
-    "test": _some(sides["test"], config.test_words),
+    "test": _some(splits["test"], config.test_words),
   }
 
   for name, words in kept.items():
     if not words:
       raise ValueError(
         f"data: no word of {config.max_letters} letters or fewer is on the"
-        f" {name} side; raise data.max_letters or take a larger dictionary"
+        f" {name} split; raise data.max_letters or take a larger dictionary"
       )
 
   return Data(
     _examples(kept["train"], config.multiple),
     _examples(kept["validation"], config.multiple),
     kept["test"],
-    {w.spelling: name for name, words in sides.items() for w in words},
+    {w.spelling: name for name, words in splits.items() for w in words},
   )
 
 
 def _some(words: Sequence[Word], count: int | None) -> list[Word]:
-  """So many words, drawn always alike; all where there are no more."""
+  """A random sample of `count` words in dictionary order; None: all."""
+  # A fixed seed: all runs and variants see the same words.
   order = np.random.default_rng(0).permutation(len(words))
   return [words[place] for place in sorted(order[:count])]
 
 
 def _examples(words: Sequence[Word], multiple: int) -> Examples:
-  """Every pronunciation of some words, padded to one width."""
+  """Encodes every pronunciation of some words, padded to one width."""
   pairs = [pair for word in words for pair in word.pairs()]
+  # One more phoneme: the end of the sequence is predicted too.
   longest = max(max(len(letters), len(said) + 1) for letters, said in pairs)
   width = -(-longest // multiple) * multiple
   arrays = encode_pairs(
@@ -103,7 +104,7 @@ def _examples(words: Sequence[Word], multiple: int) -> Examples:
 
 
 def loss(model: Seq2Seq, batch: Mapping, key):
-  """(nats, phonemes) of a batch; how many phonemes were the likeliest."""
+  """Summed cross-entropy in nats, its weight, and phonemes right."""
   logits = model(
     batch["source"],
     batch["inputs"],
@@ -120,10 +121,10 @@ def loss(model: Seq2Seq, batch: Mapping, key):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Batches:
-  """Batches of words of about one length: `batches(step)`, without end.
+  """Batches of words of similar length: `batches(step)`, without end.
 
-  Rows are drawn for several batches at once, put in order of length, and dealt
-  out in a random order of batches: so little is padding.
+  Rows are drawn for a pool of several batches, sorted by length, cut into
+  batches and these shuffled, which leaves little padding.
   """
 
   examples: Examples
@@ -131,7 +132,7 @@ class Batches:
   seed: int
 
   def __call__(self, step: int) -> dict[str, np.ndarray]:
-    """The batch of one step, cut to the width that it needs."""
+    """The batch of one step, cut to the smallest width that holds it."""
     number, place = divmod(step, _POOL)
     batch = self._pool(number)[place]
     lengths = np.maximum(batch["source_lengths"], batch["target_lengths"])
@@ -143,7 +144,7 @@ class Batches:
 
   @functools.cached_property
   def _pool(self) -> Callable[[int], list[dict[str, np.ndarray]]]:
-    """Number -> batches of one pool; the last one is kept."""
+    """Pool number -> its batches; the last pool is cached."""
     size = self.config.batch_size
     draw = train_batches(self.examples, _POOL * size, self.seed)
 
@@ -151,6 +152,7 @@ class Batches:
     def pool(number: int) -> list[dict[str, np.ndarray]]:
       rows = draw(number)
       lengths = np.maximum(rows["source_lengths"], rows["target_lengths"])
+      # Each row of `order` is a batch; permuting shuffles batches, not words.
       order = np.argsort(lengths, kind="stable").reshape(_POOL, size)
       order = np.random.default_rng((self.seed, number)).permutation(order)
       return [{name: x[part] for name, x in rows.items()} for part in order]
@@ -159,17 +161,9 @@ class Batches:
 
 
 def make(config: PronunciationConfig, variant: str, seed: int) -> Seq2Seq:
-  """A new model."""
+  """A new model with the attention of a variant."""
   options = dataclasses.replace(config.model, attention=variant)
   make_one = lambda: Seq2Seq(
     options, len(GRAPHEMES), len(PHONEMES), rngs=nnx.Rngs(seed)
   )
   return jax.jit(make_one)()
-
-
-def identity(config: PronunciationConfig, data: Data, run: str) -> dict:
-  """What decides how a run trains; what is said after it may change."""
-  leaves = decisive(config)
-  for name in ("variants", "seeds", "beams", "published", "words"):
-    del leaves[name]
-  return leaves | {"run": run, "words": data.digest}

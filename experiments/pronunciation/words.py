@@ -1,4 +1,4 @@
-"""Words that the user asks for: how they are said, and where is looked."""
+"""Words given by flag: their predicted phonemes and alignment figures."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,12 +24,12 @@ Speakers = Mapping[str, Sequence[Speaker]]
 def words_table(
   config: PronunciationConfig, data: Data, speakers: Speakers
 ) -> str:
-  """What each network says, by its first seed and the wider search."""
+  """Table of the phonemes that each network's first seed predicts by beam."""
   said = [
     say(seeds[0], config.words, config.beams) for seeds in speakers.values()
   ]
-  where = [data.sides.get(word, "in no dictionary") for word in config.words]
-  columns = ["word", "side", *speakers]
+  where = [data.splits.get(word, "in no dictionary") for word in config.words]
+  columns = ["word", "split", *speakers]
   phonemes = [[" ".join(one) for one in every] for every in said]
   rows = list(zip(config.words, where, *phonemes, strict=True))
   return "\n" + table(columns, rows)
@@ -38,9 +38,10 @@ def words_table(
 def draw_alignments(
   config: PronunciationConfig, workdir: Path, speakers: Speakers
 ) -> list[Path]:
-  """A picture a word: what was looked at before each phoneme.
+  """Draws attention of phonemes over letters, a figure a word.
 
-  All networks that look are made to say what the first of them says.
+  All networks with attention are given the phonemes that the first of them
+  predicts, so that their panels have the same rows.
   """
   looking = [NAMES[v] for v in config.variants if v != "none"]
   if not looking:
@@ -51,6 +52,7 @@ def draw_alignments(
 
   return [
     save_attention(
+      # chr(39) is the apostrophe, as in "don't".
       workdir / f"alignment_{word.replace(chr(39), '_')}.png",
       np.stack([alignment(model, word, phonemes) for model in models]),
       [*phonemes, "end"],
@@ -63,7 +65,7 @@ def draw_alignments(
 
 
 def alignment(model, word: str, phonemes: Sequence[str]) -> np.ndarray:
-  """Weights ``T S``: of each phoneme, and of the end, on the letters."""
+  """Attention weights ``T S`` of each phoneme, and of the end, over letters."""
   source = jnp.asarray([GRAPHEMES.encode(word)], jnp.int32)
   target = jnp.asarray([[START, *PHONEMES.encode(phonemes)]], jnp.int32)
   _, aux = _look(model, source, target)
@@ -72,5 +74,5 @@ def alignment(model, word: str, phonemes: Sequence[str]) -> np.ndarray:
 
 @jax.jit
 def _look(model, source, target):
-  """Logits, and where the decoder looked."""
+  """Teacher-forced logits, and the decoder's attention weights."""
   return model(source, target, aux=("weights",))

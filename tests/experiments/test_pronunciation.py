@@ -122,7 +122,7 @@ def test_long_words_are_tested_on_and_not_trained_on(dictionary):
   data = task.load(small(dictionary).data)
   assert data.train.arrays["source_lengths"].max() == 3
   assert max(len(word.spelling) for word in data.test) == 5
-  assert all(data.sides[word.spelling] == "test" for word in data.test)
+  assert all(data.splits[word.spelling] == "test" for word in data.test)
   assert len(data.test) == 40
 
 
