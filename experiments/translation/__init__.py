@@ -1,1 +1,1 @@
-"""English verses in Spanish, with attention and with a fixed vector."""
+"""Translation of Bible verses, with attention and with a fixed vector."""

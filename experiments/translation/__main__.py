@@ -1,4 +1,4 @@
-"""Verses into another language: a transformer, and RNNs with and without."""
+"""Entry point: trains translators of verses, scores them on a held-out book."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +15,20 @@ def main(
   workdir: Path,
   verses: Sequence[VersePair] | None = None,
 ) -> None:
-  """Trains every variant with every seed; translates a held-out book."""
+  """Trains every variant and seed; scores each on the test split.
+
+  Args:
+    config: of the experiment.
+    workdir: for runs, results and figures.
+    verses: parallel text; None loads the two Bibles.
+  """
   corpus = load(config, verses)
   print(report.size_table(corpus), flush=True)
 
   found: dict[str, list[measure.Measures]] = {}
   records: dict[str, list[list[dict]]] = {}
   models: dict[str, task.Model] = {}
-  # Seeds outside: a run that is cut short has as many of every variant.
+  # Seeds are the outer loop: what is cut short has as many of every variant.
   for seed in range(config.seeds):
     for variant in config.variants:
       fitted = task.fit(config, corpus, variant, seed, workdir)

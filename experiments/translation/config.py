@@ -1,4 +1,4 @@
-"""The presets of the experiment on translation."""
+"""Config and presets of the translation experiment."""
 
 import dataclasses
 
@@ -19,7 +19,10 @@ NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class TranslationConfig(FitConfig):
-  """All that the experiment is determined by."""
+  """Data, variants and search beside the configs of models and training.
+
+  What is asked after training does not decide a run: `decides=False`.
+  """
 
   source: str = setting(
     "english",
@@ -43,15 +46,21 @@ class TranslationConfig(FitConfig):
   )
   batch_size: int = setting(64, "verses in a batch, B", at_least=1)
   beams: int = setting(
-    4, "hypotheses of the beam search, beside greedy", at_least=1
+    4,
+    "hypotheses of the beam search, beside greedy",
+    at_least=1,
+    decides=False,
   )
   length_penalty: float = setting(
     0.6,
     "power of the length that a hypothesis is divided by; 0: none",
     at_least=0,
+    decides=False,
   )
   text: str | None = setting(
-    None, "a sentence of your own to translate at the end; none: no sentence"
+    None,
+    "a sentence of your own to translate at the end; none: no sentence",
+    decides=False,
   )
   seeds: int = setting(3, "repetitions with other draws", at_least=1)
   transformer: EncoderDecoderConfig = EncoderDecoderConfig()
@@ -62,6 +71,7 @@ class TranslationConfig(FitConfig):
   def __post_init__(self):
     super().__post_init__()
     check_each_once(self, "variants")
+    # A verse goes into the first bucket that holds it.
     rising = list(self.buckets) == sorted(set(self.buckets))
     if not self.buckets or self.buckets[0] < 2 or not rising:
       raise ValueError(
@@ -126,10 +136,13 @@ def base() -> TranslationConfig:
 def d2l() -> TranslationConfig:
   """The recurrent configuration of "Dive into Deep Learning", 30 epochs.
 
-  Zhang, Lipton, Li, Smola, "Dive into Deep Learning", 2023, arXiv 2106.11342,
-  section 11.4: widths, layers, dropout, Adam at a constant rate, clipping and
-  batches are theirs, and so is an encoder that reads one way. Theirs is a few
-  hundred English and French phrases in words; ours the short verses in pieces.
+  Widths, layers, dropout, a one-way encoder, Adam at a constant rate, clipping
+  and batch size are theirs. Their data are a few hundred English and French
+  phrases in words; ours are the short verses in pieces.
+
+  Reference:
+    Zhang, Lipton, Li, Smola, "Dive into Deep Learning", 2023, arXiv
+    2106.11342, section 11.4.
   """
   return TranslationConfig(
     variants=("attentive", "fixed"),

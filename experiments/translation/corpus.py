@@ -1,4 +1,4 @@
-"""Verses as pieces of words: learned on the training side, cut, in buckets."""
+"""Parallel verses as subword ids: BPE of the train split, length buckets."""
 
 import functools
 import zlib
@@ -21,12 +21,12 @@ from attnjax.data import (
 from attnjax.data.vocabulary import END
 from experiments.translation.config import TranslationConfig
 
-__all__ = ["Corpus", "Pieces", "Side", "load"]
+__all__ = ["Corpus", "Pieces", "Split", "load"]
 
 
 @dataclass(frozen=True)
 class Pieces:
-  """A language in pieces; a piece is named by its number in the tokenizer.
+  """Subword tokenizer and vocabulary of one language.
 
   >>> from attnjax.data import train_bpe
   >>> pieces = Pieces(train_bpe([b" so be it" * 9], 300))
@@ -38,101 +38,110 @@ class Pieces:
 
   @functools.cached_property
   def vocabulary(self) -> Vocabulary:
-    """Every piece and the three special symbols."""
-    # Numbers, for a piece could be spelled like a special symbol.
+    """Vocabulary of every piece and the three special symbols."""
+    # Pieces go by their numbers: one could be spelled like a special symbol.
     return Vocabulary(tuple(map(str, range(self.tokenizer.boundary))))
 
   def split(self, text: str) -> list[str]:
-    """The pieces of a text; ValueError where there is nothing in it."""
+    """Splits a text into pieces, each named by its number in the tokenizer.
+
+    Raises:
+      ValueError: the text is empty or white.
+    """
     if not text.strip():
       raise ValueError(f"text={text!r}: there is nothing to translate")
-    # The space in front makes a first word the same piece as any other.
+    # With a space in front the first word is the same piece as inside a text.
     padded = f" {text.strip()}".encode("utf-8", "surrogateescape")
     ids = self.tokenizer.encode(padded)
     return [str(number) for number in ids]
 
   def join(self, ids: Iterable[SupportsIndex]) -> str:
-    """The text of the ids of the vocabulary, up to the end."""
+    """Decodes ids of the vocabulary, up to the end, to text."""
     pieces = [int(piece) for piece in self.vocabulary.decode(ids)]
     text = self.tokenizer.decode(np.array(pieces, np.int32))
     return text.decode("utf-8", "replace").strip()
 
   def spelled(self, ids: Iterable[SupportsIndex]) -> list[str]:
-    """Each id as text, without the space in front; the end as such."""
+    """Label of each id for a figure: its text, `</s>` or `␣`."""
     return [
       "</s>" if i.__index__() == END else self.join([i]) or "␣" for i in ids
     ]
 
 
-class Side(NamedTuple):
-  """The verses of one side that are short enough, by bucket.
+class Split(NamedTuple):
+  """Encoded verses of one split, those that fit a bucket.
 
-  `texts` and `lengths` are in the order of the rows of one bucket after the
-  other.
+  `texts` and `lengths` are in the order of the rows of all buckets, one bucket
+  after the other.
   """
 
   buckets: list[Examples]
-  texts: list[tuple[str, str]]
+  texts: list[tuple[str, str]]  # source, target
   lengths: list[int]  # pieces of each source
-  total: int  # verses of the side, the longer ones too
+  total: int  # verses of the split, the longer ones too
 
 
 class Corpus(NamedTuple):
-  """Both languages and the three sides."""
+  """Tokenizers of both languages, and the train, validation and test splits."""
 
   source: Pieces
   target: Pieces
-  sides: dict[str, Side]
-  digest: str
+  splits: dict[str, Split]
+  digest: str  # of the texts
 
 
 def load(
   config: TranslationConfig, verses: Sequence[VersePair] | None = None
 ) -> Corpus:
-  """The verses of a config; None: those of the two Bibles.
+  """Splits and encodes verses; None: those of the two Bibles.
 
   Raises:
-    AssetError: a Bible cannot be had.
-    ValueError: a side has no verse that is short enough.
+    AssetError: a Bible cannot be fetched.
+    ValueError: a split has no verse that is short enough.
   """
-  sides = split_verses(load_verses() if verses is None else verses)
+  splits = split_verses(load_verses() if verses is None else verses)
   texts = {
-    name: [_texts(config, v) for v in side] for name, side in sides.items()
+    name: [_texts(config, v) for v in split] for name, split in splits.items()
   }
+  # Pieces are learned on the train split: no held-out word shapes them.
   columns = zip(*texts["train"], strict=True)
   source, target = (_learned(column, config) for column in columns)
 
   return Corpus(
     source,
     target,
-    {name: _side(config, source, target, name, t) for name, t in texts.items()},
+    {
+      name: _encoded(config, source, target, name, t)
+      for name, t in texts.items()
+    },
     f"{zlib.crc32(repr(texts).encode()):08x}",
   )
 
 
 def _texts(config: TranslationConfig, verse: VersePair) -> tuple[str, str]:
-  """Source and target of a verse."""
+  """(source, target) of a verse."""
   both = verse.english, verse.spanish
   return both if config.source == "english" else both[::-1]
 
 
 def _learned(texts: Iterable[str], config: TranslationConfig) -> Pieces:
-  """The pieces of a language, learned from texts."""
+  """Trains the BPE of one language."""
   return Pieces(train_bpe((f" {t}".encode() for t in texts), config.vocabulary))
 
 
-def _side(
+def _encoded(
   config: TranslationConfig,
   source: Pieces,
   target: Pieces,
   name: str,
   texts: list[tuple[str, str]],
-) -> Side:
-  """The verses that a bucket holds, encoded."""
+) -> Split:
+  """Encodes the verses that fit a bucket, each in the first that holds it."""
   rows: dict[int, list] = {length: [] for length in config.buckets}
   for heard, said in texts:
     pieces = source.split(heard), target.split(said)
-    needed = max(len(pieces[0]), len(pieces[1]) + 1)  # the end is one more
+    # The target has its end as one more piece.
+    needed = max(len(pieces[0]), len(pieces[1]) + 1)
     for length in config.buckets:
       if needed <= length:
         rows[length].append(((heard, said), pieces))
@@ -159,7 +168,7 @@ def _side(
   ]
   kept = [row for held in rows.values() for row in held]
 
-  return Side(
+  return Split(
     encoded,
     [pair for pair, _ in kept],
     [len(heard) for _, (heard, _) in kept],

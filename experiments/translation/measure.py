@@ -1,7 +1,8 @@
-"""What a model is measured by on the held-out book: loss, BLEU, chrF."""
+"""Loss, BLEU and chrF of a model on the test split."""
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,46 +13,46 @@ from attnjax.data.vocabulary import END, START, encode_pairs
 from attnjax.extras import needs_extra
 from attnjax.models import translate
 from experiments.translation.config import TranslationConfig
-from experiments.translation.corpus import Corpus, Side
+from experiments.translation.corpus import Corpus, Split
 from experiments.translation.task import Model, evaluate_on
 
 __all__ = ["Measures", "by_length", "measure", "say", "scores", "translations"]
 
-GROUPS = 3  # of verses, by their length
+GROUPS = 3  # of verses, by source length
 
 
 class Measures(NamedTuple):
-  """Of one trained model on the test side."""
+  """Measures of one trained model on the test split."""
 
   parameters: int
   loss: float  # nats a piece
-  astray: float  # the same where each verse is given another one's source
+  astray: float  # loss given the source of another verse: control
   greedy: tuple[float, float]  # BLEU, chrF
   beam: tuple[float, float]
-  lengths: list[float]  # chrF of the beam, short verses to long ones
-  texts: list[str]  # what the beam says
+  lengths: list[float]  # chrF of the beam by length group, shortest first
+  texts: list[str]  # translations by the beam
 
 
 def measure(
   config: TranslationConfig, corpus: Corpus, model: Model
 ) -> Measures:
-  """Scores a model on the verses of the test side."""
-  side = corpus.sides["test"]
+  """Scores a model on the test split, greedily and by beam search."""
+  split = corpus.splits["test"]
   said = {
     beams: translations(config, corpus, model, beams)
     for beams in (1, config.beams)
   }
-  references = [target for _, target in side.texts]
+  references = [target for _, target in split.texts]
   evaluated = lambda buckets: evaluate_on(buckets, config.batch_size)(model)
   best = said[config.beams]
 
   return Measures(
     sum(x.size for x in jax.tree.leaves(model)),
-    evaluated(side.buckets)["loss"],
-    evaluated([_astray(b) for b in side.buckets])["loss"],
+    evaluated(split.buckets)["loss"],
+    evaluated([_astray(b) for b in split.buckets])["loss"],
     scores(said[1], references),
     scores(best, references),
-    by_length(side, best),
+    by_length(split, best),
     best,
   )
 
@@ -59,11 +60,12 @@ def measure(
 def translations(
   config: TranslationConfig, corpus: Corpus, model: Model, beams: int
 ) -> list[str]:
-  """What a model says for each verse of the test side, in its order."""
+  """Translations of the test split, in the order of its texts."""
   found = []
-  for bucket in corpus.sides["test"].buckets:
+  for bucket in corpus.splits["test"].buckets:
     for batch in evaluation_batches(bucket, config.batch_size):
       tokens = _search(config, model, batch, beams)
+      # Rows that only fill the last batch have no weight.
       real = batch["weights"].any(-1)
       found += [corpus.target.join(row) for row in tokens[real]]
   return found
@@ -72,9 +74,10 @@ def translations(
 def say(
   config: TranslationConfig, corpus: Corpus, model: Model, text: str
 ) -> str:
-  """A sentence of the user's in the other language."""
+  """Translates one sentence by beam search."""
   source = corpus.source
-  anything = corpus.target.vocabulary.symbols[:1]  # it has to say something
+  # `encode_pairs` wants a target; the search does not read it.
+  anything = corpus.target.vocabulary.symbols[:1]
   batch = encode_pairs(
     [(source.split(text), anything)],
     source.vocabulary,
@@ -85,7 +88,10 @@ def say(
 
 
 def _search(
-  config: TranslationConfig, model: Model, batch: Any, beams: int
+  config: TranslationConfig,
+  model: Model,
+  batch: Mapping[str, np.ndarray],
+  beams: int,
 ) -> np.ndarray:
   """The best hypothesis of each row, int ``B N``."""
   source = jnp.asarray(batch["source"])
@@ -96,6 +102,7 @@ def _search(
     beams=beams,
     start=START,
     end=END,
+    # A translation may be longer than its source, but not without end.
     max_length=source.shape[1] + 16,
     length_penalty=config.length_penalty,
   )
@@ -104,7 +111,7 @@ def _search(
 
 
 def _astray(bucket: Examples) -> Examples:
-  """Each verse with the source of the one before."""
+  """Pairs each verse with the source of the row before, as a control."""
   moved = {
     name: np.roll(bucket.arrays[name], 1, axis=0)
     for name in ("source", "source_lengths")
@@ -129,23 +136,24 @@ def scores(
   return bleu.score, chrf.score
 
 
-def by_length(side: Side, said: Sequence[str]) -> list[float]:
-  """chrF of the shortest third of the verses, of the next, of the longest."""
+def by_length(split: Split, said: Sequence[str]) -> list[float]:
+  """chrF of each group of `length_groups`."""
   found = []
-  for places in length_groups(side):
-    references = [side.texts[n][1] for n in places]
+  for places in length_groups(split):
+    references = [split.texts[n][1] for n in places]
     found.append(scores([said[n] for n in places], references)[1])
   return found
 
 
-def length_groups(side: Side) -> list[np.ndarray]:
-  """Places of the verses, in `GROUPS` groups of rising source length."""
-  order = np.argsort(side.lengths, kind="stable")
+def length_groups(split: Split) -> list[np.ndarray]:
+  """Indices of the verses in `GROUPS` equal groups of rising source length."""
+  order = np.argsort(split.lengths, kind="stable")
+  # Of fewer verses than groups some groups are empty.
   return [group for group in np.array_split(order, GROUPS) if len(group)]
 
 
-def _library() -> Any:
-  """The `sacrebleu` library, imported when it is needed."""
+def _library() -> ModuleType:
+  """Imports sacrebleu, which is an extra."""
   with needs_extra("translation", "BLEU and chrF need sacrebleu"):
     import sacrebleu
 

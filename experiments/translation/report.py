@@ -1,4 +1,4 @@
-"""Tables, examples and pictures of the experiment."""
+"""Tables, example translations and figures of the translation experiment."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,25 +24,26 @@ __all__ = [
 ]
 
 SHOWN = 5  # verses
-DRAWN = 14  # pieces of the verse whose alignment is drawn
+DRAWN = 14  # pieces, about, of the verse whose alignment is drawn
 
 
 def size_table(corpus: Corpus) -> str:
-  """How many verses of each side are short enough."""
+  """Table of the verses of each split, and how many fit a bucket."""
   rows = [
-    [name, side.total, len(side.texts), f"{len(side.texts) / side.total:.1%}"]
-    for name, side in corpus.sides.items()
+    [name, one.total, len(one.texts), f"{len(one.texts) / one.total:.1%}"]
+    for name, one in corpus.splits.items()
   ]
-  return table(["side", "verses", "short enough", "share"], rows)
+  return table(["split", "verses", "short enough", "share"], rows)
 
 
 def score_table(corpus: Corpus, found: Mapping[str, list[Measures]]) -> str:
-  """Of each variant, over the seeds; and of two that translate nothing."""
+  """Table of loss, BLEU and chrF by variant, with two trivial baselines."""
   columns = ["", "parameters", "nats a piece", "another's source"]
   columns += ["BLEU greedy", "BLEU beam", "chrF greedy", "chrF beam"]
   rows = [[name, *_scored(runs)] for name, runs in found.items()]
-  texts = corpus.sides["test"].texts
+  texts = corpus.splits["test"].texts
   references = [target for _, target in texts]
+  # What the scores are worth without translating: shared names, common words.
   nothing = {
     "the source as it is": [source for source, _ in texts],
     "the target of another verse": references[1:] + references[:1],
@@ -56,7 +57,7 @@ def score_table(corpus: Corpus, found: Mapping[str, list[Measures]]) -> str:
 
 
 def _scored(runs: list[Measures]) -> list[str]:
-  """The cells of one variant."""
+  """Cells of one variant: its mean and deviation over seeds."""
   over = lambda number: spread([number(run) for run in runs])
 
   return [
@@ -72,9 +73,9 @@ def _scored(runs: list[Measures]) -> list[str]:
 
 
 def length_table(corpus: Corpus, found: Mapping[str, list[Measures]]) -> str:
-  """chrF of the beam by the length of the source."""
-  side = corpus.sides["test"]
-  sizes = [[side.lengths[n] for n in group] for group in length_groups(side)]
+  """Table of chrF by beam search, a column a group of source lengths."""
+  split = corpus.splits["test"]
+  sizes = [[split.lengths[n] for n in group] for group in length_groups(split)]
   columns = [f"{min(size)} to {max(size)} pieces" for size in sizes]
   rows = [
     [name, *(spread(x) for x in zip(*(r.lengths for r in runs), strict=True))]
@@ -84,11 +85,11 @@ def length_table(corpus: Corpus, found: Mapping[str, list[Measures]]) -> str:
 
 
 def example_table(corpus: Corpus, found: Mapping[str, list[Measures]]) -> str:
-  """Some verses from end to end of the book, as the first seeds say them."""
-  side = corpus.sides["test"]
+  """Translations of a few evenly spaced test verses by the first seeds."""
+  split = corpus.splits["test"]
   lines = []
-  for place in np.linspace(0, len(side.texts) - 1, SHOWN).astype(int):
-    source, reference = side.texts[place]
+  for place in np.linspace(0, len(split.texts) - 1, SHOWN).astype(int):
+    source, reference = split.texts[place]
     lines += [f"\nsource: {source}", f"reference: {reference}"]
     lines += [f"{name}: {runs[0].texts[place]}" for name, runs in found.items()]
   return "\n".join(lines)
@@ -97,9 +98,10 @@ def example_table(corpus: Corpus, found: Mapping[str, list[Measures]]) -> str:
 def draw_alignment(
   workdir: Path, corpus: Corpus, models: Mapping[str, Model]
 ) -> list[Path]:
-  """Where models look in one held-out verse, its translation given.
+  """Draws cross-attention on one test verse, teacher-forced, a panel a model.
 
-  A picture of all that look, a panel each; none where none does.
+  Returns:
+    One path; none where no model has attention.
   """
   titles = {
     NAMES["transformer"]: "transformer, last layer, mean of heads",
@@ -109,9 +111,10 @@ def draw_alignment(
   if not looking:
     return []
 
-  side = corpus.sides["test"]
-  first = side.buckets[0]
-  far = np.abs(np.array(side.lengths[: len(first)]) - DRAWN)
+  # Of the first bucket: its rows come first in `lengths`.
+  split = corpus.splits["test"]
+  first = split.buckets[0]
+  far = np.abs(np.array(split.lengths[: len(first)]) - DRAWN)
   row = first[int(far.argmin())]
   heard, said = row["source_lengths"], row["target_lengths"]
   weights = np.stack([_looks(models[name], row) for name in looking])
@@ -128,7 +131,7 @@ def draw_alignment(
 
 
 def _looks(model: Model, row: Mapping) -> np.ndarray:
-  """Weights ``T S`` of the target over the source."""
+  """Attention weights ``T S`` of target over source, the mean of heads."""
   names = ("source", "inputs", "source_lengths")
   given = (jnp.asarray(row[name]) for name in names)
   _, aux = jax.jit(_attentive)(model, *given)
@@ -137,12 +140,12 @@ def _looks(model: Model, row: Mapping) -> np.ndarray:
 
 
 def _attentive(model: Model, source, inputs, length):
-  """A pass that keeps the attention."""
+  """Logits and attention weights of a teacher-forced pass."""
   return model(source, inputs, source_lengths=length, aux=("weights",))
 
 
 def draw_curves(workdir: Path, records: Mapping[str, list[list[dict]]]) -> Path:
-  """The loss on the validation side while training, a band over the seeds."""
+  """Draws validation loss over training steps, a band over the seeds."""
   series = {
     name: (
       [record["step"] for record in runs[0]],

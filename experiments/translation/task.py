@@ -1,17 +1,15 @@
-"""The variants, their loss, their batches and one training run."""
+"""Models, teacher-forced loss, bucketed batches, and training of one run."""
 
 import dataclasses
 import functools
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 
-from attnjax import config as configs
 from attnjax import runs, training
 from attnjax.data import Examples, evaluation_batches, train_batches
 from attnjax.models import EncoderDecoder, Seq2Seq
@@ -26,7 +24,7 @@ Model = EncoderDecoder | Seq2Seq
 def make(
   config: TranslationConfig, corpus: Corpus, variant: str, seed: int
 ) -> Model:
-  """A new model of a variant of the config."""
+  """A new model: the transformer, or the RNN with or without attention."""
   sizes = len(corpus.source.vocabulary), len(corpus.target.vocabulary)
   rnn = config.rnn
   if variant == "fixed":
@@ -42,7 +40,7 @@ def make(
 
 
 def loss(model: Model, batch: Mapping, key):
-  """(nats, pieces) of every target piece and its end, teacher forced."""
+  """(summed cross-entropy, nats; its weight) of target pieces and the end."""
   logits = model(
     batch["source"],
     batch["inputs"],
@@ -54,10 +52,10 @@ def loss(model: Model, batch: Mapping, key):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bucketed:
-  """`batches(step)`: rows of one bucket, each bucket as often as it is large.
+  """`batches(step)`: rows of one bucket, drawn in proportion to its size.
 
-  A round has a batch of a bucket for every `batch_size` of its rows, in an
-  order drawn anew each round.
+  A round has a batch for every `batch_size` rows of each bucket. The order of
+  buckets is drawn anew each round.
   """
 
   buckets: Sequence[Examples]
@@ -69,28 +67,31 @@ class Bucketed:
     turn, place = divmod(step, sum(self._counts))
     order = self._order(turn)
     bucket = int(order[place])
+    # A step reads its bucket's stream where earlier steps left it.
     before = int((order[:place] == bucket).sum())
     return self._streams[bucket](turn * self._counts[bucket] + before)
 
   @functools.cached_property
   def _counts(self) -> list[int]:
-    """Batches of each bucket in a round."""
+    """Batches of each bucket in a round; one at least."""
     return [max(1, round(len(b) / self.batch_size)) for b in self.buckets]
 
   @functools.cached_property
-  def _streams(self) -> list[Any]:
-    """The batches of each bucket."""
+  def _streams(self) -> list[Callable[[int], dict[str, np.ndarray]]]:
+    """The shuffled batches of each bucket, step -> batch."""
     return [train_batches(b, self.batch_size, self.seed) for b in self.buckets]
 
   def _order(self, turn: int) -> np.ndarray:
-    """The buckets of one round."""
+    """Bucket numbers of the steps of one round, shuffled."""
     draws = np.random.default_rng((self.seed, turn))
     labels = np.repeat(np.arange(len(self._counts)), self._counts)
     return draws.permutation(labels)
 
 
-def evaluate_on(buckets: Sequence[Examples], batch_size: int):
-  """`params -> metrics` on every row of the buckets."""
+def evaluate_on(
+  buckets: Sequence[Examples], batch_size: int
+) -> Callable[[Model], dict[str, float]]:
+  """A function from a model to its metrics on every row of the buckets."""
   batches = (evaluation_batches(b, batch_size) for b in buckets)
   return training.make_evaluate(loss).on(
     list(itertools.chain.from_iterable(batches))
@@ -104,25 +105,20 @@ def fit(
   seed: int,
   workdir: Path,
 ) -> runs.Fitted:
-  """Trains a variant, or finds it trained."""
-  run = f"{variant}/seed{seed}"
-  leaves = configs.decisive(config)
-
-  for name in ("variants", "text", "beams", "length_penalty", "seeds"):
-    del leaves[name]  # these come after training
-
-  sides = corpus.sides
+  """Trains one variant with one seed, or finds it trained."""
+  splits = corpus.splits
 
   return runs.fit(
     make(config, corpus, variant, seed),
     loss,
-    Bucketed(sides["train"].buckets, config.batch_size, seed),
-    workdir=workdir / run,
-    experiment="translation",
-    identity=leaves | {"run": run, "corpus": corpus.digest},
-    optimizer=config.optimizer,
-    train=configs.replace_leaves(
-      config.train, {"seed": config.train.seed + seed}
+    Bucketed(splits["train"].buckets, config.batch_size, seed),
+    evaluate=evaluate_on(splits["validation"].buckets, config.batch_size),
+    **runs.trial_arguments(
+      config,
+      experiment="translation",
+      variant=variant,
+      seed=seed,
+      workdir=workdir,
+      data={"corpus": corpus.digest},
     ),
-    evaluate=evaluate_on(sides["validation"].buckets, config.batch_size),
   )

@@ -98,7 +98,7 @@ def test_pieces_are_learned_on_the_training_side_alone():
 
 
 def test_a_verse_is_in_the_first_bucket_that_holds_it(corpus):
-  for side in corpus.sides.values():
+  for side in corpus.splits.values():
     assert sum(map(len, side.buckets)) == len(side.texts) == len(side.lengths)
     row = 0
     for bucket in side.buckets:
@@ -118,8 +118,8 @@ def test_longer_verses_are_left_out_and_counted():
   every = verses()
   short = corpora.load(small(buckets=(4,)), every)
   sides = {"train": 40, "validation": 2, "test": 5}
-  assert {k: s.total for k, s in short.sides.items()} == sides
-  assert 0 < len(short.sides["train"].texts) < 40
+  assert {k: s.total for k, s in short.splits.items()} == sides
+  assert 0 < len(short.splits["train"].texts) < 40
   with pytest.raises(ValueError, match="none of the 40 verses of train"):
     corpora.load(small(vocabulary=257, buckets=(3,)), every)
 
@@ -128,8 +128,8 @@ def test_the_source_can_be_the_spanish():
   turned = corpora.load(small(source="spanish"), verses())
   straight = corpora.load(small(), verses())
   assert turned.source == straight.target
-  assert sorted(turned.sides["test"].texts) == sorted(
-    pair[::-1] for pair in straight.sides["test"].texts
+  assert sorted(turned.splits["test"].texts) == sorted(
+    pair[::-1] for pair in straight.splits["test"].texts
   )
   with pytest.raises(ValueError, match="must be one of english, spanish"):
     small(source="latin")
@@ -154,7 +154,7 @@ def test_in_a_round_every_row_of_every_bucket_comes_once():
 
 def test_the_loss_is_the_mean_over_real_pieces_and_ignores_padding(corpus):
   model = task.make(small(), corpus, "attentive", 0)
-  buckets = corpus.sides["train"].buckets
+  buckets = corpus.splits["train"].buckets
   found = task.evaluate_on(buckets, 3)(model)
   assert found["weight"] == sum(b.arrays["weights"].sum() for b in buckets)
   vocabulary = len(corpus.target.vocabulary)
@@ -174,7 +174,7 @@ def test_the_loss_is_the_mean_over_real_pieces_and_ignores_padding(corpus):
 @pytest.mark.slow
 def test_nothing_is_dropped_without_a_key(corpus):
   config = small(**{"rnn.dropout": 0.5, "transformer.dropout": 0.5})
-  batch = jax.device_put(corpus.sides["train"].buckets[0][:4])
+  batch = jax.device_put(corpus.splits["train"].buckets[0][:4])
   for variant in NAMES:
     model = task.make(config, corpus, variant, 0)
     calm = [float(task.loss(model, batch, None)[0]) for _ in range(2)]
@@ -203,12 +203,12 @@ def test_a_missing_library_is_named(monkeypatch):
 
 
 def test_groups_rise_in_length_and_hold_every_verse(corpus):
-  side = corpus.sides["train"]
+  side = corpus.splits["train"]
   groups = measure.length_groups(side)
   sizes = [[side.lengths[n] for n in group] for group in groups]
   assert sorted(np.concatenate(groups)) == list(range(40))
   assert all(max(a) <= min(b) for a, b in itertools.pairwise(sizes))
-  side = corpus.sides["test"]
+  side = corpus.splits["test"]
   perfect = [target for _, target in side.texts]
   assert measure.by_length(side, perfect) == pytest.approx([100] * 3)
 
@@ -311,7 +311,7 @@ def test_the_real_verses_are_cut_where_they_are(asset):
   asset("sword-text-web")
   asset("sword-text-sparv")
   found = corpora.load(PRESETS["tiny"]())
-  side = found.sides["test"]
+  side = found.splits["test"]
   assert side.total == 879
   assert 200 < len(side.texts) < 400
   assert ("Jesus wept.", "Y lloró Jesús.") in side.texts
