@@ -1,1 +1,1 @@
-"""A fluffy blue creature roamed the verdant forest."""
+"""One attention head that moves nouns by the adjectives in front of them."""

@@ -1,4 +1,4 @@
-"""A head by hand, a head that learns, and what keeps it from learning."""
+"""Entry point: a hand-built attention head, trained heads, and controls."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from experiments.fluffy_creature.measure import Measures, measure
 
 
 def main(config: FluffyCreatureConfig, workdir: Path) -> None:
-  """Builds one head, trains the others, measures all, draws."""
+  """Builds a head by hand, trains one of each kind and seed, measures all."""
   corpus = load(config)
   built = report.by_hand()
   print(report.hand_table(built))
@@ -27,6 +27,7 @@ def main(config: FluffyCreatureConfig, workdir: Path) -> None:
       heads.append(head)
 
   print(report.measures_table(found))
+  # The first of `looks` with the first seed: "head", unless a flag says else.
   print(report.shift_table(heads[0], corpus.vocabulary, corpus.pairs))
   write_results(
     workdir, {k: [x._asdict() for x in v] for k, v in found.items()}

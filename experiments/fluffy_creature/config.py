@@ -1,4 +1,4 @@
-"""The presets of the experiment on adjectives and nouns."""
+"""Config and presets of the fluffy-creature experiment."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ from attnjax.training import CheckpointConfig, OptimizerConfig
 
 __all__ = ["LOOKS", "PRESETS", "FluffyCreatureConfig", "HeadConfig"]
 
-# What a query may look at, and whether the head knows distances.
+# Kinds of head: with a distance bias, without, and masked to the word before.
 LOOKS = ("head", "no distances", "previous word")
 
 
@@ -30,7 +30,7 @@ class HeadConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class FluffyCreatureConfig(FitConfig):
-  """All that the experiment is determined by."""
+  """Corpus, kinds of head and loss beside the configs of model and training."""
 
   corpus: str = setting(
     "grammar",

@@ -1,4 +1,4 @@
-"""The sentences to train on and those held out, by name."""
+"""Train and held-out sentences: of a grammar, or of the Brown corpus."""
 
 import zlib
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ __all__ = ["Corpus", "described", "load"]
 
 
 class Corpus(NamedTuple):
-  """Arrays of both sides, and sentences to look at."""
+  """Encoded train and held-out splits, and sentences for the figures."""
 
   vocabulary: Vocabulary
   train: Examples
@@ -30,14 +30,14 @@ class Corpus(NamedTuple):
 
 
 def load(config: FluffyCreatureConfig) -> Corpus:
-  """The corpus that a config names.
+  """Loads or generates the corpus that a config names.
 
   Raises:
-    AssetError: the tagged corpus cannot be had.
+    AssetError: the tagged corpus cannot be fetched.
   """
   if config.corpus == "brown":
-    sides = split_sentences(load_brown())
-    train, heldout = described(sides["train"]), described(sides["test"])
+    splits = split_sentences(load_brown())
+    train, heldout = described(splits["train"]), described(splits["test"])
     heldout = heldout[: config.heldout]
     pairs = [("the white house", "the open house", 2)]
     vocabulary = Vocabulary.of(train, config.least)
@@ -46,6 +46,7 @@ def load(config: FluffyCreatureConfig) -> Corpus:
     train = grammar.sentences(config.sentences, seed=1, unseen=False)
     heldout = grammar.sentences(config.heldout, seed=2, unseen=True)
     shown = grammar.SENTENCE
+    # It may have words that no training sentence has drawn.
     vocabulary = Vocabulary.of([*train, shown], config.least)
     pairs = [
       ("a fluffy blue creature roamed", "a rusty old creature roamed", 3),
@@ -63,11 +64,12 @@ def load(config: FluffyCreatureConfig) -> Corpus:
 
 
 def described(sentences: Sequence[TaggedSentence]) -> list[Sentence]:
-  """Words in small letters; nouns with the adjectives in front of them."""
+  """Lowercases tagged sentences; maps nouns to the adjectives before them."""
   found = []
   for sentence, events in zip(
     sentences, adjective_noun_events(sentences), strict=True
   ):
+    # Tags of nouns begin with nn; those without an adjective get none.
     nouns: dict[int, tuple[int, ...]] = {
       n: () for n, (_, tag) in enumerate(sentence.tokens) if tag[:2] == "nn"
     }
@@ -78,7 +80,7 @@ def described(sentences: Sequence[TaggedSentence]) -> list[Sentence]:
 
 
 def _repeated(sentences: list[Sentence], times: int) -> list[Sentence]:
-  """Sentences in which a noun has several adjectives come some times each."""
+  """Oversamples sentences in which a noun has two adjectives or more."""
   several = [
     one for one in sentences if max(map(len, one.nouns.values()), default=0) > 1
   ]
@@ -86,7 +88,10 @@ def _repeated(sentences: list[Sentence], times: int) -> list[Sentence]:
 
 
 def _to_show(sentences: list[Sentence], vocabulary: Vocabulary) -> Sentence:
-  """A short one of known words, two nouns described, one of them twice."""
+  """A sentence for the figure: short, known words, two described nouns.
+
+  One of the nouns has two adjectives. Where there is none, the first sentence.
+  """
   known, adjectives = set(vocabulary.words), set(vocabulary.adjectives)
   for sentence in sentences:
     counts = sorted(map(len, sentence.nouns.values()))

@@ -1,4 +1,4 @@
-"""One training run of a head on a corpus."""
+"""Training of one head on a corpus."""
 
 from pathlib import Path
 
@@ -22,13 +22,14 @@ def fit(
   seed: int,
   workdir: Path,
 ) -> models.OneHead:
-  """Trains a head that may look as `look` says, or finds it trained."""
+  """Trains one kind of head with one seed, or finds it trained."""
   words, adjectives = map(len, corpus.vocabulary)
 
   return runs.fit(
     models.make(config.model, words, adjectives, seed),
     models.Loss(look, config.loss),
     train_batches(corpus.train, config.batch_size, seed),
+    # The curve needs no more than 250 sentences; `measure` takes all.
     evaluate=make_evaluate(models.Loss(look, config.loss)).on(
       [jax.device_put(corpus.heldout[:250])]
     ),

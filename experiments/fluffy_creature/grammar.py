@@ -1,4 +1,4 @@
-"""Sentences from a grammar, with pairs of words that training never joins."""
+"""A toy grammar with adjective-noun pairs that are held out of training."""
 
 import zlib
 
@@ -28,7 +28,7 @@ _WORDS = {
 }
 WORDS = {kind: tuple(text.split()) for kind, text in _WORDS.items()}
 
-# The sentence of the notes.
+# An example of two described nouns, for tables and figures.
 SENTENCE = Sentence(
   ("a", "fluffy", "blue", "creature", "roamed", "the", "verdant", "forest"),
   {3: (1, 2), 7: (6,)},
@@ -36,7 +36,8 @@ SENTENCE = Sentence(
 
 
 def joined_in_training(adjective: str, noun: str) -> bool:
-  """Whether training may put the two together: three pairs in four."""
+  """Whether a pair is a training pair: three in four, by hash."""
+  # CRC-32, not `hash`, which differs from one process to the next.
   return zlib.crc32(f"{adjective} {noun}".encode()) % 4 != 0
 
 
@@ -57,7 +58,7 @@ def sentences(count: int, *, seed: int, unseen: bool) -> list[Sentence]:
 
 
 def _sentence(draws: np.random.Generator, unseen: bool) -> Sentence:
-  """One sentence."""
+  """Draws one sentence of the grammar."""
   pick = lambda kind: WORDS[kind][draws.integers(len(WORDS[kind]))]
   words: list[str] = []
   nouns: dict[int, tuple[int, ...]] = {}
@@ -80,8 +81,10 @@ def _sentence(draws: np.random.Generator, unseen: bool) -> Sentence:
   return Sentence(tuple(words), nouns)
 
 
-def _described(draws, noun: str, unseen: bool) -> list[str]:
-  """0 to 3 adjectives that may stand with a noun."""
+def _described(
+  draws: np.random.Generator, noun: str, unseen: bool
+) -> list[str]:
+  """Draws 0 to 3 different adjectives whose pair with a noun is allowed."""
   fit = [a for a in WORDS["adjective"] if joined_in_training(a, noun) != unseen]
   count = min(int(draws.integers(4)), len(fit))
   return [str(a) for a in draws.choice(fit, count, replace=False)]

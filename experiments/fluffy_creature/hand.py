@@ -1,14 +1,14 @@
-"""A head built by hand: nouns ask for adjectives in front of them.
+"""An attention head with weights set by hand: nouns attend to adjectives.
 
-The embedding of a word says what kind of word it is and which word:
+The embedding of a word is its kind and its identity, both one-hot:
 
     [is noun, is adjective | which word]
 
-    W_q: a noun asks for "adjective", and every word a little for itself
-    W_k: an adjective answers to "adjective", and every word to itself
-    W_v: which word it is
+    W_q: nouns query "is adjective"; every word queries itself, less strongly
+    W_k: adjectives match "is adjective"; every word matches itself
+    W_v: the identity of the word
 
-ALiBi makes near words count more: it is what keeps *fluffy* from the forest.
+ALiBi favours near words, so that *fluffy* does not describe the forest.
 """
 
 from collections.abc import Sequence
@@ -22,11 +22,13 @@ from attnjax.typing import Array, Float
 
 __all__ = ["HandBuilt", "build"]
 
+# Logits of an adjective and of oneself, and what ALiBi takes off a word of
+# distance. A word without adjectives keeps to itself, for _SELF > 0.
 _ASKS, _SELF, _SLOPE = 16.0, 8.0, 1.5
 
 
 class HandBuilt(NamedTuple):
-  """The sentence before and after one head, and the head's pattern."""
+  """Embeddings before and after the head, and its attention weights."""
 
   words: tuple[str, ...]
   embedding: Float[Array, "T M"]
@@ -34,7 +36,7 @@ class HandBuilt(NamedTuple):
   weights: Float[Array, "T S"]
 
   def direction(self, word: str) -> Float[Array, " M"]:
-    """Where in the space of embeddings a word's meaning lies."""
+    """Unit vector of a word's identity, without its kind."""
     which = self.embedding[self.words.index(word)]
     return which.at[:2].set(0)
 
@@ -52,14 +54,17 @@ def build(
   count = len(words)
   kinds = jnp.zeros((count, 2)).at[jnp.array(nouns), 0].set(1)
   kinds = kinds.at[jnp.array(adjectives), 1].set(1)
-  which = jnp.eye(count)
-  embedding = jnp.concatenate([kinds, which], axis=1)
+  embedding = jnp.concatenate([kinds, jnp.eye(count)], axis=1)
+
+  # Features 0 and 1 are the kinds: `own` keeps the identity alone, `ask` sends
+  # "is noun" to "is adjective".
   own = jnp.diag(jnp.array([0.0, 0.0, *[1.0] * count]))
   ask = jnp.zeros_like(own).at[0, 1].set(_ASKS)
   answer = jnp.zeros_like(own).at[1, 1].set(1)
   query = embedding @ (ask + _SELF * own)
   key, value = embedding @ (answer + own), embedding @ own
-  head = lambda x: x[:, None, :]
+
+  head = lambda x: x[:, None, :]  # T M -> T 1 M
   change, aux = attnjax.attend(
     head(query),
     head(key),

@@ -1,4 +1,4 @@
-"""What a trained head does at nouns: where it looks, what it reports."""
+"""Measures of a trained head at nouns: attention mass, accuracy, direction."""
 
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ __all__ = ["Measures", "context_shift", "measure"]
 
 
 class Measures(NamedTuple):
-  """Of the nouns of held-out sentences, by how many adjectives they have."""
+  """Measures of held-out nouns, grouped by their number of adjectives."""
 
   nouns: list[int]  # nouns with 0, 1, 2, 3 adjectives
   mass: list[float]  # weight of a noun on its own adjectives
@@ -26,7 +26,14 @@ class Measures(NamedTuple):
 def measure(
   model: OneHead, examples: Examples, look: str, kind: str
 ) -> Measures:
-  """Runs the head on every sentence, some hundred at a time."""
+  """Measures a head on every sentence, in batches of 250.
+
+  Args:
+    model: the head.
+    examples: held-out sentences.
+    look: kind of head, of `config.LOOKS`.
+    kind: of loss that it was trained with.
+  """
   run = jax.jit(_facts, static_argnames=("look", "kind"))
 
   parts = []
@@ -37,6 +44,7 @@ def measure(
   facts = {k: np.concatenate([part[k] for part in parts]) for k in parts[0]}
   is_noun, described = facts["is_noun"], facts["described"]
   groups = [is_noun & (described == n) for n in range(MOST + 1)]
+  # NaN, not 0, where a group has no noun.
   mean = lambda x, at: float(x[at].mean()) if at.any() else float("nan")
 
   return Measures(
@@ -49,15 +57,17 @@ def measure(
 
 
 def _facts(model: OneHead, batch, look: str, kind: str) -> dict:
-  """Of every word: is it a noun, and what became of it."""
+  """Measures of every word of a batch, ``B T`` each; `later` is ``B``."""
   tokens, places = batch["tokens"], batch["places"]
   before, after, weights = model(tokens, look)
   given = places >= 0
   at = jnp.where(given, places, 0)
   on = jnp.take_along_axis(weights, at, axis=-1)
+  # Above the diagonal are keys after their query: 0 of a causal head.
   later = jnp.triu(weights, 1).max((-1, -2))
-  # Half of what each of three adjectives is of a description.
+  # Half the share of each of MOST adjectives; of fewer each has more.
   reported = shares(model.readout(after), kind) > 1 / (2 * MOST)
+  # `one_hot` of a number past the last class is a row of zeros.
   rows = jnp.where(given, batch["described"], reported.shape[-1])
   wanted = jax.nn.one_hot(rows, reported.shape[-1], dtype=bool).any(-2)
 
@@ -72,10 +82,9 @@ def _facts(model: OneHead, batch, look: str, kind: str) -> dict:
 
 
 def _along(model: OneHead, change, described):
-  """Cosine of the change of a word and the directions of its adjectives.
+  """Cosine of E' - E and the summed directions of a word's adjectives, ``B T``.
 
-  The direction of an adjective is that in which its report grows: a column of
-  the reader, which the head never sees.
+  The direction of an adjective is its column of the readout.
   """
   columns = model.readout.kernel[...].T
   given = (described >= 0)[..., None]
@@ -86,7 +95,7 @@ def _along(model: OneHead, change, described):
 def context_shift(
   model: OneHead, tokens: jax.Array, place: int, look: str
 ) -> tuple[float, float]:
-  """Cosine distance of one word in two sentences, before and after the head.
+  """Cosine distances of one word in two contexts, before and after the head.
 
   Args:
     model: the head.
@@ -95,12 +104,12 @@ def context_shift(
     look: of `LOOKS`.
   """
   before, after, _ = model(tokens, look)
-  # Rounding may leave two equal directions a little closer than equal.
+  # By rounding the cosine of equal directions may exceed 1.
   apart = lambda x: max(0.0, float(1 - _cosine(x[0, place], x[1, place])))
   return apart(before), apart(after)
 
 
 def _cosine(x, y):
-  """Of the angle between two vectors along the last axis."""
+  """Cosine similarity along the last axis; 0 where a vector is 0."""
   norms = jnp.linalg.norm(x, axis=-1) * jnp.linalg.norm(y, axis=-1)
   return (x * y).sum(-1) / jnp.maximum(norms, 1e-12)

@@ -1,4 +1,4 @@
-"""One trained head: every noun must report the adjectives that describe it."""
+"""The one-head model and its losses: nouns report their adjectives."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -15,17 +15,17 @@ __all__ = ["Loss", "OneHead", "make", "shares"]
 
 
 def _previous(batch, head, query, key):
-  """The word before, and nothing else."""
+  """Mask rule: each query attends to the key before it alone."""
   del batch, head
   return key == query - 1
 
 
 class OneHead(nnx.Module):
-  """Embedding, one causal head, and a linear reader of the moved embedding.
+  """Embedding, one causal attention head with residual, and a linear readout.
 
       E' = E + A V,    report = E' W + b
 
-  The head knows distances by a learned bias, as in T5.
+  Distances enter by a learned relative bias, as in T5.
   """
 
   def __init__(self, config: HeadConfig, words: int, adjectives: int, rngs):
@@ -38,11 +38,11 @@ class OneHead(nnx.Module):
       rngs=rngs,
     )
     self.distances = nnx.Param(jnp.zeros((config.buckets, 1)))
-
+    # One class more than there are adjectives: "nothing describes this word".
     self.readout = nnx.Linear(config.width, adjectives + 1, rngs=rngs)
 
   def __call__(self, tokens, look: str = "head"):
-    """(embeddings before, after, weights ``B T S``)."""
+    """(E, E', attention weights ``B T S``) of tokens ``B T``."""
     before = self.embed(tokens)
     mask = masks.causal()
     if look == "previous word":
@@ -50,6 +50,7 @@ class OneHead(nnx.Module):
 
     near = None
     if look == "head":
+      # Causal: no bucket is spent on words after the query.
       near = score_mods.relative_bias(
         self.distances[...], bidirectional=False, max_distance=64
       )
@@ -61,33 +62,36 @@ class OneHead(nnx.Module):
     return before, before + change, aux.weights[:, 0]
 
   def report(self, tokens, look: str = "head"):
-    """Of every word, a number for each adjective and, last, for nothing."""
+    """Readout ``B T (adjectives + 1)``, "nothing" last."""
     return self.readout(self(tokens, look)[1])
 
 
 def shares(report, kind: str):
-  """The share of a word's description that each adjective is said to be."""
+  """Predicted share of each adjective in a word's description."""
   report = jax.nn.softmax(report) if kind == "entropy" else report
   return report[..., :-1]
 
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-  """How far the report of each word is from what describes it.
+  """Squared error or cross-entropy of reports against descriptions.
 
-  A noun with k adjectives is described by each to 1/k; other words, and nouns
-  without any, wholly by nothing. "squared" is the squared error of the report
-  of every word. "entropy" is the cross-entropy of the softmax of a noun's
-  report, in nats, for corpora of a thousand adjectives, each so rare that its
-  square hardly pulls; there only nouns are asked, for most words of a text are
-  none, and what a step costs is the softmax over all adjectives.
+  The target of a noun with k adjectives is 1/k for each of them; of other
+  words, and of nouns without adjectives, it is 1 for "nothing".
+
+  Args:
+    look: kind of head, of `config.LOOKS`.
+    kind: "squared", the squared error of every word's report; or "entropy",
+      the cross-entropy of the softmax of nouns' reports, in nats. With
+      thousands of rare adjectives a squared error has too small gradients, and
+      the softmax over all of them dominates a step: nouns alone have one.
   """
 
   look: str
   kind: str
 
   def __call__(self, model: OneHead, batch: Mapping, key):
-    """(loss, words asked), summed; NaN if more than one in four is a noun."""
+    """(summed loss, words that count); NaN if over a quarter are nouns."""
     del key  # nothing is random
     if self.kind == "entropy":
       return self._entropy(model, batch)
@@ -98,11 +102,15 @@ class Loss:
     return (loss * weights).sum(), weights.sum()
 
   def _entropy(self, model: OneHead, batch: Mapping):
-    """Of the nouns alone, gathered from all places of the batch."""
+    """Cross-entropy of nouns alone, gathered from the whole batch."""
     is_noun = batch["is_noun"].ravel()
+    # A fixed number of places, for shapes cannot depend on the batch; a place
+    # without a noun has index `is_noun.size`, which is out of bounds.
     asked = max(1, is_noun.size // 4)
     (at,) = jnp.nonzero(is_noun, size=asked, fill_value=is_noun.size)
     moved = model(batch["tokens"], self.look)[1]
+
+    # Clipped: empty places read the last word, and weigh nothing below.
     rows = lambda x: x.reshape(is_noun.size, -1).at[at].get(mode="clip")
     report = model.readout(rows(moved))
     which, share = _described(rows(batch["described"]), report.shape[-1] - 1)
@@ -111,22 +119,22 @@ class Loss:
     count = is_noun.sum().astype(said.dtype)
     loss = -((said * share).sum(-1) * weights).sum()
 
-    # A noun that found no place must not be left out in silence.
+    # With more nouns than places some were dropped: NaN, not a wrong loss.
     return jnp.where(count > asked, jnp.nan, loss), count
 
 
 def _described(described, adjectives: int):
-  """The numbers of what describes each word, and their shares, ``... MOST``."""
+  """Indices of the classes that describe each word; shares, ``... MOST``."""
   given = described >= 0
   rows = jnp.where(given, described, adjectives)
-  # The first place of a word that nothing describes stands for that.
+  # Words without adjectives: their first place is "nothing", with share 1.
   counts = given.at[..., 0].set(given[..., 0] | ~given.any(-1))
   counts = counts.astype(jnp.float32)
   return rows, counts / counts.sum(-1, keepdims=True)
 
 
 def _wanted(described, adjectives: int):
-  """Shares of every adjective and of nothing, ``B T (adjectives + 1)``."""
+  """Target shares of all classes, ``B T (adjectives + 1)``, "nothing" last."""
   rows, share = _described(described, adjectives)
   hot = jax.nn.one_hot(rows, adjectives + 1)
   return (hot * share[..., None]).sum(-2)

@@ -1,4 +1,4 @@
-"""Tables and pictures of the experiment."""
+"""Tables and the figure of the fluffy-creature experiment."""
 
 from pathlib import Path
 
@@ -22,13 +22,13 @@ __all__ = ["by_hand", "draw", "hand_table", "measures_table", "shift_table"]
 
 
 def by_hand() -> hand.HandBuilt:
-  """The hand-built head on the sentence of the notes."""
+  """Runs the hand-built head on the example sentence."""
   adjectives = [p for places in SENTENCE.nouns.values() for p in places]
   return hand.build(SENTENCE.words, list(SENTENCE.nouns), adjectives)
 
 
 def hand_table(built: hand.HandBuilt) -> str:
-  """Where each noun looks, and which way its embedding moved."""
+  """Table of each noun's attention mass, and the words it moved towards."""
   rows = []
   for noun, places in SENTENCE.nouns.items():
     moved = built.refined[noun] - built.embedding[noun]
@@ -43,11 +43,12 @@ def hand_table(built: hand.HandBuilt) -> str:
 
 
 def measures_table(found: dict[str, list[Measures]]) -> str:
-  """Of each kind of head, over the seeds."""
+  """Table of mass and accuracy by kind of head and number of adjectives."""
   columns = ["", "adjectives", "nouns", "mass on them", "reported exactly"]
   rows = []
   for look, runs in found.items():
     for n in np.flatnonzero(runs[0].nouns):
+      # Nouns without adjectives have nothing to attend to.
       mass = spread([run.mass[n] for run in runs]) if n else "-"
       exact = spread([run.exact[n] for run in runs])
       rows.append([look, n, runs[0].nouns[n], mass, exact])
@@ -67,7 +68,7 @@ def measures_table(found: dict[str, list[Measures]]) -> str:
 def shift_table(
   model: OneHead, vocabulary: Vocabulary, pairs: list[tuple[str, str, int]]
 ) -> str:
-  """The same word in two contexts: cosine distance before and after."""
+  """Table of one word in two contexts: cosine distances before and after."""
   rows = []
   for first, second, place in pairs:
     split = [Sentence(tuple(text.split()), {}) for text in (first, second)]
@@ -88,7 +89,10 @@ def draw(
   shown: Sentence,
   built: hand.HandBuilt,
 ) -> Path:
-  """The pattern of a trained head, queries as columns; beside that by hand."""
+  """Draws attention weights, queries as columns: trained, and by hand.
+
+  The hand-built pattern is shown where it is of the same sentence.
+  """
   tokens = encode([shown], vocabulary, len(shown.words)).arrays["tokens"]
   _, _, weights = jax.jit(model)(jnp.asarray(tokens))
   patterns = {"trained": np.asarray(weights[0])}

@@ -1,4 +1,4 @@
-"""Sentences as arrays: words, which are nouns, and what describes them."""
+"""Encoding of sentences as arrays: word ids, nouns, and their adjectives."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,16 +13,16 @@ MOST = 3  # adjectives that a noun has, at most
 
 
 class Sentence(NamedTuple):
-  """Words, and of each noun the places of its adjectives."""
+  """Words; and index of each noun -> indices of its adjectives."""
 
   words: tuple[str, ...]
   nouns: dict[int, tuple[int, ...]]
 
 
 class Vocabulary(NamedTuple):
-  """Words by number; the first is padding, the second any word not known.
+  """Words and reportable adjectives; an id is an index.
 
-  `adjectives` are the words that a noun can be asked to report.
+  Word 0 is padding, word 1 stands for every unknown word.
   """
 
   words: tuple[str, ...]
@@ -30,7 +30,7 @@ class Vocabulary(NamedTuple):
 
   @classmethod
   def of(cls, sentences: Sequence[Sentence], least: int = 1) -> "Vocabulary":
-    """Every word, and every adjective of a noun, that comes often enough."""
+    """Words, and adjectives of nouns, that occur at least `least` times."""
     words: dict[str, int] = {}
     adjectives: dict[str, int] = {}
     for sentence in sentences:
@@ -41,6 +41,7 @@ class Vocabulary(NamedTuple):
           word = sentence.words[place]
           adjectives[word] = adjectives.get(word, 0) + 1
 
+    # Sorted, so that ids do not depend on the order of the sentences.
     known = lambda counts: tuple(
       sorted(word for word, count in counts.items() if count >= least)
     )
@@ -51,7 +52,7 @@ class Vocabulary(NamedTuple):
 def encode(
   sentences: Sequence[Sentence], vocabulary: Vocabulary, length: int
 ) -> Examples:
-  """Arrays of the sentences, cut at a length.
+  """Encodes sentences, truncated to a length.
 
   Args:
     sentences: at least one.
@@ -86,7 +87,7 @@ def encode(
     arrays["weights"][row, : len(ids)] = 1
     for noun, places in sentence.nouns.items():
       known = [p for p in places if sentence.words[p] in adjective]
-      # A noun with an adjective that cannot be reported is not asked for any.
+      # A noun with an adjective outside the vocabulary does not count.
       if noun < length and len(known) == len(places) <= MOST:
         arrays["is_noun"][row, noun] = True
         for n, place in enumerate(places):
