@@ -1,15 +1,15 @@
-"""How keys and values travel between devices: in a ring, or by all-gather.
+"""Collectives that move keys and values: a ring of `ppermute`, or all-gather.
 
-Each device holds the queries, and the keys and values, of its own tokens. A
-courier runs on every device inside of `jax.shard_map`: it brings the keys of
-the others, has their tiles folded into the state of the queries that are here,
-and takes back what is summed over queries, such as the gradient of a key.
+Each device holds the queries, keys and values of its own tokens. A courier runs
+on every device inside of `jax.shard_map`: it brings the keys of the other
+devices, folds their tiles into the state of the local queries, and returns
+sums over queries, such as the gradient of a key, to the device of the key.
 
 Which arrays move is read off their axis letters (b batch, h head, t query, s
-key). Arrays along s and not t are divided among devices as the keys are, and
-must travel. Arrays along t and s, such as a bias, are divided by queries and
-have all keys here: of them each device takes the columns of one device at a
-time. All others stay.
+key). Arrays along s and not t are sharded as the keys are, and must travel.
+Arrays along t and s, such as a bias, are sharded by queries and have all keys
+locally: each device takes the columns of one device at a time. All others
+stay.
 """
 
 import dataclasses
@@ -38,7 +38,7 @@ __all__ = [
 
 @runtime_checkable
 class Courier(Protocol):
-  """What brings the keys of other devices; the `courier` of a `Sweep`."""
+  """Moves the keys of other devices here; the `courier` of a `Sweep`."""
 
   @property
   def pieces(self) -> int:
@@ -112,10 +112,10 @@ def with_key_columns(x, part, axes: Subscripts, device) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Gather:
-  """All-gather: brings all keys at once, and scatters the sums that return.
+  """Courier by all-gather of the keys and reduce-scatter of their sums.
 
   Keys are gathered again in the backward pass: between the passes a device
-  holds its own alone.
+  holds its own keys only.
 
   Args:
     axis: name of the mesh axis.
@@ -147,7 +147,8 @@ class Gather:
       self._gather(x, axes) if travels(axes) else x
       for x, axes in zip(operands, subscripts, strict=True)
     ]
-    # Sums over queries start from zero for all keys, on every device.
+    # A sum over queries of `n` devices starts as zero on each, for a scatter
+    # adds up what they all return.
     start = [
       jnp.zeros_like(self._gather(x, axes)) if travels(axes) else x
       for x, axes in zip(state, state_subscripts, strict=True)
@@ -212,18 +213,18 @@ def shortest_way(live) -> tuple:
 
 @dataclasses.dataclass(frozen=True)
 class Ring:
-  """Ring: brings the keys of every device past this one, in turn.
+  """Courier that passes keys round a ring of devices, by `ppermute`.
 
-  The next keys are sent on before anything is computed with the present ones,
-  so that sending hides behind computing. What is summed over queries (the
-  gradient of a key) travels one step behind the keys that it belongs to, and
-  is sent to their device at the end.
+  The next keys are sent before anything is computed with the present ones, so
+  that sending overlaps computing. Sums over queries (the gradient of a key)
+  travel one step behind their keys, and return to the device of the keys at
+  the end.
 
   Args:
     axis: name of the mesh axis.
     size: number of devices on it.
-    deciding: mesh axes whose devices may have different tiles to skip; they
-      find together which steps are live.
+    deciding: mesh axes over which devices agree, by `pmax`, on the steps that
+      are live; all whose devices may have different tiles to skip.
     steps: those at which some device has a tile to compute, in the order in
       which they are taken; None finds them when the program runs.
 
@@ -256,8 +257,8 @@ class Ring:
     device = np.arange(n)
     live = np.array([pairs[device, device - step].any() for step in range(n)])
 
-    # Forward from its own keys first, then one longer send to the furthest
-    # behind: to begin there would cost a send with nothing to compute.
+    # Forward from its own keys first, then one longer send to the keys
+    # furthest behind: to begin there costs a send with nothing to compute.
     back, count = shortest_way(live)
     steps = (*range(count - back), *range(-back, 0))
     return dataclasses.replace(
@@ -276,12 +277,14 @@ class Ring:
     """Folds the tiles of all keys into the state of the queries here."""
     keys, fixed = split_by_travel(operands, subscripts)
     sums, held = split_by_travel(state, state_subscripts)
-    zeros = sums  # sums over queries start as zeros, on whichever device
-    me = lax.axis_index(self.axis)
+    # Each visit starts from zeros and its result is added to the sums, which
+    # are on their way from the device before while it computes.
+    zeros = sums
+    device = lax.axis_index(self.axis)
 
     def visit(step, keys, held):
-      """(state of the queries, what their tiles add to the sums of a key)."""
-      origin = (me - step) % self.size
+      """(new state of the queries, sums over queries of these tiles)."""
+      origin = (device - step) % self.size
       columns = lambda x, axes: key_columns(x, axes, origin, self.size)
       parts = list(map(columns, join(keys, fixed, subscripts), subscripts))
       before = join(zeros, held, state_subscripts)
@@ -296,23 +299,23 @@ class Ring:
       return held, gained
 
     if self.steps is None:
-      live = self._live_steps(sweep, me)
+      live = self._live_steps(sweep, device)
       held, sums = self._traced_steps(live, visit, keys, held, sums)
     else:
       held, sums = self._static_steps(self.steps, visit, keys, held, sums)
     return join(sums, held, state_subscripts)
 
   def shift(self, arrays, by: int):
-    """Sends arrays to the device so many places on."""
+    """Sends arrays to the device `by` places on."""
     if by % self.size == 0:
       return arrays
     pairs = [(i, (i + by) % self.size) for i in range(self.size)]
     return jax.tree.map(lambda x: lax.ppermute(x, self.axis, pairs), arrays)
 
   def _static_steps(self, steps: tuple[int, ...], visit, keys, held, sums):
-    """Takes steps that are known, in a loop where they are equally far apart.
+    """Takes steps that are known while tracing, one loop for each stride.
 
-    A `ppermute` has a static distance: so each stride is a loop of its own.
+    The distance of a `ppermute` is static, so a loop has one stride.
     """
     strides, at = _strides(steps), 0
     for k, (first, stride, more) in enumerate(strides):
@@ -322,19 +325,20 @@ class Ring:
 
       at = first + stride * more
       leave = strides[k + 1][0] - at if k + 1 < len(strides) else 0
-      way = (first, stride, more, leave)
-      keys, held, sums = self._loop(visit, keys, held, sums, *way)
+      keys, held, sums = self._loop(
+        visit, keys, held, sums, first, stride, more, leave
+      )
 
     return held, self.shift(sums, -at)
 
   def _traced_steps(self, live, visit, keys, held, sums):
-    """Takes the steps that are found to be live when the program runs."""
+    """Takes the steps that turn out live when the program runs."""
     back, count = shortest_way(live)
     last = jnp.maximum(count - 1, 0)
     keys = self._shift_times(keys, -1, back)
     _, held, sums = self._loop(visit, keys, held, sums, -back, 1, last)
 
-    # Sums return by whichever way round is shorter; the other loop is empty.
+    # Sums return by the shorter way round; the other loop has no iteration.
     home = (back - last) % self.size
     nearer = home <= self.size // 2
     sums = self._shift_times(sums, 1, jnp.where(nearer, home, 0))
@@ -342,11 +346,11 @@ class Ring:
     return held, self._shift_times(sums, -1, other)
 
   def _shift_times(self, arrays, by: int, times):
-    """Sends arrays on a traced number of times."""
+    """Sends arrays `by` places on, a traced number of times."""
     return lax.fori_loop(0, times, lambda _, x: self.shift(x, by), arrays)
 
   def _loop(self, visit, keys, held, sums, first, stride, more, leave=0):
-    """Visits a step and so many more, then sends the keys `leave` devices on.
+    """Visits a step and `more` others, then sends the keys `leave` places on.
 
     Returns:
       (keys, state of the queries, sums), as after the last visit.
@@ -354,10 +358,10 @@ class Ring:
 
     def hop(i, carry, onward=stride):
       keys, held, sums = carry
-      # Sent before anything is computed, for sending to overlap it.
+      # Sent before anything is computed, so that sending overlaps computing.
       ahead = self.shift(keys, onward) if onward else keys
-      # At the first step these are zeros, and sent in vain: to spare that
-      # would take a third copy of what is computed in the program.
+      # At the first step these are zeros, sent in vain: to leave that out
+      # would put a third copy of the computation in the program.
       sums = self.shift(sums, stride)
       held, gained = visit(first + stride * i, keys, held)
       return ahead, held, [x + y for x, y in zip(sums, gained, strict=True)]
@@ -365,16 +369,16 @@ class Ring:
     carry = lax.fori_loop(0, more, hop, (keys, held, sums))
     return hop(more, carry, leave)
 
-  def _live_steps(self, sweep: Sweep, me) -> jax.Array:
-    """bool ``n``: steps with a tile on some device, alike on all of them."""
+  def _live_steps(self, sweep: Sweep, device) -> jax.Array:
+    """bool ``n``: steps with a live tile on some device, equal on all."""
     step = jnp.arange(self.size, dtype=jnp.int32)
-    codes = sweep.codes[(me - step) % self.size]
+    codes = sweep.codes[(device - step) % self.size]
     live = (codes != EMPTY).any(1).astype(jnp.int32)
     return lax.pmax(live, self.deciding) > 0
 
 
 def _strides(steps: tuple[int, ...]) -> list[tuple[int, int, int]]:
-  """Runs of equally distant steps, as (first, stride, how many more).
+  """Groups of equally distant steps, as (first, stride, how many more).
 
   >>> _strides((0, 1, 2, -1)), _strides((0, 3, 5))
   ([(0, 1, 2), (-1, 0, 0)], [(0, 3, 1), (5, 0, 0)])
@@ -383,7 +387,7 @@ def _strides(steps: tuple[int, ...]) -> list[tuple[int, int, int]]:
   for step in steps:
     first, stride, more = found[-1] if found else (step, 0, -1)
 
-    if more == 0:  # a run of one step takes its stride from the second
+    if more == 0:  # a group of one step takes its stride from the second
       found[-1] = (first, step - first, 1)
     elif more > 0 and step == first + stride * (more + 1):
       found[-1] = (first, stride, more + 1)

@@ -1,8 +1,8 @@
-"""One call of attention, divided among the devices of a mesh and computed.
+"""Computes one call of attention under `jax.shard_map` over a mesh.
 
-A `Division` says which mesh axis divides which axis of a call, and lays its
-arrays out; `attend_divided` computes the call, each device the tiles of its own
-queries. Axes are named b (batch), h (heads), t (queries) and s (keys).
+A `Division` says which mesh axis shards which axis of a call, and pads and
+orders its arrays; `attend_divided` computes the call, each device the tiles of
+its own queries. Axes are named b (batch), h (heads), t (queries) and s (keys).
 """
 
 import dataclasses
@@ -35,7 +35,8 @@ from attnjax.typing import Array
 
 __all__ = ["Division", "TileCodes", "attend_divided", "static_tile_codes"]
 
-# Running values of the softmax that only a JVP asks for: they stay on a device.
+# Running values of the softmax that only its JVP reads: they are no outputs of
+# the shard_map.
 _TANGENT_ONLY = ("place", "shift", "rest")
 
 
@@ -67,24 +68,24 @@ class Division(NamedTuple):
   def spec(self, subscripts: Subscripts) -> PartitionSpec:
     """The sharding of an array with these axes, while a call is computed."""
     names = dict(zip("bhts", self.axes, strict=True))
-    # One mesh axis divides t and s, and may divide one axis of an array: what
-    # is along both keeps all keys of its own queries on a device.
+    # One mesh axis shards both t and s, but may shard one axis of an array
+    # only: an array along both keeps all keys of its queries on a device.
     if "t" in subscripts:
       names.pop("s")
     return PartitionSpec(*(names.get(axis) or None for axis in subscripts))
 
   @property
-  def runs(self) -> int:
-    """Runs of consecutive tokens in an array; no tile may straddle two."""
-    return self.shards * token_layouts.runs_per_shard(self.layout)
+  def spans(self) -> int:
+    """Spans of consecutive tokens in an array; no tile may straddle two."""
+    return self.shards * token_layouts.spans_per_shard(self.layout)
 
   def with_blocks(self, call: Call, engine: Blockwise) -> "Division":
     """The division with blocks for the part of a call that a device has."""
     batch, heads, length, keys = call.shape
     rows, length, keys = (
       batch // self.parts("b"),
-      length // self.runs,
-      keys // self.runs,
+      length // self.spans,
+      keys // self.spans,
     )
     count = lambda n, size: -(-n // size)
 
@@ -119,15 +120,15 @@ class Division(NamedTuple):
     return self._constrained(out, self.outside), aux
 
   def _constrained(self, x, spec: PartitionSpec) -> Array:
-    """An array that the compiler must shard in this way."""
+    """An array with a sharding constraint, which holds for its gradient too."""
     sharding = NamedSharding(self.mesh, spec)
     return jax.lax.with_sharding_constraint(x, sharding)
 
   def padded_shape(self, call: Call) -> tuple[int, int, int, int]:
-    """``B H T S`` with each run padded to whole blocks."""
+    """``B H T S`` with each span padded to whole blocks."""
     batch, heads, length, keys = call.shape
     _, query, key = self.blocks
-    up = lambda n, size: -(-(n // self.runs) // size) * size * self.runs
+    up = lambda n, size: -(-(n // self.spans) // size) * size * self.spans
     return batch, heads, up(length, query), up(keys, key)
 
   def indices(self, call: Call) -> Places:
@@ -140,8 +141,8 @@ class Division(NamedTuple):
 
     def tokens(length: int, longer: int) -> np.ndarray:
       order = token_layouts.token_order(self.layout, length, self.shards)
-      order = order.reshape(self.runs, -1)
-      wide = np.full((self.runs, longer // self.runs), length, np.int32)
+      order = order.reshape(self.spans, -1)
+      wide = np.full((self.spans, longer // self.spans), length, np.int32)
       wide[:, : order.shape[1]] = order
       return wide.reshape(-1)
 
@@ -153,7 +154,7 @@ class Division(NamedTuple):
     )
 
   def operands(self, call: Call) -> CallOperands:
-    """The arrays of the whole call as tiles cut them, each run padded."""
+    """The arrays of the whole call as tiles cut them, each span padded."""
     shape = self.padded_shape(call)
     places = jax.tree.map(jnp.asarray, self.indices(call))
     operands = CallOperands.unpadded(call, self.blocks, shape, places)
@@ -168,27 +169,29 @@ class Division(NamedTuple):
     return operands.map(pad)
 
   def _padded(self, x, axis: int, length: int):
-    """An array with each run padded by its last entry, to a total length."""
-    shape, x = x.shape, self._in_runs(x, axis)
+    """An array with each span padded by its last entry, to a total length."""
+    # By the last entry, which leaves the least and largest position of a tile,
+    # its bounds, as they are.
+    shape, x = x.shape, self._split_spans(x, axis)
     widths = [(0, 0)] * x.ndim
-    widths[axis + 1] = (0, length // self.runs - x.shape[axis + 1])
+    widths[axis + 1] = (0, length // self.spans - x.shape[axis + 1])
     numpy = np if isinstance(x, np.ndarray) else jnp
     x = numpy.pad(x, widths, mode="edge")
     return x.reshape((*shape[:axis], length, *shape[axis + 1 :]))
 
   def unpadded(self, x, axis: int, length: int):
-    """An array without the padding of each run, of a total length."""
+    """An array without the padding of each span, of a total length."""
     shape = x.shape
     if shape[axis] == length:
       return x
-    x = self._in_runs(x, axis)
-    x = jax.lax.slice_in_dim(x, 0, length // self.runs, axis=axis + 1)
+    x = self._split_spans(x, axis)
+    x = jax.lax.slice_in_dim(x, 0, length // self.spans, axis=axis + 1)
     return x.reshape((*shape[:axis], length, *shape[axis + 1 :]))
 
-  def _in_runs(self, x, axis: int):
-    """An array with an axis of runs put before that of tokens."""
-    size = x.shape[axis] // self.runs  # not -1: another axis may be of size 0
-    shape = (*x.shape[:axis], self.runs, size, *x.shape[axis + 1 :])
+  def _split_spans(self, x, axis: int):
+    """An array with an axis of spans put before that of tokens."""
+    size = x.shape[axis] // self.spans  # not -1: another axis may be of size 0
+    shape = (*x.shape[:axis], self.spans, size, *x.shape[axis + 1 :])
     return x.reshape(shape)
 
   def static_codes(self, call: Call, positions) -> np.ndarray | None:
@@ -333,9 +336,9 @@ def attend_divided(
 def _sweep(
   division: Division, shape, codes: TileCodes | None, courier: Courier | None
 ) -> Sweep:
-  """The tiles that some device has to visit with some piece of the keys.
+  """The tiles that some device has to compute with some piece of the keys.
 
-  Devices run one program: a tile is left out only if it is empty on all.
+  All devices run one program: a tile is left out only if it is empty on all.
   """
   pieces = 1 if courier is None else courier.pieces
   lengths = zip((shape[0], *shape[2:]), division.blocks, strict=True)
@@ -368,13 +371,13 @@ def _on_device(
   subscripts,
   keep,
 ) -> dict:
-  """Output ``B H T E`` and aux of the queries of one device."""
+  """Output ``B H T E`` and aux of the queries of one device: the shard_map."""
   shape = tuple(x.shape[0] for x in jax.tree.leaves(operands.places))
   settings = operands.settings._replace(shape=shape, subscripts=subscripts)
   operands = dataclasses.replace(operands, settings=settings)
 
-  # The codes of the tiles in the sweep, for each piece of the keys. (Not -1:
-  # in an empty batch it could be anything.)
+  # The codes of the tiles in the sweep, for each piece of the keys. The size
+  # is no -1, which is ambiguous where the batch is empty.
   b, t, s = sweep.tiles.T
   parts = (*codes.shape[:2], pieces, codes.shape[2] // pieces)
   codes = codes.reshape(parts)[b, t, :, s].T

@@ -1,8 +1,8 @@
-"""A mesh of named axes, its last axis laid along the wires of the chips.
+"""Device meshes whose last axis follows the links between TPU chips.
 
-TPUs stand on a grid, each wired to its neighbours. In a ring whose every hop is
-one wire a device sends while it computes; for a hop over several wires the
-compiler for TPUs makes the computation wait.
+TPUs stand on a grid, each linked to its neighbours. In a ring whose every hop
+is one link, a device sends while it computes; for a hop over several links the
+TPU compiler makes the computation wait.
 """
 
 import math
@@ -18,12 +18,13 @@ __all__ = ["circuit", "in_rings", "make_mesh"]
 def make_mesh(devices: Sequence | None = None, **axes: int) -> Mesh:
   """A mesh whose axes have names, in the order in which they are given.
 
-  Neighbours on the last axis are the nearest, on a grid of TPUs one wire apart
-  and in a ring where there is one: put the axis of `RingAttention` last. Axes
-  are automatic: what is not said of an array's sharding, the compiler decides.
+  Neighbours on the last axis are the nearest: on a grid of TPUs they are one
+  link apart, in a ring where there is one. Put the axis of `RingAttention`
+  last. Axes are automatic: the compiler chooses each sharding that is not
+  given.
 
   Args:
-    devices: to use; None is all that there are, on every process.
+    devices: to use; None takes all of them, of every process.
     **axes: the number of devices of each axis, at least 1.
 
   Returns:
@@ -39,7 +40,8 @@ def make_mesh(devices: Sequence | None = None, **axes: int) -> Mesh:
   """
   devices = jax.devices() if devices is None else devices
 
-  if not axes or any(not _is_size(n) for n in axes.values()):
+  is_size = lambda n: isinstance(n, (int, np.integer)) and int(n) >= 1
+  if not axes or not all(map(is_size, axes.values())):
     raise ValueError(
       f"make_mesh: give one axis or more, of sizes >= 1, got {axes}"
     )
@@ -56,6 +58,7 @@ def make_mesh(devices: Sequence | None = None, **axes: int) -> Mesh:
   names, shape = tuple(axes), tuple(axes.values())
   automatic = (AxisType.Auto,) * len(axes)
   ordered = in_rings(devices, shape[-1])
+  # No grid of TPUs, or no ring fits: JAX chooses the order.
   if ordered is None:
     return jax.make_mesh(shape, names, axis_types=automatic, devices=devices)
 
@@ -65,15 +68,11 @@ def make_mesh(devices: Sequence | None = None, **axes: int) -> Mesh:
   return Mesh(grid.reshape(shape), names, axis_types=automatic)
 
 
-def _is_size(n) -> bool:
-  """Whether it is an integer of at least 1, of Python or of numpy."""
-  return isinstance(n, (int, np.integer)) and int(n) >= 1
-
-
 def circuit(rows: int, columns: int) -> list[tuple[int, int]]:
   """A Hamiltonian cycle of a grid: each place once, each step to a neighbour.
 
-  It runs along the first row, and back up and down the columns of the others.
+  It goes along the first row, then returns up and down the columns of the
+  other rows.
 
   Args:
     rows: at least 2, or 1 of two columns.
@@ -96,17 +95,17 @@ def circuit(rows: int, columns: int) -> list[tuple[int, int]]:
 
 
 def in_rings(devices: Sequence, size: int) -> list | None:
-  """Devices in an order in which each `size` of them in a row form a ring.
+  """Devices ordered such that every `size` consecutive ones form a ring.
 
   Args:
-    devices: of a TPU, with attribute `coords`; of others None is returned.
+    devices: of a TPU, with attribute `coords`; None is returned for others.
     size: devices of a ring.
 
   Returns:
     The devices, or None if they are not on a full grid, or the grid does not
     divide into rectangles of `size` places that have a cycle.
   """
-  grid = _grid(devices)
+  grid = _chip_grid(devices)
   if grid is None:
     return None
 
@@ -128,17 +127,18 @@ def in_rings(devices: Sequence, size: int) -> list | None:
   return [part[place] for part in every for place in walk]
 
 
-def _grid(devices: Sequence) -> np.ndarray | None:
-  """The devices as rows and columns, wired neighbours beside each other."""
+def _chip_grid(devices: Sequence) -> np.ndarray | None:
+  """The devices as rows and columns, linked neighbours beside each other."""
   if not all(hasattr(device, "coords") for device in devices):
     return None
+
   places = [tuple(device.coords) for device in devices]
   least, most = np.min(places, axis=0), np.max(places, axis=0)
   shape = tuple((most - least + 1).tolist())
   if len(set(places)) < math.prod(shape) or len(shape) != 3:
     return None
   if len(devices) > math.prod(shape):
-    return None  # several devices on a chip
+    return None  # TPU v2 and v3 have two devices a chip, at equal coords
 
   cube = np.empty(shape, object)
   for device, place in zip(devices, places, strict=True):
@@ -146,7 +146,7 @@ def _grid(devices: Sequence) -> np.ndarray | None:
   if shape[2] == 1:
     return cube[:, :, 0]
 
-  # A cube becomes a sheet by laying its planes one after the other, every
-  # second one reversed so that where two meet they are wired.
+  # A cube becomes a sheet: its planes one after the other, every second one
+  # reversed, so that chips which meet there are linked.
   cube[1::2] = cube[1::2, ::-1]
   return cube.reshape(-1, shape[2])

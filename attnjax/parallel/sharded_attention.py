@@ -1,7 +1,7 @@
-"""The frame of every sharded attention: checks, division, call, measurement.
+"""Base class of sharded attention: argument checks, call, work of a device.
 
-A kind of sharded attention (ring, all-gather, Ulysses) says which mesh axes
-divide what and how keys travel; all the rest is here.
+A subclass (ring, all-gather, Ulysses) says which mesh axes shard what, and
+which courier moves the keys; all the rest is here.
 """
 
 import dataclasses
@@ -95,7 +95,7 @@ class ShardedAttention:
         f" {self.mesh.axis_types}; parallel.make_mesh makes such a mesh"
       )
 
-    # Length 0 divides always: this checks the name of the layout alone.
+    # Length 0 always divides: this checks the name of the layout only.
     token_layouts.check_length("tokens", 0, self.layout, 1, self._name)
 
   @overload
@@ -146,8 +146,8 @@ class ShardedAttention:
     arrays = (query, key, value)
 
     # Called eagerly, the program is compiled once for all jax.Arrays of these
-    # shapes: only numbers and numpy arrays may become constants of it. Inside
-    # of a trace every array whose value is known may.
+    # shapes: only numbers and numpy arrays may become constants of it. Within
+    # a trace every array with known values may.
     fixed = lambda x: not isinstance(x, jax.Array)
     concrete = fixed if all(map(known, arrays)) else token_layouts.is_concrete
 
@@ -161,8 +161,8 @@ class ShardedAttention:
   def work(self, query, key, value, *, implementation=None, **options):
     """Number of tiles that each device along the axis computes in a call.
 
-    Nothing is computed. The most of them is what a step of training waits for,
-    so that it shows how evenly a layout shares the work of a mask.
+    Nothing is computed. A training step waits for the device with the most
+    tiles: these numbers show how evenly a layout shares the work of a mask.
 
     Args:
       query: as of a call, and so all that follows.
@@ -314,5 +314,5 @@ class ShardedAttention:
 
 
 def _names(axes: str | tuple[str, ...]) -> tuple[str, ...]:
-  """Names of mesh axes as a tuple, one alone too."""
+  """Names of mesh axes as a tuple; one name becomes a tuple of one."""
   return (axes,) if isinstance(axes, str) else tuple(axes)

@@ -1,8 +1,8 @@
 """Token layouts: the order of tokens over devices, contiguous to striped.
 
-A layout is a permutation of a sequence, cut into equal parts, one a device. It
-is applied once, to whatever is fed to a model: tokens, targets, positions and
-segment ids alike. Masks compare positions, so that nothing else changes.
+A layout is a permutation of a sequence, cut into equal shards, one a device. It
+is applied once, to all inputs of a model: tokens, targets, positions and
+segment ids. Masks compare positions, so nothing else changes.
 """
 
 from typing import Literal
@@ -20,7 +20,7 @@ __all__ = [
   "check_positions",
   "is_concrete",
   "permute",
-  "runs_per_shard",
+  "spans_per_shard",
   "token_order",
   "unpermute",
 ]
@@ -68,7 +68,7 @@ def permute(
     Transformers", 2023, arXiv 2311.09431. Zigzag: Llama Team, "The Llama 3 Herd
     of Models", 2024, arXiv 2407.21783, section 3.3.2.
   """
-  return _taken(x, token_order(layout, x.shape[axis], shards), axis)
+  return _take_tokens(x, token_order(layout, x.shape[axis], shards), axis)
 
 
 def unpermute(
@@ -96,7 +96,7 @@ def unpermute(
   >>> (unpermute(permute(x, "zigzag", 3), "zigzag", 3) == x).all().item()
   True
   """
-  return _taken(x, _inverse(layout, x.shape[axis], shards), axis)
+  return _take_tokens(x, _inverse_order(layout, x.shape[axis], shards), axis)
 
 
 def token_order(layout: TokenLayout, length: int, shards: int) -> np.ndarray:
@@ -120,14 +120,14 @@ def token_order(layout: TokenLayout, length: int, shards: int) -> np.ndarray:
   return index
 
 
-def runs_per_shard(layout: TokenLayout) -> int:
-  """Runs of consecutive tokens in the shard of a device.
+def spans_per_shard(layout: TokenLayout) -> int:
+  """Number of spans of consecutive tokens in the shard of a device.
 
-  Tokens of two runs are far apart in the sequence: a tile that straddled them
-  would seldom be empty or full. A striped shard counts as one run, its tokens
+  Tokens of two spans are far apart in the sequence: a tile that straddled them
+  would seldom be empty or full. A striped shard counts as one span, its tokens
   being equally far apart.
 
-  >>> runs_per_shard("zigzag"), runs_per_shard("striped")
+  >>> spans_per_shard("zigzag"), spans_per_shard("striped")
   (2, 1)
   """
   return 2 if layout == "zigzag" else 1
@@ -153,7 +153,7 @@ def check_length(
     raise ValueError(
       f"{call}: layout must be one of {list(LAYOUTS)}, got {layout!r}"
     )
-  pieces = shards * runs_per_shard(layout)
+  pieces = shards * spans_per_shard(layout)
   if length % pieces:
     longer = -(-length // pieces) * pieces
     raise ValueError(
@@ -169,10 +169,10 @@ def check_positions(
 ) -> None:
   """Raises ValueError if positions are not in the order of the layout.
 
-  Positions that increase through the array, but would leap if it were put back
-  in order, are of tokens that nobody has permuted. Traced positions cannot be
-  checked; the result is right all the same, for masks compare positions, but
-  the work is not shared evenly.
+  Positions that increase through the array, but would jump in the inverse
+  order, belong to tokens that were not permuted. Traced positions cannot be
+  checked: the result is still right, for masks compare positions, but the work
+  is not shared evenly.
   """
   if layout == "contiguous" or shards == 1:
     return
@@ -190,8 +190,8 @@ def check_positions(
     return
 
   found = np.asarray(positions)
-  ordered = np.take(found, _inverse(layout, found.shape[-1], shards), -1)
-  if _runs_on(found) and not _runs_on(ordered):
+  ordered = np.take(found, _inverse_order(layout, found.shape[-1], shards), -1)
+  if _is_gradual(found) and not _is_gradual(ordered):
     raise ValueError(
       f"{call}: {name} disagree with the layout {layout!r}: they run through"
       f" the array as if it were not permuted; {remedy}, or take"
@@ -210,19 +210,19 @@ def is_concrete(x) -> bool:
   return known(x) and getattr(x, "is_fully_addressable", True)
 
 
-def _runs_on(positions: np.ndarray) -> bool:
-  """Whether positions increase by at most 1; a document may start anew."""
+def _is_gradual(positions: np.ndarray) -> bool:
+  """Whether positions increase by at most 1; a document may restart at 0."""
   # int64, for the difference of two int32 positions may not be an int32.
   return bool((np.diff(positions.astype(np.int64), axis=-1) <= 1).all())
 
 
-def _inverse(layout: TokenLayout, length: int, shards: int) -> np.ndarray:
+def _inverse_order(layout: TokenLayout, length: int, shards: int) -> np.ndarray:
   """Index in a permuted array of each token of the sequence."""
   return np.argsort(token_order(layout, length, shards))
 
 
-def _taken(x, places: np.ndarray, axis: int):
-  """Entries of an array in another order; numpy stays numpy."""
+def _take_tokens(x, places: np.ndarray, axis: int):
+  """`take` along an axis of tokens; numpy stays numpy."""
   if isinstance(x, np.ndarray):
     return np.take(x, places, axis)
   return jnp.take(x, places, axis)

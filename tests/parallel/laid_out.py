@@ -12,7 +12,7 @@ import numpy as np
 
 import attnjax
 from attnjax import masks, parallel
-from attnjax.parallel.token_layouts import runs_per_shard
+from attnjax.parallel.token_layouts import spans_per_shard
 
 LAYOUTS = ("contiguous", "zigzag", "striped")
 KINDS = {
@@ -45,7 +45,7 @@ class LaidOut:
   def __call__(self, query, key, value, **options):
     length, keys = query.shape[-3], key.shape[-3]
     pieces = self.attention.mesh.shape["sequence"]
-    pieces *= runs_per_shard(self.attention.layout)
+    pieces *= spans_per_shard(self.attention.layout)
     up = lambda n: max(-(-n // pieces), 1) * pieces
     sizes = {"t": (length, up(length)), "s": (keys, up(keys))}
     lay = lambda x, axes: self._laid(x, axes, sizes)
