@@ -8,6 +8,7 @@ from attnjax.config.paths import check_local
 from attnjax.config.ranges import Range
 from attnjax.config.streams import Unread
 from attnjax.config.text import decisive, describe, from_dict, to_dict, to_json
+from attnjax.moved import forward_names
 
 __all__ = [
   "Config",
@@ -29,3 +30,6 @@ __all__ = [
   "to_dict",
   "to_json",
 ]
+
+
+__getattr__ = forward_names(__name__)

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+from attnjax.moved import forward_names
+
 __all__ = ["check", "check_each_once"]
 
 
@@ -66,3 +68,6 @@ def check_each_once(config: Any, name: str) -> None:
   values = getattr(config, name)
   if not values or len({*values}) < len(values):
     raise ValueError(f"{name}: expected one or more, each once, got {values}")
+
+
+__getattr__ = forward_names(__name__)

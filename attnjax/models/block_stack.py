@@ -6,6 +6,7 @@ from typing import Protocol, runtime_checkable
 import jax
 from flax import nnx
 
+from attnjax.moved import forward_names
 from attnjax.nn import FeedForward, MultiHeadAttention, TransformerBlock
 from attnjax.nn.initializers import fan_in
 from attnjax.ops.feature_dropout import Dropout
@@ -131,3 +132,6 @@ def run_blocks(
     return result if isinstance(result, tuple) else (result, None)
 
   return jax.lax.scan(layer, x, (blocks, drop.split(depth)), unroll=unroll)
+
+
+__getattr__ = forward_names(__name__)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attnjax.moved import forward_names
 from attnjax.ops.value_checks import refuse
 from attnjax.typing import Array, Float, Int, Key
 
@@ -188,3 +189,6 @@ def _nothing_to_draw(logits):
     "sample: logits must have a token to draw in every row, got -inf for all of"
     f" them{f' in row {where}' if where else ''}; a mask hides every token"
   )
+
+
+__getattr__ = forward_names(__name__)

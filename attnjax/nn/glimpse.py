@@ -7,6 +7,7 @@ the input element-wise, and a linear layer maps the product to the output.
 import jax.numpy as jnp
 from flax import nnx
 
+from attnjax.moved import forward_names
 from attnjax.nn.embed import Embedding
 from attnjax.nn.initializers import FAN_IN
 from attnjax.ops.glimpse import glimpse
@@ -272,3 +273,6 @@ def _check_sizes(name: str, **sizes: int) -> None:
   for size, value in sizes.items():
     if value < 1:
       raise ValueError(f"{name}: {size} must be at least 1, got {value}")
+
+
+__getattr__ = forward_names(__name__)

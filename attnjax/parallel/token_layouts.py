@@ -10,6 +10,7 @@ from typing import Literal
 import jax.numpy as jnp
 import numpy as np
 
+from attnjax.moved import forward_names
 from attnjax.ops.integers import known
 from attnjax.typing import Array, Shaped
 
@@ -226,3 +227,6 @@ def _take_tokens(x, places: np.ndarray, axis: int):
   if isinstance(x, np.ndarray):
     return np.take(x, places, axis)
   return jnp.take(x, places, axis)
+
+
+__getattr__ = forward_names(__name__)

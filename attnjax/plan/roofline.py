@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jax.sharding import Mesh
 
+from attnjax.moved import forward_names
 from attnjax.plan.collectives import Collective
 from attnjax.plan.costs import Costs
 from attnjax.plan.topology import Topology
@@ -160,3 +161,6 @@ def send_bandwidth(machine: Topology, mesh: Mesh, axes: Sequence[str]) -> float:
 
   # Two devices of one chip differ in no coordinate: they share its memory.
   return chip.link * links if links else chip.bandwidth
+
+
+__getattr__ = forward_names(__name__)

@@ -17,6 +17,10 @@ from attnjax import normalizers, score_mods, scoring
 
 __all__ = ["NORMALIZERS", "SCORE_MODS", "SCORINGS", "array_names"]
 
+# Once a package: an empty path lets the import system look for its modules,
+# which `attnjax.moved` forwards to this file.
+__path__: list[str] = []
+
 
 def array_names(part) -> list[str]:
   """The names of the arrays that a part captures, in order.

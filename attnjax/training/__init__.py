@@ -1,8 +1,6 @@
 """Training of any pytree: state, losses, step, checkpoints and the loop."""
 
-from typing import Any
-
-from attnjax.moved import moved_name
+from attnjax.moved import forward_names
 from attnjax.training.checkpoint import CheckpointConfig, Checkpoints, Restored
 from attnjax.training.cluster import ProcessesConfig
 from attnjax.training.evaluation import make_evaluate
@@ -72,7 +70,5 @@ __all__ = [
   "train",
 ]
 
-
-def __getattr__(name: str) -> Any:
-  """Names that have moved to `attnjax.runs`, with a `DeprecationWarning`."""
-  return moved_name(__name__, name)
+# Of the names that are in `attnjax.runs` now.
+__getattr__ = forward_names(__name__)

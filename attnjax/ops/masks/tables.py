@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attnjax.moved import forward_names
 from attnjax.ops.grid import Area, Grid
 from attnjax.ops.integers import labels, place
 from attnjax.ops.masks.algebra import Mask
@@ -234,3 +235,6 @@ class _Segments(Table):
   def validate(self, batch, heads):
     check_rows("segments query_ids", self.query_ids, batch, 1)
     check_rows("segments key_ids", self.key_ids, batch, 1)
+
+
+__getattr__ = forward_names(__name__)

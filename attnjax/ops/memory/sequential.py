@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from attnjax.moved import forward_names
 from attnjax.ops.memory.algorithms import orthogonalized
 from attnjax.ops.memory.rule import Rule
 from attnjax.ops.memory.state import MemoryState, PendingStep, RecentTokens
@@ -178,3 +179,6 @@ def _where(condition, one, other):
 def _scaled(number, tree):
   """A tree times a number."""
   return jax.tree.map(lambda x: number * x, tree)
+
+
+__getattr__ = forward_names(__name__)
