@@ -1,1 +1,1 @@
-"""Where experiments run: planned here first, then started."""
+"""Launchers of experiments: local, SLURM, Open MPI, TPU VMs, GKE, SkyPilot."""

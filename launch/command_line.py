@@ -1,4 +1,4 @@
-"""The flags of all launchers: a job from a command line, errors in one line."""
+"""Command line shared by all launchers: flags, parsing into a `Job`, errors."""
 
 import contextlib
 import shlex
@@ -41,6 +41,8 @@ def run(
 def define(values: flags.FlagValues) -> None:
   """Defines the flags that describe a job, and `--submit`."""
   text: dict[str, Any] = {"flag_values": values}
+
+  # What runs, and on what.
   flags.DEFINE_string("experiment", "", "folder of experiments/", **text)
   flags.DEFINE_string("preset", "tiny", "its config to start from", **text)
   flags.DEFINE_string(
@@ -49,6 +51,8 @@ def define(values: flags.FlagValues) -> None:
   flags.DEFINE_integer(
     "processes", None, "of JAX; none: as the topology takes them", **text
   )
+
+  # Where its files go, and under which name.
   flags.DEFINE_string(
     "workdir", "", "directory or gs://bucket/folder to write to", **text
   )
@@ -62,7 +66,7 @@ def define(values: flags.FlagValues) -> None:
 
 
 def job_of(values: flags.FlagValues, argv: Sequence[str]) -> Job:
-  """The job of a command line; `--config.*` are left for the experiment.
+  """Parses a command line into a job; `--config.*` become its overrides.
 
   Args:
     values: flags, defined.
@@ -83,13 +87,16 @@ def job_of(values: flags.FlagValues, argv: Sequence[str]) -> Job:
     rest = values([text for text in argv if not _is_override(text)])[1:]
   except flags.Error as error:
     raise ValueError(str(error)) from None
+
   if values.help:
     print(values.get_help(include_special_flags=False))
     sys.exit(0)
+
   if rest:
     raise ValueError(
       f"unexpected argument {rest[0]!r}: a flag is written --name=value"
     )
+
   return Job(
     values.experiment,
     values.preset,
@@ -102,14 +109,14 @@ def job_of(values: flags.FlagValues, argv: Sequence[str]) -> Job:
 
 
 def show(text: str) -> int:
-  """Prints what would be queued, and how to queue it."""
+  """Prints what would be queued, and returns exit code 0."""
   print(text, end="")
   print("(nothing is queued: --submit does)", file=sys.stderr)
   return 0
 
 
 def queue(path: Path, text: str, *command: str) -> int:
-  """Writes a file and hands it to the program that queues it.
+  """Writes a file and runs the command that queues it; returns its exit code.
 
   Args:
     path: of the file; it stays, to be read.
@@ -132,12 +139,12 @@ def queue(path: Path, text: str, *command: str) -> int:
 
 
 def _is_override(text: str) -> bool:
-  """Whether an argument is of the experiment's config."""
+  """Whether an argument is a `--config.*` flag of the experiment."""
   return text.startswith("-") and text.lstrip("-").startswith(_PREFIXES)
 
 
 def _override(text: str) -> str:
-  """`model.depth=12`, of a flag however it is written."""
+  """Override `model.depth=12` of a flag in any of absl's spellings."""
   name, separator, value = text.lstrip("-").partition("=")
   if name.startswith("no"):
     if separator:
@@ -151,7 +158,7 @@ def _override(text: str) -> str:
 
 @contextlib.contextmanager
 def _readable_errors() -> Iterator[None]:
-  """Ends the process with one line where the error is the user's."""
+  """Turns errors of the user into one line and exit code 1."""
   try:
     yield
   except (ValueError, ImportError, OSError) as error:

@@ -1,4 +1,4 @@
-"""The environment of processes: what the launcher sets, beside the user's.
+"""Environment variables of processes: the launcher's, merged with the user's.
 
 `XLA_FLAGS` holds many flags, so what the launcher needs is added to those of
 the user; XLA takes the last of two that say the same.
@@ -15,7 +15,7 @@ _ADDED_TO = "XLA_FLAGS"
 def beside(
   inherited: Mapping[str, str], own: Mapping[str, str]
 ) -> dict[str, str]:
-  """What a process that is started here finds.
+  """The environment of a process that is started on this machine.
 
   Args:
     inherited: `os.environ`.
@@ -31,7 +31,7 @@ def beside(
 
 
 def exports(own: Mapping[str, str]) -> str:
-  """The same as lines of a script, which finds the user's when it runs.
+  """Shell lines that set the variables, merged when the script runs.
 
   Args:
     own: what the launcher sets.
@@ -50,7 +50,7 @@ def exports(own: Mapping[str, str]) -> str:
 def forwarded(
   inherited: Mapping[str, str], own: Mapping[str, str]
 ) -> dict[str, str]:
-  """What mpirun has to be told, which takes no variable to other hosts.
+  """Variables to give to mpirun, which forwards none to other hosts by itself.
 
   Args:
     inherited: `os.environ`.

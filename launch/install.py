@@ -1,4 +1,4 @@
-"""What installs the project on a rented machine: a Python first.
+"""Shell lines that install Python and the project on a rented machine.
 
 The images of TPU VMs and of SkyPilot have the Python of their system, which is
 older than this project takes; then uv brings one, built and ready.
@@ -37,7 +37,7 @@ fi
 
 
 def install(extra: str) -> str:
-  """The lines of a shell script, to be run in the project's folder.
+  """Shell lines that make `.venv`, to be run in the project's folder.
 
   Args:
     extra: of the machine: `tpu` or `cuda`.

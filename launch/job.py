@@ -1,4 +1,4 @@
-"""A job, described once; every place that runs it makes its files from this."""
+"""A job: an experiment, its settings, a topology and a work directory."""
 
 import dataclasses
 import difflib
@@ -21,7 +21,7 @@ _NAME = r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?"
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-  """What is to run, and on how much of what.
+  """An experiment to run, on a topology, with a directory for its files.
 
   Args:
     experiment: a folder of `experiments/`.
@@ -62,7 +62,7 @@ class Job:
 
   @property
   def name(self) -> str:
-    """As machines take it: small letters, digits and hyphens, 40 at most."""
+    """Name in the queue: at most 40 lower-case letters, digits and hyphens."""
     if self.called:
       return self.called
     text = f"{self.experiment}-{self.preset}".lower()
@@ -72,18 +72,18 @@ class Job:
 
   @property
   def directory(self) -> str:
-    """The place, or the one an experiment takes when it is told none."""
+    """The work directory; its default is that of an experiment itself."""
     return self.place or f"runs/{self.experiment}/{self.preset}"
 
   def asked(self) -> tuple[str, ...]:
-    """All that decides what is computed: the experiment and its flags."""
+    """Module and flags that decide what is computed."""
     given = (f"--config.{override}" for override in self.overrides)
     return (f"experiments.{self.experiment}", f"--preset={self.preset}", *given)
 
   def line(
     self, python: str = "python", workdir: str | None = None
   ) -> tuple[str, ...]:
-    """The one command that every place runs.
+    """The command of one process, the same under every launcher.
 
     Args:
       python: the interpreter there.
@@ -94,7 +94,7 @@ class Job:
 
 
 def experiments() -> list[str]:
-  """The names of all that can be run.
+  """Names of the experiments, sorted.
 
   >>> "language_model" in experiments()
   True
@@ -104,7 +104,7 @@ def experiments() -> list[str]:
 
 
 def presets_of(experiment: str) -> Mapping[str, Any]:
-  """Name -> a function that makes the config, from the experiment itself.
+  """Presets of an experiment: name -> function that makes the config.
 
   Raises:
     ValueError: there is no such experiment; names the nearest.
@@ -124,7 +124,7 @@ def presets_of(experiment: str) -> Mapping[str, Any]:
 
 
 def config_of(job: Job) -> Any:
-  """The config that the job will resolve its flags to, or why it will not.
+  """Resolves the flags of a job into the config of its experiment.
 
   Raises:
     ValueError: no such experiment, preset or setting, or a value that does
@@ -142,19 +142,22 @@ def config_of(job: Job) -> Any:
       f"preset: {job.experiment} has no {job.preset!r};"
       f" {_nearest(job.preset, list(presets))}"
     )
+
   argv, values = ["launch", *job.asked()[1:]], flags.FlagValues()
   handle = define_flags(
     presets, default=job.preset, flag_values=values, argv=argv
   )
+
   try:
     values(argv)
   except flags.Error as error:
     raise ValueError(f"{job.experiment}: {error}") from None
+
   return handle.resolve()
 
 
 def _nearest(name: str, known: list[str]) -> str:
-  """The closest name there is, or all of them."""
+  """Hint for an error: the closest known name, or all of them."""
   close = difflib.get_close_matches(name, known, n=1)
   return (
     f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"

@@ -1,8 +1,7 @@
-"""How a job lies on its machines, and whether its mesh fills them."""
+"""Processes and hosts of a job, with checks of its mesh against the machine."""
 
 import dataclasses
 import math
-from typing import Any
 
 from attnjax.plan import Topology, topology
 from launch.job import Job, config_of
@@ -10,12 +9,10 @@ from launch.shares import check_job_shares
 
 __all__ = ["Layout", "layout_of", "require_platform"]
 
-_AXES = ("data", "fsdp", "sequence", "tensor")
-
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-  """Processes on hosts; all processes have as many devices.
+  """Hosts and processes of a job; all processes have equally many devices.
 
   Args:
     machine: the topology; None is whatever one host has.
@@ -33,21 +30,21 @@ class Layout:
 
   @property
   def platform(self) -> str:
-    """`tpu`, `cuda`, `cpu`, or `any` where nobody says."""
+    """`tpu`, `cuda`, `cpu`, or `any` without a topology."""
     return "any" if self.machine is None else self.machine.chip.platform
 
   @property
   def processes_each(self) -> int:
-    """Processes a host."""
+    """Number of processes on each host."""
     return self.processes // self.hosts
 
   @property
   def devices_each(self) -> int:
-    """Devices a process."""
+    """Number of devices of each process."""
     return 1 if self.machine is None else self.machine.devices // self.processes
 
   def environment(self) -> dict[str, str]:
-    """What makes JAX see the devices: only a CPU has to be told how many."""
+    """Environment variables that make JAX see its devices, on a CPU."""
     if self.platform != "cpu":
       return {}
     count = f"--xla_force_host_platform_device_count={self.devices_each}"
@@ -55,7 +52,7 @@ class Layout:
 
 
 def layout_of(job: Job, *, process_a_gpu: bool = False) -> Layout:
-  """Checks a job as far as can be done without its machines.
+  """Checks a job without its machines, and counts its hosts and processes.
 
   Args:
     job: the job.
@@ -70,9 +67,9 @@ def layout_of(job: Job, *, process_a_gpu: bool = False) -> Layout:
   >>> from launch.job import Job
   >>> layout_of(Job("language_model", topology="v5e:4x4"))
   Traceback (most recent call last):
-  ValueError: mesh: expected sizes that multiply to the 16 devices of v5e:4x4,
-  got data=1 x fsdp=1 x sequence=1 x tensor=1 = 1; add
-  --config.train.mesh.data=0 to let rows take what is left
+  ValueError: mesh: expected sizes that multiply to the 16 devices of 4
+  processes, got data=1 x fsdp=1 x tensor=1 x sequence=1 = 1; choose data=16, or
+  data=0 for all that are left
   """
   config = config_of(job)
   if job.topology is None:
@@ -82,6 +79,7 @@ def layout_of(job: Job, *, process_a_gpu: bool = False) -> Layout:
         f" got none; add --topology=cpu:{max(job.processes, 1)}"
       )
     return Layout(None, 1, 1)
+
   machine = topology(job.topology)
   layout = _spread(machine, job.processes, process_a_gpu)
   train = getattr(config, "train", None)
@@ -90,14 +88,16 @@ def layout_of(job: Job, *, process_a_gpu: bool = False) -> Layout:
       f"processes: {job.experiment} runs in one process, got"
       f" {layout.processes} for {job.topology}; name a smaller --topology"
     )
+
   if train is not None and hasattr(train, "mesh"):
-    sizes = _mesh_sizes(train.mesh, machine)
+    sizes = train.mesh.axes(machine.devices, layout.processes)
     check_job_shares(job.experiment, config, sizes)
+
   return layout
 
 
 def require_platform(layout: Layout, place: str, *platforms: str) -> Topology:
-  """The machine, where a place has such.
+  """The machine of a layout, if a launcher supports its platform.
 
   Raises:
     ValueError: it has not, or the job names no topology.
@@ -120,7 +120,7 @@ def require_platform(layout: Layout, place: str, *platforms: str) -> Topology:
 def _spread(
   machine: Topology, asked: int | None, process_a_gpu: bool
 ) -> Layout:
-  """Processes as a kind of machine takes them."""
+  """Divides a machine into processes, as its platform requires."""
   devices, chip = machine.devices, machine.chip
   if chip.platform == "cpu":
     count = 1 if asked is None else asked
@@ -131,6 +131,7 @@ def _spread(
         f"{max(count, 1) * math.ceil(devices / max(count, 1))}"
       )
     return Layout(machine, count, count)
+
   hosts = math.ceil(devices / chip.host)
   one_each = process_a_gpu and chip.platform == "cuda"
   count = devices if one_each else hosts
@@ -140,24 +141,5 @@ def _spread(
       f" {'GPU' if one_each else 'host'} each, got {asked}; leave --processes"
       " out"
     )
+
   return Layout(machine, hosts, count)
-
-
-def _mesh_sizes(mesh: Any, machine: Topology) -> dict[str, int]:
-  """As `MeshConfig.make` will find them there, found here."""
-  sizes = {axis: getattr(mesh, axis) for axis in _AXES}
-  rest = math.prod(size for size in sizes.values() if size)
-  devices = machine.devices
-  if not sizes["data"] and devices % rest == 0:
-    return sizes | {"data": devices // rest}
-  if rest == devices and sizes["data"]:
-    return sizes
-  said = " x ".join(f"{axis}={size}" for axis, size in sizes.items())
-  others = math.prod(size for axis, size in sizes.items() if axis != "data")
-  remedy = "--config.train.mesh.data=0 to let rows take what is left"
-  if devices % others:
-    remedy = f"sizes of the other axes whose product divides {devices}"
-  raise ValueError(
-    f"mesh: expected sizes that multiply to the {devices} devices of"
-    f" {machine.name}, got {said} = {math.prod(sizes.values())}; add {remedy}"
-  )

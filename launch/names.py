@@ -1,4 +1,4 @@
-"""Names that others read: each by the rule that its owner publishes.
+"""Validation of names of buckets, zones, images, accounts and clusters.
 
 A name that keeps its rule has no character that a shell, YAML or an address
 takes for its own, so that it means the same wherever it is written.
@@ -57,7 +57,7 @@ _ADDRESS = r"[0-9]+(\.[0-9]+){3}"
 
 
 def check_name(flag: str, text: str) -> str:
-  """The name a flag gives, if it keeps the rule of such names.
+  """Checks the name that a flag gives; returns it.
 
   Args:
     flag: `zone`, `xpk`, `account` or `image`.
@@ -79,7 +79,7 @@ def check_name(flag: str, text: str) -> str:
 
 
 def check_bucket(scheme: str, name: str) -> None:
-  """Refuses what no bucket can be called.
+  """Checks the name of a bucket.
 
   Args:
     scheme: `gs` or `s3`.
@@ -106,7 +106,7 @@ def check_bucket(scheme: str, name: str) -> None:
 
 
 def check_folder(place: str, folder: str) -> None:
-  """Refuses a folder that a mount and an address would not read alike.
+  """Checks a folder: it must mean the same mounted and as an address.
 
   Args:
     place: the whole address, for the error.
@@ -131,6 +131,7 @@ def check_folder(place: str, folder: str) -> None:
       f"workdir: expected a folder without {' '.join(found)}, which programs of"
       f" the clouds read as patterns, got {place!r}; choose another"
     )
+
   check_plain("workdir", place)
   if len(folder.encode()) > 800 or max(len(p.encode()) for p in parts) > 200:
     raise ValueError(
@@ -141,7 +142,7 @@ def check_folder(place: str, folder: str) -> None:
 
 
 def check_plain(name: str, text: str) -> None:
-  r"""Refuses what no line of text can hold: ends of lines, control characters.
+  r"""Checks that a text is one line, without control characters.
 
   Args:
     name: what it is, for the error.

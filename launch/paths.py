@@ -1,4 +1,4 @@
-"""Where the files of a job are: seen from the caller, or from a rented machine.
+"""Makes the paths of a job absolute, or maps them to its mounted bucket.
 
 A job runs in this checkout, or in another one far away, and not where its
 command was typed. So whatever names a path is made to mean the same there.
@@ -25,7 +25,7 @@ __all__ = ["check_bucket_of", "on_bucket", "seen_from_here"]
 
 
 def seen_from_here(job: Job, whose: str) -> Job:
-  """The job with absolute paths, once what they name is known to be there.
+  """The job with absolute paths, each checked to exist.
 
   Args:
     job: as it was typed, in the working directory of this process.
@@ -49,7 +49,7 @@ def seen_from_here(job: Job, whose: str) -> Job:
 
 
 def on_bucket(job: Job) -> Job:
-  """The job with its paths as they are called where its bucket is mounted.
+  """The job with its `gs://` paths mapped to the mount of its bucket.
 
   Args:
     job: its place is a folder of a bucket.
@@ -81,7 +81,7 @@ def on_bucket(job: Job) -> Job:
 
 
 def check_bucket_of(place: str, jobs: Sequence[Job]) -> None:
-  """Refuses a bucket that cannot be written, or lacks what jobs read there.
+  """Checks that a bucket can be written and has the files that jobs read.
 
   Args:
     place: of the bucket, that jobs write to.
@@ -98,7 +98,7 @@ def check_bucket_of(place: str, jobs: Sequence[Job]) -> None:
 
 
 def _paths_of(job: Job) -> Iterator[tuple[str, str]]:
-  """Each path among the settings of a job, with the name of its setting."""
+  """Yields (setting, path) for each path among the settings of a job."""
   for leaf in leaves(config_of(job)):
     if leaf.path and leaf.value:
       several = isinstance(leaf.value, tuple)
@@ -107,7 +107,7 @@ def _paths_of(job: Job) -> Iterator[tuple[str, str]]:
 
 
 def _with_paths(job: Job, changed: Callable[[str, str], str]) -> Job:
-  """The job, each path among its settings changed.
+  """The job with a function applied to each path among its settings.
 
   Args:
     job: of an experiment.
@@ -128,19 +128,23 @@ def _with_paths(job: Job, changed: Callable[[str, str], str]) -> Job:
     if after != before:
       overrides = [o for o in overrides if o.partition("=")[0] != leaf.name]
       overrides.append(f"{leaf.name}={','.join(after)}")
+
   return dataclasses.replace(job, overrides=tuple(overrides))
 
 
 def _absolute(name: str, text: Any) -> str:
-  """A file, a directory or a glob, as it is called from everywhere here."""
+  """Absolute path of a file, a directory or a glob that must match."""
   check_local(text, name)
   try:
     path = Path(text).expanduser()
   except RuntimeError as error:  # ~nobody/texts
     raise ValueError(f"{name}: {text!r}: {error}") from None
+
   if not text.strip():
     return text
+
   here = os.getcwd()  # of no matter to a path that is absolute
   if glob.has_magic(text) and not os.path.lexists(path):
     here = glob.escape(here)  # only what was typed is a pattern
+
   return str(Path(here, path))

@@ -1,4 +1,4 @@
-"""Where checkpoints go: tried before anything is queued."""
+"""Work directories, local or in a bucket: parsing, write checks, mirrors."""
 
 import hashlib
 import re
@@ -43,7 +43,7 @@ _LEAVE_OUT = {"gs": ".*checkpoints/.*", "s3": "*checkpoints/*"}
 
 
 def check_place(place: str) -> None:
-  """Refuses a place where nothing can be written, and leaves nothing behind.
+  """Checks by a test file that a directory or bucket can be written.
 
   Args:
     place: a directory, made already or not; or `gs://...` or `s3://...`, to
@@ -64,7 +64,7 @@ def check_place(place: str) -> None:
 
 
 def bucket_of(place: str) -> tuple[str, str]:
-  """The bucket of a place, and the folder inside.
+  """Splits an address into (bucket, folder).
 
   Raises:
     ValueError: the place is no bucket, for a rented machine has no other disk
@@ -82,13 +82,14 @@ def bucket_of(place: str) -> tuple[str, str]:
       f"workdir: expected {scheme}://bucket/folder, got {place!r}; name a"
       " folder, so that runs do not meet in the bucket"
     )
+
   check_bucket(scheme, bucket)
   check_folder(place, folder.strip("/"))
   return f"{scheme}://{bucket}", folder.strip("/")
 
 
 def directory_of(place: str, whose: str) -> Path:
-  """The directory that a place is, absolute; refuses a bucket.
+  """The absolute path of a local directory; refuses a bucket.
 
   Args:
     place: as it was given.
@@ -107,7 +108,9 @@ def directory_of(place: str, whose: str) -> Path:
       f"workdir: expected a directory that {whose} see, got {place!r}; mount"
       " the bucket, and name where it is"
     )
+
   check_local(place, "workdir")
+
   try:
     return Path(place).expanduser().resolve()
   except RuntimeError as error:  # ~nobody/runs
@@ -115,7 +118,7 @@ def directory_of(place: str, whose: str) -> Path:
 
 
 def mounted(place: str) -> str:
-  """The directory that a place of a bucket is where a job runs.
+  """The path under which a folder of a bucket is mounted in a job.
 
   >>> mounted("gs://mine/runs/first")
   '/checkpoints/runs/first'
@@ -124,7 +127,7 @@ def mounted(place: str) -> str:
 
 
 def mirror(place: str, folder: Path) -> Path:
-  """A directory here with what a place has now, checkpoints left out.
+  """Copies a folder of a bucket to a local directory, without checkpoints.
 
   Args:
     place: a directory, which is its own mirror, or a folder of a bucket;
@@ -137,6 +140,7 @@ def mirror(place: str, folder: Path) -> Path:
   """
   if "://" not in place:
     return Path(place).expanduser().resolve()
+
   scheme = _scheme(place)
   whole = place.rstrip("/")
   digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
@@ -149,11 +153,12 @@ def mirror(place: str, folder: Path) -> Path:
   else:
     skip = f"--exclude={_LEAVE_OUT[scheme]}"
     _call((*_MIRROR[scheme], place, str(copy), skip), place)
+
   return copy.resolve()
 
 
 def check_there(name: str, address: str) -> None:
-  """Refuses an address under which a bucket has nothing.
+  """Checks that a bucket has files at an address.
 
   Args:
     name: of the setting that has it.
@@ -170,12 +175,13 @@ def check_there(name: str, address: str) -> None:
 
 
 def _has_nothing(scheme: str, place: str) -> bool:
-  """Whether a bucket has nothing under an address."""
+  """Whether a bucket has no object at an address."""
   begin = re.split(r"[*?\[]", place)[0]  # all of a glob that aws understands
   look = {
     "gs": ("gcloud", "storage", "ls", place),
     "s3": ("aws", "s3", "ls", begin),
   }
+
   try:
     _call(look[scheme], place)
   except _Refused as refused:
@@ -183,6 +189,7 @@ def _has_nothing(scheme: str, place: str) -> bool:
     if refused.why == "no reason" or _NO_OBJECTS in refused.why:
       return True
     raise
+
   return False
 
 
@@ -190,7 +197,7 @@ _NO_OBJECTS = "One or more URLs matched no objects"
 
 
 class _Refused(ValueError):
-  """A program of a cloud failed.
+  """Error of `gcloud` or `aws`.
 
   Args:
     place: what it was for.
@@ -207,7 +214,7 @@ class _Refused(ValueError):
 
 
 def _scheme(place: str) -> str:
-  """`gs` or `s3`."""
+  """The scheme of an address, `gs` or `s3`."""
   scheme, separator, _ = place.partition("://")
   if not separator or scheme not in _COPY:
     raise ValueError(
@@ -218,12 +225,13 @@ def _scheme(place: str) -> str:
 
 
 def _call(command: tuple[str, ...], place: str) -> None:
-  """Runs a program of a cloud; standard input is empty."""
+  """Runs `gcloud` or `aws` with empty standard input."""
   if shutil.which(command[0]) is None:
     raise ValueError(
       f"workdir: {place} needs {command[0]!r} to be tried, and it is not"
       " installed here; install it and log in"
     )
+
   done = subprocess.run(
     command, input="", capture_output=True, text=True, check=False
   )

@@ -1,4 +1,4 @@
-"""Plans a step for a machine that is not here: memory, work, time, a verdict.
+"""Plans a step ahead of time for a machine: memory, FLOPs, time.
 
 python -m launch.plan --experiment=language_model --preset=gpt2_small \
     --topology=v5e:1x1 --config.train.microbatches=16
@@ -47,7 +47,7 @@ flags.DEFINE_string(
 
 
 def main(config, workdir: Path) -> None:
-  """Checks, compiles, prints."""
+  """Checks the flags, compiles the step, prints its plan and alternatives."""
   options = flags.FLAGS
   machine = topology(options.topology or "")
   check_writable(workdir)
@@ -56,7 +56,7 @@ def main(config, workdir: Path) -> None:
   job_of = training_job if options.step == "train" else decoding_job
 
   def planned_for(config):
-    mesh = mesh_of(machine, plan_alternatives.axes(config, machine.devices))
+    mesh = mesh_of(machine, config.train.mesh.axes(machine.devices))
     return make_plan(job_of(make(config), mesh), machine, mesh)
 
   planned = planned_for(config)
@@ -83,7 +83,7 @@ def main(config, workdir: Path) -> None:
 
 
 def _output(text: str) -> Path:
-  """Where a plan is written: asked before the compiler takes its minutes."""
+  """The output directory, checked before the minutes of compilation."""
   if "://" in text:
     raise ValueError(
       f"output: expected a directory, got {text}; write the plan here and copy"
@@ -94,6 +94,7 @@ def _output(text: str) -> Path:
       "output: a plan is drawn by matplotlib, which is not installed; pip"
       " install 'attnjax[viz]', or leave --output out"
     )
+
   folder = Path(text).expanduser()
   check_writable(folder)
   return folder

@@ -1,4 +1,4 @@
-"""Other ways to run the same step: remat, microbatches, other meshes."""
+"""Alternatives to a planned step: remat, microbatches, other meshes."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -8,29 +8,14 @@ import jax
 
 from attnjax.config import leaves, replace_leaves
 from attnjax.plan import Memory, Plan
-from attnjax.training import AXES
 
-__all__ = ["axes", "changes", "excess", "tried"]
-
-
-def axes(config: Any, devices: int) -> dict[str, int]:
-  """The sizes of a config's mesh; `data=0` is all devices that are left.
-
-  Args:
-    config: of an experiment; has `train.mesh`.
-    devices: of the machine.
-  """
-  sizes = {axis: getattr(config.train.mesh, axis) for axis in AXES}
-  if not sizes["data"]:
-    rest = math.prod(size for size in sizes.values() if size)
-    sizes["data"] = max(devices // rest, 1)
-  return sizes
+__all__ = ["changes", "excess", "tried"]
 
 
 def changes(
   config: Any, devices: int, over: float = 1.0, step: str = "train"
 ) -> Iterator[dict[str, Any]]:
-  """Leaves to change, the likeliest to help first.
+  """Yields changes of config leaves, the likeliest to help first.
 
   All do the same arithmetic on the same batch: none changes what is learned.
   Decoding keeps nothing for a gradient, so that only the mesh is left.
@@ -44,28 +29,34 @@ def changes(
   """
   known = {leaf.name: leaf.value for leaf in leaves(config)}
   parts = known["train.microbatches"]
-  sizes = axes(config, devices)
+  sizes = config.train.mesh.axes(devices)
   if step == "decode":
     yield from _meshes(sizes)
     return
+
   if over > 1:
     yield from _smaller(known, sizes, over)
+
   if "model.remat" in known:
     yield {"model.remat": not known["model.remat"]}
+
   for count in (2 * parts, 4 * parts, parts // 2, 8 * parts):
     if count and known["data.batch_size"] % count == 0:
       yield {"train.microbatches": count}
+
   if "model.remat" in known:
     yield {"model.remat": True, "train.microbatches": 2 * parts}
+
   yield from _meshes(sizes)
 
 
 def _smaller(
   known: Mapping[str, Any], sizes: Mapping[str, int], over: float
 ) -> Iterator[dict[str, Any]]:
-  """What makes a microbatch so many times smaller, and the same with remat."""
+  """Yields changes that make a microbatch `over` times smaller, or remat."""
   if over == math.inf:  # what is there whatever the rows are: share it out
     yield from _meshes(sizes)
+
   rows = known["data.batch_size"] // (sizes["data"] * sizes["fsdp"])
   parts = known["train.microbatches"]
   counts = [n for n in range(parts + 1, rows + 1) if rows % n == 0]
@@ -73,6 +64,7 @@ def _smaller(
   plain = not known.get("model.remat", True)
   if plain:
     yield {"model.remat": True}
+
   for count in (enough or counts[-1:])[:2]:
     yield {"train.microbatches": count}
     if plain:
@@ -80,7 +72,7 @@ def _smaller(
 
 
 def _meshes(sizes: Mapping[str, int]) -> Iterator[dict[str, Any]]:
-  """The same devices, shared out otherwise."""
+  """Yields other meshes of the same devices."""
   for source, target in (
     ("data", "fsdp"),
     ("fsdp", "tensor"),
@@ -98,7 +90,7 @@ def _meshes(sizes: Mapping[str, int]) -> Iterator[dict[str, Any]]:
 
 
 def excess(memory: Memory) -> float:
-  """How many times smaller a microbatch must become for a step to fit.
+  """Factor by which a microbatch must shrink for a step to fit.
 
   What it is given and the gradients are there whatever the microbatch is.
 
@@ -128,7 +120,7 @@ def tried(
   over: float = 1.0,
   step: str = "train",
 ) -> dict[str, Plan]:
-  """Plans of the first so many changes that can be.
+  """Compiles the first `count` valid changes; returns their plans by name.
 
   Args:
     config: of an experiment.
@@ -159,4 +151,5 @@ def tried(
       print(f"tried {name}: the compiler failed: {complaint}", flush=True)
       continue
     print(f"tried {name}: {plans[name].memory.verdict()}", flush=True)
+
   return plans

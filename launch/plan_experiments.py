@@ -1,4 +1,4 @@
-"""Which experiment a command line names, and the presets it has."""
+"""The experiment that a command line names, and its presets."""
 
 import difflib
 import importlib
@@ -11,7 +11,7 @@ __all__ = ["chosen", "presets_of"]
 
 
 def chosen(arguments: Sequence[str]) -> str:
-  """The experiment of a command line, read before its flags can be defined.
+  """Reads `--experiment` from a command line before flags are defined.
 
   Args:
     arguments: the command line, program name first.
@@ -24,6 +24,7 @@ def chosen(arguments: Sequence[str]) -> str:
     flag, _, value = argument.lstrip("-").partition("=")
     if argument.startswith("-") and flag == "experiment":
       name = value or "".join(arguments[place + 1 : place + 2])
+
   if name not in EXPERIMENTS:
     close = difflib.get_close_matches(name, EXPERIMENTS, n=1)
     hint = f" Did you mean {close[0]}?" if close else ""
@@ -31,10 +32,11 @@ def chosen(arguments: Sequence[str]) -> str:
       f"error: --experiment={name}: expected one of {', '.join(EXPERIMENTS)},"
       f" whose step can be planned.{hint}"
     )
+
   return name
 
 
 def presets_of(experiment: str) -> Mapping[str, Any]:
-  """Name -> a function that makes the config, from the experiment itself."""
+  """Presets of an experiment: name -> function that makes the config."""
   module = importlib.import_module(f"experiments.{experiment}.config")
   return module.PRESETS

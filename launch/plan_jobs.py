@@ -1,4 +1,4 @@
-"""From an experiment's config to the step it would run, as shapes on a mesh."""
+"""Training and decoding steps of an experiment as `attnjax.plan.Job`s."""
 
 import math
 from typing import Any
@@ -18,7 +18,7 @@ __all__ = ["decoding_job", "training_job"]
 
 
 def training_job(subject: Subject, mesh: Mesh) -> Job:
-  """The training step of an experiment: the very one that `fit` runs.
+  """The training step that `runs.fit` runs, with abstract arguments.
 
   Args:
     subject: from `EXPERIMENTS`.
@@ -37,6 +37,7 @@ def training_job(subject: Subject, mesh: Mesh) -> Job:
   )
   state, batch = planned.state, _batch(subject, mesh)
   rows, length = config.data.batch_size, config.data.length
+
   return Job(
     name=subject.name,
     step=planned.step,
@@ -59,7 +60,7 @@ def training_job(subject: Subject, mesh: Mesh) -> Job:
 
 
 def decoding_job(subject: Subject, mesh: Mesh) -> Job:
-  """One token more for every row, its cache full to the last slot.
+  """The step that decodes one token a row, with a full cache.
 
   Parameters and cache are in the dtype that training computes in.
 
@@ -114,6 +115,7 @@ def _batch(subject: Subject, mesh: Mesh) -> dict[str, Any]:
   )
   place = NamedSharding(mesh, PartitionSpec(("data", "fsdp"), "sequence"))
   shape = (data.batch_size, data.length)
+
   return {
     name: jax.ShapeDtypeStruct(shape, dtype, sharding=place)
     for name, dtype in subject.batch.items()
@@ -142,14 +144,14 @@ def _kept(subject: Subject, params: Any, mesh: Mesh) -> int:
 
 
 def _turns(subject: Subject, mesh: Mesh) -> int | None:
-  """Of the loop round a ring of devices, which looks up who has seen keys."""
+  """Trip count of the ring's loop over devices; None without such a loop."""
   if subject.seen is None or subject.config.train.mesh.attention != "ring":
     return None
   return mesh.shape["sequence"] - 1
 
 
 def _over(mesh: Mesh, rows: int) -> tuple[str, ...]:
-  """The axes that share out rows, as far as they divide them."""
+  """The mesh axes of data that divide the number of rows."""
   axes: tuple[str, ...] = ("data", "fsdp")
   while rows % math.prod(mesh.shape[axis] for axis in axes):
     axes = axes[:-1]

@@ -1,4 +1,4 @@
-"""The experiments whose step can be planned, and what a plan asks of each."""
+"""Experiments whose step can be planned: model, loss, batch and FLOPs."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ BYTES = ByteTokenizer().vocabulary_size
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
-  """What a plan has to know of an experiment: no data is read.
+  """An experiment as a plan needs it; no data is read.
 
   Args:
     name: what it is, for people.
@@ -42,7 +42,7 @@ class Subject:
 
 
 def _language_model(config: Any) -> Subject:
-  """A decoder on text."""
+  """The `Subject` of a decoder on text."""
   from attnjax.runs import BATCH_DTYPES, next_token_loss
 
   data = config.data
@@ -54,7 +54,7 @@ def _language_model(config: Any) -> Subject:
   pairs = near * (near + 1) // 2 + (data.length - near) * near
 
   def model_flops(model: Any, rows: int) -> float:
-    """6 a weight and token, and the pairs that the mask shows."""
+    """6 FLOPs a weight and token, plus attention over the visible pairs."""
     weights = sum(
       leaf.size for leaf in jax.tree.leaves(model.blocks) if leaf.ndim > 2
     )
@@ -76,7 +76,7 @@ def _language_model(config: Any) -> Subject:
 
 
 def _memory_lm(config: Any) -> Subject:
-  """A model with a memory, of the one variant that is named."""
+  """The `Subject` of a memory model; the config names one variant."""
   from experiments import memory_models
   from experiments.memory_lm import task
 
@@ -95,7 +95,7 @@ def _memory_lm(config: Any) -> Subject:
   make = lambda: MemoryLM(model, BYTES, rngs=nnx.Rngs(0))
 
   def model_flops(shapes: Any, rows: int) -> float:
-    """Thrice the products of the forward pass, as they are written."""
+    """Three times the FLOPs of the forward pass, counted in its jaxpr."""
     row = jax.ShapeDtypeStruct((1, config.data.length), jnp.int32)
     forward = jaxpr_flops(lambda model, row: model(row), shapes, row)
     return 3 * rows * forward

@@ -1,4 +1,4 @@
-"""A plan as tables to read."""
+"""Text tables of plans."""
 
 from attnjax.plan import Plan, caveats
 from attnjax.runs import table
@@ -9,7 +9,7 @@ GIB = 2**30
 
 
 def describe(planned: Plan, token_budget: float) -> str:
-  """The verdict and the tables of a plan.
+  """The text of a plan: verdict, tables and caveats.
 
   Args:
     planned: from `make_plan`.
@@ -25,16 +25,19 @@ def describe(planned: Plan, token_budget: float) -> str:
   ]
   if planned.costs is not None:
     parts.append(_work(planned))
+
   if planned.exchanges:
     parts.append(_exchanges(planned))
+
   if planned.times is not None:
     parts.append(_times(planned, token_budget))
+
   known = "\n".join(f"- {sentence}" for sentence in caveats(planned))
   return "\n\n".join([*parts, f"What this cannot know:\n\n{known}"])
 
 
 def ranking(plans: dict[str, Plan]) -> str:
-  """What was changed, and what came of it; what fits first, then the fastest.
+  """Table of plans by change: those that fit first, then by seconds.
 
   Args:
     plans: change -> its plan.
@@ -66,15 +69,17 @@ def ranking(plans: dict[str, Plan]) -> str:
 
 
 def _memory(planned: Plan) -> str:
-  """What a device holds."""
+  """Table of the memory of a device."""
   memory = planned.memory
   rows = [(name, memory.parts[name]) for name in memory.parts]
   rows += [("layouts, less what is unused", memory.padding)]
   rows += [("temporaries", memory.temporaries)]
   if memory.gradients:
     rows += [("  of which gradients, about", memory.gradients)]
+
   if memory.kept is not None:
     rows += [("  of which activations kept, about", memory.kept)]
+
   rows += [
     ("results that replace nothing", memory.fresh),
     ("program", memory.code),
@@ -87,10 +92,11 @@ def _memory(planned: Plan) -> str:
 
 
 def _work(planned: Plan) -> str:
-  """What a device computes and moves."""
+  """Table of FLOPs and bytes of a device."""
   spent = planned.costs
   if spent is None:
     return ""
+
   own = planned.model_flops / planned.machine.devices
   rows = [
     ("FLOPs of the model", f"{own / 1e12:,.3f} T"),
@@ -102,7 +108,7 @@ def _work(planned: Plan) -> str:
 
 
 def _exchanges(planned: Plan) -> str:
-  """What devices tell each other."""
+  """Table of collectives."""
   rows = [
     (
       each.kind,
@@ -115,14 +121,16 @@ def _exchanges(planned: Plan) -> str:
     for each in planned.exchanges
   ]
   columns = ("collective", "axes", "group", "times", "GB", "GB sent")
+
   return table(columns, rows)
 
 
 def _times(planned: Plan, token_budget: float) -> str:
-  """How long, how fast, how dear."""
+  """Table of seconds, utilisation and device-hours."""
   times = planned.times
   if times is None:
     return ""
+
   percent = lambda seconds: f"{100 * times.utilisation(seconds):.1f} %"
   rows = [
     ("arithmetic alone", said(times.compute)),
@@ -131,6 +139,7 @@ def _times(planned: Plan, token_budget: float) -> str:
   ]
   if times.compiler is not None:
     rows.append(("kernels, as the compiler thinks", said(times.compiler)))
+
   hours = planned.device_hours(token_budget) or 0.0
   slow = hours * times.seconds_serial / times.seconds_overlapped
   rate = planned.tokens_per_second or 0.0
@@ -150,7 +159,7 @@ def _times(planned: Plan, token_budget: float) -> str:
 
 
 def said(seconds: float) -> str:
-  """A time in the unit that suits it."""
+  """Seconds as text in ms, s or h."""
   if seconds < 10:
     return f"{1000 * seconds:,.1f} ms"
   return f"{seconds:,.1f} s" if seconds < 7200 else f"{seconds / 3600:,.1f} h"

@@ -1,4 +1,4 @@
-"""Text on its way through others, written so that it arrives as it was meant.
+"""Quoting of commands and options for Kubernetes, xpk and sbatch.
 
 A line of a job is quoted for a shell once (`shlex.join`); what reads the text
 before that shell does is here: Kubernetes, xpk and sbatch.
@@ -18,7 +18,7 @@ _OPTION = re.compile(
 
 
 def for_kubernetes(words: Iterable[str]) -> list[str]:
-  """A command, so that a container gets it to the letter.
+  """Escapes `$` in the words of a command for Kubernetes.
 
   Kubernetes puts the value of a variable in the place of `$(NAME)`, and one
   `$` for two, in command, args and env.
@@ -33,7 +33,7 @@ def for_kubernetes(words: Iterable[str]) -> list[str]:
 
 
 def for_xpk(words: Sequence[str]) -> str:
-  r"""A command as xpk takes it: into one line of YAML that a shell reads.
+  r"""Quotes a command for `xpk --command`: a shell line inside YAML.
 
   Args:
     words: of the command.
@@ -55,7 +55,7 @@ def for_xpk(words: Sequence[str]) -> str:
 
 
 def sbatch_option(text: str) -> tuple[str, str, str]:
-  r"""An option of sbatch: its name, what is between, its value to the letter.
+  r"""Parses an option of sbatch into (name, separator, value).
 
   Args:
     text: `--name`, `--name=value`, `--name value`, `-n value` or `-nvalue`.
@@ -75,6 +75,7 @@ def sbatch_option(text: str) -> tuple[str, str, str]:
       "sbatch: expected an option such as --partition=gpu or -p gpu, got"
       f" {text!r}; write --sbatch=--partition=gpu"
     )
+
   name, how, value = found.group("name", "how", "value")
   how = how.strip() or how[:1]
   if how == " " and re.search(r"\s-", f" {value}"):
@@ -87,11 +88,12 @@ def sbatch_option(text: str) -> tuple[str, str, str]:
       f"sbatch: expected a value without quotes round it, got {text!r}; it is"
       f" taken to the letter: {name}={value[1:-1]}"
     )
+
   return name, how, value
 
 
 def sbatch_line(text: str) -> str:
-  r"""The line of a batch script for an option.
+  r"""The `#SBATCH` line of an option.
 
   In such a line sbatch ends a word at a space and a line at `#`, and takes
   quotes and backslashes for its own.

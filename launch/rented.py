@@ -1,4 +1,4 @@
-"""What each place calls the chips of `attnjax.plan`, and how many it counts.
+"""Names of the chips of `attnjax.plan` on GKE, TPU VMs and SkyPilot.
 
 Reference:
   Google Cloud, "Plan TPUs in GKE", "Cloud TPU software versions" and "GPU
@@ -15,7 +15,7 @@ __all__ = ["Rented", "rented", "sky_accelerators"]
 
 @dataclasses.dataclass(frozen=True)
 class Rented:
-  """The names of one chip.
+  """Names of one chip, by provider.
 
   Args:
     gke: label of the nodes of GKE.
@@ -68,7 +68,7 @@ def rented(chip: str) -> Rented:
 
 
 def sky_accelerators(machine: Topology, hosts: int) -> str:
-  """What SkyPilot is asked for: a whole slice, or the GPUs of one node.
+  """SkyPilot's `accelerators`: a whole slice, or the GPUs of one node.
 
   Args:
     machine: the topology.

@@ -1,4 +1,4 @@
-"""Whether a mesh can share out what an experiment trains, asked beforehand."""
+"""Checks that a mesh divides the batch and the model of an experiment."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +18,7 @@ _HOLDERS = ("data", "task")  # parts of a config that say what a batch is
 def check_job_shares(
   experiment: str, config: Any, sizes: Mapping[str, int]
 ) -> None:
-  """Refuses a job that would start, and end at its first batch.
+  """Refuses a mesh that divides the batch or the parameters unevenly.
 
   Args:
     experiment: its name.
@@ -45,6 +45,7 @@ def check_job_shares(
         length=getattr(holder, "length", None),
         microbatches=getattr(config.train, "microbatches", 1),
       )
+
   if experiment in EXPERIMENTS and len(getattr(config, "variants", "1")) == 1:
     model = jax.eval_shape(EXPERIMENTS[experiment](config).make_model)
     mesh = AbstractMesh(tuple(sizes.values()), tuple(sizes))

@@ -1,4 +1,4 @@
-"""Whether a directory could be written, found out before anything is paid."""
+"""Checks that a directory can be written, before anything is queued."""
 
 import tempfile
 from pathlib import Path
@@ -9,7 +9,7 @@ __all__ = ["check_writable"]
 
 
 def check_writable(path: Path) -> None:
-  """Refuses a place where a run could not save; leaves nothing behind.
+  """Checks that a run could save in a directory; leaves no file.
 
   It is written to, and what a checkpoint needs is tried: to append to a file,
   and to rename a directory, which some mounts of buckets cannot.
@@ -24,6 +24,7 @@ def check_writable(path: Path) -> None:
   # A link that leads nowhere is in the way: nothing is made through it.
   while not (place.exists() or place.is_symlink()) and place != place.parent:
     place = place.parent
+
   try:
     with tempfile.TemporaryFile(dir=place):
       pass
@@ -33,5 +34,6 @@ def check_writable(path: Path) -> None:
       f"{path} cannot be written: {place}{link}: {error.strerror}; choose"
       " another --workdir, or mount what should be there"
     ) from error
+
   if (refusal := missing_ability(place)) is not None:
     raise ValueError(refusal)

@@ -15,7 +15,10 @@ ROOT = pathlib.Path(__file__).parents[1]
 # Rooms on one floor do not open on each other. The front is what stands in
 # attnjax/ itself: __init__.py and files such as masks.py that only re-export.
 FLOORS = (
-  ("typing", "config", "extras", "moved", "renames", "retired"),
+  ("renames",),
+  ("moved",),
+  ("typing", "config", "extras"),
+  ("retired",),
   ("ops",),
   ("front",),
   ("nn", "parallel", "data", "training", "viz", "testing"),

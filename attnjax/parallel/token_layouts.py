@@ -154,6 +154,7 @@ def check_length(
     raise ValueError(
       f"{call}: layout must be one of {list(LAYOUTS)}, got {layout!r}"
     )
+
   pieces = shards * spans_per_shard(layout)
   if length % pieces:
     longer = -(-length // pieces) * pieces

@@ -163,4 +163,5 @@ def memory_of_refused(arguments: Memory, error: Exception) -> Memory | None:
         temporaries=max(used - sum(arguments.parts.values()), 0),
         capacity=min(limit, arguments.capacity),
       )
+
   return None

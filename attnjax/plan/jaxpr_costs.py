@@ -81,6 +81,7 @@ def _flops(jaxpr: Jaxpr) -> float:
     else:
       # `length` is the trip count of a scan; nothing else has it.
       total += sum(inner) * equation.params.get("length", 1)
+
   return total
 
 

@@ -199,6 +199,7 @@ def _dropped() -> list[Case]:
   problem = Problem(dropout_rate=0.3, mask=("window", 9, 1))
   # Long enough for several blocks of any usual size.
   long = Problem(dropout_rate=0.3, batch=(2,), length=300, keys=600, heads=2)
+
   return [
     Case("dropout/drops and scales", dropout_laws.drops_and_scales, problem),
     Case(

@@ -77,6 +77,7 @@ def loss(f):
       # -inf, such as the log-sum-exp of an empty row, is constant.
       y = jnp.where(jnp.isfinite(y), y, 0)
       total = total + jnp.sum(d * y + y * y / 2).astype(total.dtype)
+
     return total
 
   return number

@@ -167,6 +167,7 @@ def _run(
   floats = {name: jnp.asarray(x) for name, x in floats.items()}
   where = tuple(problem.where(ints))
   run = _compiled(jax.default_backend())
+
   return host(run(transform, form, floats, problem.visible(ints), where, kept))
 
 
@@ -211,6 +212,7 @@ def oracle_values(problem: Problem) -> dict[str, np.ndarray]:
     key_positions=ints.get("key_positions"),
   )
   every = truth._asdict()
+
   return {name: every[name] for name in ("out", *problem.aux)}
 
 

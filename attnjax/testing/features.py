@@ -64,6 +64,7 @@ def feature_cases() -> list[Case]:
   }
   # Their rounding depends on the optimizations that a user has.
   optimized: dict[str, Options] = {"plain/plain": {}, **_numbers()}
+
   return [
     Case(name, law, Problem(**options))
     for law, table in ((conforms_optimized, optimized), (conforms, named))
@@ -99,6 +100,7 @@ def _biases() -> dict[str, Options]:
   }
   found["bias/hides"] = {"bias": "B H T S", "hidden_bias": True}
   found["bias/hides keys"] = {"bias": "S", "hidden_bias": True}
+
   return found
 
 
@@ -211,6 +213,7 @@ def _parts() -> dict[str, Options]:
 def _rows_that_see_nothing() -> dict[str, Options]:
   """Empty rows: output 0, log-sum-exp -inf, every gradient 0 and finite."""
   hidden: tuple = ("and", ("lengths",), ("dilated", 4))
+
   return {
     "empty rows/by a mask": {"mask": ("lengths",)},
     "empty rows/by two masks": {"mask": hidden},

@@ -97,6 +97,7 @@ def _equal(where: str, why: str, found: dict, places, wanted) -> None:
   array = found.get(kind, {}).get(name)
   if array is None:
     return
+
   wrong = np.broadcast_to(places, array.shape) & (array != wanted)
   if wrong.any():
     place = tuple(map(int, np.argwhere(wrong)[0]))

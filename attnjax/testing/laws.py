@@ -162,6 +162,7 @@ def deterministic(attend: Callable, problem: Problem) -> None:
     function = called(attend, problem)
     run = jax.jit(lambda x: reverse(lambda y: function(y, ints), x))
     first, *others = [host(run(floats)) for _ in range(3)]
+
   for other in others:
     for a, b in zip(
       jax.tree.leaves(first), jax.tree.leaves(other), strict=True
@@ -211,6 +212,7 @@ class Mapped:
     unknown = set(self.names) - set(floats) - set(ints)
     if unknown:
       raise ValueError(f"the problem has no arrays {sorted(unknown)} to map")
+
     return floats, ints
 
   def _found(self, attend: Callable, problem: Problem, slices) -> dict:
@@ -254,6 +256,7 @@ class Mapped:
       one = directions(jax.tree.map(lambda y: y[0], found), "cotangent")
       (gradient,) = pull(jax.tree.map(lambda y: jnp.stack([y] * _SLICES), one))
       front = {n: jnp.moveaxis(y, axes[n], 0) for n, y in gradient.items()}
+
       return {"value": found, "gradient": front}
 
     return run
@@ -302,6 +305,7 @@ class Sharded:
         floats, ints = self._placed(problem, floats, ints)
       run = jax.jit(lambda x: self.transform(lambda y: function(y, ints), x))
       found = run(floats)
+
     compare(host(found), expected(problem, self.transform))
     if self.axes == "explicit":
       self._stays_divided(problem, found["value"])

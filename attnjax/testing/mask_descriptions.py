@@ -72,6 +72,7 @@ def build(description: tuple, ints: dict) -> masks.Mask:
       return masks.sliding_window(left, right)
     case ("dilated" | "chunked" as kind, size):
       return getattr(masks, kind)(size)
+
   return _build_captured(description, ints)
 
 
@@ -94,6 +95,7 @@ def _build_captured(description: tuple, ints: dict) -> masks.Mask:
       return masks.from_fn(_striped)
     case ("dense", axes):
       return masks.dense(ints[f"table {axes}"])
+
   raise ValueError(f"no mask is described by {description!r}")
 
 
@@ -122,6 +124,7 @@ def visibility(description: tuple, where: Coordinates, ints: dict):
       return (where.q - where.k) % stride == 0
     case ("chunked", size):
       return where.q // size == where.k // size
+
   return _visibility_captured(description, where, ints)
 
 
@@ -148,6 +151,7 @@ def _visibility_captured(description: tuple, where: Coordinates, ints: dict):
       return _striped(b, h, q, k)
     case ("dense", axes):
       return _in_table(ints[f"table {axes}"], where)
+
   raise ValueError(f"no mask is described by {description!r}")
 
 
@@ -180,13 +184,16 @@ def _in_table(table: np.ndarray, where: Coordinates):
   """The entry of a table at (b, h, q, k); false outside of it."""
   if table.size == 0:
     return np.zeros((), bool)
+
   table = table.reshape((1,) * (3 - table.ndim) + table.shape)
   table = table.reshape(-1, *table.shape[-3:])
   inside, place = np.ones((), bool), []
+
   for x, size in zip(where[:4], table.shape, strict=True):
     if size == 1:
       place.append(np.zeros_like(x))
     else:
       inside = inside & (x >= 0) & (x < size)
       place.append(np.clip(x, 0, size - 1))
+
   return table[tuple(place)] & inside

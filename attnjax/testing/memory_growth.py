@@ -70,6 +70,7 @@ def _temporary(attend, transform, problem: Problem, length: int) -> int:
       f"memory_growth: the compiler for {jax.default_backend()} keeps no"
       " account of memory; measure on another platform"
     )
+
   return int(analysis.temp_size_in_bytes)
 
 

@@ -261,6 +261,7 @@ def _aux(logits, seen, weights) -> dict:
   largest = jnp.where(
     jnp.any(seen, axis=-1), largest, jax.lax.stop_gradient(largest)
   )
+
   return {
     "weights": weights,
     "entropy": -jnp.sum(weights * log, axis=-1),

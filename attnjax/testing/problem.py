@@ -206,11 +206,14 @@ class Problem:
     seen = np.ones((), bool)
     if self.mask is not None:
       seen = seen & mask_descriptions.visibility(self.mask, where, ints)
+
     if "mask" in ints:
       seen = seen & ints["mask"]
+
     if self.segments:
       ids = ints["query_segment_ids"], ints["key_segment_ids"]
       seen = seen & (ids[0][..., None, :, None] == ids[1][..., None, None, :])
+
     return np.broadcast_to(seen, self.shape)
 
 
@@ -242,6 +245,7 @@ def _integers(
     return np.sort(rng.integers(0, 4, shape), axis=-1).astype(np.int32)
   if name == "shift":
     return rng.integers(-2, 3, shape, dtype=np.int32)
+
   drawn = rng.integers(0, most + 1, shape, dtype=np.int32)
   # Lengths always include the extremes, everything and nothing.
   drawn.reshape(-1)[:2] = np.array([most, 0])[: drawn.size]
@@ -277,4 +281,5 @@ def _positions(
         f"positions must be 'decode', 'negative', 'repeated', 'permuted' or"
         f" None, got {kind!r}"
       )
+
   return dict(zip(("query_positions", "key_positions"), found, strict=True))

@@ -44,6 +44,7 @@ def masks() -> Any:
     st.tuples(st.sampled_from(["dilated", "chunked"]), st.integers(1, 9)),
     st.tuples(st.just("dense"), st.sampled_from(_TABLES)),
   )
+
   return st.recursive(
     single,
     lambda inner: st.one_of(
@@ -72,6 +73,7 @@ def problems() -> Any:
   st = _hypothesis().strategies
   maybe = lambda names: st.one_of(st.none(), st.sampled_from(names))
   heads = [(1, 1), (2, 2), (4, 2), (3, 1)]
+
   return st.fixed_dictionaries(
     {
       "mask": st.one_of(masks(), masks(), st.none()),

@@ -19,7 +19,7 @@ from launch.paths import check_bucket_of, on_bucket
 
 
 def own(values: flags.FlagValues) -> None:
-  """What Kubernetes alone wants to know."""
+  """Defines the flags of this launcher."""
   text: dict[str, Any] = {"flag_values": values}
   flags.DEFINE_string("image", "", "container image with this project", **text)
   flags.DEFINE_string(
@@ -32,31 +32,34 @@ def own(values: flags.FlagValues) -> None:
 
 
 def program(job: Job, values: flags.FlagValues) -> int:
-  """Shows the manifest, or applies it once the bucket can be written."""
+  """Shows the manifest, or checks the bucket and applies it."""
   layout = layout_of(job)
   if not values.image:
     raise ValueError(
       "image: expected a container image, got none; launch/gke/README.md says"
       " how to build one"
     )
+
   job = on_bucket(job)
   if values.xpk is not None:
     _refuse_beside_xpk(values)
     print(xpk_line(job, layout, values.image, values.xpk, spot=values.spot))
     print("(nothing is queued: run this where xpk is)", file=sys.stderr)
     return 0
+
   text = manifest(
     job, layout, values.image, spot=values.spot, account=values.account
   )
   if not values.submit:
     return show(text)
+
   check_bucket_of(job.directory, [job])
   path = ROOT / "runs" / "launch" / f"{job.name}.yaml"
   return queue(path, text, "kubectl", "apply", "-f", str(path))
 
 
 def _refuse_beside_xpk(values: flags.FlagValues) -> None:
-  """Refuses what the line for xpk could not carry out."""
+  """Refuses flags that have no effect beside `--xpk`."""
   if values.submit:
     raise ValueError(
       "submit: --xpk only shows a line, got both; leave --submit out, and run"

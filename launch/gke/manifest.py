@@ -1,4 +1,4 @@
-"""The JobSet of a job, and the same for xpk."""
+"""The Kubernetes JobSet of a job, and the equivalent xpk command."""
 
 import shlex
 from typing import Any
@@ -55,6 +55,7 @@ def manifest(
   }
   if account is not None:
     pod["serviceAccountName"] = check_name("account", account)
+
   metadata: dict[str, Any] = {"name": job.name}
   if layout.platform == "tpu":  # a pool of GPUs need not be one job's
     metadata["annotations"] = {
@@ -62,6 +63,7 @@ def manifest(
         "cloud.google.com/gke-nodepool"
       )
     }
+
   jobset = {
     "apiVersion": "jobset.x-k8s.io/v1alpha2",
     "kind": "JobSet",
@@ -88,7 +90,7 @@ def manifest(
 def xpk_line(
   job: Job, layout: Layout, image: str, cluster: str, *, spot: bool = False
 ) -> str:
-  """The same job by xpk, which makes a JobSet of its own.
+  """The xpk command line of a job; xpk makes a JobSet of its own.
 
   The bucket has to be mounted by `xpk storage attach` at `/checkpoints`.
 
@@ -109,6 +111,7 @@ def xpk_line(
   _gs_only(job, "xpk")
   line = for_xpk(job.line("python", mounted(job.directory)))
   cluster, image = check_name("xpk", cluster), check_name("image", image)
+
   return shlex.join(
     (
       *("xpk", "workload", "create", f"--cluster={cluster}"),
@@ -124,8 +127,9 @@ def xpk_line(
 
 
 def _template(layout: Layout, pod: dict[str, Any]) -> dict[str, Any]:
-  """An indexed job with one pod a process."""
+  """The template of an indexed Kubernetes Job with one pod a process."""
   metadata = {"annotations": {"gke-gcsfuse/volumes": "true"}}
+
   return {
     "spec": {
       "parallelism": layout.processes,
@@ -150,7 +154,7 @@ def _template(layout: Layout, pod: dict[str, Any]) -> dict[str, Any]:
 
 
 def _nodes(machine: Any, spot: bool) -> dict[str, str]:
-  """Labels of the nodes that will do."""
+  """The nodeSelector: labels of nodes with the right chips."""
   name, label = rented(machine.chip.name).gke, "cloud.google.com/gke-"
   labels = {f"{label}accelerator": name}
   if machine.chip.platform == "tpu":
@@ -170,6 +174,7 @@ def _container(job: Job, layout: Layout, image: str) -> dict[str, Any]:
       "JAX_COORDINATOR_ADDRESS": first,
       "JAX_NUM_PROCESSES": str(layout.processes),
     }
+
   return {
     "name": "run",
     "image": check_name("image", image),
@@ -182,12 +187,12 @@ def _container(job: Job, layout: Layout, image: str) -> dict[str, Any]:
 
 
 def _resource(tpu: bool) -> str:
-  """What Kubernetes counts."""
+  """Name of the resource that Kubernetes counts chips by."""
   return "google.com/tpu" if tpu else "nvidia.com/gpu"
 
 
 def _volume(job: Job) -> dict[str, Any]:
-  """The bucket, by the driver of GKE."""
+  """The volume of a bucket, mounted by GKE's gcsfuse driver."""
   return {
     "name": "checkpoints",
     "csi": {
@@ -201,7 +206,7 @@ def _volume(job: Job) -> dict[str, Any]:
 
 
 def _gs_only(job: Job, who: str) -> str:
-  """The name of the bucket of a job, which has to be one of Google Cloud."""
+  """Name of the bucket of a job, which must be `gs://`."""
   bucket, _ = bucket_of(job.directory)
   if not bucket.startswith("gs://"):
     raise ValueError(

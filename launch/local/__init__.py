@@ -1,1 +1,1 @@
-"""This machine: one process, or several that find each other on loopback."""
+"""Launcher on this machine: one process, or several joined over loopback."""

@@ -1,4 +1,4 @@
-"""Runs an experiment here, in one process or in several.
+"""Runs an experiment on this machine, in one process or several.
 
 python -m launch.local --experiment=language_model --topology=cpu:8 \
     --processes=2 --config.train.mesh.data=0
@@ -20,12 +20,14 @@ def program(job: Job, values: flags.FlagValues) -> int:
     raise ValueError(
       "submit: expected none, for here a job runs at once; leave it out"
     )
+
   layout = layout_of(job)
   if "://" in job.directory:
     raise ValueError(
       f"workdir: expected a directory of this machine, got {job.directory!r};"
       " mount the bucket, and name where it is"
     )
+
   check_place(job.directory)
   job = seen_from_here(job, "this machine")  # it runs in another directory
   return run_together(line_here(job), layout)

@@ -1,4 +1,4 @@
-"""Several processes of one run on this machine, which end together."""
+"""Runs the processes of one run on this machine; all end together."""
 
 import os
 import signal
@@ -21,12 +21,12 @@ _PATIENCE = 45.0
 
 
 def line_here(job: Job) -> tuple[str, ...]:
-  """The command of a job with the interpreter that runs this one."""
+  """The command of a job, run by this process's Python interpreter."""
   return job.line(sys.executable)
 
 
 def environments(layout: Layout, port: int) -> list[dict[str, str]]:
-  """What each process is to find in its environment, beside what is there.
+  """Environment variables to add for each process.
 
   Args:
     layout: on one machine.
@@ -46,6 +46,7 @@ def environments(layout: Layout, port: int) -> list[dict[str, str]]:
     )
   if layout.processes == 1:
     return [layout.environment()]
+
   address = f"127.0.0.1:{port}"
   shared = layout.environment() | {
     "JAX_COORDINATOR_ADDRESS": address,
@@ -90,6 +91,7 @@ def run_together(
     for extra in environments(layout, _free_port())
   ]
   previous: Mapping[int, Any] = {}
+
   try:
     if stopping is None:
       previous = _hand_on(ran)
@@ -105,7 +107,7 @@ def run_together(
 def _wait(
   ran: Sequence[subprocess.Popen], stopping: Callable[[], bool] | None
 ) -> int:
-  """Until all have ended, or one has failed and the others hang."""
+  """Waits until all have ended, or one has failed and the others hang."""
   first, deadline = 0, float("inf")
   while any(process.poll() is None for process in ran):
     if stopping is not None and stopping():
@@ -119,16 +121,17 @@ def _wait(
     if time.monotonic() > deadline:
       return _code(first)
     time.sleep(0.05)
+
   return _code(first or next((p.returncode for p in ran if p.returncode), 0))
 
 
 def _code(returned: int) -> int:
-  """As a shell says it: 128 and the signal for who was killed."""
+  """Exit code as of a shell: 128 + signal for a killed process."""
   return 128 - returned if returned < 0 else returned
 
 
 def _hand_on(ran: Sequence[subprocess.Popen]) -> Mapping[int, Any]:
-  """Passes SIGTERM on; Ctrl-C is left to the processes, who save first."""
+  """Forwards SIGTERM; leaves Ctrl-C to the processes, which save first."""
   return {
     signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
     signal.SIGTERM: signal.signal(
@@ -138,13 +141,13 @@ def _hand_on(ran: Sequence[subprocess.Popen]) -> Mapping[int, Any]:
 
 
 def _tell(ran: Sequence[subprocess.Popen], number: int) -> None:
-  """A signal to those that still run."""
+  """Sends a signal to the processes that still run."""
   for process in ran:
     process.send_signal(number)
 
 
 def _free_port() -> int:
-  """A port that nobody listens on now."""
+  """A free TCP port."""
   with socket.socket() as listener:
     listener.bind(("127.0.0.1", 0))
     return listener.getsockname()[1]

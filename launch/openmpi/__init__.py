@@ -1,1 +1,1 @@
-"""Hosts with Open MPI: `mpirun` starts the processes, which find each other."""
+"""Launcher for hosts with Open MPI: `mpirun` starts the processes."""

@@ -19,7 +19,7 @@ from launch.place import check_place
 
 
 def own(values: flags.FlagValues) -> None:
-  """What Open MPI alone wants to know."""
+  """Defines the flags of this launcher."""
   flags.DEFINE_multi_string(
     "mpirun",
     [],
@@ -35,10 +35,11 @@ def own(values: flags.FlagValues) -> None:
 
 
 def program(job: Job, values: flags.FlagValues) -> int:
-  """Shows the line, or becomes mpirun once the place can be written."""
+  """Shows the mpirun line, or checks the directory and runs it (exec)."""
   if values.coordinator is not None:
     name = f"train.processes.coordinator={values.coordinator}"
     job = dataclasses.replace(job, overrides=(*job.overrides, name))
+
   layout = layout_of(job, process_a_gpu=True)
   require_platform(layout, "Open MPI", "cuda", "cpu")
   asked, job = job.directory, seen_from_here(job, "all hosts")
@@ -46,7 +47,9 @@ def program(job: Job, values: flags.FlagValues) -> int:
   line = command(job, layout, extra)
   if not values.submit:
     return show(shlex.join(line) + "\n")
+
   check_place(asked)  # as it was given, for a link may lead nowhere
+
   try:
     os.execvp(line[0], line)
   except FileNotFoundError:

@@ -23,7 +23,7 @@ def command(
   layout: Layout,
   extra: Sequence[str] = (),
 ) -> tuple[str, ...]:
-  """What starts all processes of a job.
+  """The words of the mpirun command that starts all processes of a job.
 
   Args:
     job: its place is a directory that all hosts see.
@@ -45,6 +45,7 @@ def command(
   spread = []
   if layout.platform == "cuda":  # one process a GPU, in order of hosts
     spread = ["--map-by", f"ppr:{layout.processes_each}:node"]
+
   patience = ("--mca", _PATIENCE, str(PATIENCE))
   return (
     # Files that options name are looked for where mpirun is called.
@@ -57,7 +58,7 @@ def command(
 
 
 def options(texts: Sequence[str]) -> list[str]:
-  """Options of mpirun as they are given, several to a text, as a shell reads.
+  """Splits texts of mpirun options into words, as a shell does.
 
   Args:
     texts: each as it would be typed behind `mpirun`.
@@ -77,11 +78,12 @@ def options(texts: Sequence[str]) -> list[str]:
         f"mpirun: expected words as a shell reads them, got {text!r}: {error};"
         " close the quote"
       ) from None
+
   return found
 
 
 def _refuse_ours(extra: Sequence[str], own: Mapping[str, str]) -> None:
-  """Refuses what the line says already: mpirun takes no two, or the last."""
+  """Refuses options that the command sets: mpirun fails, or takes the last."""
   for name, value in itertools.pairwise(("", *extra)):
     option = value.lstrip("-")
     if value.startswith("-") and option in ("wdir", "wd"):

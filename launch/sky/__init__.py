@@ -1,1 +1,1 @@
-"""SkyPilot: whichever cloud has the chips, spot too, recovered when lost."""
+"""Launcher by SkyPilot: any cloud, with spot machines and recovery."""

@@ -15,18 +15,19 @@ from launch.sky.task import task
 
 
 def own(values: flags.FlagValues) -> None:
-  """What SkyPilot alone wants to know."""
+  """Defines the flags of this launcher."""
   flags.DEFINE_boolean(
     "spot", False, "machines that may be taken away", flag_values=values
   )
 
 
 def program(job: Job, values: flags.FlagValues) -> int:
-  """Shows the task, or queues it once the bucket can be written."""
+  """Shows the task, or checks the bucket and queues it."""
   layout, job = layout_of(job), on_bucket(job)
   text = task(job, layout, spot=values.spot)
   if not values.submit:
     return show(text)
+
   check_bucket_of(job.directory, [job])
   path = ROOT / "runs" / "launch" / f"{job.name}.sky.yaml"
   return queue(

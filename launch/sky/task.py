@@ -42,6 +42,7 @@ def task(
   if tpu:
     image = rented(machine.chip.name).image
     resources["accelerator_args"] = {"runtime_version": image}
+
   described = {
     "name": job.name,
     "workdir": str(ROOT),
@@ -56,7 +57,7 @@ def task(
 
 
 def _mode(job: Job, layout: Layout) -> str:
-  """How the bucket is mounted, so that a run can add to its files.
+  """Mount mode of the bucket that lets a run append to files.
 
   SkyPilot mounts gs:// with gcsfuse, told to move directories, and s3:// with
   goofys, which can add to no file. The other way, through a cache on the disk
@@ -71,15 +72,17 @@ def _mode(job: Job, layout: Layout) -> str:
       f" does, got {job.directory!r}; name a gs:// bucket, or a topology of one"
       " host"
     )
+
   return "MOUNT_CACHED"
 
 
 def _run(job: Job, finished: str | None) -> str:
-  """What every host runs."""
+  """The `run` script of each host."""
   where = mounted(job.directory)
   line = shlex.join(job.line(".venv/bin/python", where))
   if finished is None:
     return line + "\n"
+
   folder = shlex.quote(mounted(finished))
   name = shlex.quote(where.rsplit("/", 1)[-1])
   asked = shlex.quote(shlex.join(job.asked()))

@@ -1,1 +1,1 @@
-"""A cluster with SLURM: one batch script a job, requeued when preempted."""
+"""Launcher for SLURM: one batch script a job, requeued when preempted."""

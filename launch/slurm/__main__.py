@@ -19,7 +19,7 @@ from launch.slurm.script import script
 
 
 def own(values: flags.FlagValues) -> None:
-  """What SLURM alone wants to know."""
+  """Defines the flags of this launcher."""
   flags.DEFINE_multi_string(
     "sbatch",
     [],
@@ -29,7 +29,7 @@ def own(values: flags.FlagValues) -> None:
 
 
 def program(job: Job, values: flags.FlagValues) -> int:
-  """Shows the script, or queues it once the place can be written."""
+  """Shows the script, or checks the directory and queues it."""
   layout = layout_of(job, process_a_gpu=True)
   require_platform(layout, "SLURM", "cuda", "cpu")
   asked, job = job.directory, seen_from_here(job, "all nodes")

@@ -1,4 +1,4 @@
-"""How long before its end a job of SLURM is told to save, so that it can run.
+"""Notice that a SLURM job gets before its time limit, to save.
 
 The signal that asks a job to save comes some time before its limit, and up to
 a minute earlier than that; a limit is a whole number of minutes. A job whose
@@ -61,17 +61,19 @@ def notice_of(extra: Sequence[str], environment: Mapping[str, str]) -> int:
       f" and a limit of {limit:.0f} seconds, of which {EARLY + LEAST} are not"
       " to be had; raise --time, or leave --signal out"
     )
+
   if left < SHORTEST:
     raise ValueError(
       "sbatch: expected a time limit of 3 minutes or more, got"
       f" {limit // 60:.0f}: a job is told to save before its end, and would be"
       " told so as it starts; give --sbatch=--time=5"
     )
+
   return int(min(seconds, left))
 
 
 def limit_of(text: str) -> float:
-  """Seconds of a time limit, in whole minutes as SLURM keeps it.
+  """Seconds of a time limit, rounded to minutes as SLURM does.
 
   Args:
     text: as sbatch takes it: minutes, minutes:seconds, hours:minutes:seconds,
@@ -86,6 +88,7 @@ def limit_of(text: str) -> float:
   """
   if text.upper() in ("INFINITE", "UNLIMITED", "-1", "0"):
     return math.inf
+
   for form in _TIMES:
     if found := re.fullmatch(form, text, re.ASCII):
       parts = {
@@ -93,6 +96,7 @@ def limit_of(text: str) -> float:
       }
       total = sum(_SECONDS[name] * value for name, value in parts.items())
       return 60.0 * math.ceil(total / 60) or math.inf
+
   raise ValueError(
     "sbatch: expected a time limit such as 30, 4:00:00 or 1-12, got"
     f" {text!r}; give --sbatch=--time=4:00:00"
@@ -100,7 +104,7 @@ def limit_of(text: str) -> float:
 
 
 def _seconds_of(signal: str) -> int:
-  """Of `[{R|B}:]<number or name>[@<seconds>]`; sbatch itself says 60."""
+  """Seconds of `[{R|B}:]<signal>[@<seconds>]`; sbatch's default is 60."""
   found = re.fullmatch(
     r"([RB]{1,2}:)?\w+(@(?P<seconds>\d+))?", signal, re.ASCII
   )

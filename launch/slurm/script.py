@@ -1,4 +1,4 @@
-"""The batch script of a job, or of many that make an array."""
+"""The batch script of a job, or of a job array."""
 
 import os
 import shlex
@@ -78,7 +78,7 @@ def array_script(
   extra: Sequence[str] = (),
   at_once: int = 8,
 ) -> str:
-  """The same for many jobs, one a task of an array.
+  """The text for `sbatch` of a job array, one task a job.
 
   Args:
     jobs: of one layout, each with a place of its own in `place`.
@@ -105,11 +105,12 @@ def array_script(
     f""" printf '%s\\n' "$asked" > {folder}/"$name\""""
   )
   header = _header(jobs[0], layout, log, (array, *extra))
+
   return header + _run(layout, line, finished, notice_of(extra, os.environ))
 
 
 def _log(place: Path, name: str) -> str:
-  """A file of a place, as sbatch reads it: with patterns of its own, in `"`."""
+  """A log file's path with sbatch's `%` patterns, quoted by `"`."""
   for character in ('"', "\\", "\n", "\r"):
     if character in str(place):
       raise ValueError(
@@ -120,7 +121,7 @@ def _log(place: Path, name: str) -> str:
 
 
 def _header(job: Job, layout: Layout, log: str, extra: Sequence[str]) -> str:
-  """What sbatch reads."""
+  """The `#SBATCH` lines."""
   notice = notice_of(extra, os.environ)
   options = [
     f"--job-name={job.name}",
@@ -134,13 +135,14 @@ def _header(job: Job, layout: Layout, log: str, extra: Sequence[str]) -> str:
   if layout.machine is not None and layout.platform == "cuda":
     gpus = layout.machine.devices // layout.hosts
     options.append(f"--gpus-per-node={gpus}")
+
   lines = [f"#SBATCH {option}" for option in options]
   lines += [sbatch_line(option) for option in extra]
   return "\n".join(["#!/bin/bash", *lines, "set -u", ""])
 
 
 def _run(layout: Layout, line: str, finished: str, notice: int) -> str:
-  """What the first node runs."""
+  """The body of the script, which the first node runs."""
   return _RUN.format(
     early=notice + EARLY,
     least=notice + EARLY + SHORTEST,

@@ -1,1 +1,1 @@
-"""Sweeps: one experiment with many values, here, as an array, or in a cloud."""
+"""Sweeps of settings: run locally, as a SLURM array, or by SkyPilot."""

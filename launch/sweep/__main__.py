@@ -1,4 +1,4 @@
-"""Runs an experiment with many values, and compares what came of them.
+"""Runs an experiment for every combination of settings; compares results.
 
 python -m launch.sweep --experiment=language_model --workdir=runs/rates \
     --sweep='optimizer.peak_learning_rate=1e-3,3e-3;model.depth=2,4'
@@ -38,7 +38,7 @@ _MEANT = {
 
 
 def own(values: flags.FlagValues) -> None:
-  """What a sweep alone wants to know."""
+  """Defines the flags of this launcher."""
   text: dict[str, Any] = {"flag_values": values}
   flags.DEFINE_string("sweep", "", "name=value,value;name=value,value", **text)
   flags.DEFINE_enum(
@@ -52,7 +52,7 @@ def own(values: flags.FlagValues) -> None:
 
 
 def program(job: Job, values: flags.FlagValues) -> int:
-  """Checks every point, runs those that are left, shows all."""
+  """Checks all points, runs the unfinished ones, reports all."""
   _require_meaning(values)
   axes = axes_of(values.sweep)
   job = _placed(job)
@@ -66,12 +66,13 @@ def program(job: Job, values: flags.FlagValues) -> int:
     code = _run(job, left, layouts[0], values)
     if values.on != "local" or code > 1:  # queued, shown, or stopped
       return code
+
   _report(place, axes, points, values)
   return code
 
 
 def _require_meaning(values: flags.FlagValues) -> None:
-  """Refuses an option that means nothing where the points are run."""
+  """Refuses flags without effect for the chosen way to run."""
   for name, places in _MEANT.items():
     if values.on not in places and values[name].present and values[name].value:
       raise ValueError(
@@ -82,7 +83,7 @@ def _require_meaning(values: flags.FlagValues) -> None:
 
 
 def _placed(job: Job) -> Job:
-  """With a place that means the same from wherever it is read."""
+  """The job with an absolute work directory."""
   place = job.place or f"runs/sweeps/{job.name}"
   if "://" not in place:
     place = str(Path(place).expanduser().resolve())
@@ -90,7 +91,7 @@ def _placed(job: Job) -> Job:
 
 
 def _located(job: Job, on: str) -> Callable[[Job], Job]:
-  """What makes the paths of a point mean the same where it runs."""
+  """The function that maps the paths of a point to where it runs."""
   if "://" not in job.place:
     return lambda point: seen_from_here(point, "all points")
   if on == "sky":
@@ -104,7 +105,7 @@ def _located(job: Job, on: str) -> Callable[[Job], Job]:
 def _looked_up(
   job: Job, points: list[Point], values: flags.FlagValues
 ) -> tuple[Path, list[Point]]:
-  """A directory with what came so far, and the points that are left."""
+  """(local directory of results, unfinished points)."""
   place, known = Path(job.place), True
   if "://" in job.place:
     known = values.collect or values.submit  # looking costs a copy
@@ -119,20 +120,24 @@ def _looked_up(
 def _run(
   job: Job, left: list[Point], layout: Layout, values: flags.FlagValues
 ) -> int:
-  """Runs or queues the points that are left, or shows what would be."""
+  """Runs or queues unfinished points, or shows what would run."""
   if values.on == "sky":
     return _in_cloud(job, left, layout, values)
+
   place = Path(job.place)
   if values.on == "local":
     check_place(job.place)
     free = _not_queued(left, in_slurm(place, left))
     return queues.run_here(place, free, layout, values.at_once)
+
   require_platform(layout, "SLURM", "cuda", "cpu")
   if values.submit:
     check_place(job.place)
     left = _not_queued(left, in_slurm(place, left))
+
   if not left:
     return 0
+
   text = queues.on_slurm(place, left, layout, values.sbatch, values.at_once)
   return queues.to_slurm(place, left, text) if values.submit else show(text)
 
@@ -140,7 +145,7 @@ def _run(
 def _in_cloud(
   job: Job, left: list[Point], layout: Layout, values: flags.FlagValues
 ) -> int:
-  """Queues the points that are left with SkyPilot, or shows their tasks."""
+  """Queues unfinished points by SkyPilot, or shows their tasks."""
   if values.submit:
     check_bucket_of(job.directory, [point.job for point in left])
     left = _not_queued(left, in_sky(left))
@@ -151,7 +156,7 @@ def _in_cloud(
 
 
 def _not_queued(left: list[Point], queued: Mapping[str, str]) -> list[Point]:
-  """The points that no queue has; says where the others are."""
+  """Points that are in no queue; prints where the others are."""
   for name, known in queued.items():
     print(f"{name}: still queued as {known}", file=sys.stderr, flush=True)
   return [point for point in left if point.name not in queued]
@@ -163,10 +168,11 @@ def _report(
   points: list[Point],
   values: flags.FlagValues,
 ) -> None:
-  """Prints and writes what came, and complains about the metric last."""
+  """Prints and writes the results; an unknown metric raises last."""
   outcomes = read_outcomes(place, points)
   if not any(outcomes) and not any(is_finished(place, p) for p in points):
     raise ValueError(f"sweep: no point is done yet; see {_logs(place, values)}")
+
   known = values.metric in names_of(outcomes)
   metric = values.metric if known else None
   text = outcome_table(axes, points, outcomes, metric)
@@ -179,7 +185,7 @@ def _report(
 
 
 def _logs(place: Path, values: flags.FlagValues) -> str:
-  """Where the points of a sweep say how they are."""
+  """Log files of the points, for a message."""
   if values.on == "sky" or "://" in values.workdir:
     return "'sky jobs queue', and 'sky jobs logs --name <job>'"
   if values.on == "slurm" or any(place.glob("slurm-*.out")):

@@ -1,4 +1,4 @@
-"""What came of a sweep: a table and a plot of the numbers of `result.json`."""
+"""Results of a sweep: a table and a plot of numbers in `result.json`."""
 
 import json
 import math
@@ -23,7 +23,7 @@ _MOST_COLUMNS = 6
 
 
 def numbers(result: Any) -> dict[str, float]:
-  """The numbers of a result by dotted name; those of seeds as their mean.
+  """Numbers of a result by dotted name, averaged over seeds.
 
   Args:
     result: what an experiment gave to `write_results`.
@@ -39,9 +39,10 @@ def numbers(result: Any) -> dict[str, float]:
 
 
 def _collect(value: Any, name: str, found: dict[str, float]) -> None:
-  """Adds the numbers below one value."""
+  """Adds the numbers below one value to `found`, recursively."""
   if isinstance(value, bool):
     return
+
   if isinstance(value, int | float):
     found[name] = float(value)
   elif isinstance(value, Mapping):
@@ -61,7 +62,7 @@ def _collect(value: Any, name: str, found: dict[str, float]) -> None:
 def read_outcomes(
   place: Path, points: Sequence[Point]
 ) -> list[dict[str, float] | None]:
-  """The numbers of each point; None of those without a result yet.
+  """Numbers of each point; None where there is no result yet.
 
   Args:
     place: directory of the sweep, or its mirror.
@@ -76,7 +77,7 @@ def read_outcomes(
 
 
 def names_of(outcomes: Sequence[Mapping[str, float] | None]) -> list[str]:
-  """The numbers that some result has, in the order they are found.
+  """Names of the numbers of all results, in order of appearance.
 
   >>> names_of([None, {"loss": 1.0}, {"loss": 2.0, "error": 0.5}])
   ['loss', 'error']
@@ -87,7 +88,7 @@ def names_of(outcomes: Sequence[Mapping[str, float] | None]) -> list[str]:
 def metrics_of(
   outcomes: Sequence[Mapping[str, float] | None], metric: str | None
 ) -> list[str]:
-  """Which numbers are shown: one that was asked for, or the first few.
+  """Names of the numbers to show: one asked for, or the first few.
 
   Raises:
     ValueError: no result has the metric, or there is none at all.
@@ -102,6 +103,7 @@ def metrics_of(
     return names[:_MOST_COLUMNS]
   if metric not in names:
     raise ValueError(f"metric: there are {', '.join(names)}, got {metric!r}")
+
   return [metric]
 
 
@@ -111,7 +113,7 @@ def outcome_table(
   outcomes: Sequence[Mapping[str, float] | None],
   metric: str | None = None,
 ) -> str:
-  """A row a point; a dash where there is no number.
+  """Table of a row a point; a dash where there is no number.
 
   Args:
     axes: name -> values.
@@ -134,7 +136,7 @@ def plot(
   outcomes: Sequence[Mapping[str, float] | None],
   metric: str | None = None,
 ) -> Path | None:
-  """Draws a number against the longest axis of numbers, a line for the rest.
+  """Plots a number against the longest numeric axis; other axes make lines.
 
   Args:
     path: of the figure.
@@ -149,10 +151,12 @@ def plot(
   numeric = [name for name in axes if all(map(_is_number, axes[name]))]
   if not numeric:
     return None
+
   [shown, *_] = metrics_of(outcomes, metric)
   across = max(numeric, key=lambda name: len(axes[name]))
   place = list(axes).index(across)
   lines: dict[str, dict[float, float]] = {}
+
   for point, found in zip(points, outcomes, strict=True):
     others = [
       f"{name.rsplit('.', 1)[-1]}={value}"
@@ -162,6 +166,7 @@ def plot(
     line = lines.setdefault(", ".join(others) or shown, {})
     x = float(point.values[place])
     line[x] = (found or {}).get(shown, math.nan)
+
   series = {
     name: (sorted(line), [line[x] for x in sorted(line)])
     for name, line in lines.items()
@@ -176,7 +181,7 @@ def plot(
 
 
 def _is_number(text: str) -> bool:
-  """Whether a value of an axis can be drawn."""
+  """Whether a value of an axis is a number."""
   try:
     return math.isfinite(float(text))
   except ValueError:
@@ -184,10 +189,10 @@ def _is_number(text: str) -> bool:
 
 
 def _spans_decades(values: Sequence[float]) -> bool:
-  """Whether a logarithmic axis shows more."""
+  """Whether positive values span decades, for a logarithmic axis."""
   return min(values) > 0 and max(values) >= 8 * min(values)
 
 
 def _cell(value: float | None) -> str:
-  """A number to read."""
+  """A number as text; a dash for None."""
   return "–" if value is None else f"{value:.5g}"

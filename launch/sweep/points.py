@@ -1,4 +1,4 @@
-"""What a sweep runs: every combination of values, each a job of its own."""
+"""Points of a sweep: every combination of values, each a job."""
 
 import dataclasses
 import itertools
@@ -27,12 +27,12 @@ class Point:
 
   @property
   def name(self) -> str:
-    """The last part of its place."""
+    """The last part of its directory."""
     return self.job.place.rsplit("/", 1)[-1]
 
 
 def axes_of(text: str) -> dict[str, tuple[str, ...]]:
-  """The axes of a sweep and their values.
+  """Parses the axes of a sweep: setting -> values.
 
   Args:
     text: `name=value,value;name=value,value`.
@@ -58,11 +58,13 @@ def axes_of(text: str) -> dict[str, tuple[str, ...]]:
         f"sweep: {name} comes twice; put all of its values behind one name"
       )
     axes[name] = values
+
   if not axes:
     raise ValueError(
       "sweep: expected name=value,value, got nothing; add"
       " --sweep='seed=0,1,2', for instance"
     )
+
   return axes
 
 
@@ -71,7 +73,7 @@ def points_of(
   axes: dict[str, tuple[str, ...]],
   located: Callable[[Job], Job] = lambda job: job,
 ) -> list[Point]:
-  """Every combination, checked: each would be accepted by the experiment.
+  """Every combination of values as a point, its config checked.
 
   Args:
     job: what all have in common; its place holds theirs.
@@ -88,7 +90,9 @@ def points_of(
     raise ValueError(
       f"sweep: {both[0]} is swept and overridden; take --config.{both[0]} away"
     )
+
   points = []
+
   for values in itertools.product(*axes.values()):
     # In one order however the axes are written: names and flags are the same.
     own = tuple(f"{n}={v}" for n, v in sorted(zip(axes, values, strict=True)))
@@ -97,16 +101,18 @@ def points_of(
     one = dataclasses.replace(job, overrides=overrides, place=place)
     config_of(one)
     points.append(Point(values, located(one)))
+
   names = [point.name for point in points]
   if len(set(names)) < len(names):
     raise ValueError(
       "sweep: two points have one name, for values differ in punctuation alone"
     )
+
   return points
 
 
 def is_finished(place: Path, point: Point) -> bool:
-  """Whether a point was done before, asked for what it is asked for now.
+  """Whether a point has finished with the same settings.
 
   Args:
     place: directory of the sweep, or its mirror.
@@ -118,6 +124,7 @@ def is_finished(place: Path, point: Point) -> bool:
   path = place / "finished" / point.name
   if not path.exists():
     return False
+
   asked = shlex.join(point.job.asked())
   was = path.read_bytes().decode().strip()
   if was != asked:
@@ -125,16 +132,17 @@ def is_finished(place: Path, point: Point) -> bool:
       f"sweep: {point.name} in {place} was done as {was!r}, and is asked for"
       f" as {asked!r}; name another --workdir, or delete {path}"
     )
+
   return True
 
 
 def mark_finished(place: Path, point: Point) -> None:
-  """Notes that a point is done, and what was asked of it."""
+  """Writes the mark of a finished point, with its settings."""
   path = place / "finished" / point.name
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(shlex.join(point.job.asked()) + "\n", encoding="utf-8")
 
 
 def _named(overrides: Sequence[str]) -> str:
-  """A name that every file system takes."""
+  """A name that is valid on every file system."""
   return "_".join(re.sub(r"[^\w.=+-]", "-", text) for text in overrides)

@@ -1,4 +1,4 @@
-"""Which points a queue still has, so that no command queues one twice."""
+"""Points that are still in a queue, so that none is queued twice."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ _SKY = ("sky", "jobs", "queue", "--all", "--all-users", "--skip-finished")
 
 
 def note_queued(place: Path, points: Sequence[Point], array: str) -> None:
-  """Notes which task of an array each point is.
+  """Writes which task of a SLURM array each point is.
 
   Args:
     place: directory of the sweep.
@@ -31,7 +31,7 @@ def note_queued(place: Path, points: Sequence[Point], array: str) -> None:
 
 
 def in_slurm(place: Path, points: Sequence[Point]) -> dict[str, str]:
-  """The points that wait or run in an array, and the task that each is.
+  """Points that wait or run in a SLURM array, with their tasks.
 
   SLURM is asked only where a point was noted.
 
@@ -53,7 +53,7 @@ def in_slurm(place: Path, points: Sequence[Point]) -> dict[str, str]:
 
 
 def _tasks(cluster: str, jobs: set[str], place: Path) -> set[str]:
-  """The tasks that wait or run of some arrays, written as they are noted."""
+  """Tasks of SLURM arrays that wait or run, as `squeue` names them."""
   where = (f"--clusters={cluster}",) if cluster else ()
   ids = ",".join(sorted(jobs))
   code, out, err = _asked(*_SQUEUE, *where, f"--jobs={ids}")
@@ -65,11 +65,12 @@ def _tasks(cluster: str, jobs: set[str], place: Path) -> set[str]:
       f" asked whether they still are: {_last(err)}; come where SLURM answers,"
       f" or delete {place / 'queued'} if all of them have ended"
     )
+
   return {f"{task};{cluster}" if cluster else task for task in out.split()}
 
 
 def sky_name(point: Point) -> str:
-  """What SkyPilot calls the job of a point: the same at every command.
+  """SkyPilot's name of the job of a point, the same for every command.
 
   Args:
     point: of a sweep in a bucket.
@@ -79,7 +80,7 @@ def sky_name(point: Point) -> str:
 
 
 def in_sky(points: Sequence[Point]) -> dict[str, str]:
-  """The points that wait or run as managed jobs, and the name of each job.
+  """Points that wait or run as SkyPilot managed jobs, with job names.
 
   Args:
     points: those that are looked for.
@@ -92,6 +93,7 @@ def in_sky(points: Sequence[Point]) -> dict[str, str]:
   # started, or stopped by itself because nothing was left to do.
   if code and "No in-progress managed jobs" in out + err:
     return {}
+
   try:
     if code:
       raise ValueError(_last(err or out))
@@ -101,12 +103,13 @@ def in_sky(points: Sequence[Point]) -> dict[str, str]:
       "on: 'sky jobs queue' cannot be asked which points are queued already:"
       f" {error}; see 'sky api status', or pip install -U 'skypilot[gcp]>=0.14'"
     ) from None
+
   named = {point.name: sky_name(point) for point in points}
   return {point: name for point, name in named.items() if name in names}
 
 
 def _asked(*command: str) -> tuple[int, str, str]:
-  """Exit code, output and errors of a program; 127 where there is none."""
+  """(exit code, stdout, stderr) of a program; 127 if it is missing."""
   try:
     done = subprocess.run(
       command, stdin=subprocess.DEVNULL, capture_output=True, text=True
@@ -117,5 +120,5 @@ def _asked(*command: str) -> tuple[int, str, str]:
 
 
 def _last(text: str) -> str:
-  """The last line of what a program said."""
+  """The last line of a program's output."""
   return (text.strip().splitlines() or ["it gives no reason"])[-1]

@@ -1,4 +1,4 @@
-"""How the points of a sweep are run: here, as an array, in a cloud."""
+"""Ways to run the points of a sweep: here, SLURM array, SkyPilot."""
 
 import concurrent.futures
 import re
@@ -54,7 +54,7 @@ def run_here(
 
 
 def _run(place: Path, point: Point, layout: Layout, stopping: Stopping) -> int:
-  """Runs one point, in a thread; says and notes how it ended."""
+  """Runs one point in a thread; prints and records how it ended."""
   with open(place / "logs" / f"{point.name}.log", "ab") as log:
     code = run_together(line_here(point.job), layout, log, stopping.asked)
   if code == 0:
@@ -72,7 +72,7 @@ def on_slurm(
   extra: Sequence[str],
   at_once: int,
 ) -> str:
-  """The array of some points.
+  """The batch script of a SLURM array of points.
 
   Raises:
     ValueError: an option of sbatch is the sweep's own affair.
@@ -89,7 +89,7 @@ def on_slurm(
 
 
 def to_slurm(place: Path, points: Sequence[Point], text: str) -> int:
-  """Queues an array, and notes which point is which of its tasks.
+  """Queues a SLURM array and records the task of each point.
 
   Args:
     place: directory of the sweep, where the script stays to be read.
@@ -104,15 +104,18 @@ def to_slurm(place: Path, points: Sequence[Point], text: str) -> int:
   path.write_text(text, encoding="utf-8")
   command = ("sbatch", "--parsable", str(path))
   print(f"+ {shlex.join(command)}", file=sys.stderr, flush=True)
+
   try:
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
   except FileNotFoundError:
     raise ValueError(
       f"'sbatch' is not installed here; run sbatch {path} where it is"
     ) from None
+
   array = re.search(r"^\d+(;\S+)?$", done.stdout, re.MULTILINE)
   if array is not None:
     note_queued(place, points, array[0])
+
   said = f"queued as {array[0]}" if array else "sbatch named no array to note"
   print(said, file=sys.stderr)
   return done.returncode
@@ -121,7 +124,7 @@ def to_slurm(place: Path, points: Sequence[Point], text: str) -> int:
 def sky_files(
   job: Job, points: Sequence[Point], layout: Layout, *, spot: bool
 ) -> dict[Path, str]:
-  """One task a point; each notes in the bucket that it is done."""
+  """SkyPilot tasks, one a point; each marks itself finished in the bucket."""
   folder = ROOT / "runs" / "launch" / job.name
   finished = f"{job.directory.rstrip('/')}/finished"
   return {
@@ -133,7 +136,7 @@ def sky_files(
 
 
 def in_cloud(files: Mapping[Path, str], points: Sequence[Point]) -> int:
-  """Queues tasks of SkyPilot one after the other, and waits for none.
+  """Queues SkyPilot tasks one by one, without waiting for them to run.
 
   Args:
     files: as `sky_files` makes them.
@@ -155,4 +158,5 @@ def in_cloud(files: Mapping[Path, str], points: Sequence[Point]) -> int:
       ) from None
     if done.returncode:
       return done.returncode
+
   return 0

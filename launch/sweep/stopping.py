@@ -1,4 +1,4 @@
-"""How a sweep that runs here is stopped, by SIGTERM or Ctrl-C: all is saved."""
+"""Stops a local sweep at SIGTERM or Ctrl-C once its runs have saved."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ _CODES = {signal.SIGTERM: EXIT_CODE, signal.SIGINT: 128 + signal.SIGINT}
 
 
 class Stopping:
-  """Hears SIGTERM and Ctrl-C while it is open; the first of them counts.
+  """Context manager that records the first SIGTERM or Ctrl-C.
 
   It only notes the signal, and takes no lock: whoever runs a point asks again
   and again. Signals are heard in the main thread, so it is opened there.
@@ -31,12 +31,12 @@ class Stopping:
     self._previous: dict[signal.Signals, Any] = {}
 
   def asked(self) -> bool:
-    """Whether the sweep is to stop."""
+    """Whether a signal has come."""
     return self._signal is not None
 
   @property
   def code(self) -> int:
-    """The exit code that says so: 75 for SIGTERM, 130 for Ctrl-C, else 0."""
+    """Exit code: 75 after SIGTERM, 130 after Ctrl-C, else 0."""
     return 0 if self._signal is None else _CODES[self._signal]
 
   def __enter__(self) -> "Stopping":
@@ -50,7 +50,7 @@ class Stopping:
       signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
   def _on_signal(self, number: int, frame: FrameType | None) -> None:
-    """Notes the first signal, and says what happens now."""
+    """Records the first signal and prints what happens next."""
     del frame
     if self._signal is None:
       self._signal = signal.Signals(number)

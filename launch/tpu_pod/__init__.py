@@ -1,1 +1,1 @@
-"""TPU VMs: one slice rented by `gcloud`, and the command on all its hosts."""
+"""Launcher for TPU VMs: `gcloud` rents a slice and runs on all its hosts."""

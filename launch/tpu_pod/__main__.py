@@ -16,7 +16,7 @@ from launch.tpu_pod.script import script
 
 
 def own(values: flags.FlagValues) -> None:
-  """What Google Cloud alone wants to know."""
+  """Defines the flags of this launcher."""
   flags.DEFINE_string(
     "zone", "", "of Google Cloud, such as us-west4-a", flag_values=values
   )
@@ -26,16 +26,18 @@ def own(values: flags.FlagValues) -> None:
 
 
 def program(job: Job, values: flags.FlagValues) -> int:
-  """Shows the script, or writes it and rents, once the bucket is writable."""
+  """Shows the script, or checks the bucket, writes the script and runs it."""
   layout = layout_of(job)
   if not values.zone:
     raise ValueError(
       "zone: expected a zone of Google Cloud, got none; add --zone=us-west4-a"
     )
+
   job = on_bucket(job)
   text = script(job, layout, zone=values.zone, spot=values.spot)
   if not values.submit:
     return show(text)
+
   check_bucket_of(job.directory, [job])
   path = ROOT / "runs" / "launch" / f"{job.name}.sh"
   steps = " && ".join(

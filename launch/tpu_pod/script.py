@@ -1,4 +1,4 @@
-"""The shell script that rents a slice, sets it up, runs, and gives it back."""
+"""Shell script that creates a TPU slice, sets it up, runs and deletes it."""
 
 import shlex
 
@@ -88,7 +88,7 @@ nohup {line} >> run.log 2>&1 < /dev/null & disown
 
 
 def script(job: Job, layout: Layout, *, zone: str, spot: bool = False) -> str:
-  """One file with a word for each thing there is to do.
+  """The script; its argument is the action.
 
   Args:
     job: its place is a bucket, `gs://bucket/folder`.
@@ -107,11 +107,13 @@ def script(job: Job, layout: Layout, *, zone: str, spot: bool = False) -> str:
       f"topology: there are no TPU VMs of {machine.chip.title}; python -m"
       " launch.gke runs on it"
     )
+
   bucket, _ = bucket_of(job.directory)
   if not bucket.startswith("gs://"):
     raise ValueError(
       f"workdir: TPU VMs mount gs://bucket/folder, got {job.directory!r}"
     )
+
   mount = _MOUNT.format(
     mount=MOUNT,
     options=" ".join(f"--{option}" for option in OPTIONS),
@@ -132,6 +134,6 @@ def script(job: Job, layout: Layout, *, zone: str, spot: bool = False) -> str:
 
 
 def _run(job: Job) -> str:
-  """What each host runs, with code 1 where it was not set up."""
+  """The command of each host; exit code 1 where it was not set up."""
   line = shlex.join(job.line(".venv/bin/python", mounted(job.directory)))
   return _RUN.format(mount=MOUNT, line=line)

@@ -111,7 +111,7 @@ def test_what_no_rows_explain_is_shared_out_first(planned_for):
   assert change["train.mesh.fsdp"] > 1
   for each in plan_alternatives.changes(config, 4, math.inf):
     new = replace_leaves(config, each)
-    sizes = plan_alternatives.axes(new, 4)
+    sizes = new.train.mesh.axes(4)
     assert np.prod([*sizes.values()]) == 4
 
 

@@ -10,6 +10,7 @@ from attnjax import training
 from attnjax.config import replace_leaves
 from attnjax.plan import Memory, make_plan, mesh_of, to_dict, topology
 from attnjax.plan.figure import bars_of
+from attnjax.training import AXES
 from experiments.language_model.config import PRESETS
 from launch import plan_alternatives
 from launch.plan_jobs import decoding_job, training_job
@@ -39,7 +40,7 @@ def planned(request):
   config = config_of(request.param)
   devices = int(np.prod([*MESHES[request.param].values()]))
   machine = topology(f"cpu:{devices}")
-  mesh = mesh_of(machine, plan_alternatives.axes(config, devices))
+  mesh = mesh_of(machine, config.train.mesh.axes(devices))
   job = training_job(EXPERIMENTS["language_model"](config), mesh)
   return job, make_plan(job, machine, mesh), config
 
@@ -110,7 +111,7 @@ def test_the_report_says_what_is_not_known(planned):
 def test_one_token_more_reads_parameters_and_cache():
   config = config_of("one")
   machine = topology("cpu:1")
-  mesh = mesh_of(machine, plan_alternatives.axes(config, 1))
+  mesh = mesh_of(machine, config.train.mesh.axes(1))
   job = decoding_job(EXPERIMENTS["language_model"](config), mesh)
   found = make_plan(job, machine, mesh)
   depth, rows, length, width = 1, 8, 32, 64
@@ -132,7 +133,7 @@ def test_one_token_more_reads_parameters_and_cache():
 )
 def test_a_mesh_that_does_not_divide_the_job_is_refused(changes, words):
   config = replace_leaves(config_of("one"), changes)
-  sizes = plan_alternatives.axes(config, 1)
+  sizes = {axis: getattr(config.train.mesh, axis) for axis in AXES}
   mesh = mesh_of(topology(f"cpu:{int(np.prod([*sizes.values()]))}"), sizes)
   with pytest.raises(ValueError, match=words):
     training_job(EXPERIMENTS["language_model"](config), mesh)
@@ -144,14 +145,14 @@ def test_alternatives_keep_batch_and_devices():
   assert {"model.remat": True} in found
   for change in found:
     new = replace_leaves(config, change)
-    sizes = plan_alternatives.axes(new, 4)
+    sizes = new.train.mesh.axes(4)
     assert np.prod([*sizes.values()]) == 4
     assert new.data == config.data
 
 
 def test_a_ring_turns_all_the_way_and_a_causal_mask_shows_half():
   config = replace_leaves(config_of("one"), {"train.mesh.sequence": 4})
-  mesh = mesh_of(topology("cpu:4"), plan_alternatives.axes(config, 4))
+  mesh = mesh_of(topology("cpu:4"), config.train.mesh.axes(4))
   job = training_job(EXPERIMENTS["language_model"](config), mesh)
   assert job.turns == 3
   assert job.taken == pytest.approx((32 + 1) / (2 * 32) / 2)
@@ -181,7 +182,7 @@ def test_a_verdict_says_by_how_much():
 def test_placed_shapes_are_what_training_places():
   """The plan's shardings are those that `fit` puts the state on."""
   config = config_of("both")
-  mesh = mesh_of(topology("cpu:4"), plan_alternatives.axes(config, 4))
+  mesh = mesh_of(topology("cpu:4"), config.train.mesh.axes(4))
   job = training_job(EXPERIMENTS["language_model"](config), mesh)
   state, batch = job.arguments
   specs = {x.sharding.spec for x in jax.tree.leaves(state.params)}
