@@ -170,7 +170,7 @@ def _mapped() -> list[Case]:
 
 
 def _local() -> list[Case]:
-  """Cases of causality and locality, by Jacobians."""
+  """Cases of Jacobians: a query depends on the keys it sees and no other."""
   found = []
 
   problems: dict[str, dict[str, Any]] = {

@@ -19,7 +19,7 @@ __all__ = ["Case", "chosen"]
 
 
 class _Refused(Exception):
-  """NotImplementedError of the attention under test, told from one of JAX."""
+  """A NotImplementedError that the attention under test raised itself."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +95,8 @@ class Case:
     if missing is not None:
       raise unittest.SkipTest(f"{self.name}: {missing}")
 
-    # Only what the attention itself raises is a refusal: a missing rule of JAX
-    # within the law is a failure.
+    # A NotImplementedError of the attention skips the case; one of JAX, for a
+    # missing differentiation rule within the law, fails it.
     def asked(*arrays, **options):
       try:
         return attend(*arrays, **options)

@@ -1,4 +1,4 @@
-"""Laws of dropout: rate, scale, gradient, and what decides what is dropped.
+"""Laws of attention dropout: its rate, scale, gradient and random numbers.
 
 Which weight is dropped is a function of the random key, batch row, head, query
 and key index alone, and so the same forward and backward, whatever the blocks.
@@ -28,7 +28,8 @@ __all__ = [
   "keys_decide",
 ]
 
-_SIGMAS = 6.0  # so many standard deviations a mean may be off
+# Standard deviations that a mean may be off: by luck once in 5e8.
+_SIGMAS = 6.0
 
 
 def weights(attend: Callable, problem: Problem, keys) -> np.ndarray:
@@ -107,11 +108,13 @@ def keys_decide(attend: Callable, problem: Problem) -> None:
 
   visible = seen(problem)
   both = ((batched[0] != 0) == (batched[1] != 0))[visible].mean()
-  alike = (1 - problem.dropout_rate) ** 2 + problem.dropout_rate**2
-  if abs(both - alike) > _SIGMAS * np.sqrt(alike * (1 - alike) / visible.sum()):
+  agreement = (1 - problem.dropout_rate) ** 2 + problem.dropout_rate**2
+  if abs(both - agreement) > _SIGMAS * np.sqrt(
+    agreement * (1 - agreement) / visible.sum()
+  ):
     raise AssertionError(
       f"two keys agree about {both:.3f} of the weights; independent ones would"
-      f" about {alike:.3f}"
+      f" about {agreement:.3f}"
     )
 
   # Nor are neighbours on an axis dropped together.
@@ -120,7 +123,9 @@ def keys_decide(attend: Callable, problem: Problem) -> None:
     moved = np.roll(kept, 1, axis=axis)
     shown = visible & np.roll(visible, 1, axis=axis)
     same = (kept == moved)[shown].mean()
-    if abs(same - alike) > _SIGMAS * np.sqrt(alike * (1 - alike) / shown.sum()):
+    if abs(same - agreement) > _SIGMAS * np.sqrt(
+      agreement * (1 - agreement) / shown.sum()
+    ):
       raise AssertionError(f"neighbours by {name} are dropped together")
 
 
@@ -179,12 +184,15 @@ def drops_as_reference_does(attend: Callable, problem: Problem) -> None:
 
 
 def _reference(*arrays, **options):
+  """`attend` by the reference implementation."""
   return attnjax.attend(*arrays, **options, implementation="reference")
 
 
 def _keys(count: int):
+  """Random keys, always the same."""
   return jax.random.split(jax.random.key(7), count)
 
 
 def _showing_weights(problem: Problem) -> Problem:
+  """The problem without dropout, asking for its weights."""
   return dataclasses.replace(problem, aux=("weights",), dropout_rate=0.0)

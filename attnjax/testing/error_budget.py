@@ -1,4 +1,4 @@
-"""Expected results, and how far a result may be from them in its dtype.
+"""Expected results and error budgets, measured in the dtype under test.
 
 The dense oracle is run twice on the same inputs: in float64, which is the
 truth, and in the dtype under test. The largest error of the second run is what
@@ -38,8 +38,8 @@ __all__ = [
   "oracle_values",
 ]
 
-FACTOR = 4.0
-FLOOR = 8.0
+FACTOR = 4.0  # of the own error: sums may be taken in another order
+FLOOR = 8.0  # of eps: the oracle may have no error by luck
 
 # Arrays of fewer numbers may have a small error by luck: they are run again.
 _FEW = 16

@@ -1,7 +1,7 @@
-"""Laws of hidden keys: what must be exactly 0, in values and derivatives.
+"""Checks that hidden keys have exactly no influence, by values and derivatives.
 
 A key that is hidden by a mask, or by a bias of -inf, has weight 0, not a small
-one: values and derivatives that depend on hidden keys alone are 0 to the bit.
+one: values and derivatives that depend on hidden keys only are exactly 0.
 """
 
 from collections.abc import Callable
@@ -22,6 +22,7 @@ __all__ = [
 ]
 
 
+# The arrays of which the Jacobian is taken.
 _READ = ("query", "key", "value")
 
 
@@ -57,24 +58,32 @@ def check_structure(problem: Problem, found: dict) -> None:
   unread = np.swapaxes(~read.any(axis=-2), -1, -2)[..., None]  # *B S K 1
 
   for kind in ("value", "tangent"):
-    _zero(f"{kind} of out", "the query sees no key", found, rows)
+    _check_zero_at(f"{kind} of out", "the query sees no key", found, rows)
     for name in ("weights", "entropy"):
       places = empty[..., None] if name == "weights" else empty
-      _zero(f"{kind} of {name}", "the query sees no key", found, places)
+      _check_zero_at(
+        f"{kind} of {name}", "the query sees no key", found, places
+      )
   for name in ("logsumexp", "max_logit"):
-    _zero(f"tangent of {name}", "the query sees no key", found, empty)
-    _equal(f"value of {name}", "the query sees no key", found, empty, -np.inf)
+    _check_zero_at(f"tangent of {name}", "the query sees no key", found, empty)
+    _check_equal_at(
+      f"value of {name}", "the query sees no key", found, empty, -np.inf
+    )
 
-  _zero("value of weights", "the key is hidden", found, ~visible)
+  _check_zero_at("value of weights", "the key is hidden", found, ~visible)
 
-  _zero("gradient of query", "the query sees no key", found, rows)
+  _check_zero_at("gradient of query", "the query sees no key", found, rows)
   for name in ("key", "value"):
-    _zero(f"gradient of {name}", "no query sees the key", found, unread)
+    _check_zero_at(
+      f"gradient of {name}", "no query sees the key", found, unread
+    )
 
   bias = found.get("gradient", {}).get("bias")
   if bias is not None:
     places = _summed(~visible, bias.shape)
-    _zero("gradient of bias", "it adds to hidden logits alone", found, places)
+    _check_zero_at(
+      "gradient of bias", "it adds to hidden logits alone", found, places
+    )
 
 
 def check_dtypes(problem: Problem, values: dict) -> None:
@@ -86,12 +95,12 @@ def check_dtypes(problem: Problem, values: dict) -> None:
       raise AssertionError(f"{name} is {array.dtype}, expected {wanted}")
 
 
-def _zero(where: str, why: str, found: dict, places) -> None:
-  """`_equal` to 0."""
-  _equal(where, why, found, places, 0)
+def _check_zero_at(where: str, why: str, found: dict, places) -> None:
+  """`_check_equal_at` to 0."""
+  _check_equal_at(where, why, found, places, 0)
 
 
-def _equal(where: str, why: str, found: dict, places, wanted) -> None:
+def _check_equal_at(where: str, why: str, found: dict, places, wanted) -> None:
   """Checks that an array, if it was found, has one exact value at places."""
   kind, name = where.split(" of ")
   array = found.get(kind, {}).get(name)
@@ -116,7 +125,7 @@ def _summed(hidden: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def reads_only_what_it_sees(attend: Callable, problem: Problem) -> None:
-  """Locality in reverse mode: the Jacobian of each output, by `vmap` of `vjp`.
+  """Checks the Jacobian of each output, by `vmap` of `vjp`.
 
   It is exactly 0 at every hidden key and value and at other queries, and not 0
   at any value that the query sees.
@@ -128,6 +137,7 @@ def reads_only_what_it_sees(attend: Callable, problem: Problem) -> None:
 
     def rows(x):
       out, pull = jax.vjp(lambda y: function(floats | y, ints)["out"], x)
+      # One cotangent a query: 1 on all its outputs, 0 on those of others.
       place = jnp.eye(problem.length, dtype=out.dtype)
       place = place.reshape(_on(place.shape, out.ndim + 1, (0, -3)))
       asked = jnp.broadcast_to(place, (problem.length, *out.shape))
@@ -138,15 +148,15 @@ def reads_only_what_it_sees(attend: Callable, problem: Problem) -> None:
   reads = np.moveaxis(_by_key_head(problem), -2, 0)  # T *B K S
   reads = np.swapaxes(reads, -1, -2)[..., None]  # T *B S K 1
   for name in ("key", "value"):
-    _silent(f"gradient of {name}, by query,", found[name], ~reads)
+    _check_zero(f"gradient of {name}, by query,", found[name], ~reads)
   other = ~np.eye(problem.length, dtype=bool)
   other = other.reshape(_on(other.shape, found["query"].ndim, (0, -3)))
-  _silent("gradient of query, by query,", found["query"], other)
-  _heard("value", found["value"], reads)
+  _check_zero("gradient of query, by query,", found["query"], other)
+  _check_nonzero("value", found["value"], reads)
 
 
 def tells_only_who_sees_it(attend: Callable, problem: Problem) -> None:
-  """Locality in forward mode: the JVP of all outputs by each key and value.
+  """Checks the JVP of all outputs in the direction of each key and value.
 
   It is exactly 0 where the query does not see the key, and not 0 where it does.
   """
@@ -159,6 +169,7 @@ def tells_only_who_sees_it(attend: Callable, problem: Problem) -> None:
       change = lambda tangent: jax.jvp(
         lambda y: function(floats | y, ints)["out"], (x,), (tangent,)
       )[1]
+      # One tangent a key: 1 on the entries of its key and value.
       place = jnp.eye(problem.keys, dtype=x["key"].dtype)
 
       def asked(y):
@@ -169,10 +180,10 @@ def tells_only_who_sees_it(attend: Callable, problem: Problem) -> None:
 
     found = host(compiled(columns)(every))
 
-  told = np.moveaxis(seen(problem), -1, 0)  # S *B H T
-  told = np.swapaxes(told, -1, -2)[..., None]  # S *B T H 1
-  _silent("tangent of out, by key,", found, ~told)
-  _heard("key and value", found, told)
+  seen_by = np.moveaxis(seen(problem), -1, 0)  # S *B H T
+  seen_by = np.swapaxes(seen_by, -1, -2)[..., None]  # S *B T H 1
+  _check_zero("tangent of out, by key,", found, ~seen_by)
+  _check_nonzero("key and value", found, seen_by)
 
 
 def _on(shape, rank: int, axes: tuple[int, int]) -> list[int]:
@@ -191,7 +202,7 @@ def _by_key_head(problem: Problem) -> np.ndarray:
   return np.asarray(visible.reshape(shape).any(-3))
 
 
-def _silent(name: str, array, hidden) -> None:
+def _check_zero(name: str, array, hidden) -> None:
   """Checks that a derivative is exactly 0 where something is hidden."""
   wrong = np.broadcast_to(hidden, array.shape) & (array != 0)
   if wrong.any():
@@ -202,9 +213,9 @@ def _silent(name: str, array, hidden) -> None:
     )
 
 
-def _heard(name: str, array, shown) -> None:
+def _check_nonzero(name: str, array, shown) -> None:
   """Checks that a derivative is not 0 where something is seen."""
-  deaf = shown[..., 0] & (array == 0).all(-1)
-  if deaf.any():
-    place = list(map(int, np.argwhere(deaf)[0]))
+  missing = shown[..., 0] & (array == 0).all(-1)
+  if missing.any():
+    place = list(map(int, np.argwhere(missing)[0]))
     raise AssertionError(f"no derivative at {place}, where {name} is seen")

@@ -1,7 +1,7 @@
-"""Laws of agreement: values and derivatives are those of the oracles.
+"""Laws that compare values and derivatives with the oracles.
 
-They hold under every transform: jit, vmap, scan, checkpoint, export, pmap and
-sharding over devices.
+Under every transform: jit, vmap, scan, checkpoint, export, pmap and sharding
+over devices.
 """
 
 import dataclasses
@@ -139,7 +139,7 @@ def serialized(f, x):
 
 
 def _exported(f, x, through: Callable):
-  """`reverse`, exported and called after a function of the program."""
+  """`reverse` by `jax.export`, called after `through` of the exported program."""
   compiled = jax.jit(lambda y: jax.tree.leaves(reverse(f, y)))
   program = through(jax.export.export(compiled)(x))
   tree = jax.tree.structure(jax.eval_shape(lambda y: reverse(f, y), x))
@@ -160,6 +160,7 @@ def deterministic(attend: Callable, problem: Problem) -> None:
   with precise(problem):
     floats, ints = arrays(problem)
     function = called(attend, problem)
+    # With all optimizations, which might reorder sums.
     run = jax.jit(lambda x: reverse(lambda y: function(y, ints), x))
     first, *others = [host(run(floats)) for _ in range(3)]
 

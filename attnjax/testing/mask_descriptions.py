@@ -39,8 +39,8 @@ class Coordinates(NamedTuple):
   j: np.ndarray
 
 
-# Of strings; said so, a type checker that checks one at random while hypothesis
-# draws would be taken for a strategy that is not reproducible.
+# A tuple of strings, but not annotated so: beartype checks an item at random,
+# with the module `random`, and hypothesis takes that for a flaky strategy.
 def captured_arrays(description: tuple) -> tuple:
   """The arrays that a description captures, as ``"name: axes"``."""
   kind, *rest = description
@@ -171,7 +171,7 @@ def _row(x: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _looked_up(ids: np.ndarray, b, position):
-  """(id of a position, whether the array has an entry for it)."""
+  """Segment ids by position, as (id, whether there is an entry)."""
   size = ids.shape[-1]
   has = (position >= 0) & (position < size)
   if size == 0:

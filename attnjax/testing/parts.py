@@ -52,6 +52,7 @@ def _inner(query, key):
   return jnp.einsum("...td,...sd->...ts", query, key)
 
 
+# Scorings by definition: `_row_*` of one query in numpy, `_dense_*` in JAX.
 def _row_dot(query, key):
   return key @ query
 
@@ -62,10 +63,6 @@ def _row_scaled_dot(query, key):
 
 def _dense_scaled_dot(query, key):
   return _inner(query, key) / query.shape[-1] ** 0.5
-
-
-def _build_scaled_by():
-  return scoring.scaled_dot(0.3)
 
 
 def _row_scaled_by(query, key):
@@ -128,7 +125,7 @@ SCORINGS = {
     _named("scaled_dot"), _row_scaled_dot, _dense_scaled_dot
   ),
   "scaled_dot by 0.3": ScoringPart(
-    _build_scaled_by, _row_scaled_by, _dense_scaled_by
+    lambda: scoring.scaled_dot(0.3), _row_scaled_by, _dense_scaled_by
   ),
   "dot": ScoringPart(_named("dot"), _row_dot, _inner),
   "general": ScoringPart(
@@ -183,6 +180,7 @@ def _relative_bias(xp, logit, b, h, q, k, table):
     Raffel et al., "Exploring the Limits of Transfer Learning with a Unified
     Text-to-Text Transformer", 2020, arXiv 1910.10683, section 2.1.
   """
+  # Keys after the query have the second half of the buckets.
   half = table.shape[0] // 2
   exact = half // 2
   distance = abs(q - k)
@@ -211,40 +209,30 @@ def _log_distance_fn(logit, b, h, q, k, gain):
   return _log_distance(jnp, logit, b, h, q, k, gain)
 
 
-def _build_softcap():
-  return score_mods.softcap(1.5)
-
-
-def _build_capped_alibi(slopes):
-  return score_mods.compose(score_mods.softcap(1.5), score_mods.alibi(slopes))
-
-
-def _build_relative_bias(table):
-  return score_mods.relative_bias(table)
-
-
-def _build_gain_and_table(gain, table):
-  return score_mods.from_fn(_gain_and_table_fn, gain, table)
-
-
-def _build_log_distance(gain):
-  return score_mods.from_fn(_log_distance_fn, gain)
-
-
 SCORE_MODS = {
-  "softcap": ScoreModPart(_build_softcap, _softcap),
+  "softcap": ScoreModPart(lambda: score_mods.softcap(1.5), _softcap),
   "alibi": ScoreModPart(score_mods.alibi, _alibi, ("+slopes: H",)),
   "softcap then alibi": ScoreModPart(
-    _build_capped_alibi, _capped_alibi, ("+slopes: H",)
+    lambda slopes: score_mods.compose(
+      score_mods.softcap(1.5), score_mods.alibi(slopes)
+    ),
+    _capped_alibi,
+    ("+slopes: H",),
   ),
   "relative_bias": ScoreModPart(
-    _build_relative_bias, _relative_bias, ("table: N H",)
+    lambda table: score_mods.relative_bias(table),
+    _relative_bias,
+    ("table: N H",),
   ),
   "captured arrays": ScoreModPart(
-    _build_gain_and_table, _gain_and_table, ("gain: H", "table: N")
+    lambda gain, table: score_mods.from_fn(_gain_and_table_fn, gain, table),
+    _gain_and_table,
+    ("gain: H", "table: N"),
   ),
   "log distance": ScoreModPart(
-    _build_log_distance, _log_distance, ("+gain: H",)
+    lambda gain: score_mods.from_fn(_log_distance_fn, gain),
+    _log_distance,
+    ("+gain: H",),
   ),
 }
 
@@ -276,6 +264,7 @@ def _dense_softmax(logits, seen):
   top = jnp.where(seen, logits, -jnp.inf)
   top = jnp.max(top, axis=-1, keepdims=True, initial=-jnp.inf)
   any_ = top > -jnp.inf
+  # A shift cancels out: without a gradient, its ties need no rule.
   top = jax.lax.stop_gradient(jnp.where(any_, top, 0))
   share = jnp.where(seen, jnp.exp(jnp.where(seen, logits - top, 0)), 0)
   total = jnp.where(any_, jnp.sum(share, axis=-1, keepdims=True), 1)
@@ -346,33 +335,24 @@ def _dense_top_k(logits, seen):
   return _dense_softmax(logits, seen & (jnp.sum(beaten, axis=-1) < 3))
 
 
-def _build_sink(sink):
-  return normalizers.softmax(sink=sink)
-
-
-def _build_plus_one():
-  return normalizers.softmax_plus_one()
-
-
-def _build_sigmoid():
-  return normalizers.sigmoid()
-
-
-def _build_sigmoid_bias():
-  return normalizers.sigmoid(-2.0)
-
-
-def _build_top_k():
-  return normalizers.top_k(3)
-
-
 NORMALIZERS = {
   "softmax": NormalizerPart(normalizers.softmax, _row_softmax, _dense_softmax),
-  "sink": NormalizerPart(_build_sink, _row_sink, _dense_sink, ("sink: H",)),
-  "plus_one": NormalizerPart(_build_plus_one, _row_plus_one, _dense_plus_one),
-  "sigmoid": NormalizerPart(_build_sigmoid, _row_sigmoid, _dense_sigmoid),
-  "sigmoid with bias": NormalizerPart(
-    _build_sigmoid_bias, _row_sigmoid_bias, _dense_sigmoid_bias
+  "sink": NormalizerPart(
+    lambda sink: normalizers.softmax(sink=sink),
+    _row_sink,
+    _dense_sink,
+    ("sink: H",),
   ),
-  "top_k": NormalizerPart(_build_top_k, _row_top_k, _dense_top_k),
+  "plus_one": NormalizerPart(
+    lambda: normalizers.softmax_plus_one(), _row_plus_one, _dense_plus_one
+  ),
+  "sigmoid": NormalizerPart(
+    lambda: normalizers.sigmoid(), _row_sigmoid, _dense_sigmoid
+  ),
+  "sigmoid with bias": NormalizerPart(
+    lambda: normalizers.sigmoid(-2.0), _row_sigmoid_bias, _dense_sigmoid_bias
+  ),
+  "top_k": NormalizerPart(
+    lambda: normalizers.top_k(3), _row_top_k, _dense_top_k
+  ),
 }

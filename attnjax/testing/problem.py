@@ -89,7 +89,7 @@ class Problem:
 
   @property
   def x64(self) -> bool:
-    """Whether it needs x64, being in float64."""
+    """Whether JAX must have x64 enabled: for float64."""
     return self.dtype == "float64"
 
   @property
@@ -115,7 +115,7 @@ class Problem:
     return tuple(found)
 
   def axes(self, name: str) -> str:
-    """Axis letters of the array of a name."""
+    """Axis letters of an array, by its name."""
     lines = [f"{n}: {axes}" for n, axes in _ARRAYS.items()]
     lines += [f"bias: {self.bias}", *self._int_lines()]
     for role in _PARTS:
@@ -129,11 +129,13 @@ class Problem:
     found = {name: draw(name, axes) for name, axes in _ARRAYS.items()}
     found |= {n: found[n] * self.scale for n in ("query", "key")}
     found["value"] = found["value"] + self.offset
+    # The last key and value, which the mask of such a problem hides.
     if self.huge is not None:
       for name in ("key", "value"):
         found[name][..., -1, :, :] = self.huge
     found = {n: x.astype(jnp.dtype(self.dtype)) for n, x in found.items()}
 
+    # Biases and captured arrays stay wide where queries are bfloat16.
     other = np.float64 if self.x64 else np.float32
     if self.bias is not None:
       bias = draw("bias", self.bias)
@@ -225,6 +227,7 @@ def _split(line: str) -> tuple[str, str]:
 
 def _generator(seed: int, name: str) -> np.random.Generator:
   """The random generator of one array."""
+  # Not hash(): it differs between processes.
   return np.random.default_rng([seed, zlib.crc32(name.encode())])
 
 

@@ -185,7 +185,7 @@ def _report(
 
 
 def _logs(place: Path, values: flags.FlagValues) -> str:
-  """Log files of the points, for a message."""
+  """Says where the logs of the points are."""
   if values.on == "sky" or "://" in values.workdir:
     return "'sky jobs queue', and 'sky jobs logs --name <job>'"
   if values.on == "slurm" or any(place.glob("slurm-*.out")):

@@ -181,7 +181,7 @@ def plot(
 
 
 def _is_number(text: str) -> bool:
-  """Whether a value of an axis is a number."""
+  """Whether a value of an axis is a finite number."""
   try:
     return math.isfinite(float(text))
   except ValueError:

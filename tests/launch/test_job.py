@@ -90,7 +90,7 @@ def test_every_experiment_has_a_line_that_resolves(experiment):
     ({"overrides": ("model.depth=x",)}, "expected an integer"),
     ({"overrides": ("data.batch_size=3", "train.microbatches=2")}, "divide"),
     ({"topology": "v5p:4x4x9"}, "nearest are v5p:4x4x8"),
-    ({"topology": "h100:16"}, "add --config.train.mesh.data=0"),
+    ({"topology": "h100:16"}, "data=0 for all that are left"),
     (
       {"topology": "v5e:4x4", "overrides": ("train.mesh.tensor=3",)},
       "product divides 16",
