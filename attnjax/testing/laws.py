@@ -139,7 +139,7 @@ def serialized(f, x):
 
 
 def _exported(f, x, through: Callable):
-  """`reverse` by `jax.export`, called after `through` of the exported program."""
+  """`reverse` by `jax.export`, called after `through` of its program."""
   compiled = jax.jit(lambda y: jax.tree.leaves(reverse(f, y)))
   program = through(jax.export.export(compiled)(x))
   tree = jax.tree.structure(jax.eval_shape(lambda y: reverse(f, y), x))

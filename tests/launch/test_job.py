@@ -93,7 +93,7 @@ def test_every_experiment_has_a_line_that_resolves(experiment):
     ({"topology": "h100:16"}, "data=0 for all that are left"),
     (
       {"topology": "v5e:4x4", "overrides": ("train.mesh.tensor=3",)},
-      "product divides 16",
+      "other axes that divides 16",
     ),
     ({"topology": "cpu:8", "processes": 3}, "choose --topology=cpu:9"),
     ({"topology": "cpu:8", "processes": 0}, "expected a divisor of the 8"),
