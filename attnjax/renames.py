@@ -208,10 +208,6 @@ NAMES: dict[str, str] = {
   "attnjax.ops.glimpse.layout.Layout": (
     "attnjax.ops.glimpse.primitive.WeightAxes"
   ),
-  "attnjax.ops.masks.algebra.holds_arrays": (
-    "attnjax.ops.masks.arrays.holds_arrays"
-  ),
-  "attnjax.ops.masks.algebra.realigned": "attnjax.ops.masks.arrays.realigned",
   "attnjax.ops.masks.extents.Extent": "attnjax.ops.masks.padding.BlockPadding",
   "attnjax.ops.masks.rows.Verdict": "attnjax.ops.masks.bounds.SomeEvery",
   "attnjax.ops.masks.tables.from_fn": "attnjax.ops.masks.rules.from_fn",

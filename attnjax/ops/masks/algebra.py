@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.moved import forward_names
 from attnjax.ops.grid import Area, Grid
 from attnjax.ops.integers import LIMITS, known
 from attnjax.ops.masks.bounds import (
@@ -399,6 +398,3 @@ class _Not(Mask):
 
   def validate(self, batch, heads):
     self.mask.validate(batch, heads)
-
-
-__getattr__ = forward_names(__name__)
