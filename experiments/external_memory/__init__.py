@@ -1,1 +1,1 @@
-"""Attention over a memory outside of the sequence."""
+"""Attention over an external store of key-value pairs."""

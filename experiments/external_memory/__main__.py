@@ -1,4 +1,4 @@
-"""Stores pairs and asks with noisy keys: recall against noise and size."""
+"""Entry point: recall of stored pairs by noisy keys, and a trained reader."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from experiments.external_memory.measure import READERS, recall
 
 
 def main(config: ExternalMemoryConfig, workdir: Path) -> None:
-  """Untrained readers on stores of every size; then the layer that learns."""
+  """Measures untrained readers on stores of every size; trains a layer."""
   found = {reader: measured(config, reader) for reader in READERS}
   for reader, recalls in found.items():
     print(report.recall_table(config, reader, recalls))
@@ -23,6 +23,7 @@ def main(config: ExternalMemoryConfig, workdir: Path) -> None:
     source: [fit(config, source, seed, workdir) for seed in range(config.seeds)]
     for source in trained.SOURCES
   }
+
   print(report.trained_table(accuracy))
   untrained = {reader: recalls.tolist() for reader, recalls in found.items()}
   write_results(workdir, {"recall": untrained, "accuracy": accuracy})
@@ -45,6 +46,7 @@ def measured(config: ExternalMemoryConfig, reader: str) -> np.ndarray:
       )
     )
 
+  # Of all readers a seed has the same stores and questions.
   seeds = range(config.seeds)
   return np.array(
     [
@@ -57,8 +59,11 @@ def measured(config: ExternalMemoryConfig, reader: str) -> np.ndarray:
   )
 
 
-def fit(config, source, seed, workdir) -> float:
-  """The held-out accuracy of one training run."""
+def fit(
+  config: ExternalMemoryConfig, source: str, seed: int, workdir: Path
+) -> float:
+  """Trains the layer on one source; returns its held-out accuracy."""
+  # Seed 99,999 is of no training run: these stores are held out.
   fitted = runs.fit(
     trained.make(config, seed),
     trained.Loss(source),

@@ -1,4 +1,4 @@
-"""The presets of the experiment on external memory."""
+"""Config and preset of the external-memory experiment."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ __all__ = ["PRESETS", "ExternalMemoryConfig", "TrainedConfig"]
 
 @dataclasses.dataclass(frozen=True)
 class TrainedConfig(Config):
-  """The layer that learns to ask a store."""
+  """Sizes of the trained attention layer and of its stores."""
 
   slots: int = setting(32, "pairs in the store of a row, S", at_least=1)
   questions: int = setting(8, "noisy keys a row asks with, T", at_least=1)
@@ -25,7 +25,7 @@ class TrainedConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class ExternalMemoryConfig(FitConfig):
-  """All that the experiment is determined by."""
+  """Stores and noises of the untrained readers; the trained layer."""
 
   sizes: tuple[int, ...] = setting(
     (16, 64, 256, 1024, 4096), "pairs M in the store", at_least=1

@@ -1,4 +1,4 @@
-"""How much of a store of random pairs noisy keys recall, with no training."""
+"""Recall of random key-value pairs by noisy keys, without training."""
 
 import functools
 
@@ -11,7 +11,7 @@ __all__ = ["READERS", "draw_keys", "recall"]
 
 
 def _attention(sharpness):
-  """Reads the slots by softmax of sharpness times the dot product."""
+  """A reader: softmax of sharpness · dot product; None: 1 / noise²."""
 
   def answer(store, query, noise):
     scores = scoring.scaled_dot(sharpness or 1 / noise**2)
@@ -21,13 +21,13 @@ def _attention(sharpness):
 
 
 def _linear(store, query, noise):
-  """Reads one matrix in which all pairs were added up: Σ_s value[s] key[s]ᵀ."""
+  """A reader of the linear memory Σ_s value[s] key[s]ᵀ: one matrix product."""
   del noise
   return query @ (store.key.T @ store.value)
 
 
-# The reader whose sharpness is 1 / noise² weighs each slot by its posterior
-# probability; the others do not know the noise.
+# With sharpness 1 / noise² the weight of a slot is its posterior probability
+# under Gaussian noise; the other readers do not know the noise.
 READERS = {
   "attention, sharpness 1/noise²": _attention(None),
   "attention, sharpness 8": _attention(8.0),
@@ -37,7 +37,8 @@ READERS = {
 
 
 def draw_keys(key, count: int, width: int):
-  """Random keys of length 1."""
+  """Random unit keys ``count width``."""
+  # A Gaussian vector has no preferred direction: these are uniform.
   keys = jax.random.normal(key, (count, width))
   return keys / jnp.linalg.norm(keys, axis=-1, keepdims=True)
 
@@ -56,7 +57,7 @@ def recall(
   symbols: int,
   questions: int,
 ):
-  """The share of questions whose value is the largest of what is read.
+  """Share of questions whose value is the argmax of what is read.
 
   Args:
     key: of the draws.
@@ -72,6 +73,7 @@ def recall(
   store = slots.Slots(
     draw_keys(of_keys, size, width), jax.nn.one_hot(values, symbols)
   )
+
   at = jax.random.randint(of_questions, (questions,), 0, size)
   query = store.key[at] + noise * jax.random.normal(
     of_noise, (questions, width)

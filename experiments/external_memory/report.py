@@ -1,4 +1,4 @@
-"""Tables and figures of the experiment."""
+"""Tables and figures of the external-memory experiment."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ __all__ = ["draw", "recall_table", "trained_table"]
 def recall_table(
   config: ExternalMemoryConfig, reader: str, recalls: np.ndarray
 ) -> str:
-  """Recall of one reader: a line a noise, a column a size."""
+  """Table of the recall of one reader: a row a noise, a column a size."""
   columns = ["noise", *(f"M = {size}" for size in config.sizes)]
   rows = [
     [
@@ -27,7 +27,7 @@ def recall_table(
 
 
 def trained_table(accuracy: dict[str, list[float]]) -> str:
-  """Held-out accuracy of the layer, by what it attends over."""
+  """Table of the trained layer's held-out accuracy, by what it attends over."""
   rows = [[source, spread(values)] for source, values in accuracy.items()]
   return "\ntrained layer\n\n" + table(["attends over", "accuracy"], rows)
 
@@ -35,7 +35,8 @@ def trained_table(accuracy: dict[str, list[float]]) -> str:
 def draw(
   config: ExternalMemoryConfig, workdir: Path, found: dict[str, np.ndarray]
 ) -> list[Path]:
-  """Recall against the size of the store, and against the noise."""
+  """Draws recall over the size of the store, and over the noise."""
+  # Each figure fixes the other: the middle noise, the largest store.
   noise, size = len(config.noises) // 2, len(config.sizes) - 1
   chance = {"chance": 1 / config.symbols}
 

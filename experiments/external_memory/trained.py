@@ -1,4 +1,4 @@
-"""A layer that learns to ask a store it has never seen, or only its own row."""
+"""An attention layer trained to query unseen stores, and its control."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,11 +14,12 @@ from experiments.external_memory.config import ExternalMemoryConfig
 
 __all__ = ["SOURCES", "Asker", "Batches", "Loss", "make"]
 
+# What the layer attends over; the second has no answer in it: a control.
 SOURCES = ("the store", "the row itself")
 
 
 class Asker(nnx.Module):
-  """Noisy keys ask by one layer of attention; a linear map reads the answer."""
+  """One attention layer from noisy keys to a store, and a linear readout."""
 
   def __init__(self, config: ExternalMemoryConfig, rngs: nnx.Rngs):
     trained = config.trained
@@ -31,21 +32,22 @@ class Asker(nnx.Module):
     self.readout = nnx.Linear(width, config.symbols, rngs=rngs)
 
   def __call__(self, batch: Mapping, source: str):
-    """Logits ``B T symbols``."""
+    """Logits ``B T symbols`` of a batch, attending over one of `SOURCES`."""
     asked = self.question(batch["asked"])
     store = self.key(batch["keys"]) + self.value(batch["values"])
+    # None is self-attention over the noisy keys.
     memory = store if source == SOURCES[0] else None
     return self.readout(self.attention(asked, memory))
 
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-  """(nats, answers, hits) of a batch, reading one of `SOURCES`."""
+  """Cross-entropy of the answers, attending over one of `SOURCES`."""
 
   source: str
 
   def __call__(self, model: Asker, batch: Mapping, key):
-    """As `training.make_step` calls it."""
+    """(summed cross-entropy in nats, answers, hits)."""
     del key  # nothing is random
     logits = model(batch, self.source)
     weights = jnp.ones(batch["targets"].shape)
@@ -56,23 +58,22 @@ class Loss:
 
 @dataclasses.dataclass(frozen=True)
 class Batches:
-  """A store of its own for every row of every step, so that none is learned."""
+  """`batches(step)`: each row has a new store, so that none can be learned."""
 
   config: ExternalMemoryConfig
   seed: int
 
   def __call__(self, step: int) -> dict[str, np.ndarray]:
-    """Keys and values of the stores, keys asked with, values wanted."""
-    config, draws = (
-      self.config.trained,
-      np.random.default_rng((self.seed, step)),
-    )
+    """Keys ``B S D`` and values ``B S``; noisy keys ``B T D``; targets."""
+    config = self.config.trained
+    draws = np.random.default_rng((self.seed, step))
     rows, width = config.batch_size, self.config.width
     keys = draws.standard_normal((rows, config.slots, width), np.float32)
     keys /= np.linalg.norm(keys, axis=-1, keepdims=True)
     values = draws.integers(
       self.config.symbols, size=(rows, config.slots), dtype=np.int32
     )
+
     at = draws.integers(config.slots, size=(rows, config.questions))
     exact = np.take_along_axis(keys, at[..., None], axis=1)
     noise = draws.standard_normal(exact.shape, np.float32)

@@ -1,1 +1,1 @@
-"""The context decides where to look: a network of one layer; see README.md."""
+"""Glimpse networks: one layer whose context selects parts of the input."""

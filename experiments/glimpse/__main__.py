@@ -1,4 +1,4 @@
-"""The context decides where to look: among numbers, and among real digits."""
+"""Entry point: glimpse networks on numbers, and on mosaics of digits."""
 
 from pathlib import Path
 
@@ -8,9 +8,9 @@ from experiments.glimpse.config import PRESETS, GlimpseConfig
 
 
 def main(config: GlimpseConfig, workdir: Path) -> None:
-  """Trains every variant with every seed, and shows where contexts look."""
+  """Trains every variant and seed of both tasks; draws their glimpses."""
   results: dict[str, dict] = {}
-  # First of all: what cannot be had should say so before any work.
+  # Digits first: a missing scikit-learn costs no training.
   digits = mosaic.load(config.mosaic) if config.tasks != "places" else None
   if config.tasks != "mosaic":
     found = {

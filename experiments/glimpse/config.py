@@ -1,4 +1,4 @@
-"""The presets of the glimpse."""
+"""Configs and presets of the glimpse experiment."""
 
 import dataclasses
 
@@ -11,13 +11,13 @@ __all__ = ["PRESETS", "GlimpseConfig", "MosaicConfig", "PlacesConfig"]
 
 @dataclasses.dataclass(frozen=True)
 class PlacesConfig(FitConfig):
-  """The task of the notes: eight numbers, and a context that asks for one."""
+  """Eight numbers, and a context that selects one of them."""
 
   rows: int = setting(10_000, "examples to train on", at_least=1)
   heldout: int = setting(10_000, "examples of the evaluation", at_least=1)
   batch_size: int = setting(32, "examples in a batch, B", at_least=1)
   stddev: float = setting(
-    0.02, "of the initial embedding; 1 in the notes", at_least=0
+    0.02, "of the initial embedding; 1 in the preset published", at_least=0
   )
   soft_only: bool = setting(
     False, "leave out the variants that look at one number alone"
@@ -28,7 +28,7 @@ class PlacesConfig(FitConfig):
 
 @dataclasses.dataclass(frozen=True)
 class MosaicConfig(FitConfig):
-  """Four real digits, and a context that asks for one of them."""
+  """Mosaics of four real digits, and a context that asks about one."""
 
   rows: int = setting(20_000, "mosaics to train on", at_least=1)
   heldout: int = setting(4_000, "mosaics of the evaluation", at_least=1)
@@ -57,7 +57,7 @@ class MosaicConfig(FitConfig):
 
 @dataclasses.dataclass(frozen=True)
 class GlimpseConfig(Config):
-  """All that the experiment is determined by."""
+  """Which tasks, how many seeds, and the config of each task."""
 
   tasks: str = setting(
     "both", "what is trained", choices=("both", "places", "mosaic")
@@ -107,7 +107,7 @@ def tiny() -> GlimpseConfig:
 
 
 def published() -> GlimpseConfig:
-  """The recipe of the notes: Adam, one example at a time, four epochs."""
+  """Adam at 1e-3, one example at a time, four epochs, soft weights alone."""
   return GlimpseConfig(
     tasks="places",
     places=PlacesConfig(

@@ -1,10 +1,10 @@
-"""Four real digits in a square, and a question about one of them.
+"""The mosaic tasks: four real digits in a square, a question about one.
 
-"place": the context is a quadrant; which digit stands there? The glimpse is
-over patches of pixels, whose weights are a row of the embedding.
+"place": the context is a quadrant, the answer its digit. The glimpse is over
+patches of pixels; its weights are a row of an embedding, whatever the pixels.
 
-"digit": the context is a number; in which quadrant does it stand? The glimpse
-is over the four digits, whose weights are how well they answer the question.
+"digit": the context is a digit, the answer its quadrant. The glimpse is over
+the four digits; its weights depend on their content.
 """
 
 import dataclasses
@@ -37,8 +37,8 @@ QUESTIONS = {"place": (4, 10), "digit": (10, 4)}  # contexts, answers
 VARIANTS = ("glimpse", "no context", "concatenated", "concatenated, large")
 
 
-class Sides(NamedTuple):
-  """Digits to train on, and others to be examined on."""
+class DigitSplits(NamedTuple):
+  """Digits to train on, and held-out ones."""
 
   train: Digits
   heldout: Digits
@@ -46,11 +46,11 @@ class Sides(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """What one run came to.
+  """Result of one run.
 
   Args:
-    accuracy: of answers about held-out digits.
-    parameters: how many the network has.
+    accuracy: on mosaics of held-out digits, in [0, 1].
+    parameters: number of the network's.
     net: the trained network.
     mosaics: those of the evaluation.
   """
@@ -62,7 +62,7 @@ class Result:
 
 
 class Concatenated(nnx.Module):
-  """No glimpse: the context stands beside the input, and a layer mixes both."""
+  """Baseline without a glimpse: a hidden layer on input and context."""
 
   def __init__(self, contexts: int, features: int, hidden: int, outputs, rngs):
     self.inner = nnx.Linear(contexts + features, hidden, rngs=rngs)
@@ -78,47 +78,52 @@ class Concatenated(nnx.Module):
 
 
 class Blind(nnx.Module):
-  """A network that is told one and the same context, whatever is asked."""
+  """A network whose context is always 0: what is possible without one."""
 
   def __init__(self, net: nnx.Module):
     self.net = net
 
   def __call__(self, inputs, context):
-    """As the network it is made of."""
+    """``*B O`` from ``*B T D``; `context` is ignored but for its shape."""
     return self.net(inputs, jnp.zeros_like(context))
 
 
-def load(config: MosaicConfig) -> Sides:
-  """Both sides of the digits; the last of the file are held out.
+def load(config: MosaicConfig) -> DigitSplits:
+  """Splits the digits; the last of the file are held out.
 
   Raises:
-    ValueError: one side would lack some digit.
+    ValueError: one split would lack some digit.
     ImportError: scikit-learn is not installed.
   """
   digits = load_digits()
   kept = max(len(digits.labels) - config.heldout_digits, 0)
-  sides = Sides(
+
+  splits = DigitSplits(
     *(
-      Digits(*(part[side] for part in digits))
-      for side in (slice(kept), slice(kept, None))
+      Digits(*(part[rows] for part in digits))
+      for rows in (slice(kept), slice(kept, None))
     )
   )
 
-  for name, side in zip(sides._fields, sides, strict=True):
-    if len(set(side.labels.tolist())) < 10:
+  for name, split in zip(splits._fields, splits, strict=True):
+    if len(set(split.labels.tolist())) < 10:
       raise ValueError(
         f"mosaic.heldout_digits={config.heldout_digits} of the"
-        f" {len(digits.labels)} digits leaves {len(side.labels)} on the side"
+        f" {len(digits.labels)} digits leaves {len(split.labels)} in the split"
         f" {name!r}, where not every number from 0 to 9 is"
       )
 
-  return sides
+  return splits
 
 
 def inputs_of(
   images: np.ndarray, question: str, config: MosaicConfig
 ) -> np.ndarray:
-  """What the networks get: patches; of whole digits also where they stand."""
+  """Network inputs: patches, or whole digits with a one-hot quadrant.
+
+  Returns:
+    "place": ``N P side²``; "digit": ``N 4 68``.
+  """
   if question == "place":
     return patches(images, config.patch)
   tiles = patches(images, SIDE)
@@ -127,7 +132,7 @@ def inputs_of(
 
 
 def ask(mosaics: Mosaics, question: str, config: MosaicConfig, rng) -> Examples:
-  """A question about each mosaic, and its answer."""
+  """Draws a question about each mosaic: inputs, context, answer."""
   rows = np.arange(len(mosaics.images))
   quadrant = rng.integers(0, 4, len(rows)).astype(np.int32)
   label = mosaics.labels[rows, quadrant]
@@ -141,7 +146,7 @@ def ask(mosaics: Mosaics, question: str, config: MosaicConfig, rng) -> Examples:
 def network(
   config: MosaicConfig, question: str, variant: str, seed: int
 ) -> nnx.Module:
-  """A variant for a question."""
+  """A new network of a variant for a question."""
   contexts, outputs = QUESTIONS[question]
   rngs = nnx.Rngs(seed)
   parts, width = (2 * SIDE // config.patch) ** 2, config.patch**2
@@ -150,7 +155,7 @@ def network(
 
   if variant in ("glimpse", "no context"):
     blind = variant == "no context"
-    asked = 1 if blind else contexts
+    asked = 1 if blind else contexts  # rows of the embedding
     net = (
       GlimpseNetwork(
         *(asked, parts, outputs),
@@ -168,7 +173,7 @@ def network(
 
   hidden = config.hidden
   if variant == "concatenated":
-    # As many parameters as the glimpse has, or the next unit more.
+    # The least hidden width with as many parameters as the glimpse.
     glimpse = lambda: network(config, question, "glimpse", seed)
     size = count(jax.eval_shape(glimpse))
     hidden = -(-size // (contexts + parts * width + outputs + 1))
@@ -177,12 +182,12 @@ def network(
 
 
 def count(net: nnx.Module) -> int:
-  """How many parameters a network has."""
+  """Number of parameters of a network."""
   return sum(leaf.size for leaf in jax.tree.leaves(net))
 
 
 def loss(net, batch: Mapping, key):
-  """(nats, weight, correct answers), summed."""
+  """(summed cross-entropy in nats, weight, correct answers)."""
   del key  # nothing is random
   logits = net(batch["inputs"], batch["context"])
   total, weight = training.cross_entropy(
@@ -194,13 +199,13 @@ def loss(net, batch: Mapping, key):
 
 def run(
   config: MosaicConfig,
-  digits: Sides,
+  digits: DigitSplits,
   question: str,
   variant: str,
   seed: int,
   workdir: Path,
 ) -> Result:
-  """Trains one variant with one seed."""
+  """Trains one variant with one seed, or finds it trained."""
   distinct = question == "digit"
 
   made = {}
@@ -240,7 +245,8 @@ def run(
 
 
 def _optimizer(config: MosaicConfig, variant: str) -> training.OptimizerConfig:
-  """Each kind of network learns at the rate that suits it."""
+  """The optimizer of a variant: networks without a glimpse have their rate."""
+  # See `plain_learning_rate`: each kind has the rate that is best for it.
   if variant.startswith("concatenated"):
     rate = {"peak_learning_rate": config.plain_learning_rate}
     return configs.replace_leaves(config.optimizer, rate)

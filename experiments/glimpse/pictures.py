@@ -1,4 +1,4 @@
-"""Where contexts look: effective weights, and glimpses at mosaics."""
+"""Figures of effective weights, and of glimpses at a mosaic."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ QUADRANTS = ("top left", "top right", "bottom left", "bottom right")
 def draw_effective(
   path: Path, found: Mapping[str, Sequence[places.Result]]
 ) -> Path:
-  """Effective weights of the first seed beside the truth, one panel each."""
+  """Draws effective weights of the first seed, a panel a variant, and truth."""
   truth = np.eye(places.LENGTH)[list(places.PLACES)]
   panels = {"truth": truth} | {
     name: runs[0].effective for name, runs in found.items()
@@ -55,7 +55,7 @@ def draw_glimpses(
   question: str,
   found: Mapping[str, Sequence[mosaic.Result]],
 ) -> Path:
-  """One mosaic, and what each of four contexts sees of it and weighs."""
+  """Draws one mosaic, weighted by each of four contexts, and the weights."""
   result = found["glimpse"][0]
   # A mosaic with four different digits, so that it answers either question.
   row = next(n for n, x in enumerate(result.mosaics.labels) if len(set(x)) == 4)
@@ -83,19 +83,20 @@ def draw_glimpses(
 
 
 def _look(result: mosaic.Result, image, contexts, question, config):
-  """Weights as squares, one a context, and the answers given."""
+  """Glimpse weights as squares ``4 S S``, a context each; the answers ``4``."""
   net: Any = result.net
   inputs = mosaic.inputs_of(np.stack([image] * 4), question, config)
   logits, aux = net(
     jnp.asarray(inputs), jnp.asarray(contexts, jnp.int32), aux=("weights",)
   )
+  # Patches, or quadrants, are a square in row-major order.
   weights = np.asarray(aux.weights)
   side = round(weights.shape[-1] ** 0.5)
   return weights.reshape(-1, side, side), np.asarray(logits).argmax(-1)
 
 
 def _matrix(axes: Any, weights: np.ndarray, title: str) -> Any:
-  """Contexts by places; what is outside 0 to 1 has the colour of its end."""
+  """Heat map of contexts by places, clipped to [0, 1]; returns the image."""
   image = axes.imshow(
     weights, cmap=style.weight_colormap(), vmin=0, vmax=1, aspect="equal"
   )
@@ -108,7 +109,7 @@ def _matrix(axes: Any, weights: np.ndarray, title: str) -> Any:
 
 
 def _picture(axes: Any, image: np.ndarray, title: str) -> None:
-  """An image, dark where it is large."""
+  """Shows an image without ticks, dark where values are large."""
   axes.imshow(image, cmap=style.weight_colormap(), vmin=0)
   axes.set_title(title, fontsize=9, color=style.INK)
   axes.set_xticks([])

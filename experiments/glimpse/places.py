@@ -1,7 +1,7 @@
-"""The task of the notes: eight numbers; a context asks for one of them.
+"""The places task: eight numbers, and a context that selects one of them.
 
-x is uniform in [0, 1)^8, the context one of five, and the answer the number at
-the place that belongs to the context. Nobody tells the network the places.
+x is uniform in [0, 1)⁸, the context one of five, and the target the number at
+the place that belongs to the context. The places are to be learned.
 """
 
 import dataclasses
@@ -23,19 +23,21 @@ from experiments.glimpse.config import PlacesConfig
 __all__ = ["BLIND", "PLACES", "Loss", "Result", "names", "run"]
 
 LENGTH, PLACES = 8, (2, 7, 3, 5, 1)  # the place that each context asks for
-BLIND = 1 / 15  # (1 - 1/5) / 12: the least error of who knows no context
+# Least squared error without the context: the mean of the five numbers is the
+# best guess; 1/12 is the variance of a number, (1 - 1/5) / 12.
+BLIND = 1 / 15
 SOFT = ("none", "softmax", "sigmoid", "no context")
 HARD = ("hard", "hard, drawn", "score function")
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-  """What one run came to.
+  """Result of one run.
 
   Args:
-    error: mean squared error of held-out examples.
-    gap: largest distance of an effective weight from what it should be.
-    right: contexts whose largest effective weight is at the place they ask for.
+    error: mean squared error on held-out examples.
+    gap: largest |effective weight - one-hot truth|.
+    right: contexts, of 5, whose largest effective weight is at their place.
     effective: effective weights, contexts by places.
     curve: (step, held-out error) of every evaluation.
   """
@@ -49,10 +51,12 @@ class Result:
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-  """Squared error of a variant; with a key as it trains, without as it is.
+  """Squared error of a variant, stochastic where a key is given.
 
   Args:
-    variant: one of `SOFT` or `HARD`.
+    variant: one of `SOFT` or `HARD`. Of the latter "hard" takes the argmax,
+      "hard, drawn" draws by Gumbel noise, and "score function" draws and
+      estimates the gradient by REINFORCE with a leave-one-out baseline.
   """
 
   variant: str
@@ -84,12 +88,12 @@ class Loss:
 
 
 def names(config: PlacesConfig) -> tuple[str, ...]:
-  """The variants of a config."""
+  """Variants of a config; "no context" is last."""
   return SOFT if config.soft_only else SOFT[:-1] + HARD + SOFT[-1:]
 
 
 def examples(rows: int, seed: tuple[int, ...]) -> Examples:
-  """Numbers, contexts and the numbers they ask for."""
+  """Draws numbers ``N 8``, contexts ``N`` and targets ``N``."""
   rng = np.random.default_rng(seed)
   x = rng.random((rows, LENGTH), np.float32)
   context = rng.integers(0, len(PLACES), rows).astype(np.int32)
@@ -98,7 +102,7 @@ def examples(rows: int, seed: tuple[int, ...]) -> Examples:
 
 
 def network(config: PlacesConfig, variant: str, seed: int) -> GlimpseNetwork:
-  """Embed(context) -> glimpse -> Linear."""
+  """A new network: embedding of the context, glimpse, linear readout."""
   normalizer = {"no context": "none"} | dict.fromkeys(HARD, "hard")
   return GlimpseNetwork(
     1 if variant == "no context" else len(PLACES),
@@ -111,7 +115,7 @@ def network(config: PlacesConfig, variant: str, seed: int) -> GlimpseNetwork:
 
 
 def run(config: PlacesConfig, variant: str, seed: int, workdir: Path) -> Result:
-  """Trains one variant with one seed, and looks at its weights."""
+  """Trains one variant with one seed; measures its effective weights."""
   loss = Loss(variant)
   # The draws of the evaluation are the same for all seeds.
   held = list(evaluation_batches(examples(config.heldout, (1, 0)), 2000))
@@ -133,7 +137,8 @@ def run(config: PlacesConfig, variant: str, seed: int, workdir: Path) -> Result:
 
 
 def _result(net: GlimpseNetwork, records: list[dict[str, Any]]) -> Result:
-  """The error, and the effective weights beside the truth."""
+  """Measures of a trained network."""
+  # Without a context there is one row: broadcast, it is compared to all five.
   effective = np.asarray(net.effective_weights())[..., 0]
   effective = np.broadcast_to(effective, (len(PLACES), LENGTH))
   return Result(

@@ -1,4 +1,4 @@
-"""What the variants came to: tables and curves."""
+"""Tables and learning curves of the glimpse experiment."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,7 +17,7 @@ ASKED = {
 
 
 def places_table(found: Mapping[str, Sequence[places.Result]]) -> str:
-  """Error and effective weights of each variant over the seeds."""
+  """Table of error and effective weights of each variant over seeds."""
   rows = [
     [
       name,
@@ -43,7 +43,7 @@ def places_table(found: Mapping[str, Sequence[places.Result]]) -> str:
 def mosaic_table(
   question: str, found: Mapping[str, Sequence[mosaic.Result]]
 ) -> str:
-  """Accuracy of each variant over the seeds."""
+  """Table of parameters and accuracy of each variant over seeds."""
   rows = [
     [name, f"{runs[0].parameters:,}", spread([run.accuracy for run in runs])]
     for name, runs in found.items()
@@ -55,7 +55,7 @@ def mosaic_table(
 def draw_curves(
   path: Path, found: Mapping[str, Sequence[places.Result]]
 ) -> Path:
-  """Held-out error against the steps of training."""
+  """Draws held-out error over optimizer steps, a band over seeds."""
   curves = {
     name: (
       [step for step, _ in runs[0].curve],
@@ -75,7 +75,7 @@ def draw_curves(
 
 
 def plain(found: Mapping[str, Sequence[Any]]) -> dict[str, list[dict]]:
-  """The numbers of every run, as JSON holds them."""
+  """Measures of every run, for JSON; arrays and networks are left out."""
   kept = ("error", "gap", "right", "accuracy", "parameters")
   return {
     name: [

@@ -1,1 +1,1 @@
-"""A decoder language model on real text; see README.md."""
+"""A decoder language model on real text."""

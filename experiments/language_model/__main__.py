@@ -1,4 +1,4 @@
-"""Trains a decoder on real text: data, model, loss, step, loop, picture."""
+"""Entry point: trains a decoder on text, scores it, samples and draws."""
 
 from pathlib import Path
 
@@ -10,7 +10,8 @@ from experiments.language_model.config import PRESETS, LanguageModelConfig
 
 
 def main(config: LanguageModelConfig, workdir: Path) -> None:
-  """Trains, or goes on training, and shows what was learned."""
+  """Trains or resumes; writes bits per byte, a sample, and figures."""
+  # All that can be refused is refused before training.
   task.check_fits(config)
   text = load_text(config.data)
   report.print_text(text)
@@ -28,6 +29,7 @@ def main(config: LanguageModelConfig, workdir: Path) -> None:
     train=config.train,
     evaluate=task.heldout(config, text),
   )
+  # Beside the checkpoints, which mean nothing without it.
   text.tokenizer.save(workdir)
 
   known = yardsticks(text.train, text.heldout) if config.yardsticks else {}

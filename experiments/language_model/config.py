@@ -1,4 +1,4 @@
-"""The presets of the language model."""
+"""Config and presets of the language-model experiment."""
 
 import dataclasses
 
@@ -13,7 +13,7 @@ __all__ = ["PRESETS", "LanguageModelConfig", "SampleConfig"]
 
 @dataclasses.dataclass(frozen=True)
 class SampleConfig(Config):
-  """What is written and drawn when training is done."""
+  """Sampling and the attention figure, after training."""
 
   prompt: str | None = setting(
     None, "text to continue; none: a sentence that was held out"
@@ -47,7 +47,7 @@ class SampleConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class LanguageModelConfig(FitConfig):
-  """All that the experiment is determined by."""
+  """Configs of data, model, training and sample, and the yardsticks."""
 
   model: DecoderConfig = DecoderConfig()
   data: TextConfig = TextConfig()

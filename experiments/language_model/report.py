@@ -1,4 +1,4 @@
-"""What the experiment shows when training is done."""
+"""Table of bits per byte, a sample, and figures of the language model."""
 
 import importlib.util
 import json
@@ -27,14 +27,14 @@ __all__ = [
 
 
 def print_text(text: TextData) -> None:
-  """Sizes of both sides of the split."""
+  """Prints the vocabulary and the sizes of the train and held-out splits."""
   print(f"vocabulary = {text.tokenizer.vocabulary_size}")
-  for side, documents, size, tokens in (
+  for split, documents, size, tokens in (
     ("train", text.train, text.train_bytes, text.train_tokens),
     ("held-out", text.heldout, text.heldout_bytes, text.heldout_tokens),
   ):
     print(
-      f"{side:9}{len(documents):>6} documents {size:>12,} bytes"
+      f"{split:9}{len(documents):>6} documents {size:>12,} bytes"
       f" {tokens:>12,} tokens"
     )
 
@@ -42,13 +42,15 @@ def print_text(text: TextData) -> None:
 def print_table(
   workdir: Path, bits: float, yardsticks: Mapping[str, float]
 ) -> None:
-  """Bits per byte of held-out text, ours among the yardsticks."""
+  """Prints and saves held-out bits per byte beside the yardsticks."""
+  # Worst first: the table is read from the baselines down to the model.
   rows = sorted(
     [*yardsticks.items(), ("this model", bits)], key=lambda row: -row[1]
   )
   print("\nbits per byte of held-out text")
   for name, value in rows:
     print(f"  {name:22}{value:7.4f}{' <' if name == 'this model' else ''}")
+
   (workdir / "result.json").write_text(
     json.dumps({"bits_per_byte": dict(rows)}, indent=2) + "\n"
   )
@@ -57,7 +59,7 @@ def print_table(
 def draw_curves(
   workdir: Path, records: list, yardsticks: Mapping[str, float]
 ) -> Path:
-  """The held-out curve against the yardsticks."""
+  """Draws held-out bits per byte over steps, yardsticks as levels."""
   return save_curves(
     workdir / "curves.png",
     [record for record in records if record["split"] == "eval"],
@@ -69,7 +71,7 @@ def draw_curves(
 def check_sample(
   model: DecoderLM, text: TextData, config: SampleConfig
 ) -> None:
-  """Refuses, before training, a sample that could not be written after it.
+  """Checks before training that sample and figures can be made after it.
 
   Raises:
     ValueError: names the setting and its limit.
@@ -84,13 +86,17 @@ def check_sample(
       f"sample.top_k={config.top_k} is more than the vocabulary of {size}"
     )
 
+  # Computed positions, such as RoPE, have no table and no such limit.
   if model.position_table is None:
     return
 
   limit = model.position_table.embedding.shape[0]
   for what, length in (
-    ("prompt and sample.tokens", len(_prompt(text, config)) + config.tokens),
-    ("sample.sentence", len(_drawn(text, config))),
+    (
+      "prompt and sample.tokens",
+      len(_encoded(text, config.prompt)) + config.tokens,
+    ),
+    ("sample.sentence", len(_encoded(text, config.sentence))),
   ):
     if length > limit:
       raise ValueError(
@@ -102,8 +108,8 @@ def check_sample(
 def write_sample(
   workdir: Path, model: DecoderLM, text: TextData, config: SampleConfig
 ) -> str:
-  """Continues a prompt and keeps what was written."""
-  ids = _prompt(text, config)
+  """Samples a continuation of the prompt; saves and returns it as text."""
+  ids = _encoded(text, config.prompt)
   written = generate(
     model,
     jnp.asarray(ids)[None],
@@ -123,8 +129,8 @@ def write_sample(
 def draw_attention(
   workdir: Path, model: DecoderLM, text: TextData, config: SampleConfig
 ) -> Path:
-  """Every head's pattern on a held-out sentence, one panel a head."""
-  ids = _drawn(text, config)
+  """Draws the attention weights of every head on one sentence."""
+  ids = _encoded(text, config.sentence)
   _, aux = jax.jit(lambda model, ids: model(ids, aux=("weights",)))(
     model, jnp.asarray(ids)
   )
@@ -132,35 +138,26 @@ def draw_attention(
   return save_attention(workdir / "attention.png", aux.weights, tokens)
 
 
-def _prompt(text: TextData, config: SampleConfig) -> np.ndarray:
-  """The boundary, then the user's prompt or a held-out sentence."""
-  return _begun(text, config.prompt)
-
-
-def _drawn(text: TextData, config: SampleConfig) -> np.ndarray:
-  """The boundary, then the sentence whose attention is drawn."""
-  return _begun(text, config.sentence)
-
-
-def _begun(text: TextData, said: str | None) -> np.ndarray:
-  """The boundary, then what was said, or a held-out sentence."""
-  said = _sentence(text) if said is None else said
-  ids = text.tokenizer.encode(said.encode())
+def _encoded(text: TextData, given: str | None) -> np.ndarray:
+  """Ids ``T`` of a text; None: of a held-out sentence."""
+  given = _sentence(text) if given is None else given
+  ids = text.tokenizer.encode(given.encode())
+  # Documents of training begin with the boundary.
   return np.concatenate([[text.tokenizer.boundary], ids]).astype(np.int32)
 
 
 def _sentence(text: TextData) -> str:
-  """The first held-out sentence of plain words, short enough to draw."""
+  """The first held-out sentence of 4 to 7 plain English words."""
   prose = re.compile(rb"(?<=[.\n] )[A-Z][a-z]+(?: [a-z]+){3,6}\.(?=\s)")
   for document in text.heldout:
     if match := prose.search(document.text):
       return match[0].decode()
-  # Other scripts, or no prose at all: the beginning of a text is real too.
+  # Other scripts, or no prose at all: the first 40 bytes of a document.
   return text.heldout[0].text[:40].decode(errors="replace")
 
 
 def _decode(text: TextData, ids: np.ndarray) -> str:
-  """Readable text; a document that ended, ends."""
+  """Decodes ids up to the first boundary that is not at the beginning."""
   ends = np.flatnonzero(ids == text.tokenizer.boundary)
   ends = ends[ends > 0]
   ids = ids[: ends[0]] if len(ends) else ids

@@ -1,4 +1,4 @@
-"""What the model is trained for, and what it is measured by."""
+"""Model, held-out evaluation in bits per byte, and checks of size."""
 
 import dataclasses
 import math
@@ -26,9 +26,15 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Heldout:
-  """The held-out loss, and in bits per byte of text whatever a token is.
+  """Held-out loss, also in bits per byte, which compares across tokenizers.
 
-  bits per byte = nats per token · tokens / bytes / ln 2.
+      bits per byte = nats per token · tokens / (bytes · ln 2)
+
+  Args:
+    evaluate: model, batches -> metrics, `loss` in nats per token among them.
+    batches: of held-out text.
+    tokens: number of tokens predicted.
+    bytes: number of bytes that they stand for.
   """
 
   evaluate: Callable[..., dict[str, float]]
@@ -38,7 +44,7 @@ class Heldout:
 
   @property
   def names(self) -> tuple[str, ...]:
-    """Of the metrics that every evaluation has."""
+    """Names of the metrics of every evaluation."""
     return "loss", "perplexity", "weight", "bits_per_byte"
 
   def __call__(self, model: DecoderLM) -> dict[str, float]:
@@ -49,7 +55,7 @@ class Heldout:
 
 
 def heldout(config: LanguageModelConfig, text: TextData) -> Heldout:
-  """The evaluation of a config on its held-out text."""
+  """The evaluation on the held-out text, in the dtype of training."""
   return Heldout(
     training.make_evaluate(next_token_loss, config.train.compute_dtype),
     evaluation_batches(text.packed_heldout, config.data.batch_size),
@@ -59,9 +65,9 @@ def heldout(config: LanguageModelConfig, text: TextData) -> Heldout:
 
 
 def identity(config: LanguageModelConfig, text: TextData) -> dict:
-  """What decides how a run trains, and whose checkpoints it may go on from.
+  """Settings that decide a run; checkpoints resume where these are equal.
 
-  The sample and the yardsticks come after: they may change.
+  The sample and the yardsticks come after training: they may change.
   """
   leaves = decisive(config)
   del leaves["sample"], leaves["yardsticks"]
@@ -69,7 +75,7 @@ def identity(config: LanguageModelConfig, text: TextData) -> dict:
 
 
 def check_fits(config: LanguageModelConfig) -> None:
-  """Refuses a model whose state alone outgrows a device, before any work.
+  """Checks that parameters, gradients and optimizer state fit a device.
 
   Raises:
     ValueError: names the sizes and the remedy.
@@ -78,8 +84,8 @@ def check_fits(config: LanguageModelConfig) -> None:
   memory = stats.get("bytes_limit") or (
     os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
   )
-  # Every vocabulary has bytes. Of each parameter there are four float32:
-  # itself, its gradient and Adam's two averages.
+  # A lower bound: 257 is the smallest vocabulary, and of each parameter there
+  # are four float32, itself, its gradient and Adam's two averages.
   least = 16 * total(decoder_parameters(config.model, 257))
   least //= config.train.mesh.fsdp * config.train.mesh.tensor
 
@@ -93,7 +99,7 @@ def check_fits(config: LanguageModelConfig) -> None:
 
 
 def make_model(config: LanguageModelConfig, vocabulary: int) -> DecoderLM:
-  """A new model, and its size in print."""
+  """A new model; prints its number of parameters, part by part."""
   parts = decoder_parameters(config.model, vocabulary)
   print(f"parameters = {total(parts):,}")
   for name, count in parts.items():

@@ -1,4 +1,4 @@
-"""Attention between patches: beside a convolution, a line, and blinded."""
+"""Entry point: a ViT, ablations of its attention, and two baselines."""
 
 from pathlib import Path
 
@@ -8,26 +8,27 @@ from experiments.vision.config import PRESETS, VisionConfig
 
 
 def main(config: VisionConfig, workdir: Path) -> None:
-  """Trains every variant with every seed, and shows where the ViT looks."""
-  # First of all: what cannot be had should say so before any work.
-  sides = task.load(config)
+  """Trains every variant and seed; examines attention rollout of the ViT."""
+  # Images first: a failed download costs no training.
+  splits = task.load(config)
   found = {
     variant: [
-      task.fit(config, sides, variant, seed, workdir)
+      task.fit(config, splits, variant, seed, workdir)
       for seed in range(config.seeds)
     ]
     for variant in config.variants
   }
-  seeing = found["attention"]
+
+  vits = found["attention"]
   exchanged = [
-    rollout.exchanged_accuracy(config, sides, run.params) for run in seeing
+    rollout.exchanged_accuracy(config, splits, run.params) for run in vits
   ]
   print(report.accuracy_table(config, found))
-  print(report.exchanged_table(config, seeing, exchanged))
+  print(report.exchanged_table(config, vits, exchanged))
   write_results(workdir, {"runs": report.plain(found), "exchanged": exchanged})
   print(report.draw_curves(workdir / "curves.png", found))
 
-  print(rollout.draw(workdir / "rollout.png", sides, seeing[0].params))
+  print(rollout.draw(workdir / "rollout.png", splits, vits[0].params))
 
 
 if __name__ == "__main__":

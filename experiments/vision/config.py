@@ -1,4 +1,4 @@
-"""The presets of the experiment on images."""
+"""Config and presets of the vision experiment."""
 
 import dataclasses
 
@@ -16,7 +16,7 @@ VARIANTS = ("attention", "alone", "uniform", "unplaced", *BASELINES)
 
 @dataclasses.dataclass(frozen=True)
 class VisionConfig(FitConfig):
-  """All that the experiment is determined by."""
+  """Images and variants beside the configs of model and training."""
 
   data: str = setting("digits", "which images", choices=tuple(SIDES))
   variants: tuple[str, ...] = setting(
@@ -60,7 +60,11 @@ class VisionConfig(FitConfig):
       raise ValueError(f"variants: expected each once, got {self.variants}")
 
   def _check_images(self):
-    """The model is as large as the images are."""
+    """Checks that the model takes images of the size of the data set.
+
+    Raises:
+      ValueError: it takes another size, or the data set is unknown.
+    """
     if self.data not in SIDES:
       raise ValueError(
         f"data: expected one of {', '.join(SIDES)}, got {self.data!r}"

@@ -1,4 +1,4 @@
-"""A vision transformer, the same one blinded, and two baselines."""
+"""The ViT, ablations that attend without choosing, and two baselines."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class Blinded:
-  """Attention that chooses nothing: what is visible is seen alike.
+  """Drop-in for `attend` with uniform weights over the visible positions.
 
       out[t] = mean of value[s] over the visible s
 
@@ -40,29 +40,30 @@ class Blinded:
   token: bool
 
   def __call__(self, query, key, value, **attend_kw):
-    """As `attnjax.attend`, whatever is asked."""
+    """As `attnjax.attend`, but for the query, which counts as zero."""
     rule = _self_or_token if self.token else _self
     mask = masks.from_fn(rule) if self.alone else None
+    # All logits are 0: softmax gives each visible key the same weight.
     blank = jnp.zeros_like(query)
     return attend(blank, key, value, mask=mask, **attend_kw)
 
 
 def _self(b, h, query, key):
-  """Each sees itself."""
+  """Mask rule: each position attends to itself."""
   del b, h
   return query == key
 
 
 def _self_or_token(b, h, query, key):
-  """Each sees itself, and the class token everything."""
+  """Mask rule: as `_self`, and the class token attends to everything."""
   del b, h
   return (query == key) | (query == 0)
 
 
 class Convolution(nnx.Module):
-  """Three convolutions of 3 x 3, two halvings, and a linear map of the rest.
+  """A CNN: three 3 x 3 convolutions with ReLU, then a linear readout.
 
-  After each of the first two the largest of 2 x 2 pixels is kept.
+  A 2 x 2 max pool follows each of the first two.
 
   Args:
     config: for the size of the images.
@@ -76,6 +77,7 @@ class Convolution(nnx.Module):
     self.layers = nnx.List(
       nnx.Conv(sizes[n], sizes[n + 1], (3, 3), rngs=rngs) for n in range(3)
     )
+    # Two pools quarter both sides.
     pixels = (model.height // 4) * (model.breadth // 4)
     self.readout = nnx.Linear(pixels * sizes[-1], CLASSES, rngs=rngs)
 
@@ -90,14 +92,14 @@ class Convolution(nnx.Module):
 
 
 def _halved(x):
-  """The largest of each square of 2 x 2 pixels."""
+  """2 x 2 max pooling of ``B Y X C``; Y and X are even."""
   batch, rows, columns, channels = x.shape
   squares = (batch, rows // 2, 2, columns // 2, 2, channels)
   return x.reshape(squares).max((2, 4))
 
 
 class Linear(nnx.Module):
-  """Logits that are linear in the pixels.
+  """Multinomial logistic regression on pixels.
 
   Args:
     config: for the size of the images.
@@ -116,12 +118,12 @@ class Linear(nnx.Module):
 
 
 def make(config: VisionConfig, variant: str, seed: int) -> nnx.Module:
-  """A new network."""
+  """A new network of a variant, initialised under jit."""
   return jax.jit(lambda: _network(config, variant, nnx.Rngs(seed)))()
 
 
 def count(network: nnx.Module) -> int:
-  """How many parameters a network has."""
+  """Number of parameters of a network."""
   return sum(leaf.size for leaf in jax.tree.leaves(network))
 
 
@@ -143,7 +145,8 @@ def _network(config: VisionConfig, variant: str, rngs: nnx.Rngs):
 
 
 def _channels(config: VisionConfig) -> int:
-  """The fewest with which the convolution is as large as the transformer."""
+  """Least channels with which the CNN has as many parameters as the ViT."""
+  # By shapes alone: `eval_shape` draws no parameters.
   size = lambda *args: count(
     jax.eval_shape(lambda: args[0](*args[1:], nnx.Rngs(0)))
   )

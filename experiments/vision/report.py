@@ -1,4 +1,4 @@
-"""What the networks came to: tables and curves."""
+"""Tables and learning curves of the vision experiment."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ __all__ = ["accuracy_table", "draw_curves", "exchanged_table", "plain"]
 def accuracy_table(
   config: VisionConfig, found: Mapping[str, Sequence[Fitted]]
 ) -> str:
-  """Parameters and held-out accuracy of each variant over the seeds."""
+  """Table of parameters, held-out accuracy and loss of each variant."""
   rows = [
     [
       NAMES[variant],
@@ -30,10 +30,10 @@ def accuracy_table(
 
 
 def exchanged_table(
-  config: VisionConfig, whole: Sequence[Fitted], exchanged: Sequence[Mapping]
+  config: VisionConfig, vits: Sequence[Fitted], exchanged: Sequence[Mapping]
 ) -> str:
-  """Accuracy of the ViT by which patches another image gives."""
-  rows = [["none", spread([run.records[-1]["accuracy"] for run in whole])]]
+  """Table of the ViT's accuracy by which patches were exchanged."""
+  rows = [["none", spread([run.records[-1]["accuracy"] for run in vits])]]
   rows += [
     [name, spread([seed[name] for seed in exchanged])] for name in exchanged[0]
   ]
@@ -43,7 +43,7 @@ def exchanged_table(
 
 
 def draw_curves(path: Path, found: Mapping[str, Sequence[Fitted]]) -> Path:
-  """Held-out accuracy against the steps of training."""
+  """Draws held-out accuracy over optimizer steps, a band over seeds."""
   curves = {
     NAMES[variant]: (
       [record["step"] for record in runs[0].records],
@@ -58,7 +58,7 @@ def draw_curves(path: Path, found: Mapping[str, Sequence[Fitted]]) -> Path:
 
 
 def plain(found: Mapping[str, Sequence[Fitted]]) -> dict[str, list[dict]]:
-  """The numbers of every run, as JSON holds them."""
+  """Last record and parameters of every run, for JSON."""
   return {
     variant: [
       run.records[-1] | {"parameters": count(run.params)} for run in runs

@@ -1,4 +1,4 @@
-"""Where a vision transformer looks, and whether what it looks at matters."""
+"""Attention rollout of a ViT, and a test of it by exchanging patches."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,16 +21,17 @@ __all__ = ["draw", "exchange", "exchanged_accuracy", "orders", "shares"]
 
 @jax.jit
 def _look(model: ViT, images):
-  """What the readout draws from each patch, by rollout and in layer L - 1."""
+  """Shares ``N T`` of each patch in the readout: rollout, and last layer."""
   _, aux = model(images, aux=("weights",))
   both = attention_rollout(aux.weights), aux.weights[-1].mean(axis=-3)
   if model.config.pool == "mean":
     return tuple(share.mean(axis=-2) for share in both)
+  # Row 0 is the class token, which is read out; column 0 its share in itself.
   return tuple(share[..., 0, 1:] for share in both)
 
 
 def shares(model: ViT, images: np.ndarray) -> dict[str, np.ndarray]:
-  """The share ``N T`` of each patch in what is read out.
+  """Share ``N T`` of each patch in the readout, in batches.
 
   Args:
     model: trained.
@@ -51,10 +52,10 @@ def shares(model: ViT, images: np.ndarray) -> dict[str, np.ndarray]:
 def exchange(
   images: np.ndarray, chosen: np.ndarray, config: ViTConfig
 ) -> np.ndarray:
-  """Images ``N Y X C`` whose chosen patches ``N T`` are those of the next one.
+  """Replaces the chosen patches ``N T`` by those of the next image.
 
-  Black patches would not do: a patch that is empty, which may say much, would
-  stay what it is.
+  Blacking them out would leave empty patches unchanged, though emptiness may
+  be informative.
   """
   grid = chosen.reshape((len(images), *config.grid))
   pixels = grid.repeat(config.patch, axis=1).repeat(config.patch, axis=2)
@@ -62,10 +63,12 @@ def exchange(
 
 
 def orders(model: ViT, images: np.ndarray) -> dict[str, np.ndarray]:
-  """Scores ``N T`` of the patches: those with the highest are exchanged."""
+  """Criterion -> scores ``N T``; patches with the highest are exchanged."""
   config = model.config
   looks = shares(model, images)
   (rows, columns), side = config.grid, config.patch
+
+  # Ink is the sum of a patch's pixels: a criterion without any attention.
   squares = images.reshape(len(images), rows, side, columns, side, -1)
   ink = squares.sum((2, 4, 5)).reshape(len(images), -1)
   rng = np.random.default_rng(0)
@@ -80,11 +83,11 @@ def orders(model: ViT, images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def exchanged_accuracy(
-  config: VisionConfig, sides: task.Sides, model: ViT
+  config: VisionConfig, splits: task.ImageSplits, model: ViT
 ) -> dict[str, float]:
-  """Held-out accuracy with some patches of another image, by which ones."""
+  """Held-out accuracy after exchanging patches, by criterion."""
   evaluate = training.make_evaluate(task.loss)
-  arrays = sides.held.arrays
+  arrays = splits.held.arrays
   images, found = arrays["image"], {}
   number = max(round(config.exchanged * np.prod(model.config.grid)), 1)
 
@@ -93,16 +96,16 @@ def exchanged_accuracy(
     most = np.argsort(-scores, axis=1, kind="stable")[:, :number]
     np.put_along_axis(chosen, most, True, axis=1)
     mixed = exchange(images, chosen, model.config)
-    examples = type(sides.held)(dict(arrays) | {"image": mixed})
+    examples = type(splits.held)(dict(arrays) | {"image": mixed})
     batches = evaluation_batches(examples, min(task.EXAMINED, len(examples)))
     found[name] = evaluate(model, batches)["accuracy"]
 
   return found
 
 
-def draw(path: Path, sides: task.Sides, model: ViT) -> Path:
-  """One held-out image of each class, and what the readout draws from it."""
-  arrays = sides.held.arrays
+def draw(path: Path, splits: task.ImageSplits, model: ViT) -> Path:
+  """Draws held-out images of eight classes, with the share of each patch."""
+  arrays = splits.held.arrays
   first = [int((arrays["label"] == n).argmax()) for n in range(10)][:8]
   images = arrays["image"][first]
   looks = shares(model, images)
@@ -111,7 +114,7 @@ def draw(path: Path, sides: task.Sides, model: ViT) -> Path:
   grid = figure.subplots(3, len(first))
 
   for n, (image, answer) in enumerate(zip(images, said, strict=True)):
-    title = sides.classes[answer]
+    title = splits.classes[answer]
     right = answer == arrays["label"][first[n]]
     _panel(grid[0, n], image[..., 0], f"“{title}”" + ("" if right else " ✗"))
     for row, name in enumerate(looks, start=1):
@@ -123,7 +126,7 @@ def draw(path: Path, sides: task.Sides, model: ViT) -> Path:
 
 
 def _overlay(axes: Any, image, share, config: ViTConfig) -> None:
-  """The image in thin grey, and the share of each patch over it."""
+  """Heat map of the share of each patch, with the image as a contour."""
   square = share.reshape(config.grid) / share.max()
   ones = np.ones((config.patch, config.patch))
   _panel(axes, np.kron(square, ones), "")
@@ -131,7 +134,7 @@ def _overlay(axes: Any, image, share, config: ViTConfig) -> None:
 
 
 def _panel(axes: Any, image: np.ndarray, title: str) -> None:
-  """A picture, dark where it is large."""
+  """Shows an image without ticks, dark where values are large."""
   axes.imshow(image, cmap=style.weight_colormap(), vmin=0)
   axes.set_title(title, fontsize=8, color=style.INK)
   axes.set_xticks([])
@@ -140,6 +143,6 @@ def _panel(axes: Any, image: np.ndarray, title: str) -> None:
 
 
 def _name_rows(grid: Any, looks: Mapping[str, Any]) -> None:
-  """What each line of panels shows."""
+  """Labels the rows of panels."""
   for axes, name in zip(grid[:, 0], ("image", *looks), strict=True):
     axes.set_ylabel(name, fontsize=8, color=style.QUIET)

@@ -1,4 +1,4 @@
-"""Which images are learned from and which are held out; one training run."""
+"""Image splits, loss, and training of one run."""
 
 import hashlib
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ from attnjax.runs import trial_arguments
 from experiments.vision import networks
 from experiments.vision.config import BASELINES, VisionConfig
 
-__all__ = ["EXAMINED", "Sides", "fit", "load", "loss", "sides_of"]
+__all__ = ["EXAMINED", "ImageSplits", "fit", "load", "loss", "split_images"]
 
 _LOADERS: dict[str, Callable[[], Images]] = {
   "digits": digits,
@@ -33,8 +33,8 @@ _LOADERS: dict[str, Callable[[], Images]] = {
 EXAMINED = 500  # images of a batch of the evaluation
 
 
-class Sides(NamedTuple):
-  """Images ``N Y X 1`` and labels: to learn from, and held out."""
+class ImageSplits(NamedTuple):
+  """Train and held-out splits: images ``N Y X 1``, labels ``N``."""
 
   train: Examples
   held: Examples
@@ -42,28 +42,32 @@ class Sides(NamedTuple):
 
   @property
   def digest(self) -> str:
-    """Tells one set of images from another."""
+    """SHA-256 of images and labels of both splits."""
     parts = [
-      np.ascontiguousarray(side.arrays[name]).tobytes()
-      for side in (self.train, self.held)
+      np.ascontiguousarray(split.arrays[name]).tobytes()
+      for split in (self.train, self.held)
       for name in ("image", "label")
     ]
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def load(config: VisionConfig) -> Sides:
-  """The images of a config.
+def load(config: VisionConfig) -> ImageSplits:
+  """Loads and splits the images of a config.
 
   Raises:
-    AssetError: they are not here and cannot be had.
+    AssetError: they cannot be fetched.
     ImportError: scikit-learn is missing, which has the digits.
     ValueError: they have another size than the model.
   """
-  return sides_of(_LOADERS[config.data](), config)
+  return split_images(_LOADERS[config.data](), config)
 
 
-def sides_of(images: Images, config: VisionConfig) -> Sides:
-  """Images as they are learned from, once their size is known to fit."""
+def split_images(images: Images, config: VisionConfig) -> ImageSplits:
+  """Splits images into train and held-out ones, checking their size.
+
+  Raises:
+    ValueError: they have another size than the model, or other classes.
+  """
   model = config.model
   size, wanted = images.train["images"].shape[1:], (model.height, model.breadth)
   if size != wanted or images.test["images"].shape[1:] != wanted:
@@ -81,19 +85,22 @@ def sides_of(images: Images, config: VisionConfig) -> Sides:
 
   train, held = _rows(images.train), _rows(images.test)
   if config.examine == "validation":
+    # The last tenth; the test images are not looked at.
     cut = len(train) - len(train) // 10
     train, held = Examples(train[:cut]), Examples(train[cut:])
 
-  return Sides(train, held, images.classes)
+  return ImageSplits(train, held, images.classes)
 
 
-def _rows(side: Mapping) -> Examples:
-  """One side, with an axis of channels."""
-  return Examples({"image": side["images"][..., None], "label": side["labels"]})
+def _rows(arrays: Mapping) -> Examples:
+  """Examples of one split, with an axis of channels."""
+  return Examples(
+    {"image": arrays["images"][..., None], "label": arrays["labels"]}
+  )
 
 
 def loss(model, batch: Mapping, key):
-  """(nats, weight, correct answers), summed."""
+  """(summed cross-entropy in nats, weight, correct answers)."""
   logits = model(batch["image"], dropout_key=key)
   total, weight = training.cross_entropy(
     logits, batch["label"], batch["weights"]
@@ -103,9 +110,14 @@ def loss(model, batch: Mapping, key):
 
 
 def fit(
-  config: VisionConfig, sides: Sides, variant: str, seed: int, workdir: Path
+  config: VisionConfig,
+  splits: ImageSplits,
+  variant: str,
+  seed: int,
+  workdir: Path,
 ) -> runs.Fitted:
-  """One training run."""
+  """Trains one variant with one seed, or finds it trained."""
+  # Baselines have learning rates of their own.
   own = config
   if variant in BASELINES:
     rate = getattr(config, f"{variant}_learning_rate")
@@ -114,9 +126,9 @@ def fit(
   return runs.fit(
     networks.make(config, variant, seed),
     loss,
-    train_batches(sides.train, config.batch_size, seed),
+    train_batches(splits.train, config.batch_size, seed),
     evaluate=training.make_evaluate(loss).on(
-      evaluation_batches(sides.held, min(EXAMINED, len(sides.held)))
+      evaluation_batches(splits.held, min(EXAMINED, len(splits.held)))
     ),
     **trial_arguments(
       own,
@@ -124,6 +136,6 @@ def fit(
       variant=variant,
       seed=seed,
       workdir=workdir,
-      data={"images": sides.digest},
+      data={"images": splits.digest},
     ),
   )

@@ -148,8 +148,8 @@ def test_questions_and_answers_fit(real, question):
     ({"mosaic.hidden": 0}, "hidden must be at least 1"),
     ({"mosaic.patch": 3}, "1, 2, 4, 8"),
     ({"tasks": "numbers"}, "both, places, mosaic"),
-    ({"mosaic.heldout_digits": 1797}, "leaves 0 on the side 'train'"),
-    ({"mosaic.heldout_digits": 3}, "leaves 3 on the side 'heldout'"),
+    ({"mosaic.heldout_digits": 1797}, "leaves 0 in the split 'train'"),
+    ({"mosaic.heldout_digits": 3}, "leaves 3 in the split 'heldout'"),
   ],
 )
 def test_bad_configs_say_so(real, tmp_path, leaves, words):

@@ -150,9 +150,9 @@ def test_the_brightest_patch_comes_first():
 
 def test_a_validation_leaves_the_test_alone():
   images = images_of(23)
-  test = task.sides_of(images, config())
+  test = task.split_images(images, config())
   assert (len(test.train), len(test.held)) == (23, 23)
-  tuned = task.sides_of(images, config(examine="validation"))
+  tuned = task.split_images(images, config(examine="validation"))
   assert (len(tuned.train), len(tuned.held)) == (21, 2)
   rows = np.concatenate(
     [side.arrays["image"] for side in (tuned.train, tuned.held)]
@@ -228,7 +228,7 @@ def test_an_unknown_set_is_named_without_the_flags_too():
 )
 def test_images_that_do_not_fit_are_refused(images, words):
   with pytest.raises(ValueError, match=words):
-    task.sides_of(images, config())
+    task.split_images(images, config())
 
 
 @pytest.mark.slow
