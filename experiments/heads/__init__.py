@@ -1,1 +1,1 @@
-"""Two heads for two questions."""
+"""Multi-head attention on two independent relations: what each head does."""

@@ -1,5 +1,6 @@
-"""Two independent relations: two heads, and one, answer both."""
+"""Entry point: trains layers of one and of two heads, then ablates heads."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from attnjax import runs
@@ -10,7 +11,10 @@ from experiments.heads.config import PRESETS, HeadsConfig
 
 
 def main(config: HeadsConfig, workdir: Path) -> None:
-  """Trains every layer with every seed; then silences each head."""
+  """Trains every layer and seed; measures two heads by ablation.
+
+  Seed 99,999 is of no training run: its scenes are held out.
+  """
   held = [
     task.Batches(config, 99_999)(n)
     for n in range(config.heldout // config.batch_size)
@@ -33,8 +37,14 @@ def main(config: HeadsConfig, workdir: Path) -> None:
   print(report.draw(config, workdir, models))
 
 
-def fit(config, name, seed, held, workdir):
-  """One training run."""
+def fit(
+  config: HeadsConfig,
+  name: str,
+  seed: int,
+  held: Sequence[Mapping],
+  workdir: Path,
+) -> runs.Fitted:
+  """Trains one layer of `task.SHAPES`, or finds it trained."""
   return runs.fit(
     task.make(config, task.SHAPES[name], seed),
     task.loss,

@@ -1,4 +1,4 @@
-"""The presets of the experiment on heads."""
+"""Config and preset of the heads experiment."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ __all__ = ["PRESETS", "HeadsConfig"]
 
 @dataclasses.dataclass(frozen=True)
 class HeadsConfig(FitConfig):
-  """All that the experiment is determined by."""
+  """Sizes of scenes and layers beside the configs of training."""
 
   items: int = setting(
     8, "things in a scene, S; each has a place and a colour", at_least=1

@@ -1,4 +1,4 @@
-"""What each layer answers, what a silenced head costs, and where heads look."""
+"""Accuracy of layers, ablation of heads, and figures of their attention."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ MEASURES = (*task.RELATIONS, "both")
 
 
 def accuracy_table(results: dict[str, list[dict]]) -> str:
-  """Held-out accuracy of each layer over the seeds."""
+  """Table of held-out accuracy of each layer over seeds."""
   rows = [
     [name, *(spread([run[m] for run in runs]) for m in MEASURES)]
     for name, runs in results.items()
@@ -27,7 +27,7 @@ def accuracy_table(results: dict[str, list[dict]]) -> str:
 
 
 def heads_of(model: task.Answerer, batches: Sequence) -> list[dict]:
-  """Of each head: accuracy without it, and its weight on each answer."""
+  """Measures of each head: accuracy without it, weight on each answer."""
   evaluate = training.make_evaluate(task.loss)
   batch = batches[0]
   _, aux = jax.jit(lambda model, x: model(x, aux=("weights",)))(model, batch)
@@ -42,12 +42,12 @@ def heads_of(model: task.Answerer, batches: Sequence) -> list[dict]:
       | {f"weight on {r}": float(on[n]) for n, r in enumerate(task.RELATIONS)}
     )
 
-  # A head's number means nothing: order them by what they look at.
+  # Heads are interchangeable: a seed may give a relation to either one.
   return sorted(found, key=lambda head: -head["weight on place"])
 
 
 def head_table(runs: list[list[dict]]) -> str:
-  """Of two heads, by what each looks at, over the seeds."""
+  """Table of ablations of two heads, matched over seeds by their relation."""
   columns = list(runs[0][0])
   names = [f"the head of the {relation}" for relation in task.RELATIONS]
   rows = [
@@ -62,7 +62,8 @@ def head_table(runs: list[list[dict]]) -> str:
 
 
 def draw(config: HeadsConfig, workdir: Path, models: dict) -> Path:
-  """Where the heads of one seed look, on six questions."""
+  """Draws attention weights of all heads, first seeds, on six questions."""
+  # Seed 77,777: neither trained on nor evaluated on.
   batch = jax.device_put(task.Batches(config, 77_777)(0))
 
   panels, titles = [], []
@@ -86,7 +87,7 @@ def draw(config: HeadsConfig, workdir: Path, models: dict) -> Path:
 
 
 def _title(config: HeadsConfig, name: str, head: int) -> str:
-  """Which head of which layer."""
+  """Title of a panel: head and its width."""
   heads, times = task.SHAPES[name]
   which = f"two heads: {head}" if heads == 2 else "one head"
   return f"{which}, D = {times * config.head_width}"

@@ -1,4 +1,4 @@
-"""Scenes of things, and a question of two independent relations.
+"""The scene task: a question about two independent relations.
 
 Each thing of a scene has a place, a colour and a value; no two share a place,
 and no two a colour. The question names a place and a colour: what value is at
@@ -21,7 +21,8 @@ __all__ = ["RELATIONS", "SHAPES", "Answerer", "Batches", "loss", "without_head"]
 
 RELATIONS = ("place", "colour")
 
-# Heads, and how many times the width of one of two heads each is wide.
+# (heads, width of a head in units of `head_width`). The last is the ablation:
+# one head with as many parameters as two.
 SHAPES = {
   "two heads": (2, 1),
   "one head, as wide as each": (1, 1),
@@ -30,10 +31,9 @@ SHAPES = {
 
 
 class Answerer(nnx.Module):
-  """One layer of attention from a question to a scene, read out linearly.
+  """One layer of cross-attention from a question to a scene, linear readout.
 
-  Nothing stands between what the heads read and the answers but a linear map:
-  what is answered, attention has to find.
+  Without hidden layers after it the attention has to find the answers itself.
   """
 
   def __init__(self, config: HeadsConfig, shape: tuple[int, int], rngs):
@@ -51,10 +51,12 @@ class Answerer(nnx.Module):
     )
 
   def __call__(self, batch: Mapping, aux: tuple[str, ...] = ()):
-    """Logits ``B relation value``; with `aux` a pair."""
+    """Logits ``B relations values``; with `aux` (logits, aux)."""
     embed = lambda tables, x: sum(
       table(x[..., n]) for n, table in enumerate(tables)
     )
+
+    # One query a row: both relations are in one embedding, summed.
     question = embed(self.asked, batch["asked"])[:, None]
     scene = embed(self.things, batch["things"]) + self.values(batch["values"])
     found = self.attention(question, scene, aux=aux)
@@ -66,7 +68,7 @@ class Answerer(nnx.Module):
 
 
 def without_head(model: Answerer, head: int) -> Answerer:
-  """The model whose head proposes no change."""
+  """A copy of the model with a head ablated: its output weights are 0."""
   kernel = model.attention.output.kernel
   silent = nnx.clone(model)
   silent.attention.output.kernel = nnx.Param(kernel[...].at[head].set(0))
@@ -74,7 +76,7 @@ def without_head(model: Answerer, head: int) -> Answerer:
 
 
 def loss(model: Answerer, batch: Mapping, key):
-  """(nats, answers) of both relations; how many of each were right."""
+  """(summed cross-entropy in nats, answers, hits by relation and of both)."""
   del key  # nothing is random
   logits = model(batch)
   weights = jnp.ones(batch["answers"].shape)
@@ -90,20 +92,27 @@ def loss(model: Answerer, batch: Mapping, key):
 
 @dataclasses.dataclass(frozen=True)
 class Batches:
-  """Fresh scenes at every step: `batches(step)`, without end."""
+  """`batches(step)`: new scenes at every step, without end."""
 
   config: HeadsConfig
   seed: int
 
   def __call__(self, step: int) -> dict[str, np.ndarray]:
-    """``things`` and ``asked`` by relation, ``values``, and the answers."""
+    """Scenes of one step.
+
+    Returns:
+      `things` ``B S 2``, place and colour of each; `values` ``B S``; `asked`,
+      `answers` and `at`, the index of the thing asked for, ``B 2`` each.
+    """
     draws = np.random.default_rng((self.seed, step))
     size, items = self.config.batch_size, self.config.items
+    # A permutation a relation: no two things share a place, or a colour.
     order = np.broadcast_to(np.arange(items, dtype=np.int32), (size, items))
     things = np.stack([draws.permuted(order, axis=1) for _ in RELATIONS], -1)
     values = draws.integers(
       self.config.values, size=(size, items), dtype=np.int32
     )
+
     asked = draws.integers(items, size=(size, len(RELATIONS)), dtype=np.int32)
     at = (things == asked[:, None]).argmax(1)
     answers = np.take_along_axis(values, at, axis=1)

@@ -1,1 +1,1 @@
-"""Why attention divides by the square root of the width."""
+"""Attention with and without the scale 1/√D: saturation and training."""

@@ -1,4 +1,4 @@
-"""Measures and trains with and without the scale: tables and figures."""
+"""Entry point: softmax saturation over width, and training, by scoring."""
 
 import math
 from pathlib import Path
@@ -13,11 +13,12 @@ from experiments.why_scale.measure import SCORINGS, measure
 
 
 def main(config: WhyScaleConfig, workdir: Path) -> None:
-  """Random vectors first, then the same in training."""
+  """Measures random queries and keys; trains a lookup at several widths."""
   random = {
     name: [
       [
         measure(
+          # Other draws for each seed and width: 10,007 exceeds the widths.
           jax.random.key(seed * 10_007 + width),
           scores,
           width=width,
@@ -30,6 +31,7 @@ def main(config: WhyScaleConfig, workdir: Path) -> None:
     ]
     for name, scores in SCORINGS.items()
   }
+
   trained = {
     name: {
       width: [
@@ -40,6 +42,7 @@ def main(config: WhyScaleConfig, workdir: Path) -> None:
     }
     for name in SCORINGS
   }
+
   print(report.random_table(config, random))
   print(report.trained_table(config, trained))
   write_results(workdir, report.summary(config, random, trained))
@@ -47,8 +50,10 @@ def main(config: WhyScaleConfig, workdir: Path) -> None:
   report.draw(config, workdir, random, trained, math.log(config.keys))
 
 
-def fitted(config, name, width, seed, workdir) -> list[dict]:
-  """The evaluations of one training run."""
+def fitted(
+  config: WhyScaleConfig, name: str, width: int, seed: int, workdir: Path
+) -> list[dict]:
+  """Trains a lookup, or finds it trained; returns its evaluations."""
   return fit(
     lookup.make(config.lookup, width, SCORINGS[name], seed),
     lookup.loss,

@@ -1,4 +1,4 @@
-"""The presets of the experiment on the scale."""
+"""Config and preset of the why-scale experiment."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ __all__ = ["PRESETS", "LookupConfig", "WhyScaleConfig"]
 
 @dataclasses.dataclass(frozen=True)
 class LookupConfig(Config):
-  """The task that is trained with and without the scale."""
+  """Sizes of the lookup task, and the widths of its head."""
 
   widths: tuple[int, ...] = setting(
     (4, 16, 64, 256, 1024), "widths D trained", at_least=1
@@ -34,7 +34,7 @@ class LookupConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class WhyScaleConfig(FitConfig):
-  """All that the experiment is determined by."""
+  """Random vectors to measure, beside the configs of task and training."""
 
   widths: tuple[int, ...] = setting(
     (4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096),

@@ -1,4 +1,4 @@
-"""A task that only attention solves: the value that goes with the asked key."""
+"""Associative recall: the value paired with the key asked for."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -20,10 +20,10 @@ _UNIT = jax.nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 
 
 class Lookup(nnx.Module):
-  """One head: the asked key is the query; the pairs are keys and values.
+  """One attention head from the key asked for to (key, value) pairs.
 
-  Embeddings and projections are drawn so that the entries of queries and keys
-  have variance 1, as the argument for the scale supposes.
+  Initial queries and keys have entries of variance 1, as the argument for the
+  scale supposes: Var(q · k) = D.
   """
 
   def __init__(
@@ -43,7 +43,8 @@ class Lookup(nnx.Module):
     self.scores = scores
 
   def __call__(self, asked, keys, values):
-    """Logits of the value, ``B symbols``."""
+    """Logits ``B symbols`` of `asked` ``B`` among pairs ``B S``."""
+    # One head, one query a row: BTHD with T = H = 1.
     query = self.query_map(self.keys(asked))[:, None, None, :]
     key = self.key_map(self.keys(keys))[:, :, None, :]
     value = self.values(values)[:, :, None, :]
@@ -52,7 +53,7 @@ class Lookup(nnx.Module):
 
 
 def loss(model: Lookup, batch: Mapping, key):
-  """(nats, rows, hits) of the asked value."""
+  """(summed cross-entropy in nats, rows, hits)."""
   del key  # nothing is random
   logits = model(batch["asked"], batch["keys"], batch["values"])
   weights = jnp.ones(batch["target"].shape)
@@ -63,13 +64,13 @@ def loss(model: Lookup, batch: Mapping, key):
 
 @dataclasses.dataclass(frozen=True)
 class Batches:
-  """Fresh pairs at every step: `batches(step)`, without end."""
+  """`batches(step)`: new pairs at every step, without end."""
 
   config: LookupConfig
   seed: int
 
   def __call__(self, step: int) -> dict[str, np.ndarray]:
-    """Rows of different keys, any values, and one key asked for."""
+    """`keys`, `values` ``B S``, keys of a row different; `asked`, `target`."""
     draws = np.random.default_rng((self.seed, step))
     size, symbols = self.config.batch_size, self.config.symbols
     every = np.broadcast_to(np.arange(symbols, dtype=np.int32), (size, symbols))

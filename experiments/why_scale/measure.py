@@ -1,4 +1,4 @@
-"""What random queries and keys of a width make of the attention weights."""
+"""Saturation of the softmax over logits of random queries and keys."""
 
 import functools
 from typing import NamedTuple
@@ -15,7 +15,7 @@ SCORINGS = {"unscaled": scoring.dot(), "scaled": scoring.scaled_dot()}
 
 
 class Saturation(NamedTuple):
-  """How far a softmax is from choosing softly; means over queries."""
+  """Measures of softmax saturation, means over queries."""
 
   variance: jax.Array  # of the logits
   largest: jax.Array  # weight, 1/S to 1
@@ -25,7 +25,7 @@ class Saturation(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("width", "keys", "queries"))
 def measure(key, scores, *, width: int, keys: int, queries: int) -> Saturation:
-  """Of q, k ~ N(0, 1) independently: Var(q · k) = D, unless it is scaled.
+  """Saturation for independent q, k ~ N(0, 1): Var(q · k) = D unscaled.
 
   Args:
     key: of the draws.
@@ -50,11 +50,11 @@ def measure(key, scores, *, width: int, keys: int, queries: int) -> Saturation:
 
 @jax.vmap
 def _gradient_norm(logits):
-  """|d softmax / d logits|, taken through the attention itself."""
+  """Frobenius norm of d softmax / d logits, through our attention."""
 
   def weights(logits):
     row = logits[None, :, None, None]
-    # A query of 1 and keys that are the logits: their dot product.
+    # With query 1 and D = 1 the dot products are the keys: the logits given.
     one = jnp.ones((1, 1, 1, 1))
     found = attnjax.attention_weights(one, row, scoring=scoring.dot())
     return found[0, 0, 0]

@@ -1,4 +1,4 @@
-"""Tables and figures of the experiment."""
+"""Tables and figures of the why-scale experiment."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ __all__ = ["draw", "random_table", "summary", "trained_table"]
 
 
 def _by_width(runs: list, name: str) -> np.ndarray:
-  """One measure, ``seeds widths``."""
+  """One measure of `Saturation`, ``seeds widths``."""
   return np.array([[float(getattr(x, name)) for x in run] for run in runs])
 
 
 def random_table(config: WhyScaleConfig, random: dict) -> str:
-  """Of random vectors: each measure against the width, both scorings."""
+  """Table of saturation over width, with both scorings."""
   names = Saturation._fields
 
   columns = ["D", *(f"{m}, {kind}" for m in names for kind in random)]
@@ -35,12 +35,12 @@ def random_table(config: WhyScaleConfig, random: dict) -> str:
 
 
 def _last(runs: list[list[dict]], name: str) -> list[float]:
-  """What each seed ended at."""
+  """The last value of a metric, one a seed."""
   return [records[-1][name] for records in runs]
 
 
 def trained_table(config: WhyScaleConfig, trained: dict) -> str:
-  """Of training: accuracy after the last step, and steps to nine in ten."""
+  """Table of final accuracy, and of steps to 0.9, with both scorings."""
   columns = ["D"]
   for kind in trained:
     columns += [f"accuracy, {kind}", f"steps to 0.9, {kind}"]
@@ -58,7 +58,7 @@ def trained_table(config: WhyScaleConfig, trained: dict) -> str:
 
 
 def _steps_to(records: list[dict], accuracy: float) -> int | None:
-  """The first evaluation at which it gets so many right."""
+  """Step of the first evaluation with this accuracy; None: never."""
   reached = [r["step"] for r in records if r["accuracy"] >= accuracy]
   return min(reached, default=None)
 
@@ -70,7 +70,7 @@ def draw(
   trained: dict,
   uniform: float,
 ) -> None:
-  """Entropy and gradient of random weights, and accuracy in training."""
+  """Draws entropy and gradient over width, and final accuracy over width."""
   for name, label, levels in (
     ("entropy", "entropy of the weights, nats", {"uniform": uniform}),
     ("gradient", "norm of d weights / d logits", None),
@@ -106,7 +106,7 @@ def draw(
 
 
 def summary(config: WhyScaleConfig, random: dict, trained: dict) -> dict:
-  """All numbers, for `result.json`."""
+  """All measures, for `result.json`."""
   return {
     "random": {
       kind: {
