@@ -56,6 +56,7 @@ class ExternalMemoryConfig(FitConfig):
 def tiny() -> ExternalMemoryConfig:
   """Every store measured, two layers trained, minutes on two cores."""
   return ExternalMemoryConfig(
+    # Warms up for 50 of 1,500 steps.
     optimizer=OptimizerConfig(
       peak_learning_rate=3e-3, warmup=0.033, weight_decay=0.0
     ),

@@ -74,6 +74,7 @@ class FluffyCreatureConfig(FitConfig):
 def tiny() -> FluffyCreatureConfig:
   """The grammar, three seeds and three kinds of head, minutes on two cores."""
   return FluffyCreatureConfig(
+    # Warms up for 50 of 3,000 steps.
     optimizer=OptimizerConfig(
       peak_learning_rate=5e-3, warmup=0.0167, weight_decay=0.0
     ),
@@ -95,6 +96,7 @@ def brown() -> FluffyCreatureConfig:
     heldout=5_000,
     loss="entropy",
     model=HeadConfig(width=128, head_width=64, value_width=64),
+    # Warms up for 100 of 1,500 steps.
     optimizer=OptimizerConfig(
       peak_learning_rate=3e-3, warmup=0.067, weight_decay=0.0
     ),

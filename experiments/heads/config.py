@@ -38,6 +38,7 @@ class HeadsConfig(FitConfig):
 def tiny() -> HeadsConfig:
   """Three kinds of layer, three seeds, two minutes on two cores."""
   return HeadsConfig(
+    # Warms up for 50 of 2,000 steps.
     optimizer=OptimizerConfig(
       peak_learning_rate=3e-3, warmup=0.025, weight_decay=0.0
     ),

@@ -81,6 +81,7 @@ def tiny() -> LanguageModelConfig:
       unroll=4,
     ),
     data=TextConfig(corpus="english", length=128, batch_size=16),
+    # Warms up for 50 of 1,200 steps.
     optimizer=OptimizerConfig(peak_learning_rate=2e-3, warmup=0.042),
     train=TrainConfig(
       steps=1200,
@@ -112,6 +113,7 @@ def base() -> LanguageModelConfig:
       heldout_fraction=0.03,
       evaluation_stride=0.5,
     ),
+    # Warms up for 100 of 6,000 steps.
     optimizer=OptimizerConfig(
       peak_learning_rate=3e-3, warmup=0.0167, floor=0.02
     ),
@@ -147,6 +149,7 @@ def gpt2_small() -> LanguageModelConfig:
       length=1024,
       batch_size=32,
     ),
+    # Warms up for 2,000 of 100,000 steps.
     optimizer=OptimizerConfig(peak_learning_rate=6e-4, warmup=0.02),
     train=TrainConfig(steps=100_000, compute_dtype="bfloat16", microbatches=4),
   )
@@ -177,8 +180,10 @@ def gpt3() -> LanguageModelConfig:
       tokenizer="bpe",
       vocabulary=50257,
       length=2048,
+      # 3.1 million tokens; table 2.1 has 3.2 million, and this learning rate.
       batch_size=1536,
     ),
+    # Warms up for 2,000 of 100,000 steps.
     optimizer=OptimizerConfig(peak_learning_rate=6e-5, warmup=0.02),
     train=TrainConfig(steps=100_000, compute_dtype="bfloat16", microbatches=64),
   )

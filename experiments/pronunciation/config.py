@@ -103,6 +103,7 @@ def tiny() -> PronunciationConfig:
     model=Seq2SeqConfig(width=48, hidden=96, depth=1, dropout=0.1),
     # Multiples of 8, not 4: half as many widths to compile a step for.
     data=DataConfig(max_letters=12, train_words=30_000, multiple=8),
+    # Warms up for 100 of 1,600 steps.
     optimizer=OptimizerConfig(
       peak_learning_rate=6e-3, warmup=0.0625, floor=0.02, weight_decay=0.0
     ),
@@ -122,6 +123,7 @@ def base() -> PronunciationConfig:
     seeds=1,
     model=Seq2SeqConfig(width=128, hidden=256, depth=2, dropout=0.3),
     data=DataConfig(batch_size=128),
+    # Warms up for 500 of 9,000 steps.
     optimizer=OptimizerConfig(
       peak_learning_rate=2e-3, warmup=0.0556, floor=0.02, weight_decay=0.01
     ),

@@ -99,6 +99,7 @@ def tiny() -> TranslationConfig:
       width=128, encoder_depth=1, decoder_depth=1, hidden=256, dropout=0.2
     ),
     rnn=Seq2SeqConfig(width=128, hidden=128, depth=1),
+    # Warms up for 100 of 1,000 steps.
     optimizer=OptimizerConfig(
       peak_learning_rate=2e-3, warmup=0.1, weight_decay=0.01
     ),
@@ -121,6 +122,7 @@ def base() -> TranslationConfig:
       width=192, encoder_depth=2, decoder_depth=2, hidden=768, dropout=0.2
     ),
     rnn=Seq2SeqConfig(width=256, hidden=256, depth=2),
+    # Warms up for 200 of 1,600 steps.
     optimizer=OptimizerConfig(
       peak_learning_rate=1.5e-3, warmup=0.125, weight_decay=0.05
     ),

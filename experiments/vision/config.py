@@ -92,6 +92,7 @@ def tiny() -> VisionConfig:
       hidden=64,
       dropout=0.1,
     ),
+    # Warms up for 50 of 800 steps.
     optimizer=OptimizerConfig(
       peak_learning_rate=3e-3, warmup=0.062, floor=0.02
     ),
@@ -113,6 +114,7 @@ def base() -> VisionConfig:
     convolution_learning_rate=2e-3,
     linear_learning_rate=1e-2,
     model=ViTConfig(patch=4, width=48, depth=3, heads=4, hidden=96),
+    # Warms up for 200 of 1,407 steps.
     optimizer=OptimizerConfig(
       peak_learning_rate=2e-3, warmup=0.142, floor=0.02
     ),

@@ -59,6 +59,7 @@ class WhyScaleConfig(FitConfig):
 def tiny() -> WhyScaleConfig:
   """Every width measured, five of them trained, minutes on two cores."""
   return WhyScaleConfig(
+    # Warms up for 50 of 800 steps.
     optimizer=OptimizerConfig(
       peak_learning_rate=1e-3, warmup=0.062, weight_decay=0.0
     ),
