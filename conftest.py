@@ -2,9 +2,11 @@
 
 Eight CPU devices stand for a small mesh, and machine code is not polished:
 most programs of a test run once, and LLVM took two fifths of the suite. XLA's
-own passes are as ever. ``XLA_FLAGS=--xla_backend_optimization_level=3 pytest``
-runs what a user's machine would run. JAX reads these variables when it is
-first imported, so they are set before anything imports it.
+own passes are as ever. JAX reads these variables when it is first imported, so
+they are set before anything imports it. What a user's machine would run:
+
+    XLA_FLAGS="--xla_backend_optimization_level=3
+      --xla_cpu_use_fusion_emitters=true" pytest
 """
 
 import itertools
@@ -16,6 +18,9 @@ os.environ["XLA_FLAGS"] = " ".join(
   (
     "--xla_force_host_platform_device_count=8",
     "--xla_backend_optimization_level=0",
+    # The newer emitters load every dialect of MLIR anew for each program: 60 %
+    # of the time that XLA took to compile tests/ops/test_scoring.py (jax 0.10).
+    "--xla_cpu_use_fusion_emitters=false",
     os.environ.get("XLA_FLAGS", ""),  # the last of a name counts
   )
 )

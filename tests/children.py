@@ -13,11 +13,10 @@ def environment(devices=1, **more):
     devices: CPU devices of the process.
     **more: variables beside those.
   """
-  flags = f"--xla_force_host_platform_device_count={devices}"
-  quick = "--xla_backend_optimization_level=0"
+  count = f"--xla_force_host_platform_device_count={devices}"
   fixed = {
     "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": f"{flags} {quick}",
+    "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {count}",  # the last of a name counts
     "PYTHONPATH": str(ROOT),
   }
   return os.environ | fixed | more
