@@ -16,7 +16,8 @@ def environment(devices=1, **more):
   count = f"--xla_force_host_platform_device_count={devices}"
   fixed = {
     "JAX_PLATFORMS": "cpu",
-    "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {count}",  # the last of a name counts
+    # The last of a name counts.
+    "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} {count}",
     "PYTHONPATH": str(ROOT),
   }
   return os.environ | fixed | more
