@@ -9,6 +9,8 @@ __all__ = ["MOVED", "NAMES"]
 # Old module -> the modules that have its names, the likeliest first. One
 # version keeps an old path; the next may drop it.
 MOVED: dict[str, tuple[str, ...]] = {
+  "attnjax.data.kinds": ("attnjax.data.file_formats",),
+  "attnjax.data.sides": ("attnjax.data.split_by_hash",),
   "attnjax.models.albert_weights": ("attnjax.models.albert",),
   "attnjax.models.decoder_block": ("attnjax.models.decoder",),
   "attnjax.models.encoder_decoder_config": ("attnjax.models.encoder_decoder",),
@@ -147,6 +149,13 @@ MOVED: dict[str, tuple[str, ...]] = {
 # Old name -> where it is now, a path of attributes below a module. What was
 # merged away leads to what does its work now, by another signature perhaps.
 NAMES: dict[str, str] = {
+  "attnjax.data.ExampleBatches": "attnjax.data.TrainBatches",
+  "attnjax.data.examples.ExampleBatches": "attnjax.data.TrainBatches",
+  "attnjax.data.kinds.Kind": "attnjax.data.file_formats.FileFormat",
+  "attnjax.data.kinds.kind_of": "attnjax.data.file_formats.detect_format",
+  "attnjax.data.side_of": "attnjax.data.hash_split",
+  "attnjax.data.sides.Side": "attnjax.data.split_by_hash.SplitName",
+  "attnjax.data.sides.side_of": "attnjax.data.split_by_hash.hash_split",
   "attnjax.config.check_at_least": "attnjax.retired.check_at_least",
   "attnjax.config.checks.check_at_least": "attnjax.retired.check_at_least",
   "attnjax.models.block_stack.make_stacks": (
@@ -309,6 +318,8 @@ NAMES: dict[str, str] = {
   "attnjax.testing.rules.needs": (
     "attnjax.testing.mask_descriptions.captured_arrays"
   ),
+  "attnjax.runs.asked": "attnjax.runs.train_and_measure",
+  "attnjax.runs.measured": "attnjax.runs.measure_once",
   "attnjax.training.Feed": "attnjax.training.GlobalBatches",
   "attnjax.training.FitConfig": "attnjax.runs.FitConfig",
   "attnjax.training.Fitted": "attnjax.runs.Fitted",

@@ -36,7 +36,7 @@ CLOSED = {
   "training": ("attnjax.ops", "front"),
 }
 BACKENDS = ("reference", "blockwise", "pallas_tpu", "pallas_gpu", "cudnn")
-LATE = ("grain", "matplotlib", "tensorboardX", "tokenizers", "rich.progress")
+LATE = ("matplotlib", "tensorboardX", "tokenizers", "rich.progress")
 LATE += ("sklearn", "pysword", "sacrebleu")
 
 

@@ -18,7 +18,7 @@ ROOMS = sorted(
   and (path.suffix == ".py" or (path / "__init__.py").is_file())
 )
 # What `import attnjax` must not bring.
-HEAVY = ("flax", "optax", "orbax", "grain", "matplotlib", "tensorboardX")
+HEAVY = ("flax", "optax", "orbax", "matplotlib", "tensorboardX")
 
 PROGRAM = f"""
 import sys

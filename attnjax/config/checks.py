@@ -1,4 +1,4 @@
-"""Checks that many configs make, with the same words."""
+"""Checks of configs beyond their values: files, and lists without repeats."""
 
 import dataclasses
 from typing import Any
@@ -9,11 +9,10 @@ __all__ = ["check", "check_each_once"]
 
 
 def check(config: Any) -> None:
-  """Checks what a config needs of this machine, before anything is queued.
+  """Checks what a config needs of this machine, such as files that exist.
 
-  Values and how they fit together were checked when the config was made. Here
-  every part that has a method `check()` is asked: whether its files exist, for
-  instance.
+  Values were checked when the config was made. Here the method `check()` of
+  every part that has one is called.
 
   Args:
     config: a frozen dataclass that may nest others.
@@ -38,7 +37,7 @@ def check(config: Any) -> None:
 
 
 def _check_below(config: Any, prefix: str) -> None:
-  """Asks a config and those inside it; errors begin with the dotted name."""
+  """Calls `check` of a config and of those inside it; errors have its path."""
   for field in dataclasses.fields(config):
     value = getattr(config, field.name)
     if dataclasses.is_dataclass(value):

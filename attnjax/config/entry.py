@@ -71,7 +71,7 @@ def run(
 
 @dataclasses.dataclass(frozen=True)
 class _Program:
-  """What absl calls once the flags are parsed."""
+  """The function that `app.run` calls once the flags are parsed."""
 
   main: Callable[[Any, Path], None]
   handle: ConfigFlags
@@ -80,7 +80,7 @@ class _Program:
   def __call__(self, argv: Sequence[str]) -> None:
     """Resolves the config and runs `main`, with errors made readable."""
     if not flags.FLAGS["verbosity"].present:
-      # Libraries log all that they do, and absl lets them; --verbosity=0 shows.
+      # absl's default shows the info logs of libraries; --verbosity=0 does too.
       logging.set_verbosity(logging.WARNING)
 
     for stream in (sys.stdout, sys.stderr):
@@ -89,7 +89,7 @@ class _Program:
         stream.reconfigure(errors="replace")
 
     debug = flags.FLAGS.debug
-    with _unread_streams(), _readable_errors(debug=debug):
+    with _streams_without_reader(), _readable_errors(debug=debug):
       if len(argv) > 1:
         raise ValueError(
           f"unexpected argument {argv[1]!r}: a flag is written --name=value"
@@ -112,8 +112,8 @@ def _workdir(text: str, preset: str) -> Path:
 
 
 @contextlib.contextmanager
-def _unread_streams() -> Iterator[None]:
-  """Lets a run go on whose reader leaves, as in `2>&1 | head`."""
+def _streams_without_reader() -> Iterator[None]:
+  """Lets a run continue whose reader leaves, as in `2>&1 | head`."""
   out, err = Unread(sys.stdout), Unread(sys.stderr)
   with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
     try:
@@ -125,7 +125,7 @@ def _unread_streams() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _readable_errors(*, debug: bool) -> Iterator[None]:
-  """Ends the process with one line where the error is the user's."""
+  """Ends the process with one line where the error is one of the user."""
   try:
     yield
   except KeyboardInterrupt:
@@ -140,14 +140,14 @@ def _readable_errors(*, debug: bool) -> Iterator[None]:
 
 
 def _is_users(error: BaseException) -> bool:
-  """Whether the error is one that the command line or a file can mend."""
+  """Whether a change of the command line or of a file mends the error."""
   if isinstance(error, BaseExceptionGroup):
     return all(_is_users(part) for part in error.exceptions)
   return isinstance(error, _USER_ERRORS)
 
 
 def _message(error: BaseException) -> str:
-  """What an error says, its notes and its parts, each on lines of its own."""
+  """Message, notes and nested errors, each on lines of its own."""
   if isinstance(error, BaseExceptionGroup):
     parts = [
       _message(part).replace("\n", "\n    ") for part in error.exceptions

@@ -1,4 +1,4 @@
-"""One absl flag a leaf of a config.
+"""Defines one absl flag for each leaf of a config.
 
 `--preset=base` picks a config, `--config.model.depth=12` and
 `--noconfig.model.tied` override a leaf, `--flagfile=lines.txt` reads flags from
@@ -27,7 +27,7 @@ flags.disclaim_key_flags()
 
 
 class _PresetParser(flags.ArgumentParser):
-  """Accepts the name of a preset."""
+  """Parser of `--preset`: accepts the names of presets."""
 
   def __init__(self, presets: Mapping[str, Any]):
     self.presets = presets
@@ -43,7 +43,7 @@ class _PresetParser(flags.ArgumentParser):
 
 
 class _LeafParser(flags.ArgumentParser):
-  """Reads the text of one leaf."""
+  """Parser of the flag of one leaf."""
 
   def __init__(self, leaf: Leaf):
     self.leaf = leaf
@@ -62,7 +62,7 @@ class _LeafParser(flags.ArgumentParser):
     self.syntactic_help = text + (" or none" if leaf.optional else "")
 
   def parse(self, argument: Any) -> Any:
-    """The value: what the text says, checked against kind and choices."""
+    """The value of a text, checked by the leaf."""
     if isinstance(argument, str) and self.leaf.kind is not str:
       argument = self._read(argument)
     elif self.leaf.optional and argument == "none":
@@ -85,7 +85,7 @@ class _LeafParser(flags.ArgumentParser):
 
 
 class _LeafSerializer(flags.ArgumentSerializer):
-  """Writes the text that the parser reads."""
+  """Inverse of `_LeafParser`."""
 
   def serialize(self, value: Any) -> str:
     """Commas between the items of a tuple."""
@@ -182,7 +182,7 @@ def define_flags(
     raise ValueError(
       f"default={default!r} is not a preset; there are {', '.join(presets)}"
     )
-  chosen = _peek(presets, default, sys.argv if argv is None else argv)
+  chosen = _preset_of(presets, default, sys.argv if argv is None else argv)
   _define_preset(presets, default, flag_values)
   for leaf in leaves(presets[chosen]()):
     flags.DEFINE_flag(_flag(leaf, f"{prefix}.{leaf.name}"), flag_values)
@@ -203,8 +203,10 @@ def _define_preset(
   )
 
 
-def _peek(presets: Mapping[str, Any], default: str, argv: Sequence[str]) -> str:
-  """The preset a command line asks for, before its flags can be parsed.
+def _preset_of(
+  presets: Mapping[str, Any], default: str, argv: Sequence[str]
+) -> str:
+  """The preset that a command line names, before its flags are defined.
 
   A command line that is wrong gives the default: the real parse says why.
   """
@@ -217,7 +219,7 @@ def _peek(presets: Mapping[str, Any], default: str, argv: Sequence[str]) -> str:
 
 
 def _flag(leaf: Leaf, name: str) -> flags.Flag:
-  """The flag of one leaf; a bool has a `--no` form."""
+  """The absl flag of one leaf; a bool has a `--no` form too."""
   flag: flags.Flag = flags.Flag(
     parser=_LeafParser(leaf),
     # absl writes a bool itself: --name or --noname.

@@ -1,4 +1,4 @@
-"""Frozen dataclasses of hyper-parameters, and the paths of their leaves.
+"""Settings of frozen dataclasses: types, ranges, choices and dotted paths.
 
 Each field is either a leaf made by `setting` (an int, a float, a bool, a str,
 one of them `| None`, or `tuple[int, ...]` and the like) or another config. A
@@ -48,7 +48,7 @@ def setting(
   decides: bool = True,
   path: bool = False,
 ) -> Any:
-  """A leaf of a config: its default and what it means, with its unit.
+  """Declares a leaf of a config: default, meaning and unit, allowed values.
 
   A class that inherits from `Config` checks its settings as it is made; flags
   and JSON check them with their dotted names. None, where the type has it, is
@@ -93,7 +93,7 @@ def setting(
 
 
 class Config:
-  """What a config inherits from, so that its settings are checked when made.
+  """Base class of configs: settings are checked when an instance is made.
 
   A config that ties settings to each other does so in a `__post_init__` that
   calls this one first.
@@ -153,7 +153,7 @@ class Leaf:
   path: bool = False
 
   def checked(self, value: Any) -> Any:
-    """Returns the value, an int as a float where a float is meant.
+    """Checks a value and returns it; an int becomes a float where one is meant.
 
     Raises:
       ValueError: the value has another type, is not one of the choices, or is
@@ -162,14 +162,18 @@ class Leaf:
     if value is None and self.optional:
       return None
     if self.item is None:
-      return self._one(value, self.kind, " or None" if self.optional else "")
+      return self._check_item(
+        value, self.kind, " or None" if self.optional else ""
+      )
     if not isinstance(value, tuple | list):
       raise ValueError(f"{self.name} must be a tuple, got {value!r}")
-    return tuple(self._one(item, self.item, " in a tuple") for item in value)
+    return tuple(
+      self._check_item(item, self.item, " in a tuple") for item in value
+    )
 
-  def _one(self, value: Any, kind: type, where: str) -> Any:
-    """A value, or one item of a tuple."""
-    value = _plain(value, kind)
+  def _check_item(self, value: Any, kind: type, where: str) -> Any:
+    """Checks type, choices and range of a value, or of one item of a tuple."""
+    value = _as_python(value, kind)
     if type(value) is not kind:
       raise ValueError(
         f"{self.name} must be {_NOUNS[kind]}{where}, got {value!r}"
@@ -190,8 +194,8 @@ class Leaf:
     return value
 
 
-def _plain(value: Any, kind: type) -> Any:
-  """A number of NumPy as Python's, and an int as a float where one is meant."""
+def _as_python(value: Any, kind: type) -> Any:
+  """NumPy numbers as Python's; an int as a float where one is meant."""
   if isinstance(value, bool):
     return value
   if kind is int and isinstance(value, numbers.Integral):
@@ -282,12 +286,12 @@ def _leaf(config: Any, field: dataclasses.Field, prefix: str) -> Leaf:
 
 @functools.cache
 def _hints(kind: type) -> dict[str, Any]:
-  """The types of the fields of a class, which are read once."""
+  """Type hints of the fields of a class, cached."""
   return typing.get_type_hints(kind)
 
 
 def _kind(hint: Any, name: str) -> tuple[type, bool, type | None]:
-  """Of a type hint its kind, whether it admits None, and the kind of items."""
+  """(kind, whether None is allowed, kind of a tuple's items) of a type hint."""
   if typing.get_origin(hint) is tuple:
     item, *rest = typing.get_args(hint)
     if item in _KINDS and rest == [...]:
@@ -308,7 +312,7 @@ def _kind(hint: Any, name: str) -> tuple[type, bool, type | None]:
 
 
 def replace_leaves(config: ConfigT, values: Mapping[str, Any]) -> ConfigT:
-  """A copy of the config with some leaves changed, all of them at once.
+  """A copy of the config with some leaves replaced.
 
   Every dataclass is rebuilt once, so a check in `__post_init__` that ties two
   leaves never sees the one changed and the other not.

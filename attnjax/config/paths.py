@@ -1,16 +1,17 @@
-"""Paths that have to be on a file system of this machine."""
+"""Refusal of bucket addresses where a local path is needed."""
 
 import os
 import re
 
 __all__ = ["check_local"]
 
-# `pathlib` makes `gs:/bucket` of `gs://bucket`. One letter is a drive.
+# One slash, for `pathlib` makes `gs:/bucket` of `gs://bucket`. Two letters or
+# more, for one letter is a drive of Windows.
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def check_local(path: str | os.PathLike[str], name: str) -> None:
-  """Refuses the address of a bucket, of which a directory would be made here.
+  """Refuses the address of a bucket such as `gs://bucket/run`.
 
   Args:
     path: as it was given.

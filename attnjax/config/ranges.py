@@ -1,4 +1,4 @@
-"""The numbers that a setting may be."""
+"""Intervals of numbers that a setting may have."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ __all__ = ["Range"]
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-  """An interval of numbers, either side of it open, closed or without end.
+  """An interval of numbers; each end is open, closed or unlimited.
 
   Infinities and NaN lie in no range, and neither do integers that 64 bits do
   not hold: no array could have them.
@@ -38,12 +38,12 @@ class Range:
   below: int | float | None = None
 
   def __post_init__(self):
-    sides = (self.at_least, self.above), (self.at_most, self.below)
-    if any(None not in side for side in sides):
+    ends = (self.at_least, self.above), (self.at_most, self.below)
+    if any(None not in end for end in ends):
       raise ValueError(f"range: must have one limit on a side, got {self!r}")
 
   def refusal(self, value: Any) -> str | None:
-    """What a number must be where it is not; None where it is."""
+    """Error words for a number outside of the interval; None for one inside."""
     if isinstance(value, float) and not math.isfinite(value):
       return "must be a finite number"
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
@@ -80,5 +80,5 @@ class Range:
 
 
 def _text(limit: int | float) -> str:
-  """A limit as people write it: what a seed stays below is 2**32."""
+  """A limit in words; 2**32, the limit of seeds, as a power."""
   return "2**32" if limit == 2**32 else f"{limit:g}"

@@ -1,4 +1,4 @@
-"""Standard output and error of a run that nobody reads any more."""
+"""A text stream that outlives its reader, as in `program | head`."""
 
 import contextlib
 import errno
@@ -13,10 +13,10 @@ _GONE = (errno.EPIPE, errno.EIO)
 
 
 class Unread:
-  r"""A text stream that goes on in silence once its reader has left.
+  r"""Text stream that discards its text once its reader has left.
 
-  What is printed is a comment on a run, and no reason to lose it: the first
-  write that finds nobody turns the stream to the null device.
+  So that a closed pipe does not end a run: after the first write that fails the
+  stream goes to the null device.
 
   Args:
     stream: as `sys.stdout`; all but writing is its own.
@@ -33,27 +33,27 @@ class Unread:
     self._gone = False
 
   def write(self, text: str) -> int:
-    """Writes, or does nothing; returns how many characters there were."""
-    with self._leaving():
+    """Writes or discards a text; returns its number of characters."""
+    with self._tolerating_lost_reader():
       self._stream.write(text)
     return len(text)
 
   def writelines(self, lines: Any) -> None:
-    """Writes each of them."""
+    """Writes or discards each line."""
     for line in lines:
       self.write(line)
 
   def flush(self) -> None:
-    """Hands to the system what was written."""
-    with self._leaving():
+    """Flushes the stream, if its reader is there."""
+    with self._tolerating_lost_reader():
       self._stream.flush()
 
   def __getattr__(self, name: str) -> Any:
     return getattr(self._stream, name)
 
   @contextlib.contextmanager
-  def _leaving(self) -> Iterator[None]:
-    """Notes that the reader has left; other errors pass."""
+  def _tolerating_lost_reader(self) -> Iterator[None]:
+    """Switches to the null device where the reader has left."""
     try:
       yield
     except OSError as error:
@@ -63,7 +63,8 @@ class Unread:
       self._to_null()
 
   def _to_null(self) -> None:
-    """Else what is buffered would raise again when Python ends."""
+    """Points the file descriptor at the null device."""
+    # Else the text still buffered raises again when Python exits.
     with contextlib.suppress(OSError, ValueError, AttributeError):
       null = os.open(os.devnull, os.O_WRONLY)
       os.dup2(null, self._stream.fileno())

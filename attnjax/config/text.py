@@ -1,4 +1,4 @@
-"""A config as a dict, as JSON and as a listing to read."""
+"""Conversion of configs to and from dicts, to JSON and to a listing."""
 
 import dataclasses
 import json

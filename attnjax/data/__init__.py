@@ -1,19 +1,20 @@
-"""Texts, tokenizers, packed rows, batches by step, and honest yardsticks.
+"""Texts, tokenizers, packed rows, batches by step, and compression baselines.
 
-Beside them are readers of public data: words and how they are said, verses in
-two languages, tagged sentences, pictures, reactions. They take what `fetch`
-has put on this disk, and `fetch` downloads only when it is called.
+Beside them are readers of public data: pronunciations, verses in two languages,
+tagged sentences, images, reactions. They read what `fetch` has downloaded, and
+`fetch` downloads only when it is called.
 
-Nothing here imports grain, tokenizers, scikit-learn or pysword until it is
-used: packed `train_batches` want `attnjax[data]`, byte pair encoding
-`attnjax[bpe]`, `digits` `attnjax[vision]`, `load_verses`
+Nothing here imports tokenizers, scikit-learn or pysword until it is used: byte
+pair encoding wants `attnjax[bpe]`, `digits` `attnjax[vision]`, `load_verses`
 `attnjax[translation]`.
 """
+
+from typing import Any
 
 from attnjax.data.assets import ASSETS, Asset, AssetError, cached, fetch
 from attnjax.data.bpe import BpeTokenizer, train_bpe
 from attnjax.data.corpora import CORPORA, Document, load
-from attnjax.data.examples import ExampleBatches, Examples
+from attnjax.data.examples import Examples
 from attnjax.data.g2p_checkpoint import G2P_GRAPHEMES, G2P_PHONEMES, g2p_weights
 from attnjax.data.images import Images, digits, fashion_mnist, mnist5k
 from attnjax.data.packing import Packed, pack
@@ -38,8 +39,8 @@ from attnjax.data.reactions import (
   reaction_weights,
   smiles_tokens,
 )
-from attnjax.data.sides import side_of
 from attnjax.data.split import shared_lines, split
+from attnjax.data.split_by_hash import hash_split
 from attnjax.data.tagged import (
   TaggedSentence,
   adjective_noun_events,
@@ -57,6 +58,7 @@ from attnjax.data.torch_archive import read_torch_archive
 from attnjax.data.verses import VersePair, load_verses, split_verses
 from attnjax.data.vocabulary import Vocabulary, encode_pairs
 from attnjax.data.yardsticks import yardsticks
+from attnjax.moved import moved_name
 
 __all__ = [
   "ASSETS",
@@ -70,7 +72,6 @@ __all__ = [
   "ByteTokenizer",
   "Document",
   "EvaluationBatches",
-  "ExampleBatches",
   "Examples",
   "Images",
   "MappedReaction",
@@ -93,6 +94,7 @@ __all__ = [
   "fashion_mnist",
   "fetch",
   "g2p_weights",
+  "hash_split",
   "load",
   "load_brown",
   "load_pronunciations",
@@ -107,7 +109,6 @@ __all__ = [
   "read_torch_archive",
   "shared_lines",
   "show",
-  "side_of",
   "smiles_tokens",
   "split",
   "split_sentences",
@@ -117,3 +118,8 @@ __all__ = [
   "train_bpe",
   "yardsticks",
 ]
+
+
+def __getattr__(name: str) -> Any:
+  """Names of earlier versions, with a `DeprecationWarning`."""
+  return moved_name(__name__, name)

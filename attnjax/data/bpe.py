@@ -19,11 +19,17 @@ from jaxtyping import Int, Int32
 from attnjax.data.tokenizers import check_ids, write_tokenizer
 from attnjax.extras import needs_extra
 
-# Encoding keeps tens of bytes a token: a large document goes in pieces.
+__all__ = [
+  "BpeTokenizer",
+  "train_bpe",
+]
+
+
+# Characters encoded at once: the library takes tens of bytes a token.
 _PIECE = 1 << 20
-# Characters in a word: no word of a language is longer.
+# Characters in a word; the time to learn grows with the square of the longest.
 _LONGEST = 128
-# What GPT-2 calls a word; ByteLevel has the same, but no limit to its length.
+# Words as in GPT-2. ByteLevel has the same pattern, without a limit of length.
 _WORDS = (
   r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+"
   r"|\s+(?!\S)|\s+"
@@ -59,7 +65,7 @@ class BpeTokenizer:
 
   @functools.cached_property
   def _engine(self) -> Any:
-    """The library's object."""
+    """The `Tokenizer` object of the library."""
     return _library().Tokenizer.from_str(self.model)
 
   @functools.cached_property
@@ -169,7 +175,7 @@ def train_bpe(texts: Iterable[bytes], vocabulary_size: int) -> BpeTokenizer:
 
 
 def _pre_tokenizer(library: Any) -> Any:
-  """Words as in GPT-2, none of them without end, and bytes of words."""
+  """Splits into words as in GPT-2, of 128 characters at most, then bytes."""
   parts = library.pre_tokenizers
   words = parts.Split(library.Regex(_WORDS), behavior="isolated")
   pieces = parts.FixedLength(length=_LONGEST)

@@ -1,4 +1,4 @@
-"""Texts to train on: two that every machine has, or the user's own files.
+"""Corpora to train on: two that come with Python, or the user's own files.
 
 Nothing is downloaded. `english` is the language reference that Python ships as
 help topics, `python` is the source of its standard library: both differ a
@@ -15,8 +15,16 @@ from typing import NoReturn
 
 from absl import logging
 
+from attnjax.data.file_formats import FileFormat, detect_format
 from attnjax.data.folders import Walk, matching
-from attnjax.data.kinds import Kind, kind_of
+
+__all__ = [
+  "CORPORA",
+  "Document",
+  "check_path",
+  "load",
+]
+
 
 _SKIPPED_FOLDERS = frozenset(
   {
@@ -29,10 +37,11 @@ _SKIPPED_FOLDERS = frozenset(
   }
 )
 
-# Why a file of a directory or a glob is not read, beside what `kind_of` says.
-_HIDDEN, _EMPTY = Kind("hidden", "a", ""), Kind("empty", "an", "")
-_SPECIAL = Kind("not regular", "a", "copy its text to a file")
-_LINK = Kind("link to a directory read already", "a", "each is read once")
+# Reasons not to read a file of a directory or glob, beside those of
+# `detect_format`.
+_HIDDEN, _EMPTY = FileFormat("hidden", "a", ""), FileFormat("empty", "an", "")
+_SPECIAL = FileFormat("not regular", "a", "copy its text to a file")
+_LINK = FileFormat("link to a directory read already", "a", "each is read once")
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,7 @@ def load(corpus: str, path: str | None = None) -> list[Document]:
       `books/**/*.txt`. Each file is a document. Links to directories are
       followed, to each directory once. Binary and compressed files, those in
       UTF-16, empty and hidden ones are left out of a directory or a glob, and
-      a warning counts them by kind. None takes `corpus`.
+      a warning counts them by file_format. None takes `corpus`.
 
   Returns:
     The documents, none of them empty.
@@ -118,7 +127,7 @@ CORPORA: dict[str, Callable[[], Iterator[Document]]] = {
 
 
 def _corpus(name: str) -> Callable[[], Iterator[Document]]:
-  """The corpus of that name, or an error that suggests one."""
+  """The reader of a corpus by its name."""
   if name in CORPORA:
     return CORPORA[name]
   close = difflib.get_close_matches(name, CORPORA, n=1)
@@ -130,7 +139,7 @@ def _corpus(name: str) -> Callable[[], Iterator[Document]]:
 
 
 def check_path(path: str) -> None:
-  """Makes sure that a path stands for a file, without reading any.
+  """Checks that a path names a file, directory or glob, without reading any.
 
   Args:
     path: as for `load`.
@@ -158,9 +167,9 @@ def check_path(path: str) -> None:
 
 
 def _from_path(path: str) -> list[Document]:
-  """The text files that a file name, a directory or a glob stands for."""
+  """The text files of a file name, a directory or a glob."""
   root = _root(path)
-  # os.path says no where Path would raise for a folder that may not be opened.
+  # os.path returns False where Path raises, for a folder without permission.
   if os.path.isfile(root):
     return [_single(root)]
 
@@ -187,7 +196,7 @@ def _root(path: str) -> Path:
 
 
 def _matches(path: str, root: Path) -> tuple[list[Path], list[Path]]:
-  """What a glob matches, and the links it did not follow."""
+  """Files that a glob matches, and the links that it did not follow."""
   if os.path.exists(root):
     raise ValueError(
       f"path={path!r} is neither a file nor a directory (a device or a pipe);"
@@ -206,13 +215,13 @@ def _matches(path: str, root: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _single(file: Path) -> Document:
-  """The one file that the user named: it must be text."""
+  """The document of one file, which must be text."""
   text = _read(file)
-  kind = kind_of(text)
-  if kind is not None:
+  file_format = detect_format(text)
+  if file_format is not None:
     raise ValueError(
-      f"path={str(file)!r} is {kind.article} {kind.name} file: expected text;"
-      f" {kind.remedy}, or name another file."
+      f"path={str(file)!r} is {file_format.article} {file_format.name} file:"
+      f" expected text; {file_format.remedy}, or name another file."
     )
 
   if not text:
@@ -226,45 +235,45 @@ def _single(file: Path) -> Document:
 def _text_files(
   files: Iterable[Path], name: Callable[[Path], str], links: Sequence[Path]
 ) -> list[Document]:
-  """The non-empty text files among many; what is left out is told."""
+  """The documents of the text files among many; logs what is left out."""
   documents: list[Document] = []
-  left_out: dict[Kind, list[Path]] = {_LINK: [*links]}
+  left_out: dict[FileFormat, list[Path]] = {_LINK: [*links]}
 
   for file in files:
     if os.path.isdir(file):
       continue
-    kind, text = _kind_and_text(file)
-    if kind is None:
+    file_format, text = _format_and_text(file)
+    if file_format is None:
       documents.append(Document(name(file), text))
     else:
-      left_out.setdefault(kind, []).append(file)
+      left_out.setdefault(file_format, []).append(file)
 
-  _tell(len(documents), left_out)
+  _log_left_out(len(documents), left_out)
   return documents
 
 
-def _kind_and_text(file: Path) -> tuple[Kind | None, bytes]:
-  """Why a file is left out, None where it is not; and its text."""
+def _format_and_text(file: Path) -> tuple[FileFormat | None, bytes]:
+  """(reason to leave a file out or None, its bytes)."""
   if file.name.startswith("."):
     return _HIDDEN, b""
   if not os.path.isfile(file):  # a pipe, a link to nowhere
     return _SPECIAL, b""
   text = _read(file)
-  return kind_of(text) or (None if text else _EMPTY), text
+  return detect_format(text) or (None if text else _EMPTY), text
 
 
-def _tell(read: int, left_out: Mapping[Kind, Sequence[Path]]) -> None:
-  """How many files were read, and how many were not and why.
-
-  Nobody means hidden and empty files: the others are worth a warning.
-  """
+def _log_left_out(
+  read: int, left_out: Mapping[FileFormat, Sequence[Path]]
+) -> None:
+  """Logs how many files were read, and how many were not and why."""
+  # Hidden and empty files are left out without a warning.
   said, level = [], logging.INFO
-  for kind, files in left_out.items():
+  for file_format, files in left_out.items():
     if not files:
       continue
-    remedy = f": {kind.remedy}" if kind.remedy else ""
-    said.append(f"{len(files)} {kind.name} ({str(files[0])!r}{remedy})")
-    if kind not in (_HIDDEN, _EMPTY):
+    remedy = f": {file_format.remedy}" if file_format.remedy else ""
+    said.append(f"{len(files)} {file_format.name} ({str(files[0])!r}{remedy})")
+    if file_format not in (_HIDDEN, _EMPTY):
       level = logging.WARNING
 
   text = ", ".join(said) or "none"
@@ -272,7 +281,7 @@ def _tell(read: int, left_out: Mapping[Kind, Sequence[Path]]) -> None:
 
 
 def _files(folder: Path) -> list[Path]:
-  """What is in a directory beside other directories, sorted by name."""
+  """The files of a directory, sorted by name."""
   try:
     return sorted(path for path in folder.iterdir() if not os.path.isdir(path))
   except OSError as error:
@@ -280,14 +289,14 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-  """Every file of the standard library, sorted, without its tests."""
+  """Every file of the standard library but its tests, sorted."""
   for folder, folders, files in os.walk(root, onerror=_unreadable):
     folders[:] = sorted(set(folders) - _SKIPPED_FOLDERS)
     yield from (Path(folder, name) for name in sorted(files))
 
 
 def _read(file: Path) -> bytes:
-  """A file's bytes; a file that cannot be read is the user's to mend."""
+  """The bytes of a file; a ValueError where it cannot be read."""
   try:
     return file.read_bytes()
   except OSError as error:
@@ -295,7 +304,7 @@ def _read(file: Path) -> bytes:
 
 
 def _unreadable(error: OSError) -> NoReturn:
-  """Turns an operating system's refusal into one line."""
+  """Raises an OSError as a ValueError of one line."""
   raise ValueError(
     f"path: {error.filename!r} cannot be read ({error.strerror}); make it"
     " readable or leave it out of the path."

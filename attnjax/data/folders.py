@@ -1,4 +1,4 @@
-"""Directories below a directory, each once, whatever links say."""
+"""Recursive walks and globs that follow links to directories without loops."""
 
 import glob
 import os
@@ -9,10 +9,10 @@ __all__ = ["Walk", "matching"]
 
 
 class Walk:
-  """A directory and all below it but hidden ones; links are followed.
+  """Walk over a directory and those below it, but hidden ones.
 
-  A link to a directory that holds the one it is in, or that was met before,
-  is not followed, or two of them would never come to an end.
+  Links are followed, except to a directory visited before or to one that
+  contains the root: such links can form a loop. They are in `left_out`.
 
   Args:
     root: where to begin; itself the first.
@@ -37,7 +37,7 @@ class Walk:
     return self._folders
 
   def _below(self, folder: Path) -> Iterator[Path]:
-    """A directory, then those in it by name."""
+    """A directory, then those in it, sorted by name."""
     yield folder
     try:
       inside = sorted(folder.iterdir())
@@ -47,8 +47,8 @@ class Walk:
         " readable or leave it out of the path."
       ) from error
 
-    # Directories before links to them: so one that is in the tree twice is
-    # found at its own place.
+    # Directories before links: one that is also linked to is visited at its own
+    # path.
     for path in sorted(inside, key=os.path.islink):
       if path.name.startswith(".") or not os.path.isdir(path):
         continue
@@ -61,9 +61,9 @@ class Walk:
 
 
 def matching(pattern: str) -> tuple[list[Path], list[Path]]:
-  """What a glob matches, each path once, and the links it did not follow.
+  """Paths that a glob matches, each once, and the links not followed.
 
-  It is `glob.glob` but for `**`, which there follows links round and round.
+  As `glob.glob`, but for `**`, which there follows loops of links.
 
   Args:
     pattern: with `*`, `?`, `[...]` and `**`.
@@ -71,7 +71,7 @@ def matching(pattern: str) -> tuple[list[Path], list[Path]]:
   >>> matching("no/such/**/file")
   ([], [])
   """
-  before, starred, after = _cut(pattern)
+  before, starred, after = _split_at_stars(pattern)
   if not starred:
     return [Path(match) for match in sorted(glob.glob(pattern))], []
 
@@ -94,8 +94,8 @@ def matching(pattern: str) -> tuple[list[Path], list[Path]]:
   return list(found), list(dict.fromkeys(left_out))
 
 
-def _cut(pattern: str) -> tuple[str, bool, str]:
-  """A pattern before and after its first `**`."""
+def _split_at_stars(pattern: str) -> tuple[str, bool, str]:
+  """(pattern before its first `**`, whether there is one, pattern after)."""
   parts = pattern.split(os.sep)
   if "**" not in parts:
     return pattern, False, ""

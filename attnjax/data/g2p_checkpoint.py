@@ -1,8 +1,9 @@
-"""The published network of g2p-en: an encoder-decoder without attention.
+"""Weights of g2p-en: a published encoder-decoder without attention.
 
-A GRU of width 256 reads the letters; its last state alone starts a second GRU
-that says the phonemes: the fixed vector that attention does away with. It was
-trained on the CMU dictionary, so no word of that dictionary is new to it.
+A GRU of width 256 reads the letters; its last state is the first state of a
+second GRU that predicts phonemes: the fixed-length vector that attention was
+invented to replace. It was trained on the CMU dictionary, all of whose words it
+has seen.
 """
 
 import zipfile
@@ -12,6 +13,14 @@ import numpy as np
 
 from attnjax.data.assets import fetch
 from attnjax.data.pronunciations import phoneme_vocabulary
+
+__all__ = [
+  "G2P_GRAPHEMES",
+  "G2P_PHONEMES",
+  "SHAPES",
+  "g2p_weights",
+]
+
 
 # The tables of the package, ids by place. It has a `UW` without stress beside
 # the 69 phonemes, and no apostrophe.

@@ -1,4 +1,4 @@
-"""The idx format of MNIST and its relatives: a header, then bytes."""
+"""Reader of the idx format of MNIST: a header, then unsigned bytes."""
 
 import gzip
 import math
@@ -7,6 +7,11 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+
+__all__ = [
+  "read_idx",
+]
+
 
 _BYTES = 0x08  # the format's code of unsigned bytes
 

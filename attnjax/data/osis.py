@@ -1,4 +1,4 @@
-"""The words of a verse, out of its OSIS markup.
+"""Plain text of a verse from its OSIS markup.
 
 What is not the verse is left out: footnotes, cross references, who speaks,
 headings that editors added, introductions and glossaries. A psalm's own title
@@ -8,6 +8,11 @@ must not grow together: "God<note>...</note><w>created</w>" is two words.
 
 import html
 import re
+
+__all__ = [
+  "plain_text",
+]
+
 
 _TAG = re.compile(r"<(/?)(\w+)([^<>]*?)(/?)>")
 _LEFT_OUT = frozenset({"note", "speaker"})
@@ -54,14 +59,14 @@ def plain_text(marked: str) -> str:
 
 
 def _step(
-  skipping: list[str], closing: str, name: str, rest: str, alone: str
+  skipping: list[str], closing: str, name: str, rest: str, self_closing: str
 ) -> str:
-  """Takes note of one tag; returns the space that it leaves."""
+  """Updates the elements being skipped; returns the text of the tag."""
   if skipping:
     ended = name if closing else f"div {_milestone(rest, 'e')}"
     if skipping[-1] == ended:
       skipping.pop()
-    elif not (closing or alone) and name == skipping[-1]:
+    elif not (closing or self_closing) and name == skipping[-1]:
       skipping.append(name)  # nested
     return " "
 
@@ -70,7 +75,7 @@ def _step(
     return " "
 
   if name in _LEFT_OUT or (name == "title" and _CANONICAL not in rest):
-    if not (closing or alone):
+    if not (closing or self_closing):
       skipping.append(name)
     return " "
 
@@ -84,13 +89,13 @@ def _step(
 
 
 def _milestone(rest: str, kind: str) -> str:
-  """The sID or eID of a tag, which pair without nesting; "" without one."""
+  """The sID or eID of a milestone tag, which need not nest; "" without."""
   found = re.search(rf'\b{kind}ID="([^"]*)"', rest)
   return found[1] if found else ""
 
 
 def _spaced(text: str) -> str:
-  """One space between words, none before a stop or inside of quotes."""
+  """Single spaces; none before punctuation or inside quotes."""
   text = re.sub(r"\s+", " ", text).strip()
   text = re.sub(r" ([,.;:!?)”’\]])", r"\1", text)
   return re.sub(r"([(“‘¿¡\[]) ", r"\1", text)

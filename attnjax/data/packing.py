@@ -1,11 +1,11 @@
-"""Rows of equal length cut from documents laid end to end.
+"""Packing: documents laid end to end and cut in rows of equal length.
 
     stream   | a a a a | b b b |          | is the boundary token
     row 0     a a a a |                   targets: the next token in the stream
 
-Every token of every document is a target exactly once. A row is built when it
-is asked for: what is kept is the stream, at two bytes a token for the usual
-vocabularies.
+Every token of every document is a target exactly once. Rows are built on
+demand from the stream, which takes two bytes a token for vocabularies below
+65,536.
 """
 
 from collections.abc import Iterable, Iterator
@@ -14,6 +14,13 @@ from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Int, Integer, Shaped
+
+__all__ = [
+  "Packed",
+  "Row",
+  "pack",
+]
+
 
 Row = dict[str, Shaped[np.ndarray, "T"]]
 
@@ -49,7 +56,7 @@ class Packed:
 
   @property
   def padding(self) -> Row:
-    """A row that counts for nothing: one segment of boundaries, weight 0."""
+    """A row of boundary tokens of weight 0, that fills up a batch."""
     boundaries = np.full(self.length, self.boundary, np.int32)
     return {
       "tokens": boundaries,
@@ -83,6 +90,7 @@ class Packed:
     targets = self._tokens(places + 1, real)
     counts = real & (targets != self.boundary)
 
+    # Rows overlap by length - stride: these targets counted in the row before.
     if row:
       counts[: self.length - self.stride] = False
 
@@ -105,7 +113,7 @@ class Packed:
     return (self[row] for row in range(len(self)))
 
   def _tokens(self, places: np.ndarray, real: np.ndarray) -> np.ndarray:
-    """The tokens at some places of the stream, boundaries where it is over."""
+    """Tokens at places of the stream; boundaries past its end."""
     inside = np.where(real, places, 0)
     return np.where(real, self.stream[inside], self.boundary).astype(np.int32)
 
@@ -157,7 +165,7 @@ def pack(
       f" length={length}; None is no overlap."
     )
 
-  stream, starts = _lay(documents, boundary)
+  stream, starts = _concatenate(documents, boundary)
   count = len(stream) - len(starts)
   if count < length:
     raise ValueError(
@@ -169,17 +177,17 @@ def pack(
   return Packed(stream, starts, boundary, length, stride)
 
 
-def _lay(
+def _concatenate(
   documents: Iterable[np.ndarray], boundary: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """The stream of boundaries and tokens, and where each document starts."""
+  """The stream of boundaries and tokens, and the start of each document."""
   parts: list[np.ndarray] = [np.zeros(0, np.uint16)]
   starts: list[int] = []
   size = 0
 
   for number, document in enumerate(documents):
     ids = np.asarray(document)
-    _check(ids, number, boundary)
+    _check_ids(ids, number, boundary)
     # Two bytes a token where they fit: a text is held in memory as this.
     top = max(boundary, ids.max(initial=0))
     part = np.empty(len(ids) + 1, np.uint16 if top < 1 << 16 else np.int32)
@@ -191,8 +199,8 @@ def _lay(
   return np.concatenate(parts), np.array(starts, np.int64)
 
 
-def _check(ids: np.ndarray, number: int, boundary: int) -> None:
-  """A document's ids are natural numbers other than the boundary."""
+def _check_ids(ids: np.ndarray, number: int, boundary: int) -> None:
+  """Refuses negative ids and the boundary in a document."""
   if np.any(ids == boundary):
     raise ValueError(
       f"documents: number {number} contains the boundary token {boundary},"

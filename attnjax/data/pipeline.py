@@ -1,4 +1,4 @@
-"""From a config to batches whose order is a pure function of the step.
+"""Batches of rows by step: their order is a pure function of the step.
 
 A run that is resumed needs the number of its step and nothing else: no
 iterator has a state to save, on however many processes.
@@ -10,68 +10,87 @@ from dataclasses import dataclass
 from typing import Any, SupportsIndex, overload
 
 import numpy as np
-from jaxtyping import Shaped
 
-from attnjax.data.examples import ExampleBatches, Examples, stacked
+from attnjax.data.examples import Batch, Examples, stacked
 from attnjax.data.packing import Packed
-from attnjax.extras import needs_extra
 
-Batch = dict[str, Shaped[np.ndarray, "B ..."]]
+__all__ = [
+  "EvaluationBatches",
+  "TrainBatches",
+  "evaluation_batches",
+  "train_batches",
+]
 
 
 @dataclass(frozen=True, eq=False)
 class TrainBatches:
-  """Shuffled rows for ever: `batches(step)` is the batch of that step.
+  """Shuffled rows without end: `batches(step)` is the batch of that step.
 
   Made by `train_batches`, which checks the arguments.
 
   >>> import numpy as np
-  >>> from attnjax.data import pack
-  >>> packed = pack([np.arange(1, 9)], 0, length=2)
-  >>> batches = TrainBatches(packed, batch_size=3, seed=0)
-  >>> batches(7)["tokens"].shape  # any step, without those before it
-  (3, 2)
+  >>> from attnjax.data import Examples
+  >>> batches = TrainBatches(Examples({"x": np.arange(6)}), 3, seed=0)
+  >>> sorted(np.concatenate([batches(s)["x"] for s in (8, 9)]).tolist())
+  [0, 1, 2, 3, 4, 5]
   """
 
-  packed: Packed
+  source: Packed | Examples
   batch_size: int
   seed: int
 
   def __call__(self, step: SupportsIndex) -> Batch:
-    """The batch of one step, arrays [B, T]; steps count from 0."""
+    """The batch of one step, arrays [B, ...]; steps count from 0."""
     return self.rows(step, 0, self.batch_size)
 
   def rows(self, step: SupportsIndex, start: int, stop: int) -> Batch:
-    """Some rows of the batch of one step: what one process of many reads."""
+    """Rows `start` to `stop - 1` of a batch: what one process of many reads."""
     number = step.__index__()
     if number < 0:
       raise ValueError(f"step: expected 0 or more, got {number}.")
-    first = number * self.batch_size
-    return stacked([self._dataset[first + row] for row in range(start, stop)])
+
+    size = len(self.source)
+    if not size:
+      raise ValueError("examples: there is none to make a batch of")
+
+    # Rows are numbered through all epochs: a batch may begin in one epoch and
+    # end in the next, and a small source gives several epochs to one batch.
+    places = number * self.batch_size + np.arange(start, stop)
+    epochs = places // size
+    order = [self._order(int(e)) for e in range(epochs[0], epochs[-1] + 1)]
+    chosen = np.stack(order)[epochs - epochs[0], places % size]
+
+    if isinstance(self.source, Examples):
+      return self.source[chosen]
+    return stacked([self.source[row] for row in chosen])
 
   @functools.cached_property
-  def _dataset(self) -> Any:
-    """The grain dataset: shuffle before repeat, so that epochs do not mix."""
-    # Grain adds the epoch to the seed: were it not scattered, epoch 1 of seed 7
-    # would be epoch 0 of seed 8, and runs meant to differ would not.
-    [seed] = np.random.SeedSequence(self.seed).generate_state(1, np.uint32)
-    rows = _grain().MapDataset.source(self.packed).shuffle(seed=int(seed))
-    return rows.repeat()
+  def _order(self) -> Any:
+    """Epoch -> permutation of the rows."""
+
+    # Two, for a batch may lie in two epochs; more would only fill memory.
+    @functools.lru_cache(maxsize=2)
+    def order(epoch: int) -> np.ndarray:
+      # A seed of two numbers: epoch 1 of seed 7 is not epoch 0 of seed 8.
+      draws = np.random.default_rng((self.seed, epoch))
+      return draws.permutation(len(self.source))
+
+    return order
 
   def __getstate__(self) -> dict[str, Any]:
-    """Leaves the dataset out of a pickle: it is made again."""
+    """Leaves the permutations out of a pickle: they are computed again."""
     state = self.__dict__.copy()
-    state.pop("_dataset", None)
+    state.pop("_order", None)
     return state
 
 
 def train_batches(
   packed: Packed | Examples, batch_size: int, seed: int
-) -> TrainBatches | ExampleBatches:
-  """Batches to train on, by step; each epoch is shuffled anew.
+) -> TrainBatches:
+  """Training batches by step; each epoch is shuffled anew.
 
-  Within an epoch each row comes once. A batch may begin in one epoch and end
-  in the next: none is ever short.
+  Every epoch has each row once, and every batch has `batch_size` rows: one may
+  begin in one epoch and end in the next.
 
   Args:
     packed: the rows: of a text, or examples.
@@ -85,7 +104,6 @@ def train_batches(
 
   Raises:
     ValueError: `batch_size` or `seed` is out of its range.
-    ImportError: grain is missing, which deals out the rows of a text.
 
   >>> import numpy as np
   >>> from attnjax.data import pack
@@ -99,9 +117,6 @@ def train_batches(
   _check_batch_size(batch_size)
   if not 0 <= seed < 1 << 32:
     raise ValueError(f"seed: expected a number in [0, 2**32), got {seed}.")
-  if isinstance(packed, Examples):
-    return ExampleBatches(packed, batch_size, seed)
-  _grain()
   return TrainBatches(packed, batch_size, seed)
 
 
@@ -154,7 +169,7 @@ class EvaluationBatches(Sequence[Batch]):
 def evaluation_batches(
   packed: Packed | Examples, batch_size: int
 ) -> EvaluationBatches:
-  """Batches that hold each row exactly once, in order.
+  """Evaluation batches: each row exactly once, in order.
 
   The last batch is filled up with rows of weight 0, so that all batches have
   one shape and the evaluation is compiled once.
@@ -181,14 +196,6 @@ def evaluation_batches(
 
 
 def _check_batch_size(batch_size: int) -> None:
-  """A batch has a row at least."""
+  """Refuses batches without a row."""
   if batch_size < 1:
     raise ValueError(f"batch_size: expected 1 or more, got {batch_size}.")
-
-
-def _grain() -> Any:
-  """The grain library, imported when it is needed."""
-  with needs_extra("data", "Shuffled batches need grain"):
-    import grain
-
-  return grain

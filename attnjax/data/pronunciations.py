@@ -1,9 +1,8 @@
-"""English words and how they are said: the CMU pronouncing dictionary.
+"""English words and their phonemes: the CMU pronouncing dictionary.
 
-An entry of the dictionary is a spelling and phonemes in ARPAbet; a second way
-to say a word stands on a line of its own, as `word(2)`. All ways of a word go
-together here: they are references when the word is tested on, and one of them
-cannot be learned from while another is tested.
+An entry is a spelling and phonemes in ARPAbet; a second pronunciation is a line
+of its own, `word(2)`. All pronunciations of a word are kept together: they are
+the references of a test, and must not be split between training and test.
 """
 
 import re
@@ -14,8 +13,17 @@ from pathlib import Path
 from absl import logging
 
 from attnjax.data.assets import fetch
-from attnjax.data.sides import Side, side_of
+from attnjax.data.split_by_hash import SplitName, hash_split
 from attnjax.data.vocabulary import Vocabulary
+
+__all__ = [
+  "GRAPHEMES",
+  "Word",
+  "load_pronunciations",
+  "phoneme_vocabulary",
+  "split_words",
+]
+
 
 _VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
 _CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"
@@ -46,7 +54,7 @@ def phoneme_vocabulary(*, stress: bool = False) -> Vocabulary:
 
 @dataclass(frozen=True)
 class Word:
-  """A spelling and every way to say it, the dictionary's first way first.
+  """A spelling and its pronunciations, in the order of the dictionary.
 
   >>> word = Word("a", (("AH",), ("EY",)))
   >>> word.pairs()
@@ -57,7 +65,7 @@ class Word:
   pronunciations: tuple[tuple[str, ...], ...]
 
   def pairs(self) -> list[tuple[str, tuple[str, ...]]]:
-    """(spelling, phonemes) once for each way to say it: what to train on."""
+    """(spelling, phonemes) for each pronunciation: examples to train on."""
     return [(self.spelling, phonemes) for phonemes in self.pronunciations]
 
 
@@ -136,11 +144,11 @@ def _entries(path: Path) -> Iterator[tuple[int, str, tuple[str, ...]]]:
 
 def split_words(
   words: Sequence[Word], *, validation: float = 0.05, test: float = 0.1
-) -> dict[Side, list[Word]]:
+) -> dict[SplitName, list[Word]]:
   """Splits words by a hash of their spelling.
 
-  A word and its possessives go together (`cat`, `cat's`), for the one gives
-  the other away.
+  A word and its possessives (`cat`, `cat's`) are in one split, for their
+  phonemes are nearly the same.
 
   Args:
     words: what to split.
@@ -154,11 +162,15 @@ def split_words(
     ValueError: the fractions leave nothing to train on.
 
   >>> words = [Word(s, (("T",),)) for s in ("dog", "owl", "owl's", "owls'")]
-  >>> [len(side) for side in split_words(words, test=0.3).values()]
+  >>> [len(part) for part in split_words(words, test=0.3).values()]
   [1, 0, 3]
   """
-  sides: dict[Side, list[Word]] = {"train": [], "validation": [], "test": []}
+  splits: dict[SplitName, list[Word]] = {
+    "train": [],
+    "validation": [],
+    "test": [],
+  }
   for word in words:
     stem = re.sub(r"(?<=.)('s|s')$", "", word.spelling)
-    sides[side_of(stem, validation, test)].append(word)
-  return sides
+    splits[hash_split(stem, validation, test)].append(word)
+  return splits

@@ -1,4 +1,4 @@
-"""Chemical reactions as SMILES, and the published transformer that maps them.
+"""Reactions as SMILES, and the published transformer that maps their atoms.
 
 A reaction is written `reactants>>products`, each molecule as a string of atoms
 and bonds. `rxnmapper` is an ALBERT that was trained to fill in masked tokens;
@@ -16,6 +16,17 @@ import numpy as np
 
 from attnjax.data.assets import fetch
 from attnjax.data.torch_archive import read_torch_archive
+
+__all__ = [
+  "SPECIAL_TOKENS",
+  "MappedReaction",
+  "ReactionVocabulary",
+  "expected_maps",
+  "reaction_vocabulary",
+  "reaction_weights",
+  "smiles_tokens",
+]
+
 
 _TOKEN = re.compile(
   r"\[[^\]]+]|Br?|Cl?|N|O|S|P|F|I|b|c|n|o|s|p|\(|\)|\.|=|#|-|\+|\\|/|:|~|@|\?"

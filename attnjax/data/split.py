@@ -1,12 +1,12 @@
-"""Training text and held-out text, with nothing on both sides.
+"""Splits documents into training and held-out text without overlap.
 
-Which side a document falls on depends on the documents' contents alone: not on
-their order, their names, or a random number.
+The split depends on the contents of the documents alone: not on their order,
+their names or a random number.
 
 Documents quote each other. Half of Python's help topics are sections of longer
 topics, word for word, and its character tables differ in a few lines: were one
 of two such documents held out, a model that has learned the other by heart
-would look good. So a document is held out only if its lines are its own.
+would look good. So documents of which few lines occur elsewhere come first.
 """
 
 import hashlib
@@ -17,6 +17,13 @@ from collections.abc import Sequence
 from absl import logging
 
 from attnjax.data.corpora import Document
+
+__all__ = [
+  "QUOTATION",
+  "shared_lines",
+  "split",
+]
+
 
 # Filling stops here: were it to go on to 100 %, the last gap would be filled
 # with nothing but the corpus's tiniest files.
@@ -85,7 +92,7 @@ def split(
 
 
 def shared_lines(documents: Sequence[Document]) -> list[float]:
-  r"""How much of each document other documents say too.
+  r"""The part of each document that occurs in other documents too.
 
   Args:
     documents: texts, each given once.
@@ -130,7 +137,7 @@ def _unique(documents: Sequence[Document]) -> list[Document]:
 
 
 def _best_first(documents: list[Document], target: float) -> list[Document]:
-  """Those fit to be held out before the others; else in the same order."""
+  """Sorts small documents of own lines first; stable."""
   shares = shared_lines(documents)
   order = sorted(
     range(len(documents)),
@@ -143,7 +150,7 @@ def _best_first(documents: list[Document], target: float) -> list[Document]:
 
 
 def _held_out(sizes: list[int], target: float) -> set[int]:
-  """Which documents to hold out: each in its turn, while they fit."""
+  """Indices of the documents to hold out: greedily, while they fit."""
   held: set[int] = set()
   size = 0
   for index, more in enumerate(sizes):
@@ -160,7 +167,7 @@ def _cut(
 ) -> tuple[list[Document], list[Document]]:
   """Cuts a text that is one document: the tail is held out."""
   text = document.text
-  place = _boundary(text, round(len(text) * (1 - fraction)))
+  place = _cut_place(text, round(len(text) * (1 - fraction)))
   if not 0 < place < len(text):
     raise ValueError(
       f"documents: {document.name!r} is the only document and its"
@@ -181,8 +188,8 @@ def _cut(
   )
 
 
-def _boundary(text: bytes, place: int) -> int:
-  """The best place to cut, near the wanted one: paragraph, line, character."""
+def _cut_place(text: bytes, place: int) -> int:
+  """The nearest end of a paragraph, a line or a character to a place."""
   # The cut moves by at most a quarter of the smaller side.
   reach = min(place, len(text) - place) // 4
   start = place - reach

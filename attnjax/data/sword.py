@@ -1,10 +1,10 @@
-"""Verses out of a SWORD module: blocks of compressed text and two indices.
+"""Reader of SWORD modules: blocks of compressed verses and two indices.
 
 A zText module keeps a testament in three files: `.bzz` is blocks of deflated
-text, `.bzs` says where each block lies, `.bzv` where each verse lies in its
-block. Which verse has which number is the versification's business; pysword
-has those tables. Its own reader is not used: it inflates a block anew for each
-verse, answers a broken file with empty text, and its cleaner glues words.
+text, `.bzs` has the place of each block, `.bzv` that of each verse in a block.
+The numbers of the verses come from the versification, whose tables pysword has.
+Its own reader is not used: it inflates a block again for each verse, returns
+empty text for a broken file, and its cleaner joins words.
 """
 
 import struct
@@ -15,11 +15,17 @@ from typing import Any
 
 from attnjax.extras import needs_extra
 
+__all__ = [
+  "Reference",
+  "read_module",
+]
+
+
 Reference = tuple[str, int, int]  # book by its OSIS name, chapter, verse
 
 
 def read_module(folder: Path, versification: str) -> dict[Reference, str]:
-  """Every verse of a module that has any text, as marked up in it.
+  """The verses of a module that have text, in OSIS markup.
 
   Args:
     folder: the directory of `ot.bzs`, `ot.bzv`, `ot.bzz` and of the same of
@@ -53,7 +59,7 @@ def read_module(folder: Path, versification: str) -> dict[Reference, str]:
 
 
 class _Testament:
-  """The text of each index of one testament."""
+  """The verses of one testament, by their index."""
 
   def __init__(self, folder: Path, name: str):
     self._path = folder / f"{name}.bzz"
@@ -64,7 +70,7 @@ class _Testament:
     try:
       self._verses = list(struct.iter_unpack("<IIH", verses))
       self._blocks = [
-        _inflated(content[start : start + length], size)
+        _inflate(content[start : start + length], size)
         for start, length, size in struct.iter_unpack("<III", places)
       ]
     except (zlib.error, struct.error, ValueError) as error:
@@ -89,8 +95,8 @@ class _Testament:
     )
 
 
-def _inflated(block: bytes, size: int) -> bytes:
-  """A block's text; ValueError if it is not of the size that is written."""
+def _inflate(block: bytes, size: int) -> bytes:
+  """Decompresses a block; a ValueError if it has not the size stated."""
   text = zlib.decompress(block)
   if len(text) != size:
     raise ValueError(f"a block of {len(text)} bytes instead of {size}")

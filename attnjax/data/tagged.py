@@ -1,4 +1,4 @@
-"""The Brown corpus: sentences whose words carry their part of speech.
+"""The Brown corpus: sentences with part-of-speech tags.
 
 A million words of American English of 1961 in 500 documents of 15 kinds. Tags
 are the corpus's own: `jj` an adjective (`jjr`, `jjs`, `jjt` its degrees), `nn`
@@ -11,7 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attnjax.data.assets import fetch
-from attnjax.data.sides import Side, side_of
+from attnjax.data.split_by_hash import SplitName, hash_split
+
+__all__ = [
+  "Event",
+  "TaggedSentence",
+  "adjective_noun_events",
+  "load_brown",
+  "split_sentences",
+]
+
 
 _DOCUMENT = re.compile(r"c[a-r]\d\d")
 
@@ -73,7 +82,7 @@ def load_brown(path: Path | None = None) -> list[TaggedSentence]:
 def adjective_noun_events(
   sentences: Iterable[TaggedSentence],
 ) -> list[tuple[Event, ...]]:
-  """Where adjectives stand directly before a noun, and which noun it is.
+  """Nouns and the adjectives directly before them, by index.
 
   An adjective is a word whose tag begins with `jj`, a noun one whose tag begins
   with `nn`; proper names do not count. In "a fluffy blue creature", the noun 3
@@ -98,8 +107,8 @@ def split_sentences(
   *,
   validation: float = 0.05,
   test: float = 0.1,
-) -> dict[Side, list[TaggedSentence]]:
-  """Splits sentences by their document: no author is on two sides.
+) -> dict[SplitName, list[TaggedSentence]]:
+  """Splits sentences by their document: no author is in two splits.
 
   Args:
     sentences: what to split.
@@ -113,18 +122,18 @@ def split_sentences(
     ValueError: the fractions leave nothing to train on.
 
   >>> sentences = [TaggedSentence(d, ()) for d in ("ca01", "ca01", "cd04")]
-  >>> sides = split_sentences(sentences, test=0.3)
-  >>> [len(side) for side in sides.values()]
+  >>> splits = split_sentences(sentences, test=0.3)
+  >>> [len(part) for part in splits.values()]
   [2, 0, 1]
   """
-  sides: dict[Side, list[TaggedSentence]] = {
+  splits: dict[SplitName, list[TaggedSentence]] = {
     "train": [],
     "validation": [],
     "test": [],
   }
   for sentence in sentences:
-    sides[side_of(sentence.document, validation, test)].append(sentence)
-  return sides
+    splits[hash_split(sentence.document, validation, test)].append(sentence)
+  return splits
 
 
 def _sentences(file: Path) -> Iterable[TaggedSentence]:

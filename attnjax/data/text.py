@@ -1,4 +1,4 @@
-"""A text made ready: found, split, tokenized and packed, as a config says."""
+"""Text data from a config: loaded, split, tokenized and packed."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,10 +13,16 @@ from attnjax.data.packing import Packed, pack
 from attnjax.data.split import QUOTATION, shared_lines, split
 from attnjax.data.tokenizers import ByteTokenizer, Tokenizer
 
+__all__ = [
+  "TextConfig",
+  "TextData",
+  "load_text",
+]
+
 
 @dataclass(frozen=True)
 class TextConfig(Config):
-  """Which text to model and how it is cut.
+  """Which text to model, its tokenizer, rows and batches.
 
   >>> TextConfig(corpus="python").tokenizer
   'bytes'
@@ -72,7 +78,7 @@ class TextConfig(Config):
 
 @dataclass(frozen=True, eq=False)
 class TextData:
-  """A text ready to train on; made by `load_text`.
+  """Training and held-out rows of a text; made by `load_text`.
 
   Args:
     train: the training documents.
@@ -120,7 +126,7 @@ class TextData:
 
 
 def load_text(config: TextConfig) -> TextData:
-  """Finds, splits, tokenizes and packs a text.
+  """Loads, splits, tokenizes and packs a text.
 
   A tokenizer that learns does so on the training documents alone.
 
@@ -151,8 +157,9 @@ def load_text(config: TextConfig) -> TextData:
     repr((tokenizer.digest, config.length, stride)).encode()
   )
 
-  for side in (train, heldout):
-    digest.update(_digest(side))
+  for documents in (train, heldout):
+    texts = [hashlib.sha256(document.text).digest() for document in documents]
+    digest.update(hashlib.sha256(b"".join(texts)).digest())
 
   return TextData(
     tuple(train),
@@ -166,18 +173,18 @@ def load_text(config: TextConfig) -> TextData:
 
 def _pack(
   documents: Sequence[Document],
-  side: str,
+  part: str,
   tokenizer: Tokenizer,
   length: int,
   stride: int | None,
 ) -> Packed:
-  """The rows of one side; an error says which side it is."""
+  """Packs the training or the held-out documents; errors say which."""
   ids = (tokenizer.encode(document.text) for document in documents)
   try:
     return pack(ids, tokenizer.boundary, length, stride)
   except ValueError as error:
     raise ValueError(
-      f"the {side} text ({len(documents)} documents, {_size(documents)} bytes)"
+      f"the {part} text ({len(documents)} documents, {_size(documents)} bytes)"
       f" cannot be packed: {error}"
     ) from error
 
@@ -185,7 +192,7 @@ def _pack(
 def _warn_of_quotations(
   train: Sequence[Document], heldout: Sequence[Document]
 ) -> None:
-  """Says so where held-out documents stand in good part in others."""
+  """Warns where much of a held-out document occurs in other documents."""
   shares = shared_lines([*heldout, *train])[: len(heldout)]
   quoting = [
     document.name
@@ -208,11 +215,7 @@ def _tokenizer(config: TextConfig, train: Sequence[Document]) -> Tokenizer:
   """The tokenizer that the config asks for."""
   if config.tokenizer == "bytes":
     return ByteTokenizer()
-  if config.tokenizer == "bpe":
-    return train_bpe((document.text for document in train), config.vocabulary)
-  raise ValueError(
-    f"tokenizer: expected 'bytes' or 'bpe', got {config.tokenizer!r}."
-  )
+  return train_bpe((document.text for document in train), config.vocabulary)
 
 
 def _stride(config: TextConfig) -> int | None:
@@ -226,9 +229,3 @@ def _stride(config: TextConfig) -> int | None:
 def _size(documents: Sequence[Document]) -> int:
   """Bytes in some documents."""
   return sum(len(document.text) for document in documents)
-
-
-def _digest(documents: Sequence[Document]) -> bytes:
-  """A hash of the documents' texts, in their order."""
-  texts = (hashlib.sha256(document.text).digest() for document in documents)
-  return hashlib.sha256(b"".join(texts)).digest()

@@ -1,4 +1,4 @@
-"""From bytes to token ids and back, without loss.
+"""Lossless tokenizers: bytes to token ids and back.
 
 A tokenizer is a value: two with the same digest give the same ids. Every one
 has a boundary token that no text can contain; it opens each document.
@@ -12,12 +12,22 @@ from typing import Any, Protocol, SupportsIndex, runtime_checkable
 import numpy as np
 from jaxtyping import Int, Int32
 
+__all__ = [
+  "ByteTokenizer",
+  "Tokenizer",
+  "check_ids",
+  "load_tokenizer",
+  "show",
+  "write_tokenizer",
+]
+
+
 _FILE = "tokenizer.json"
 
 
 @runtime_checkable
 class Tokenizer(Protocol):
-  """What turns bytes into token ids in [0, vocabulary_size) and back.
+  """Interface of a tokenizer: bytes to ids in [0, vocabulary_size) and back.
 
   >>> isinstance(ByteTokenizer(), Tokenizer)
   True
@@ -158,7 +168,7 @@ def _from_json(saved: Any) -> Tokenizer:
   if saved["kind"] == "bytes":
     return ByteTokenizer()
   if saved["kind"] == "bpe":
-    # Here, for bpe.py is written in terms of this file.
+    # Imported here, for bpe.py imports this file.
     from attnjax.data.bpe import BpeTokenizer
 
     return BpeTokenizer(json.dumps(saved["model"]))
@@ -173,7 +183,7 @@ def write_tokenizer(directory: str | Path, content: dict[str, Any]) -> None:
 
 
 def check_ids(ids: np.ndarray, vocabulary_size: int) -> None:
-  """ValueError for ids outside of [0, vocabulary_size)."""
+  """Refuses ids outside of [0, vocabulary_size)."""
   if ids.size and not 0 <= ids.min() <= ids.max() < vocabulary_size:
     raise ValueError(
       f"ids: expected integers in [0, {vocabulary_size}), got"

@@ -1,11 +1,10 @@
-"""PyTorch's legacy weight files, read without PyTorch and without its risk.
+"""Safe reader of PyTorch's legacy weight files, without PyTorch.
 
 Such a file is five pickles and then raw numbers: a magic number, a version, the
 machine, the object (tensors that refer to storages by a key), and the keys in
 the order in which the storages follow. A pickle may name any function and have
-it called. Here three kinds of names mean something, objects of our own that
-can do nothing but describe an array; any other name is refused before it is
-looked up.
+it called. Here three kinds of names stand for objects of our own, which only
+describe an array; any other name is refused before it is looked up.
 """
 
 import io
@@ -17,6 +16,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+__all__ = [
+  "read_torch_archive",
+]
+
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
@@ -31,7 +35,7 @@ _DTYPES = {
   "LongStorage": "<i8",
   "BoolStorage": "?",
 }
-# What a broken or hostile pickle makes the unpickler raise.
+# Errors that a broken or hostile pickle makes the unpickler raise.
 _UNREADABLE = (
   pickle.UnpicklingError,
   EOFError,

@@ -1,4 +1,4 @@
-"""Verses in English and in Spanish, the same ones: text to translate.
+"""Parallel verses in English and Spanish, a corpus for translation.
 
 The World English Bible (stable text of 2020) and the Reina-Valera of 1909,
 both in the public domain. Pairs have the same number in both.
@@ -22,8 +22,19 @@ from absl import logging
 
 from attnjax.data.assets import fetch
 from attnjax.data.osis import plain_text
-from attnjax.data.sides import Side
+from attnjax.data.split_by_hash import SplitName
 from attnjax.data.sword import Reference, read_module
+
+__all__ = [
+  "MISNUMBERED",
+  "SUBSCRIBED",
+  "TEST_BOOKS",
+  "VALIDATION_BOOKS",
+  "VersePair",
+  "load_verses",
+  "split_verses",
+]
+
 
 # (book, chapter, first verse, last verse), by OSIS names.
 MISNUMBERED = (
@@ -63,7 +74,7 @@ VALIDATION_BOOKS = ("Eccl", "Jas")
 TEST_BOOKS = ("John",)
 
 _RUN = 4  # words
-_SCREAM = re.compile(r"\b[^\W\d_]{2,}\b")
+_CAPITALS = re.compile(r"\b[^\W\d_]{2,}\b")
 
 
 @dataclass(frozen=True)
@@ -133,12 +144,12 @@ def split_verses(
   *,
   validation: Sequence[str] = VALIDATION_BOOKS,
   test: Sequence[str] = TEST_BOOKS,
-) -> dict[Side, list[VersePair]]:
-  """Splits pairs by their books, and keeps echoes out of the training side.
+) -> dict[SplitName, list[VersePair]]:
+  """Splits pairs by books, and drops training verses that repeat held-out ones.
 
   A verse to train on is dropped if more than half of its runs of four English
   words stand in a held-out verse, or if its English or its Spanish is one.
-  The same holds for a validation verse against the test side.
+  The same holds for validation verses that repeat test verses.
 
   Args:
     pairs: what to split.
@@ -153,8 +164,8 @@ def split_verses(
 
   >>> verse = lambda book, text: VersePair(book, 1, 1, text, text + "!")
   >>> pairs = [verse("Mark", "So be it"), verse("John", "So be it")]
-  >>> sides = split_verses([*pairs, verse("Ruth", "Go")], validation=["Ruth"])
-  >>> [len(sides[side]) for side in ("train", "validation", "test")]
+  >>> splits = split_verses([*pairs, verse("Ruth", "Go")], validation=["Ruth"])
+  >>> [len(splits[name]) for name in ("train", "validation", "test")]
   [0, 1, 1]
   """
   books = {pair.book for pair in pairs}
@@ -165,16 +176,20 @@ def split_verses(
         f" both, or none of the books there are, {sorted(books)}."
       )
 
-  tested = [pair for pair in pairs if pair.book in test]
-  checked = _without_echoes(
-    [pair for pair in pairs if pair.book in validation], tested
+  test_pairs = [pair for pair in pairs if pair.book in test]
+  validation_pairs = _without_echoes(
+    [pair for pair in pairs if pair.book in validation], test_pairs
   )
-  learned = _without_echoes(
-    [p for p in pairs if p.book not in (*validation, *test)],
-    [*checked, *tested],
+  train_pairs = _without_echoes(
+    [pair for pair in pairs if pair.book not in (*validation, *test)],
+    [*validation_pairs, *test_pairs],
   )
 
-  return {"train": learned, "validation": checked, "test": tested}
+  return {
+    "train": train_pairs,
+    "validation": validation_pairs,
+    "test": test_pairs,
+  }
 
 
 def _paired(
@@ -182,7 +197,7 @@ def _paired(
   spanish: dict[Reference, str],
   ratios: tuple[float, float],
 ) -> list[VersePair]:
-  """The pairs that both have, without those that cannot be right."""
+  """Pairs of one number, without misnumbered ones and unlikely lengths."""
   wrong = {
     (book, chapter, verse)
     for book, chapter, first, last in (*MISNUMBERED, *SUBSCRIBED)
@@ -193,7 +208,7 @@ def _paired(
 
   for reference in common:
     ours = plain_text(english[reference])
-    theirs = _SCREAM.sub(_quiet, plain_text(spanish[reference]))
+    theirs = _CAPITALS.sub(_one_capital, plain_text(spanish[reference]))
     if ours and theirs and ratios[0] <= len(theirs) / len(ours) <= ratios[1]:
       pairs.append(VersePair(*reference, ours, theirs))
 
@@ -201,8 +216,8 @@ def _paired(
   return pairs
 
 
-def _quiet(word: re.Match[str]) -> str:
-  """A word in capitals with one capital; any other as it is."""
+def _one_capital(word: re.Match[str]) -> str:
+  """A word in capitals with one capital; any other unchanged."""
   return word[0].capitalize() if word[0].isupper() else word[0]
 
 

@@ -1,4 +1,4 @@
-"""Symbols to ids and back, and pairs of sequences to padded arrays."""
+"""Vocabularies of symbols, and padded arrays of pairs of sequences."""
 
 import functools
 from collections.abc import Iterable, Sequence
@@ -7,13 +7,23 @@ from typing import SupportsIndex
 
 import numpy as np
 
+__all__ = [
+  "END",
+  "PAD",
+  "SPECIALS",
+  "START",
+  "Vocabulary",
+  "encode_pairs",
+]
+
+
 PAD, START, END = 0, 1, 2
 SPECIALS = ("<pad>", "<s>", "</s>")
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-  """A closed set of symbols: each has an id, after the three special ones.
+  """A closed set of symbols; their ids follow those of the three special ones.
 
   Args:
     symbols: without repeats and without the special ones; their order decides

@@ -142,12 +142,6 @@ class DecoderLM(nnx.Module):
     attend: Callable = default_attend,
     rngs: nnx.Rngs,
   ):
-    if config.positions not in POSITIONS:
-      raise ValueError(
-        f"DecoderLM: positions must be one of {POSITIONS}, got"
-        f" {config.positions!r}"
-      )
-
     self.config = config
     self.vocabulary = vocabulary
     table = lambda rows: Embedding(rows, config.width, rngs=rngs)

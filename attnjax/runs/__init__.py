@@ -1,7 +1,7 @@
 """Runs: a model trained by flags, on any mesh, in any number of processes.
 
-Where the other rooms meet: models, sharded attention and training. A program
-of one's own, anywhere, is the config, the model and the loss:
+Joins models, sharded attention and training. A program of your own, outside of
+this repository too, is a config, a model and a loss:
 
     def main(config, workdir):
       make = lambda: Model(config.model, rngs=nnx.Rngs(0))
@@ -12,10 +12,13 @@ of one's own, anywhere, is the config, the model and the loss:
 
     runs.run(main, {"tiny": Config}, experiment="mine")
 
-and `--config.train.mesh.sequence=4 --config.train.mesh.attention=ring` shares
-out its tokens, if the model has the method of `TakesAttention`.
+`--config.train.mesh.sequence=4 --config.train.mesh.attention=ring` then shards
+its tokens, if the model has the method of `TakesAttention`.
 """
 
+from typing import Any
+
+from attnjax.moved import moved_name
 from attnjax.runs.attention import (
   MeshAttention,
   ShardedLoss,
@@ -32,8 +35,13 @@ from attnjax.runs.next_token import (
   next_token_loss,
 )
 from attnjax.runs.planned_step import PlannedStep, placed, planned_step
-from attnjax.runs.results import measured, spread, table, write_results
-from attnjax.runs.trials import asked, by_seed, run_folder, trial_arguments
+from attnjax.runs.results import measure_once, spread, table, write_results
+from attnjax.runs.trials import (
+  by_seed,
+  run_folder,
+  train_and_measure,
+  trial_arguments,
+)
 
 __all__ = [
   "BATCH_DTYPES",
@@ -46,12 +54,11 @@ __all__ = [
   "TakesAttention",
   "TrainConfig",
   "abstract_batch",
-  "asked",
   "by_seed",
   "fit",
   "loss_on",
   "make_model",
-  "measured",
+  "measure_once",
   "next_token_loss",
   "placed",
   "planned_step",
@@ -60,7 +67,13 @@ __all__ = [
   "run_folder",
   "spread",
   "table",
+  "train_and_measure",
   "trial_arguments",
   "what_decides",
   "write_results",
 ]
+
+
+def __getattr__(name: str) -> Any:
+  """Names of earlier versions, with a `DeprecationWarning`."""
+  return moved_name(__name__, name)

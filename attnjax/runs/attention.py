@@ -1,4 +1,4 @@
-"""Sharded attention, given to a model on a mesh by the flags of its run."""
+"""Sharded attention of a model on a mesh, chosen by the flags of its run."""
 
 import dataclasses
 import math
@@ -26,8 +26,8 @@ _ROWS = ("data", "fsdp")
 class TakesAttention(Protocol):
   """A model that can be given another attention, such as `DecoderLM`.
 
-  It is asked to where rows, heads or tokens are shared out. A Flax NNX module
-  whose layers have fields `attend` returns `nn.with_attend(self, attend)`.
+  Used where rows, heads or tokens are sharded. A Flax NNX module whose layers
+  have fields `attend` returns `nn.with_attend(self, attend)`.
 
   >>> from attnjax.models import DecoderLM, MemoryLM
   >>> [issubclass(m, TakesAttention) for m in (DecoderLM, MemoryLM)]
@@ -40,15 +40,15 @@ class TakesAttention(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class MeshAttention:
-  """`attend` on the mesh of a run, which shares out what it can of each call.
+  """`attend` on the mesh of a run: shards rows, heads and tokens of each call.
 
   Rows go over data and fsdp, heads over tensor and tokens over sequence. Where
-  an axis of the mesh does not divide the rows or the key heads of a call, all
-  of its devices attend with all of them.
+  an axis of the mesh does not divide the rows or the key heads of a call, these
+  are replicated over it.
 
-  It is of use where tokens are not shared out too: it holds the rows of a
-  batch where they are, and so the compiler brings weights to rows. Left to
-  itself it was seen to bring rows to weights: seven times the bytes.
+  It helps even where tokens are not sharded: it pins the rows of a batch to
+  their devices, so that the compiler gathers weights. Without it XLA was seen
+  to gather rows instead: seven times the bytes.
 
   Args:
     mesh: with the axes of `training.AXES`.
@@ -94,11 +94,11 @@ class MeshAttention:
 
 @dataclasses.dataclass(frozen=True)
 class ShardedLoss:
-  """The loss of a model whose rows, heads and tokens are shared out.
+  """The loss of a model with sharded attention.
 
   Args:
     loss: `(model, batch, key) -> sums`.
-    attention: what the model attends with, which knows the layout.
+    attention: given to the model; its layout orders the tokens.
 
   >>> from attnjax.runs.mesh import MeshConfig
   >>> mesh = MeshConfig(data=2, sequence=4).make()
@@ -118,10 +118,10 @@ class ShardedLoss:
   def __call__(self, model: TakesAttention, batch: Mapping, key: Any) -> Any:
     """The loss, with the tokens in the order of the layout."""
     model = model.with_attend(self.attention)
-    return self.loss(model, self._laid_out(batch), key)
+    return self.loss(model, self._permute(batch), key)
 
-  def _laid_out(self, batch: Mapping) -> Mapping:
-    """Every array of tokens in the order of the layout."""
+  def _permute(self, batch: Mapping) -> Mapping:
+    """Permutes every array of tokens into the order of the layout."""
     if self.attention.layout == "contiguous":
       return batch
 
@@ -145,8 +145,8 @@ def loss_on(
 ) -> Callable:
   """The loss of a model on a mesh, with sharded attention if it takes one.
 
-  A model with a memory reads its tokens one chunk after the other: there the
-  compiler divides what it can, and `attend` stays as it is.
+  A model without `with_attend`, such as one with a memory, which reads its
+  tokens chunk by chunk, is left as it is: the compiler shards what it can.
 
   Args:
     mesh: from `config.make()`; None for one device.
@@ -166,22 +166,21 @@ def loss_on(
   tokens; leave it out, or give the model that method
   """
   if not isinstance(model, TakesAttention):
-    _refuse_choices(config, type(model).__name__)
+    # An attention was chosen that would not be used.
+    for field in ("layout", "attention"):
+      chosen, default = getattr(config, field), getattr(MeshConfig(), field)
+      if chosen != default:
+        raise ValueError(
+          f"mesh.{field} must be {default!r}, got {chosen!r}: a"
+          f" {type(model).__name__} has no method `with_attend` and so takes no"
+          " sharded attention, the compiler divides its tokens; leave it out,"
+          " or give the model that method"
+        )
+
     return loss
+
   if mesh is None:
     return loss
 
   layout: Any = config.layout  # one of the choices, which mypy does not know
   return ShardedLoss(loss, MeshAttention(mesh, config.attention, layout))
-
-
-def _refuse_choices(config: MeshConfig, name: str) -> None:
-  """Raises where an attention was chosen that would not be used."""
-  for field in ("layout", "attention"):
-    chosen, usual = getattr(config, field), getattr(MeshConfig(), field)
-    if chosen != usual:
-      raise ValueError(
-        f"mesh.{field} must be {usual!r}, got {chosen!r}: a {name} has no"
-        " method `with_attend` and so takes no sharded attention, the compiler"
-        " divides its tokens; leave it out, or give the model that method"
-      )

@@ -1,4 +1,4 @@
-"""How a run trains, and which of its settings decide what it computes."""
+"""Configs of training runs, and which settings decide their numbers."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -39,10 +39,10 @@ class TrainConfig(LoopConfig):
 
 @dataclasses.dataclass(frozen=True)
 class FitConfig(Config):
-  """A config with an `optimizer` and a `train` that have to suit each other.
+  """Base of configs with an `optimizer` and a `train`, checked together.
 
-  What else there is may have `seeds`, of runs whose seeds are counted from
-  `train.seed`, and a `batch_size`, its own or that of its `data` or `task`.
+  A subclass may also have `seeds`, the number of runs with seeds from
+  `train.seed` on, and a `batch_size`, its own or that of its `data` or `task`.
 
   Raises:
     ValueError: the warm-up is as long as the run, the last of the seeds is too
@@ -88,10 +88,10 @@ class FitConfig(Config):
 
 
 def what_decides(identity: Mapping[str, Any]) -> dict[str, Any]:
-  """An identity without the leaves of a `TrainConfig` that change no number.
+  """Drops from an identity the leaves of a `TrainConfig` that change no number.
 
-  A run may go on on another mesh, on another number of processes, and with
-  another rhythm of records, evaluations and checkpoints.
+  A run may be resumed on another mesh or number of processes, and with other
+  intervals of records, evaluations and checkpoints.
 
   Args:
     identity: nested values, in which a `TrainConfig` is called `train`.
@@ -105,7 +105,7 @@ def what_decides(identity: Mapping[str, Any]) -> dict[str, Any]:
 def _without(
   tree: Mapping[str, Any], dropped: tuple[str, ...]
 ) -> dict[str, Any]:
-  """Nested values without those dotted names."""
+  """Nested values without some dotted names."""
   kept = {}
   for name, value in tree.items():
     if name in dropped:
@@ -124,7 +124,7 @@ def _without(
 
     if isinstance(value, Mapping):
       inner = _without(value, below)
-      # Of a config that decides nothing, nothing is left to be told.
+      # A config all of whose leaves are dropped is dropped itself.
       if value and not inner:
         continue
       value = inner

@@ -1,4 +1,4 @@
-"""The entry of an experiment: its `main`, in as many processes as asked for."""
+"""Entry point of an experiment, for one process or several."""
 
 import contextlib
 import dataclasses
@@ -16,8 +16,8 @@ from attnjax.training.processes import is_primary
 
 __all__ = ["processes_of", "run"]
 
-# Else `--help` of an experiment would list no flag: absl takes them for those
-# of the module that defines them, and this one stands between.
+# absl ascribes flags to the module that defines them, and this one is between:
+# else `--help` of an experiment would list none.
 flags.disclaim_key_flags()
 
 
@@ -27,7 +27,7 @@ def run(
   *,
   experiment: str,
 ) -> None:
-  """Runs the `main` of an experiment with the config that flags make.
+  """Runs the `main` of an experiment with the config of its flags.
 
   As `attnjax.config.run`, in as many processes as flags or a launcher say. All
   have to be given the same flags, and the directory of another experiment is
@@ -47,7 +47,7 @@ def run(
   ValueError: default='tiny' is not a preset; there are base
   """
   configs.run(
-    _Agreed(main, experiment),
+    _AgreeingMain(main, experiment),
     presets,
     experiment=experiment,
     around=lambda config: training.joined(processes_of(config)),
@@ -55,7 +55,7 @@ def run(
 
 
 def processes_of(config: Any) -> training.ProcessesConfig:
-  """How the processes of a run join: every part of it is trained by them all.
+  """The one `ProcessesConfig` of an experiment's config.
 
   Args:
     config: of an experiment; some of its parts, at any depth, have `processes`.
@@ -88,7 +88,7 @@ def processes_of(config: Any) -> training.ProcessesConfig:
 
 
 def _parts(config: Any, kind: type, path: str = "") -> Iterator[tuple]:
-  """(path, part) of each part of a config that is of a kind, at any depth."""
+  """(path, part) of each nested config of a type, at any depth."""
   for field in dataclasses.fields(config):
     part, name = getattr(config, field.name), f"{path}{field.name}"
     if isinstance(part, kind):
@@ -98,14 +98,14 @@ def _parts(config: Any, kind: type, path: str = "") -> Iterator[tuple]:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Agreed:
-  """`main`, once all processes are known to have been asked for the same."""
+class _AgreeingMain:
+  """`main`, called once all processes agree on config and directory."""
 
   main: Callable[[Any, Path], None]
   experiment: str
 
   def __call__(self, config: Any, workdir: Path) -> None:
-    """Compares everything but how each process joins the others."""
+    """Compares the config, without how each process joins, and runs `main`."""
     asked = configs.to_dict(config)
     for path, _ in _parts(config, training.ProcessesConfig):
       *above, last = path.split(".")
@@ -118,13 +118,13 @@ class _Agreed:
       self.main(config, workdir)
     finally:
       if is_primary():
-        _own(workdir, self.experiment)
+        _write_owner(workdir, self.experiment)
 
 
-def _own(workdir: Path, experiment: str) -> None:
-  """Notes whose a directory is, if anything was written there at all."""
+def _write_owner(workdir: Path, experiment: str) -> None:
+  """Writes the experiment's name into a directory, if the run made one."""
   path = workdir / "experiment.txt"
-  # What ends the run may be that nothing can be written: then that is said.
+  # Suppressed, for a disk error may be what ends the run, and is raised then.
   with contextlib.suppress(OSError):
     if workdir.exists() and not path.exists():
       path.write_text(experiment + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""From a model to a trained one: its directory, mesh, optimizer and loop."""
+"""`fit`: trains a model in a directory, on one device or on a mesh."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ __all__ = ["Fitted", "fit", "make_model"]
 
 
 class Fitted(NamedTuple):
-  """A trained model and how it came to be.
+  """A trained model and its evaluations.
 
   Args:
     params: after the last step.
@@ -56,12 +56,12 @@ def fit(
   mesh: Mesh | None = None,
   rules: Rules | None = None,
 ) -> Fitted:
-  """Trains a model in a directory of its own, or goes on training it there.
+  """Trains a model in a directory, or resumes the training there.
 
-  Called again with the same directory it goes on from the newest whole
+  Called again with the same directory it resumes from the newest undamaged
   checkpoint, bit for bit, and returns at once where the run is finished. It may
-  go on on another mesh or on another number of processes: the batches are the
-  same, and so are the losses to float tolerance.
+  resume on another mesh or number of processes: the batches are the same, and
+  the losses are to float tolerance.
 
   On a mesh a model that has a method `with_attend`, see `TakesAttention`,
   attends in the loss as `train.mesh` says; the model that is returned attends
@@ -125,9 +125,9 @@ def fit(
     | {"identity": decides, "mesh": dataclasses.asdict(train.mesh)},
   )
 
-  # Everything that can be wrong is found out before anything is written.
+  # Everything that can be wrong is checked before anything is written.
   mesh = train.mesh.make() if mesh is None else mesh
-  loss, evaluate = _on_mesh(mesh, train.mesh, model, loss, evaluate)
+  loss, evaluate = _shard_attention(mesh, train.mesh, model, loss, evaluate)
   transform = training.make_optimizer(optimizer, train.steps)
   step = training.make_step(
     loss,
@@ -137,7 +137,7 @@ def fit(
     seed=train.seed,
   )
   rules = partition_rules(model) if rules is None else rules
-  ready = _placed(model, transform, step, batches, mesh, rules)
+  ready = _prepare(model, transform, step, batches, mesh, rules)
   jax.eval_shape(step, ready.state, ready.batches(0))
   new = lambda: not (Path(workdir) / "metrics.jsonl").exists()
   if evaluate is not None and training.from_primary(new):
@@ -169,7 +169,7 @@ def fit(
 def make_model(
   make: Callable[[], Any], train: TrainConfig, rules: Rules | None = None
 ) -> Any:
-  """A new model, each part of it made on the devices that have it.
+  """Initialises a model sharded over the mesh of a run.
 
   Args:
     make: makes the model; compiled.
@@ -190,18 +190,18 @@ def make_model(
   return training.initialise(make, mesh=mesh, rules=rules)
 
 
-def _on_mesh(
+def _shard_attention(
   mesh: Mesh | None,
   config: MeshConfig,
   model: Any,
   loss: LossFn,
   evaluate: Any,
 ) -> tuple[LossFn, Any]:
-  """The loss and the evaluation, with the attention that flags ask for."""
+  """Loss and evaluation with the sharded attention of the flags."""
   on = lambda loss: loss_on(mesh, config, model, loss)
   inner = getattr(evaluate, "evaluate", None)
 
-  # What `training.make_evaluate` made has a loss, which is shared out too.
+  # An evaluation of `training.make_evaluate` has a loss inside it.
   if isinstance(inner, Evaluate):
     inner = dataclasses.replace(inner, loss_fn=on(inner.loss_fn))
     evaluate = dataclasses.replace(evaluate, evaluate=inner)
@@ -213,7 +213,7 @@ def _identity(
   optimizer: training.OptimizerConfig,
   train: TrainConfig,
 ) -> dict[str, Any]:
-  """All that decides the numbers of a run, as nested values.
+  """All settings that decide the numbers of a run, as nested values.
 
   Raises:
     ValueError: the identity has something else under the names of these two.
@@ -226,14 +226,14 @@ def _identity(
         f"identity[{name!r}] must be the leaves of the config of that name, got"
         f" {given!r}; give it another name"
       )
-    # What `fit` was called with is the truth, whatever the identity says.
+    # The arguments of `fit` override what the identity says of them.
     decides[name] = {**given, **decisive(config)}
 
   return decides
 
 
 class _Ready(NamedTuple):
-  """What the loop runs on: one device, or a mesh."""
+  """State, step and batches for the loop."""
 
   state: training.TrainState
   step: Callable[..., Any]
@@ -241,7 +241,7 @@ class _Ready(NamedTuple):
   place: Callable[[Any], Any]
 
 
-def _placed(
+def _prepare(
   model: PyTree,
   transform: optax.GradientTransformation,
   step: Step,
@@ -249,7 +249,7 @@ def _placed(
   mesh: Mesh | None,
   rules: Rules | None,
 ) -> _Ready:
-  """State, step and batches on one device, or on a mesh."""
+  """State, compiled step and batches, on one device or on a mesh."""
   if mesh is None:
     state = training.init_state(model, transform)
     jitted = training.jit_step(step)
@@ -257,6 +257,6 @@ def _placed(
 
   state, places = init_on(mesh, model, transform, rules)
   jitted = training.jit_step(step, places)
-  # The batches of a feed are on their devices.
-  feed = training.GlobalBatches(batches, mesh, step.microbatches)
-  return _Ready(state, jitted, feed, lambda batch: batch)
+  # These batches are on their devices already: nothing is left to place.
+  sharded = training.GlobalBatches(batches, mesh, step.microbatches)
+  return _Ready(state, jitted, sharded, lambda batch: batch)

@@ -1,4 +1,4 @@
-"""The mesh of a run, as flags choose it: its axes, and attention along them."""
+"""Config of a run's device mesh: sizes of its axes, and sharded attention."""
 
 import dataclasses
 import math
@@ -15,10 +15,10 @@ __all__ = ["MeshConfig"]
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig(Config):
-  """Over how many devices each thing is shared out; all 1 is one device.
+  """Sizes of the axes of a mesh; all 1 is one device.
 
-  The product is the number of devices of all processes. A run may go on on
-  another mesh: it decides where numbers are, and not what they are.
+  The product is the number of devices of all processes. A run may be resumed on
+  another mesh: it decides where arrays are, and not their values.
 
   Raises:
     ValueError: a size is below 1, `data` below 0.
@@ -69,8 +69,9 @@ class MeshConfig(Config):
 
   def __post_init__(self):
     super().__post_init__()
-    usual = {"attention": "ring", "layout": "contiguous"}
-    for name, value in usual.items():
+    # Without a sequence axis these two would be ignored silently.
+    defaults = {"attention": "ring", "layout": "contiguous"}
+    for name, value in defaults.items():
       if self.sequence == 1 and getattr(self, name) != value:
         raise ValueError(
           f"mesh.{name} must be {value!r} where mesh.sequence=1, for no tokens"
@@ -79,7 +80,7 @@ class MeshConfig(Config):
         )
 
   def axes(self, devices: int, processes: int = 1) -> dict[str, int]:
-    """The size of each axis on so many devices; `data=0` is what they leave.
+    """Sizes of the axes on a number of devices; `data=0` takes the rest.
 
     Args:
       devices: of all processes.
@@ -99,9 +100,9 @@ class MeshConfig(Config):
   def make(self) -> Mesh | None:
     """The mesh, over every device of every process; None for one device.
 
-    Its axes are automatic: the compiler moves what a computation needs, and a
-    program means the same on every mesh. Its chips come in the order in which
-    a ring of them is wired, see `attnjax.parallel.make_mesh`.
+    Its axes are automatic: the compiler inserts the communication, and a
+    program computes the same on every mesh. Devices are in the order of their
+    wiring, see `attnjax.parallel.make_mesh`.
 
     Raises:
       ValueError: the sizes do not multiply to the number of devices.
@@ -118,7 +119,7 @@ class MeshConfig(Config):
     return make_mesh(jax.devices(), **self.axes(devices, processes))
 
   def _sizes(self, devices: int) -> dict[str, int]:
-    """The size of each axis, whether or not they fit the devices."""
+    """Sizes of the axes, whether or not they fit the devices."""
     sizes = {axis: getattr(self, axis) for axis in AXES}
     if not sizes["data"]:
       rest = math.prod(size for size in sizes.values() if size)
@@ -127,7 +128,7 @@ class MeshConfig(Config):
 
 
 def _misfit(sizes: dict[str, int], devices: int, processes: int) -> str:
-  """What is wrong with a mesh, and which one there could be."""
+  """Error message for a mesh of another size than the devices."""
   product = math.prod(sizes.values())
   said = " x ".join(f"{axis}={size}" for axis, size in sizes.items())
   rest = product // sizes["data"]

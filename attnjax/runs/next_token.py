@@ -1,4 +1,4 @@
-"""Next-token prediction: the loss of a decoder, the shapes of its batches."""
+"""Next-token prediction: loss, and abstract batches."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,7 +10,7 @@ from attnjax import training
 
 __all__ = ["BATCH_DTYPES", "abstract_batch", "next_token_loss"]
 
-# Arrays `B T` of a batch of `attnjax.data.train_batches`.
+# Arrays [B, T] of a batch of packed `attnjax.data.train_batches`.
 BATCH_DTYPES = {
   "tokens": jnp.int32,
   "targets": jnp.int32,

@@ -1,4 +1,4 @@
-"""The step that an experiment would run, as shapes on a mesh."""
+"""Abstract training steps on a mesh, for ahead-of-time compilation."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ __all__ = ["PlannedStep", "placed", "planned_step"]
 
 
 class PlannedStep(NamedTuple):
-  """A training step, and the state that it takes and gives.
+  """A training step with the shapes and shardings of its state.
 
   Args:
     step: from `training.make_step`.
@@ -49,7 +49,7 @@ def planned_step(
   train: TrainConfig,
   mesh: Mesh,
 ) -> PlannedStep:
-  """The very step that `fit` runs; nothing is computed.
+  """The step that `fit` runs, as shapes; nothing is computed.
 
   Args:
     make_model: nothing -> a new model; only its shapes are asked for.
@@ -91,7 +91,7 @@ def planned_step(
 
 
 def placed(shapes: Any, places: Any) -> Any:
-  """The same shapes, each with its sharding.
+  """Attaches shardings to shapes.
 
   Args:
     shapes: of arrays.

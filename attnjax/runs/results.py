@@ -1,4 +1,4 @@
-"""What experiments say when they are done: spreads over seeds, tables, JSON."""
+"""Results of experiments: spreads over seeds, tables, and JSON files."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import numpy as np
 
 from attnjax.training import from_primary
 
-__all__ = ["measured", "spread", "table", "write_results"]
+__all__ = ["measure_once", "spread", "table", "write_results"]
 
 
 def spread(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
@@ -29,20 +29,16 @@ def spread(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
   """
   mean = statistics.fmean(values)
   small = 0 < abs(mean) < 1e-3
-  places = max(digits - _whole_digits(mean), 0)
+  whole_digits = len(str(int(abs(mean)))) if abs(mean) >= 1 else 0
+  places = max(digits - whole_digits, 0)
   write = lambda x: f"{x:.{digits - 1}e}" if small else f"{x:.{places}f}"
   if len(values) == 1:
     return write(mean)
   return f"{write(mean)} ± {write(statistics.stdev(values))}"
 
 
-def _whole_digits(x: float) -> int:
-  """Digits before the point; none of a number below 1."""
-  return len(str(int(abs(x)))) if abs(x) >= 1 else 0
-
-
 def table(columns: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
-  """A table as GitHub shows it, and as a terminal can be read.
+  """A Markdown table, aligned for the terminal.
 
   Args:
     columns: their names, or numbers; the first column is aligned left, the
@@ -73,9 +69,9 @@ def table(columns: Sequence[object], rows: Sequence[Sequence[object]]) -> str:
 
 
 def write_results(workdir: Path, results: Mapping[str, Any]) -> Path:
-  """Writes `result.json`, whole or not at all, into a directory that it makes.
+  """Writes `result.json` atomically into a directory, which is made.
 
-  An experiment calls it before it draws, so that no figure can lose a number.
+  Experiments call it before they draw, so that an error of a plot loses none.
 
   >>> import json
   >>> from pathlib import Path
@@ -87,10 +83,10 @@ def write_results(workdir: Path, results: Mapping[str, Any]) -> Path:
   return _write(workdir / "result.json", results)
 
 
-def measured(
+def measure_once(
   path: Path, asked: Mapping[str, Any], measure: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
-  """What was measured of a run, once: the same question finds it again.
+  """Measures of a run, cached in a file by what they depend on.
 
   Args:
     path: a file beside the run, which is the same run whenever it exists.
@@ -100,11 +96,11 @@ def measured(
   >>> from pathlib import Path
   >>> import tempfile
   >>> path = Path(tempfile.mkdtemp()) / "measures.json"
-  >>> measured(path, {"rows": 2}, lambda: {"accuracy": 0.5})
+  >>> measure_once(path, {"rows": 2}, lambda: {"accuracy": 0.5})
   {'accuracy': 0.5}
-  >>> measured(path, {"rows": 2}, lambda: {"accuracy": 0.7})
+  >>> measure_once(path, {"rows": 2}, lambda: {"accuracy": 0.7})
   {'accuracy': 0.5}
-  >>> measured(path, {"rows": 3}, lambda: {"accuracy": 0.7})
+  >>> measure_once(path, {"rows": 3}, lambda: {"accuracy": 0.7})
   {'accuracy': 0.7}
   """
   asked = json.loads(json.dumps(asked))
@@ -122,7 +118,7 @@ def measured(
         f" ({error}); remove it, and they are made again"
       ) from None
 
-  # All processes measure, or none: two that looked could see two moments.
+  # Process 0 looks for all: all of them have to measure, or none.
   known = from_primary(found)
   if known is None:
     known = json.loads(json.dumps(measure()))
@@ -131,10 +127,10 @@ def measured(
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> Path:
-  """Writes JSON, whole or not at all."""
-  # Several processes of one run may come here at once.
+  """Writes JSON atomically."""
+  # The name is unique, for several processes of one run may write at once.
   path.parent.mkdir(parents=True, exist_ok=True)
-  half = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-  half.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-  os.replace(half, path)
+  temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+  temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+  os.replace(temporary, path)
   return path

@@ -1,4 +1,4 @@
-"""Trials: runs that are each trained, asked once, and told of as they end."""
+"""Trials of an experiment: one trained and measured run a variant and seed."""
 
 import dataclasses
 import time
@@ -8,17 +8,17 @@ from typing import Any
 
 from attnjax.config import decisive
 from attnjax.runs.fitting import Fitted
-from attnjax.runs.results import measured
+from attnjax.runs.results import measure_once
 
-__all__ = ["asked", "by_seed", "run_folder", "trial_arguments"]
+__all__ = ["by_seed", "run_folder", "train_and_measure", "trial_arguments"]
 
-# Which runs there are, and what is asked of them afterwards: no run trains
-# another way for it, so that one may be added to others that are done.
+# Settings that say which runs there are and how they are tested, and change no
+# run: a seed or a variant may be added to runs that are done.
 _NOT_OF_A_RUN = ("variants", "seeds", "test")
 
 
 def run_folder(workdir: Path, variant: str, seed: int) -> Path:
-  """Directory of one of the runs of an experiment.
+  """Directory of one run of an experiment.
 
   >>> from pathlib import Path
   >>> run_folder(Path("runs"), "window + persistent", 1).as_posix()
@@ -86,19 +86,19 @@ def by_seed(
   seeds: int,
   line: Callable[[str, int, dict[str, Any]], str],
 ) -> Iterator[dict[str, list[dict]]]:
-  """The measures of all variants so far, each time that a seed is done.
+  """Runs the trials seed by seed; yields the measures of all variants so far.
 
-  Seeds are outside: what is cut short has as many of every variant. A run
-  that diverges is a result too: it is said, and left out.
+  Seeds are the outer loop, so that an interrupted experiment has about as many
+  runs of every variant. A run that diverges is printed and left out.
 
   Args:
     trial: takes a variant and a seed, and returns the measures.
     variants: their names.
     seeds: how many.
-    line: what is printed of a trial; of its variant, seed and measures.
+    line: (variant, seed, measures) -> the line printed of a trial.
 
   Yields:
-    variant -> its measures, one a seed; of some variant there are some.
+    variant -> its measures, one a seed; at least one list is not empty.
 
   Raises:
     FloatingPointError: all runs diverged.
@@ -132,14 +132,14 @@ def by_seed(
     )
 
 
-def asked(
+def train_and_measure(
   fit: Callable[[], Fitted],
   measure: Callable[[Any], dict[str, Any]],
   *,
   folder: Path,
   test: Mapping[str, Any],
 ) -> dict[str, Any]:
-  """Trains, and asks the model unless it was asked the same before.
+  """Trains and measures a model; a run measured so before is not again.
 
   Args:
     fit: trains in `folder`, or finds there what was trained.
@@ -153,7 +153,7 @@ def asked(
   >>> from pathlib import Path
   >>> import tempfile
   >>> from attnjax.runs.fitting import Fitted
-  >>> found = asked(
+  >>> found = train_and_measure(
   ...   lambda: Fitted(params=3.0, records=[{"step": 1, "loss": 0.5}]),
   ...   lambda params: {"mean": params},
   ...   folder=Path(tempfile.mkdtemp()), test={"rows": 2})
@@ -164,7 +164,7 @@ def asked(
   fitted = fit()
   seconds = time.monotonic() - began
 
-  return measured(
+  return measure_once(
     folder / "measures.json",
     test,
     lambda: {

@@ -1,4 +1,4 @@
-"""Pictures of attention weights and of learning curves.
+"""Figures of attention weights, learning curves and other lines.
 
 They need matplotlib, which is loaded when a figure is made:
 `pip install 'attnjax[viz]'`.

@@ -1,4 +1,4 @@
-"""Attention weights as a picture: one panel a head, tokens on both axes."""
+"""Figures of attention weights: one panel a head, tokens on both axes."""
 
 import math
 from collections.abc import Sequence
@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnjax.viz import style
-from attnjax.viz.panels import Layout, Panels, label_fonts
+from attnjax.viz.panels import PanelLayout, Panels, label_fonts
 from attnjax.viz.plain_text import drawable
 from attnjax.viz.tokens import LONGEST, Token, visible_all
 
 if TYPE_CHECKING:
   import matplotlib.figure
 
-_TOLERANCE = 1e-2  # bfloat16 weights sum to 1 only so well
+__all__ = [
+  "attention_figure",
+  "save_attention",
+]
+
+
+_TOLERANCE = 1e-2  # of a row's sum: bfloat16 has 8 bits
 
 
 def attention_figure(
@@ -23,15 +29,15 @@ def attention_figure(
   query_tokens: Sequence[Token],
   key_tokens: Sequence[Token] | None = None,
   *,
-  layout: Layout = "rows",
+  layout: PanelLayout = "rows",
   titles: Sequence[str] | None = None,
   columns: int | None = None,
   largest: float | None = 1.0,
 ) -> "matplotlib.figure.Figure":
   """Draws attention weights, one panel a head, on one colour scale.
 
-  White is no weight at all, so a mask shows as paper. Tokens are written on the
-  outer panels; spaces, newlines and lone bytes have visible glyphs.
+  White is a weight of 0, so that hidden keys have the colour of the paper. The
+  tokens are on the outer panels; spaces, newlines and lone bytes are glyphs.
 
   Args:
     weights: "H T S" or "L H T S", at least 0; each row sums to at most 1. Four
@@ -62,8 +68,8 @@ def attention_figure(
   Reference: the layout "columns" is that of G. Sanderson, Attention in
   transformers, step-by-step (3Blue1Brown), 2024.
   """
-  panels, heads = _checked_weights(weights)
-  queries, keys = _checked_tokens(panels, query_tokens, key_tokens)
+  panels, heads = _validate_weights(weights)
+  queries, keys = _validate_tokens(panels, query_tokens, key_tokens)
   names = _titles(panels, heads, np.ndim(weights) == 4, titles)
   columns = _columns(len(panels), heads, np.ndim(weights) == 4, columns)
   if layout not in ("rows", "columns"):
@@ -102,8 +108,8 @@ def save_attention(
   return style.save_figure(figure, path)
 
 
-def _checked_weights(weights: Any) -> tuple[np.ndarray, int]:
-  """The weights as float64 "panels T S", and how many heads there are."""
+def _validate_weights(weights: Any) -> tuple[np.ndarray, int]:
+  """Weights as float64 "panels T S", and the number of heads."""
   array = np.asarray(weights).astype(np.float64)
   if array.ndim not in (3, 4) or 0 in array.shape:
     raise ValueError(
@@ -127,12 +133,12 @@ def _checked_weights(weights: Any) -> tuple[np.ndarray, int]:
   return array.reshape(-1, *array.shape[-2:]), array.shape[-3]
 
 
-def _checked_tokens(
+def _validate_tokens(
   panels: np.ndarray,
   query_tokens: Sequence[Token],
   key_tokens: Sequence[Token] | None,
 ) -> tuple[list[str], list[str]]:
-  """Both sequences as visible text, as long as the axes they name."""
+  """Labels of queries and keys, as many as their axes are long."""
   texts = []
   for axis, name, tokens in (
     (1, "query_tokens", query_tokens),
@@ -152,7 +158,7 @@ def _checked_tokens(
 def _titles(
   panels: np.ndarray, heads: int, layers: bool, titles: Sequence[str] | None
 ) -> list[str]:
-  """One title a panel."""
+  """The titles of the panels; numbers of layers and heads by default."""
   if titles is None:
     numbers = [divmod(panel, heads) for panel in range(len(panels))]
     place = "layer {}, head {}" if layers else "head {1}"
@@ -165,7 +171,7 @@ def _titles(
 
 
 def _columns(panels: int, heads: int, layers: bool, columns: int | None) -> int:
-  """How many panels stand side by side."""
+  """Number of panels side by side."""
   if columns is None:
     return heads if layers else math.ceil(math.sqrt(panels))
   if columns < 1:

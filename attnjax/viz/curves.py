@@ -1,5 +1,6 @@
-"""Learning curves against horizontal yardsticks."""
+"""Figures of learning curves, with horizontal lines to compare with."""
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,6 +12,13 @@ from attnjax.viz.plain_text import write_plainly
 
 if TYPE_CHECKING:
   import matplotlib.figure
+
+__all__ = [
+  "Curves",
+  "learning_curve_figure",
+  "save_curves",
+]
+
 
 Curves = dict[str, tuple[list[int], list[float]]]
 _WIDTH, _HEIGHT, _FONT = 6.4, 3.8, 8.5  # inches, inches, points
@@ -25,7 +33,7 @@ def learning_curve_figure(
   yardsticks: Mapping[str, float] | None = None,
   title: str | None = None,
 ) -> "matplotlib.figure.Figure":
-  """Draws one metric over the steps, one curve a split, with yardsticks.
+  """Draws one metric over the steps: a curve a split, and yardsticks.
 
   Each curve and each yardstick carries its name and its last value at its
   right end, so there is no legend to look up.
@@ -70,7 +78,10 @@ def learning_curve_figure(
     *_draw_curves(axes, curves),
     *_draw_yardsticks(axes, yardsticks),
   ]
-  _dress(axes, label or metric.replace("_", " "), title)
+  y_label = label or metric.replace("_", " ")
+  style.label_axes(axes, "step", y_label, title, font=_FONT)
+  axes.xaxis.get_major_locator().set_params(integer=True)
+  axes.margins(x=0.01, y=0.06)
   write_labels(axes, labels, font=_FONT)
   write_plainly(figure)
 
@@ -124,10 +135,11 @@ def _curves(
 
 
 def _draw_curves(axes: Any, curves: Curves) -> list[Label]:
-  """Each split as a line; returns its label."""
+  """Draws each split as a line; returns the labels."""
   labels = []
+  # More than six splits share colours.
   for (name, (steps, values)), color in zip(
-    curves.items(), _colors(len(curves)), strict=True
+    curves.items(), itertools.cycle(style.PALETTE), strict=False
   ):
     noisy = name == "train"
     axes.plot(
@@ -148,13 +160,8 @@ def _draw_curves(axes: Any, curves: Curves) -> list[Label]:
   return labels
 
 
-def _colors(count: int) -> list[str]:
-  """As many colours as there are curves; past six they come round again."""
-  return [style.PALETTE[i % len(style.PALETTE)] for i in range(count)]
-
-
 def _draw_yardsticks(axes: Any, yardsticks: Mapping[str, float]) -> list[Label]:
-  """Each yardstick as a dashed line; returns its label."""
+  """Draws each yardstick as a dashed line; returns the labels."""
   for value in yardsticks.values():
     axes.axhline(
       value, color=style.QUIET, linewidth=0.9, dashes=(4, 3), zorder=1
@@ -163,18 +170,3 @@ def _draw_yardsticks(axes: Any, yardsticks: Mapping[str, float]) -> list[Label]:
     Label(float(value), f"{name} {value:.3f}", style.QUIET)
     for name, value in yardsticks.items()
   ]
-
-
-def _dress(axes: Any, label: str, title: str | None) -> None:
-  """Axis names, a light horizontal grid, thin spines."""
-  style.quiet_axes(axes, sides=("left", "bottom"))
-  axes.set_xlabel("step", fontsize=9, color=style.QUIET)
-  axes.set_ylabel(label, fontsize=9, color=style.QUIET)
-  axes.tick_params(labelsize=_FONT, pad=4)
-  axes.xaxis.get_major_locator().set_params(integer=True)
-  axes.grid(axis="y", color="#f0f0f0", linewidth=0.8, zorder=0)
-  axes.set_axisbelow(True)
-  axes.margins(x=0.01, y=0.06)
-
-  if title is not None:
-    axes.set_title(title, fontsize=10, color=style.INK, loc="left", pad=10)

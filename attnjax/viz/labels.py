@@ -1,13 +1,19 @@
-"""Labels at the right end of lines, moved apart where they would overlap."""
+"""Labels at the right ends of lines, moved apart where they overlap."""
 
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+__all__ = [
+  "Label",
+  "separate_heights",
+  "write_labels",
+]
+
 
 @dataclasses.dataclass(frozen=True)
 class Label:
-  """What stands at the right end of one line.
+  """The label of one line, at its right end.
 
   Args:
     value: height of the end, in the unit of the vertical axis.
@@ -45,15 +51,15 @@ def write_labels(axes: Any, labels: Sequence[Label], *, font: float) -> None:
   ends = [float(value - bottom) / float(top - bottom) for value in values]
   points = axes.figure.get_size_inches()[1] * 72 * 0.8  # less title and ticks
 
-  heights = spread(ends, gap=1.35 * font / points)
+  heights = separate_heights(ends, gap=1.35 * font / points)
   for label, end, height in zip(labels, ends, heights, strict=True):
     place = {"transform": axes.transAxes, "color": label.color}
     axes.plot([1.0, 1.025], [end, height], lw=0.6, clip_on=False, **place)
     axes.text(1.032, height, label.text, fontsize=font, va="center", **place)
 
 
-def spread(heights: Sequence[float], *, gap: float) -> list[float]:
-  """The heights, moved as little as keeps each a gap from the next.
+def separate_heights(heights: Sequence[float], *, gap: float) -> list[float]:
+  """Moves heights as little as possible, so that they are a gap apart.
 
   Least squares, by pooling neighbours that would come too close (isotonic
   regression of the heights less one gap a rank).
@@ -65,7 +71,7 @@ def spread(heights: Sequence[float], *, gap: float) -> list[float]:
   Returns:
     The new heights, in the order given.
 
-  >>> spread([0.5, 0.5, 2.0], gap=0.5)
+  >>> separate_heights([0.5, 0.5, 2.0], gap=0.5)
   [0.25, 0.75, 2.0]
   """
   order = sorted(range(len(heights)), key=heights.__getitem__)

@@ -1,4 +1,4 @@
-"""Lines of y against x, with the spread over seeds as a band."""
+"""Figures of y against x, with the range over seeds as a band."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,13 @@ from attnjax.viz.plain_text import write_plainly
 if TYPE_CHECKING:
   import matplotlib.figure
 
-# Of lines that share a color.
+__all__ = [
+  "lines_figure",
+  "save_lines",
+]
+
+
+# In turn, for lines that share a colour.
 _DASHES = ("-", "--", ":")
 _WIDTH, _HEIGHT, _FONT = 6.4, 3.8, 8.5  # inches, inches, points
 
@@ -28,7 +34,7 @@ def lines_figure(
   log_y: bool = False,
   levels: Mapping[str, float] | None = None,
 ) -> "matplotlib.figure.Figure":
-  """Draws each series as a line that carries its name at its right end.
+  """Draws each series as a line, with its name at its right end.
 
   Args:
     series: name -> (x, y): x "N", and y "N" or, one seed a row, "S N": the line
@@ -64,7 +70,7 @@ def lines_figure(
   for index, (name, (x, y)) in enumerate(series.items()):
     again, place = divmod(index, len(style.PALETTE))
     color = style.PALETTE[place]
-    last = _draw(axes, *_checked(name, x, y), color, _DASHES[again % 3])
+    last = _draw(axes, *_validate(name, x, y), color, _DASHES[again % 3])
     labels.append(Label(last, name, color))
 
   for name, level in (levels or {}).items():
@@ -72,7 +78,7 @@ def lines_figure(
     labels.append(Label(float(level), name, style.QUIET))
 
   _scale(axes, series, log_x, log_y)
-  _dress(axes, x_label, y_label, title)
+  style.label_axes(axes, x_label, y_label, title, font=_FONT)
   write_labels(axes, labels, font=_FONT)
   write_plainly(figure)
 
@@ -97,8 +103,8 @@ def save_lines(
   return style.save_figure(lines_figure(series, **options), path)
 
 
-def _checked(name: str, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
-  """X "N" and y "S N"."""
+def _validate(name: str, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
+  """x as "N" and y as "S N"."""
   x, y = np.asarray(x, float), np.atleast_2d(np.asarray(y, float))
   if x.ndim != 1 or y.ndim != 2 or y.shape[1] != len(x) or not len(x):
     raise ValueError(
@@ -111,7 +117,7 @@ def _checked(name: str, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
 def _draw(
   axes: Any, x: np.ndarray, y: np.ndarray, color: str, dashes: str
 ) -> float:
-  """A line and its band; returns the last finite value."""
+  """Draws a line and its band; returns the last finite value."""
   mean = y.mean(0)
   marker = "o" if len(x) < 40 else ""
   axes.plot(
@@ -128,7 +134,7 @@ def _draw(
 
 
 def _scale(axes: Any, series: Any, log_x: bool, log_y: bool) -> None:
-  """Logarithmic axes, where they are asked for."""
+  """Sets logarithmic axes; base 2 where all x are powers of 2."""
   if log_x:
     every = np.concatenate([np.asarray(x, float) for x, _ in series.values()])
     powers = np.log2(every)
@@ -136,15 +142,3 @@ def _scale(axes: Any, series: Any, log_x: bool, log_y: bool) -> None:
     axes.set_xscale("log", base=base)
   if log_y:
     axes.set_yscale("log")
-
-
-def _dress(axes: Any, x_label: str, y_label: str, title: str | None) -> None:
-  """Axis names, a light grid, thin spines."""
-  style.quiet_axes(axes, sides=("left", "bottom"))
-  axes.set_xlabel(x_label, fontsize=9, color=style.QUIET)
-  axes.set_ylabel(y_label, fontsize=9, color=style.QUIET)
-  axes.tick_params(labelsize=_FONT, pad=4)
-  axes.grid(axis="y", color="#f0f0f0", linewidth=0.8, zorder=0)
-  axes.set_axisbelow(True)
-  if title is not None:
-    axes.set_title(title, fontsize=10, color=style.INK, loc="left", pad=10)

@@ -1,4 +1,4 @@
-"""The drawing of attention panels: a grid of small matrices on one scale."""
+"""Drawing of attention panels: a grid of matrices on one colour scale."""
 
 import dataclasses
 import math
@@ -12,13 +12,20 @@ from attnjax.viz.plain_text import write_plainly
 if TYPE_CHECKING:
   import matplotlib.figure
 
-Layout = Literal["rows", "columns"]
+__all__ = [
+  "PanelLayout",
+  "Panels",
+  "label_fonts",
+]
+
+
+PanelLayout = Literal["rows", "columns"]
 _MONO = "DejaVu Sans Mono"  # comes with matplotlib and has the glyphs needed
-_SMALLEST_CELL = 0.13  # inches: a label of 6.5 points still fits its line
+_SMALLEST_CELL = 0.13  # inches, the line of a label of 6.5 points
 
 
 def label_fonts() -> list[str]:
-  """Families of the labels: what ours lacks, the reader's own fonts may have.
+  """Font families of the labels: a monospaced one, then those configured.
 
   >>> label_fonts()[0]
   'DejaVu Sans Mono'
@@ -31,7 +38,7 @@ def label_fonts() -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Panels:
-  """What one figure shows; `attention_figure` checks it before it gets here.
+  """The content of one figure, validated by `attention_figure`.
 
   Args:
     weights: "panels T S".
@@ -53,7 +60,7 @@ class Panels:
   queries: list[str]
   keys: list[str]
   titles: list[str]
-  layout: Layout
+  layout: PanelLayout
   columns: int
   largest: float | None
 
@@ -69,12 +76,12 @@ class Panels:
 
   @property
   def lines(self) -> int:
-    """How many lines of panels there are."""
+    """Number of lines of panels."""
     return math.ceil(len(self.weights) / self.columns)
 
   @property
   def cell(self) -> float:
-    """Side of one cell, inches; past 64 tokens the panel stops growing."""
+    """Width of a cell, inches; above 64 tokens the panel keeps its size."""
     longest = max(len(self.across), len(self.down))
     if longest > 64:
       return 64 * _SMALLEST_CELL / longest
@@ -99,17 +106,17 @@ class Panels:
   def _draw_scale(
     self, figure: "matplotlib.figure.Figure", panels: list[Any], image: Any
   ) -> None:
-    """The colour bar: of the same size however large the figure is."""
+    """Draws the colour bar, of one size in inches for any figure."""
     from matplotlib.ticker import MaxNLocator
 
     width, height = figure.get_size_inches()
-    long = min(max(0.6 * self.lines * len(self.down) * self.cell, 1.2), 3.2)
+    length = min(max(0.6 * self.lines * len(self.down) * self.cell, 1.2), 3.2)
     bar = figure.colorbar(
       image,
       ax=panels,
       fraction=0.14 / width,
-      aspect=long / 0.14,
-      shrink=min(1.0, long / height),
+      aspect=length / 0.14,
+      shrink=min(1.0, length / height),
       pad=0.14 / width,
       ticks=MaxNLocator(4),
     )
@@ -121,24 +128,24 @@ class Panels:
 
   def _size(self) -> tuple[float, float]:
     """Width and height of the figure, inches: cells, labels, titles, bar."""
+    # 0.62: width of a character of the font over its size; 72 points an inch.
     character = 0.62 * self._font() / 72
     left = max(map(len, self.down)) * character + 0.35
-    outer = self._label_height(character) + 0.35
+    longest = max(map(len, self.across))
+    label_height = (
+      longest * character if longest > 1 else 0.2
+    )  # they stand upright
+    outer = label_height + 0.35
     width = self.columns * (len(self.across) * self.cell + 0.2) + left + 0.9
     height = self.lines * (len(self.down) * self.cell + 0.4) + outer
     return max(width, 3.0), max(height, 2.2)
-
-  def _label_height(self, character: float) -> float:
-    """Height of the labels of the horizontal axis, inches."""
-    longest = max(map(len, self.across))
-    return longest * character if longest > 1 else 0.2
 
   def _font(self) -> float:
     """Size of the labels, points."""
     return min(9.0, max(self.cell, _SMALLEST_CELL) * 72 * 0.7)
 
   def _draw_panel(self, axes: Any, panel: int) -> Any:
-    """One matrix with its title; returns the image, for the colour bar."""
+    """Draws one matrix with its title; returns the image."""
     weights = self.weights[panel]
     title, scale = self.titles[panel], self.largest
     if scale is None:
@@ -156,13 +163,13 @@ class Panels:
     )
     axes.set_title(title, fontsize=9, color=style.INK, pad=5)
     style.quiet_axes(axes, sides=("left", "right", "top", "bottom"))
-    self._rule(axes)
+    self._draw_grid(axes)
     self._label(axes, panel)
 
     return image
 
-  def _rule(self, axes: Any) -> None:
-    """Hairlines between the cells, where they are large enough to need them."""
+  def _draw_grid(self, axes: Any) -> None:
+    """Hairlines between the cells, of panels up to 40 tokens."""
     if max(len(self.across), len(self.down)) > 40:
       return
     axes.set_xticks(np.arange(1, len(self.across)) - 0.5, minor=True)

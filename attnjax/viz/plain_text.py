@@ -1,4 +1,4 @@
-"""The words of a figure drawn as they are: never as markup, never as boxes."""
+"""Text of figures without markup, and without characters that no font has."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,11 @@ from attnjax.viz.tokens import glyph, number, shortened
 if TYPE_CHECKING:
   import matplotlib.figure
 
+__all__ = [
+  "drawable",
+  "write_plainly",
+]
+
 
 def drawable(
   text: str,
@@ -16,11 +21,11 @@ def drawable(
   *,
   longest: int | None = None,
 ) -> str:
-  r"""A text of characters that the fonts of a figure have.
+  r"""Replaces the characters that the fonts of a figure lack.
 
-  What no font has is written as its number, and so is a control character: a
-  box would say nothing, and in an SVG file a control character is an error. A
-  newline stays.
+  A character that no font has is written as its code point, instead of as a
+  box, and so is a control character, which is an error in an SVG file. Newlines
+  stay.
 
   Args:
     text: any text.
@@ -31,7 +36,9 @@ def drawable(
   >>> drawable("$x_1$ costs\t2 \x07"), drawable("\U0010fffe")
   ('$x_1$ costs⇥2 ⟨7⟩', '⟨10fffe⟩')
   """
-  known = _characters(tuple(families or _default_families()))
+  from matplotlib import rcParams
+
+  known = _characters(tuple(families or rcParams["font.family"]))
 
   def shown(letter: str) -> str:
     if letter in " \n":
@@ -44,7 +51,7 @@ def drawable(
 
 
 def write_plainly(figure: "matplotlib.figure.Figure") -> None:
-  """Lets a figure draw its words as they are.
+  """Makes a figure draw its text literally, without markup.
 
   Titles, names of axes, labels and legends are words: `$`, `_` and a backslash
   mean themselves there, whatever matplotlib's settings say. Numbers beside the
@@ -70,7 +77,7 @@ def write_plainly(figure: "matplotlib.figure.Figure") -> None:
 
 
 def _write_ticks_plainly(axis: Any) -> None:
-  """The same for words beside an axis, which its formatter keeps."""
+  """The same for tick labels of words, which the formatter holds."""
   ticks, labels = axis.get_major_ticks(), axis.get_majorticklabels()
   for text in (text for tick in ticks for text in (tick.label1, tick.label2)):
     text.set_parse_math(False)
@@ -82,7 +89,7 @@ def _write_ticks_plainly(axis: Any) -> None:
 
 
 def _words(figure: Any) -> Iterator[Any]:
-  """Every text of a figure but those beside the ticks of its axes."""
+  """Every text of a figure but the tick labels."""
   from matplotlib.axis import Axis
   from matplotlib.legend import Legend
   from matplotlib.text import Text
@@ -102,7 +109,7 @@ def _words(figure: Any) -> Iterator[Any]:
 
 
 def _is_worded(axis: Any) -> bool:
-  """Whether its ticks carry words that somebody gave, and not numbers."""
+  """Whether the tick labels of an axis are words and not numbers."""
   from matplotlib.category import StrCategoryFormatter
   from matplotlib.ticker import FixedFormatter, FuncFormatter
 
@@ -111,15 +118,9 @@ def _is_worded(axis: Any) -> bool:
   return isinstance(axis.get_major_formatter(), words)
 
 
-def _default_families() -> list[str]:
-  from matplotlib import rcParams
-
-  return rcParams["font.family"]
-
-
 @functools.cache
 def _characters(families: tuple[str, ...]) -> frozenset[int]:
-  """The code points that some of these fonts can draw."""
+  """The code points that at least one of the fonts has."""
   from matplotlib.font_manager import FontProperties, findfont, get_font
 
   found: set[int] = set()
@@ -129,6 +130,6 @@ def _characters(families: tuple[str, ...]) -> frozenset[int]:
     except ValueError:  # not on this machine: matplotlib passes it over too
       continue
     found |= get_font(path).get_charmap().keys()
-  # Without any, matplotlib draws with the font that it brings.
+  # Where no family is found, matplotlib falls back to the font it ships.
   default = FontProperties("DejaVu Sans")
   return frozenset(found or get_font(findfont(default)).get_charmap())

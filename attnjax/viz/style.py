@@ -1,4 +1,4 @@
-"""How every figure here looks: one figure factory, one colormap, quiet axes."""
+"""Style of all figures: figure factory, colours, axes, and saving."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,20 @@ from attnjax.viz.plain_text import write_plainly
 if TYPE_CHECKING:
   import matplotlib.colors
   import matplotlib.figure
+
+__all__ = [
+  "INK",
+  "PALETTE",
+  "QUIET",
+  "RULE",
+  "label_axes",
+  "new_figure",
+  "quiet_axes",
+  "require_matplotlib",
+  "save_figure",
+  "weight_colormap",
+]
+
 
 INK, QUIET, RULE = "#222222", "#777777", "#d9d9d9"
 PALETTE = ("#2e6ab6", "#d1495b", "#2a9d8f", "#8d5fb0", "#c98a1b", "#5c6770")
@@ -29,7 +43,7 @@ _SHADES = (
 
 
 def new_figure(width: float, height: float) -> "matplotlib.figure.Figure":
-  """An empty white figure that belongs to nobody: pyplot never hears of it.
+  """An empty white figure, not registered with pyplot.
 
   Args:
     width: inches.
@@ -53,7 +67,7 @@ def new_figure(width: float, height: float) -> "matplotlib.figure.Figure":
 
 
 def require_matplotlib() -> None:
-  """Raises ImportError, which names the extra, where there is no matplotlib.
+  """Raises an ImportError that names the extra, without matplotlib.
 
   >>> require_matplotlib()
   """
@@ -62,7 +76,7 @@ def require_matplotlib() -> None:
 
 
 def weight_colormap() -> "matplotlib.colors.Colormap":
-  """From white (no weight) to navy (all of it), in equal steps of lightness.
+  """Colour map from white (0) to navy (1), in equal steps of lightness.
 
   >>> weight_colormap()(0.0)[:3] == (1.0, 1.0, 1.0)
   True
@@ -89,6 +103,34 @@ def quiet_axes(axes: Any, *, sides: tuple[str, ...]) -> None:
     spine.set_color(RULE)
     spine.set_linewidth(0.8)
   axes.tick_params(length=0, labelcolor=INK)
+
+
+def label_axes(
+  axes: Any, x_label: str, y_label: str, title: str | None, *, font: float
+) -> None:
+  """Names the axes of a plot of lines, with a light horizontal grid.
+
+  Args:
+    axes: matplotlib axes.
+    x_label: name of the horizontal axis.
+    y_label: name of the vertical axis.
+    title: above the axes; None writes nothing.
+    font: size of the numbers, points.
+
+  >>> axes = new_figure(4.0, 3.0).subplots()
+  >>> label_axes(axes, "step", "loss", None, font=8.5)
+  >>> axes.get_xlabel(), axes.get_ylabel()
+  ('step', 'loss')
+  """
+  quiet_axes(axes, sides=("left", "bottom"))
+  axes.set_xlabel(x_label, fontsize=9, color=QUIET)
+  axes.set_ylabel(y_label, fontsize=9, color=QUIET)
+  axes.tick_params(labelsize=font, pad=4)
+
+  axes.grid(axis="y", color="#f0f0f0", linewidth=0.8, zorder=0)
+  axes.set_axisbelow(True)
+  if title is not None:
+    axes.set_title(title, fontsize=10, color=INK, loc="left", pad=10)
 
 
 def save_figure(figure: "matplotlib.figure.Figure", path: str | Path) -> Path:

@@ -1,6 +1,17 @@
-"""Tokens as glyphs that can be seen: a space, a newline, a lone byte."""
+"""Tokens as visible text: glyphs for spaces, newlines and lone bytes."""
 
 from collections.abc import Sequence
+
+__all__ = [
+  "LONGEST",
+  "Token",
+  "glyph",
+  "number",
+  "shortened",
+  "visible",
+  "visible_all",
+]
+
 
 Token = str | bytes | int
 _VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍", "": "∅"}
@@ -10,7 +21,7 @@ LONGEST = 14  # characters of a label
 
 
 def visible(token: Token, *, longest: int = LONGEST) -> str:
-  r"""A token as text in which nothing is invisible.
+  r"""A token as text of visible characters.
 
   Args:
     token: text; bytes, shown as text where they are UTF-8 and in hexadecimal
@@ -31,7 +42,7 @@ def visible(token: Token, *, longest: int = LONGEST) -> str:
 
 
 def shortened(text: str, longest: int) -> str:
-  """A text of so many characters at most; an ellipsis stands for the rest.
+  """Truncates a text to a number of characters, with an ellipsis.
 
   >>> shortened("incomprehensible", 6)
   'incom…'

@@ -8,7 +8,7 @@ import numpy as np
 from attnjax.config import to_dict
 from attnjax.data import TextData, train_batches
 from attnjax.models import MemoryLM
-from attnjax.runs import asked, fit, run_folder, trial_arguments
+from attnjax.runs import fit, run_folder, train_and_measure, trial_arguments
 from attnjax.training import make_evaluate
 from experiments import memory_models
 from experiments.memory_lm import measure, task
@@ -39,7 +39,7 @@ def trial(
   )
   parameters = memory_models.count(sized, vocabulary)
 
-  return asked(
+  return train_and_measure(
     lambda: fit(
       memory_models.make(sized, vocabulary, seed, config.train),
       task.loss,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from attnjax.config import to_dict
 from attnjax.models import MemoryLM
-from attnjax.runs import asked, fit, run_folder, trial_arguments
+from attnjax.runs import fit, run_folder, train_and_measure, trial_arguments
 from attnjax.training import make_evaluate
 from experiments.recall_beyond_window import measure, variants
 from experiments.recall_beyond_window.config import RecallConfig
@@ -22,7 +22,7 @@ def trial(config: RecallConfig, variant: str, seed: int, workdir: Path) -> dict:
   """
   new = variants.make(config, variant, seed)
 
-  return asked(
+  return train_and_measure(
     lambda: fit(
       new,
       loss,

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from attnjax.config import setting
+from attnjax.config import check_each_once, setting
 from attnjax.models import ViTConfig
 from attnjax.runs import FitConfig, TrainConfig
 from attnjax.training import CheckpointConfig, OptimizerConfig
@@ -51,25 +51,19 @@ class VisionConfig(FitConfig):
   def __post_init__(self):
     super().__post_init__()
     self._check_images()
-    if "attention" not in self.variants or not {*self.variants} <= {*VARIANTS}:
+    check_each_once(self, "variants")
+    if "attention" not in self.variants:
       raise ValueError(
         "variants: expected 'attention', with which the others are compared,"
-        f" and any of {', '.join(VARIANTS)}, got {self.variants}"
+        f" among them, got {self.variants}"
       )
-    if len({*self.variants}) < len(self.variants):
-      raise ValueError(f"variants: expected each once, got {self.variants}")
 
   def _check_images(self):
     """Checks that the model takes images of the size of the data set.
 
     Raises:
-      ValueError: it takes another size, or the data set is unknown.
+      ValueError: it takes another size.
     """
-    if self.data not in SIDES:
-      raise ValueError(
-        f"data: expected one of {', '.join(SIDES)}, got {self.data!r}"
-      )
-
     side, model = SIDES[self.data], self.model
     if (model.height, model.breadth, model.channels) != (side, side, 1):
       raise ValueError(

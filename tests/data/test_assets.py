@@ -333,7 +333,7 @@ def test_what_is_cached_is_what_was_pinned(asset):
 def test_importing_the_room_loads_no_reader():
   program = """
 import sys, attnjax.data
-heavy = ("sklearn", "pysword", "grain", "tokenizers", "torch")
+heavy = ("sklearn", "pysword", "tokenizers", "torch")
 print(*(name for name in heavy if name in sys.modules))
 """
   done = subprocess.run(

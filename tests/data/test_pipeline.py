@@ -145,8 +145,7 @@ def test_evaluation_batches_are_a_sequence():
 
 def test_the_room_opens_without_its_extras():
   code = (
-    "import sys, attnjax.data;"
-    "print(sorted({'grain', 'tokenizers'} & set(sys.modules)))"
+    "import sys, attnjax.data;print(sorted({'tokenizers'} & set(sys.modules)))"
   )
   result = subprocess.run(
     [sys.executable, "-W", "error", "-c", code],
@@ -155,10 +154,3 @@ def test_the_room_opens_without_its_extras():
     check=True,
   )
   assert result.stdout.strip() == "[]"
-
-
-def test_training_names_its_extra(monkeypatch):
-  monkeypatch.setitem(sys.modules, "grain", None)
-  with pytest.raises(ImportError, match=r"attnjax\[data\]"):
-    train_batches(_packed(), batch_size=3, seed=0)
-  assert len(evaluation_batches(_packed(), batch_size=3)) == 4

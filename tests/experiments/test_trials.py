@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from attnjax.config import replace_leaves
-from attnjax.runs import TrainConfig, by_seed, entry, measured
+from attnjax.runs import TrainConfig, by_seed, entry, measure_once
 from experiments.scaling.__main__ import _known
 from experiments.scaling.config import PRESETS
 from tests.children import ROOT, environment
@@ -61,7 +61,7 @@ def test_a_directory_is_one_experiment_s(tmp_path):
 
   def asked(experiment, writes):
     config = Asked(writes=writes)
-    entry._Agreed(main, experiment)(config, tmp_path / "new")
+    entry._AgreeingMain(main, experiment)(config, tmp_path / "new")
 
   asked("scaling", writes=False)
   assert not (tmp_path / "new").exists()  # what is refused writes nothing
@@ -79,7 +79,7 @@ def test_a_file_of_something_else_is_named(tmp_path, text):
   with pytest.raises(ValueError, match=re.escape(str(path))):
     _known(path)
   with pytest.raises(ValueError, match=re.escape(str(path))):
-    measured(path, {}, dict)
+    measure_once(path, {}, dict)
   path.write_text(json.dumps({"runs": {"key": {"loss": 1}}}))
   assert _known(path) == {"key": {"loss": 1}}
 

@@ -8,7 +8,7 @@ import pytest
 from absl.testing import parameterized
 
 from attnjax.viz import learning_curve_figure, save_curves
-from attnjax.viz.labels import spread
+from attnjax.viz.labels import separate_heights
 
 RECORDS = [
   {"step": 10, "split": "eval", "loss": 2.0, "bits_per_byte": 4.0},
@@ -73,13 +73,15 @@ class SpreadTest(parameterized.TestCase):
   @parameterized.parameters(1, 2, 5, 13)
   def test_gaps_order_and_mean_are_kept(self, n):
     heights = np.random.default_rng(n).uniform(size=n).tolist()
-    placed = spread(heights, gap=0.11)
+    placed = separate_heights(heights, gap=0.11)
     assert np.argsort(placed).tolist() == np.argsort(heights).tolist()
     assert np.diff(np.sort(placed)).min(initial=1.0) >= 0.11 - 1e-12
     np.testing.assert_allclose(np.mean(placed), np.mean(heights))
 
   def test_what_is_far_apart_stays(self):
-    assert spread([0.9, 0.1, 0.5], gap=0.2) == pytest.approx([0.9, 0.1, 0.5])
+    assert separate_heights([0.9, 0.1, 0.5], gap=0.2) == pytest.approx(
+      [0.9, 0.1, 0.5]
+    )
 
 
 def test_a_metric_that_nobody_wrote_is_refused():

@@ -1,4 +1,4 @@
-"""Public data and weights: pinned, checked, and kept outside the repository.
+"""Public data sets and weights: pinned by hash, cached outside the repository.
 
 `fetch` downloads an asset once; `cached` only looks. From the command line:
 `python -m attnjax.data.assets --all`. DATA.md has the licences.

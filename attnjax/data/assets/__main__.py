@@ -1,4 +1,4 @@
-"""`python -m attnjax.data.assets`: what is there, and how to get the rest."""
+"""`python -m attnjax.data.assets`: lists and downloads assets."""
 
 import argparse
 import sys

