@@ -9,8 +9,6 @@ pair encoding wants `attnjax[bpe]`, `digits` `attnjax[vision]`, `load_verses`
 `attnjax[translation]`.
 """
 
-from typing import Any
-
 from attnjax.data.assets import ASSETS, Asset, AssetError, cached, fetch
 from attnjax.data.bpe import BpeTokenizer, train_bpe
 from attnjax.data.corpora import CORPORA, Document, load
@@ -58,7 +56,7 @@ from attnjax.data.torch_archive import read_torch_archive
 from attnjax.data.verses import VersePair, load_verses, split_verses
 from attnjax.data.vocabulary import Vocabulary, encode_pairs
 from attnjax.data.yardsticks import yardsticks
-from attnjax.moved import moved_name
+from attnjax.moved import forward_names
 
 __all__ = [
   "ASSETS",
@@ -120,6 +118,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-  """Names of earlier versions, with a `DeprecationWarning`."""
-  return moved_name(__name__, name)
+# Names of earlier versions, with a `DeprecationWarning`.
+__getattr__ = forward_names(__name__)

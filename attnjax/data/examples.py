@@ -6,7 +6,7 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from attnjax.moved import moved_name
+from attnjax.moved import forward_names
 
 Batch = dict[str, Any]  # of arrays; of one example, of its numbers too
 
@@ -71,6 +71,5 @@ def stacked(rows: Sequence[Batch]) -> Batch:
   return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def __getattr__(name: str) -> Any:
-  """Names of earlier versions, with a `DeprecationWarning`."""
-  return moved_name(__name__, name)
+# Names of earlier versions, with a `DeprecationWarning`.
+__getattr__ = forward_names(__name__)

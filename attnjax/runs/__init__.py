@@ -16,9 +16,7 @@ this repository too, is a config, a model and a loss:
 its tokens, if the model has the method of `TakesAttention`.
 """
 
-from typing import Any
-
-from attnjax.moved import moved_name
+from attnjax.moved import forward_names
 from attnjax.runs.attention import (
   MeshAttention,
   ShardedLoss,
@@ -74,6 +72,5 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-  """Names of earlier versions, with a `DeprecationWarning`."""
-  return moved_name(__name__, name)
+# Names of earlier versions, with a `DeprecationWarning`.
+__getattr__ = forward_names(__name__)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from attnjax.moved import moved_name
+from attnjax.moved import forward_names
 from attnjax.training.global_batches import put_batch_like
 from attnjax.training.losses import LossFn, loss_sums
 from attnjax.typing import DTypeLike, PyTree
@@ -207,6 +207,5 @@ def _means(sums: list[Any]) -> dict[str, float]:
   return means
 
 
-def __getattr__(name: str) -> Any:
-  """Names of earlier versions, with a `DeprecationWarning`."""
-  return moved_name(__name__, name)
+# Names of earlier versions, with a `DeprecationWarning`.
+__getattr__ = forward_names(__name__)

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
 
-from attnjax.moved import moved_name
+from attnjax.moved import forward_names
 from attnjax.typing import PyTree
 
 __all__ = [
@@ -267,6 +267,5 @@ def _gather(x: Any) -> Any:
   return jax.device_put(whole.addressable_data(0), first)
 
 
-def __getattr__(name: str) -> Any:
-  """Names of earlier versions, with a `DeprecationWarning`."""
-  return moved_name(__name__, name)
+# Names of earlier versions, with a `DeprecationWarning`.
+__getattr__ = forward_names(__name__)

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from attnjax.moved import moved_name
+from attnjax.moved import forward_names
 from attnjax.training.cluster import ProcessesConfig, start_arguments
 from attnjax.training.interruption import EXIT_CODE
 
@@ -288,6 +288,5 @@ def _leaves(tree: Any, name: str = "") -> dict[str, str]:
   }
 
 
-def __getattr__(name: str) -> Any:
-  """Names of earlier versions, with a `DeprecationWarning`."""
-  return moved_name(__name__, name)
+# Names of earlier versions, with a `DeprecationWarning`.
+__getattr__ = forward_names(__name__)

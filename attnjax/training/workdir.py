@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from attnjax.config import check_local
-from attnjax.moved import moved_name
+from attnjax.moved import forward_names
 from attnjax.training.processes import differences, from_primary
 
 __all__ = [
@@ -261,6 +261,5 @@ def _cannot(path: Path, what: str, why: str) -> str:
   )
 
 
-def __getattr__(name: str) -> Any:
-  """Names of earlier versions, with a `DeprecationWarning`."""
-  return moved_name(__name__, name)
+# Names of earlier versions, with a `DeprecationWarning`.
+__getattr__ = forward_names(__name__)
