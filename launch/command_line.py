@@ -19,20 +19,20 @@ _PREFIXES = ("config.", "noconfig.")
 
 def run(
   program: Callable[[Job, flags.FlagValues], int],
-  own: Callable[[flags.FlagValues], None] | None = None,
+  define_own: Callable[[flags.FlagValues], None] | None = None,
   argv: Sequence[str] | None = None,
 ) -> None:
   """Reads a command line, calls the program and ends the process.
 
   Args:
     program: takes the job and the flags; returns the exit code.
-    own: defines what flags the launcher has beside those of the job.
+    define_own: defines what flags the launcher has beside those of the job.
     argv: the command line, program name first; None means `sys.argv`.
   """
   values = flags.FlagValues()
   define(values)
-  if own is not None:
-    own(values)
+  if define_own is not None:
+    define_own(values)
   with _readable_errors():
     job = job_of(values, sys.argv if argv is None else argv)
     sys.exit(program(job, values))

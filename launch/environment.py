@@ -7,12 +7,12 @@ the user; XLA takes the last of two that say the same.
 import shlex
 from collections.abc import Mapping
 
-__all__ = ["beside", "exports", "forwarded"]
+__all__ = ["export_lines", "merge_environment", "mpirun_environment"]
 
 _ADDED_TO = "XLA_FLAGS"
 
 
-def beside(
+def merge_environment(
   inherited: Mapping[str, str], own: Mapping[str, str]
 ) -> dict[str, str]:
   """The environment of a process that is started on this machine.
@@ -21,7 +21,8 @@ def beside(
     inherited: `os.environ`.
     own: what the launcher sets.
 
-  >>> beside({"HOME": "/me", "XLA_FLAGS": "--a=1"}, {"XLA_FLAGS": "--b=2"})
+  >>> user = {"HOME": "/me", "XLA_FLAGS": "--a=1"}
+  >>> merge_environment(user, {"XLA_FLAGS": "--b=2"})
   {'HOME': '/me', 'XLA_FLAGS': '--a=1 --b=2'}
   """
   found = {**inherited, **own}
@@ -30,13 +31,13 @@ def beside(
   return found
 
 
-def exports(own: Mapping[str, str]) -> str:
+def export_lines(own: Mapping[str, str]) -> str:
   """Shell lines that set the variables, merged when the script runs.
 
   Args:
     own: what the launcher sets.
 
-  >>> print(exports({"XLA_FLAGS": "--b=2"}), end="")
+  >>> print(export_lines({"XLA_FLAGS": "--b=2"}), end="")
   export XLA_FLAGS="${XLA_FLAGS-} "--b=2
   """
   return "".join(
@@ -47,7 +48,7 @@ def exports(own: Mapping[str, str]) -> str:
   )
 
 
-def forwarded(
+def mpirun_environment(
   inherited: Mapping[str, str], own: Mapping[str, str]
 ) -> dict[str, str]:
   """Variables to give to mpirun, which forwards none to other hosts by itself.
@@ -56,8 +57,9 @@ def forwarded(
     inherited: `os.environ`.
     own: what the launcher sets.
 
-  >>> forwarded({"HOME": "/me", "XLA_FLAGS": "--a=1"}, {"JAX_PLATFORMS": "cpu"})
+  >>> user = {"HOME": "/me", "XLA_FLAGS": "--a=1"}
+  >>> mpirun_environment(user, {"JAX_PLATFORMS": "cpu"})
   {'XLA_FLAGS': '--a=1', 'JAX_PLATFORMS': 'cpu'}
   """
   users = {n: v for n, v in inherited.items() if n == _ADDED_TO and v.strip()}
-  return beside(users, own)
+  return merge_environment(users, own)

@@ -16,15 +16,15 @@ from launch.job import Job, config_of
 from launch.place import (
   MOUNT,
   bucket_of,
+  check_bucket_has,
   check_place,
-  check_there,
   directory_of,
 )
 
-__all__ = ["check_bucket_of", "on_bucket", "seen_from_here"]
+__all__ = ["check_bucket_of", "with_absolute_paths", "with_mounted_paths"]
 
 
-def seen_from_here(job: Job, whose: str) -> Job:
+def with_absolute_paths(job: Job, whose: str) -> Job:
   """The job with absolute paths, each checked to exist.
 
   Args:
@@ -38,7 +38,7 @@ def seen_from_here(job: Job, whose: str) -> Job:
   >>> from launch.job import Job
   >>> from pathlib import Path
   >>> job = Job("language_model", overrides=(f"data.path={__file__}",))
-  >>> job = seen_from_here(job, "this machine")
+  >>> job = with_absolute_paths(job, "this machine")
   >>> job.overrides == (f"data.path={__file__}",), Path(job.place).is_absolute()
   (True, True)
   """
@@ -48,7 +48,7 @@ def seen_from_here(job: Job, whose: str) -> Job:
   return job
 
 
-def on_bucket(job: Job) -> Job:
+def with_mounted_paths(job: Job) -> Job:
   """The job with its `gs://` paths mapped to the mount of its bucket.
 
   Args:
@@ -62,7 +62,7 @@ def on_bucket(job: Job) -> Job:
   >>> from launch.job import Job
   >>> job = Job("language_model", place="gs://mine/run")
   >>> job = dataclasses.replace(job, overrides=("data.path=gs://mine/a/*.txt",))
-  >>> on_bucket(job).overrides
+  >>> with_mounted_paths(job).overrides
   ('data.path=/checkpoints/a/*.txt',)
   """
   bucket, _ = bucket_of(job.directory)
@@ -85,7 +85,7 @@ def check_bucket_of(place: str, jobs: Sequence[Job]) -> None:
 
   Args:
     place: of the bucket, that jobs write to.
-    jobs: as `on_bucket` made them.
+    jobs: as `with_mounted_paths` made them.
 
   Raises:
     ValueError: with the remedy.
@@ -94,7 +94,7 @@ def check_bucket_of(place: str, jobs: Sequence[Job]) -> None:
   bucket, _ = bucket_of(place)
   asked = dict.fromkeys(path for job in jobs for path in _paths_of(job))
   for name, text in asked:
-    check_there(name, f"{bucket}{text.removeprefix(MOUNT)}")
+    check_bucket_has(name, f"{bucket}{text.removeprefix(MOUNT)}")
 
 
 def _paths_of(job: Job) -> Iterator[tuple[str, str]]:

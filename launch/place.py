@@ -15,8 +15,8 @@ __all__ = [
   "MOUNT",
   "OPTIONS",
   "bucket_of",
+  "check_bucket_has",
   "check_place",
-  "check_there",
   "directory_of",
   "mirror",
   "mounted",
@@ -157,7 +157,7 @@ def mirror(place: str, folder: Path) -> Path:
   return copy.resolve()
 
 
-def check_there(name: str, address: str) -> None:
+def check_bucket_has(name: str, address: str) -> None:
   """Checks that a bucket has files at an address.
 
   Args:

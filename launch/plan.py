@@ -19,7 +19,7 @@ from absl import flags
 from attnjax import config as configs
 from attnjax.plan import make_plan, mesh_of, save_plan, to_dict, topology
 from launch import plan_alternatives, plan_text
-from launch.plan_experiments import chosen, presets_of
+from launch.plan_experiments import experiment_of, presets_of
 from launch.plan_jobs import decoding_job, training_job
 from launch.plan_subjects import EXPERIMENTS
 from launch.writable import check_writable
@@ -68,7 +68,7 @@ def main(config, workdir: Path) -> None:
     count = 0 if planned.memory.fits else 4
   if count:
     over = plan_alternatives.excess(planned.memory)
-    others = plan_alternatives.tried(
+    others = plan_alternatives.compile_alternatives(
       config, machine.devices, count, planned_for, over, options.step
     )
     ranked = plan_text.ranking({"as it is": planned} | others)
@@ -101,5 +101,5 @@ def _output(text: str) -> Path:
 
 
 if __name__ == "__main__":
-  experiment = chosen(sys.argv)
+  experiment = experiment_of(sys.argv)
   configs.run(main, presets_of(experiment), experiment=experiment)

@@ -9,10 +9,10 @@ import jax
 from attnjax.config import leaves, replace_leaves
 from attnjax.plan import Memory, Plan
 
-__all__ = ["changes", "excess", "tried"]
+__all__ = ["alternatives", "compile_alternatives", "excess"]
 
 
-def changes(
+def alternatives(
   config: Any, devices: int, over: float = 1.0, step: str = "train"
 ) -> Iterator[dict[str, Any]]:
   """Yields changes of config leaves, the likeliest to help first.
@@ -112,7 +112,7 @@ def excess(memory: Memory) -> float:
   return max((memory.total - fixed) / room, 1.0) if room > 0 else math.inf
 
 
-def tried(
+def compile_alternatives(
   config: Any,
   devices: int,
   count: int,
@@ -128,13 +128,13 @@ def tried(
     count: how many to compile, at most.
     planned_for: config -> its plan; a ValueError passes the change over, and
       what a compiler complains of is said.
-    over: as for `changes`.
-    step: as for `changes`.
+    over: as for `alternatives`.
+    step: as for `alternatives`.
   """
   known = {leaf.name: leaf.value for leaf in leaves(config)}
   plans: dict[str, Plan] = {}
   seen: set[str] = set()
-  for change in changes(config, devices, over, step):
+  for change in alternatives(config, devices, over, step):
     new = {k: v for k, v in change.items() if known[k] != v}
     name = ", ".join(f"{leaf}={value}" for leaf, value in new.items())
     if len(plans) == count:

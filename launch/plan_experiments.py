@@ -7,10 +7,10 @@ from typing import Any
 
 from launch.plan_subjects import EXPERIMENTS
 
-__all__ = ["chosen", "presets_of"]
+__all__ = ["experiment_of", "presets_of"]
 
 
-def chosen(arguments: Sequence[str]) -> str:
+def experiment_of(arguments: Sequence[str]) -> str:
   """Reads `--experiment` from a command line before flags are defined.
 
   Args:

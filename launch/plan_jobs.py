@@ -12,6 +12,7 @@ from attnjax.models import partition_rules
 from attnjax.plan import Job, jaxpr_flops, residual_bytes
 from attnjax.runs import placed, planned_step
 from attnjax.training.losses import loss_sums
+from attnjax.typing import PyTree
 from launch.plan_subjects import Subject
 
 __all__ = ["decoding_job", "training_job"]
@@ -52,8 +53,8 @@ def training_job(subject: Subject, mesh: Mesh) -> Job:
     donated=(0,),
     out_shardings=(planned.places, NamedSharding(mesh, PartitionSpec())),
     gradients=("parameters",),
-    kept=_kept(subject, planned.shapes.params, mesh),
-    turns=_turns(subject, mesh),
+    kept=_residual_bytes(subject, planned.shapes.params, mesh),
+    turns=_ring_trip_count(subject, mesh),
     # A tile is asked for twice: is it seen whole, is it seen in part?
     taken=1.0 if subject.seen is None else subject.seen / 2,
   )
@@ -77,7 +78,7 @@ def decoding_job(subject: Subject, mesh: Mesh) -> Job:
   params = placed(shapes, training.shardings(model, mesh, rules))
   structure = None
 
-  def leaves_of_cache(model: Any) -> list[Any]:
+  def leaves_of_cache(model: PyTree) -> list[Any]:
     # A cache checks that it is made of arrays, and shapes are none.
     nonlocal structure
     cache = model.init_cache((rows,), length, dtype)
@@ -86,10 +87,10 @@ def decoding_job(subject: Subject, mesh: Mesh) -> Job:
 
   leaves = jax.eval_shape(leaves_of_cache, shapes)
   held = [_cache_leaf(leaf, mesh, rows) for leaf in leaves]
-  place = NamedSharding(mesh, PartitionSpec(_over(mesh, rows)))
+  place = NamedSharding(mesh, PartitionSpec(_row_axes(mesh, rows)))
   tokens = jax.ShapeDtypeStruct((rows, 1), jnp.int32, sharding=place)
 
-  def step(params: Any, held: Any, tokens: Any) -> Any:
+  def step(params: PyTree, held: PyTree, tokens: PyTree) -> Any:
     logits, cache = params.decode(tokens, jax.tree.unflatten(structure, held))
     return logits, jax.tree.leaves(cache)
 
@@ -122,7 +123,7 @@ def _batch(subject: Subject, mesh: Mesh) -> dict[str, Any]:
   }
 
 
-def _kept(subject: Subject, params: Any, mesh: Mesh) -> int:
+def _residual_bytes(subject: Subject, params: PyTree, mesh: Mesh) -> int:
   """Bytes on a device of the activations that a microbatch keeps.
 
   As if tensor parallelism shared none of them out: it does some.
@@ -134,7 +135,7 @@ def _kept(subject: Subject, params: Any, mesh: Mesh) -> int:
     for name, dtype in subject.batch.items()
   }
 
-  def total(params: Any, batch: Any) -> Any:
+  def total(params: PyTree, batch: PyTree) -> Any:
     key = jax.random.key(0)
     sums = loss_sums(subject.loss, params, batch, key, train.compute_dtype)
     return sums[0]
@@ -143,14 +144,14 @@ def _kept(subject: Subject, params: Any, mesh: Mesh) -> int:
   return residual_bytes(total, params, batch) // min(shared, math.prod(shape))
 
 
-def _turns(subject: Subject, mesh: Mesh) -> int | None:
+def _ring_trip_count(subject: Subject, mesh: Mesh) -> int | None:
   """Trip count of the ring's loop over devices; None without such a loop."""
   if subject.seen is None or subject.config.train.mesh.attention != "ring":
     return None
   return mesh.shape["sequence"] - 1
 
 
-def _over(mesh: Mesh, rows: int) -> tuple[str, ...]:
+def _row_axes(mesh: Mesh, rows: int) -> tuple[str, ...]:
   """The mesh axes of data that divide the number of rows."""
   axes: tuple[str, ...] = ("data", "fsdp")
   while rows % math.prod(mesh.shape[axis] for axis in axes):
@@ -162,7 +163,7 @@ def _cache_leaf(x: Any, mesh: Mesh, rows: int) -> Any:
   """One array of a cache, ``L B ...``: rows shared out, heads over tensor."""
   spec: list[Any] = [None] * x.ndim
   if x.ndim > 1 and x.shape[1] == rows:
-    spec[1] = _over(mesh, rows)
+    spec[1] = _row_axes(mesh, rows)
   if x.ndim == 5 and x.shape[3] % mesh.shape["tensor"] == 0:
     spec[3] = "tensor"
   place = NamedSharding(mesh, PartitionSpec(*spec))

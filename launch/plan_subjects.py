@@ -11,6 +11,7 @@ from flax import nnx
 from attnjax.data import ByteTokenizer
 from attnjax.models import DecoderLM, MemoryLM
 from attnjax.plan import jaxpr_flops
+from attnjax.typing import PyTree
 
 __all__ = ["EXPERIMENTS", "Subject"]
 
@@ -53,7 +54,7 @@ def _language_model(config: Any) -> Subject:
   near = min(window + 1, data.length)
   pairs = near * (near + 1) // 2 + (data.length - near) * near
 
-  def model_flops(model: Any, rows: int) -> float:
+  def model_flops(model: PyTree, rows: int) -> float:
     """6 FLOPs a weight and token, plus attention over the visible pairs."""
     weights = sum(
       leaf.size for leaf in jax.tree.leaves(model.blocks) if leaf.ndim > 2
@@ -94,7 +95,7 @@ def _memory_lm(config: Any) -> Subject:
   )
   make = lambda: MemoryLM(model, BYTES, rngs=nnx.Rngs(0))
 
-  def model_flops(shapes: Any, rows: int) -> float:
+  def model_flops(shapes: PyTree, rows: int) -> float:
     """Three times the FLOPs of the forward pass, counted in its jaxpr."""
     row = jax.ShapeDtypeStruct((1, config.data.length), jnp.int32)
     forward = jaxpr_flops(lambda model, row: model(row), shapes, row)

@@ -21,16 +21,16 @@ def describe(planned: Plan, token_budget: float) -> str:
     f" devices, mesh {mesh or 'of one device'}, {planned.tokens:,} tokens a"
     " step",
     f"verdict: {planned.memory.verdict()}",
-    _memory(planned),
+    _memory_table(planned),
   ]
   if planned.costs is not None:
-    parts.append(_work(planned))
+    parts.append(_work_table(planned))
 
   if planned.exchanges:
-    parts.append(_exchanges(planned))
+    parts.append(_collectives_table(planned))
 
   if planned.times is not None:
-    parts.append(_times(planned, token_budget))
+    parts.append(_time_table(planned, token_budget))
 
   known = "\n".join(f"- {sentence}" for sentence in caveats(planned))
   return "\n\n".join([*parts, f"What this cannot know:\n\n{known}"])
@@ -68,7 +68,7 @@ def ranking(plans: dict[str, Plan]) -> str:
   return table(columns, rows)
 
 
-def _memory(planned: Plan) -> str:
+def _memory_table(planned: Plan) -> str:
   """Table of the memory of a device."""
   memory = planned.memory
   rows = [(name, memory.parts[name]) for name in memory.parts]
@@ -91,7 +91,7 @@ def _memory(planned: Plan) -> str:
   return table(("memory of a device", "GiB"), cells)
 
 
-def _work(planned: Plan) -> str:
+def _work_table(planned: Plan) -> str:
   """Table of FLOPs and bytes of a device."""
   spent = planned.costs
   if spent is None:
@@ -107,7 +107,7 @@ def _work(planned: Plan) -> str:
   return table(("work of a device, a step", ""), rows)
 
 
-def _exchanges(planned: Plan) -> str:
+def _collectives_table(planned: Plan) -> str:
   """Table of collectives."""
   rows = [
     (
@@ -125,7 +125,7 @@ def _exchanges(planned: Plan) -> str:
   return table(columns, rows)
 
 
-def _times(planned: Plan, token_budget: float) -> str:
+def _time_table(planned: Plan, token_budget: float) -> str:
   """Table of seconds, utilisation and device-hours."""
   times = planned.times
   if times is None:
@@ -133,19 +133,24 @@ def _times(planned: Plan, token_budget: float) -> str:
 
   percent = lambda seconds: f"{100 * times.utilisation(seconds):.1f} %"
   rows = [
-    ("arithmetic alone", said(times.compute)),
-    ("memory alone", said(times.memory)),
-    ("network alone", said(times.network)),
+    ("arithmetic alone", format_seconds(times.compute)),
+    ("memory alone", format_seconds(times.memory)),
+    ("network alone", format_seconds(times.network)),
   ]
   if times.compiler is not None:
-    rows.append(("kernels, as the compiler thinks", said(times.compiler)))
+    rows.append(
+      ("kernels, as the compiler thinks", format_seconds(times.compiler))
+    )
 
   hours = planned.device_hours(token_budget) or 0.0
   slow = hours * times.seconds_serial / times.seconds_overlapped
   rate = planned.tokens_per_second or 0.0
   rows += [
-    (f"step, at least ({times.bound})", said(times.seconds_overlapped)),
-    ("step, nothing overlapping", said(times.seconds_serial)),
+    (
+      f"step, at least ({times.bound})",
+      format_seconds(times.seconds_overlapped),
+    ),
+    ("step, nothing overlapping", format_seconds(times.seconds_serial)),
     ("model-FLOP utilisation, at most", percent(times.seconds_overlapped)),
     (
       "model-FLOP utilisation, nothing overlapping",
@@ -158,7 +163,7 @@ def _times(planned: Plan, token_budget: float) -> str:
   return table(("time", ""), rows)
 
 
-def said(seconds: float) -> str:
+def format_seconds(seconds: float) -> str:
   """Seconds as text in ms, s or h."""
   if seconds < 10:
     return f"{1000 * seconds:,.1f} ms"

@@ -10,11 +10,11 @@ import math
 
 from attnjax.plan import Topology
 
-__all__ = ["Rented", "rented", "sky_accelerators"]
+__all__ = ["ChipNames", "chip_names", "sky_accelerators"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Rented:
+class ChipNames:
   """Names of one chip, by provider.
 
   Args:
@@ -25,7 +25,7 @@ class Rented:
     counted: what a chip counts in the name of SkyPilot: v4 and v5p count
       TensorCores, of which they have two.
 
-  >>> rented("v5p").gke
+  >>> chip_names("v5p").gke
   'tpu-v5p-slice'
   """
 
@@ -37,24 +37,24 @@ class Rented:
 
 
 _CHIPS = {
-  "v4": Rented("tpu-v4-podslice", "tpu-v4", "v4", "tpu-ubuntu2204-base", 2),
-  "v5e": Rented(
+  "v4": ChipNames("tpu-v4-podslice", "tpu-v4", "v4", "tpu-ubuntu2204-base", 2),
+  "v5e": ChipNames(
     "tpu-v5-lite-podslice",
     "tpu-v5litepod",
     "v5litepod",
     "v2-alpha-tpuv5-lite",
   ),
-  "v5p": Rented("tpu-v5p-slice", "tpu-v5p", "v5p", "v2-alpha-tpuv5", 2),
-  "v6e": Rented("tpu-v6e-slice", "tpu-v6e", "v6e", "v2-alpha-tpuv6e"),
-  "tpu7x": Rented("tpu7x", None),
-  "a100": Rented("nvidia-a100-80gb", "A100-80GB"),
-  "h100": Rented("nvidia-h100-80gb", "H100"),
-  "h200": Rented("nvidia-h200-141gb", "H200"),
-  "b200": Rented("nvidia-b200", "B200"),
+  "v5p": ChipNames("tpu-v5p-slice", "tpu-v5p", "v5p", "v2-alpha-tpuv5", 2),
+  "v6e": ChipNames("tpu-v6e-slice", "tpu-v6e", "v6e", "v2-alpha-tpuv6e"),
+  "tpu7x": ChipNames("tpu7x", None),
+  "a100": ChipNames("nvidia-a100-80gb", "A100-80GB"),
+  "h100": ChipNames("nvidia-h100-80gb", "H100"),
+  "h200": ChipNames("nvidia-h200-141gb", "H200"),
+  "b200": ChipNames("nvidia-b200", "B200"),
 }
 
 
-def rented(chip: str) -> Rented:
+def chip_names(chip: str) -> ChipNames:
   """The names of a chip of `attnjax.plan`.
 
   Raises:
@@ -83,7 +83,7 @@ def sky_accelerators(machine: Topology, hosts: int) -> str:
   >>> sky_accelerators(topology("h100:16"), hosts=2)
   'H100:8'
   """
-  names = rented(machine.chip.name)
+  names = chip_names(machine.chip.name)
   if names.sky is None:
     raise ValueError(
       f"topology: SkyPilot rents no {machine.chip.title}; python -m launch.gke"

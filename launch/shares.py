@@ -1,7 +1,6 @@
 """Checks that a mesh divides the batch and the model of an experiment."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import jax
 from jax.sharding import AbstractMesh

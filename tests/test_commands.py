@@ -114,14 +114,14 @@ def test_files_that_a_tool_is_given_are_there(command):
 @pytest.mark.parametrize("command", of("launch"))
 def test_a_launcher_describes_a_job_that_can_run(command):
   from launch.command_line import define, job_of
-  from launch.layout import layout_of
+  from launch.process_layout import process_layout
 
   ours = ("--experiment", "--preset", "--topology", "--config", "--processes")
   words = [w for w in command.arguments if w.startswith(ours)]
   values = flags.FlagValues()
   define(values)
   job = job_of(values, ["x", *words])
-  assert layout_of(job).processes >= 1
+  assert process_layout(job).processes >= 1
 
 
 PLACES = ("gke", "openmpi", "sky", "slurm", "tpu_pod")
@@ -137,7 +137,7 @@ def test_a_launcher_shows_what_it_would_queue(command, capsys):
   module = importlib.import_module(f"{command.module}.__main__")
   words = [word for word in command.arguments if word != "--submit"]
   with pytest.raises(SystemExit) as end:
-    run(module.program, getattr(module, "own", None), ["x", *words])
+    run(module.program, getattr(module, "define_own", None), ["x", *words])
   said = capsys.readouterr()
   assert end.value.code == 0, said.err
   assert "experiments.language_model" in said.out

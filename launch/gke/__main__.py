@@ -14,11 +14,11 @@ from absl import flags
 from launch.command_line import queue, run, show
 from launch.gke.manifest import manifest, xpk_line
 from launch.job import ROOT, Job
-from launch.layout import layout_of
-from launch.paths import check_bucket_of, on_bucket
+from launch.paths import check_bucket_of, with_mounted_paths
+from launch.process_layout import process_layout
 
 
-def own(values: flags.FlagValues) -> None:
+def define_own(values: flags.FlagValues) -> None:
   """Defines the flags of this launcher."""
   text: dict[str, Any] = {"flag_values": values}
   flags.DEFINE_string("image", "", "container image with this project", **text)
@@ -33,14 +33,14 @@ def own(values: flags.FlagValues) -> None:
 
 def program(job: Job, values: flags.FlagValues) -> int:
   """Shows the manifest, or checks the bucket and applies it."""
-  layout = layout_of(job)
+  layout = process_layout(job)
   if not values.image:
     raise ValueError(
       "image: expected a container image, got none; launch/gke/README.md says"
       " how to build one"
     )
 
-  job = on_bucket(job)
+  job = with_mounted_paths(job)
   if values.xpk is not None:
     _refuse_beside_xpk(values)
     print(xpk_line(job, layout, values.image, values.xpk, spot=values.spot))
@@ -74,4 +74,4 @@ def _refuse_beside_xpk(values: flags.FlagValues) -> None:
 
 
 if __name__ == "__main__":
-  run(program, own)
+  run(program, define_own)

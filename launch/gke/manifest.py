@@ -5,12 +5,13 @@ from typing import Any
 
 import yaml
 
+from attnjax.plan import Topology
 from launch.job import Job
-from launch.layout import Layout, require_platform
 from launch.names import check_name
 from launch.place import MOUNT, OPTIONS, bucket_of, mounted
+from launch.process_layout import ProcessLayout, require_platform
 from launch.quoting import for_kubernetes, for_xpk
-from launch.rented import rented
+from launch.rented import chip_names
 
 __all__ = ["manifest", "xpk_line"]
 
@@ -23,7 +24,7 @@ _OURS = [1, 2]
 
 def manifest(
   job: Job,
-  layout: Layout,
+  layout: ProcessLayout,
   image: str,
   *,
   spot: bool = False,
@@ -88,7 +89,12 @@ def manifest(
 
 
 def xpk_line(
-  job: Job, layout: Layout, image: str, cluster: str, *, spot: bool = False
+  job: Job,
+  layout: ProcessLayout,
+  image: str,
+  cluster: str,
+  *,
+  spot: bool = False,
 ) -> str:
   """The xpk command line of a job; xpk makes a JobSet of its own.
 
@@ -106,7 +112,7 @@ def xpk_line(
     ValueError: as `manifest`; or a setting has the end of a line in it.
   """
   machine = require_platform(layout, "xpk", "tpu")
-  kind = rented(machine.chip.name).machine or machine.chip.name
+  kind = chip_names(machine.chip.name).machine or machine.chip.name
   shape = "x".join(map(str, machine.shape))
   _gs_only(job, "xpk")
   line = for_xpk(job.line("python", mounted(job.directory)))
@@ -126,7 +132,7 @@ def xpk_line(
   )
 
 
-def _template(layout: Layout, pod: dict[str, Any]) -> dict[str, Any]:
+def _template(layout: ProcessLayout, pod: dict[str, Any]) -> dict[str, Any]:
   """The template of an indexed Kubernetes Job with one pod a process."""
   metadata = {"annotations": {"gke-gcsfuse/volumes": "true"}}
 
@@ -153,9 +159,9 @@ def _template(layout: Layout, pod: dict[str, Any]) -> dict[str, Any]:
   }
 
 
-def _nodes(machine: Any, spot: bool) -> dict[str, str]:
+def _nodes(machine: Topology, spot: bool) -> dict[str, str]:
   """The nodeSelector: labels of nodes with the right chips."""
-  name, label = rented(machine.chip.name).gke, "cloud.google.com/gke-"
+  name, label = chip_names(machine.chip.name).gke, "cloud.google.com/gke-"
   labels = {f"{label}accelerator": name}
   if machine.chip.platform == "tpu":
     shape = "x".join(map(str, machine.shape))
@@ -163,10 +169,12 @@ def _nodes(machine: Any, spot: bool) -> dict[str, str]:
   return labels | ({f"{label}spot": "true"} if spot else {})
 
 
-def _container(job: Job, layout: Layout, image: str) -> dict[str, Any]:
+def _container(job: Job, layout: ProcessLayout, image: str) -> dict[str, Any]:
   """The one container of a pod."""
   machine, tpu = layout.machine, layout.platform == "tpu"
   each = layout.devices_each // (machine.chip.devices if machine else 1)
+  resource = "google.com/tpu" if tpu else "nvidia.com/gpu"
+
   environment = {}
   if not tpu and layout.processes > 1:  # of TPUs GKE says who they are
     first = f"{job.name}-run-0-0.{job.name}:{PORT}"
@@ -181,14 +189,9 @@ def _container(job: Job, layout: Layout, image: str) -> dict[str, Any]:
     "command": for_kubernetes(job.line("python", mounted(job.directory))),
     "env": [{"name": n, "value": v} for n, v in environment.items()],
     "ports": [{"containerPort": PORT}],
-    "resources": {"limits": {_resource(tpu): each}},
+    "resources": {"limits": {resource: each}},
     "volumeMounts": [{"name": "checkpoints", "mountPath": MOUNT}],
   }
-
-
-def _resource(tpu: bool) -> str:
-  """Name of the resource that Kubernetes counts chips by."""
-  return "google.com/tpu" if tpu else "nvidia.com/gpu"
 
 
 def _volume(job: Job) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from absl import flags
 
 from launch.command_line import run
 from launch.job import Job
-from launch.layout import layout_of
 from launch.local.processes import line_here, run_together
-from launch.paths import seen_from_here
+from launch.paths import with_absolute_paths
 from launch.place import check_place
+from launch.process_layout import process_layout
 
 
 def program(job: Job, values: flags.FlagValues) -> int:
@@ -21,7 +21,7 @@ def program(job: Job, values: flags.FlagValues) -> int:
       "submit: expected none, for here a job runs at once; leave it out"
     )
 
-  layout = layout_of(job)
+  layout = process_layout(job)
   if "://" in job.directory:
     raise ValueError(
       f"workdir: expected a directory of this machine, got {job.directory!r};"
@@ -29,7 +29,7 @@ def program(job: Job, values: flags.FlagValues) -> int:
     )
 
   check_place(job.directory)
-  job = seen_from_here(job, "this machine")  # it runs in another directory
+  job = with_absolute_paths(job, "this machine")  # it runs in another directory
   return run_together(line_here(job), layout)
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from attnjax.training.interruption import EXIT_CODE
-from launch.environment import beside
+from launch.environment import merge_environment
 from launch.job import ROOT, Job
-from launch.layout import Layout
+from launch.process_layout import ProcessLayout
 
 __all__ = ["environments", "line_here", "run_together"]
 
@@ -25,7 +25,7 @@ def line_here(job: Job) -> tuple[str, ...]:
   return job.line(sys.executable)
 
 
-def environments(layout: Layout, port: int) -> list[dict[str, str]]:
+def environments(layout: ProcessLayout, port: int) -> list[dict[str, str]]:
   """Environment variables to add for each process.
 
   Args:
@@ -35,8 +35,8 @@ def environments(layout: Layout, port: int) -> list[dict[str, str]]:
   Raises:
     ValueError: the topology has more hosts than this one.
 
-  >>> from launch.layout import Layout
-  >>> environments(Layout(None, 1, 1), port=8476)
+  >>> from launch.process_layout import ProcessLayout
+  >>> environments(ProcessLayout(None, 1, 1), port=8476)
   [{}]
   """
   if layout.platform != "cpu" and layout.hosts > 1:
@@ -60,7 +60,7 @@ def environments(layout: Layout, port: int) -> list[dict[str, str]]:
 
 def run_together(
   line: Sequence[str],
-  layout: Layout,
+  layout: ProcessLayout,
   output: Any = None,
   stopping: Callable[[], bool] | None = None,
 ) -> int:
@@ -84,7 +84,7 @@ def run_together(
     subprocess.Popen(
       line,
       cwd=ROOT,
-      env=beside(os.environ, extra),
+      env=merge_environment(os.environ, extra),
       stdout=output,
       stderr=output,
     )
@@ -94,8 +94,8 @@ def run_together(
 
   try:
     if stopping is None:
-      previous = _hand_on(ran)
-    return _wait(ran, stopping)
+      previous = _forward_sigterm(ran)
+    return _wait_for_all(ran, stopping)
   finally:
     for process in ran:
       process.kill()
@@ -104,7 +104,7 @@ def run_together(
       signal.signal(number, handler)
 
 
-def _wait(
+def _wait_for_all(
   ran: Sequence[subprocess.Popen], stopping: Callable[[], bool] | None
 ) -> int:
   """Waits until all have ended, or one has failed and the others hang."""
@@ -112,35 +112,37 @@ def _wait(
   while any(process.poll() is None for process in ran):
     if stopping is not None and stopping():
       stopping = None  # once is enough
-      _tell(ran, signal.SIGTERM)
+      _send_signal(ran, signal.SIGTERM)
     failed = [process.returncode for process in ran if process.returncode]
     if failed and not first:
       first = failed[0]
       if first != EXIT_CODE:  # else the others are saving what it saved
         deadline = time.monotonic() + _PATIENCE
     if time.monotonic() > deadline:
-      return _code(first)
+      return _exit_code(first)
     time.sleep(0.05)
 
-  return _code(first or next((p.returncode for p in ran if p.returncode), 0))
+  return _exit_code(
+    first or next((p.returncode for p in ran if p.returncode), 0)
+  )
 
 
-def _code(returned: int) -> int:
+def _exit_code(returned: int) -> int:
   """Exit code as of a shell: 128 + signal for a killed process."""
   return 128 - returned if returned < 0 else returned
 
 
-def _hand_on(ran: Sequence[subprocess.Popen]) -> Mapping[int, Any]:
+def _forward_sigterm(ran: Sequence[subprocess.Popen]) -> Mapping[int, Any]:
   """Forwards SIGTERM; leaves Ctrl-C to the processes, which save first."""
   return {
     signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
     signal.SIGTERM: signal.signal(
-      signal.SIGTERM, lambda number, frame: _tell(ran, number)
+      signal.SIGTERM, lambda number, frame: _send_signal(ran, number)
     ),
   }
 
 
-def _tell(ran: Sequence[subprocess.Popen], number: int) -> None:
+def _send_signal(ran: Sequence[subprocess.Popen], number: int) -> None:
   """Sends a signal to the processes that still run."""
   for process in ran:
     process.send_signal(number)

@@ -12,13 +12,13 @@ from absl import flags
 
 from launch.command_line import run, show
 from launch.job import Job
-from launch.layout import layout_of, require_platform
 from launch.openmpi.command import command, options
-from launch.paths import seen_from_here
+from launch.paths import with_absolute_paths
 from launch.place import check_place
+from launch.process_layout import process_layout, require_platform
 
 
-def own(values: flags.FlagValues) -> None:
+def define_own(values: flags.FlagValues) -> None:
   """Defines the flags of this launcher."""
   flags.DEFINE_multi_string(
     "mpirun",
@@ -40,9 +40,9 @@ def program(job: Job, values: flags.FlagValues) -> int:
     name = f"train.processes.coordinator={values.coordinator}"
     job = dataclasses.replace(job, overrides=(*job.overrides, name))
 
-  layout = layout_of(job, process_a_gpu=True)
+  layout = process_layout(job, process_a_gpu=True)
   require_platform(layout, "Open MPI", "cuda", "cpu")
-  asked, job = job.directory, seen_from_here(job, "all hosts")
+  asked, job = job.directory, with_absolute_paths(job, "all hosts")
   extra = options(values.mpirun)
   line = command(job, layout, extra)
   if not values.submit:
@@ -60,4 +60,4 @@ def program(job: Job, values: flags.FlagValues) -> int:
 
 
 if __name__ == "__main__":
-  run(program, own)
+  run(program, define_own)

@@ -6,9 +6,9 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 
-from launch.environment import forwarded
+from launch.environment import mpirun_environment
 from launch.job import ROOT, Job
-from launch.layout import Layout
+from launch.process_layout import ProcessLayout
 
 __all__ = ["command", "options"]
 
@@ -20,7 +20,7 @@ _PATIENCE = "odls_base_sigkill_timeout"
 
 def command(
   job: Job,
-  layout: Layout,
+  layout: ProcessLayout,
   extra: Sequence[str] = (),
 ) -> tuple[str, ...]:
   """The words of the mpirun command that starts all processes of a job.
@@ -32,12 +32,12 @@ def command(
       the place of ours, for mpirun refuses two.
 
   >>> from launch.job import Job
-  >>> from launch.layout import Layout
-  >>> line = command(Job("heads", place="runs/x"), Layout(None, 1, 1))
+  >>> from launch.process_layout import ProcessLayout
+  >>> line = command(Job("heads", place="runs/x"), ProcessLayout(None, 1, 1))
   >>> line[:3]
   ('mpirun', '-n', '1')
   """
-  own = forwarded(os.environ, layout.environment())
+  own = mpirun_environment(os.environ, layout.environment())
   _refuse_ours(extra, own)
   exports = [
     text for name, value in own.items() for text in ("-x", f"{name}={value}")

@@ -9,12 +9,12 @@ from absl import flags
 
 from launch.command_line import queue, run, show
 from launch.job import ROOT, Job
-from launch.layout import layout_of
-from launch.paths import check_bucket_of, on_bucket
+from launch.paths import check_bucket_of, with_mounted_paths
+from launch.process_layout import process_layout
 from launch.sky.task import task
 
 
-def own(values: flags.FlagValues) -> None:
+def define_own(values: flags.FlagValues) -> None:
   """Defines the flags of this launcher."""
   flags.DEFINE_boolean(
     "spot", False, "machines that may be taken away", flag_values=values
@@ -23,7 +23,7 @@ def own(values: flags.FlagValues) -> None:
 
 def program(job: Job, values: flags.FlagValues) -> int:
   """Shows the task, or checks the bucket and queues it."""
-  layout, job = layout_of(job), on_bucket(job)
+  layout, job = process_layout(job), with_mounted_paths(job)
   text = task(job, layout, spot=values.spot)
   if not values.submit:
     return show(text)
@@ -43,4 +43,4 @@ def program(job: Job, values: flags.FlagValues) -> int:
 
 
 if __name__ == "__main__":
-  run(program, own)
+  run(program, define_own)

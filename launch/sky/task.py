@@ -7,15 +7,19 @@ import yaml
 
 from launch.install import install
 from launch.job import ROOT, Job
-from launch.layout import Layout, require_platform
 from launch.place import MOUNT, bucket_of, mounted
-from launch.rented import rented, sky_accelerators
+from launch.process_layout import ProcessLayout, require_platform
+from launch.rented import chip_names, sky_accelerators
 
 __all__ = ["task"]
 
 
 def task(
-  job: Job, layout: Layout, *, spot: bool = False, finished: str | None = None
+  job: Job,
+  layout: ProcessLayout,
+  *,
+  spot: bool = False,
+  finished: str | None = None,
 ) -> str:
   """The YAML for `sky launch` and `sky jobs launch`.
 
@@ -40,7 +44,7 @@ def task(
     "job_recovery": {"recover_on_exit_codes": [75]},
   }
   if tpu:
-    image = rented(machine.chip.name).image
+    image = chip_names(machine.chip.name).image
     resources["accelerator_args"] = {"runtime_version": image}
 
   described = {
@@ -56,7 +60,7 @@ def task(
   return yaml.safe_dump(described, sort_keys=False)
 
 
-def _mode(job: Job, layout: Layout) -> str:
+def _mode(job: Job, layout: ProcessLayout) -> str:
   """Mount mode of the bucket that lets a run append to files.
 
   SkyPilot mounts gs:// with gcsfuse, told to move directories, and s3:// with

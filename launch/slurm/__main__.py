@@ -12,13 +12,13 @@ from absl import flags
 
 from launch.command_line import queue, run, show
 from launch.job import Job
-from launch.layout import layout_of, require_platform
-from launch.paths import seen_from_here
+from launch.paths import with_absolute_paths
 from launch.place import check_place
+from launch.process_layout import process_layout, require_platform
 from launch.slurm.script import script
 
 
-def own(values: flags.FlagValues) -> None:
+def define_own(values: flags.FlagValues) -> None:
   """Defines the flags of this launcher."""
   flags.DEFINE_multi_string(
     "sbatch",
@@ -30,9 +30,9 @@ def own(values: flags.FlagValues) -> None:
 
 def program(job: Job, values: flags.FlagValues) -> int:
   """Shows the script, or checks the directory and queues it."""
-  layout = layout_of(job, process_a_gpu=True)
+  layout = process_layout(job, process_a_gpu=True)
   require_platform(layout, "SLURM", "cuda", "cpu")
-  asked, job = job.directory, seen_from_here(job, "all nodes")
+  asked, job = job.directory, with_absolute_paths(job, "all nodes")
   text = script(job, layout, values.sbatch)
   if not values.submit:
     return show(text)
@@ -42,4 +42,4 @@ def program(job: Job, values: flags.FlagValues) -> int:
 
 
 if __name__ == "__main__":
-  run(program, own)
+  run(program, define_own)

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from launch.environment import exports
+from launch.environment import export_lines
 from launch.job import ROOT, Job
-from launch.layout import Layout
+from launch.process_layout import ProcessLayout
 from launch.quoting import sbatch_line
 from launch.slurm.limit import EARLY, SHORTEST, notice_of
 
@@ -46,7 +46,7 @@ exit $code
 """
 
 
-def script(job: Job, layout: Layout, extra: Sequence[str] = ()) -> str:
+def script(job: Job, layout: ProcessLayout, extra: Sequence[str] = ()) -> str:
   r"""The text for `sbatch`.
 
   Args:
@@ -58,8 +58,8 @@ def script(job: Job, layout: Layout, extra: Sequence[str] = ()) -> str:
     ValueError: the place has a character that sbatch reads in its own way.
 
   >>> from launch.job import Job
-  >>> from launch.layout import Layout
-  >>> text = script(Job("heads", place="/scratch/x"), Layout(None, 1, 1))
+  >>> from launch.process_layout import ProcessLayout
+  >>> text = script(Job("heads", place="/scratch/x"), ProcessLayout(None, 1, 1))
   >>> print("\n".join(text.splitlines()[:3]))
   #!/bin/bash
   #SBATCH --job-name=heads-tiny-c7d0e9
@@ -73,7 +73,7 @@ def script(job: Job, layout: Layout, extra: Sequence[str] = ()) -> str:
 
 def array_script(
   jobs: Sequence[Job],
-  layout: Layout,
+  layout: ProcessLayout,
   place: Path,
   extra: Sequence[str] = (),
   at_once: int = 8,
@@ -120,7 +120,9 @@ def _log(place: Path, name: str) -> str:
   return f"{place}/".replace("%", "%%") + name
 
 
-def _header(job: Job, layout: Layout, log: str, extra: Sequence[str]) -> str:
+def _header(
+  job: Job, layout: ProcessLayout, log: str, extra: Sequence[str]
+) -> str:
   """The `#SBATCH` lines."""
   notice = notice_of(extra, os.environ)
   options = [
@@ -141,13 +143,13 @@ def _header(job: Job, layout: Layout, log: str, extra: Sequence[str]) -> str:
   return "\n".join(["#!/bin/bash", *lines, "set -u", ""])
 
 
-def _run(layout: Layout, line: str, finished: str, notice: int) -> str:
+def _run(layout: ProcessLayout, line: str, finished: str, notice: int) -> str:
   """The body of the script, which the first node runs."""
   return _RUN.format(
     early=notice + EARLY,
     least=notice + EARLY + SHORTEST,
     root=shlex.quote(str(ROOT)),
-    exports=exports(layout.environment()),
+    exports=export_lines(layout.environment()),
     line=line,
     finished=finished,
     restarts=RESTARTS,

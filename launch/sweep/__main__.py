@@ -14,9 +14,17 @@ from absl import flags
 
 from launch.command_line import run, show
 from launch.job import ROOT, Job
-from launch.layout import Layout, layout_of, require_platform
-from launch.paths import check_bucket_of, on_bucket, seen_from_here
+from launch.paths import (
+  check_bucket_of,
+  with_absolute_paths,
+  with_mounted_paths,
+)
 from launch.place import check_place, mirror
+from launch.process_layout import (
+  ProcessLayout,
+  process_layout,
+  require_platform,
+)
 from launch.sweep import queues
 from launch.sweep.outcome import (
   metrics_of,
@@ -37,7 +45,7 @@ _MEANT = {
 }
 
 
-def own(values: flags.FlagValues) -> None:
+def define_own(values: flags.FlagValues) -> None:
   """Defines the flags of this launcher."""
   text: dict[str, Any] = {"flag_values": values}
   flags.DEFINE_string("sweep", "", "name=value,value;name=value,value", **text)
@@ -58,7 +66,8 @@ def program(job: Job, values: flags.FlagValues) -> int:
   job = _placed(job)
   points = points_of(job, axes, _located(job, values.on))
   layouts = [
-    layout_of(point.job, process_a_gpu=values.on == "slurm") for point in points
+    process_layout(point.job, process_a_gpu=values.on == "slurm")
+    for point in points
   ]
   place, left = _looked_up(job, points, values)
   code = 0
@@ -93,9 +102,9 @@ def _placed(job: Job) -> Job:
 def _located(job: Job, on: str) -> Callable[[Job], Job]:
   """The function that maps the paths of a point to where it runs."""
   if "://" not in job.place:
-    return lambda point: seen_from_here(point, "all points")
+    return lambda point: with_absolute_paths(point, "all points")
   if on == "sky":
-    return on_bucket
+    return with_mounted_paths
   raise ValueError(
     f"workdir: --on={on} writes to a directory, got {job.place!r}; mount the"
     " bucket, or take --on=sky"
@@ -118,7 +127,7 @@ def _looked_up(
 
 
 def _run(
-  job: Job, left: list[Point], layout: Layout, values: flags.FlagValues
+  job: Job, left: list[Point], layout: ProcessLayout, values: flags.FlagValues
 ) -> int:
   """Runs or queues unfinished points, or shows what would run."""
   if values.on == "sky":
@@ -143,7 +152,7 @@ def _run(
 
 
 def _in_cloud(
-  job: Job, left: list[Point], layout: Layout, values: flags.FlagValues
+  job: Job, left: list[Point], layout: ProcessLayout, values: flags.FlagValues
 ) -> int:
   """Queues unfinished points by SkyPilot, or shows their tasks."""
   if values.submit:
@@ -194,4 +203,4 @@ def _logs(place: Path, values: flags.FlagValues) -> str:
 
 
 if __name__ == "__main__":
-  run(program, own)
+  run(program, define_own)

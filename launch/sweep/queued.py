@@ -8,13 +8,13 @@ from pathlib import Path
 
 from launch.sweep.points import Point
 
-__all__ = ["in_sky", "in_slurm", "note_queued", "sky_name"]
+__all__ = ["in_sky", "in_slurm", "record_queued", "sky_name"]
 
 _SQUEUE = ("squeue", "--noheader", "--array", "--format=%F_%K")
 _SKY = ("sky", "jobs", "queue", "--all", "--all-users", "--skip-finished")
 
 
-def note_queued(place: Path, points: Sequence[Point], array: str) -> None:
+def record_queued(place: Path, points: Sequence[Point], array: str) -> None:
   """Writes which task of a SLURM array each point is.
 
   Args:

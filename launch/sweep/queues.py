@@ -10,20 +10,20 @@ from pathlib import Path
 
 from attnjax.training.interruption import EXIT_CODE
 from launch.job import ROOT, Job
-from launch.layout import Layout
 from launch.local.processes import line_here, run_together
+from launch.process_layout import ProcessLayout
 from launch.quoting import sbatch_option
 from launch.sky.task import task
 from launch.slurm.script import array_script
 from launch.sweep.points import Point, mark_finished
-from launch.sweep.queued import note_queued, sky_name
+from launch.sweep.queued import record_queued, sky_name
 from launch.sweep.stopping import Stopping
 
 __all__ = ["in_cloud", "on_slurm", "run_here", "sky_files", "to_slurm"]
 
 
 def run_here(
-  place: Path, points: Sequence[Point], layout: Layout, at_once: int
+  place: Path, points: Sequence[Point], layout: ProcessLayout, at_once: int
 ) -> int:
   """Runs points on this machine; one that fails does not stop the others.
 
@@ -53,7 +53,9 @@ def run_here(
   return 1 if any(codes) else 0
 
 
-def _run(place: Path, point: Point, layout: Layout, stopping: Stopping) -> int:
+def _run(
+  place: Path, point: Point, layout: ProcessLayout, stopping: Stopping
+) -> int:
   """Runs one point in a thread; prints and records how it ended."""
   with open(place / "logs" / f"{point.name}.log", "ab") as log:
     code = run_together(line_here(point.job), layout, log, stopping.asked)
@@ -68,7 +70,7 @@ def _run(place: Path, point: Point, layout: Layout, stopping: Stopping) -> int:
 def on_slurm(
   place: Path,
   points: Sequence[Point],
-  layout: Layout,
+  layout: ProcessLayout,
   extra: Sequence[str],
   at_once: int,
 ) -> str:
@@ -114,7 +116,7 @@ def to_slurm(place: Path, points: Sequence[Point], text: str) -> int:
 
   array = re.search(r"^\d+(;\S+)?$", done.stdout, re.MULTILINE)
   if array is not None:
-    note_queued(place, points, array[0])
+    record_queued(place, points, array[0])
 
   said = f"queued as {array[0]}" if array else "sbatch named no array to note"
   print(said, file=sys.stderr)
@@ -122,7 +124,7 @@ def to_slurm(place: Path, points: Sequence[Point], text: str) -> int:
 
 
 def sky_files(
-  job: Job, points: Sequence[Point], layout: Layout, *, spot: bool
+  job: Job, points: Sequence[Point], layout: ProcessLayout, *, spot: bool
 ) -> dict[Path, str]:
   """SkyPilot tasks, one a point; each marks itself finished in the bucket."""
   folder = ROOT / "runs" / "launch" / job.name

@@ -10,12 +10,12 @@ from absl import flags
 
 from launch.command_line import queue, run, show
 from launch.job import ROOT, Job
-from launch.layout import layout_of
-from launch.paths import check_bucket_of, on_bucket
+from launch.paths import check_bucket_of, with_mounted_paths
+from launch.process_layout import process_layout
 from launch.tpu_pod.script import script
 
 
-def own(values: flags.FlagValues) -> None:
+def define_own(values: flags.FlagValues) -> None:
   """Defines the flags of this launcher."""
   flags.DEFINE_string(
     "zone", "", "of Google Cloud, such as us-west4-a", flag_values=values
@@ -27,13 +27,13 @@ def own(values: flags.FlagValues) -> None:
 
 def program(job: Job, values: flags.FlagValues) -> int:
   """Shows the script, or checks the bucket, writes the script and runs it."""
-  layout = layout_of(job)
+  layout = process_layout(job)
   if not values.zone:
     raise ValueError(
       "zone: expected a zone of Google Cloud, got none; add --zone=us-west4-a"
     )
 
-  job = on_bucket(job)
+  job = with_mounted_paths(job)
   text = script(job, layout, zone=values.zone, spot=values.spot)
   if not values.submit:
     return show(text)
@@ -47,4 +47,4 @@ def program(job: Job, values: flags.FlagValues) -> int:
 
 
 if __name__ == "__main__":
-  run(program, own)
+  run(program, define_own)

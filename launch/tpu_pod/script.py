@@ -4,10 +4,10 @@ import shlex
 
 from launch.install import install
 from launch.job import ROOT, Job
-from launch.layout import Layout, require_platform
 from launch.names import check_name
 from launch.place import MOUNT, OPTIONS, bucket_of, mounted
-from launch.rented import rented
+from launch.process_layout import ProcessLayout, require_platform
+from launch.rented import chip_names
 
 __all__ = ["script"]
 
@@ -87,7 +87,9 @@ nohup {line} >> run.log 2>&1 < /dev/null & disown
 """
 
 
-def script(job: Job, layout: Layout, *, zone: str, spot: bool = False) -> str:
+def script(
+  job: Job, layout: ProcessLayout, *, zone: str, spot: bool = False
+) -> str:
   """The script; its argument is the action.
 
   Args:
@@ -101,7 +103,7 @@ def script(job: Job, layout: Layout, *, zone: str, spot: bool = False) -> str:
       or the zone no name of one.
   """
   machine = require_platform(layout, "a TPU pod", "tpu")
-  names = rented(machine.chip.name)
+  names = chip_names(machine.chip.name)
   if names.machine is None:
     raise ValueError(
       f"topology: there are no TPU VMs of {machine.chip.title}; python -m"

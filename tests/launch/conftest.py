@@ -21,7 +21,7 @@ def launcher(capsys):
   def call(place, *argv):
     module = importlib.import_module(f"launch.{place}.__main__")
     with pytest.raises(SystemExit) as end:
-      run(module.program, getattr(module, "own", None), ["x", *argv])
+      run(module.program, getattr(module, "define_own", None), ["x", *argv])
     return end.value.code, *capsys.readouterr()
 
   return call

@@ -6,14 +6,14 @@ import pytest
 import yaml
 
 from attnjax.plan import CHIPS
-from launch.gke.__main__ import own as gke_flags
+from launch.gke.__main__ import define_own as gke_flags
 from launch.gke.__main__ import program as gke
 from launch.gke.manifest import manifest
 from launch.job import Job
-from launch.layout import layout_of
-from launch.rented import rented
+from launch.process_layout import process_layout
+from launch.rented import chip_names
 from launch.sky.task import task
-from launch.slurm.__main__ import own as slurm_flags
+from launch.slurm.__main__ import define_own as slurm_flags
 from launch.slurm.__main__ import program as slurm
 from launch.slurm.script import script
 from launch.tpu_pod.script import script as pod_script
@@ -28,7 +28,7 @@ def job(topology, place="gs://mine/runs/x"):
 
 @pytest.mark.parametrize("topology", ["v5e:4x4", "tpu7x:4x4x4", "h100:16"])
 def test_a_jobset_has_every_chip_once_and_restarts_as_one(topology):
-  layout = layout_of(job(topology))
+  layout = process_layout(job(topology))
   found = yaml.safe_load(manifest(job(topology), layout, "i:1", spot=True))
   assert (found["apiVersion"], found["kind"]) == (
     "jobset.x-k8s.io/v1alpha2",
@@ -51,7 +51,7 @@ def test_a_jobset_has_every_chip_once_and_restarts_as_one(topology):
   assert (
     kind == {"tpu": "google.com/tpu", "cuda": "nvidia.com/gpu"}[chip.platform]
   )
-  assert rented(chip.name).gke in pod["nodeSelector"].values()
+  assert chip_names(chip.name).gke in pod["nodeSelector"].values()
   assert pod["nodeSelector"]["cloud.google.com/gke-spot"] == "true"
   assert pod["restartPolicy"] == "Never"
   [volume], [mount] = pod["volumes"], container["volumeMounts"]
@@ -73,7 +73,7 @@ def test_a_jobset_has_every_chip_once_and_restarts_as_one(topology):
   ],
 )
 def test_a_sky_task_asks_for_the_whole_machine(topology, accelerators, nodes):
-  found = yaml.safe_load(task(job(topology), layout_of(job(topology))))
+  found = yaml.safe_load(task(job(topology), process_layout(job(topology))))
   assert found["resources"]["accelerators"] == accelerators
   assert found["num_nodes"] == nodes
   assert found["file_mounts"]["/checkpoints"]["source"] == "gs://mine"
@@ -81,23 +81,23 @@ def test_a_sky_task_asks_for_the_whole_machine(topology, accelerators, nodes):
 
 def test_every_chip_of_the_plan_has_its_names():
   for name, chip in CHIPS.items():
-    assert rented(name).gke
-    assert (rented(name).machine is None) == (
+    assert chip_names(name).gke
+    assert (chip_names(name).machine is None) == (
       chip.platform == "cuda" or name == "tpu7x"
     )
   for make in (task, lambda j, x: pod_script(j, x, zone="here")):
     tpu7x = job("tpu7x:4x4x4")
     with pytest.raises(ValueError, match=r"launch\.gke runs on it"):
-      make(tpu7x, layout_of(tpu7x))
+      make(tpu7x, process_layout(tpu7x))
 
 
 @pytest.mark.parametrize("place", ["runs/x", "gs://mine", "ftp://a/b", ""])
 def test_what_is_rented_needs_a_folder_of_a_bucket(place):
   lost = job("v5e:4x4", place)
   for make in (
-    lambda: task(lost, layout_of(lost)),
-    lambda: manifest(lost, layout_of(lost), "i:1"),
-    lambda: pod_script(lost, layout_of(lost), zone="here"),
+    lambda: task(lost, process_layout(lost)),
+    lambda: manifest(lost, process_layout(lost), "i:1"),
+    lambda: pod_script(lost, process_layout(lost), zone="here"),
   ):
     with pytest.raises(ValueError, match="workdir: expected"):
       make()
@@ -121,7 +121,7 @@ def test_a_batch_script_requeues_what_is_worth_it(
   monkeypatch.setenv("SLURM_JOB_ID", "17")
   monkeypatch.setenv("SLURM_RESTART_COUNT", str(restarted))
   alone = job("h100:16", str(tmp_path))
-  text = script(alone, layout_of(alone, process_a_gpu=True), ["--time=5"])
+  text = script(alone, process_layout(alone, process_a_gpu=True), ["--time=5"])
   done = subprocess.run(["bash", "-c", text], check=False)
   assert done.returncode == code
   assert stubs.calls("scontrol") == (["requeue 17"] if requeued else [])
@@ -170,7 +170,7 @@ def test_what_can_be_written_is_queued(tmp_path, stubs):
 def test_a_pod_script_does_one_thing_a_word(stubs, monkeypatch):
   stubs.add("gcloud", "cat > /dev/null")
   slice_ = job("v6e:4x4")
-  text = pod_script(slice_, layout_of(slice_), zone="here-1", spot=True)
+  text = pod_script(slice_, process_layout(slice_), zone="here-1", spot=True)
   for word, expected in (
     ("create", f"create {slice_.name} --zone=here-1 --type=v6e"),
     ("run", "--worker=all --command=cd attnjax"),

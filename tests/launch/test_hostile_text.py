@@ -15,9 +15,9 @@ import yaml
 
 from launch.gke.manifest import manifest, xpk_line
 from launch.job import Job
-from launch.layout import layout_of
 from launch.openmpi import command as openmpi
 from launch.place import mounted
+from launch.process_layout import process_layout
 from launch.quoting import for_kubernetes, sbatch_line
 from launch.sky.task import task
 from launch.slurm import script as slurm
@@ -107,13 +107,13 @@ def expanded(words):
 
 
 def of_slurm(job, arrived):
-  layout = layout_of(job, process_a_gpu=True)
+  layout = process_layout(job, process_a_gpu=True)
   job = dataclasses.replace(job, place=str(arrived.place))
   return job, arrived(slurm.script(job, layout), "srun")[1:]
 
 
 def of_array(job, arrived):
-  layout = layout_of(job, process_a_gpu=True)
+  layout = process_layout(job, process_a_gpu=True)
   job = dataclasses.replace(job, place=str(arrived.place / "point"))
   text = slurm.array_script([job], layout, arrived.place)
   words = arrived(f"SLURM_ARRAY_TASK_ID=0\n{text}", "srun")[1:]
@@ -123,7 +123,7 @@ def of_array(job, arrived):
 
 
 def of_openmpi(job, arrived):
-  layout = layout_of(job, process_a_gpu=True)
+  layout = process_layout(job, process_a_gpu=True)
   job = dataclasses.replace(job, place=str(arrived.place))
   words = arrived(shlex.join(openmpi.command(job, layout)), "mpirun")
   return job, words[words.index("-m") - 1 :]
@@ -135,18 +135,18 @@ def of_tpu_pod(job, arrived):
   python.touch(mode=0o755)
   host = 'mountpoint() { true; }; export -f mountpoint; cd "$HOME"; '
   host += 'gcloud() { c="${@: -1}"; bash -c "${c#--command=}"; }; '
-  text = tpu_pod.script(job, layout_of(job), zone="us-west4-a")
+  text = tpu_pod.script(job, process_layout(job), zone="us-west4-a")
   return job, arrived(host + text, "nohup", "run")
 
 
 def of_sky(job, arrived, finished=None):
-  found = yaml.safe_load(task(job, layout_of(job), finished=finished))
+  found = yaml.safe_load(task(job, process_layout(job), finished=finished))
   text = f'.venv/bin/python() {{ noted "$@"; }}\n{found["run"]}'
   return job, ["", *arrived(text, "noted")]
 
 
 def of_gke(job, arrived):
-  text = yaml.safe_load(manifest(job, layout_of(job), "i:1"))
+  text = yaml.safe_load(manifest(job, process_layout(job), "i:1"))
   [one] = text["spec"]["replicatedJobs"]
   pod = one["template"]["spec"]["template"]["spec"]
   return job, expanded(pod["containers"][0]["command"])
@@ -154,7 +154,7 @@ def of_gke(job, arrived):
 
 def of_xpk(job, arrived):
   job = dataclasses.replace(job, topology="v5e:4x4")
-  words = arrived(xpk_line(job, layout_of(job), "i:1", "mine"), "xpk")
+  words = arrived(xpk_line(job, process_layout(job), "i:1", "mine"), "xpk")
   command = words[-1].removeprefix("--command=")
   # As docker_container.py of xpk writes it into YAML.
   whole = (
@@ -199,12 +199,14 @@ def test_folders_of_a_bucket_arrive_to_the_letter(place, arrived):
 def test_a_line_that_ends_is_refused_where_yaml_would_break(text):
   job = dataclasses.replace(TPU, overrides=(*OPTIONS, f"sample.prompt={text}"))
   with pytest.raises(ValueError, match=r"xpk: expected one line of text, got"):
-    xpk_line(job, layout_of(job), "i:1", "mine")
+    xpk_line(job, process_layout(job), "i:1", "mine")
 
 
 def test_a_note_that_a_point_is_done_arrives_to_the_letter(arrived):
   job = saying(TEXTS + LINES, place="gs://mine/s/point 1")
-  found = yaml.safe_load(task(job, layout_of(job), finished="gs://mine/s/f"))
+  found = yaml.safe_load(
+    task(job, process_layout(job), finished="gs://mine/s/f")
+  )
   run = found["run"].replace("/checkpoints/", "checkpoints/")
   arrived(f'.venv/bin/python() {{ noted "$@"; }}\n{run}', "noted")
   note = arrived.place / "checkpoints" / "s" / "f" / "point 1"
@@ -223,7 +225,7 @@ def test_a_checkout_may_be_called_anything(
     monkeypatch.setattr(module, "ROOT", root)
   for place in ("slurm", "array", "openmpi"):
     assert_all_arrives(place, GPU, arrived)
-  text = tpu_pod.script(TPU, layout_of(TPU), zone="us-west4-a")
+  text = tpu_pod.script(TPU, process_layout(TPU), zone="us-west4-a")
   words = arrived("gcloud() { true; }\n" + text, "git", "setup")
   assert words[:2] == ["-C", str(root)]
 

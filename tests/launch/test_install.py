@@ -12,7 +12,7 @@ import yaml
 
 from launch.install import LEAST, install
 from launch.job import ROOT, Job
-from launch.layout import layout_of
+from launch.process_layout import process_layout
 from launch.sky.task import task
 from launch.tpu_pod.script import script
 
@@ -119,12 +119,14 @@ def test_without_one_the_machine_says_what_it_lacks(machine, before):
 def test_every_rented_machine_is_set_up_so():
   options = ("train.mesh.data=0", "data.batch_size=384")
   job = Job("language_model", "base", options, "v5e:4x4", place="gs://mine/x")
-  text = script(job, layout_of(job), zone="us-west4-a")
+  text = script(job, process_layout(job), zone="us-west4-a")
   whole = text.replace(
     "'\"'\"'", "'"
   )  # quoted once more, for the shell of each
   assert install("tpu") in whole
-  assert install("tpu") in yaml.safe_load(task(job, layout_of(job)))["setup"]
+  assert (
+    install("tpu") in yaml.safe_load(task(job, process_layout(job)))["setup"]
+  )
 
 
 def test_the_least_version_is_that_of_the_project():

@@ -11,9 +11,9 @@ from attnjax.training.cluster import ProcessesConfig, start_arguments
 from launch.command_line import define, job_of
 from launch.gke.manifest import manifest, xpk_line
 from launch.job import Job, config_of, experiments, presets_of
-from launch.layout import layout_of
 from launch.local.processes import environments
 from launch.openmpi.command import command
+from launch.process_layout import process_layout
 from launch.sky.task import task
 from launch.slurm.script import script
 from launch.tpu_pod.script import script as pod_script
@@ -28,11 +28,11 @@ TPUS = Job("language_model", "base", ALL, "v5p:4x4x4", place="gs://mine/runs/x")
 def rendered(place, job):
   """The text that a place makes of a job."""
   if place in ("slurm", "openmpi"):
-    layout = layout_of(job, process_a_gpu=True)
+    layout = process_layout(job, process_a_gpu=True)
     if place == "slurm":
       return script(job, layout)
     return shlex.join(command(job, layout))
-  layout = layout_of(job)
+  layout = process_layout(job)
   if place == "gke":
     text = yaml.safe_load(manifest(job, layout, "image:1"))
     return shlex.join(pod_of(text)["containers"][0]["command"])
@@ -131,7 +131,7 @@ def test_every_experiment_has_a_line_that_resolves(experiment):
 def test_what_cannot_run_is_refused_with_the_remedy(changes, message):
   values = {"experiment": "language_model"} | changes
   with pytest.raises(ValueError, match=message):
-    layout_of(Job(**values))
+    process_layout(Job(**values))
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_processes_are_as_the_place_takes_them(
 ):
   job = Job("language_model", overrides=ALL, topology=topology)
   for each, count in ((False, by_host), (True, by_gpu)):
-    layout = layout_of(job, process_a_gpu=each)
+    layout = process_layout(job, process_a_gpu=each)
     assert (layout.hosts, layout.processes) == (hosts, count)
     assert layout.processes * layout.devices_each == layout.machine.devices
 
@@ -167,15 +167,15 @@ def heard(environment):
 
 def test_processes_hear_what_the_launcher_says():
   job = Job("language_model", overrides=ALL, topology="cpu:6", processes=3)
-  told = environments(layout_of(job), port=7)
+  told = environments(process_layout(job), port=7)
   assert [heard(one) for one in told] == [
     ("127.0.0.1:7", 3, index) for index in range(3)
   ]
   assert "count=2" in told[0]["XLA_FLAGS"]
   alone = Job("language_model", overrides=ALL, topology="cpu:6")
-  assert heard(environments(layout_of(alone), port=7)[0]) is None
+  assert heard(environments(process_layout(alone), port=7)[0]) is None
   # Two hosts of GPUs on Kubernetes, which itself says which of them this is.
-  jobset = yaml.safe_load(manifest(GPUS, layout_of(GPUS), "image:1"))
+  jobset = yaml.safe_load(manifest(GPUS, process_layout(GPUS), "image:1"))
   given = pod_of(jobset)["containers"][0]["env"]
   pod = {one["name"]: one["value"] for one in given}
   first = f"{GPUS.name}-run-0-0.{GPUS.name}:8476"

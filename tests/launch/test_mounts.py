@@ -11,8 +11,8 @@ import yaml
 
 from launch.gke.manifest import manifest
 from launch.job import ROOT, Job
-from launch.layout import layout_of
 from launch.place import OPTIONS, check_place
+from launch.process_layout import process_layout
 from launch.sky.task import task
 from launch.tpu_pod.script import script
 
@@ -25,14 +25,14 @@ NEEDED = {"implicit-dirs", "rename-dir-limit=200000"}
 
 def test_gcsfuse_may_move_the_directory_of_a_checkpoint():
   assert {*OPTIONS} == NEEDED
-  [one] = yaml.safe_load(manifest(JOB, layout_of(JOB), "i:1"))["spec"][
+  [one] = yaml.safe_load(manifest(JOB, process_layout(JOB), "i:1"))["spec"][
     "replicatedJobs"
   ]
   [volume] = one["template"]["spec"]["template"]["spec"]["volumes"]
   attributes = volume["csi"]["volumeAttributes"]
   assert {*attributes["mountOptions"].split(",")} == NEEDED
 
-  text = script(JOB, layout_of(JOB), zone="us-west4-a")
+  text = script(JOB, process_layout(JOB), zone="us-west4-a")
   [line] = re.findall(r"\|\| gcsfuse (.*)$", text, re.MULTILINE)
   *options, bucket, place = shlex.split(line)
   assert {option.removeprefix("--") for option in options} == NEEDED
@@ -56,7 +56,7 @@ def test_the_readme_mounts_for_xpk_in_the_same_way():
 )
 def test_sky_mounts_what_files_can_be_added_to(topology, place, mode):
   job = dataclasses.replace(JOB, topology=topology, place=place)
-  found = yaml.safe_load(task(job, layout_of(job)))
+  found = yaml.safe_load(task(job, process_layout(job)))
   assert found["file_mounts"]["/checkpoints"]["mode"] == mode
 
 
@@ -64,7 +64,7 @@ def test_sky_mounts_what_files_can_be_added_to(topology, place, mode):
 def test_a_mount_on_which_hosts_do_not_meet_is_refused(topology):
   job = dataclasses.replace(JOB, topology=topology, place="s3://mine/x")
   with pytest.raises(ValueError, match=r"workdir: \d hosts .* name a gs://"):
-    task(job, layout_of(job))
+    task(job, process_layout(job))
 
 
 def test_a_bucket_is_written_over_before_anything_is_rented(stubs):

@@ -10,8 +10,8 @@ import time
 import pytest
 
 from launch.job import Job
-from launch.layout import layout_of
 from launch.openmpi import command as room
+from launch.process_layout import process_layout
 
 TIMEOUT = "odls_base_sigkill_timeout"
 ALL = ("train.mesh.data=0",)
@@ -33,11 +33,11 @@ while True:
 
 
 def test_mpirun_waits_for_a_save_and_is_told_once_how_long():
-  line = room.command(JOB, layout_of(JOB))
+  line = room.command(JOB, process_layout(JOB))
   assert line[line.index(TIMEOUT) - 1 :][:3] == ("--mca", TIMEOUT, "30")
   assert line.index(TIMEOUT) < line.index(sys.executable)
   # mpirun refuses a parameter that comes twice with two values.
-  line = room.command(JOB, layout_of(JOB), ("--mca", TIMEOUT, "9"))
+  line = room.command(JOB, process_layout(JOB), ("--mca", TIMEOUT, "9"))
   assert line[line.index(TIMEOUT) + 1] == "9"
   assert line.count(TIMEOUT) == 1
 
@@ -49,7 +49,7 @@ def test_sigterm_to_mpirun_lets_the_processes_save(tmp_path, monkeypatch):
   options = "--oversubscribe --mca btl self,vader --mca oob_tcp_if_include lo"
   if os.geteuid() == 0:
     options += " --allow-run-as-root"
-  line = room.command(JOB, layout_of(JOB), options.split())
+  line = room.command(JOB, process_layout(JOB), options.split())
   start = line[: line.index(sys.executable)]
   program = (sys.executable, "-S", "-c", RANK, str(tmp_path))
   with subprocess.Popen([*start, *program]) as mpirun:

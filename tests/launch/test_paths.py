@@ -10,8 +10,8 @@ import pytest
 from attnjax.config import leaves
 from launch.job import ROOT, Job, config_of, experiments, presets_of
 from launch.local import __main__ as local
-from launch.paths import on_bucket, seen_from_here
-from launch.place import check_there
+from launch.paths import with_absolute_paths, with_mounted_paths
+from launch.place import check_bucket_has
 from launch.sweep import queues
 
 LM = "--experiment=language_model"
@@ -107,7 +107,7 @@ def test_a_path_is_read_as_it_was_typed(elsewhere, monkeypatch, typed, meant):
   (elsewhere.parent / "a.txt").write_text("at home")
   names = {"here": elsewhere, "home": elsewhere.parent}
   override = f"data.path={typed.format(**names)}"
-  job = seen_from_here(Job("language_model", overrides=(override,)), "all")
+  job = with_absolute_paths(Job("language_model", overrides=(override,)), "all")
   found = config_of(job).data.path
   assert found == str(meant).format(**names)
 
@@ -124,11 +124,11 @@ def test_every_path_of_every_experiment_is_known_as_one():
 
 def test_another_path_of_another_experiment(elsewhere):
   job = Job("pronunciation", overrides=("data.dictionary=a.txt", "seeds=1"))
-  found = config_of(seen_from_here(job, "all")).data
+  found = config_of(with_absolute_paths(job, "all")).data
   assert found.dictionary == f"{elsewhere}/a.txt"
   job = Job("pronunciation", overrides=("data.dictionary=absent",))
   with pytest.raises(ValueError, match=r"data\.dictionary must be a file, got"):
-    seen_from_here(job, "all")
+    with_absolute_paths(job, "all")
 
 
 @pytest.mark.parametrize("place", RENTED)
@@ -161,7 +161,7 @@ def test_what_is_in_the_bucket_is_seen_where_it_is_mounted(
 def test_no_path_leads_out_of_the_bucket(path):
   job = Job("language_model", overrides=(f"data.path={path}",))
   with pytest.raises(ValueError, match=r"data\.path: a rented machine"):
-    on_bucket(Job(**{**vars(job), "place": "gs://mine/x"}))
+    with_mounted_paths(Job(**{**vars(job), "place": "gs://mine/x"}))
 
 
 def test_a_directory_is_no_address_here(launcher):
@@ -207,7 +207,7 @@ def test_texts_that_are_not_in_the_bucket_are_missed_before_it_costs(
 
 def test_texts_of_aws_are_looked_for_too(stubs):
   stubs.add("aws", 'case "$*" in *absent*) exit 1 ;; *) echo found ;; esac')
-  check_there("data.path", "s3://mine/texts/*.txt")
+  check_bucket_has("data.path", "s3://mine/texts/*.txt")
   assert stubs.calls("aws") == ["s3 ls s3://mine/texts/"]
   with pytest.raises(ValueError, match="and there are none; copy them"):
-    check_there("data.path", "s3://mine/absent")
+    check_bucket_has("data.path", "s3://mine/absent")

@@ -3,8 +3,8 @@
 import pytest
 
 from launch.job import Job
-from launch.layout import layout_of
 from launch.place import bucket_of, check_place
+from launch.process_layout import process_layout
 from launch.slurm.script import array_script, script
 
 JOB = ("--experiment=heads", "--topology=cpu:1")
@@ -44,7 +44,7 @@ def test_a_link_that_leads_nowhere_is_no_place(tmp_path, stubs, launcher):
 def headers(place):
   """What sbatch is told of a job, and of an array of one."""
   job = Job("heads", topology="cpu:1", place=str(place / "run"))
-  layout = layout_of(job, process_a_gpu=True)
+  layout = process_layout(job, process_a_gpu=True)
   texts = script(job, layout), array_script([job], layout, place)
   return [text.split("set -u")[0] for text in texts]
 

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from launch.job import Job
-from launch.layout import layout_of
 from launch.local.processes import run_together
 from launch.openmpi.command import command
+from launch.process_layout import process_layout
 from launch.slurm.script import array_script, script
 
 ALL = ("train.mesh.data=0", "data.batch_size=384")
@@ -23,12 +23,12 @@ def of_local(job, tmp_path):
   program = "import os; print(os.environ['XLA_FLAGS'])"
   with open(tmp_path / "out", "w") as out:
     line = (sys.executable, "-S", "-c", program)
-    assert run_together(line, layout_of(job), out) == 0
+    assert run_together(line, process_layout(job), out) == 0
   return (tmp_path / "out").read_text().splitlines()
 
 
 def of_slurm(job, tmp_path):
-  layout = layout_of(job, process_a_gpu=True)
+  layout = process_layout(job, process_a_gpu=True)
   texts = (
     script(job, layout),
     "SLURM_ARRAY_TASK_ID=0\n" + array_script([job], layout, tmp_path),
@@ -43,7 +43,7 @@ def of_slurm(job, tmp_path):
 
 
 def of_openmpi(job, tmp_path):
-  line = command(job, layout_of(job, process_a_gpu=True))
+  line = command(job, process_layout(job, process_a_gpu=True))
   given = dict(
     text.split("=", 1) for x, text in itertools.pairwise(line) if x == "-x"
   )
@@ -65,10 +65,10 @@ def test_flags_of_xla_are_added_to_those_of_the_user(
 def test_mpirun_hands_the_users_flags_on_to_hosts_of_gpus(monkeypatch):
   job = Job(**{**vars(JOB), "topology": "h100:16", "processes": None})
   monkeypatch.setenv("XLA_FLAGS", USERS)
-  line = command(job, layout_of(job, process_a_gpu=True))
+  line = command(job, process_layout(job, process_a_gpu=True))
   assert line[line.index("-x") + 1] == f"XLA_FLAGS={USERS}"
   monkeypatch.delenv("XLA_FLAGS")
-  assert "-x" not in command(job, layout_of(job, process_a_gpu=True))
+  assert "-x" not in command(job, process_layout(job, process_a_gpu=True))
 
 
 def test_what_the_topology_says_counts():

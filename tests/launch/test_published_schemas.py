@@ -9,7 +9,7 @@ import yaml
 
 from launch.gke.manifest import manifest
 from launch.job import Job
-from launch.layout import layout_of
+from launch.process_layout import process_layout
 from launch.sky.task import task
 
 pytestmark = pytest.mark.slow
@@ -47,7 +47,7 @@ def job(topology):
 @pytest.mark.parametrize("topology", MACHINES)
 def test_the_job_inside_a_jobset_keeps_the_schema_of_kubernetes(topology):
   found = yaml.safe_load(
-    manifest(job(topology), layout_of(job(topology)), "i:1", account="me")
+    manifest(job(topology), process_layout(job(topology)), "i:1", account="me")
   )
   [inner] = found["spec"]["replicatedJobs"]
   whole = {"apiVersion": "batch/v1", "kind": "Job"} | inner["template"]
@@ -79,13 +79,13 @@ def test_a_jobset_keeps_its_published_schema(topology):
     "schema['properties']['metadata'] = {'type': 'object'}\n"
     "jsonschema.validate(yaml.safe_load(sys.stdin), schema)\n"
   )
-  text = manifest(job(topology), layout_of(job(topology)), "i:1")
+  text = manifest(job(topology), process_layout(job(topology)), "i:1")
   judge(program, text, os.environ["ATTNJAX_JOBSET_CRD"])
 
 
 @pytest.mark.parametrize("topology", ["v5e:4x4", "h100:16"])
 def test_a_task_keeps_the_schema_of_skypilot(topology):
-  text = task(job(topology), layout_of(job(topology)), spot=True)
+  text = task(job(topology), process_layout(job(topology)), spot=True)
   judge(
     "import sky.utils.schemas as s, jsonschema, sys, yaml;"
     "d = yaml.safe_load(sys.stdin);"

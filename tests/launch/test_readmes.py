@@ -8,8 +8,8 @@ from absl import flags
 
 from launch.command_line import define, job_of
 from launch.job import ROOT
-from launch.layout import layout_of
 from launch.local import __main__ as local
+from launch.process_layout import process_layout
 from launch.sweep import __main__ as sweep
 from launch.sweep import queues
 
@@ -76,7 +76,7 @@ def test_a_command_describes_a_job_that_can_run(line):
   words = [w for w in shlex.split(line, comments=True) if w.startswith(ours)]
   values = flags.FlagValues()
   define(values)
-  assert layout_of(job_of(values, ["x", *words])).processes >= 1
+  assert process_layout(job_of(values, ["x", *words])).processes >= 1
 
 
 def test_a_batch_script_is_all_that_is_printed(launcher):

@@ -10,7 +10,7 @@ from absl import flags
 
 from launch.command_line import define
 from launch.job import Job
-from launch.layout import layout_of
+from launch.process_layout import process_layout
 from launch.slurm.script import array_script
 from launch.sweep import __main__ as sweep
 from launch.sweep import queues
@@ -49,7 +49,7 @@ def swept(tmp_path, monkeypatch):
   def run(*argv, text=SWEEP, overrides=()):
     values = flags.FlagValues()
     define(values)
-    sweep.own(values)
+    sweep.define_own(values)
     values(["x", f"--sweep={text}", *argv])
     job = Job("heads", overrides=overrides, place=str(tmp_path / "sweep"))
     return sweep.program(job, values)
@@ -127,7 +127,7 @@ def test_a_point_is_the_same_in_whatever_order_its_axes_are_written():
 def test_a_task_of_an_array_is_one_point(tmp_path, stubs, monkeypatch):
   points = points_of(Job("heads", place=str(tmp_path)), axes_of(SWEEP))
   jobs = [point.job for point in points]
-  text = array_script(jobs, layout_of(jobs[0]), tmp_path, at_once=3)
+  text = array_script(jobs, process_layout(jobs[0]), tmp_path, at_once=3)
   assert "#SBATCH --array=0-5%3" in text
   stubs.add("srun", '[ "$SLURM_ARRAY_TASK_ID" = 4 ]')
   monkeypatch.setenv("SLURM_JOB_ID", "17")
@@ -146,7 +146,7 @@ def test_a_task_of_an_array_is_one_point(tmp_path, stubs, monkeypatch):
 def test_a_point_in_a_cloud_says_that_it_is_done():
   job = Job("heads", topology="h100:1", place="gs://mine/rates")
   points = points_of(job, axes_of("seeds=2,3"))
-  files = queues.sky_files(job, points, layout_of(job), spot=True)
+  files = queues.sky_files(job, points, process_layout(job), spot=True)
   for (path, text), point in zip(files.items(), points, strict=True):
     found = yaml.safe_load(text)
     assert point.name in path.name

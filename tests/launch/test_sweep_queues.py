@@ -59,7 +59,7 @@ def swept(*argv, place, topology="cpu:1", text="seeds=2,3"):
   """Runs the program of a sweep."""
   values = flags.FlagValues()
   define(values)
-  sweep.own(values)
+  sweep.define_own(values)
   values(["x", f"--sweep={text}", f"--workdir={place}", *argv])
   job = Job("heads", topology=topology, place=str(place))
   return sweep.program(job, values)

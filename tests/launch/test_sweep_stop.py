@@ -41,7 +41,7 @@ from launch.sweep import queues
 
 _, program, *argv = sys.argv
 queues.line_here = lambda job: (sys.executable, "-S", program, *job.line()[4:])
-run(sweep.program, sweep.own, ["sweep", *argv])
+run(sweep.program, sweep.define_own, ["sweep", *argv])
 """
 
 

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from launch.job import Job
-from launch.layout import layout_of
+from launch.process_layout import process_layout
 from launch.slurm.limit import EARLY, limit_of
 from launch.slurm.script import array_script, script
 
@@ -17,7 +17,7 @@ JOB = Job("heads", topology="cpu:1", place="/scratch/x/point")
 
 def told(*options):
   """Seconds before its end at which a job is told, alone or in an array."""
-  layout, place = layout_of(JOB), pathlib.Path("/scratch/x")
+  layout, place = process_layout(JOB), pathlib.Path("/scratch/x")
   for text in (
     script(JOB, layout, options),
     array_script([JOB], layout, place, options),
@@ -125,7 +125,7 @@ def test_a_limit_of_the_partition_is_seen_by_the_job(
   stubs.add("scontrol")
   monkeypatch.setenv("SLURM_JOB_ID", "17")
   stubs.add("squeue", f"echo {limit}")
-  text = script(JOB, layout_of(JOB))
+  text = script(JOB, process_layout(JOB))
   done = subprocess.run(
     ["bash", "-c", text], capture_output=True, text=True, check=False
   )

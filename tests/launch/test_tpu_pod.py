@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from launch.job import Job
-from launch.layout import layout_of
+from launch.process_layout import process_layout
 from launch.tpu_pod.script import script
 
 
@@ -34,7 +34,13 @@ def test_a_host_runs_only_when_it_was_set_up(
     place="gs://mine/x",
   )
   done = subprocess.run(
-    ["bash", "-c", script(job, layout_of(job), zone="here"), "job.sh", "run"],
+    [
+      "bash",
+      "-c",
+      script(job, process_layout(job), zone="here"),
+      "job.sh",
+      "run",
+    ],
     capture_output=True,
     text=True,
     check=False,

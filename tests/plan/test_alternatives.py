@@ -96,7 +96,9 @@ def test_what_is_tried_ends_with_something_that_fits(
   config = config_of(**{"model.remat": remat})
   first = planned_for(config)
   over = plan_alternatives.excess(first.memory)
-  found = plan_alternatives.tried(config, 1, 4, planned_for, over)
+  found = plan_alternatives.compile_alternatives(
+    config, 1, 4, planned_for, over
+  )
   assert any(each.memory.fits for each in found.values())
   assert "train.microbatches=8" in found
   assert capsys.readouterr().out.count("tried ") == len(found) == 4
@@ -107,9 +109,9 @@ def test_what_is_tried_ends_with_something_that_fits(
 
 def test_what_no_rows_explain_is_shared_out_first(planned_for):
   config = config_of(**{"train.mesh.data": 4})
-  change = next(plan_alternatives.changes(config, 4, math.inf))
+  change = next(plan_alternatives.alternatives(config, 4, math.inf))
   assert change["train.mesh.fsdp"] > 1
-  for each in plan_alternatives.changes(config, 4, math.inf):
+  for each in plan_alternatives.alternatives(config, 4, math.inf):
     new = replace_leaves(config, each)
     sizes = new.train.mesh.axes(4)
     assert np.prod([*sizes.values()]) == 4
@@ -121,14 +123,16 @@ def test_a_compiler_that_fails_otherwise_is_passed_over(planned_for, capsys):
       raise jax.errors.JaxRuntimeError("INTERNAL: no\nand much more")
     return planned_for(config)
 
-  found = plan_alternatives.tried(config_of(), 1, 2, planned, 7.0)
+  found = plan_alternatives.compile_alternatives(
+    config_of(), 1, 2, planned, 7.0
+  )
   assert list(found) == ["train.microbatches=8", "train.microbatches=16"]
   assert "failed: INTERNAL: no\n" in capsys.readouterr().out
 
 
 def test_decoding_is_helped_by_another_mesh_alone():
   config = config_of(**{"train.mesh.data": 4})
-  found = list(plan_alternatives.changes(config, 4, step="decode"))
+  found = list(plan_alternatives.alternatives(config, 4, step="decode"))
   assert found
   for change in found:
     assert all(name.startswith("train.mesh.") for name in change)

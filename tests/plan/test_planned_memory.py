@@ -141,7 +141,7 @@ def test_a_mesh_that_does_not_divide_the_job_is_refused(changes, words):
 
 def test_alternatives_keep_batch_and_devices():
   config = config_of("both")
-  found = list(plan_alternatives.changes(config, 4))
+  found = list(plan_alternatives.alternatives(config, 4))
   assert {"model.remat": True} in found
   for change in found:
     new = replace_leaves(config, change)

@@ -7,11 +7,11 @@ from attnjax.plan import Topology, topology
 from launch.job import Job, config_of
 from launch.shares import check_job_shares
 
-__all__ = ["Layout", "layout_of", "require_platform"]
+__all__ = ["ProcessLayout", "process_layout", "require_platform"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
+class ProcessLayout:
   """Hosts and processes of a job; all processes have equally many devices.
 
   Args:
@@ -20,7 +20,7 @@ class Layout:
     processes: of JAX, in all.
 
   >>> from attnjax.plan import topology
-  >>> Layout(topology("h100:16"), hosts=2, processes=16).devices_each
+  >>> ProcessLayout(topology("h100:16"), hosts=2, processes=16).devices_each
   1
   """
 
@@ -51,7 +51,7 @@ class Layout:
     return {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": count}
 
 
-def layout_of(job: Job, *, process_a_gpu: bool = False) -> Layout:
+def process_layout(job: Job, *, process_a_gpu: bool = False) -> ProcessLayout:
   """Checks a job without its machines, and counts its hosts and processes.
 
   Args:
@@ -65,7 +65,7 @@ def layout_of(job: Job, *, process_a_gpu: bool = False) -> Layout:
       the model; with the remedy.
 
   >>> from launch.job import Job
-  >>> layout_of(Job("language_model", topology="v5e:4x4"))
+  >>> process_layout(Job("language_model", topology="v5e:4x4"))
   Traceback (most recent call last):
   ValueError: mesh: expected sizes that multiply to the 16 devices of 4
   processes, got data=1 x fsdp=1 x tensor=1 x sequence=1 = 1; choose data=16, or
@@ -78,7 +78,7 @@ def layout_of(job: Job, *, process_a_gpu: bool = False) -> Layout:
         f"topology: expected one to share out among {job.processes} processes,"
         f" got none; add --topology=cpu:{max(job.processes, 1)}"
       )
-    return Layout(None, 1, 1)
+    return ProcessLayout(None, 1, 1)
 
   machine = topology(job.topology)
   layout = _spread(machine, job.processes, process_a_gpu)
@@ -96,13 +96,15 @@ def layout_of(job: Job, *, process_a_gpu: bool = False) -> Layout:
   return layout
 
 
-def require_platform(layout: Layout, place: str, *platforms: str) -> Topology:
+def require_platform(
+  layout: ProcessLayout, place: str, *platforms: str
+) -> Topology:
   """The machine of a layout, if a launcher supports its platform.
 
   Raises:
     ValueError: it has not, or the job names no topology.
 
-  >>> require_platform(Layout(None, 1, 1), "GKE", "tpu")
+  >>> require_platform(ProcessLayout(None, 1, 1), "GKE", "tpu")
   Traceback (most recent call last):
   ValueError: topology: GKE runs on tpu, got none; name one, such as
   --topology=v5e:4x4
@@ -119,7 +121,7 @@ def require_platform(layout: Layout, place: str, *platforms: str) -> Topology:
 
 def _spread(
   machine: Topology, asked: int | None, process_a_gpu: bool
-) -> Layout:
+) -> ProcessLayout:
   """Divides a machine into processes, as its platform requires."""
   devices, chip = machine.devices, machine.chip
   if chip.platform == "cpu":
@@ -130,7 +132,7 @@ def _spread(
         f" {machine.name}, got {count}; choose --topology=cpu:"
         f"{max(count, 1) * math.ceil(devices / max(count, 1))}"
       )
-    return Layout(machine, count, count)
+    return ProcessLayout(machine, count, count)
 
   hosts = math.ceil(devices / chip.host)
   one_each = process_a_gpu and chip.platform == "cuda"
@@ -142,4 +144,4 @@ def _spread(
       " out"
     )
 
-  return Layout(machine, hosts, count)
+  return ProcessLayout(machine, hosts, count)
