@@ -303,6 +303,8 @@ NAMES: dict[str, str] = {
     "attnjax.plan.device_memory.memory_of_compiled"
   ),
   "attnjax.plan.memory.refused": "attnjax.plan.device_memory.memory_of_refused",
+  "attnjax.plan.kept_bytes": "attnjax.plan.residual_bytes",
+  "attnjax.plan.written_flops": "attnjax.plan.jaxpr_flops",
   "attnjax.plan.roofline.wires": "attnjax.plan.roofline.send_bandwidth",
   "attnjax.testing.dense.Form": "attnjax.testing.oracle.StaticOptions",
   "attnjax.testing.draws.integers": "attnjax.testing.problem._integers",

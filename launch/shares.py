@@ -1,6 +1,7 @@
 """Checks that a mesh divides the batch and the model of an experiment."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 from jax.sharding import AbstractMesh

@@ -7,8 +7,7 @@ A `Job` is a step with the shapes and shardings of its arguments; a `Plan` says
 what each device holds, computes, reads and writes, and sends to the others.
 """
 
-import warnings
-
+from attnjax.moved import forward_names
 from attnjax.plan.collectives import Collective, collectives
 from attnjax.plan.costs import Costs, costs
 from attnjax.plan.device_memory import Memory, device_bytes
@@ -48,18 +47,6 @@ __all__ = [
   "topology",
 ]
 
-# One version keeps an old name; the next may drop it.
-_RENAMED = {"kept_bytes": residual_bytes, "written_flops": jaxpr_flops}
 
-
-def __getattr__(name: str):
-  """Returns a function under its old name, with a warning of the new one."""
-  if name not in _RENAMED:
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-  function = _RENAMED[name]
-  warnings.warn(
-    f"{__name__}.{name} is deprecated: it is {__name__}.{function.__name__}",
-    DeprecationWarning,
-    stacklevel=2,
-  )
-  return function
+# `kept_bytes` and `written_flops` were renamed.
+__getattr__ = forward_names(__name__)

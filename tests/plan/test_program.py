@@ -209,7 +209,7 @@ def test_a_permutation_moves_along_one_axis(mesh):
   [("written_flops", "jaxpr_flops"), ("kept_bytes", "residual_bytes")],
 )
 def test_an_old_name_is_the_new_function_with_a_warning(old, new):
-  with pytest.warns(DeprecationWarning, match=f"it is attnjax.plan.{new}"):
+  with pytest.warns(DeprecationWarning, match=f"use attnjax.plan.{new}"):
     assert getattr(plan, old) is getattr(plan, new)
   with pytest.raises(AttributeError, match="no attribute 'nothing_such'"):
     plan.nothing_such
