@@ -29,6 +29,7 @@ def run(
     define_own: defines what flags the launcher has beside those of the job.
     argv: the command line, program name first; None means `sys.argv`.
   """
+  # Not absl's global FLAGS, which hold those of every imported module.
   values = flags.FlagValues()
   define(values)
   if define_own is not None:

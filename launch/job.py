@@ -67,6 +67,7 @@ class Job:
       return self.called
     text = f"{self.experiment}-{self.preset}".lower()
     text = re.sub(r"[^a-z0-9]+", "-", text).strip("-")
+    # 33 and a hyphen and 6: together the 40 characters that are allowed.
     mark = hashlib.sha256(self.place.encode()).hexdigest()[:6]
     return f"{text[:33].rstrip('-')}-{mark}" if self.place else text[:40]
 
@@ -143,6 +144,7 @@ def config_of(job: Job) -> Any:
       f" {_nearest(job.preset, list(presets))}"
     )
 
+  # The flags of the experiment itself, so that both refuse the same.
   argv, values = ["launch", *job.asked()[1:]], flags.FlagValues()
   handle = define_flags(
     presets, default=job.preset, flag_values=values, argv=argv

@@ -90,6 +90,7 @@ def check_bucket(scheme: str, name: str) -> None:
 
   >>> check_bucket("gs", "my_bucket.example.com")
   """
+  # Google Cloud allows 222 in all for names with dots, 63 between two dots.
   longest = 222 if scheme == "gs" and "." in name else 63
   legal = re.fullmatch(_BUCKETS[scheme], name)
   if (

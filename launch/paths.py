@@ -120,6 +120,7 @@ def _with_paths(job: Job, changed: Callable[[str, str], str]) -> Job:
     several = isinstance(leaf.value, tuple)
     before = leaf.value if several else (leaf.value,)
     after = tuple(changed(leaf.name, text) for text in before)
+    # A list is one flag, with commas between its values.
     if several and any("," in text for text in after):
       raise ValueError(
         f"{leaf.name}: expected paths without commas, which are between them,"

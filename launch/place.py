@@ -143,6 +143,7 @@ def mirror(place: str, folder: Path) -> Path:
 
   scheme = _scheme(place)
   whole = place.rstrip("/")
+  # The address as a name may be cut or collide: the digest keeps it unique.
   digest = hashlib.sha256(whole.encode()).hexdigest()[:12]
   copy = folder / f"{re.sub(r'[^A-Za-z0-9.]+', '-', whole)[:80]}-{digest}"
   copy.mkdir(parents=True, exist_ok=True)

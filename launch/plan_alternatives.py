@@ -80,6 +80,7 @@ def _meshes(sizes: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     ("data", "tensor"),
     ("fsdp", "data"),
   ):
+    # Half of an axis, and all of it.
     for factor in (2, sizes[source]):
       if factor > 1 and sizes[source] % factor == 0:
         moved = dict(sizes) | {
@@ -107,6 +108,7 @@ def excess(memory: Memory) -> float:
   """
   if memory.fits:
     return 1.0
+  # Arguments and gradients do not shrink with the microbatch.
   fixed = sum(memory.parts.values()) + memory.gradients
   room = memory.capacity - fixed
   return max((memory.total - fixed) / room, 1.0) if room > 0 else math.inf

@@ -73,6 +73,7 @@ def decoding_job(subject: Subject, mesh: Mesh) -> Job:
   rows, length = config.data.batch_size, config.data.length
   model = jax.eval_shape(subject.make_model)
   rules = partition_rules(model)
+  # As a served model: no float32 master copy of the parameters.
   cast = lambda x: jax.ShapeDtypeStruct(x.shape, dtype)
   shapes = jax.tree.map(cast, model)
   params = placed(shapes, training.shardings(model, mesh, rules))
@@ -128,6 +129,7 @@ def _residual_bytes(subject: Subject, params: PyTree, mesh: Mesh) -> int:
 
   As if tensor parallelism shared none of them out: it does some.
   """
+  # Traced on one device, then divided by the axes that divide activations.
   data, train = subject.config.data, subject.config.train
   shape = (data.batch_size // train.microbatches, data.length)
   batch = {

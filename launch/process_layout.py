@@ -123,6 +123,7 @@ def _spread(
   machine: Topology, asked: int | None, process_a_gpu: bool
 ) -> ProcessLayout:
   """Divides a machine into processes, as its platform requires."""
+  # A CPU is divided as asked; an accelerator by hosts, or one GPU a process.
   devices, chip = machine.devices, machine.chip
   if chip.platform == "cpu":
     count = 1 if asked is None else asked

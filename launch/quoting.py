@@ -76,6 +76,7 @@ def sbatch_option(text: str) -> tuple[str, str, str]:
       f" {text!r}; write --sbatch=--partition=gpu"
     )
 
+  # Runs of spaces mean one; no separator is that of `-nvalue`.
   name, how, value = found.group("name", "how", "value")
   how = how.strip() or how[:1]
   if how == " " and re.search(r"\s-", f" {value}"):
@@ -105,6 +106,7 @@ def sbatch_line(text: str) -> str:
   #SBATCH --comment="for \"us\" #1"
   """
   name, how, value = sbatch_option(text)
+  # Quoted only where it must be, for people read the script.
   if re.search(r"[^A-Za-z0-9_.,:/@%+=\[\]-]", value):
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     value = f'"{escaped}"'

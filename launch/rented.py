@@ -36,6 +36,7 @@ class ChipNames:
   counted: int = 1
 
 
+# By the name that `attnjax.plan.CHIPS` has.
 _CHIPS = {
   "v4": ChipNames("tpu-v4-podslice", "tpu-v4", "v4", "tpu-ubuntu2204-base", 2),
   "v5e": ChipNames(

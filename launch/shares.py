@@ -46,6 +46,8 @@ def check_job_shares(
         microbatches=getattr(config.train, "microbatches", 1),
       )
 
+  # Shapes alone: no parameter is made. Several variants have several models,
+  # which no one mesh check serves.
   if experiment in EXPERIMENTS and len(getattr(config, "variants", "1")) == 1:
     model = jax.eval_shape(EXPERIMENTS[experiment](config).make_model)
     mesh = AbstractMesh(tuple(sizes.values()), tuple(sizes))

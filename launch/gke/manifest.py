@@ -134,6 +134,7 @@ def xpk_line(
 
 def _template(layout: ProcessLayout, pod: dict[str, Any]) -> dict[str, Any]:
   """The template of an indexed Kubernetes Job with one pod a process."""
+  # GKE adds the container that mounts the bucket to pods with this note.
   metadata = {"annotations": {"gke-gcsfuse/volumes": "true"}}
 
   return {

@@ -47,6 +47,7 @@ def environments(layout: ProcessLayout, port: int) -> list[dict[str, str]]:
   if layout.processes == 1:
     return [layout.environment()]
 
+  # Bound to loopback too: else other machines could reach the coordinator.
   address = f"127.0.0.1:{port}"
   shared = layout.environment() | {
     "JAX_COORDINATOR_ADDRESS": address,
@@ -97,6 +98,7 @@ def run_together(
       previous = _forward_sigterm(ran)
     return _wait_for_all(ran, stopping)
   finally:
+    # A process that has ended is not harmed; none outlives this one.
     for process in ran:
       process.kill()
       process.wait()
@@ -120,6 +122,7 @@ def _wait_for_all(
         deadline = time.monotonic() + _PATIENCE
     if time.monotonic() > deadline:
       return _exit_code(first)
+    # Polled, for there is no portable wait for the first of several.
     time.sleep(0.05)
 
   return _exit_code(

@@ -52,8 +52,11 @@ def notice_of(extra: Sequence[str], environment: Mapping[str, str]) -> int:
     given.get("--time-min"),  # to which the scheduler may lower it
   ]
   limit = min((limit_of(text) for text in texts if text), default=math.inf)
+  # Variables of sbatch go before the options in a script.
   own = environment.get("SBATCH_SIGNAL") or given.get("--signal")
   seconds = NOTICE if own is None else _seconds_of(own)
+  # What may be notice: the signal comes up to EARLY seconds too soon, and a job
+  # must have LEAST seconds to run before it.
   left = limit - EARLY - LEAST
   if own is not None and seconds > left:
     raise ValueError(

@@ -40,6 +40,7 @@ def numbers(result: Any) -> dict[str, float]:
 
 def _collect(value: Any, name: str, found: dict[str, float]) -> None:
   """Adds the numbers below one value to `found`, recursively."""
+  # True is an int for Python, and no result for a table.
   if isinstance(value, bool):
     return
 

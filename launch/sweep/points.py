@@ -99,7 +99,7 @@ def points_of(
     place = f"{job.directory.rstrip('/')}/{_named(own)}"
     overrides = (*job.overrides, *own)
     one = dataclasses.replace(job, overrides=overrides, place=place)
-    config_of(one)
+    config_of(one)  # raises for a value that does not fit
     points.append(Point(values, located(one)))
 
   names = [point.name for point in points]

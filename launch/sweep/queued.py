@@ -42,8 +42,10 @@ def in_slurm(place: Path, points: Sequence[Point]) -> dict[str, str]:
   Raises:
     ValueError: SLURM does not answer.
   """
+  # One file a point: `<job>_<task>`, or `<job>_<task>;<cluster>`.
   paths = [place / "queued" / point.name for point in points]
   noted = {p.name: p.read_text().strip() for p in paths if p.exists()}
+  # One squeue for each cluster, for job ids are unique only within one.
   jobs: dict[str, set[str]] = {}
   for text in noted.values():
     task, _, cluster = text.partition(";")
@@ -75,6 +77,7 @@ def sky_name(point: Point) -> str:
   Args:
     point: of a sweep in a bucket.
   """
+  # Of the whole address: two sweeps may have points of the same name.
   digest = hashlib.sha256(point.job.directory.encode()).hexdigest()
   return f"{point.job.name}-{digest[:10]}"
 

@@ -59,6 +59,7 @@ def _run(
   """Runs one point in a thread; prints and records how it ended."""
   with open(place / "logs" / f"{point.name}.log", "ab") as log:
     code = run_together(line_here(point.job), layout, log, stopping.asked)
+  # Only what ended well: the next command takes up the others again.
   if code == 0:
     mark_finished(place, point)
   said = {0: "done", EXIT_CODE: "stopped, and saved"}
@@ -104,6 +105,7 @@ def to_slurm(place: Path, points: Sequence[Point], text: str) -> int:
   path = place / "sweep.sbatch"
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(text, encoding="utf-8")
+  # --parsable prints `<job>` or `<job>;<cluster>`, and nothing else.
   command = ("sbatch", "--parsable", str(path))
   print(f"+ {shlex.join(command)}", file=sys.stderr, flush=True)
 
@@ -151,6 +153,7 @@ def in_cloud(files: Mapping[Path, str], points: Sequence[Point]) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     name = f"--name={sky_name(point)}"
+    # Without --detach-run it would follow the log until the job ends.
     command = ["sky", "jobs", "launch", "--yes", "--detach-run", name]
     try:
       done = subprocess.run([*command, str(path)], check=False)
