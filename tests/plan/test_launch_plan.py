@@ -99,13 +99,13 @@ def test_a_number_that_means_nothing_is_refused(flag, words):
 )
 def test_an_experiment_that_cannot_be_planned_is_refused(line, words):
   with pytest.raises(SystemExit) as error:
-    chosen(line.split())
+    experiment_of(line.split())
   assert words in str(error.value)
 
 
 def test_an_experiment_is_read_from_either_form():
   for line in ("plan --experiment=memory_lm", "plan --experiment memory_lm"):
-    assert chosen(line.split()) == "memory_lm"
+    assert experiment_of(line.split()) == "memory_lm"
   assert "gpt3" in presets_of("language_model")
 
 
