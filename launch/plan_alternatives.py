@@ -87,6 +87,7 @@ def _meshes(sizes: Mapping[str, int]) -> Iterator[dict[str, Any]]:
           source: sizes[source] // factor,
           target: sizes[target] * factor,
         }
+
         yield {f"train.mesh.{axis}": size for axis, size in moved.items()}
 
 

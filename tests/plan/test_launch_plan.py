@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.plan_experiments import presets_of
+from launch.plan_experiments import experiment_of, presets_of
 from launch.writable import check_writable
 from tests.children import environment
 
