@@ -1,4 +1,4 @@
-"""`generate`: continues prompts by sampling, with a cache."""
+"""`generate`: autoregressive sampling with a key-value cache."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ import numpy as np
 from attnjax.models.decoder import DecoderLM
 from attnjax.models.memory_lm import MemoryLM
 from attnjax.models.sampling import checked_options, sample
-from attnjax.ops.integers import int32
+from attnjax.ops.integers import checked_lengths
 from attnjax.ops.value_checks import poison, refuse, value_of
 from attnjax.typing import Array, Bool, Int, Key
 
@@ -94,7 +94,7 @@ def generate(
     )
   stops = _stops(stop, model.vocabulary)
 
-  # Both ways to say what is padding become lengths of left-aligned rows.
+  # A mask is converted to left-aligned prompts and their lengths.
   if prompt_mask is not None:
     if lengths is not None:
       raise ValueError(
@@ -106,7 +106,14 @@ def generate(
 
   padded = lengths is not None
   lengths = lengths if padded else np.full(rows, length, np.int32)
-  real, unfit = _checked_lengths(lengths, rows, length)
+  real, unfit = checked_lengths(
+    "generate: lengths",
+    lengths,
+    (rows,),
+    length,
+    f"the prompt's {length} tokens",
+    least=1,
+  )
   _check_room(model, real, length, steps)
   if rows == 0:
     return jnp.zeros((0, steps), jnp.int32)
@@ -114,7 +121,7 @@ def generate(
 
   if not model.ragged:
     prompt, real = _of_one_length(prompt, real) if padded else (prompt, None)
-  # One compiled program with and without lengths, where rows may differ.
+  # Lengths are passed even if not given: one program serves both calls.
   return _generate(
     model, prompt, real, key, options, _either(wrong, unfit), steps, stops
   )
@@ -134,7 +141,7 @@ def _run(model, prompt, lengths, key, options, wrong, steps, stops):
     last = jnp.take_along_axis(logits, end, axis=1)[:, 0]
 
   keys = jax.random.split(key, steps)
-  # A wrong row begins with the token -1, embeds to NaN, and so stays -1.
+  # The token of a poisoned row is -1, which embeds to NaN: all later ones are.
   token = sample(poison(last, wrong), keys[0], **options)
   ends = jnp.array(stops, jnp.int32)[None]
 
@@ -154,11 +161,15 @@ _generate = jax.jit(_run, static_argnums=(6, 7))
 
 
 def _stops(stop, vocabulary: int) -> tuple[int, ...]:
-  """Stop tokens, sorted and without repeats, as a static argument."""
+  """Stop tokens as a static argument: sorted, without duplicates."""
   if stop is None:
     return ()
   tokens = value_of(stop)
-  if tokens is None or tokens.ndim > 1 or not _whole(tokens):
+  # An empty list becomes float64 in numpy.
+  is_integer = tokens is not None and (
+    tokens.size == 0 or np.issubdtype(tokens.dtype, np.integer)
+  )
+  if tokens is None or tokens.ndim > 1 or not is_integer:
     raise ValueError(
       "generate: stop must be a token or a list of tokens, known while tracing,"
       f" got {stop}"
@@ -171,11 +182,6 @@ def _stops(stop, vocabulary: int) -> tuple[int, ...]:
       f" {outside.flat[0]}"
     )
   return tuple(sorted(set(tokens.ravel().tolist())))
-
-
-def _whole(tokens: np.ndarray) -> bool:
-  """Whether these are integers; an empty list becomes float64 in numpy."""
-  return tokens.size == 0 or np.issubdtype(tokens.dtype, np.integer)
 
 
 def _without_padding(prompt, mask):
@@ -202,37 +208,17 @@ def _without_padding(prompt, mask):
       mask,
     )
 
-  # Of numpy where it is known: then wrong lengths raise.
+  # numpy where it is known, so that wrong lengths raise.
   value = value_of(mask)
   real = (mask if value is None else value).astype(bool)
-  return _compacted(prompt, real), real.sum(-1, dtype=np.int32), unclear
+  return _left_aligned(prompt, real), real.sum(-1, dtype=np.int32), unclear
 
 
 @jax.jit
-def _compacted(prompt, real):
-  """Each row with its unmasked tokens in front, in their order."""
+def _left_aligned(prompt, real):
+  """Moves the real tokens of each row to its front, in their order."""
   order = jnp.argsort(~real, axis=-1, stable=True)
   return jnp.take_along_axis(prompt, order, axis=-1)
-
-
-def _checked_lengths(lengths, rows: int, length: int):
-  """(lengths as int32, rows out of [1, T] or None); raises where known."""
-  lengths = int32("generate: lengths", lengths)
-  if lengths.shape != (rows,):
-    raise ValueError(
-      f"generate: lengths must have shape {[rows]}, one a prompt, got"
-      f" {list(lengths.shape)}"
-    )
-
-  wrong = refuse(
-    lambda lengths: (lengths < 1) | (lengths > length),
-    lambda lengths: ValueError(
-      f"generate: lengths must be within 1 and the prompt's {length} tokens,"
-      f" got {lengths.tolist()}"
-    ),
-    lengths,
-  )
-  return lengths if wrong is None else jnp.clip(lengths, 1, length), wrong
 
 
 def _check_room(model, lengths, length: int, steps: int) -> None:
@@ -250,7 +236,7 @@ def _check_room(model, lengths, length: int, steps: int) -> None:
 
 
 def _check_tokens(prompt, lengths, vocabulary: int) -> None:
-  """Raises ValueError for ids out of [0, V) that are known, padding aside."""
+  """Raises ValueError for known ids out of [0, V), except in padding."""
   tokens, lengths = value_of(prompt), value_of(lengths)
   if tokens is None or lengths is None:
     return  # then such an id embeds to NaN, and gives -1
@@ -264,7 +250,7 @@ def _check_tokens(prompt, lengths, vocabulary: int) -> None:
 
 
 def _of_one_length(prompt, lengths):
-  """Prompts without padding, for models that need rows of one length."""
+  """Removes padding for models that need rows of equal length."""
   value = value_of(lengths)
   if value is None or (value != value[0]).any():
     raise ValueError(
@@ -276,7 +262,7 @@ def _of_one_length(prompt, lengths):
 
 
 def _either(a, b):
-  """Elementwise or, where None is False everywhere."""
+  """Elementwise a | b, where None means False everywhere."""
   if a is None or b is None:
     return b if a is None else a
   return a | b

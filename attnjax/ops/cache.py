@@ -1,10 +1,10 @@
 """Key-value cache for decoding: ``append(cache, key, value) -> cache``.
 
-A cache is a frozen pytree of the keys and values of tokens read so far. Rows of
-a batch may have read different lengths. Slot i holds the newest position p with
-p % capacity == i, so that one formula serves a cache that fills up (`append`)
-and one that overwrites its oldest entries (`roll`). Tokens that `roll` dropped
-do not come back when the newest are taken off (`rewind`).
+A cache is a frozen pytree with the keys and values of the tokens read so far,
+whose number may differ between batch rows. Slot i holds the newest position p
+with p % capacity == i: one formula for a cache that fills up (`append`) and for
+one that overwrites its oldest entries (`roll`). What `roll` has overwritten
+`rewind` does not bring back.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ import numpy as np
 
 from attnjax.ops import masks
 from attnjax.ops.explicit_axes import by_device
-from attnjax.ops.integers import int32
+from attnjax.ops.integers import checked_lengths, int32
 from attnjax.ops.value_checks import poison, refuse
 from attnjax.typing import Array, Bool, DTypeLike, Float, Int
 
@@ -75,7 +75,7 @@ class KeyValueCache:
   @property
   def filled(self) -> masks.Mask:
     """The mask that hides slots which hold nothing; give it `positions`."""
-    # Filled slots are the first ones, by index; an unwound one is at -1.
+    # Filled slots come first, by index; one emptied by `rewind` is at -1.
     held = masks.lengths(key=jnp.minimum(self.length, self.capacity))
     return held & ~masks.prefix(0)
 
@@ -163,7 +163,7 @@ def append(
 def overflows(
   cache: KeyValueCache, count: int | Int[Array | np.ndarray, "*B"]
 ) -> Bool[Array, "*B"] | None:
-  """Which rows cannot take so many tokens more; raises where that is known.
+  """Marks rows that `count` more tokens overflow; raises where it is known.
 
   >>> overflows(init((), capacity=2, heads=1, width=1), 2) is None
   True
@@ -182,11 +182,11 @@ def overflows(
 def rewind(
   cache: KeyValueCache, length: int | Int[Array, "*B"]
 ) -> KeyValueCache:
-  """Forgets the newest tokens, as if they had not been read.
+  """Removes the newest tokens of each row, as if they had not been read.
 
-  What speculative decoding does with guesses that turned out wrong. Tokens that
-  they rolled over do not come back: an attention that looks there refuses, see
-  `decode_attention`. A capacity with room for the guesses never gets there.
+  Speculative decoding calls it to drop rejected drafts. Tokens that `roll` has
+  overwritten with the drafts are lost: `decode_attention` refuses a mask that
+  looks there. With a capacity that has room for the drafts none are.
 
   Args:
     cache: what was read so far.
@@ -227,7 +227,7 @@ def roll(
   *,
   lengths: Int[Array, "*B"] | None = None,
 ) -> KeyValueCache:
-  """Stores the next keys and values, forgetting the oldest: a rolling window.
+  """Stores the next keys and values over the oldest: a rolling window.
 
   A capacity of C keeps the newest C tokens. `decode_attention` lets each query
   see the C up to its own, however many come at once. Whoever stores first and
@@ -268,13 +268,13 @@ def unrolled(
   """
   _check_tokens(cache, key, value)
   count = key.shape[-3]
-  taken, wrong = _taken(lengths, cache.length.shape, count)
+  taken, wrong = _token_counts(lengths, cache.length.shape, count)
 
   position = cache.next_positions(count)
   real = position < (cache.length + taken)[..., None]
   key, value = poison((key, value), wrong)
 
-  join = lambda held, new: jnp.concatenate([held, new.astype(held.dtype)], -3)
+  join = lambda old, new: jnp.concatenate([old, new.astype(old.dtype)], -3)
   places = [cache.positions, jnp.where(real, position, -1)]
   return (
     join(cache.key, key),
@@ -284,11 +284,11 @@ def unrolled(
 
 
 def _store(cache, key, value, lengths, *, refuse_overflow: bool):
-  """Scatters each new token to slot position % capacity, the newest winning."""
+  """Writes each new token to slot position % capacity; the newest stay."""
   _check_tokens(cache, key, value)
   capacity, count = cache.capacity, key.shape[-3]
 
-  taken, wrong = _taken(lengths, cache.length.shape, count)
+  taken, wrong = _token_counts(lengths, cache.length.shape, count)
   key, value = poison((key, value), wrong)
   if refuse_overflow:
     key, value = poison((key, value), overflows(cache, taken))
@@ -310,36 +310,42 @@ def _store(cache, key, value, lengths, *, refuse_overflow: bool):
   )
 
 
-def _taken(lengths, batch: tuple[int, ...], count: int):
-  """Real tokens of each row, int ``*B``, and the rows to poison."""
+def _token_counts(lengths, batch: tuple[int, ...], count: int):
+  """Real tokens of each row, int ``*B``, and rows out of range."""
   if lengths is None:
     return np.full(batch, count, np.int32), None
-  return _check_lengths(lengths, batch, count)
+  lengths, wrong = checked_lengths(
+    "cache: lengths", lengths, batch, count, f"the {count} tokens that came"
+  )
+  return jnp.asarray(lengths), wrong
 
 
-# Compiled, so that a new token that is on no mesh yet moves to the cache's.
+# Under `jit`, so that tokens which are on no mesh yet move to the cache's mesh.
 @jax.jit
-def _scatter(held, slot, new):
-  """held[b, slot[b, t]] = new[b, t] for every batch row b."""
-  put = lambda h, s, n: h.at[s].set(n, mode="drop")
+def _scatter(stored, slot, new):
+  """stored[b, slot[b, t]] = new[b, t] for every batch row b."""
+  put = lambda x, s, n: x.at[s].set(n, mode="drop")
   for _ in range(slot.ndim - 1):
     put = jax.vmap(put)
 
-  # One letter a batch axis; "." is whole on each device, "k" the heads.
+  # One letter per batch axis; "." must not be sharded, "k" is the heads.
   rows = "abcdefg"[: slot.ndim - 1]
   letters = [f"{rows}.k.", f"{rows}.", f"{rows}.k."]
-  arrays = (held, slot, new.astype(held.dtype))
+  arrays = (stored, slot, new.astype(stored.dtype))
   return by_device(put, arrays, letters, letters[0])
 
 
 def _check_tokens(cache, key, value) -> None:
   """Raises ValueError unless new keys and values have the cache's axes."""
-  for name, x, held in (("key", key, cache.key), ("value", value, cache.value)):
-    batch, tail = held.shape[:-3], held.shape[-2:]
-    if x.shape[:-3] != batch or x.shape[-2:] != tail or x.ndim != held.ndim:
+  for name, new in (("key", key), ("value", value)):
+    old = getattr(cache, name)
+    batch, tail = old.shape[:-3], old.shape[-2:]
+    if (
+      new.shape[:-3] != batch or new.shape[-2:] != tail or new.ndim != old.ndim
+    ):
       raise ValueError(
         f"cache: {name} must have shape {[*batch, 'T', *tail]}, got"
-        f" {list(x.shape)}"
+        f" {list(new.shape)}"
       )
 
   if key.shape[-3] != value.shape[-3]:
@@ -349,51 +355,26 @@ def _check_tokens(cache, key, value) -> None:
     )
 
 
-def _check_lengths(lengths, batch: tuple[int, ...], count: int):
-  """Lengths in [0, T], int ``*B``, and bool ``*B`` of the rows out of range.
-
-  A row out of range counts as T long, so that `poison` marks all of it; the
-  second is None where all are known to be in range, as of `refuse`.
-  """
-  lengths = int32("cache: lengths", lengths)
-  if lengths.shape != batch:
-    raise ValueError(
-      f"cache: lengths must have shape {list(batch)}, one a row, got"
-      f" {list(lengths.shape)}"
-    )
-
-  wrong = refuse(
-    lambda lengths: (lengths < 0) | (lengths > count),
-    lambda lengths: ValueError(
-      f"cache: lengths must be within 0 and the {count} tokens that came, got"
-      f" {lengths.tolist()}"
-    ),
-    lengths,
-  )
-  taken = lengths if wrong is None else jnp.where(wrong, count, lengths)
-  return jnp.asarray(taken), wrong
-
-
-def _check_rewind(length, held):
-  """Lengths to rewind to, int ``*B`` in [0, held], and rows out of range."""
+def _check_rewind(length, read):
+  """Lengths to rewind to, int ``*B`` in [0, read], and rows out of range."""
   length = int32("cache: length", length)
-  if length.shape not in ((), held.shape):
+  if length.shape not in ((), read.shape):
     raise ValueError(
-      f"cache: length must have shape {list(held.shape)}, one a row, or be one"
+      f"cache: length must have shape {list(read.shape)}, one a row, or be one"
       f" number, got {list(length.shape)}"
     )
 
   # numpy stays numpy: a length that is known is refused while tracing too.
   xp = np if isinstance(length, np.ndarray) else jnp
-  length = xp.broadcast_to(length, held.shape)
+  length = xp.broadcast_to(length, read.shape)
 
   wrong = refuse(
-    lambda length, held: (length < 0) | (length > held),
-    lambda length, held: ValueError(
+    lambda length, read: (length < 0) | (length > read),
+    lambda length, read: ValueError(
       "cache: length must be within 0 and the tokens that were read, to keep so"
-      f" many of them, got {length.tolist()} of {held.tolist()}"
+      f" many of them, got {length.tolist()} of {read.tolist()}"
     ),
     length,
-    held,
+    read,
   )
-  return jnp.clip(length, 0, held), wrong
+  return jnp.clip(length, 0, read), wrong

@@ -12,14 +12,14 @@ __all__ = ["refuse_captured"]
 
 
 def refuse_captured(rule: str, fn: Callable) -> None:
-  """Raises ValueError where a function closes over what is traced.
+  """Raises ValueError if a function closes over a traced array.
 
-  An engine that walks tiles differentiates what it is given. A gradient would
-  not reach what is hidden in a closure, and would be 0 without a word.
+  `attend` differentiates by the arrays that it is given. The gradient of an
+  array in a closure would be 0, without an error.
 
   >>> refuse_captured("from_fn", lambda b, h, q, k: q >= k)
   """
-  for x in jax.tree.leaves(list(_held(fn, set()))):
+  for x in jax.tree.leaves(list(_closed_over(fn, set()))):
     if not known(x):
       raise ValueError(
         f"{rule}: the function must not close over traced arrays, got one of"
@@ -28,10 +28,10 @@ def refuse_captured(rule: str, fn: Callable) -> None:
       )
 
 
-def _held(fn, seen: set[int]) -> Iterator:
-  """Yields values in the closure of a function and of those it holds.
+def _closed_over(fn, seen: set[int]) -> Iterator:
+  """Yields values that a function closes over, and those in turn.
 
-  Of a callable object, or the object of a method, these are its attributes.
+  Of a callable object, or of the object of a method, these are its attributes.
   """
   if id(fn) in seen:
     return
@@ -59,4 +59,4 @@ def _held(fn, seen: set[int]) -> Iterator:
   for x in found:
     yield x
     if callable(x):
-      yield from _held(x, seen)
+      yield from _closed_over(x, seen)

@@ -19,19 +19,19 @@ def causal_convolution(
   Args:
     inputs: ``*B T A``.
     kernel: ``K A``; its last row weighs the token itself.
-    tail: the ``J = K - 1`` inputs before; None is zeros.
+    tail: the ``J = K - 1`` inputs before these; None is zeros.
 
   Returns:
     ``*B T A``, and the tail for the next call.
 
-  In parts it gives what it gives at once:
+  Calls on consecutive parts give the result of one call:
 
   >>> import jax.numpy as jnp
   >>> x, kernel = jnp.arange(5.0)[:, None], jnp.array([[1.0], [2.0]])
-  >>> whole, _ = causal_convolution(x, kernel)
+  >>> at_once, _ = causal_convolution(x, kernel)
   >>> first, tail = causal_convolution(x[:2], kernel)
   >>> rest, _ = causal_convolution(x[2:], kernel, tail)
-  >>> whole[:, 0].tolist() == [*first[:, 0].tolist(), *rest[:, 0].tolist()]
+  >>> at_once[:, 0].tolist() == [*first[:, 0].tolist(), *rest[:, 0].tolist()]
   True
 
   Reference:
@@ -44,9 +44,12 @@ def causal_convolution(
     tail = jnp.zeros((*lead, size - 1, inputs.shape[-1]), inputs.dtype)
 
   padded = jnp.concatenate([tail.astype(inputs.dtype), inputs], axis=-2)
-  at = lambda n: padded[..., n : n + length, :]
-  like = (1,) * (inputs.ndim - 1) + (-1,)
-  weight = lambda n: kernel[n].astype(inputs.dtype).reshape(like)
-  # Begun with the first product, for `sum` begins with an int 0.
-  out = sum((weight(n) * at(n) for n in range(1, size)), weight(0) * at(0))
+  shifted = lambda n: padded[..., n : n + length, :]
+  shape = (1,) * (inputs.ndim - 1) + (-1,)
+  weight = lambda n: kernel[n].astype(inputs.dtype).reshape(shape)
+
+  out = weight(0) * shifted(0)
+  for n in range(1, size):
+    out = out + weight(n) * shifted(n)
+
   return out, padded[..., length:, :]

@@ -22,16 +22,15 @@ def project_memory(
 ) -> tuple[Float[Array, "*B S K D"], Float[Array, "*B S K E"]]:
   """Projects keys and values of a memory, once for all calls.
 
-  >>> from attnjax.ops.heads import MultiHeadParams
   >>> import jax.numpy as jnp
-  >>> from attnjax.ops.heads import Projection
+  >>> from attnjax.ops.heads import MultiHeadParams, Projection
   >>> up = Projection(jnp.ones((6, 2, 3)))
   >>> params = MultiHeadParams(up, up, up, Projection(jnp.ones((2, 3, 6))))
   >>> [x.shape for x in project_memory(params, jnp.ones((5, 6)))]
   [(5, 2, 3), (5, 2, 3)]
   """
-  nobody = memory[..., :0, :]
-  _, key, value = project_heads(params, nobody, memory)
+  # No queries: an empty axis, whose projection costs nothing.
+  _, key, value = project_heads(params, memory[..., :0, :], memory)
   return key, value
 
 
@@ -94,7 +93,7 @@ def read_memory(
 
   Args:
     params: projections to heads and back.
-    inputs: ``*B T M``, what asks.
+    inputs: ``*B T M``, from which queries are projected.
     key: ``*B S K D``.
     value: ``*B S K E``.
     combine: as in `multi_head_attention`.
@@ -104,9 +103,8 @@ def read_memory(
   Returns:
     ``*B T M``; with ``aux=`` a pair, as `attend` returns.
 
-  >>> from attnjax.ops.heads import MultiHeadParams
   >>> import jax.numpy as jnp
-  >>> from attnjax.ops.heads import Projection
+  >>> from attnjax.ops.heads import MultiHeadParams, Projection
   >>> up = Projection(jnp.ones((6, 2, 3)))
   >>> params = MultiHeadParams(up, up, up, Projection(jnp.ones((2, 3, 6))))
   >>> key, value = project_memory(params, jnp.ones((5, 6)))

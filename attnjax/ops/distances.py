@@ -1,4 +1,4 @@
-"""Squared distances and unit vectors, exact in value and in derivative."""
+"""Squared distances and unit vectors, without cancellation or overflow."""
 
 import functools
 
@@ -31,8 +31,9 @@ def squared_distance(
 def _squared_distance_jvp(precision, primals, tangents):
   """JVP of the squared distance, 2 (q - k) · (dq - dk), multiplied out.
 
-  The derivative grows with R and not R²: products lose no more here than the
-  rounding of the inputs has, and they hold nothing of width D for each logit.
+  At distance R from the origin the terms grow with R, not R², so cancellation
+  loses no more than the rounding of the inputs did; and unlike differences, the
+  products need no array ``... G T S D``.
   """
   (q, k), (dq, dk) = primals, tangents
   cross = functools.partial(
@@ -54,12 +55,12 @@ def unit_vectors(x: Float[Array, "... D"]) -> Float[Array, "... D"]:
   >>> jnp.linalg.norm(x, axis=-1).round(4).tolist()
   [1.0, 0.0]
   """
-  # A unit vector does not change with the length of x, so the largest entry may
-  # be divided out without a gradient: no square over- or underflows.
+  # Dividing by the largest entry keeps squares within range. x / |x| does not
+  # depend on that scale, so no gradient flows through it.
   largest = jnp.max(jnp.abs(x), axis=-1, keepdims=True, initial=0)
   largest = jax.lax.stop_gradient(largest)
 
-  # The inverse of a denormal number would overflow.
+  # The inverse of a subnormal number would overflow: it counts as 0.
   some = ~(largest < jnp.finfo(x.dtype).tiny)
   x = jnp.where(some, x / jnp.where(some, largest, 1), 0)
 

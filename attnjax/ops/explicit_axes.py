@@ -1,9 +1,8 @@
-"""Arrays sharded over explicit mesh axes, which stand in their types.
+"""Operations on arrays sharded over explicit mesh axes (sharding in types).
 
-On such a mesh, which `jax.make_mesh` makes, the type of an array tells which
-mesh axes divide which of its own, and JAX asks where a result shall lie if it
-could lie in several ways. The answers are here, for the few places that need
-one: whatever is divided stays divided.
+On a mesh of `jax.make_mesh` the type of an array has its sharding, and JAX
+raises where the sharding of a result is ambiguous. The functions here resolve
+that for the few operations that need it: a sharded axis stays sharded.
 """
 
 import functools
@@ -33,7 +32,7 @@ Names = tuple[tuple[str, ...], ...]  # mesh axes, for each axis of an array
 
 
 def names_of(x) -> Names:
-  """The mesh axes that divide each axis of an array, by its type.
+  """The mesh axes over which each axis of an array is sharded, by its type.
 
   >>> import jax.numpy as jnp
   >>> names_of(jnp.ones((2, 3)))
@@ -43,7 +42,7 @@ def names_of(x) -> Names:
 
 
 def _names(sharding, rank: int) -> Names:
-  """The mesh axes of each axis; of no sharding there are none."""
+  """The mesh axes of each array axis; empty without a sharding."""
   spec = () if sharding is None else sharding.spec
   found = [
     (part,) if isinstance(part, str) else tuple(part or ()) for part in spec
@@ -52,7 +51,7 @@ def _names(sharding, rank: int) -> Names:
 
 
 def mesh_of(*arrays) -> AbstractMesh | None:
-  """The mesh on which the type of one of these arrays divides it, if any.
+  """The mesh over which one of these arrays is sharded, by its type, or None.
 
   >>> import jax.numpy as jnp
   >>> mesh_of(jnp.ones(2)) is None
@@ -66,9 +65,10 @@ def mesh_of(*arrays) -> AbstractMesh | None:
 
 
 def placed_alike(x, *like):
-  """The same value, on the mesh of explicit axes that others are on.
+  """Reshards a value, replicated, to the explicit mesh of other arrays.
 
-  A loop whose carry starts as a constant needs it: what comes out is there.
+  A loop carry that starts as a constant needs it: `scan` asks for equal types
+  of the carry going in and coming out.
 
   >>> import jax.numpy as jnp
   >>> placed_alike(1.0, jnp.ones(2))
@@ -81,7 +81,7 @@ def placed_alike(x, *like):
 
 
 def explicit_mesh(*arrays) -> AbstractMesh | None:
-  """The mesh of explicit axes on which one of these arrays is, if any is."""
+  """The mesh with explicit axes of one of these arrays, or None."""
   for x in arrays:
     mesh = jax.typeof(x).sharding.mesh
     if mesh.explicit_axes:
@@ -90,37 +90,39 @@ def explicit_mesh(*arrays) -> AbstractMesh | None:
 
 
 def sharding_of(mesh: AbstractMesh | None, names: Names) -> NamedSharding:
-  """The sharding that divides each axis so, on a mesh that there must be."""
+  """The `NamedSharding` of these mesh axes; raises if there is no mesh."""
   if mesh is None:
     raise ValueError(f"an array divided over {names} must be on a mesh")
   return NamedSharding(mesh, PartitionSpec(*(n or None for n in names)))
 
 
 def struct_of(x, *batch: tuple[int, tuple[str, ...], AbstractMesh | None]):
-  """Shape, dtype and sharding of an abstract array, as a struct.
+  """A `jax.ShapeDtypeStruct` of an abstract array, with further leading axes.
 
   Args:
-    x: has them.
-    *batch: size, mesh axes and mesh of an axis to put before the others.
+    x: has a shape, a dtype and a sharding.
+    *batch: size, mesh axes and mesh of each axis to prepend.
   """
   names, mesh, shape = _names(x.sharding, len(x.shape)), None, x.shape
   if any(names):
     mesh = x.sharding.mesh
+
   for size, axis, its_mesh in batch:
     shape, names, mesh = (size, *shape), (axis, *names), its_mesh or mesh
+
   sharding = sharding_of(mesh, names) if any(names) else None
   return jax.ShapeDtypeStruct(shape, x.dtype, sharding=sharding)
 
 
 def laid(x, mesh: AbstractMesh | None, names: Names):
-  """An array, divided so."""
+  """Reshards an array to these mesh axes, unless it has them already."""
   if names_of(x) == names:
     return x
   return jax.reshard(x, sharding_of(mesh, names))
 
 
 def merged(x, count: int):
-  """An array with one axis for the first so many.
+  """Reshapes the first `count` axes into one, keeping their sharding.
 
   >>> import jax.numpy as jnp
   >>> merged(jnp.ones((2, 3, 4)), 2).shape
@@ -130,14 +132,15 @@ def merged(x, count: int):
   names = names_of(x)
   if not any(names[1:count]):
     return x.reshape(shape)
-  # Rows of an inner axis are not neighbours: this moves them.
+
+  # Shards of an inner axis are not contiguous rows, so this moves data.
   together = (tuple(n for axis in names[:count] for n in axis), *names[count:])
   sharding = sharding_of(mesh_of(x), together)
   return jax.lax.reshape(x, shape, out_sharding=sharding)
 
 
 def parted(x, sizes: tuple[int, ...], *like):
-  """An array whose first axis is several, divided as those of others are.
+  """Reshapes the first axis into several, sharded as those of other arrays.
 
   >>> import jax.numpy as jnp
   >>> parted(jnp.ones((6, 4)), (2, 3)).shape
@@ -145,17 +148,19 @@ def parted(x, sizes: tuple[int, ...], *like):
   """
   if len(sizes) == 1:
     return x
+
   shape, names = (*sizes, *x.shape[1:]), names_of(x)
   for other in like:
     own = names_of(other)[: len(sizes)]
     if names[0] and names[0] == tuple(n for axis in own for n in axis):
       sharding = sharding_of(mesh_of(x), (*own, *names[1:]))
       return jax.lax.reshape(x, shape, out_sharding=sharding)
+
   return x.reshape(shape)
 
 
 def rows_of(table, index, **how):
-  """``table[index]``, divided as the index is; ``how`` is that of `.at.get`.
+  """``table[index]``, sharded as the index; ``how`` are options of `.at.get`.
 
   >>> import jax.numpy as jnp
   >>> rows_of(jnp.arange(3.0), jnp.array([2, 0])).tolist()
@@ -164,27 +169,29 @@ def rows_of(table, index, **how):
   mesh = mesh_of(index, table)
   if mesh is None:
     return table.at[index].get(**how)
+
   names = (*names_of(index), *names_of(table)[1:])
   table = laid(table, mesh, ((), *names_of(table)[1:]))
   options = tuple(how.items())
   return _looked_up(table, index, sharding_of(mesh, names), options)
 
 
-# Compiled: a mesh that is only a type has no devices for what is not.
+# Under `jit`: outside of it the abstract mesh of a type has no devices.
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _looked_up(table, index, sharding: NamedSharding, options: tuple):
   return table.at[index].get(out_sharding=sharding, **dict(options))
 
 
 def einsum(subscripts: str, x, y, **how):
-  """`jnp.einsum` of two arrays ``...``, summed over axes that are divided too.
+  """`jnp.einsum` of two arrays, which may sum over sharded axes.
 
-  The result is divided along the axes of the first, and of the second where it
-  has others.
+  Axes of the result are sharded as in the first array, or as in the second
+  where only that has them.
   """
   mesh = mesh_of(x, y)
   if mesh is None:
     return jnp.einsum(subscripts, x, y, **how)
+
   (left, right), out = (
     subscripts.split("->")[0].split(","),
     subscripts.split("->")[1],
@@ -200,13 +207,14 @@ def einsum(subscripts: str, x, y, **how):
 def by_device(
   function: Callable, arrays: Sequence, letters: Sequence[str], out: str
 ):
-  """A function of which each device computes its own part.
+  """Runs a function on the shards of each device (`jax.shard_map`).
 
   Args:
-    function: of the arrays, and of any part of them along the letters that are
-      no dots.
-    arrays: to give it.
-    letters: one for each axis of each array, a dot where it must be whole.
+    function: of the arrays; it must commute with slicing along axes whose
+      letter is not a dot.
+    arrays: its arguments.
+    letters: one for each axis of each array, a dot for one that must not be
+      sharded.
     out: the letters of the result.
 
   >>> import jax.numpy as jnp
@@ -217,20 +225,26 @@ def by_device(
   mesh = mesh_of(*arrays)
   if mesh is None:
     return function(*arrays)
+
+  # An axis takes the mesh axes of the first array that has its letter, but a
+  # mesh axis shards one letter only.
   named: dict[str, tuple[str, ...]] = {".": ()}
   for x, axes in zip(arrays, letters, strict=True):
     for letter, names in zip(axes, names_of(x), strict=True):
       taken = {n for every in named.values() for n in every}
       if names and not named.get(letter) and not taken.intersection(names):
         named[letter] = names
+
   of = lambda axes: tuple(named.get(letter, ()) for letter in axes)
   spec = lambda axes: sharding_of(mesh, of(axes)).spec
   placed = [
     laid(x, mesh, of(axes)) for x, axes in zip(arrays, letters, strict=True)
   ]
+
   used = {n for every in named.values() for n in every}
   if not used:
     return function(*placed)
+
   run = jax.shard_map(
     function,
     mesh=mesh,
@@ -242,7 +256,7 @@ def by_device(
 
 
 def _by_letter(letters: str, x) -> dict[str, tuple[str, ...]]:
-  """Names of the axes that are named in a subscript, which come last."""
+  """Mesh axes of each letter of a subscript; letters are the last axes."""
   letters = letters.replace("...", "")
   return dict(
     zip(letters, names_of(x)[jnp.ndim(x) - len(letters) :], strict=True)

@@ -1,4 +1,4 @@
-"""Dropout of features, with its key at the call."""
+"""Dropout of features, with a random key per call of the model."""
 
 from typing import Any
 
@@ -15,14 +15,14 @@ __all__ = ["Dropout", "check_rate"]
 class Dropout:
   """Dropout of features: zero with probability rate, else x / (1 - rate).
 
-  A value, made anew at each call of a model: what is dropped is a function of
-  its key and of the place in the network.
+  An instance is made for each call of a model. What is dropped is a function of
+  its key and of a number for the place in the network.
 
   Args:
     rate: share to drop, in [0, 1).
     key: a JAX random key; None drops nothing, as evaluation wants it.
 
-  The mean stays:
+  It preserves the mean:
 
   >>> import jax
   >>> import jax.numpy as jnp
@@ -45,19 +45,20 @@ class Dropout:
     if self.key is None or self.rate == 0:
       return x
 
-    # A place and not a counter: no state, and the same under scan and remat.
+    # A fixed place, not a counter: stateless, and the same under scan and
+    # remat.
     key = jax.random.fold_in(self.key, place)
     stays = jax.random.bernoulli(key, 1 - self.rate, x.shape)
     return jnp.where(stays, x / (1 - self.rate), 0)
 
   def of(self, place: int) -> "Dropout":
-    """Derives the dropout of a sub-network, whose places count anew."""
+    """The dropout of a sub-network, with places of its own."""
     if self.key is None:
       return self
     return Dropout(self.rate, jax.random.fold_in(self.key, place))
 
   def split(self, count: int) -> "Dropout":
-    """Splits it along a leading axis, one a layer, for a scan over layers."""
+    """Splits the key along a leading axis, one per layer of a scan."""
     if self.key is None:
       return self
     return Dropout(self.rate, jax.random.split(self.key, count))

@@ -1,7 +1,8 @@
-"""Check that no query of a decoding step may see a token that was rolled over.
+"""Check that no query of a decoding step may see an overwritten token.
 
 A rolling cache overwrites its oldest tokens. A mask that looks back further
-than the cache goes has no right answer: it is refused, or its rows become NaN.
+than the cache is refused, or where that is known only at run time, the rows of
+its queries become NaN.
 """
 
 import functools
@@ -18,7 +19,7 @@ from attnjax.typing import Array, Bool, Int
 
 __all__ = ["sees_forgotten"]
 
-_ANY = 2**30  # above every index in an array, and within int32
+_ANY = 2**30  # above every index of an array, and within int32
 
 
 def sees_forgotten(
@@ -30,7 +31,7 @@ def sees_forgotten(
   lengths: Int[Array | np.ndarray, "*B"] | None = None,
   rolling: int | None = None,
 ) -> Bool[Array, "*B T"] | None:
-  """Finds the next tokens whose mask may let them see a forgotten token.
+  """Marks the new tokens whose mask may let them see a forgotten token.
 
   Args:
     mask: of the next tokens.
@@ -64,8 +65,8 @@ def sees_forgotten(
     query, lost = places(length, forgotten)
     some = _may_see(mask, query, lost)
 
-    # The mask alone says "any token", whatever the lengths are: that needs no
-    # value, and is refused while tracing too.
+    # Known although the lengths are traced: the mask may see any token, so it
+    # is refused while tracing.
     if rolling is not None and known(some) and not known(lost) and some.all():
       raise ValueError(
         "decode: mask must say how far back it looks where the cache rolls, got"
@@ -90,7 +91,7 @@ def sees_forgotten(
 
 
 def _places(length, forgotten, count: int, rolling: int | None):
-  """Position of each next token, and how many tokens it cannot see any more."""
+  """Position of each new token, and how many first tokens are lost to it."""
   step = np.arange(count, dtype=np.int32)
   query = length[..., None] + step.reshape((1,) * length.ndim + (-1,))
   lost = forgotten[..., None] + 0 * query
@@ -103,7 +104,7 @@ def _places(length, forgotten, count: int, rolling: int | None):
 
 
 def _may_see(mask: Mask, query, lost):
-  """Whether each query ``*B T`` may see one of so many first tokens."""
+  """Whether each query ``*B T`` may see any of the first `lost` tokens."""
   rows = math.prod(query.shape[:-1])
   shape = (rows, query.shape[-1], 1)
   q, last = query.reshape(shape), lost.reshape(shape)
@@ -115,7 +116,7 @@ def _may_see(mask: Mask, query, lost):
       query=(q, q),
       key=(0 * last, last - 1),
       query_index=(index, index),
-      key_index=(0, _ANY),  # what is forgotten has no index: at any of them
+      key_index=(0, _ANY),  # a forgotten token has no index: any may be meant
       batch=(row, row),
     )
   )

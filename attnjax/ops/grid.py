@@ -1,6 +1,7 @@
-"""Where a query meets a key: the coordinates of a tile of logits."""
+"""Coordinates of a tile of logits: batch row, head, query and key."""
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import jax
@@ -41,19 +42,18 @@ class Grid:
     query_positions: Int[Array, "... T"] | None = None,
     key_positions: Int[Array, "... S"] | None = None,
   ) -> "Grid":
-    """The whole grid of a call; positions default to the index."""
+    """The grid of all pairs of a call; positions default to the index."""
     rank = len(batch) + 3
-    size = 1
-    for axis in batch:
-      size *= axis
-    b = jnp.arange(size, dtype=jnp.int32).reshape(*batch, 1, 1, 1)
-    h = jnp.arange(heads, dtype=jnp.int32).reshape(
-      (1,) * (rank - 3) + (-1, 1, 1)
-    )
+    b = jnp.arange(math.prod(batch), dtype=jnp.int32)
+    b = b.reshape(*batch, 1, 1, 1)
+    h = jnp.arange(heads, dtype=jnp.int32)
+    h = h.reshape((1,) * (rank - 3) + (-1, 1, 1))
+
     t = jnp.arange(query_length, dtype=jnp.int32)
     s = jnp.arange(key_length, dtype=jnp.int32)
     q = t if query_positions is None else query_positions.astype(jnp.int32)
     k = s if key_positions is None else key_positions.astype(jnp.int32)
+
     return cls(
       batch=b,
       head=h,
@@ -65,7 +65,7 @@ class Grid:
 
 
 def row(x: Int[Array, "... N"], rank: int, *, query: bool) -> Int[Array, "..."]:
-  """Puts ``*#B T`` (or ``*#B S``) on its axis of ``*B H T S``."""
+  """Reshapes ``*#B T`` (or ``*#B S``) to broadcast to ``*B H T S``."""
   x = x.reshape((1,) * (rank - 2 - x.ndim) + x.shape)
   return x[..., None, :, None] if query else x[..., None, None, :]
 
@@ -73,11 +73,11 @@ def row(x: Int[Array, "... N"], rank: int, *, query: bool) -> Int[Array, "..."]:
 def unfolded(
   position: Int[Array | np.ndarray, "..."] | int,
 ) -> Int[Array, "..."]:
-  """The same positions, which the compiler may not take for constants.
+  """The same positions behind an optimization barrier: not constant-folded.
 
-  A user's function gathers by them. Of rows gathered from two constants by
-  constant positions XLA on the CPU (jax 0.10.2) makes another sum of products,
-  off by 20; see tests/ops/test_argument_shapes.py.
+  A user's function may gather by them. Where both tables and positions are
+  constants, XLA on the CPU (jax 0.10.2) miscompiles the sum of products of the
+  gathered rows, off by 20; see tests/ops/test_argument_shapes.py.
 
   >>> import jax.numpy as jnp
   >>> unfolded(jnp.arange(3)).tolist()
@@ -87,12 +87,12 @@ def unfolded(
 
 
 class Area(NamedTuple):
-  """Bounds of a tile, first and last: positions and indices of both sides.
+  """Bounds of a tile: (first, last) position and index of queries and keys.
 
-  The bounds are ints, or int32 arrays that broadcast, to ask about many tiles
-  at once; a grid of them is laid out ``R T S``, R ranges of batch rows. Where
+  The bounds are ints, or int32 arrays that broadcast and describe many tiles at
+  once; those of all tiles have axes ``R T S``, R ranges of batch rows. Where
   bounds and captured arrays are numpy, so is the answer, under `jit` too.
-  The last is part of the tile: one past it need not fit 32 bits.
+  Ranges are closed: one past the last position need not fit int32.
   """
 
   query: tuple

@@ -1,4 +1,4 @@
-"""Projections to heads and back: the parameters of multi-head attention."""
+"""Parameters of multi-head attention, and its projections to heads and back."""
 
 import math
 from typing import Literal, NamedTuple
@@ -23,7 +23,7 @@ Combine = Literal["concatenate", "sum"]
 
 
 class Projection(NamedTuple):
-  """A linear map; the bias may be absent.
+  """Kernel of a linear map, and its bias or None.
 
   >>> import jax.numpy as jnp
   >>> Projection(jnp.eye(2)).bias is None
@@ -89,9 +89,9 @@ def combine_heads(
 def proposed_changes(
   output: Projection, heads: Float[Array, "*B T H E"]
 ) -> Float[Array, "*B T H M"]:
-  """Output projection of each head by itself, head[h] W_o[h].
+  """Output projection of each head on its own, head[h] W_o[h].
 
-  Their sum (and the bias, which is no head's) is what the layer adds.
+  The output of the layer is their sum over heads, plus the bias.
 
   >>> import jax.numpy as jnp
   >>> changes = proposed_changes(Projection(jnp.ones((2, 5, 7))),

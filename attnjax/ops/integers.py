@@ -1,4 +1,4 @@
-"""Integers that mean a place, a length or a segment: never wrapped around."""
+"""Positions, lengths and segment ids as int32, without overflow."""
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from attnjax.typing import Array, Bool, Int
 
 __all__ = [
   "LIMITS",
+  "checked_lengths",
   "int32",
   "known",
   "labels",
@@ -21,14 +22,15 @@ LIMITS = np.iinfo(np.int32)
 
 
 def int32(name: str, x) -> Int[Array | np.ndarray, "..."]:
-  """The same integers as int32; numpy stays numpy.
+  """Converts integers to int32; numpy stays numpy.
 
-  Where they are traced one that does not fit is the int32 next to it: it is out
-  of range still, for whoever checks a range. Who checks none takes `narrowed`.
+  A traced integer that does not fit becomes the nearest int32, so that a later
+  check of its range still finds it. A caller without such a check calls
+  `narrowed`, which also returns which integers do not fit.
 
   Raises:
-    ValueError: if they are no integers, or one that is known does not fit:
-      wrapped around it would be another position.
+    ValueError: if they are not integers, or a known one does not fit: wrapped
+      around it would be another position.
 
   >>> int32("ids", [0, 2**32])
   Traceback (most recent call last):
@@ -41,7 +43,7 @@ def int32(name: str, x) -> Int[Array | np.ndarray, "..."]:
 def narrowed(
   name: str, x
 ) -> tuple[Int[Array | np.ndarray, "..."], Bool[Array, "..."] | None]:
-  """The same integers as int32, and which of them do not fit: see `refuse`.
+  """Converts integers to int32, and marks those that do not fit.
 
   >>> import jax
   >>> import jax.numpy as jnp
@@ -51,6 +53,7 @@ def narrowed(
   array = _integers(name, x)
   if np.can_cast(array.dtype, np.int32):
     return _cast(array, np.int32), None
+
   wrong = refuse(
     _unfit,
     lambda x: ValueError(
@@ -58,11 +61,62 @@ def narrowed(
     ),
     array,
   )
+
   if wrong is not None:
     signed = jnp.issubdtype(array.dtype, jnp.signedinteger)
     low = np.array(LIMITS.min if signed else 0, array.dtype)
     array = jnp.clip(array, low, np.array(LIMITS.max, array.dtype))
+
   return _cast(array, np.int32), wrong
+
+
+def checked_lengths(
+  name: str,
+  lengths,
+  batch: tuple[int, ...],
+  count: int,
+  entries: str,
+  *,
+  least: int = 0,
+) -> tuple[Int[Array | np.ndarray, "*B"], Bool[Array, "*B"] | None]:
+  """Checks how many of the entries that came are real in each batch row.
+
+  Args:
+    name: of the argument, for errors.
+    lengths: int ``*B``, each within `least` and `count`.
+    batch: the batch axes ``*B``.
+    count: T, entries that came.
+    entries: the T entries in words, for errors.
+    least: 0, or 1 where a row must not be empty.
+
+  Returns:
+    The lengths as int32, of which numpy stays numpy, and the rows out of range
+    as of `refuse`. A row out of range counts as T long, so that `poison` marks
+    all of it.
+
+  Raises:
+    ValueError: if they have another shape than the batch, or a known one is out
+      of range.
+
+  >>> lengths, wrong = checked_lengths("lengths", [2, 3], (2,), 3, "3 steps")
+  >>> lengths.tolist(), wrong
+  ([2, 3], None)
+  """
+  lengths = int32(name, lengths)
+  if lengths.shape != batch:
+    raise ValueError(
+      f"{name} must have shape {list(batch)}, one a row, got"
+      f" {list(lengths.shape)}"
+    )
+
+  wrong = refuse(
+    lambda lengths: (lengths < least) | (lengths > count),
+    lambda lengths: ValueError(
+      f"{name} must be within {least} and {entries}, got {lengths.tolist()}"
+    ),
+    lengths,
+  )
+  return lengths if wrong is None else jnp.where(wrong, count, lengths), wrong
 
 
 def labels(
@@ -70,11 +124,11 @@ def labels(
 ) -> tuple[Array | np.ndarray, Array | np.ndarray]:
   """Two arrays of integers that are compared for equality, as one dtype.
 
-  Of 32 bits where their values are known and fit, else as they are; numpy stays
-  numpy.
+  They become int32 where their values are known and fit, and keep their dtype
+  otherwise; numpy stays numpy.
 
   Raises:
-    ValueError: if they are no integers, or have no integer dtype in common.
+    ValueError: if they are not integers, or have no integer dtype in common.
 
   >>> import numpy as np
   >>> a, b = labels(("a", "b"), np.arange(3), np.arange(2, dtype=np.uint8))
@@ -102,7 +156,7 @@ def place(x):
 
 
 def moved(x, by: int):
-  """x + by, of int32 held at its ends: there it is past every position.
+  """Saturating addition x + by in int32: the result never wraps around.
 
   >>> import numpy as np
   >>> moved(np.array([5, 2**31 - 1], np.int32), 7).tolist()
@@ -117,7 +171,7 @@ def moved(x, by: int):
 
 
 def _integers(name: str, x) -> Array | np.ndarray:
-  """As an array of integers; numpy stays numpy."""
+  """Converts to an array, which must be of integers; numpy stays numpy."""
   array = x if isinstance(x, jax.Array) else np.asarray(x)
   if not jnp.issubdtype(array.dtype, jnp.integer):
     raise ValueError(f"{name} must be integers, got {array.dtype}")
@@ -125,7 +179,7 @@ def _integers(name: str, x) -> Array | np.ndarray:
 
 
 def _cast(x, dtype) -> Array | np.ndarray:
-  """Of another dtype; what is known stays known, within `jax.jit` too."""
+  """Casts an array; a known value stays known, within `jax.jit` too."""
   if x.dtype == dtype:
     return x
   if not known(x):
@@ -135,17 +189,18 @@ def _cast(x, dtype) -> Array | np.ndarray:
 
 
 def _unfit(x):
-  """Which do not fit int32; an unsigned one is not below any of them."""
+  """Which integers do not fit int32, bool."""
   above = x > np.array(LIMITS.max, x.dtype)
+  # An unsigned dtype cannot hold the least int32, and needs no such check.
   if jnp.issubdtype(x.dtype, jnp.unsignedinteger):
     return above
   return above | (x < np.array(LIMITS.min, x.dtype))
 
 
 def _smallest(name: str, x) -> Array | np.ndarray:
-  """As int32 where that is known to lose nothing, else of the dtype it has.
+  """Converts to int32 where all values are known to fit, else keeps the dtype.
 
-  numpy may have more bits than the arrays of JAX: without x64 they must fit.
+  Without x64 JAX has no 64-bit integers, so those of numpy must fit int32.
   """
   array = _integers(name, x)
   if np.can_cast(array.dtype, np.int32):

@@ -1,9 +1,8 @@
 """Layers of attention as pure functions of their parameters.
 
-`self_attention` is one head; `multi_head_attention` many, of one sequence or of
-two. What the heads read is combined in either of two forms that are equal: the
-heads are concatenated and transformed, or each head proposes a change of its
-own and the changes are added.
+`self_attention` has one head; `multi_head_attention` has several, over its
+inputs or over a second sequence. Heads are either concatenated and transformed,
+or transformed each and added: the two are equal but for rounding.
 """
 
 from collections.abc import Callable, Sequence
@@ -85,10 +84,9 @@ def self_attention(
   Returns:
     ``*B T E``; with ``aux=`` a pair, as `attend` returns.
 
-  >>> import jax.numpy as jnp
-  >>> from attnjax.ops.heads import SelfAttentionParams
   >>> import jax
-  >>> from attnjax.ops.heads import Projection
+  >>> import jax.numpy as jnp
+  >>> from attnjax.ops.heads import Projection, SelfAttentionParams
   >>> x = jax.random.normal(jax.random.key(0), (5, 2))
   >>> eye = Projection(jnp.eye(2))
   >>> y = self_attention(SelfAttentionParams(eye, eye, eye), x)
@@ -174,15 +172,16 @@ def multi_head_attention(
 
   Args:
     params: projections to heads and back.
-    inputs: ``*B T M``, what asks.
-    memory: ``*B S M``, what is asked; None is the inputs: self-attention.
+    inputs: ``*B T M``, from which queries are projected.
+    memory: ``*B S M``, from which keys and values are projected; None is the
+      inputs: self-attention.
     positions: int ``*B T`` of the inputs; None is 0, 1, 2...
     memory_positions: int ``*B S``; None is `positions` in self-attention and
       0, 1, 2... else.
     position_encoding: ``(x, positions) -> x`` for queries and keys, such as
       `positions.Rotary()`.
-    combine: "concatenate" the heads and transform, or "sum" the changes that
-      they propose; equal but for rounding.
+    combine: "concatenate" the heads and transform, or transform each and
+      "sum"; equal but for rounding.
     attend: the attention to call.
     **attend_kw: for it; see `attend`.
 
@@ -192,17 +191,16 @@ def multi_head_attention(
   Raises:
     ValueError: if `combine` is neither of the two.
 
-  >>> import jax.numpy as jnp
-  >>> from attnjax.ops.heads import MultiHeadParams
   >>> import jax
-  >>> from attnjax.ops.heads import Projection
+  >>> import jax.numpy as jnp
+  >>> from attnjax.ops.heads import MultiHeadParams, Projection
   >>> keys = jax.random.split(jax.random.key(0), 5)
   >>> up = [Projection(jax.random.normal(k, (6, 2, 3))) for k in keys[:3]]
   >>> down = Projection(jax.random.normal(keys[3], (2, 3, 6)))
   >>> params = MultiHeadParams(*up, down)
   >>> x = jax.random.normal(keys[4], (5, 6))
-  >>> both = [multi_head_attention(params, x, combine=form)
-  ...         for form in ("concatenate", "sum")]
+  >>> both = [multi_head_attention(params, x, combine=how)
+  ...         for how in ("concatenate", "sum")]
   >>> bool(jnp.allclose(*both, atol=1e-4))
   True
 
@@ -247,8 +245,8 @@ def decode_attention(
 ):
   """Multi-head self-attention of new tokens over a key-value cache.
 
-  One function for a prompt (T > 1) and for one token at a time (T = 1): the
-  cache knows the positions, and the mask speaks of positions.
+  It serves a prompt (T > 1) and one token at a time (T = 1): the cache counts
+  the positions, and the mask is evaluated at positions.
 
   Args:
     params: projections to heads and back.
@@ -277,9 +275,8 @@ def decode_attention(
       than the cache goes.
 
   >>> import jax.numpy as jnp
-  >>> from attnjax.ops.heads import MultiHeadParams
   >>> from attnjax import cache
-  >>> from attnjax.ops.heads import Projection
+  >>> from attnjax.ops.heads import MultiHeadParams, Projection
   >>> up = Projection(jnp.ones((6, 2, 3)))
   >>> down = Projection(jnp.ones((2, 3, 6)))
   >>> state = cache.init((), capacity=4, heads=2, width=3)
@@ -289,13 +286,13 @@ def decode_attention(
   ((3, 6), 3)
   """
   if inputs.shape[-2] > cache.capacity:
-    # Rolled in at once they would push each other out before they are read.
+    # `roll` would overwrite some of them before their queries attend.
     raise ValueError(
       f"decode: {inputs.shape[-2]} tokens at once do not fit the capacity of"
       f" {cache.capacity}; give them in chunks"
     )
 
-  # Ring attention may hold its tokens permuted.
+  # Ring attention may permute its tokens among devices.
   layout = getattr(attend, "layout", "contiguous")
   if layout != "contiguous":
     raise ValueError(
@@ -325,20 +322,21 @@ def decode_attention(
     rolling=cache.capacity if rolling else None,
   )
 
-  seen = new.key, new.value, new.positions
   if rolling and count > 1:
-    # The last of them would push out what the first may see.
-    seen = unrolled(cache, key, value, lengths=lengths)
+    # The last new token overwrites what the first may see, so that queries
+    # attend to the old slots followed by the new tokens.
+    key, value, key_positions = unrolled(cache, key, value, lengths=lengths)
     mask = mask & sliding_window(cache.capacity - 1, right=count - 1)
+  else:
+    key, value, key_positions = new.key, new.value, new.positions
 
-  key, value, places = seen
   result = attend(
     poison(query, wrong),
     key.astype(query.dtype),
     value.astype(query.dtype),
-    mask=mask & ~prefix(0),  # negative positions are of slots without a token
+    mask=mask & ~prefix(0),  # empty slots have negative positions
     query_positions=positions,
-    key_positions=places,
+    key_positions=key_positions,
     **attend_kw,
   )
   heads, *aux = result if isinstance(result, tuple) else (result,)

@@ -1,8 +1,8 @@
-"""Normalizers: how a row of logits becomes a row of weights.
+"""Normalizers: functions from a row of logits to a row of weights.
 
 A normalizer is a frozen pytree, called as ``normalizer(logits)`` on
-``*B H T S``, where -inf marks what is hidden. It returns the weights and the
-log-sum-exp of the logits that count.
+``*B H T S``, where -inf marks a hidden key. It returns the weights and the
+log-sum-exp of the logits that are not hidden.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from attnjax.ops.pytree_dataclass import pytree_dataclass, static
-from attnjax.ops.value import Value, written
+from attnjax.ops.value import Value, format_call
 from attnjax.typing import Array, Bool, Float
 
 __all__ = [
@@ -30,15 +30,15 @@ __all__ = [
 class Normalizer(Value):
   """Base of normalizers: how logits become weights; see `softmax`.
 
-  Three small parts, `keep`, `weigh` and `factor`, are all that an engine uses,
-  tile by tile; a call on whole rows gives weights and log-sum-exp. A row either
-  shares one weight among its keys, as softmax does,
+  `attend` uses only `keep`, `weigh` and `factor`, tile by tile; a call on whole
+  rows gives weights and log-sum-exp. Either the keys of a row compete, as under
+  softmax,
 
       weight[s] = exp(logit[s] - L) · factor(L),   L = log Σ_s exp(logit[s])
 
-  or gives each key a weight of its own, weight[s] = weigh(logit[s]). Logits
-  beyond the `keep` largest of their row count as hidden. L is of the logits
-  that count, whatever the normalizer; -inf, with gradient 0, where none does.
+  or each key has a weight that depends on its own logit only, weight[s] =
+  weigh(logit[s]). Logits beyond the `keep` largest of their row are hidden. L
+  is over the logits that are not hidden; -inf, with gradient 0, if all are.
 
   >>> import jax.numpy as jnp
   >>> from attnjax import normalizers
@@ -49,19 +49,20 @@ class Normalizer(Value):
 
   @property
   def keep(self) -> int | None:
-    """How many of a row's largest logits count; None is all of them."""
+    """How many of a row's largest logits are not hidden; None is all."""
     return None
 
   @property
   def shares(self) -> bool:
-    """Whether the keys of a row share one weight, as in a softmax."""
+    """Whether the keys of a row compete, as under softmax."""
     if type(self).weigh is Normalizer.weigh:
       return True
-    # One that wraps another shares where that does: its `weigh` is None then.
+    # A normalizer that wraps another overrides `weigh` and may return the None
+    # of the inner one, so the answer is known by a call only.
     return self.weigh(jnp.zeros(())) is None
 
   def weigh(self, logits: Float[Array, "..."]) -> Float[Array, "..."] | None:
-    """The weight of each logit by itself; None where a row shares one."""
+    """Weight of each logit on its own; None if the keys of a row compete."""
     return None
 
   def factor(
@@ -97,8 +98,8 @@ class Normalizer(Value):
 def largest(logits: Float[Array, "... S"], k: int) -> Bool[Array, "... S"]:
   """Marks the k largest logits of each row; ties go to the lowest index."""
   k = min(k, logits.shape[-1])
-  # By index and not by comparison with the k-th: so that ties keep exactly k,
-  # and a NaN, which is the largest there is, stays seen.
+  # By index, not by comparison with the k-th largest: of ties exactly k are
+  # kept, and a NaN, which sorts as the largest, is not lost.
   _, index = jax.lax.top_k(jax.lax.stop_gradient(logits), k)
   kept = jnp.zeros(logits.shape, bool)
   return jnp.put_along_axis(kept, index, True, axis=-1, inplace=False)
@@ -106,7 +107,7 @@ def largest(logits: Float[Array, "... S"], k: int) -> Bool[Array, "... S"]:
 
 def _softmax(logits):
   """Softmax weights, 0 where nothing is seen, and the log-sum-exp."""
-  # The largest logit only moves the range: no gradient runs through it.
+  # Subtracting the maximum changes no value, so it needs no gradient.
   top = jax.lax.stop_gradient(
     jnp.max(logits, axis=-1, keepdims=True, initial=-jnp.inf)
   )
@@ -116,12 +117,11 @@ def _softmax(logits):
   unnormalized = jnp.exp(logits - top)
   total = jnp.sum(unnormalized, axis=-1, keepdims=True)
 
-  # Of a row that sees nothing the sum is exactly 0, and only of such a row:
-  # the largest logit contributes 1.
-  # Written as `not ==`: a sum of NaN is no empty row, it stays NaN.
+  # The sum is 0 exactly where all logits are hidden; otherwise the largest
+  # contributes 1. As `~(== 0)` a sum of NaN counts as seen and stays NaN.
   seen = ~(total == 0)
 
-  # Divided and logged only where it is not 0, or the gradient would be NaN.
+  # `where` before the division and the log, or their gradient would be NaN.
   safe = jnp.where(seen, total, 1)
   logsumexp = jnp.where(seen, jnp.log(safe) + top, -jnp.inf)
   return unnormalized / safe, logsumexp[..., 0]
@@ -129,7 +129,7 @@ def _softmax(logits):
 
 @pytree_dataclass
 class _Softmax(Normalizer):
-  """The softmax that an engine computes where no part is overridden."""
+  """The normalizer of `softmax` without a sink: the defaults of the base."""
 
   def __repr__(self):
     return "softmax()"
@@ -153,12 +153,12 @@ class _Sink(Normalizer):
   sink: Any
 
   def __repr__(self):
-    return written("softmax", sink=self.sink)
+    return format_call("softmax", sink=self.sink)
 
   def factor(self, logsumexp):
     sink = jnp.asarray(self.sink).astype(logsumexp.dtype)
     if sink.ndim:
-      sink = sink[:, None]  # H T
+      sink = sink[:, None]  # H 1, for log-sum-exp *B H T
     sink = sink.reshape((1,) * (logsumexp.ndim - sink.ndim) + sink.shape)
     return _share(logsumexp, sink)
 
@@ -184,13 +184,13 @@ def softmax(
 ) -> Normalizer:
   """Softmax, weight[s] = exp(logit[s]) / (Σ_s exp(logit[s]) + exp(sink)).
 
-  A sink is the logit of a key that has no value: it draws weight that no key
-  deserves, so that weights sum to less than 1. A row that sees nothing has
-  weights 0 and log-sum-exp -inf, and its gradients are 0, never NaN.
+  A sink is the logit of a key without a value: it takes weight from the others,
+  which then sum to less than 1. A row whose keys are all hidden has weights 0
+  and log-sum-exp -inf, and its gradients are 0, never NaN.
 
   Args:
     sink: one logit a query head, ``H``, or a scalar for all; gradients reach
-      it. It is no part of the log-sum-exp. None (or -inf) is no sink.
+      it. The log-sum-exp leaves it out. None (or -inf) is no sink.
 
   Raises:
     ValueError: in `attend`, if the sink has another shape.
@@ -216,8 +216,8 @@ def softmax(
 def softmax_plus_one() -> Normalizer:
   """Softmax off by one, weight[s] = exp(logit[s]) / (1 + Σ_s exp(logit[s])).
 
-  A head that finds nothing may stay silent: where all logits are very negative
-  all weights are near 0. It is `softmax` with a sink of logit 0.
+  Where all logits are very negative, all weights are near 0, so that a head can
+  add nothing. It is `softmax` with a sink of logit 0.
 
   >>> import jax.numpy as jnp
   >>> weights, _ = softmax_plus_one()(jnp.array([[0.0, 0.0], [-99.0, -99.0]]))
@@ -238,7 +238,7 @@ class _Sigmoid(Normalizer):
   bias: float = static()
 
   def __repr__(self):
-    return written("sigmoid", bias=self.bias or None)
+    return format_call("sigmoid", bias=self.bias or None)
 
   def weigh(self, logits):
     return jax.nn.sigmoid(logits + self.bias)
@@ -281,7 +281,7 @@ class _TopK(Normalizer):
   k: int = static()
 
   def __repr__(self):
-    return written("top_k", self.k)
+    return format_call("top_k", self.k)
 
   @property
   def keep(self):

@@ -1,4 +1,4 @@
-"""Attention patterns: drawn layouts, the values they move, and rollout."""
+"""Analysis of attention weights: orientation, value maps (OV), rollout."""
 
 from typing import Literal
 
@@ -18,15 +18,14 @@ __all__ = [
 def attention_pattern(
   weights: Float[Array, "*B T S"], layout: Literal["rows", "columns"] = "rows"
 ) -> Float[Array, "..."]:
-  """Attention weights in one of the two layouts in which they are drawn.
+  """Orients attention weights for drawing: queries as rows or as columns.
 
       rows:    pattern[t, s] = weight[t, s]   queries down the side
       columns: pattern[s, t] = weight[t, s]   queries along the top
 
   Args:
     weights: ``*B T S`` (or ``*B H T S``), as ``aux=("weights",)`` gives them.
-    layout: "rows", each summing to 1; or "columns", the transpose: below each
-      word, how much it takes from the words on the left.
+    layout: "rows", each summing to 1; or "columns", the transpose.
 
   Returns:
     ``*B T S``, or ``*B S T`` in columns.
@@ -50,12 +49,12 @@ def attention_pattern(
 
 
 def value_maps(params: MultiHeadParams) -> Float[Array, "H M M"]:
-  """Value map (OV circuit) of each head: the change for what it reads.
+  """Value map (OV circuit) of each head: value times output projection.
 
       W_V[h] = down[h] up[h],   down ``M E``, up ``E M``
 
   The value projection maps down to E features, and the head's part of the
-  output projection up again: a matrix of ``M M`` numbers, of rank E at most.
+  output projection up again: a matrix ``M M`` of rank at most E.
 
   Args:
     params: of `multi_head_attention`; biases are no part of the map.
@@ -89,15 +88,15 @@ def move(
   inputs: Float[Array, "*B S M"],
   maps: Float[Array, "H M M"],
 ) -> Float[Array, "*B T M"]:
-  """Sum over heads of the change each proposes to each embedding.
+  """Output of multi-head attention from weights and value maps.
 
       change[t] = Σ_h Σ_s weight[h, t, s] inputs[s] W_V[h]
 
-  It is `multi_head_attention` without biases, as one head after another.
+  It equals `multi_head_attention` without biases.
 
   Args:
     weights: ``*B H T S``.
-    inputs: ``*B S M``, the embeddings that are read.
+    inputs: ``*B S M``, the embeddings that are attended to.
     maps: ``H M M``, from `value_maps`.
 
   Returns:
@@ -123,18 +122,17 @@ def attention_rollout(
       A'[l] = residual I + (1 - residual) A[l], A[l] of all heads together
       share = A'[L - 1] ... A'[1] A'[0]
 
-  A layer adds to what it reads, so a part of each token stays where it is: the
-  residual.
+  `residual` models the residual connection, which keeps a part of each token.
 
   Args:
     weights: ``L *B H T T``, layer by layer, as ``aux=("weights",)`` of a model
       gives them; rows that sum to 1.
-    residual: share of a token that stays, in [0, 1]; the paper takes 0.5.
-    heads: "mean", as the paper; "max" or "min" of the heads, rows brought back
-      to a sum of 1.
+    residual: weight of the identity, in [0, 1]; the paper takes 0.5.
+    heads: how heads are combined: "mean", as in the paper, or "max" or "min",
+      whose rows are normalized to a sum of 1.
 
   Returns:
-    ``*B T T``; row t sums to 1, and says from where output t came.
+    ``*B T T``; row t sums to 1: the share of each input in output t.
 
   Raises:
     ValueError: if the weights are not square, or an option is out of range.
@@ -160,18 +158,18 @@ def attention_rollout(
       f"attention_rollout: residual must be within 0 and 1, got {residual}"
     )
 
-  together = _together(weights, heads)
+  layers = _combine_heads(weights, heads)
   eye = jnp.eye(weights.shape[-1], dtype=weights.dtype)
-  share = jnp.broadcast_to(eye, together.shape[1:])
+  share = jnp.broadcast_to(eye, layers.shape[1:])
 
-  for layer in together:
-    # (1 - r) A X + r X: no matrix with the identity in it has to be made.
+  for layer in layers:
+    # (r I + (1 - r) A) X, multiplied out so that r I is never formed.
     share = residual * share + (1 - residual) * (layer @ share)
 
   return share
 
 
-def _together(weights, heads: str) -> Float[Array, "L *B T T"]:
+def _combine_heads(weights, heads: str) -> Float[Array, "L *B T T"]:
   """Reduces the heads of each layer to one matrix whose rows sum to 1."""
   if heads == "mean":
     return weights.mean(axis=-3)
@@ -180,7 +178,7 @@ def _together(weights, heads: str) -> Float[Array, "L *B T T"]:
       f"attention_rollout: heads must be 'mean', 'max' or 'min', got {heads!r}"
     )
 
-  one = weights.max(axis=-3) if heads == "max" else weights.min(axis=-3)
-  total = one.sum(axis=-1, keepdims=True)
-  # A query that sees nothing has a row of zeros, and keeps it.
-  return one / jnp.where(total == 0, 1, total)
+  combined = weights.max(axis=-3) if heads == "max" else weights.min(axis=-3)
+  total = combined.sum(axis=-1, keepdims=True)
+  # The row of a query that sees nothing is 0 and stays 0.
+  return combined / jnp.where(total == 0, 1, total)

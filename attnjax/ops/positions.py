@@ -1,9 +1,9 @@
-"""Positions: sinusoidal and learned tables, rotary encoding, ALiBi slopes.
+"""Position encodings: sinusoidal, learned, rotary, and slopes of ALiBi.
 
-Angles are exact however far the position: in float32 the product of a position
-of 10^6 and a frequency is off by hundredths of a radian. Here a frequency is a
-fixed-point fraction of a turn, of 64 bits, and the product is one of integers:
-whole turns fall off its top.
+Angles stay accurate at any position. In float32 the product of a position of
+10^6 and a frequency is off by hundredths of a radian. Here a frequency is a
+64-bit fixed-point fraction of a turn, and the product is one of integers modulo
+2^64: full turns overflow and are dropped.
 """
 
 import dataclasses
@@ -68,7 +68,7 @@ def sinusoidal(
 def learned(
   table: Float[Array, "N M"], positions: Int[Array | np.ndarray, "*B T"]
 ) -> Float[Array, "*B T M"]:
-  """Looks up a learned table; a position outside of it is NaN, not a guess.
+  """Looks up a learned table; the row of a position outside of it is NaN.
 
   >>> import jax.numpy as jnp
   >>> table = jnp.eye(2)
@@ -86,8 +86,8 @@ def learned(
       f" integers, got {positions.dtype}"
     )
 
-  # A negative index would count from the end: send it past it instead. Narrow
-  # integers could not hold the number of rows.
+  # A negative index would count from the end, so it is sent past the end. As
+  # int32, because a narrow integer may not hold the number of rows.
   positions = int32("positions", positions)
   index = jnp.where(positions < 0, rows, positions)
   return rows_of(table, index, mode="fill", fill_value=jnp.nan)
@@ -105,15 +105,15 @@ def rotary(
       (x[i], x[j]) -> (x[i] cos a - x[j] sin a, x[i] sin a + x[j] cos a)
       a = position / base^(2i / D)
 
-  Encode queries and keys; their dot product then depends on the distance of
-  the two positions alone.
+  Where queries and keys are both rotated, their dot product depends on the
+  positions only through their difference.
 
   Args:
     x: queries or keys, ``*B T H D``, D even.
     positions: int ``*B T`` (or ``T``).
     base: of the wavelengths.
     interleaved: pair features (2i, 2i + 1), as the paper does; False pairs
-      (i, i + D/2), as most weights that are shared do.
+      (i, i + D/2), as most published weights do.
 
   Raises:
     ValueError: if D is odd.
@@ -128,7 +128,7 @@ def rotary(
     Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding",
     2021, arXiv 2104.09864, equation 34.
   """
-  # Rotated in float32 or wider and rounded once, to the dtype of x.
+  # Computed in float32 or wider, and rounded once, to the dtype of x.
   dtype = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
   sin, cos = (
     f.reshape((1,) * (x.ndim - f.ndim - 1) + (*f.shape[:-1], 1, f.shape[-1]))
@@ -141,15 +141,15 @@ def rotary(
   else:
     first, second = jnp.split(wide, 2, axis=-1)
 
-  turned = (first * cos - second * sin, first * sin + second * cos)
+  rotated = (first * cos - second * sin, first * sin + second * cos)
   if interleaved:
-    return jnp.stack(turned, axis=-1).reshape(x.shape).astype(x.dtype)
-  return jnp.concatenate(turned, axis=-1).astype(x.dtype)
+    return jnp.stack(rotated, axis=-1).reshape(x.shape).astype(x.dtype)
+  return jnp.concatenate(rotated, axis=-1).astype(x.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
 class Rotary:
-  """`rotary` with its settings, to inject as ``position_encoding=``.
+  """`rotary` with its options, to pass as ``position_encoding=``.
 
   >>> import jax.numpy as jnp
   >>> x = jnp.ones((2, 1, 4))
@@ -168,7 +168,7 @@ class Rotary:
 
 
 def alibi_slopes(heads: int) -> Float[Array, " H"]:
-  """Slopes of ALiBi, one a head, from steep to flat.
+  """Slopes of ALiBi, one per head, from steep to flat.
 
       slope[h] = 2^(-8 (h + 1) / H)
 
@@ -197,7 +197,7 @@ def alibi_slopes(heads: int) -> Float[Array, " H"]:
   return jnp.array(slopes + finer[0::2][: heads - power], jnp.float32)
 
 
-# floor(2^192 / (2 pi)), the first binary digits of 1 / (2 pi).
+# floor(2^192 / (2π)), the first 192 binary digits of 1 / (2π).
 _PER_TURN = 0x28BE60DB9391054A7F09D5F47D4D377036D8A5664F10E410
 
 
@@ -209,9 +209,9 @@ def sine_and_cosine(
 ) -> tuple[Float[Array, "*B T M2"], Float[Array, "*B T M2"]]:
   """sin and cos of position / base^(2i / width), for each pair i of features.
 
-  A position is within 32 bits, of any sign. In float32 the error stays below
-  3e-7, at position 2^31 - 1 as at 1. Beside the sine and the cosine it takes
-  some twenty integer operations an angle. Frequencies are those of float64.
+  Positions are int32 of any sign. In float32 the error stays below 3e-7, at
+  position 2^31 - 1 as at 1, for some twenty integer operations per angle.
+  Frequencies are rounded to float64.
 
   >>> import math
   >>> import numpy as np
@@ -221,8 +221,8 @@ def sine_and_cosine(
   """
   if width % 2:
     raise ValueError(
-      f"positions: features are rotated in pairs, so the width must be even,"
-      f" got {width}"
+      f"positions: width must be even, for features are rotated in pairs, got"
+      f" {width}"
     )
   if not known(base) or not 0 < (base := float(np.asarray(base))) < math.inf:
     raise ValueError(
@@ -232,14 +232,20 @@ def sine_and_cosine(
 
   frequency = _frequencies(width, base)
   if dtype == jnp.float64:
-    return _in_float64(positions, frequency)
+    positions = jnp.asarray(positions)
+    if not jnp.issubdtype(positions.dtype, jnp.integer):
+      raise ValueError(f"positions must be integers, got {positions.dtype}")
+    # The plain product: its error is 2^-53 of a position below 2^31.
+    position = positions.astype(jnp.float64)[..., None]
+    angle = position * _last(np.array(frequency), positions.ndim)
+    return jnp.sin(angle), jnp.cos(angle)
 
   positions, wrong = narrowed("positions", positions)
   positions = jnp.asarray(positions)
-  # The magnitude alone: sine is odd and cosine even, so the sign comes last.
-  high, low = _product(jnp.abs(positions), _turns(frequency))
-  quarter, angle = _reduced(high, low)
-  sin, cos = _turned(quarter, jnp.sin(angle), jnp.cos(angle))
+  # Of the magnitude: sine is odd and cosine even, so the sign comes last.
+  high, low = _angle_in_turns(jnp.abs(positions), _turns(frequency))
+  quarter, angle = _reduce_to_quarter(high, low)
+  sin, cos = _rotate_quarters(quarter, jnp.sin(angle), jnp.cos(angle))
 
   sin = jnp.where(positions[..., None] < 0, -sin, sin)
   return poison((sin, cos), wrong)
@@ -249,16 +255,6 @@ def sine_and_cosine(
 def _frequencies(width: int, base: float) -> tuple[float, ...]:
   """Frequencies base^(-2i / width) of each pair i, in float64."""
   return tuple((base ** (-np.arange(0, width, 2) / width)).tolist())
-
-
-def _in_float64(positions, frequency):
-  """Sine and cosine of the plain product: in float64 that is exact enough."""
-  positions = jnp.asarray(positions)
-  if not jnp.issubdtype(positions.dtype, jnp.integer):
-    raise ValueError(f"positions must be integers, got {positions.dtype}")
-  position = positions.astype(jnp.float64)[..., None]
-  angle = position * _last(np.array(frequency), positions.ndim)
-  return jnp.sin(angle), jnp.cos(angle)
 
 
 @functools.cache
@@ -274,28 +270,29 @@ def _turns(frequency: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
   return high, low
 
 
-def _product(position, turns):
-  """Multiplies position and frequency modulo one turn: high and low 32 bits."""
+def _angle_in_turns(position, turns):
+  """Position times frequency modulo one turn: high and low 32 bits."""
   count = jnp.asarray(position, jnp.uint32)[..., None]
   high, low = (_last(x, position.ndim) for x in turns)
-  # The upper half of 32 by 32 bits, by halves of 16 bits.
+  # The upper half of a product of 32 by 32 bits, from halves of 16 bits: JAX
+  # has no 64-bit integers without x64.
   a, b, c, d = count >> 16, count & 0xFFFF, low >> 16, low & 0xFFFF
   middle = ((b * d) >> 16) + ((a * d) & 0xFFFF) + ((b * c) & 0xFFFF)
   upper = a * c + ((a * d) >> 16) + ((b * c) >> 16) + (middle >> 16)
   return upper + count * high, count * low
 
 
-def _reduced(high, low):
+def _reduce_to_quarter(high, low):
   """Reduces an angle to the nearest quarter turn, 0 to 3, and radians."""
   quarter = (high + np.uint32(2**29)) >> 30
-  # As int32 the rest of the bits is within an eighth of a turn.
+  # Read as int32, the remaining bits are within ±1/8 of a turn.
   signed = jax.lax.bitcast_convert_type(high - (quarter << 30), jnp.int32)
   turns = signed.astype(jnp.float32) * np.float32(2.0**-32)
   turns = turns + low.astype(jnp.float32) * np.float32(2.0**-64)
   return quarter, turns * np.float32(math.tau)
 
 
-def _turned(quarter, sin, cos):
+def _rotate_quarters(quarter, sin, cos):
   """Rotates sine and cosine by a number of quarter turns."""
   odd, back = quarter % 2 == 1, quarter >= 2
   sin, cos = jnp.where(odd, cos, sin), jnp.where(odd, -sin, cos)

@@ -1,8 +1,7 @@
-"""Gated recurrent units as pure functions of their parameters.
+"""Gated recurrent units (GRU) as pure functions of their parameters.
 
-A recurrence has to run under `jax.lax.scan` as a function of arrays, with the
-projection of the inputs hoisted out of it; `flax.nnx.GRUCell` is a module that
-projects its input anew at every step and is scanned by `nnx.scan`.
+`flax.nnx.GRUCell` projects its input at every step and needs `nnx.scan`. Here
+the inputs of all steps are projected at once, and `jax.lax.scan` runs the rest.
 """
 
 from typing import NamedTuple
@@ -10,8 +9,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from attnjax.ops.integers import int32
-from attnjax.ops.value_checks import poison, refuse
+from attnjax.ops.integers import checked_lengths
+from attnjax.ops.value_checks import poison
 from attnjax.typing import Array, Float, Int
 
 __all__ = [
@@ -131,7 +130,7 @@ def gru_scan(
   lengths: Int[Array, "*B"] | None = None,
   reverse: bool = False,
 ) -> tuple[Float[Array, "*B T M"], Float[Array, "*B M"]]:
-  """A gated recurrent unit along a sequence.
+  """Runs a gated recurrent unit along a sequence.
 
       h[t] = gru_step(h[t - 1], x[t]) where t < length, else h[t - 1]
 
@@ -162,18 +161,20 @@ def gru_scan(
   *batch, count, _ = inputs.shape
   real, wrong = real_steps(lengths, tuple(batch), count)
   if real is not None:
-    # Padding may hold NaN: selected here, or its gradient would be NaN too.
+    # Padding may hold NaN. Selected after the scan instead, its gradient would
+    # be 0 · NaN.
     inputs = poison(jnp.where(real[..., None], inputs, 0), wrong)
 
-  # Large products of all steps, so that the scan holds small ones alone.
+  # One large product for all steps; the scan keeps only h U.
   gates = gru_inputs(params, inputs)
   if state is None:
     state = jnp.zeros((*batch, params.width), gates.dtype)
 
-  def step(held, now):
-    new = gru_update(params, held, now[0])
-    if now[1] is not None:
-      new = jnp.where(now[1][..., None], new, held)
+  def step(state, step_inputs):
+    gates, is_real = step_inputs
+    new = gru_update(params, state, gates)
+    if is_real is not None:
+      new = jnp.where(is_real[..., None], new, state)
     return new, new
 
   # `scan` walks the leading axis.
@@ -190,7 +191,7 @@ def gru_scan(
 
 
 def real_steps(lengths, batch: tuple[int, ...], count: int):
-  """Marks real steps, bool ``*B T``, and rows whose length is out of range.
+  """The steps that are not padding, bool ``*B T``, and rows out of range.
 
   The first is None where all are real, the second as of `refuse`. A row out of
   range counts as real throughout, so that `poison` marks all of it.
@@ -202,25 +203,11 @@ def real_steps(lengths, batch: tuple[int, ...], count: int):
   if lengths is None:
     return None, None
 
-  lengths = int32("lengths", lengths)
-  if lengths.shape != batch:
-    raise ValueError(
-      f"lengths must have shape {list(batch)}, one a row, got"
-      f" {list(lengths.shape)}"
-    )
-
-  wrong = refuse(
-    lambda lengths: (lengths < 0) | (lengths > count),
-    lambda lengths: ValueError(
-      f"lengths must be within 0 and the {count} steps that came, got"
-      f" {lengths.tolist()}"
-    ),
-    lengths,
+  lengths, wrong = checked_lengths(
+    "lengths", lengths, batch, count, f"the {count} steps that came"
   )
-
   step = jnp.arange(count, dtype=jnp.int32).reshape((1,) * len(batch) + (-1,))
-  real = step < jnp.asarray(lengths)[..., None]
-  return (real if wrong is None else real | wrong[..., None]), wrong
+  return step < jnp.asarray(lengths)[..., None], wrong
 
 
 def _lifted(bias, rank: int):

@@ -1,4 +1,4 @@
-"""Distances of positions, and T5's buckets of them with their learned table."""
+"""Distances of positions, and lookup of T5's relative position buckets."""
 
 import string
 
@@ -22,14 +22,14 @@ def distance(
   4294967295
   """
   q, k = (jnp.asarray(place(x), jnp.int32) for x in (q, k))
-  # The difference of two int32 needs 32 bits and a sign. Of the greater less
-  # the lesser the sign is known, and modulo 2^32 its 32 bits are exact.
+  # k - q may overflow int32. Greater minus lesser is not negative and fits 32
+  # bits, so that the subtraction modulo 2^32 is exact.
   greater, lesser = jnp.maximum(q, k), jnp.minimum(q, k)
   return greater.astype(jnp.uint32) - lesser.astype(jnp.uint32)
 
 
 def check_buckets(buckets: int, bidirectional: bool, farthest: int) -> None:
-  """Raises ValueError unless each direction has buckets of both kinds."""
+  """Raises ValueError unless each direction has exact and log buckets."""
   least = 4 if bidirectional else 2
   if buckets < least or (bidirectional and buckets % 2):
     even = "an even number of rows, " if bidirectional else ""
@@ -47,17 +47,17 @@ def check_buckets(buckets: int, bidirectional: bool, farthest: int) -> None:
 
 
 def _split(buckets: int, bidirectional: bool) -> tuple[int, int]:
-  """Buckets of one direction, and how many hold one distance each."""
+  """Buckets per direction, and how many of them hold a single distance."""
   one_way = buckets // 2 if bidirectional else buckets
   return one_way, one_way // 2
 
 
 def _bounds(one_way: int, exact: int, farthest: int) -> list[int]:
-  """First distance of each logarithmic bucket but the first, as integers.
+  """Lower bounds of the logarithmic buckets but the first, exact integers.
 
   Bucket X + j begins at the least n with (n / X)^L >= (farthest / X)^j, for L
-  logarithmic buckets. The logarithm, in floating point, puts a bound that is a
-  whole number on this side of it or the other from machine to machine.
+  logarithmic buckets. A floating-point logarithm would put distances at an
+  exact bound into different buckets on different machines.
   """
   logarithmic, bounds = one_way - exact, []
   for j in range(1, logarithmic):
@@ -101,10 +101,10 @@ def bucket_of(
 def look_up(
   table: Float[Array, "N H"], bucket: Int[Array, "..."], head: Int[Array, "..."]
 ) -> Float[Array, "..."]:
-  """Looks up table[bucket, head]; the tangent is a product, not a gather.
+  """Looks up table[bucket, head], with a gradient by a one-hot product.
 
-  The transpose of a gather adds up at random places: slow on a CPU, and on a
-  GPU in another order each run. That of a product is fast and deterministic.
+  The transpose of a gather is a scatter-add: slow on a CPU, and on a GPU its
+  order of summation changes from run to run. A product is deterministic.
   """
   return table[bucket, head]
 
@@ -114,8 +114,8 @@ def _look_up_jvp(primals, tangents):
   """JVP of the lookup, Σ_n [bucket = n] dtable[n, head]: a product over n."""
   table, bucket, head = primals
   chosen = jax.nn.one_hot(bucket, table.shape[0], axis=0, dtype=table.dtype)
-  moved = _contract(chosen, tangents[0][:, head])
-  return look_up(*primals), moved
+  tangent = _contract(chosen, tangents[0][:, head])
+  return look_up(*primals), tangent
 
 
 def _contract(
@@ -125,7 +125,7 @@ def _contract(
   shape = jnp.broadcast_shapes(x.shape[1:], y.shape[1:])
   letters = string.ascii_lowercase[: len(shape)]
 
-  # Axes of size 1 go, so that what only one side has is not multiplied out.
+  # Axes of size 1 are dropped, so that einsum does not broadcast over them.
   own = [
     "".join(a for a, n in zip(letters, z.shape[1:], strict=True) if n != 1)
     for z in (x, y)
@@ -135,7 +135,7 @@ def _contract(
     z.reshape((z.shape[0], *(n for n in z.shape[1:] if n != 1))) for z in (x, y)
   )
 
-  # Exact: the other factor is 0 or 1, and the table is not to be rounded.
+  # At the default precision a TPU or GPU would round the table.
   precision = jax.lax.Precision.HIGHEST
   product = jnp.einsum(f"N{own[0]},N{own[1]}->{out}", x, y, precision=precision)
   return product.reshape(shape)

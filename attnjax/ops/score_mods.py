@@ -1,4 +1,4 @@
-"""Score functions: a logit is changed by where it stands.
+"""Score mods: functions of a logit and of its query and key positions.
 
 A score mod is a frozen pytree called as ``mod(logit, b, h, q, k) -> logit``:
 batch row, query head, query position and key position, pointwise and
@@ -21,7 +21,7 @@ from attnjax.ops.relative_positions import (
   distance,
   look_up,
 )
-from attnjax.ops.value import Value, written
+from attnjax.ops.value import Value, format_call
 from attnjax.typing import Array, Float
 
 __all__ = [
@@ -37,7 +37,7 @@ __all__ = [
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class ScoreMod(Value):
-  """Base of score mods: a function of a logit and of where it stands.
+  """Base of score mods: a new logit from a logit and its positions.
 
   >>> from attnjax import score_mods
   >>> isinstance(score_mods.softcap(30.0), score_mods.ScoreMod)
@@ -46,7 +46,7 @@ class ScoreMod(Value):
 
   @property
   def footprint(self) -> int:
-    """Numbers held for each logit during its gradient; sizes the blocks."""
+    """Numbers in memory per logit during the gradient; sizes the blocks."""
     return 1
 
   def __call__(self, logit, b, h, q, k):
@@ -65,7 +65,7 @@ class _FromFn(ScoreMod):
   arrays: tuple
 
   def __repr__(self):
-    return written("from_fn", self.fn, *self.arrays)
+    return format_call("from_fn", self.fn, *self.arrays)
 
   def __call__(self, logit, b, h, q, k):
     arrays = jax.tree.map(jnp.asarray, self.arrays)
@@ -79,7 +79,7 @@ class _Compose(ScoreMod):
   mods: tuple
 
   def __repr__(self):
-    return written("compose", *self.mods)
+    return format_call("compose", *self.mods)
 
   @property
   def footprint(self):
@@ -104,10 +104,10 @@ def from_fn(fn: Callable, *arrays) -> ScoreMod:
 
   Args:
     fn: pointwise and broadcasting: b is ``B 1 1 1``, h is ``1 H 1 1``, q is
-      ``.. T 1`` and k ``.. 1 S``. Where a key is hidden it is asked about
-      logit 0; one that may be undefined at such a key (it takes a log of its
-      distance) is asked at k = q instead, where it must be finite, and about
-      each query by itself, which costs more where it gathers by k.
+      ``.. T 1`` and k ``.. 1 S``. For a hidden key it is called with logit 0. A
+      function that may be undefined there (say, a log of the distance) is
+      called with k = q instead, where it must be finite; k then has the axis
+      of queries too, which costs more where the function gathers by k.
     *arrays: captured arrays (or pytrees of them); gradients reach them.
 
   >>> import jax.numpy as jnp
@@ -138,7 +138,7 @@ class _Softcap(ScoreMod):
   cap: float = static()
 
   def __repr__(self):
-    return written("softcap", self.cap)
+    return format_call("softcap", self.cap)
 
   def __call__(self, logit, b, h, q, k):
     return self.cap * jnp.tanh(logit / self.cap)
@@ -151,11 +151,11 @@ class _Alibi(ScoreMod):
   slopes: Any
 
   def __repr__(self):
-    return written("alibi", self.slopes)
+    return format_call("alibi", self.slopes)
 
   def __call__(self, logit, b, h, q, k):
     slope = jnp.asarray(self.slopes)[h].astype(logit.dtype)
-    # In float32 a distance is exact up to 2^24, and rounded beyond.
+    # float32 holds distances exactly up to 2^24 only.
     return logit - slope * distance(q, k).astype(logit.dtype)
 
   def validate(self, batch, heads):
@@ -168,7 +168,7 @@ class _Alibi(ScoreMod):
 
 
 def softcap(cap: float) -> ScoreMod:
-  """Keeps logits within ±cap: cap · tanh(logit / cap).
+  """Soft cap of logits to ±cap: cap · tanh(logit / cap).
 
   Args:
     cap: a positive number, in the unit of the logits.
@@ -208,7 +208,7 @@ def alibi(slopes: Float[Array, " H"]) -> ScoreMod:
   return _Alibi(slopes)
 
 
-_FAR = 128  # T5's distance from which on all are alike
+_FAR = 128  # T5: all distances from here on share the last bucket
 
 
 @pytree_dataclass
@@ -225,7 +225,7 @@ class _RelativeBias(ScoreMod):
       named["bidirectional"] = False
     if self.max_distance != _FAR:
       named["max_distance"] = self.max_distance
-    return written("relative_bias", self.table, **named)
+    return format_call("relative_bias", self.table, **named)
 
   @property
   def footprint(self):
@@ -268,17 +268,17 @@ def relative_bias(
       bucket(n) = n                                             for n < X
       bucket(n) = min(X + ⌊X log(n / X) / log(max_distance / X)⌋, 2X - 1)
 
-  for 2X buckets a direction (an odd count rounds X down and gives the
-  logarithm the more).
+  for 2X buckets per direction. Where their count is odd, X is rounded down and
+  the logarithmic part has one bucket more.
 
   Args:
     table: logits to add, ``N H``: a row a bucket, a column a query head.
       Gradients reach it.
-    bidirectional: the first half of the buckets is for keys before the query
-      and at it, the second for keys after it. False gives all to those before,
-      and keys after count as distance 0, for causal masks.
-    max_distance: in positions, more than X; at it the logarithm leaves the
-      last bucket, which holds all that is farther too.
+    bidirectional: the first half of the buckets is for keys at or before the
+      query, the second for keys after it. False, for causal masks, uses all
+      for keys before; keys after it count as distance 0.
+    max_distance: in positions, more than X; all distances from it on are in
+      the last bucket.
 
   Raises:
     ValueError: if the buckets do not divide so, or, in `attend`, if the table
@@ -296,7 +296,7 @@ def relative_bias(
     Text-to-Text Transformer", 2019, arXiv 1910.10683, section 2.1; the formula
     is that of its code.
   """
-  # Another rank is refused by `validate`, which knows the heads.
+  # A table of another rank is refused by `validate`, which knows H.
   if jnp.ndim(table) == 2:
     check_buckets(jnp.shape(table)[0], bidirectional, max_distance)
   return _RelativeBias(table, bidirectional, max_distance)

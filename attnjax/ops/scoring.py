@@ -1,4 +1,4 @@
-"""Scorings: how a query and a key make a logit.
+"""Scorings: functions from a query and a key to a logit.
 
 A scoring is a frozen pytree, called as ``scoring(query, key, precision)`` with
 query ``... G T D`` and key ``... S D``, that returns logits ``... G T S``.
@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from attnjax.ops.distances import squared_distance, unit_vectors
 from attnjax.ops.pytree_dataclass import pytree_dataclass, static
-from attnjax.ops.value import Value, written
+from attnjax.ops.value import Value, format_call
 from attnjax.ops.value_checks import poison, refuse
 from attnjax.typing import Array, Float, PrecisionLike
 
@@ -35,24 +35,24 @@ class Scoring(Value):
 
       logit[t, s] = score(q'[t], k'[s]),   q', k' = prepare(q, k)
 
-  `prepare` is done once to every query and key (scale, normalize, project);
-  `score` is exact on any slice of prepared ones, so an engine may go tile by
-  tile. Results have the dtype of the query, which `attend` has raised to that
-  of the logits; captured arrays are cast to it. The widths of q' and k' may
-  differ from D.
+  `prepare` maps each query and key once (scale, normalize, project); `score`
+  gives the same logits for any slice of them, so that `attend` can go tile by
+  tile. Results have the dtype of the query, which `attend` has cast to that of
+  the logits; captured arrays are cast to it. The widths of q' and k' may differ
+  from D.
 
   >>> import jax.numpy as jnp
   >>> from attnjax import scoring
-  >>> rule, q, k = scoring.scaled_dot(), jnp.ones((1, 5, 4)), jnp.ones((3, 4))
-  >>> prepared_q, prepared_k = rule.prepare(q, k)
-  >>> tile = rule.score(prepared_q[:, 2:4], prepared_k[1:])
-  >>> bool((tile == rule(q, k)[:, 2:4, 1:]).all())
+  >>> scale, q, k = scoring.scaled_dot(), jnp.ones((1, 5, 4)), jnp.ones((3, 4))
+  >>> prepared_q, prepared_k = scale.prepare(q, k)
+  >>> tile = scale.score(prepared_q[:, 2:4], prepared_k[1:])
+  >>> bool((tile == scale(q, k)[:, 2:4, 1:]).all())
   True
   """
 
   @property
   def footprint(self) -> int:
-    """Numbers held for each logit while it is made; 1 for a dot product."""
+    """Numbers in memory per logit while it is computed; 1 for a dot product."""
     return 1
 
   def prepare(
@@ -61,7 +61,7 @@ class Scoring(Value):
     key: Float[Array, "... S D"],
     precision: PrecisionLike = None,
   ) -> tuple[Float[Array, "... G T A"], Float[Array, "... S A"]]:
-    """What is done once to all queries and keys before any of them meet."""
+    """Maps queries and keys, each on its own, before `score`."""
     return query, key
 
   def score(
@@ -71,8 +71,8 @@ class Scoring(Value):
     precision: PrecisionLike = None,
   ) -> Float[Array, "... G T S"]:
     """Logits of prepared queries against prepared keys."""
-    # One axis of all queries a key serves: of two, the compiler would transpose
-    # every tile of the gradient to bring them together.
+    # G and T as one axis: with two, XLA transposes every tile of the gradient
+    # to merge them.
     *lead, group, length, width = query.shape
     query = query.reshape((*lead, group * length, width))
     logits = jnp.einsum("...td,...sd->...ts", query, key, precision=precision)
@@ -93,13 +93,13 @@ class Scoring(Value):
 
 @pytree_dataclass
 class _Dot(Scoring):
-  # None is the one of the paper, 1 / sqrt(D), known when D is.
+  # None is 1 / sqrt(D), as in the paper, once D is known.
   scale: float | None = static()
 
   def __repr__(self):
     if self.scale == 1:
       return "dot()"
-    return written("scaled_dot", scale=self.scale)
+    return format_call("scaled_dot", scale=self.scale)
 
   def prepare(self, query, key, precision=None):
     scale = self.scale
@@ -115,7 +115,7 @@ class _General(Scoring):
   weight: Any
 
   def __repr__(self):
-    return written("general", self.weight)
+    return format_call("general", self.weight)
 
   def prepare(self, query, key, precision=None):
     # Projecting the query costs T D² and the key S D²; one is enough.
@@ -212,14 +212,14 @@ class _Additive(Scoring):
 
   def __repr__(self):
     arrays = self.query_weight, self.key_weight, self.vector
-    return written("additive", *arrays)
+    return format_call("additive", *arrays)
 
   @property
   def footprint(self):
     return max(jnp.shape(self.vector)[-1], 1)
 
   def prepare(self, query, key, precision=None):
-    # The first layer is linear, so each side goes through it alone.
+    # The first layer is linear, so it maps queries and keys separately.
     def project(x, weight):
       weight = jnp.asarray(weight).astype(x.dtype)
       return jnp.einsum("...d,da->...a", x, weight, precision=precision)
@@ -253,7 +253,7 @@ def additive(
 
       logit[t, s] = v · tanh(q[t] W_q + k[s] W_k)
 
-  It holds A numbers for each logit, where a dot product holds one.
+  It needs memory for A numbers per logit, where a dot product needs one.
 
   Args:
     query_weight: W_q, ``D A``, shared by all heads, as are the others.
@@ -284,7 +284,7 @@ class _Cosine(Scoring):
   temperature: Any
 
   def __repr__(self):
-    return written("cosine", self.temperature)
+    return format_call("cosine", self.temperature)
 
   def prepare(self, query, key, precision=None):
     temperature = _positive("cosine", "temperature", self.temperature, query)
@@ -299,16 +299,16 @@ class _Gaussian(Scoring):
   bandwidth: Any
 
   def __repr__(self):
-    return written("gaussian", self.bandwidth)
+    return format_call("gaussian", self.bandwidth)
 
-  # Multiplied out, q · k - |q|²/2 - |k|²/2 is one dot product. But near keys,
-  # which are all that counts, would be small differences of large numbers: an
-  # error of R² eps at distance R from the origin. Centring the data first
-  # would make a row depend on the keys it may not see. So distances are taken
-  # as they are defined; XLA fuses the sum and holds one number a logit.
+  # Multiplied out, q · k - |q|²/2 - |k|²/2 would be one dot product, but near
+  # keys, which get the weight, would suffer cancellation: an error of R² eps at
+  # distance R from the origin. Centring the data would make a row depend on
+  # keys that are hidden from it. So differences are squared and summed, which
+  # XLA fuses into one number per logit.
   def score(self, query, key, precision=None):
     inverse = 1 / _positive("gaussian", "bandwidth", self.bandwidth, query)
-    # One factor after the other: the square of a small bandwidth underflows.
+    # Two factors, because the square of a small bandwidth underflows.
     distance = squared_distance(precision, query, key)
     return distance * inverse * (-0.5 * inverse)
 
@@ -317,7 +317,7 @@ class _Gaussian(Scoring):
 
 
 def _check_scalar(rule: str, name: str, value):
-  """Checks a positive scalar; a traced one at run time, as `refuse` does."""
+  """Checks that a scalar is positive and finite; returns as `refuse` does."""
   shape = jnp.shape(value)
   if shape != ():
     raise ValueError(
@@ -374,8 +374,8 @@ def cosine(temperature: float | Float[Array, ""]) -> Scoring:
 def gaussian(bandwidth: float | Float[Array, ""]) -> Scoring:
   """Gaussian kernel, logit[t, s] = -|q[t] - k[s]|² / (2 h²).
 
-  Under softmax attention is then Nadaraya-Watson kernel regression: keys are
-  where the function was seen, values what was seen there.
+  Under softmax, attention is then Nadaraya-Watson kernel regression: keys are
+  the inputs of the known samples of a function, values their outputs.
 
   Args:
     bandwidth: h > 0, in the unit of queries and keys. A scalar array gets

@@ -6,7 +6,7 @@ __all__ = ["varying_alike", "varying_axes"]
 
 
 def varying_axes(*arrays) -> frozenset[str]:
-  """The mesh axes over which any of these values differs.
+  """The manual mesh axes over which any of these values varies.
 
   >>> varying_axes(1.0)
   frozenset()
@@ -21,9 +21,10 @@ def varying_axes(*arrays) -> frozenset[str]:
 
 
 def varying_alike(x, axes: frozenset[str]):
-  """The same value, marked as one that may differ over all these axes.
+  """Casts a value to one that varies over all these axes (`jax.lax.pcast`).
 
-  A loop whose carry starts as a constant needs it: what comes out varies.
+  A loop carry that starts as a constant needs it: `scan` asks for equal types
+  of the carry going in and coming out.
 
   >>> varying_alike(1.0, frozenset())
   1.0

@@ -1,4 +1,4 @@
-"""Slot memory: a store of key-value pairs, read and written by attention."""
+"""Memory of key-value slots, read and written by attention (Turing machine)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -16,8 +16,8 @@ class Slots(NamedTuple):
   """A store of S key-value pairs; leading axes broadcast to those of queries.
 
   Args:
-    key: ``*#B S D``, what a slot answers to.
-    value: ``*#B S E``, what it holds.
+    key: ``*#B S D``, scored against a query.
+    value: ``*#B S E``, content of the slots.
 
   >>> import jax.numpy as jnp
   >>> store = Slots(jnp.eye(3), jnp.zeros((3, 2)))
@@ -72,11 +72,11 @@ def read(
     jnp.broadcast_to(x, (*rows, *x.shape[-2:]))[..., None, :] for x in slots
   )
 
-  # One head: an axis of size 1 that comes and goes.
-  found = attend(query[..., None, :], key, value, **attend_kw)
-  if isinstance(found, tuple):
-    return found[0][..., 0, :], found[1]
-  return found[..., 0, :]
+  # `attend` takes a head axis: here of size 1.
+  result = attend(query[..., None, :], key, value, **attend_kw)
+  if isinstance(result, tuple):
+    return result[0][..., 0, :], result[1]
+  return result[..., 0, :]
 
 
 def write(
@@ -89,10 +89,10 @@ def write(
 
       value[s] <- (1 - Σ_t w[t, s]) value[s] + Σ_t w[t, s] new[t]
 
-  with w the attention weights of the addresses: a slot keeps what is not
-  erased, and erases as much as it is written. Keys stay. Writes of one call
-  are made at once; several at the same slot may erase more than there is, so
-  give them one call each.
+  with w the attention weights of the addresses: a slot is erased by as much as
+  is written to it. Keys do not change. All writes of a call happen at once;
+  where several go to one slot, Σ_t w > 1 would flip the sign of its value, so
+  make one call for each.
 
   Args:
     slots: the store.
@@ -119,12 +119,12 @@ def write(
     equations 3 and 4, with an erase vector of ones.
   """
   rows = address.shape[:-2]
-  key, held = (jnp.broadcast_to(x, (*rows, *x.shape[-2:])) for x in slots)
+  key, old = (jnp.broadcast_to(x, (*rows, *x.shape[-2:])) for x in slots)
 
   weights = attention_weights(
     address[..., None, :], key[..., None, :], **attend_kw
   )[..., 0, :, :]
-  weights = weights.astype(held.dtype)
+  weights = weights.astype(old.dtype)
 
-  kept = held * (1 - weights.sum(-2))[..., None]
+  kept = old * (1 - weights.sum(-2))[..., None]
   return Slots(key, kept + jnp.einsum("...ts,...te->...se", weights, value))

@@ -1,22 +1,24 @@
-"""Rules as values: equal, hashed and shown as they were made."""
+"""Frozen pytrees that compare by value, printed as the call that made them."""
+
+import warnings
 
 import jax
 import numpy as np
 
 from attnjax.ops.value_checks import value_of
 
-__all__ = ["Value", "written"]
+__all__ = ["Value", "format_call"]
 
 _NUMBERS = (bool, int, float, complex, np.generic)
-_SHORT = 8  # numbers that are shown one by one
+_SHORT = 8  # arrays of at most so many numbers are printed in full
 
 
 class Value:
   """Base of frozen pytrees that compare and hash by value.
 
-  It can be a static argument, or an attribute of a module: nothing is traced
-  anew for an equal one. What captures arrays is neither compared nor hashed,
-  and says so; it is an argument like any array.
+  An instance can be a static argument or an attribute of a module: an equal one
+  causes no retracing. An instance that captures arrays has no hash and no ==,
+  and raises TypeError; pass it as an argument, like any array.
 
   >>> from attnjax import masks
   >>> masks.causal() == masks.causal(), {masks.dilated(2), masks.dilated(2)}
@@ -41,7 +43,7 @@ class Value:
 
 
 def _key(x: Value) -> tuple:
-  """Key for comparing; TypeError where the value captures an array."""
+  """Key for == and hash; raises TypeError if x captures an array."""
   leaves, structure = jax.tree.flatten(x)
   if not all(isinstance(leaf, _NUMBERS) for leaf in leaves):
     raise TypeError(
@@ -54,19 +56,28 @@ def _key(x: Value) -> tuple:
   return structure, tuple((type(leaf), leaf) for leaf in leaves)
 
 
-def written(name: str, *arguments, **named) -> str:
-  """Formats a call as one would type it, without arguments that are None.
+def format_call(name: str, *arguments, **named) -> str:
+  """Formats a call as Python source, without keywords that are None.
 
   >>> import numpy as np
-  >>> written("f", 2, abs, np.ones((2, 3), bool), key=np.arange(3), none=None)
+  >>> table = np.ones((2, 3), bool)
+  >>> format_call("f", 2, abs, table, key=np.arange(3), none=None)
   'f(2, abs, bool[2,3], key=[0, 1, 2])'
   """
-  shown = [_shown(x) for x in arguments]
-  shown += [f"{k}={_shown(x)}" for k, x in named.items() if x is not None]
-  return f"{name}({', '.join(shown)})"
+  parts = [_format(x) for x in arguments]
+  parts += [f"{k}={_format(x)}" for k, x in named.items() if x is not None]
+  return f"{name}({', '.join(parts)})"
 
 
-def _shown(x) -> str:
+def written(name: str, *arguments, **named) -> str:
+  """The deprecated name of `format_call`."""
+  warnings.warn(
+    "value.written is now value.format_call", DeprecationWarning, stacklevel=2
+  )
+  return format_call(name, *arguments, **named)
+
+
+def _format(x) -> str:
   """Formats an argument: short arrays as lists, others as dtype[shape]."""
   if callable(x) and not isinstance(x, Value):
     return getattr(x, "__name__", type(x).__name__)

@@ -7,8 +7,8 @@ sometimes; `refuse` and `poison` are what every check of values is made of:
     wrong = refuse(lambda x: x < 0, lambda x: ValueError(...), x)  # or raises
     out = poison(out, wrong)  # NaN in the rows that are wrong, when it runs
 
-So a wrong value has no answer, known or not. A check that only raises would
-leave the traced one an answer, and one that nobody asked for.
+So a wrong value never gives a plausible result. A check that only raises would
+let a traced wrong value through.
 """
 
 from collections.abc import Callable
@@ -23,10 +23,10 @@ __all__ = ["known", "poison", "refuse", "value_of"]
 
 
 def known(x) -> bool:
-  """Is this value known now, and not only when the program runs?
+  """Whether a value is concrete, not a tracer.
 
-  What is computed of it may be traced all the same: within `jax.jit` every
-  operation of `jax.numpy` is. Whoever has to decide asks `value_of`.
+  Within `jax.jit` the results of `jax.numpy` operations on a concrete value are
+  tracers all the same: use `value_of` to decide on a value.
 
   >>> import jax
   >>> import numpy as np
@@ -37,7 +37,7 @@ def known(x) -> bool:
 
 
 def value_of(x) -> np.ndarray | None:
-  """The value as numpy, to decide on; None where it is traced or elsewhere.
+  """The value as numpy; None where it is traced or on another process.
 
   >>> import jax
   >>> import jax.numpy as jnp
@@ -53,15 +53,16 @@ def value_of(x) -> np.ndarray | None:
 def refuse(
   wrong: Callable, error: Callable[..., Exception], *of
 ) -> Bool[Array, "..."] | None:
-  """Raises where it is known what is wrong; else finds that out at run time.
+  """Raises if a known value is wrong; for traced values returns which are.
 
   Args:
-    wrong: of the arrays, bool; made of operators, which numpy has as well.
-    error: of the arrays, as numpy: what to raise.
+    wrong: maps the arrays to bool, True where they are wrong. It uses operators
+      only, so that it works on numpy arrays and on traced ones.
+    error: maps the arrays, as numpy, to the exception to raise.
     *of: the arrays.
 
   Returns:
-    What is wrong, for `poison`; None where all is known to be right.
+    What `wrong` returns, for `poison`; None where all is known to be right.
 
   >>> import jax
   >>> import jax.numpy as jnp
@@ -83,7 +84,7 @@ def refuse(
 
 
 def poison(tree, wrong: Bool[Array, "..."] | None):
-  """The same floats, but NaN where something is wrong, derivatives included.
+  """Sets floats to NaN where something is wrong, and their derivatives.
 
   Args:
     tree: a pytree of arrays of floats ``*W ...``.
@@ -97,9 +98,9 @@ def poison(tree, wrong: Bool[Array, "..."] | None):
   if wrong is None:
     return tree
 
-  def one(x):
+  def poison_array(x):
     rows = jnp.reshape(wrong, (*wrong.shape, *(1,) * (x.ndim - wrong.ndim)))
-    # A factor, not a choice: a choice would give wrong rows gradients of 0.
+    # A factor, not `where`: that would give wrong rows gradients of 0.
     return x * jnp.where(rows, jnp.nan, 1).astype(x.dtype)
 
-  return jax.tree.map(one, tree)
+  return jax.tree.map(poison_array, tree)

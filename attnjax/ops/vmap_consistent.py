@@ -9,15 +9,16 @@ __all__ = ["vmap_consistent"]
 
 @custom_vmap
 def vmap_consistent(results, arguments):
-  """The results, all mapped where `vmap` maps any of them or of the arguments.
+  """Identity on results; under `vmap` all are batched if anything is.
 
-  A `jax.custom_jvp` needs it whose rule mixes its arguments: of a result that
-  is the same for the whole batch `vmap` makes no batch, but the rule may, of
-  its tangent. Under `jit` JAX then finds two shapes where it promised one.
+  `vmap` leaves a result unbatched that is the same for the whole batch. The
+  rule of a `jax.custom_jvp` that mixes its arguments may batch the tangent of
+  that result, and under `jit` JAX then fails on primal and tangent of different
+  shapes.
 
   Args:
     results: a pytree of arrays.
-    arguments: a pytree of arrays, those that the results are of.
+    arguments: a pytree of the arrays from which the results were computed.
 
   >>> import jax
   >>> import jax.numpy as jnp
@@ -31,7 +32,7 @@ def vmap_consistent(results, arguments):
 
 @vmap_consistent.def_vmap
 def _(size, mapped, results, arguments):
-  """Repeats what the batch shares; a batch of batches asks again."""
+  """Broadcasts unbatched results; calls itself again for nested `vmap`."""
   repeat = lambda x: jnp.broadcast_to(x, (size, *jnp.shape(x)))
   results = jax.tree.map(
     lambda x, is_mapped: x if is_mapped else repeat(x), results, mapped[0]

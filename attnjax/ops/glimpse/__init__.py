@@ -1,4 +1,4 @@
-"""The glimpse: an input with some of its parts emphasised, others not.
+"""Glimpses: elementwise products of an input with attention weights.
 
 `glimpse` multiplies by weights; `draw` keeps one part, chosen at random, and
 `score_function` gives its loss the gradient of the expectation (REINFORCE).

@@ -1,4 +1,4 @@
-"""Hard glimpses: one part, drawn at random; REINFORCE for the loss."""
+"""Hard glimpses: one part sampled per row, and REINFORCE for its gradient."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ class Draw:
   """Index and log-probability of the part that each row drew.
 
   Args:
-    index: int32, the part that was looked at; -1 where none could be.
+    index: int32, the part that was drawn; -1 where all were hidden.
     log_probability: of that choice; 0 where there was none. Its gradient
       reaches the logits, and is the score function.
 
@@ -52,15 +52,14 @@ def draw(
 
       i ~ softmax(logits / temperature),   out = inputs ⊙ onehot(i)
 
-  The output has no gradient to the logits, for a choice has none: give the loss
-  to `score_function` with the draw's log-probability. For the likeliest part,
-  with a gradient straight through, take ``glimpse(normalizer="hard")``; of
-  logits with Gumbel noise that is a draw too, and its gradient, though biased,
-  has little variance.
+  The output has no gradient to the logits: pass the loss to `score_function`
+  with the log-probability of the draw. ``glimpse(normalizer="hard")`` takes the
+  likeliest part, with a straight-through gradient; with Gumbel noise added to
+  the logits it draws too, with a gradient that is biased but of low variance.
 
   Args:
     inputs: as for `glimpse`.
-    logits: as for `glimpse`, and they lie on the inputs by the same rule.
+    logits: as for `glimpse`.
     key: of the draw; each row of logits draws for itself.
     axis: as for `glimpse`.
     temperature: as for `glimpse`.
@@ -95,8 +94,13 @@ def draw(
     layout = given.layout
     rows = layout.rows(given.logits)
     seen = layout.rows(given.seen).any(axis=-1)
-    index = _indices(key, rows, seen)
     length = rows.shape[-1]
+
+    if length == 0:  # `categorical` refuses an empty axis
+      index = jnp.full(rows.shape[:-1], -1, jnp.int32)
+    else:
+      index = jax.random.categorical(key, rows, axis=-1).astype(jnp.int32)
+      index = jnp.where(seen, index, -1)
 
     # One-hot of -1, of a row that sees nothing, is 0 everywhere.
     weights = layout.back(jax.nn.one_hot(index, length, dtype=rows.dtype))
@@ -107,18 +111,9 @@ def draw(
     return out, Draw(index.reshape(shape), logs.reshape(shape))
 
 
-def _indices(key, rows, seen):
-  """Draws an index from each row of logits, -1 where all are hidden."""
-  # `categorical` refuses an empty axis.
-  if rows.shape[-1] == 0:
-    return jnp.full(rows.shape[:-1], -1, jnp.int32)
-  index = jax.random.categorical(key, rows, axis=-1).astype(jnp.int32)
-  return jnp.where(seen, index, -1)
-
-
 def _log_probabilities(rows, index, seen):
   """Log-softmax at the index drawn; 0 with gradient 0 where there is none."""
-  # By selection and not by a gather, whose transpose is a scatter.
+  # By a one-hot, not by a gather: the transpose of a gather is a scatter.
   chosen = jax.nn.one_hot(index, rows.shape[-1], dtype=jnp.bool_)
   logit = jnp.where(chosen, rows, 0).sum(axis=-1)
   safe = jnp.where(seen[..., None], rows, 0)
@@ -131,20 +126,20 @@ def score_function(
   log_probability: Float[Array, "*B"],
   baseline: Float[Array, "..."] | float = 0.0,
 ) -> Float[Array, "*B"]:
-  """REINFORCE: the loss, with the gradient of its expectation over draws.
+  """REINFORCE: the loss, with an unbiased gradient of its expectation.
 
       value     loss
       gradient  ∇loss + (loss - baseline) ∇log_probability
 
-  Its mean over draws is the gradient of E[loss], without bias: ∇loss for what
-  depends on the parameters once the choice is made, the rest for the choice.
+  The mean of the gradient over draws is that of E[loss]: ∇loss given the draw,
+  plus the second term for the probability of the draw.
 
   Args:
     loss: ``*B``, one a draw.
     log_probability: of the choice that led to it; of several choices, the sum.
-    baseline: what a loss is compared with, a number or one a draw: the mean
-      loss so far, a prediction, `leave_one_out`. It must not depend on the
-      draw that it is for, or there is a bias; no gradient goes into it.
+    baseline: subtracted from the loss to reduce variance, a number or one per
+      draw: a running mean, a prediction, `leave_one_out`. It must not depend
+      on its own draw, or the gradient is biased; no gradient flows into it.
 
   Raises:
     ValueError: there is not one log-probability a loss, or a baseline does not
@@ -169,11 +164,23 @@ def score_function(
     Connectionist Reinforcement Learning", 1992; used for glimpses by Mnih et
     al., 2014, arXiv 1406.6247, equation 2.
   """
-  _check(loss, log_probability, baseline)
+  if jnp.shape(loss) != jnp.shape(log_probability):
+    raise ValueError(
+      f"score_function: loss has shape {list(jnp.shape(loss))} and"
+      f" log_probability {list(jnp.shape(log_probability))}; give one loss a"
+      " draw, not yet averaged"
+    )
+
+  if jnp.shape(baseline) not in ((), jnp.shape(loss)):
+    raise ValueError(
+      f"score_function: baseline has shape {list(jnp.shape(baseline))},"
+      f" expected one number or the loss's shape {list(jnp.shape(loss))}"
+    )
+
   advantage = jax.lax.stop_gradient(loss - jnp.asarray(baseline, loss.dtype))
   score = log_probability - jax.lax.stop_gradient(log_probability)
-  # The score is exactly 0, so the value is the loss; a loss that is inf or NaN
-  # stays seen.
+  # The score is 0 in value, so the value is that of the loss; a loss of inf or
+  # NaN is not hidden.
   return loss + advantage * score.astype(loss.dtype)
 
 
@@ -208,19 +215,3 @@ def leave_one_out(
       f" {list(losses.shape)}; draw more often, or take a running mean"
     )
   return (losses.sum(axis=axis, keepdims=True) - losses) / (draws - 1)
-
-
-def _check(loss, log_probability, baseline) -> None:
-  """Raises ValueError unless the shapes of the three fit each other."""
-  if jnp.shape(loss) != jnp.shape(log_probability):
-    raise ValueError(
-      f"score_function: loss has shape {list(jnp.shape(loss))} and"
-      f" log_probability {list(jnp.shape(log_probability))}; give one loss a"
-      " draw, not yet averaged"
-    )
-
-  if jnp.shape(baseline) not in ((), jnp.shape(loss)):
-    raise ValueError(
-      f"score_function: baseline has shape {list(jnp.shape(baseline))},"
-      f" expected one number or the loss's shape {list(jnp.shape(loss))}"
-    )

@@ -1,4 +1,4 @@
-"""The glimpse: an input times attention weights that a context chose."""
+"""The glimpse: an input times normalized weights of its parts."""
 
 import dataclasses
 import math
@@ -54,19 +54,19 @@ def glimpse(
   mask: Bool[Array, "..."] | None = None,
   aux: tuple[str, ...] | str = (),
 ):
-  """Multiplies an input element-wise by weights that a context chose.
+  """Multiplies an input elementwise by the normalized weights of logits.
 
       weights = normalizer(logits / temperature)     along axis
       out     = inputs ⊙ weights,   or its sum over axis where `pool`
 
-  One rule says how logits lie on the input. With as many axes as it has they
-  broadcast with it, axis by axis. With fewer, their last axis is `axis` of the
-  input and the ones before it are the first axes of the input, in order:
+  Logits with as many axes as the input broadcast with it axis by axis. With
+  fewer axes, their last axis is `axis` of the input, and those before it are
+  the first axes of the input, in order:
 
   ===========  ========  =========  ==============================
-  inputs       axis      logits     what is emphasised
+  inputs       axis      logits     what is weighted
   ===========  ========  =========  ==============================
-  ``B T``      -1        ``B T``    parts of a vector (the notes')
+  ``B T``      -1        ``B T``    parts of a vector
   ``B T D``    -2        ``B T``    positions of a sequence
   ``B T D``    -1        ``B D``    features, at every position
   ``B T D``    -2 or -1  ``B T D``  each number: a full gate
@@ -78,10 +78,10 @@ def glimpse(
 
   Args:
     inputs: floats, at least one axis.
-    logits: floats, from the context: a row of an embedding, or a query scored
-      against keys. -inf hides a part as the mask does.
-    axis: of the inputs, along which weights compete.
-    normalizer: "softmax" (weights sum to 1), "sigmoid" (gates of their own),
+    logits: floats, computed from a context: a row of an embedding, or a query
+      scored against keys. -inf hides a part as the mask does.
+    axis: of the inputs, along which weights are normalized.
+    normalizer: "softmax" (weights sum to 1), "sigmoid" (independent gates),
       "none" (the logits are the weights, of any sign), "hard" (1 on the
       largest and 0 elsewhere, with the gradient of softmax: straight through),
       or one of `attnjax.normalizers`, such as ``top_k(2)``.
@@ -140,11 +140,11 @@ def glimpse(
 
 
 def apply(inputs, weights, seen, axis: int, pool: bool):
-  """Multiplies weights and input; hidden parts are 0, NaN or not."""
+  """Multiplies weights and input; hidden parts become 0, even if NaN."""
   dtype = compute_dtype(inputs, weights)
   # Selected before the product: 0 * NaN is NaN, in the gradient too.
-  held = jnp.where(seen, inputs.astype(dtype), 0)
-  out = held * weights.astype(dtype)
+  visible = jnp.where(seen, inputs.astype(dtype), 0)
+  out = visible * weights.astype(dtype)
   if pool:
     out = out.sum(axis=axis)
   return out.astype(inputs.dtype)
@@ -153,8 +153,8 @@ def apply(inputs, weights, seen, axis: int, pool: bool):
 def _entropy(weights, axis):
   """Entropy -Σ w log w; a weight of 0 adds 0, with gradient 0."""
   # log(0) = -inf would make 0 * -inf = NaN, in the gradient too.
-  held = weights > 0
-  log = jnp.log(jnp.where(held, weights, 1))
+  positive = weights > 0
+  log = jnp.log(jnp.where(positive, weights, 1))
   return -jnp.sum(weights * log, axis=axis)
 
 
@@ -179,14 +179,10 @@ def _aux_names(aux, normalizer) -> tuple[str, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class WeightAxes:
-  """How the axes of weights map to those of the input they multiply.
-
-  Logits with as many axes as the input lie on them axis by axis. Of logits with
-  fewer, the last axis lies on `axis` and those before it on the first axes of
-  the input, in order; every other axis has size 1.
+  """How the axes of weights map to the axes of the input; see `glimpse`.
 
   Args:
-    axis: of the input, counted from 0, along which the weights are shared.
+    axis: of the input, counted from 0, along which weights are normalized.
     rank: axes of the input.
     given: axes of the logits, or of the mask where it has more.
 
@@ -201,14 +197,14 @@ class WeightAxes:
   given: int
 
   def taken_off(self, weights: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Weights in the axes in which the logits were given."""
+    """Weights with the axes that the logits were given in."""
     if self.given == self.rank:
       return weights
     leading = weights.shape[: max(self.given - 1, 0)]
     return weights.reshape((*leading, weights.shape[self.axis]))
 
   def rows(self, x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
-    """Weights with the shared axis last, as normalizers take them."""
+    """Weights with `axis` moved to the end, as normalizers take them."""
     return jnp.moveaxis(x, self.axis, -1)
 
   def back(self, x: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
@@ -216,14 +212,14 @@ class WeightAxes:
     return jnp.moveaxis(x, -1, self.axis)
 
   def row_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of one number a row, from that of laid weights."""
+    """Shape of one number per row, from that of weights in the input's rank."""
     if self.given == self.rank:
       return shape[: self.axis] + shape[self.axis + 1 :]
     return shape[: max(self.given - 1, 0)]
 
 
 def axis_of(inputs: Float[Array, "..."], axis: int) -> int:
-  """Returns the axis counted from 0; ValueError if the input has it not."""
+  """The axis counted from 0; raises ValueError if the input lacks it."""
   rank = inputs.ndim
   if not -rank <= axis < rank:
     raise ValueError(
@@ -240,19 +236,26 @@ def lay(
   axis: int,
 ) -> Array:
   """Reshapes logits or a mask to the rank of the input; see `WeightAxes`."""
-  shape = _laid(x.shape, inputs.ndim, axis)
+  shape = _in_rank(x.shape, inputs.ndim, axis)
   fits = shape is not None and all(
     a == b or 1 in (a, b) for a, b in zip(shape, inputs.shape, strict=True)
   )
 
-  # A logit for many parts would be a row of one, with weight 1 whatever it is.
+  # A row of one logit would have weight 1, whatever the logit.
   sizes = (inputs.shape[axis], 1) if name == "mask" else (inputs.shape[axis],)
   if shape is None or not fits or shape[axis] not in sizes:
-    raise ValueError(_words(name, x, inputs, axis))
+    length = inputs.shape[axis]
+    last = f"{length} or 1" if name == "mask" else str(length)
+    raise ValueError(
+      f"glimpse: {name} of shape {list(x.shape)} do not lie on inputs of shape"
+      f" {list(inputs.shape)} along axis {axis}; give either {inputs.ndim} axes"
+      f" that broadcast (and have size {last} on axis {axis}), or at most"
+      f" {axis + 1}: the first axes of the inputs, then one of size {last}"
+    )
   return x.reshape(shape)
 
 
-def _laid(
+def _in_rank(
   shape: tuple[int, ...], rank: int, axis: int
 ) -> tuple[int, ...] | None:
   """Shape of logits in the rank of the input; None where they do not fit."""
@@ -267,20 +270,8 @@ def _laid(
   return (*leading, *between, *last, *(1,) * (rank - axis - 1))
 
 
-def _words(name, x, inputs, axis) -> str:
-  """Message for logits or a mask whose shape does not lie on the input."""
-  length = inputs.shape[axis]
-  last = f"{length} or 1" if name == "mask" else str(length)
-  return (
-    f"glimpse: {name} of shape {list(x.shape)} do not lie on inputs of shape"
-    f" {list(inputs.shape)} along axis {axis}; give either {inputs.ndim} axes"
-    f" that broadcast (and have size {last} on axis {axis}), or at most"
-    f" {axis + 1}: the first axes of the inputs, then one of size {last}"
-  )
-
-
 class Scaled(NamedTuple):
-  """Logits in the rank of an input, divided by their temperature.
+  """Logits in the rank of an input, divided by the temperature.
 
   Args:
     logits: in the rank of the input, float32 or better; -inf is hidden.
@@ -294,13 +285,14 @@ class Scaled(NamedTuple):
 
 
 def scaled(inputs, logits, axis, temperature, mask) -> Scaled:
-  """Lays logits and mask on the input and divides by the temperature."""
+  """Reshapes logits and mask to the input's rank; divides by temperature."""
   wrong = _check(inputs, logits, temperature)
 
   dtype = compute_dtype(inputs, logits)
   axis = axis_of(inputs, axis)
-  laid = lay("logits", logits, inputs, axis).astype(dtype)
-  seen, given = ~jnp.isneginf(laid), logits.ndim
+  given = logits.ndim
+  logits = lay("logits", logits, inputs, axis).astype(dtype)
+  seen = ~jnp.isneginf(logits)
 
   if mask is not None:
     mask = jnp.asarray(mask)
@@ -312,18 +304,18 @@ def scaled(inputs, logits, axis, temperature, mask) -> Scaled:
     seen = seen & lay("mask", mask, inputs, axis)
     given = max(given, mask.ndim)
 
-  heat = poison(jnp.asarray(temperature, dtype), wrong)
-  # Selected before the division too: its gradient would be -inf * 0.
-  warm = jnp.where(seen, laid, 0) / heat.reshape((1,) * laid.ndim)
-  return Scaled(
-    jnp.where(seen, warm, -jnp.inf), seen, WeightAxes(axis, inputs.ndim, given)
-  )
+  temperature = poison(jnp.asarray(temperature, dtype), wrong)
+  temperature = temperature.reshape((1,) * logits.ndim)
+  # `where` before the division too: the gradient of -inf / temperature is NaN.
+  logits = jnp.where(seen, logits, 0) / temperature
+  logits = jnp.where(seen, logits, -jnp.inf)
+  return Scaled(logits, seen, WeightAxes(axis, inputs.ndim, given))
 
 
 def weigh(logits: Float[Array, "... S"], normalizer) -> Float[Array, "... S"]:
   """Weights of rows of logits by a normalizer, or by the name of one."""
   if isinstance(normalizer, normalizers.Normalizer):
-    # A glimpse has no heads: only what is the same for all of them fits.
+    # A glimpse has no head axis: only what is the same for all heads fits.
     normalizer.validate(0)
     return normalizer(logits)[0]
   if not isinstance(normalizer, str) or normalizer not in NORMALIZERS:
@@ -340,33 +332,19 @@ def compute_dtype(*arrays) -> jnp.dtype:
   return jnp.dtype("float64" if wide else "float32")
 
 
-def _none(logits):
-  """Logits as weights, unnormalized; 0 where hidden."""
-  return jnp.where(jnp.isneginf(logits), 0, logits)
-
-
-def _softmax(logits):
-  """Softmax weights; a row in which nothing is seen is 0."""
-  return normalizers.softmax()(logits)[0]
-
-
-def _sigmoid(logits):
-  """Sigmoid of each logit: gates that do not compete."""
-  return normalizers.sigmoid()(logits)[0]
-
-
 def _hard(logits):
   """One-hot of the largest logit, with the gradient of softmax."""
-  soft = _softmax(logits)
+  soft = normalizers.softmax()(logits)[0]
   chosen = largest(logits, 1) & ~jnp.isneginf(logits)
-  # In this order: the difference is exactly 0, and the weight exactly 0 or 1.
+  # In this order, because (chosen + soft) - soft would be rounded.
   return chosen.astype(soft.dtype) + (soft - jax.lax.stop_gradient(soft))
 
 
 NORMALIZERS = {
-  "none": _none,
-  "softmax": _softmax,
-  "sigmoid": _sigmoid,
+  # Raw logits, where they are not hidden.
+  "none": lambda logits: jnp.where(jnp.isneginf(logits), 0, logits),
+  "softmax": lambda logits: normalizers.softmax()(logits)[0],
+  "sigmoid": lambda logits: normalizers.sigmoid()(logits)[0],
   "hard": _hard,
 }
 

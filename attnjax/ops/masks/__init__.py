@@ -11,8 +11,8 @@ arrays, and what says where it is goes by index: `lengths`, and any boolean
 array that is composed with a mask, as in ``causal() & array``.
 """
 
-from attnjax.ops.masks.algebra import Mask, Tile
 from attnjax.ops.masks.padding import lengths
+from attnjax.ops.masks.protocol import Mask, Tile
 from attnjax.ops.masks.rules import (
   causal,
   chunked,

@@ -1,8 +1,8 @@
-"""Arrays of a mask fitted to a call: by index aligned, by position covered.
+"""Fitting the captured arrays of a mask to the arrays of a call.
 
-A table says nothing of a position outside of it, and a pair of which nothing is
-said has no answer, unless another rule hides it whatever the table would say:
-a slot of a cache that holds nothing, or padding.
+Boolean arrays are aligned by index. Tables are looked up by position, and have
+no entry for a position outside of them. Such a pair is an error, unless another
+mask hides it whatever the entry would be: an empty slot of a cache, or padding.
 """
 
 import dataclasses
@@ -15,7 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops.grid import Grid
-from attnjax.ops.masks.algebra import Indexed, Mask
+from attnjax.ops.masks.algebra import Indexed
+from attnjax.ops.masks.protocol import Mask
 from attnjax.ops.masks.tables import Table
 from attnjax.ops.value_checks import value_of
 
@@ -37,7 +38,8 @@ def holds_arrays(mask: Mask | None) -> bool:
   >>> holds_arrays(masks.causal() & np.ones((2, 2), bool))
   True
   """
-  return any(isinstance(x, Indexed) for x in jax.tree.leaves(mask, is_leaf=_is))
+  leaves = jax.tree.leaves(mask, is_leaf=lambda x: isinstance(x, Indexed))
+  return any(isinstance(x, Indexed) for x in leaves)
 
 
 def realigned(
@@ -61,7 +63,7 @@ def realigned(
   (2, 3)
   """
 
-  def one(x):
+  def of_leaf(x):
     if isinstance(x, Indexed):
       return Indexed(change(x.array))
     if isinstance(x, Table) and tables is not None:
@@ -69,7 +71,7 @@ def realigned(
     return x if otherwise is None else otherwise(x)
 
   found = Indexed if tables is None else (Indexed, Table)
-  return jax.tree.map(one, mask, is_leaf=lambda x: isinstance(x, found))
+  return jax.tree.map(of_leaf, mask, is_leaf=lambda x: isinstance(x, found))
 
 
 def is_open(mask: Mask | None) -> bool:
@@ -83,7 +85,7 @@ def is_open(mask: Mask | None) -> bool:
   return any(isinstance(x, Table) and not x.covers for x in leaves)
 
 
-_PAIRS = 2**22  # that are looked at together
+_PAIRS = 2**22  # evaluated at once, 4 MiB of booleans
 
 
 def covering(
@@ -112,37 +114,39 @@ def covering(
     x is None or v is not None for x, v in zip(positions, values, strict=True)
   ]
   bounds = [
-    _bounds(size, value) if known else None
+    _least_and_greatest(size, value) if known else None
     for size, value, known in zip(shape[1:], values, told, strict=True)
   ]
 
   tables = [x for x in _leaves(mask) if isinstance(x, Table)]
-  found = [_covers(table, bounds) for table in tables]
+  found = [_table_covers(table, bounds) for table in tables]
   if False not in found:
-    return mask if None in found else _marked(mask)
+    return mask if None in found else _mark_all(mask)
 
   # A position is outside of a table: that is an error only if no other rule
   # hides the pair, so every pair is looked at, if all is known.
-  known = _known(mask, tables)
+  known = _with_known_arrays(mask, tables)
   if known is None or not all(told) or segments is not None:
     return mask
 
   with jax.ensure_compile_time_eval():
-    rows = [x if x is None else jnp.asarray(_rows(x, batch)) for x in values]
+    rows = [
+      x if x is None else jnp.asarray(_one_batch_axis(x, batch)) for x in values
+    ]
     grid = Grid.of((math.prod(batch),), *shape, *rows)
-    if _any_lost(known, grid):
+    if _any_pair_unknown(known, grid):
       raise ValueError(_complaint(tables[found.index(False)], bounds))
 
-  return _marked(mask)
+  return _mark_all(mask)
 
 
 def covered(mask: Mask, length: int, keys: int) -> Mask:
   """Marks the tables as covering positions 0 to T - 1 and S - 1, or raises."""
   bounds = [(0, length - 1), (0, keys - 1)]
   for table in _leaves(mask):
-    if isinstance(table, Table) and _covers(table, bounds) is False:
+    if isinstance(table, Table) and _table_covers(table, bounds) is False:
       raise ValueError(_complaint(table, bounds))
-  return _marked(mask)
+  return _mark_all(mask)
 
 
 def on_one_axis(
@@ -163,7 +167,7 @@ def on_one_axis(
     if len(lead) != len(batch) or not all(
       size in (1, axis) for size, axis in zip(lead, batch, strict=True)
     ):
-      return x  # refused where it is asked
+      return x  # `Indexed.visible` refuses it
     rows = (1,) * len(batch) if math.prod(lead) == 1 else batch
     x = jnp.broadcast_to(x, (*rows, *x.shape[-3:]))
     return x.reshape((math.prod(rows), *x.shape[-3:]))
@@ -171,11 +175,7 @@ def on_one_axis(
   return realigned(flat, covered(mask, query_length, key_length))
 
 
-def _is(x) -> bool:
-  return isinstance(x, Indexed)
-
-
-def _rows(x: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
+def _one_batch_axis(x: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
   """Reshapes ``*#B T`` to one batch axis, of size 1 where all are."""
   if math.prod(x.shape[:-1]) != 1:
     x = np.broadcast_to(x, (*batch, x.shape[-1]))
@@ -183,18 +183,18 @@ def _rows(x: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
 
 
 def _leaves(mask: Mask) -> list:
-  """Leaves of a mask, each table as one."""
+  """Leaves of a mask; a table counts as one leaf."""
   return jax.tree.leaves(mask, is_leaf=lambda x: isinstance(x, Table))
 
 
-def _bounds(size: int, value: np.ndarray | None) -> tuple[int, int]:
-  """Least and greatest position of a side; of an empty one, (0, -1)."""
+def _least_and_greatest(size: int, value: np.ndarray | None) -> tuple[int, int]:
+  """Least and greatest position on an axis; (0, -1) where it is empty."""
   if value is None or not value.size:
     return 0, size - 1
   return int(value.min()), int(value.max())
 
 
-def _covers(table: Table, bounds) -> bool | None:
+def _table_covers(table: Table, bounds) -> bool | None:
   """Whether a table has an entry for every position; None if unknown."""
   answers = [
     None if bound is None else bound[0] >= 0 and bound[1] < size
@@ -206,11 +206,11 @@ def _covers(table: Table, bounds) -> bool | None:
   return None if None in answers else True
 
 
-def _known(mask: Mask, tables: list) -> Mask | None:
-  """The mask with known arrays, a traced table as zeros; None where it matters.
+def _with_known_arrays(mask: Mask, tables: list) -> Mask | None:
+  """The mask with a traced table replaced by zeros; None if that is unsound.
 
-  The entries of a single table do not matter for the pairs outside of it; those
-  of a traced length, or of a second table, do.
+  The entries of a single table say nothing of the pairs outside of it, so zeros
+  serve. A traced length, or a second table of traced entries, may hide them.
   """
   rest = [x for x in _leaves(mask) if not isinstance(x, Table)]
   if any(value_of(x) is None for x in rest):
@@ -221,33 +221,29 @@ def _known(mask: Mask, tables: list) -> Mask | None:
   ):
     return None
 
-  empty = lambda x: x if value_of(x) is not None else np.zeros(x.shape, x.dtype)
-  return jax.tree.map(empty, mask)
+  zeros = lambda x: x if value_of(x) is not None else np.zeros(x.shape, x.dtype)
+  return jax.tree.map(zeros, mask)
 
 
-def _any_lost(mask: Mask, grid: Grid) -> bool:
-  """Whether a pair outside of a table is hidden by nothing else."""
+def _any_pair_unknown(mask: Mask, grid: Grid) -> bool:
+  """Whether some pair is outside of a table and no other mask hides it."""
   length, keys = grid.query_index.shape[-2], grid.key_index.shape[-1]
-  # So many rows of queries at a time: memory stays bounded at any length.
+  # In steps along the queries, so that memory is bounded at any length.
   pairs = max(grid.batch.size * grid.head.size * keys, 1)
   step = max(_PAIRS // pairs, 1)
-  return any(
-    _lost_in(mask, grid, slice(start, start + step))
-    for start in range(0, length, step)
-  )
 
-
-def _lost_in(mask: Mask, grid: Grid, part: slice) -> bool:
-  """Whether such a pair is among some of the queries."""
-  cut = lambda x: x if x.shape[-2] == 1 else x[..., part, :]
-  some, every = realigned(cut, mask).between(
-    dataclasses.replace(
+  def in_rows(start: int) -> bool:
+    rows = slice(start, start + step)
+    cut = lambda x: x if x.shape[-2] == 1 else x[..., rows, :]
+    part = dataclasses.replace(
       grid,
       query_position=cut(grid.query_position),
       query_index=cut(grid.query_index),
     )
-  )
-  return bool((some & ~every).any())
+    some, every = realigned(cut, mask).between(part)
+    return bool((some & ~every).any())
+
+  return any(in_rows(start) for start in range(0, length, step))
 
 
 def _complaint(table: Table, bounds) -> str:
@@ -262,7 +258,7 @@ def _complaint(table: Table, bounds) -> str:
   )
 
 
-def _marked(mask: Mask) -> Mask:
+def _mark_all(mask: Mask) -> Mask:
   """Marks every table of a mask as covering the call."""
   mark = lambda x: dataclasses.replace(x, covers=True)
   return realigned(lambda x: x, mask, tables=mark)

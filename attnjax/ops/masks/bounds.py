@@ -1,7 +1,7 @@
-"""Bounds on what a mask shows of a tile: (some, every), from captured arrays.
+"""Bounds on the visible pairs of a tile, computed from captured arrays.
 
-A mask asks here what its lengths, segment ids or table hold over the positions
-of a tile: one entry a batch row, a range of integers, a rectangle of a table.
+For lengths they come from one entry per batch row, for segment ids from the
+minimum and maximum over a range, for a table from counts in a rectangle.
 """
 
 import itertools
@@ -19,37 +19,37 @@ from attnjax.ops.value_checks import known, value_of
 __all__ = [
   "UNDECIDED",
   "SomeEvery",
-  "below",
+  "batch_row",
   "check_rows",
-  "clipped",
-  "decided",
+  "clip_to_axis",
   "extremes",
-  "held",
-  "integers",
-  "module_of",
-  "of_blocks",
-  "of_row",
-  "settled",
-  "sides",
+  "integer_array",
+  "numpy_if_known",
+  "numpy_or_jax",
+  "query_key_sizes",
+  "rectangles_contain",
+  "some_every_below",
+  "some_every_of_blocks",
+  "some_every_of_table",
   "span",
 ]
 
-# A pair (some, every): `some` false proves a tile empty, `every` true proves it
-# full; what is undecided is (True, False). The pair is closed under & | ~, and
-# works on ints, on numpy arrays of tiles and on traced bounds alike.
+# A pair of bools or of arrays of bool, one entry per tile. `some` False proves
+# a tile empty, `every` True proves it full, (True, False) decides nothing.
+# Pairs compose under & | ~, as ints, as numpy arrays and as traced arrays.
 SomeEvery = tuple
 
 UNDECIDED: SomeEvery = (True, False)
 
 
-def integers(rule: str, name: str, x, least_rank: int = 0):
+def integer_array(rule: str, name: str, x, least_rank: int = 0):
   """Checks a captured array of integers, and returns it as int32."""
   x = int32(f"{rule}: {name}", x)
   if x.ndim < least_rank:
     raise ValueError(
       f"{rule}: {name} must have at least {least_rank} axes, got {x.ndim}"
     )
-  # One number is a number, that can be compared, and no array of one.
+  # A numpy scalar, unlike an array of rank 0, hashes and compares by value.
   return x[()] if isinstance(x, np.ndarray) and x.ndim == 0 else x
 
 
@@ -63,8 +63,8 @@ def check_rows(what: str, x, batch: tuple[int, ...], trailing: int) -> None:
     )
 
 
-def of_row(x, b, trailing: int):
-  """Looks up batch row b of an array ``*B ...``; one row serves all."""
+def batch_row(x, b, trailing: int):
+  """Batch row b of an array ``*B ...``; a single row serves every b."""
   x = jnp.asarray(x)
   if x.ndim == trailing:
     return x
@@ -74,8 +74,8 @@ def of_row(x, b, trailing: int):
   return x[jnp.zeros_like(b) if x.shape[0] == 1 else b]
 
 
-def below(limit, bounds: tuple, batch: tuple | None) -> SomeEvery:
-  """Decides (some, every) of ``x < limit`` for x in a range, over rows."""
+def some_every_below(limit, bounds: tuple, batch: tuple | None) -> SomeEvery:
+  """Whether ``x < limit`` for (some, every) x of a range, over batch rows."""
   if np.size(limit) == 0:
     return UNDECIDED
   first, last = bounds
@@ -86,9 +86,10 @@ def below(limit, bounds: tuple, batch: tuple | None) -> SomeEvery:
 def extremes(x, batch: tuple | None, trailing: int) -> tuple:
   """Minimum and maximum of an array ``*B ...`` over the rows of an area.
 
-  A range of several rows gets those of all rows: looser bounds, still true.
+  Where a tile spans several rows, the result is over all rows of the batch:
+  looser bounds, but valid ones.
   """
-  x = settled(x)
+  x = numpy_if_known(x)
   x = x.reshape((-1, *x.shape[x.ndim - trailing :]))
   if x.shape[0] == 1:
     return x[0], x[0]
@@ -101,24 +102,24 @@ def extremes(x, batch: tuple | None, trailing: int) -> tuple:
   return x.min(axis=0), x.max(axis=0)
 
 
-def settled(x):
-  """Returns numpy where the value is known, else the traced array."""
+def numpy_if_known(x):
+  """The value as numpy where it is known, else the traced array itself."""
   value = value_of(x)
   return x if value is None else value
 
 
-def module_of(*arrays):
-  """Returns numpy where every value is known, else jax.numpy.
+def numpy_or_jax(*arrays):
+  """The module numpy where every value is known, else jax.numpy.
 
-  Under `jit` every jnp operation is traced, of known values too: numpy keeps
-  them known, so that tiles are chosen while tracing.
+  Under `jit` every jnp operation is traced, even on known values. With numpy
+  the result stays known, so that tiles are chosen while tracing.
   """
-  traced = (isinstance(settled(x), jax.Array) for x in arrays)
+  traced = (isinstance(numpy_if_known(x), jax.Array) for x in arrays)
   return jnp if any(traced) else np
 
 
 class Span(NamedTuple):
-  """Minimum and maximum over a range; least > most for an empty one."""
+  """Minimum and maximum over ranges of positions; least > most if empty."""
 
   least: Any
   most: Any
@@ -128,8 +129,8 @@ class Span(NamedTuple):
 def span(x, bounds: tuple, batch: tuple | None) -> Span:
   """Minimum and maximum of an int array ``*B N`` over ranges of positions.
 
-  Least and most of each run of 2^j places are computed once, O(N log N); two of
-  them, which may overlap, cover any range.
+  A sparse table: the minimum and maximum of each run of 2^j entries are
+  computed once, O(N log N); two runs, which may overlap, cover any range.
 
   Reference:
     Bender, Farach-Colton, "The LCA Problem Revisited", LATIN 2000, section 3.
@@ -141,7 +142,7 @@ def span(x, bounds: tuple, batch: tuple | None) -> Span:
     return Span(LIMITS.max, LIMITS.min, inside)
 
   least, most = extremes(x, batch, 1)
-  xp = module_of(least, first, last)
+  xp = numpy_or_jax(least, first, last)
   low = xp.clip(xp.asarray(first, np.int32), 0, size)
   high = xp.clip(xp.asarray(last, np.int32), -1, size - 1) + 1
   return Span(
@@ -152,14 +153,14 @@ def span(x, bounds: tuple, batch: tuple | None) -> Span:
 
 
 def _over(xp, least, x, low, high):
-  """Minimum (or maximum) over [low, high) by a sparse table of runs."""
+  """Range-minimum query over [low, high) (or maximum) by a sparse table."""
   row = np.arange(math.prod(x.shape[:-1]), dtype=np.int32)
   row, size = row.reshape(x.shape[:-1]), x.shape[-1]
   # Widths 1, 2, 4... up to the length of the array.
   widths = 2 ** np.arange(size.bit_length(), dtype=np.int32)
 
   def longer(run, width):
-    # A run that wraps around the end is one that no range asks for.
+    # `roll` wraps around the end, but no range asks for a run that does.
     return least(run, xp.roll(run, -width, axis=1)), run
 
   scan = _scan if xp is np else jax.lax.scan
@@ -182,16 +183,15 @@ def _scan(step, carry, xs):
   return carry, np.stack(ys)
 
 
-def decided(array, query: tuple, key: tuple, batch: tuple | None):
-  """Decides (some, every) over rectangles of a boolean array ``*B H T S``.
+def some_every_of_table(array, query: tuple, key: tuple, batch: tuple | None):
+  """Whether (some, every) entry of rectangles of a table ``*B H T S`` is True.
 
-  The bounds of all rectangles cut each axis into intervals. The table is merged
-  to one entry a cell of that grid, in one pass over it; every rectangle is then
-  a rectangle of cells, and is counted from sums of the small grid.
+  Coordinate compression: the bounds of all rectangles cut each axis into
+  intervals, and one pass over the table reduces it to one entry per cell. Each
+  rectangle is then counted from the two-dimensional prefix sums of the cells.
   """
-  # Settled first: while a program is traced, so is what becomes of an array
-  # of JAX.
-  table = settled(array)
+  # As numpy first: under `jit` a reshape of a known jax.Array is traced.
+  table = numpy_if_known(array)
   table = table.reshape((1,) * (3 - table.ndim) + table.shape)
   if table.size == 0:
     return False, False
@@ -204,17 +204,21 @@ def decided(array, query: tuple, key: tuple, batch: tuple | None):
   shape = (-1, *most.shape[-2:]) if most.ndim == 6 else most.shape[-2:]
   seen, solid = most.any(-3).reshape(shape), least.all(-3).reshape(shape)
 
-  query, query_inside = clipped(query, table.shape[-2])
-  key, key_inside = clipped(key, table.shape[-1])
-  full = held(solid, query, key, value=False) ^ True
-  return held(seen, query, key), full & query_inside & key_inside
+  query, query_inside = clip_to_axis(query, table.shape[-2])
+  key, key_inside = clip_to_axis(key, table.shape[-1])
+  full = rectangles_contain(solid, query, key, value=False) ^ True
+  return rectangles_contain(seen, query, key), full & query_inside & key_inside
 
 
-def of_blocks(array, blocks: tuple[int, int, int]):
-  """Any and all over each block (rows, queries, keys) of ``#B #H #T #S``."""
+def some_every_of_blocks(array, blocks: tuple[int, int, int]):
+  """Any and all over each block (rows, queries, keys) of ``#B #H #T #S``.
+
+  Heads are reduced too; the results are ``R T S``, blocks along each axis.
+  """
 
   def cut(x):
-    # One axis at a time: what is divided on a mesh is not split in two at once.
+    # One axis at a time: JAX cannot reshape several axes of a sharded array
+    # at once.
     for axis in (2, 1, 0):
       length = x.shape[axis]
       size = 1 if length == 1 else blocks[axis]
@@ -226,13 +230,13 @@ def of_blocks(array, blocks: tuple[int, int, int]):
   return some.any((1, 3, 5)), every.all((1, 3, 5))
 
 
-def clipped(bounds: tuple, size: int) -> tuple:
-  """Clips closed ranges to half-open ones in an axis; and if none was cut.
+def clip_to_axis(bounds: tuple, size: int) -> tuple:
+  """Closed ranges clipped to half-open ones; and whether each was inside.
 
-  An axis of size 1 serves every position.
+  An axis of size 1 broadcasts, so every position is inside of it.
   """
   first, last = bounds
-  xp = module_of(first, last)
+  xp = numpy_or_jax(first, last)
   if size == 1:
     some = xp.asarray(first <= last, np.int32)
     return (xp.zeros_like(some), some), True
@@ -240,11 +244,11 @@ def clipped(bounds: tuple, size: int) -> tuple:
   return (xp.clip(first, 0, size), xp.clip(last, -1, size - 1) + 1), inside
 
 
-def held(table, query: tuple, key: tuple, value: bool = True):
+def rectangles_contain(table, query: tuple, key: tuple, value: bool = True):
   """Whether rectangles of a table ``T S`` or ``R T S`` contain a value.
 
-  Bounds are within the table. Those of rank 3 may differ on axis 0, which then
-  is the axis of the tables too.
+  The bounds must be within the table. Axis 0 of bounds of rank 3 is the batch
+  axis R, as it is of the table.
   """
   bounds = (*query, *key)
   arrays = (table, *bounds)
@@ -255,28 +259,28 @@ def held(table, query: tuple, key: tuple, value: bool = True):
 
   table = table.reshape((-1, *table.shape[-2:]))
   if lead == 1:
-    return _held(table[0], *bounds, value=value)
+    return _contains(table[0], *bounds, value=value)
 
-  def one(row):
+  def of_row(row):
     own = (x[_at(x.shape[0], row)] if np.ndim(x) == 3 else x for x in bounds)
-    return _held(table[_at(table.shape[0], row)], *own, value=value)
+    return _contains(table[_at(table.shape[0], row)], *own, value=value)
 
-  if module_of(*arrays) is np:
-    return np.stack([one(row) for row in range(lead)])
+  if numpy_or_jax(*arrays) is np:
+    return np.stack([of_row(row) for row in range(lead)])
 
   table, bounds = jnp.asarray(table), tuple(map(jnp.asarray, bounds))
-  # One after another: side by side they would be scattered, not merged.
-  return jax.lax.map(one, jnp.arange(lead, dtype=jnp.int32))
+  # `map`, not `vmap`: batched, the loop of `_by_row` becomes one scatter.
+  return jax.lax.map(of_row, jnp.arange(lead, dtype=jnp.int32))
 
 
 def _at(size: int, row):
-  """Index of a row on an axis; 0 where its size is 1."""
+  """Index of a batch row on an axis; 0 where the axis has size 1."""
   return 0 if size == 1 else row
 
 
-def _held(table, q0, q1, k0, k1, *, value):
+def _contains(table, q0, q1, k0, k1, *, value):
   """Whether rectangles of one table ``T S`` contain a value."""
-  xp = module_of(table, q0, q1, k0, k1)
+  xp = numpy_or_jax(table, q0, q1, k0, k1)
   rows, q0, q1 = _cuts(xp, q0, q1)
   columns, k0, k1 = _cuts(xp, k0, k1)
 
@@ -285,12 +289,12 @@ def _held(table, q0, q1, k0, k1, *, value):
   cells = _merged(xp, cells.T, columns, True).T
   sums = xp.pad(cells.astype(np.int32), ((1, 0), (1, 0)))
   sums = sums.cumsum(0, dtype=np.int32).cumsum(1, dtype=np.int32)
-  whole = sums[q1, k1] - sums[q0, k1]
-  return whole - sums[q1, k0] + sums[q0, k0] > 0
+  above = sums[q1, k1] - sums[q0, k1]
+  return above - sums[q1, k0] + sums[q0, k0] > 0
 
 
 def _cuts(xp, *bounds) -> tuple:
-  """Sorted cuts of an axis by all bounds, and the index of each bound."""
+  """Sorted coordinates of all bounds on an axis, and the index of each."""
   bounds = tuple(xp.asarray(x, np.int32) for x in bounds)
   cuts = [xp.zeros(1, np.int32), *(x.ravel() for x in bounds)]
   cuts = xp.sort(xp.concatenate(cuts))
@@ -298,7 +302,7 @@ def _cuts(xp, *bounds) -> tuple:
 
 
 def _merged(xp, table, cuts, value):
-  """Merges ``T S`` to ``I S``: is the value between two cuts, by column?"""
+  """Whether a column holds the value between two cuts, ``T S`` to ``I S``."""
   size = table.shape[0]
   if xp is np:
     ends = itertools.pairwise((*cuts.tolist(), size))
@@ -310,7 +314,8 @@ def _merged(xp, table, cuts, value):
   # A loop carry must vary over the manual mesh axes that its inputs vary over.
   start = varying_alike(start, varying_axes(table, cell))
 
-  # A CPU merges row after row in place; an accelerator would wait at each.
+  # On a CPU a loop updates in place; an accelerator would launch a kernel for
+  # every row.
   return jax.lax.platform_dependent(
     jnp.asarray(table),
     cell,
@@ -337,11 +342,11 @@ def _at_once(table, cell, start, value):
   return start.astype(jnp.uint8).at[cell].max(found).astype(bool)
 
 
-def sides(array) -> tuple[int | None, int | None]:
+def query_key_sizes(array) -> tuple[int | None, int | None]:
   """Sizes T and S of an array ``... T S``; None where the axis has size 1.
 
   >>> import numpy as np
-  >>> sides(np.ones((2, 1, 5)))
+  >>> query_key_sizes(np.ones((2, 1, 5)))
   (None, 5)
   """
   shape = (1, 1, *np.shape(array))[-2:]

@@ -1,4 +1,4 @@
-"""Masks of padding, by index: the true lengths of padded arrays."""
+"""Masks of padding, evaluated by index: lengths of padded arrays."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,10 +6,15 @@ from typing import Any
 import jax.numpy as jnp
 
 from attnjax.ops.integers import place
-from attnjax.ops.masks.algebra import Mask
-from attnjax.ops.masks.bounds import below, check_rows, integers, of_row
+from attnjax.ops.masks.bounds import (
+  batch_row,
+  check_rows,
+  integer_array,
+  some_every_below,
+)
+from attnjax.ops.masks.protocol import Mask
 from attnjax.ops.pytree_dataclass import pytree_dataclass, static
-from attnjax.ops.value import written
+from attnjax.ops.value import format_call
 from attnjax.typing import ArrayLike
 
 __all__ = ["BlockPadding", "lengths"]
@@ -35,8 +40,8 @@ def lengths(
   · · · ·
   """
   return _Lengths(
-    None if query is None else integers("lengths", "query", query),
-    None if key is None else integers("lengths", "key", key),
+    None if query is None else integer_array("lengths", "query", query),
+    None if key is None else integer_array("lengths", "key", key),
   )
 
 
@@ -48,31 +53,32 @@ class _Lengths(Mask):
   key: Any
 
   def __repr__(self):
-    return written("lengths", query=self.query, key=self.key)
+    return format_call("lengths", query=self.query, key=self.key)
 
   def __call__(self, b, h, q, k):
-    # Pointwise q and k are indices here, as `visible` gives them.
+    # Here q and k are indices: `visible` passes them instead of positions.
     seen = jnp.ones(jnp.broadcast_shapes(*map(jnp.shape, (b, q, k))), bool)
     q, k = place(q), place(k)
     if self.query is not None:
-      seen = seen & (q < of_row(self.query, b, 0))
+      seen = seen & (q < batch_row(self.query, b, 0))
     if self.key is not None:
-      seen = seen & (k < of_row(self.key, b, 0))
+      seen = seen & (k < batch_row(self.key, b, 0))
     return seen
 
   def visible(self, grid):
     return self(grid.batch, grid.head, grid.query_index, grid.key_index)
 
   def decide(self, area):
-    verdict = (True, True)
+    some, every = True, True
     for limit, bounds in (
       (self.query, area.query_index),
       (self.key, area.key_index),
     ):
       if limit is not None:
-        some, every = below(limit, bounds, area.batch)
-        verdict = (verdict[0] & some, verdict[1] & every)
-    return verdict
+        some_here, every_here = some_every_below(limit, bounds, area.batch)
+        some, every = some & some_here, every & every_here
+
+    return some, every
 
   def validate(self, batch, heads):
     for name in ("query", "key"):
@@ -82,7 +88,7 @@ class _Lengths(Mask):
 
 @pytree_dataclass
 class BlockPadding(Mask):
-  """Hides the padding of a call to whole blocks: what is past T or S."""
+  """Hides what pads a call to a multiple of the block size, past T or S."""
 
   query: int = static()
   key: int = static()

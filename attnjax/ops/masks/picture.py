@@ -6,8 +6,8 @@ import html
 import numpy as np
 
 from attnjax.ops.grid import Grid
-from attnjax.ops.masks.algebra import Mask
 from attnjax.ops.masks.arrays import covered, realigned
+from attnjax.ops.masks.protocol import Mask
 
 __all__ = [
   "drawing",
@@ -18,12 +18,12 @@ _CELL = 10  # pixels
 
 
 def drawing(title: str, seen: np.ndarray | None, why: str = "") -> str:
-  """HTML of a mask: its repr, and an SVG with a square for each visible pair.
+  """HTML of a mask: its repr, and an SVG with a square per visible pair.
 
   Args:
     title: any text; it is escaped.
-    seen: bool ``T S``, a row a query; None where there is no picture.
-    why: there is no picture; escaped too.
+    seen: bool ``T S``, one row per query; None where there is no picture.
+    why: the reason where there is no picture; it is escaped.
 
   >>> import numpy as np
   >>> drawing("a < b", np.eye(2, dtype=bool)).count("h1v1h-1z")
@@ -69,7 +69,7 @@ def one_head(
 
 
 def _row(array, batch: int, head: int):
-  """Cuts one batch row and one head, ``T S``, out of a boolean array."""
+  """One batch row and one head, ``T S``, of an array ``#B #H #T #S``."""
   array = array.reshape((1,) * (3 - np.ndim(array)) + np.shape(array))
   array = array.reshape((-1, *array.shape[-3:]))
   array = array[batch if array.shape[0] > 1 else 0]

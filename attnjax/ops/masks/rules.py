@@ -1,4 +1,4 @@
-"""Masks that are a rule of positions, and any function as a rule."""
+"""Masks computed from positions, and masks of any function."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,16 +10,16 @@ import numpy as np
 from attnjax.ops.captured import refuse_captured
 from attnjax.ops.grid import unfolded
 from attnjax.ops.integers import moved, place
-from attnjax.ops.masks.algebra import Mask
 from attnjax.ops.masks.bounds import (
-  below,
+  batch_row,
   check_rows,
-  integers,
-  module_of,
-  of_row,
+  integer_array,
+  numpy_or_jax,
+  some_every_below,
 )
+from attnjax.ops.masks.protocol import Mask
 from attnjax.ops.pytree_dataclass import pytree_dataclass, static
-from attnjax.ops.value import written
+from attnjax.ops.value import format_call
 from attnjax.typing import ArrayLike
 
 __all__ = [
@@ -32,9 +32,9 @@ __all__ = [
   "sliding_window",
 ]
 
-Whole = int | np.integer
+Integer = int | np.integer
 
-_MOST = 2**30  # so that two hyper-parameters add up in int32
+_MOST = 2**30  # the sum of two hyper-parameters must fit int32
 
 
 def full() -> Mask:
@@ -58,7 +58,7 @@ def causal() -> Mask:
   return _Window(None, 0)
 
 
-def sliding_window(left: Whole, right: Whole = 0) -> Mask:
+def sliding_window(left: Integer, right: Integer = 0) -> Mask:
   """A query sees its neighbourhood: q - left <= k <= q + right.
 
   Args:
@@ -83,7 +83,7 @@ def sliding_window(left: Whole, right: Whole = 0) -> Mask:
   return _Window(left, _at_least("sliding_window", "right", right, 0))
 
 
-def dilated(stride: Whole) -> Mask:
+def dilated(stride: Integer) -> Mask:
   """A query sees every stride-th key: (q - k) % stride == 0.
 
   Args:
@@ -105,7 +105,7 @@ def dilated(stride: Whole) -> Mask:
   return _Dilated(_at_least("dilated", "stride", stride, 1))
 
 
-def chunked(size: Whole) -> Mask:
+def chunked(size: Integer) -> Mask:
   """Block-diagonal local attention: q // size == k // size (floor).
 
   Args:
@@ -141,7 +141,7 @@ def prefix(length: ArrayLike | Sequence[int]) -> Mask:
     Raffel et al., "Exploring the Limits of Transfer Learning with a Unified
     Text-to-Text Transformer", 2019, arXiv 1910.10683, figure 4.
   """
-  return _Prefix(integers("prefix", "length", length))
+  return _Prefix(integer_array("prefix", "length", length))
 
 
 def from_fn(fn: Callable, *arrays) -> Mask:
@@ -172,8 +172,8 @@ def from_fn(fn: Callable, *arrays) -> Mask:
 
 def _at_least(rule: str, name: str, value, least: int) -> int:
   """Checks a static hyper-parameter, and returns it as a Python int."""
-  whole = isinstance(value, Whole) and not isinstance(value, bool)
-  if not whole or not least <= value <= _MOST:
+  is_integer = isinstance(value, Integer) and not isinstance(value, bool)
+  if not is_integer or not least <= value <= _MOST:
     raise ValueError(
       f"{rule}: {name} must be a Python int >= {least} and <= 2**30, got"
       f" {value!r}"
@@ -198,7 +198,7 @@ class _Full(Mask):
 
 @pytree_dataclass
 class _Window(Mask):
-  """The mask of `causal` and `sliding_window`; left None is unbounded."""
+  """A band k - q in [-left, right]; left None is unbounded."""
 
   left: int | None = static()
   right: int = static()
@@ -206,7 +206,9 @@ class _Window(Mask):
   def __repr__(self):
     if self.left is None:
       return "causal()"
-    return written("sliding_window", left=self.left, right=self.right or None)
+    return format_call(
+      "sliding_window", left=self.left, right=self.right or None
+    )
 
   def __call__(self, b, h, q, k):
     q, k = place(q), place(k)
@@ -232,10 +234,10 @@ class _Dilated(Mask):
   stride: int = static()
 
   def __repr__(self):
-    return written("dilated", self.stride)
+    return format_call("dilated", self.stride)
 
   def __call__(self, b, h, q, k):
-    # Not (q - k) % stride: the difference need not fit 32 bits.
+    # Not (q - k) % stride: the difference may overflow int32.
     return place(q) % self.stride == place(k) % self.stride
 
   def decide(self, area):
@@ -243,9 +245,11 @@ class _Dilated(Mask):
     if self.stride == 1:
       return True, True
 
-    # From q0 - k1 on, the least difference, the next multiple is so far...
+    # Differences q - k start at q0 - k1; the distance from there to the next
+    # multiple of the stride:
     next_one = (k1 % self.stride - q0 % self.stride) % self.stride
-    # ...and so many differences follow it, of which a whole period will do.
+    # The number of differences after the first; beyond stride - 1 it decides
+    # nothing, so `_width` stops there and stays within int32.
     room = self._width(q0, q1) + self._width(k0, k1)
     one_pair = (q0 == q1) & (k0 == k1)
     return next_one <= room, one_pair & (next_one == 0)
@@ -255,7 +259,7 @@ class _Dilated(Mask):
     at = moved(first, self.stride - 1)
     if isinstance(first, int) and isinstance(last, int):
       return min(at, last) - first
-    return module_of(first, last).minimum(at, last) - first
+    return numpy_or_jax(first, last).minimum(at, last) - first
 
 
 @pytree_dataclass
@@ -265,12 +269,14 @@ class _Chunked(Mask):
   size: int = static()
 
   def __repr__(self):
-    return written("chunked", self.size)
+    return format_call("chunked", self.size)
 
   def __call__(self, b, h, q, k):
     return place(q) // self.size == place(k) // self.size
 
   def decide(self, area):
+    # A tile spans a range of chunks on either side: it is seen in part where
+    # the ranges meet, and whole where both are the same single chunk.
     (q0, q1), (k0, k1) = area.query, area.key
     first_q, last_q = q0 // self.size, q1 // self.size
     first_k, last_k = k0 // self.size, k1 // self.size
@@ -286,16 +292,16 @@ class _Prefix(Mask):
   length: Any
 
   def __repr__(self):
-    return written("prefix", self.length)
+    return format_call("prefix", self.length)
 
   def __call__(self, b, h, q, k):
     q, k = place(q), place(k)
-    seen = k < of_row(self.length, b, 0)
-    # A mask has the shape of a pair: without q it would lack the query axis.
+    seen = k < batch_row(self.length, b, 0)
+    # q decides nothing, but without it the result would lack the query axis.
     return seen & jnp.ones(jnp.shape(q), bool)
 
   def decide(self, area):
-    return below(self.length, area.key, area.batch)
+    return some_every_below(self.length, area.key, area.batch)
 
   def validate(self, batch, heads):
     check_rows("prefix length", self.length, batch, 0)
@@ -309,9 +315,10 @@ class _FromFn(Mask):
   arrays: tuple
 
   def __repr__(self):
-    return written("from_fn", self.fn, *self.arrays)
+    return format_call("from_fn", self.fn, *self.arrays)
 
   def __call__(self, b, h, q, k):
+    # Device arrays, because a numpy array cannot be indexed by a traced one.
     arrays = jax.tree.map(jnp.asarray, self.arrays)
     seen = self.fn(b, h, q, unfolded(k), *arrays)
 

@@ -10,16 +10,16 @@ import numpy as np
 from attnjax.moved import forward_names
 from attnjax.ops.grid import Area, Grid
 from attnjax.ops.integers import labels, place
-from attnjax.ops.masks.algebra import Mask
 from attnjax.ops.masks.bounds import (
   SomeEvery,
   check_rows,
-  decided,
-  sides,
+  query_key_sizes,
+  some_every_of_table,
   span,
 )
+from attnjax.ops.masks.protocol import Mask
 from attnjax.ops.pytree_dataclass import pytree_dataclass, static
-from attnjax.ops.value import written
+from attnjax.ops.value import format_call
 from attnjax.typing import Array, ArrayLike, Bool
 
 __all__ = [
@@ -32,17 +32,17 @@ __all__ = [
 class Table(Mask):
   """Base of masks that are looked up by position in a captured array.
 
-  Beyond its ends a table says nothing, which is an error where no other rule
-  hides the pair. `covers` is True where it is known that no position is beyond;
-  `extent` are its sizes, and `by_index` is the advice for an error: what to use
-  for an array that is aligned with the call.
+  A position outside of the array is an error unless another mask hides the
+  pair. `covers` is True where all positions of the call are known to be inside;
+  `extent` is (T, S) of the array; `by_index` ends the error message: what to
+  use for an array that is aligned with the arrays of the call.
   """
 
   covers: bool
   by_index = "compose the array itself, which goes by index: causal() & array"
 
   def inside(self, grid: Grid) -> Bool[Array, "..."]:
-    """Marks the pairs of a grid that it has an entry for, bool."""
+    """Which pairs of a grid the table has an entry for, bool."""
     found: Any = np.ones((), bool)
     places = grid.query_position, grid.key_position
     for x, size in zip(places, self.extent, strict=True):
@@ -58,8 +58,8 @@ class Table(Mask):
     inside = self.inside(grid)
     return seen | (inside ^ True), seen & inside
 
-  def of_tile(self, area: Area, some, every) -> SomeEvery:
-    """Makes (some, every) of a tile undecided where it is not inside."""
+  def undecided_outside(self, area: Area, some, every) -> SomeEvery:
+    """Weakens (some, every) of tiles that reach outside of the table."""
     if self.covers:
       return some, every
 
@@ -76,8 +76,8 @@ class Table(Mask):
 def dense(array: ArrayLike) -> Mask:
   """A table of visible pairs, looked up by position and not by index.
 
-  table[q, k] says it of query position q and key position k, wherever they are
-  in the arrays. An array that is aligned with the arrays of a call, such as one
+  table[q, k] says whether position q sees position k, wherever the two are in
+  the arrays. An array that is aligned with the arrays of a call, such as one
   that marks padding, is no table: compose it as it is, ``causal() & array``.
 
   Args:
@@ -144,11 +144,11 @@ class _Dense(Table):
   covers: bool = static(default=False)
 
   def __repr__(self):
-    return written("dense", self.array)
+    return format_call("dense", self.array)
 
   @property
   def extent(self):
-    return sides(self.array)
+    return query_key_sizes(self.array)
 
   def __call__(self, b, h, q, k):
     table = jnp.asarray(self.array)
@@ -174,8 +174,8 @@ class _Dense(Table):
     return table[b, h, q_, k_] & inside
 
   def decide(self, area):
-    verdict = decided(self.array, area.query, area.key, area.batch)
-    return self.of_tile(area, *verdict)
+    found = some_every_of_table(self.array, area.query, area.key, area.batch)
+    return self.undecided_outside(area, *found)
 
   def validate(self, batch, heads):
     check_rows("the dense table", self.array, batch, min(3, self.array.ndim))
@@ -197,7 +197,7 @@ class _Segments(Table):
 
   def __repr__(self):
     keys = () if self.key_ids is self.query_ids else (self.key_ids,)
-    return written("segments", self.query_ids, *keys)
+    return format_call("segments", self.query_ids, *keys)
 
   @property
   def extent(self):
@@ -221,8 +221,8 @@ class _Segments(Table):
     return ids[b, jnp.clip(position, 0, size - 1)], inside
 
   def decide(self, area):
-    # Ids need not be sorted, so ranges of ids decide: apart they are disjoint,
-    # and of one id each they may be equal.
+    # Ids need not be sorted, so the minimum and maximum id on either side
+    # decide: disjoint ranges share no id, and two equal single ids are all.
     x = span(self.query_ids, area.query, area.batch)
     y = span(self.key_ids, area.key, area.batch)
     # A range without a position in its array has least > most.
@@ -230,7 +230,7 @@ class _Segments(Table):
     some = some & (x.least <= y.most) & (y.least <= x.most)
     # So all four are equal, as least <= most.
     every = (x.least == y.most) & (x.most == y.least)
-    return self.of_tile(area, some, every & x.inside & y.inside)
+    return self.undecided_outside(area, some, every & x.inside & y.inside)
 
   def validate(self, batch, heads):
     check_rows("segments query_ids", self.query_ids, batch, 1)

@@ -15,22 +15,23 @@ __all__ = [
   "orthogonalized",
 ]
 
-# Of the quintic a x + b x³ + c x⁵ (Jordan et al.), chosen for a steep slope at
-# 0: singular values end between 0.7 and 1.2 after 5 iterations, not at 1.
+# Coefficients of the quintic a x + b x³ + c x⁵ of Jordan et al. Its slope at 0
+# is steep, so that 5 iterations suffice; singular values then are between 0.7
+# and 1.2, not 1.
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 @dataclasses.dataclass(frozen=True)
 class Algorithm:
-  """How the gradient g of a token becomes a step of the weights.
+  """An optimizer: it turns the gradient g of a token into a step.
 
       S[t] = η[t] S[t-1] - θ[t] g[t],   step[t] = S[t]
 
   Args:
     has_momentum: whether there is a gate η of momentum.
-    iterations: of Newton and Schulz that orthogonalise a step; 0: none. Where
-      there are some, the rate scales the step, θ[t] orthogonal(S[t]), and not
-      the gradient, whose norm is lost in orthogonalisation.
+    iterations: of Newton and Schulz that orthogonalise a step; 0: none. With
+      them the rate scales the step, θ[t] orthogonal(S[t]), instead of the
+      gradient, whose norm orthogonalisation removes.
 
   >>> momentum().has_momentum, muon().iterations
   (True, 5)
@@ -88,7 +89,7 @@ def muon(iterations: int = 5, *, has_momentum: bool = True) -> Algorithm:
 def orthogonalized(
   x: Float[Array, "... I O"], iterations: int = 5
 ) -> Float[Array, "... I O"]:
-  """Approximates U Vᵀ of x = U Σ Vᵀ: all singular values become about 1.
+  """Newton-Schulz approximation of U Vᵀ, the orthogonal factor of x = U Σ Vᵀ.
 
   Args:
     x: matrices; 0 stays 0.
@@ -104,11 +105,12 @@ def orthogonalized(
   Reference:
     Jordan et al., "Muon", 2024.
   """
-  # The Gram matrix of the shorter side is the smaller one.
+  # Transposed if tall, so that the Gram matrix is that of the shorter side.
   tall = x.shape[-2] > x.shape[-1]
   x = jnp.swapaxes(x, -1, -2) if tall else x
 
-  # A Frobenius norm of 1 bounds all singular values by 1, where it converges.
+  # The iteration converges for singular values of at most 1, which a Frobenius
+  # norm of 1 ensures.
   square = (x * x).sum((-2, -1), keepdims=True)
   x = x * jax.lax.rsqrt(jnp.where(square > 0, square, 1))
 

@@ -1,8 +1,8 @@
 """Outputs of a chunk and the state after it, from the updates of its tokens.
 
-Where the weights are a plain sum of updates, both come from products of
-vectors, and no weight matrix but the last is made. Where they are not (a link
-of the accumulator, orthogonalised steps), each token has a matrix of its own.
+Where the weights are a plain sum of updates, both are computed from products of
+vectors, and only the last weight matrix is formed. With a link of the
+accumulator or with orthogonalised steps, each token needs a matrix of its own.
 """
 
 import jax
@@ -30,7 +30,7 @@ def factored_outputs(
   Args:
     state: before the chunk.
     coefficients: of the chunk's gates.
-    window: 1 where step i sums update j, else 0; None: its own alone.
+    window: 1 where step i sums update j, else 0; None where step i is update i.
     updates: -θ g of each token, ``J``.
     queries: ``C D``, or None.
   """
@@ -43,8 +43,8 @@ def factored_outputs(
   def linear(name, x):
     y = read.weights_decay[:, None] * (x @ state.weights[name])
     if read.momentum_in_weights is not None:
-      carried = read.momentum_in_weights[:, None]
-      y = y + carried * (x @ state.momentum[name])
+      share = read.momentum_in_weights[:, None]
+      y = y + share * (x @ state.momentum[name])
     scores = read_updates * (x @ updates.inputs[name].T)
     return y + scores @ updates.cotangents[name]
 
@@ -57,12 +57,12 @@ def factored_outputs(
   added = weighted_sum(updates, scales)
   kept = coefficients.weights_decay[-1]
   weights = {n: kept * a + added[n] for n, a in state.weights.items()}
-  carried = coefficients.momentum_in_weights
+  share = coefficients.momentum_in_weights
   decay = coefficients.momentum_decay
-  if carried is None or decay is None:
+  if share is None or decay is None:
     return outputs, weights, None
 
-  last = carried[-1]
+  last = share[-1]
   weights = {n: w + last * state.momentum[n] for n, w in weights.items()}
   added = weighted_sum(updates, summed(coefficients.updates_in_momentum)[-1])
   momentum = {n: decay[-1] * s + added[n] for n, s in state.momentum.items()}
@@ -82,7 +82,7 @@ def materialized_outputs(
   Args:
     state: before the chunk.
     coefficients: of the chunk's gates.
-    window: 1 where step i sums update j, else 0; None: its own alone.
+    window: 1 where step i sums update j, else 0; None where step i is update i.
     updates: -θ g of each token, ``J``; of Muon -g.
     rate: of each step, for those that are orthogonalised.
     queries: ``C D``, or None.
@@ -94,42 +94,38 @@ def materialized_outputs(
     inputs, cotangents = updates.inputs[name], updates.cotangents[name]
     steps = inputs[:, :, None] * cotangents[:, None, :]
     if window is not None:
-      steps = _mixed(window, steps)
+      steps = _weighted_sums(window, steps)
 
     if coefficients.momentum_decay is not None:
       decay = coefficients.momentum_decay[:, None, None]
-      carried = decay * state.momentum[name][None]
-      steps = carried + _mixed(coefficients.updates_in_momentum, steps)
+      decayed = decay * state.momentum[name][None]
+      steps = decayed + _weighted_sums(coefficients.updates_in_momentum, steps)
       momentum[name] = steps[-1]
+
     if rule.algorithm.iterations:
-      # Not linear in the updates: this is why each step needs its matrix.
-      turned = orthogonalized(steps, rule.algorithm.iterations)
-      steps = rate[:, None, None] * turned
+      # Not linear in the updates, so that each step needs its own matrix.
+      steps = orthogonalized(steps, rule.algorithm.iterations)
+      steps = rate[:, None, None] * steps
 
     kept = coefficients.weights_decay[:, None, None] * before[None]
-    weights[name] = kept + _mixed(coefficients.steps_in_weights, steps)
+    weights[name] = kept + _weighted_sums(coefficients.steps_in_weights, steps)
 
   last = {name: a[-1] for name, a in weights.items()}
-  outputs = _read_each(state, weights, queries)
+  outputs = None
+  if queries is not None:
+    if rule.reads == "before":
+      weights = {
+        name: jnp.concatenate([state.weights[name][None], a[:-1]])
+        for name, a in weights.items()
+      }
+    # Each query is answered with the weights of its own token.
+    linked = jax.vmap(rule.retention.link)(weights)
+    answer = lambda w, x: rule.structure(linear_of(w), x)
+    outputs = jax.vmap(answer)(linked, rule.features(queries))
+
   return outputs, last, None if state.momentum is None else momentum
 
 
-def _mixed(coefficients, matrices):
+def _weighted_sums(coefficients, matrices):
   """Σ_j coefficients[i, j] matrices[j]."""
   return jnp.einsum("ij,jde->ide", coefficients, matrices)
-
-
-def _read_each(state: MemoryState, weights, queries):
-  """The output of each query with the weights of its own token."""
-  if queries is None:
-    return None
-  rule = state.rule
-  if rule.reads == "before":
-    weights = {
-      name: jnp.concatenate([state.weights[name][None], a[:-1]])
-      for name, a in weights.items()
-    }
-
-  linked = jax.vmap(rule.retention.link)(weights)
-  one = lambda w, x: rule.structure(linear_of(w), x)
-  return jax.vmap(one)(linked, rule.features(queries))

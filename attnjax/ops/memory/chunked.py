@@ -1,4 +1,4 @@
-"""A memory chunk by chunk: the tokens of a chunk are computed at once."""
+"""Chunk-parallel computation of a memory: the tokens of a chunk at once."""
 
 from typing import NamedTuple
 
@@ -44,9 +44,9 @@ class Chunk(NamedTuple):
     values: ``C E``.
     gates: name -> ``C``; 0 at padding.
     is_token: bool ``C``, False at padding.
-    begins: bool, whether the first place holds a token of this call, so that
-      the weights here are those the chunk begins with.
-    offset: int32, places in front that an earlier call filled.
+    begins: bool, whether the chunk begins in this call: its first place holds a
+      token, so that the weights now are those at the start of the chunk.
+    offset: int32, places in front whose tokens came in an earlier call.
   """
 
   queries: Float[Array, "*N C D"] | None
@@ -59,7 +59,7 @@ class Chunk(NamedTuple):
 
 
 def can_chunk(rule: Rule) -> bool:
-  """Whether the tokens of a chunk can be computed at once.
+  """Whether a rule can be computed chunk-parallel.
 
   >>> from attnjax.ops.memory.rule import Rule
   >>> can_chunk(Rule())
@@ -86,47 +86,54 @@ def stream_chunks(
 
 
 def _scan_chunks(state: MemoryState, chunks: Chunk, aligned: bool):
-  """All chunks in turn; aligned: each begins and ends within this call.
+  """Scans over chunks; aligned: each begins and ends within this call.
 
-  Then the weights at a chunk's start and its pending step need not be carried
-  beside the weights, which is most of what short chunks cost; the next call
-  begins with a chunk as well.
+  Then the scan need not carry the weights at a chunk's start and its pending
+  step, which is most of the cost of short chunks. The next call begins with a
+  chunk, too.
   """
   one_step = state.rule.updates == "chunk"
   visit = _visit_with_one_step if one_step else _visit
-  # The backward pass computes a chunk again: only states are stored.
+  # Rematerialized: the backward pass stores only the state before each chunk.
   visit = jax.checkpoint(visit)
-  held = state.replace(position=jnp.asarray(state.position, jnp.int32))
+  carry = state.replace(position=jnp.asarray(state.position, jnp.int32))
   if not aligned:
-    return lax.scan(visit, held, chunks)
+    return lax.scan(visit, carry, chunks)
 
-  bare = held.replace(start=None, pending=None)
-  new, outputs = lax.scan(visit, bare, chunks)
-  # The next call begins a chunk, with the weights of now and nothing pending.
+  carry = carry.replace(start=None, pending=None)
+  new, outputs = lax.scan(visit, carry, chunks)
+
+  # The next call begins a chunk: its start is the weights now.
   start = None if state.start is None else new.weights
   pending = jax.tree.map(jnp.zeros_like, state.pending)
   return new.replace(start=start, pending=pending), outputs
 
 
 def _into_chunks(state: MemoryState, queries, tokens) -> tuple[Chunk, PyTree]:
-  """Tokens in chunks, padded, and the place of the first token.
+  """Splits tokens into padded chunks; returns the place of the first, too.
 
-  Where gradients are taken at a chunk's start, a call that begins within a
-  chunk goes on with it; how far within may be known at run time only.
+  Where gradients are taken at a chunk's start, a call may begin within a chunk;
+  how far within may be known at run time only.
   """
   rule, count = state.rule, len(tokens[0])
   size = min(rule.chunk, count) if rule.gradients == "token" else rule.chunk
-  # Of numpy while it is known: then the number of chunks is exact.
+  # numpy where it is known, so that the number of chunks is exact.
   offset: PyTree = np.int32(0)
   if rule.gradients == "chunk":
     offset = state.position % size
-  # Else there is room for the worst case.
+  # A traced offset: there must be room for the largest.
   most = int(offset) if known(offset) else size - 1
   number = -(-(count + most) // size)
 
-  place = lambda x: _at_offset(x, offset, number, size)
-  keys, values, gates = jax.tree.map(place, tokens)
-  queries = None if queries is None else place(queries)
+  def into_chunks(x):
+    # ``T ...`` as ``N C ...``, with zeros before the offset and at the end.
+    blank = jnp.zeros((number * size, *x.shape[1:]), x.dtype)
+    start = (offset, *(np.int32(0) for _ in x.shape[1:]))
+    padded = lax.dynamic_update_slice(blank, x, start)
+    return padded.reshape((number, size, *x.shape[1:]))
+
+  keys, values, gates = jax.tree.map(into_chunks, tokens)
+  queries = None if queries is None else into_chunks(queries)
 
   index = jnp.arange(number * size, dtype=jnp.int32).reshape(number, size)
   is_token = (index >= offset) & (index < offset + count)
@@ -136,21 +143,13 @@ def _into_chunks(state: MemoryState, queries, tokens) -> tuple[Chunk, PyTree]:
   return Chunk(queries, keys, values, gates, is_token, begins, in_front), offset
 
 
-def _at_offset(x, offset, number: int, size: int):
-  """``T ...`` as ``N C ...``, with zeros before the offset and at the end."""
-  blank = jnp.zeros((number * size, *x.shape[1:]), x.dtype)
-  start = (offset, *(np.int32(0) for _ in x.shape[1:]))
-  padded = lax.dynamic_update_slice(blank, x, start)
-  return padded.reshape((number, size, *x.shape[1:]))
-
-
 def _visit(state: MemoryState, chunk: Chunk):
-  """(state, outputs) after a chunk whose tokens make a step each."""
+  """(state, outputs) after a chunk in which each token makes a step."""
   rule, gates = state.rule, chunk.gates
   start = state.start
   if start is not None:
-    # Only a chunk that begins here takes the weights of here.
-    choose = lambda old, a: jnp.where(chunk.begins, a, old)
+    # A chunk that began in an earlier call keeps its start.
+    choose = lambda old, new: jnp.where(chunk.begins, new, old)
     start = jax.tree.map(choose, start, state.weights)
 
   coefficients = chunk_coefficients(
@@ -163,7 +162,7 @@ def _visit(state: MemoryState, chunk: Chunk):
     point = state.weights if start is None else start
     updates = _updates_at_chunk_start(rule, point, tokens)
 
-  # C matrices a map cost C times the memory: only where they are needed.
+  # One matrix per token costs C times the memory, so only where it is needed.
   window = _window_matrix(state.recent, chunk)
   if rule.retention.is_plain and not rule.algorithm.iterations:
     outputs, weights, momentum = factored_outputs(
@@ -185,12 +184,12 @@ def _visit(state: MemoryState, chunk: Chunk):
 
 
 def _visit_with_one_step(state: MemoryState, chunk: Chunk):
-  """(state, outputs) after a chunk, or a part of one, that steps at its end."""
+  """(state, outputs) after a chunk, or part of one, with a step at its end."""
   tokens = with_own_token(None, chunk.keys, chunk.values, chunk.gates)
   update = summed_update(state.rule, state.weights, tokens)
   sums = {name: gate.sum() for name, gate in chunk.gates.items()}
   step, held = PendingStep(update, sums), state.pending
-  if held is None:  # chunks are whole, none is pending
+  if held is None:  # the chunks are aligned: none is split between calls
     new = end_chunk(state, step).replace(pending=None)
   else:
     step = PendingStep(
@@ -204,27 +203,22 @@ def _visit_with_one_step(state: MemoryState, chunk: Chunk):
       state.replace(pending=step),
     )
 
-  outputs = _outputs_around_one_step(state, new, chunk.queries)
+  outputs = None
+  if chunk.queries is not None:
+    outputs = memory_output(state.rule, state.weights, chunk.queries)
+    if state.rule.reads == "after":
+      # The last token is read after its own write, which ends the chunk.
+      last = memory_output(state.rule, new.weights, chunk.queries[-1:])
+      outputs = jnp.concatenate([outputs[:-1], last])
+
   position = state.position + chunk.is_token.sum(dtype=jnp.int32)
   return new.replace(position=position), outputs
-
-
-def _outputs_around_one_step(state: MemoryState, new: MemoryState, queries):
-  """Outputs with the weights before the step; of the last token, after it."""
-  if queries is None:
-    return None
-  rule = state.rule
-  outputs = memory_output(rule, state.weights, queries)
-  if rule.reads == "before":
-    return outputs
-  last = memory_output(rule, new.weights, queries[-1:])
-  return jnp.concatenate([outputs[:-1], last])
 
 
 def _updates_at_chunk_start(
   rule: Rule, start: dict[str, Array], tokens: RecentTokens
 ) -> OuterProducts:
-  """Updates -θ g, all at the weights with which the chunk began."""
+  """Updates -θ g, all gradients at the weights at the chunk's start."""
   gradients = token_gradients(
     rule,
     rule.retention.link(start),
@@ -233,7 +227,7 @@ def _updates_at_chunk_start(
     tokens.gates.get("threshold"),
   )
   scales = -gradient_scales(rule, tokens.gates["rate"])[:, None]
-  # The scale goes to one of the two factors.
+  # An outer product is scaled by scaling one of its two factors.
   scaled = {name: scales * d for name, d in gradients.cotangents.items()}
   return gradients._replace(cotangents=scaled)
 
@@ -241,14 +235,14 @@ def _updates_at_chunk_start(
 def _updates_at_each_token(
   state: MemoryState, coefficients: ChunkCoefficients, chunk: Chunk
 ) -> OuterProducts:
-  """Updates -θ g, each at the weights that its token finds."""
-  # A linear structure has one map.
+  """Updates -θ g, each gradient at the weights before its token."""
+  # A linear structure has exactly one map.
   [(name, weights)] = state.weights.items()
   momentum = None if state.momentum is None else state.momentum[name]
   keys = state.rule.features(chunk.keys)
   rows = delta_rule_updates(
     state.rule,
-    state.rule.objective.slopes or (0, 0),  # `can_chunk`: they are there
+    state.rule.objective.slopes or (0, 0),  # not None: `can_chunk` held
     coefficients.before(),
     weights,
     momentum,
@@ -262,7 +256,7 @@ def _updates_at_each_token(
 def _window_matrix(recent: RecentTokens | None, chunk: Chunk):
   """``C J``: 1 where the step of token i sums the update of token j, else 0.
 
-  None where each step has its own update alone.
+  None where each step is the update of its own token.
   """
   if recent is None:
     return None
@@ -277,12 +271,13 @@ def _window_matrix(recent: RecentTokens | None, chunk: Chunk):
 
 
 def _latest(recent: RecentTokens | None, tokens: RecentTokens, chunk: Chunk):
-  """The tokens that are in the window of the next one."""
+  """The latest tokens, which are in the window of the next one."""
   if recent is None:
     return None
   before = recent.keys.shape[0]
   count = chunk.is_token.sum(dtype=jnp.int32)
-  # Of the tokens without padding, the last; padding in front is stepped over.
+  # The last tokens that are not padding: padding in front lies between those
+  # of the old window and the new ones, and is skipped.
   order = count + jnp.arange(before, dtype=jnp.int32)
   skip = jnp.where(order >= before, chunk.offset, 0)
   return jax.tree.map(lambda x: x[order + skip], tokens)

@@ -12,7 +12,7 @@ from attnjax.typing import Array, Bool, Float, PyTree
 
 __all__ = ["Gates", "check_gates", "wanted_gates"]
 
-# Within which a gate is meaningful; infinity is out of every range.
+# Closed ranges of valid values; infinity is refused in all of them.
 _RANGES = {
   "rate": (0.0, np.inf),
   "momentum": (0.0, 1.0),
@@ -24,7 +24,7 @@ _RANGES = {
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class Gates:
-  """Hyper-parameters of each token's write, one number a token and head.
+  """Step size, momentum, decay and threshold of each token and head.
 
   Args:
     rate: θ >= 0, ``*B T H``, the step size.
@@ -37,7 +37,7 @@ class Gates:
   True
   """
 
-  # Arrays; in a pytree also what `jax.tree.map` puts in their places.
+  # Arrays; `PyTree` because `jax.tree.map` and `vmap` put other things there.
   rate: PyTree
   momentum: PyTree = None
   decay: PyTree = None
@@ -63,22 +63,22 @@ def wanted_gates(rule: Rule) -> tuple[str, ...]:
 def check_gates(
   rule: Rule, gates: Gates, shape: tuple[int, ...]
 ) -> tuple[dict, Bool[Array, "*B T H"] | None]:
-  """Checks gates; returns name -> gate, and which tokens are out of range.
+  """Checks gates; returns them by name, and marks those out of range.
 
-  The second is None where the values are known to be in range.
+  The marks are None where all values are known to be in range.
 
   Raises:
     ValueError: a gate is missing, is not used, holds no floats, has another
       shape than ``*B T H``, or is known to be out of its range.
   """
-  # A gate that the rule does not use would be ignored without a word.
+  # A gate that the rule does not use would be ignored silently.
   for name in _RANGES:
     given, used = getattr(gates, name) is not None, name in wanted_gates(rule)
     if given != used:
-      said = "is given, and the rule has no use for it; leave it out"
+      problem = "is given, and the rule has no use for it; leave it out"
       if used:
-        said = "is missing, and the rule needs it; give one number a token"
-      raise ValueError(f"gates: {name} {said}")
+        problem = "is missing, and the rule needs it; give one number a token"
+      raise ValueError(f"gates: {name} {problem}")
 
   found, wrong = {}, None
   for name in wanted_gates(rule):

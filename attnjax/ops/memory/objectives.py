@@ -1,4 +1,4 @@
-"""Losses of a memory's output and a value, that a write descends."""
+"""Losses of a memory's output, whose gradient a write descends."""
 
 import dataclasses
 
@@ -20,7 +20,7 @@ class Objective:
 
   @property
   def takes_threshold(self) -> bool:
-    """Whether it takes a gate δ, the threshold of `huber`."""
+    """Whether it takes a gate δ per token, as `huber(None)` does."""
     return False
 
   @property
@@ -72,8 +72,8 @@ class _Huber(Objective):
   def __call__(self, output, value, threshold=None):
     error = jnp.abs(output - value)
     delta = threshold[..., None] if self.delta is None else self.delta
-    # One formula for both parts, so that the gradient has no branch: within the
-    # threshold it is ½ m², beyond it δ (m - ½ δ).
+    # With w = min(m, δ), w (m - ½ w) is ½ m² up to the threshold and δ (m - ½
+    # δ) beyond: one formula, whose gradient needs no `where`.
     within = jnp.minimum(error, delta)
     return (within * (error - within / 2)).sum(-1)
 
@@ -84,7 +84,7 @@ class _Lp(Objective):
 
   def __call__(self, output, value, threshold=None):
     error = jnp.abs(output - value)
-    # The derivative of a power at 0 is 0 · inf below p = 2.
+    # For p < 2 the derivative of the power at 0 would be 0 · inf, NaN.
     safe = jnp.where(error > 0, error, 1)
     return jnp.where(error > 0, safe**self.p, 0).sum(-1) / self.p
 
@@ -188,7 +188,7 @@ def l_p(p: float = 3.0) -> Objective:
 
 
 def negative(objective: Objective) -> Objective:
-  """An objective with its sign turned, a control: writes ascend it.
+  """The negated objective, as a control: writes ascend it.
 
   Args:
     objective: the loss to ascend.

@@ -1,4 +1,4 @@
-"""`write`, `read` and `stream`: the calls on the state of a memory."""
+"""`write`, `read` and `stream`: the operations on a memory state."""
 
 import functools
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from attnjax.typing import Array, Float
 
 __all__ = ["read", "stream", "write"]
 
-# Up to this many tokens, as in decoding, one by one is faster than a chunk.
+# Up to this many tokens, as in decoding, a loop is faster than a chunk.
 _FEW = 4
 _IMPLEMENTATIONS: dict[str, Callable] = {
   "chunked": chunked.stream_chunks,
@@ -31,13 +31,13 @@ def stream(
   *,
   implementation: str | None = None,
 ) -> tuple[MemoryState, Float[Array, "*B T H E"]]:
-  """Writes a sequence into a memory, and reads an output at each token.
+  """Writes a sequence into a memory and reads an output at each token.
 
       W[t] = write(W[t-1], key[t], value[t]),   out[t] = M(query[t]; W[t])
 
-  or M(query[t]; W[t-1]) where `rule.reads` is "before". Either way an output
-  depends on no later token. The state may come from an earlier call: a sequence
-  in parts, or a token at a time, gives the outputs of one call.
+  or M(query[t]; W[t-1]) where `rule.reads` is "before". In both cases outputs
+  are causal. The state may come from an earlier call: a sequence in parts, or a
+  token at a time, gives the same outputs as one call.
 
   Args:
     state: weights and counters; see `init`.
@@ -113,7 +113,7 @@ def write(
 def read(
   state: MemoryState, query: Float[Array, "*B T H D"]
 ) -> Float[Array, "*B T H E"]:
-  """Applies the network of a memory to queries; nothing is written.
+  """Applies the network of a memory to queries, without writing.
 
       out[t] = M(query[t]; W)
 
@@ -138,32 +138,32 @@ def read(
   """
   _check_shapes(state, {"query": query})
   dtype = compute_dtype(state, query)
-  held = for_compute(state, dtype)
+  weights = for_compute(state, dtype).weights
 
   one_head = lambda weights, q: sequential.memory_output(state.rule, weights, q)
   for _ in state.lead:
     one_head = jax.vmap(one_head)
 
   with jax.named_scope("memory"):
-    out = one_head(held.weights, _heads_first(query.astype(dtype)))
+    out = one_head(weights, _heads_first(query.astype(dtype)))
   return _heads_last(out).astype(query.dtype)
 
 
 def _run(state, query, key, value, gates, implementation):
-  """(new state, outputs or None) of a sequence, over all rows and heads."""
+  """(new state, outputs or None) of a sequence, vmapped over rows and heads."""
   arrays = {"key": key, "value": value}
   _check_shapes(state, arrays if query is None else {"query": query} | arrays)
   used, out_of_range = check_gates(state.rule, gates, key.shape[:-1])
   count = key.shape[-3]
   one_head = _implementation(state, count, implementation)
-  # int32 also where x64 is on; of numpy where it was, for then the next call
-  # knows while it is traced where chunks begin.
+  # int32 with x64, too. A numpy position stays numpy, so that the next call
+  # knows where chunks begin while it is traced.
   position = (state.position + count).astype(jnp.int32)
   if not key.size:
     empty = None if query is None else jnp.zeros_like(value)
     return state.replace(position=position), empty
 
-  # Heads before tokens, for one head is one program: ``*B H T ...``.
+  # ``*B H T ...``: the axes before T are vmapped.
   dtype = compute_dtype(state, query, key, value, *used.values())
   per_head = lambda x: None if x is None else _heads_first(x.astype(dtype))
   tokens = (
@@ -176,12 +176,14 @@ def _run(state, query, key, value, gates, implementation):
     one_head = jax.vmap(one_head, in_axes=(axes, 0, 0), out_axes=(axes, 0))
 
   with jax.named_scope("memory"):
-    held = for_compute(state, dtype, query, *jax.tree.leaves(tokens))
-    new, out = one_head(held, per_head(query), tokens)
+    old = for_compute(state, dtype, query, *jax.tree.leaves(tokens))
+    new, out = one_head(old, per_head(query), tokens)
+
   # The state keeps its dtype, so that a loop may carry it.
   new = jax.tree.map(lambda x, old: x.astype(old.dtype), new, state)
 
-  if out_of_range is not None:  # such a head has no right output from here on
+  # The state of a head with a gate out of range is wrong from here on.
+  if out_of_range is not None:
     heads = out_of_range.any(-2)
     new = poison(new.replace(position=None), heads)
     out = poison(out, heads)
@@ -192,7 +194,7 @@ def _run(state, query, key, value, gates, implementation):
 def _implementation(
   state: MemoryState, count: int, name: str | None
 ) -> Callable:
-  """The function of one head that a call of so many tokens takes."""
+  """The implementation to use for `count` tokens."""
   able = chunked.can_chunk(state.rule)
   if name is None:
     name = "chunked" if able and count > _FEW else "sequential"
@@ -212,7 +214,7 @@ def _implementation(
 
 
 def _check_shapes(state: MemoryState, arrays: dict[str, Array]) -> None:
-  """Raises ValueError where arrays do not fit each other or the state."""
+  """Raises ValueError if arrays do not fit each other or the state."""
   rule, lead = state.rule, state.lead
   first = next(iter(arrays.values()))
   for name, x in arrays.items():
@@ -223,8 +225,8 @@ def _check_shapes(state: MemoryState, arrays: dict[str, Array]) -> None:
         f" the state and one T for all, got the shape {list(x.shape)}"
       )
 
-  # `read` has no values: then E is the output of the last map. The structure
-  # tells which that is, for a pytree puts names in order.
+  # `read` has no values: then E is the output width of the last map, by the
+  # order of the structure, because a pytree sorts names.
   last_map = list(rule.structure.shapes(1, 1))[-1]
   widths = {name: x.shape[-1] for name, x in arrays.items()}
   width = widths["key"] if "key" in widths else widths["query"]

@@ -4,8 +4,8 @@ Momentum and decay are two linear recurrences over the tokens of a chunk,
 
     S[i] = η[i] S[i-1] + u[i],   A[i] = a[i] A[i-1] + S[i],   a = 1 - α
 
-with u the updates of the tokens. So A[i] and S[i] are sums of A[0], S[0] and
-the u[j], with coefficients that depend on the gates alone: products of gates.
+with u the updates of the tokens. So A[i] and S[i] are weighted sums of A[0],
+S[0] and the u[j], whose coefficients are products of gates.
 """
 
 from typing import NamedTuple
@@ -42,15 +42,15 @@ class ChunkCoefficients(NamedTuple):
   updates_in_momentum: Float[Array, "C C"] | None
 
   def before(self) -> "ChunkCoefficients":
-    """The coefficients of the weights A[i-1] that each token finds."""
-    down = lambda x, first: jnp.concatenate(
+    """Coefficients of A[i-1], the weights before each token."""
+    shift = lambda x, first: jnp.concatenate(
       [jnp.full_like(x[:1], first), x[:-1]]
     )
     momentum = self.momentum_in_weights
     return self._replace(
-      weights_decay=down(self.weights_decay, 1),
-      momentum_in_weights=None if momentum is None else down(momentum, 0),
-      updates_in_weights=down(self.updates_in_weights, 0),
+      weights_decay=shift(self.weights_decay, 1),
+      momentum_in_weights=None if momentum is None else shift(momentum, 0),
+      updates_in_weights=shift(self.updates_in_weights, 0),
     )
 
 
@@ -74,7 +74,8 @@ def chunk_coefficients(
   >>> found.weights_decay.tolist(), found.updates_in_weights.tolist()
   ([0.5, 0.25], [[1.0, 0.0], [1.0, 1.0]])
   """
-  # Padding has no update: its columns are 0. Its rows repeat the token before.
+  # The columns of padding are 0, for it has no update; its rows repeat those of
+  # the token before.
   columns = is_token.astype(dtype)[None]
   keep = None if decay is None else 1 - decay
   weights_decay, products = _one_recurrence(is_token, keep, dtype)
@@ -82,7 +83,8 @@ def chunk_coefficients(
   if momentum is None:
     return ChunkCoefficients(weights_decay, None, steps, steps, None, None)
 
-  # An update reaches the weights through every later step it is carried to.
+  # An update enters the weights through its own step and, by momentum, through
+  # all later ones.
   momentum_decay, products = _one_recurrence(is_token, momentum, dtype)
   updates = products * columns
   return ChunkCoefficients(
@@ -96,11 +98,11 @@ def chunk_coefficients(
 
 
 def _one_recurrence(is_token, gates, dtype):
-  """Coefficients of x[i] = gates[i] x[i-1] + u[i]: of x[0], and of each u."""
+  """Coefficients of x[0] and of each u in x[i] = gates[i] x[i-1] + u[i]."""
   count = len(is_token)
   if gates is None:
     return jnp.ones(count, dtype), jnp.tril(jnp.ones((count, count), dtype))
-  # Padding keeps everything: a gate of 1.
+  # A gate of 1 at padding leaves the state as it is.
   gates = jnp.where(is_token, gates, 1)
   return jnp.cumprod(gates), gate_products(gates)
 
@@ -115,5 +117,5 @@ def gate_products(gates: Float[Array, " C"]) -> Float[Array, "C C"]:
   count = len(gates)
   rows = jnp.broadcast_to(gates[:, None], (count, count))
   below = jnp.tril(jnp.ones((count, count), bool), -1)
-  # No logarithms: a gate may be 0, and have a gradient there.
+  # Not by differences of logarithms: a gate may be 0, with a gradient.
   return jnp.tril(jnp.cumprod(jnp.where(below, rows, 1), axis=0))

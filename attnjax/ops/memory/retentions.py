@@ -1,8 +1,8 @@
-"""Retentions: how a memory decays, and the weights of its accumulator.
+"""Retentions: decay of a memory, and its weights from the accumulator.
 
-Steps add up in an accumulator, A[t] = (1 - α[t]) A[t-1] + step[t]. The weights
-of the network are a function of it, W = link(A): the mirror map of the
-regulariser that a retention stands for.
+Steps are summed in an accumulator, A[t] = (1 - α[t]) A[t-1] + step[t]. The
+weights of the network are a function of it, W = link(A), the mirror map of the
+regulariser that corresponds to the retention.
 """
 
 import dataclasses
@@ -47,11 +47,11 @@ class _Lq(Retention):
     return self.q == 2
 
   def link(self, accumulator):
-    return {name: self._of(a) for name, a in accumulator.items()}
+    return {name: self._normalize(a) for name, a in accumulator.items()}
 
-  def _of(self, a):
+  def _normalize(self, a):
     total = (jnp.abs(a) ** self.q).sum((-2, -1), keepdims=True)
-    # An accumulator of 0 has weights of 0, not 0 / 0.
+    # Weights of an accumulator of 0 are 0, not 0 / 0.
     empty = total == 0
     power = jnp.where(empty, 1, total) ** ((self.q - 2) / self.q)
     return jnp.where(empty, 0, a / power)
@@ -98,8 +98,8 @@ def decay() -> Retention:
 def l_q(q: float = 4.0) -> Retention:
   """Decay, and weights W = A / ‖A‖_q^(q-2); q = 2 is `decay`.
 
-  A small accumulator makes large weights where q > 2, so begin with weights
-  that are not small.
+  For q > 2 a small accumulator gives large weights, so initial weights should
+  not be small.
 
   Args:
     q: of the norm over all entries of a map, above 1.

@@ -1,7 +1,7 @@
 """Update rules of neural memories: `Rule`, and the published ones by name.
 
-A rule says what network the memory is, which loss a token's write descends, how
-it steps and how it decays, and at which weights the gradients are taken.
+A rule holds the network of the memory, the loss that a write descends, the
+optimizer, the decay, and at which weights gradients are taken.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ __all__ = [
   "yaad",
 ]
 
-# `Literal` is for type checkers: at run time a config may hold any string.
+# `Literal` is checked by type checkers only; these are checked at run time.
 _CHOICES = {
   "gradients": ("token", "chunk"),
   "updates": ("token", "chunk"),
@@ -51,7 +51,7 @@ _CHOICES = {
 class Rule:
   """The update rule of a memory: a function of keys, values and gates.
 
-  The memory M is a network whose weights W are written as a sequence is read.
+  The memory M is a network whose weights W change with each token.
   Each token makes a step down the gradient of its loss ℓ(M(k), v),
 
       S[t] = η[t] S[t-1] - Σ_j θ[j] ∇ℓ(W; k[j], v[j]),  j = t-window+1 .. t
@@ -66,15 +66,15 @@ class Rule:
     algorithm: how it steps, S and step.
     features: of keys and queries, φ.
     gradients: where ∇ℓ is taken. "token": at the weights before each token,
-      W[t-1]; exact, and parallel within a chunk where M is a matrix and ℓ is
-      `l2` or `dot`; else a loop over tokens. "chunk": at the weights with which
-      the token's chunk began; parallel, and another function, for the gradients
-      do not know the writes before them in the chunk.
+      W[t-1]; parallel within a chunk where M is a matrix and ℓ is `l2` or
+      `dot`, else a loop over tokens. "chunk": at the weights at the start of
+      the token's chunk; parallel, but another function, because gradients do
+      not see earlier writes of the chunk.
     updates: "token": a step at every token. "chunk": one at the end of each
       chunk, along the sum of its gradients, with the means of its gates; needs
       gradients="chunk".
-    chunk: C >= 1, tokens. With gradients="token" it only says how many tokens
-      are computed at once, and changes no result.
+    chunk: C >= 1, tokens. With gradients="token" it is only the number of
+      tokens computed at once, and changes no result.
     window: how many of the latest tokens a step sums gradients of, >= 1.
     decayed: take the gradient at the decayed weights (1 - α[t]) W[t-1], as
       gated DeltaNet does; needs gradients="token".
@@ -124,7 +124,7 @@ class Rule:
           f"Rule: {name} must be at least 1 token, got {getattr(self, name)}"
         )
 
-    # Combinations that no definition covers.
+    # Combinations without a definition.
     if self.updates == "chunk" and self.gradients == "token":
       raise ValueError(
         "Rule: updates='chunk' needs gradients='chunk', got 'token'; weights"
@@ -194,8 +194,8 @@ def gated_delta_net(chunk: int = 64) -> Rule:
     Yang, Kautz, Hatamizadeh, "Gated Delta Networks: Improving Mamba2 with Delta
     Rule", 2024, arXiv 2412.06464.
   """
-  # Without `decayed` it is another rule: it corrects by what the weights held
-  # before they decayed.
+  # Without `decayed` it would be another rule, which corrects the prediction of
+  # the weights before decay.
   return Rule(retention=decay(), decayed=True, chunk=chunk)
 
 

@@ -1,4 +1,4 @@
-"""A memory token by token: the definition of every rule, and how it decodes."""
+"""A memory token by token: the reference of every rule, used in decoding."""
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def stream_tokens(
     read = new if state.rule.reads == "after" else state
     return new, memory_output(read.rule, read.weights, query)
 
-  # A carry keeps its dtype: int32, as the position of a new state.
+  # A scan carry keeps its dtype: int32, as in a new state.
   position = jnp.asarray(state.position, jnp.int32)
   return lax.scan(step, state.replace(position=position), (queries, *tokens))
 
@@ -55,10 +55,10 @@ def memory_output(
 
 
 def gradient_scales(rule: Rule, rates: Float[Array, " T"]):
-  """The factor of each gradient in an update: its rate, or 1 with Muon.
+  """Factor of each gradient in an update: its rate, or with Muon 1 or 0.
 
-  Muon applies the rate after orthogonalisation. There a rate of 0 still gives
-  0: padding, and tokens that are not to be learned, add nothing to a sum.
+  Muon applies the rate after orthogonalisation. A rate of 0, as at padding,
+  must still leave the gradient out of a sum, so the factor is its sign.
   """
   return jnp.sign(rates) if rule.algorithm.iterations else rates
 
@@ -69,7 +69,7 @@ def with_own_token(
   values: Float[Array, "T E"],
   gates: dict[str, Array],
 ) -> RecentTokens:
-  """The tokens that a window had, and new ones at the end."""
+  """Appends new tokens to those that a window holds."""
   names = [name for name in ("rate", "threshold") if name in gates]
   own = RecentTokens(keys, values, {name: gates[name] for name in names})
   if recent is None:
@@ -80,13 +80,25 @@ def with_own_token(
 def _write(state: MemoryState, key, value, gates) -> MemoryState:
   """The state after one token."""
   rule, recent = state.rule, state.recent
-  # A window of one token, so that both kinds of update share the gradient.
+  # With an axis of one token, as `summed_update` takes them.
   token = jax.tree.map(lambda x: x[None], (key, value, gates))
   window = with_own_token(recent, *token)
   if rule.updates == "chunk":
-    return _write_pending(state, window, gates)
+    # Sum up the chunk; only its last token makes a step.
+    update = summed_update(rule, state.weights, window)
+    pending = PendingStep(
+      jax.tree.map(jnp.add, state.pending.update, update),
+      {
+        name: total + gates.get(name, jnp.zeros_like(total))
+        for name, total in state.pending.gates.items()
+      },
+    )
+    ends = (state.position + 1) % rule.chunk == 0
+    stepped, waiting = end_chunk(state, pending), state.replace(pending=pending)
+    new = _where(ends, stepped, waiting)
+    return new.replace(position=state.position + 1)
 
-  # The point of the gradient: the weights, or those the chunk began with.
+  # Where the gradient is taken: at the weights now or at the chunk's start.
   start = state.start
   if start is not None:
     begins = state.position % rule.chunk == 0
@@ -110,7 +122,7 @@ def _write(state: MemoryState, key, value, gates) -> MemoryState:
 def summed_update(
   rule: Rule, accumulator: dict[str, Array], tokens: RecentTokens
 ) -> dict[str, Array]:
-  """-Σ θ g of some tokens; of Muon, which applies its rate later, -Σ g."""
+  """Update -Σ θ g of some tokens; with Muon, which scales later, -Σ g."""
   gradients = token_gradients(
     rule,
     rule.retention.link(accumulator),
@@ -122,7 +134,7 @@ def summed_update(
 
 
 def _step(rule: Rule, weights, momentum, update, gates):
-  """(A, S) after a step of the rule's algorithm along an update."""
+  """(A, S) after one step of the rule's algorithm."""
   if momentum is not None:
     update = jax.tree.map(
       lambda s, u: gates["momentum"] * s + u, momentum, update
@@ -141,26 +153,9 @@ def _step(rule: Rule, weights, momentum, update, gates):
   return jax.tree.map(jnp.add, weights, update), momentum
 
 
-def _write_pending(state: MemoryState, token: RecentTokens, gates):
-  """The state after one token of a chunk that steps at its end."""
-  rule, held = state.rule, state.pending
-  update = summed_update(rule, state.weights, token)
-  pending = PendingStep(
-    jax.tree.map(jnp.add, held.update, update),
-    {
-      name: total + gates.get(name, jnp.zeros_like(total))
-      for name, total in held.gates.items()
-    },
-  )
-
-  ends = (state.position + 1) % rule.chunk == 0
-  new = _where(ends, end_chunk(state, pending), state.replace(pending=pending))
-  return new.replace(position=state.position + 1)
-
-
 def end_chunk(state: MemoryState, pending: PendingStep) -> MemoryState:
-  """The state after the step at the end of a chunk; its position stays."""
-  # One step has one momentum, decay and (with Muon) rate: the means.
+  """The state after the step at the end of a chunk; position unchanged."""
+  # The gates of the one step are the means over the chunk.
   means = {
     name: total / state.rule.chunk for name, total in pending.gates.items()
   }
@@ -177,7 +172,7 @@ def _where(condition, one, other):
 
 
 def _scaled(number, tree):
-  """A tree times a number."""
+  """Multiplies the leaves of a tree by a number."""
   return jax.tree.map(lambda x: number * x, tree)
 
 

@@ -1,4 +1,4 @@
-"""The state of a memory: its weights and counters, of a constant size."""
+"""The state of a memory, whose size does not grow with the tokens read."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -22,8 +22,8 @@ __all__ = [
   "initial_weights",
 ]
 
-# Fields of a pytree hold whatever `jax.tree.map` and `jax.vmap` put in: arrays,
-# shapes, axis numbers. So they are not annotated as arrays.
+# `PyTree` and not arrays, because `jax.tree.map` and `jax.vmap` put shapes and
+# axis numbers into the fields.
 Maps = dict[str, PyTree]
 
 
@@ -47,7 +47,7 @@ class RecentTokens:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class MemoryState:
-  """Weights of a memory, and what its rule carries from token to token.
+  """Weights of a memory, and the other state of its update rule.
 
   Made by `init`, changed by `write` and `stream`, which return a new one.
 
@@ -153,8 +153,8 @@ def init(
   lead = (*batch, heads)
   spread = lambda w: jnp.broadcast_to(w, (*batch, *w.shape)).astype(dtype)
   # In the order of the structure, whatever the order of the mapping.
-  held = _copied({name: spread(weights[name]) for name in shapes})
-  zeros = lambda: jax.tree.map(jnp.zeros_like, held)
+  weights = _copied({name: spread(weights[name]) for name in shapes})
+  zeros = lambda: jax.tree.map(jnp.zeros_like, weights)
 
   pending = None
   if rule.updates == "chunk":
@@ -162,42 +162,39 @@ def init(
     sums = {"rate": number(), "momentum": number(), "decay": number()}
     pending = PendingStep(zeros(), sums)
 
+  start = None
+  if rule.gradients == "chunk" and pending is None:
+    start = _copied(weights)
+
+  recent = None
+  if rule.window > 1:
+    # An empty window: tokens whose rate is 0 make no update.
+    tokens = lambda *s: jnp.zeros((*lead, rule.window - 1, *s), dtype)
+    gates = {"rate": tokens()}
+    if rule.objective.takes_threshold:
+      # Any value would do beside a rate of 0; 1 is valid.
+      gates["threshold"] = jnp.ones((*lead, rule.window - 1), dtype)
+    recent = RecentTokens(tokens(width), tokens(value_width), gates)
+
   return MemoryState(
-    weights=held,
+    weights=weights,
     momentum=zeros() if rule.algorithm.has_momentum else None,
-    start=_copied(held)
-    if rule.gradients == "chunk" and pending is None
-    else None,
+    start=start,
     pending=pending,
-    recent=_empty_window(rule, lead, width, value_width, dtype),
-    # Of numpy, so that its value is known while a program is traced.
+    recent=recent,
+    # numpy, so that its value is known under `jit`.
     position=np.zeros((), np.int32),
     rule=rule,
   )
 
 
-def _empty_window(
-  rule: Rule, lead: tuple[int, ...], width: int, value_width: int, dtype
-) -> RecentTokens | None:
-  """A window without tokens: rates of 0 make no update."""
-  count = rule.window - 1
-  if not count:
-    return None
-  zeros = lambda *s: jnp.zeros((*lead, count, *s), dtype)
-  gates = {"rate": zeros()}
-  if rule.objective.takes_threshold:
-    # Beside rates of 0 any would do; 1 is within the range of thresholds.
-    gates["threshold"] = jnp.ones((*lead, count), dtype)
-  return RecentTokens(zeros(width), zeros(value_width), gates)
-
-
 def _copied(maps: Maps) -> Maps:
-  """Copies: a donated state must not hold one buffer twice."""
+  """Copies arrays: a donated pytree must not hold one buffer twice."""
   return {name: jnp.array(w, copy=True) for name, w in maps.items()}
 
 
 def compute_dtype(state: MemoryState, *arrays: Array | None):
-  """float32, or the widest dtype given: sums over a sequence are made in it.
+  """The dtype to compute in: float32, or the widest dtype given.
 
   >>> import jax.numpy as jnp
   >>> from attnjax.ops.memory.rule import Rule
@@ -216,15 +213,15 @@ def compute_dtype(state: MemoryState, *arrays: Array | None):
 def for_compute(
   state: MemoryState, dtype: DTypeLike, *arrays: Array | None
 ) -> MemoryState:
-  """The state cast to a dtype, its position aside, as a loop may carry it.
+  """Casts a state, except its position, to a dtype, as the carry of a loop.
 
   Inside `jax.shard_map` the carry of a loop must vary over the same mesh axes
-  before and after a step, so it is marked as varying where the arrays do.
+  before and after a step, so it is cast to vary as the arrays do.
   """
   given = [x for x in arrays if x is not None]
   axes = varying_axes(*given, *jax.tree.leaves(state))
-  held = jax.tree.map(lambda x: varying_alike(x.astype(dtype), axes), state)
-  return held.replace(position=state.position)
+  cast = jax.tree.map(lambda x: varying_alike(x.astype(dtype), axes), state)
+  return cast.replace(position=state.position)
 
 
 def initial_weights(

@@ -1,8 +1,8 @@
-"""Networks that a memory may be, and the features of their inputs.
+"""Networks of a memory, and features of their inputs.
 
-A structure says which linear maps there are and how a vector runs through them.
-It is given the maps as one function, `linear(name, x)`, for a map is held in
-two ways: as a matrix, and as a matrix and outer products that are added to it.
+A structure names its linear maps and composes them. It gets them as a function
+`linear(name, x)`, because a map is stored either as a matrix, or as a matrix
+plus a sum of outer products.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ class Structure:
 
   Args:
     residual: whether the input is added to the normalised output, so that an
-      empty memory gives the input and not 0; needs D == E.
+      empty memory returns its input and not 0; needs D == E.
 
   >>> mlp(depth=3, expansion=2).shapes(4, 5)
   {'map_0': (4, 8), 'map_1': (8, 8), 'map_2': (8, 5)}
@@ -44,7 +44,7 @@ class Structure:
 
   @property
   def is_linear(self) -> bool:
-    """Whether the output is linear in the one map there is."""
+    """Whether there is one map, and the output is linear in it."""
     return False
 
   def shapes(self, width: int, value_width: int) -> dict[str, tuple[int, int]]:
@@ -72,7 +72,7 @@ class Structure:
 
 
 def _normalized(x):
-  """Mean 0 and variance 1 over the features."""
+  """Shifts and scales to mean 0 and variance 1 over the features."""
   x = x - x.mean(-1, keepdims=True)
   # As in layer norms, ε bounds the gradient at a constant vector.
   return x * jax.lax.rsqrt((x * x).mean(-1, keepdims=True) + 1e-6)
@@ -97,7 +97,7 @@ class _Mlp(Structure):
   expansion: int
 
   def shapes(self, width, value_width):
-    # The last map is the output; `NeuralMemory` starts it at 0.
+    # The output map comes last; `NeuralMemory` initializes it to 0.
     hidden = [self.expansion * width] * (self.depth - 1)
     sizes = [width, *hidden, value_width]
     return {f"map_{n}": (sizes[n], sizes[n + 1]) for n in range(self.depth)}
@@ -193,7 +193,7 @@ def _at_least_one(name: str, **sizes: int) -> None:
 
 
 def linear_of(weights: dict[str, Array]) -> Linear:
-  """The function (name, x) -> x W of maps that are held as matrices.
+  """The function (name, x) -> x W of maps that are stored as matrices.
 
   >>> import jax.numpy as jnp
   >>> linear_of({"map_0": jnp.eye(2)})("map_0", jnp.ones(2)).tolist()
@@ -234,7 +234,7 @@ class Features:
 def polynomial(degree: int = 2) -> Features:
   """Powers up to a degree, φ(q) · φ(k) = Σ_n (q · k)^n / n!, n = 1 .. degree.
 
-  They are the first terms of exp(q · k) - 1. More features let one matrix hold
+  The first terms of exp(q · k) - 1. With more features one matrix can store
   more pairs.
 
   Args:

@@ -1,16 +1,14 @@
-"""Gradients of the tokens of a chunk, kept as outer products.
+"""Gradients of the tokens of a chunk, stored as outer products.
 
 The gradient of a token's loss by a matrix is an outer product, a ⊗ d, of the
-input a of the map and the derivative d of the loss by its output. Kept as two
-vectors, the gradients of C tokens take C (I + O) numbers a map and not C I O,
-and what they add to a map is applied by products of vectors.
+input a of the map and the derivative d of the loss by its output. Stored as two
+vectors, the gradients of C tokens take C (I + O) numbers per map, not C I O.
 
-There are two points at which a gradient is taken. `token_gradients` takes all
-at one point, as rules with gradients="chunk" have it. `delta_rule_updates`
-takes each at the weights W[t-1] that its token finds: for a matrix that
-descends ½ ‖k W - v‖², token t writes the row e[t] = θ[t] (v[t] - k[t] W[t-1]),
-where W[t-1] holds the rows before. That is a triangular system of equations in
-the rows of a chunk.
+`token_gradients` takes all gradients at the same weights, for rules with
+gradients="chunk". `delta_rule_updates` takes each at the weights W[t-1] before
+its token: for a matrix that descends ½ ‖k W - v‖², token t writes the row e[t]
+= θ[t] (v[t] - k[t] W[t-1]), where W[t-1] holds the rows before. That is a
+triangular system of equations in the rows of a chunk.
 """
 
 from typing import NamedTuple
@@ -34,7 +32,7 @@ __all__ = [
 
 
 class OuterProducts(NamedTuple):
-  """A matrix a token and map, inputs[t] ⊗ cotangents[t]; name -> vectors.
+  """Matrices inputs[t] ⊗ cotangents[t], one per token and map name.
 
   Args:
     inputs: a, ``T I``, of the map.
@@ -62,13 +60,13 @@ def token_gradients(
   >>> found.inputs["map_0"].item(), found.cotangents["map_0"].item()
   (1.0, -1.0)
   """
-  # Inside `jax.shard_map` the gradient by a value that is equal on all devices
-  # is summed over them; zeros that vary as the tokens do have a local one.
+  # Inside `jax.shard_map` the gradient by a value that does not vary over
+  # devices is summed over them. Zeros cast to vary have a local gradient.
   axes = varying_axes(keys, values, *weights.values())
   zeros = lambda w: jnp.zeros((len(keys), w.shape[-1]), w.dtype)
   shifts = {n: varying_alike(zeros(w), axes) for n, w in weights.items()}
 
-  # A shift of 0 on the output of each map: the loss's derivative by it is d.
+  # d is the derivative of the loss by a shift of 0 added to a map's output.
   def loss(shifts):
     inputs = {}
 
@@ -127,7 +125,7 @@ def delta_rule_updates(
   values: Float[Array, "C O"],
   gates: dict[str, Array],
 ) -> Float[Array, "C O"]:
-  """The row e that each token writes along its key, ``C O``.
+  """Delta-rule updates: the row e that each token writes along its key.
 
   Args:
     rule: for which `has_linear_gradients` holds.
@@ -157,7 +155,7 @@ def delta_rule_updates(
   """
   of_answer, of_value = slopes
   rate = gates["rate"][:, None]
-  # The inner product: a gradient that does not depend on the weights.
+  # `dot`: its gradient does not depend on the weights.
   if of_answer == 0:
     return of_value * rate * values
 
@@ -165,25 +163,26 @@ def delta_rule_updates(
   if rule.decayed:
     scale = scale * (1 - gates["decay"])[:, None]
 
-  # What the keys read of the state before the chunk, decayed up to them.
+  # Outputs for the keys from the state before the chunk, decayed up to each.
   answers = coefficients.weights_decay[:, None] * (keys @ weights)
-  carried = coefficients.momentum_in_weights
-  if momentum is not None and carried is not None:
-    answers = answers + carried[:, None] * (keys @ momentum)
+  share = coefficients.momentum_in_weights
+  if momentum is not None and share is not None:
+    answers = answers + share[:, None] * (keys @ momentum)
 
-  # (I + L) e = right side: L e is what the keys read of the rows before.
+  # (I + L) e = right side, where L e is the part of the outputs that comes from
+  # earlier rows of the chunk.
   right_side = of_value * rate * values - scale * answers
   below = scale * coefficients.updates_in_weights * (keys @ keys.T)
   return unit_inverse(below) @ right_side
 
 
 def unit_inverse(below: Float[Array, "C C"]) -> Float[Array, "C C"]:
-  """(I + L)⁻¹ of a strictly lower triangular L, by products alone.
+  """Inverse of I + L for a strictly lower triangular L, by matrix products.
 
       [[A, 0], [B, D]]⁻¹ = [[A⁻¹, 0], [-D⁻¹ B A⁻¹, D⁻¹]]
 
-  from blocks of one token to the whole, all blocks of a size at once: log C
-  steps, where a solver has C.
+  from blocks of size 1 upwards, all blocks of a size at once: log C steps,
+  where a triangular solve has C.
 
   >>> import jax.numpy as jnp
   >>> unit_inverse(jnp.array([[0.0, 0.0], [3.0, 0.0]])).tolist()
@@ -202,7 +201,7 @@ def unit_inverse(below: Float[Array, "C C"]) -> Float[Array, "C C"]:
     first, second = blocks[0::2], blocks[1::2]
     pairs, width = len(first), blocks.shape[-1]
     tiles = below.reshape((pairs, 2, width, pairs, 2, width))
-    # Left of the second block of a pair, below its first.
+    # B: left of the second diagonal block of a pair, below the first.
     between = jnp.einsum("nanb->nab", tiles[:, 1, :, :, 0, :])
     blocks = jnp.block(
       [
