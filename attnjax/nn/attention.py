@@ -1,4 +1,4 @@
-"""Attention as modules: parameters, and a call of the primitive."""
+"""Multi-head attention and single-head self-attention as Flax modules."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, overload
@@ -74,14 +74,22 @@ class MultiHeadAttention(nnx.Module):
     rngs: nnx.Rngs,
   ):
     kv_heads = heads if kv_heads is None else kv_heads
-    _check_heads(width, heads, kv_heads, head_width)
+    if heads < 1 or (head_width is None and width % heads):
+      raise ValueError(
+        f"MultiHeadAttention: heads={heads} must divide width={width}; choose"
+        " another number of heads, or give head_width"
+      )
+    if kv_heads < 1 or heads % kv_heads:
+      raise ValueError(
+        f"MultiHeadAttention: kv_heads={kv_heads} must divide heads={heads}"
+      )
 
-    # Without widths given, heads share M among them, as in the paper.
+    # By default the heads divide M among them, as in the paper.
     head_width = width // heads if head_width is None else head_width
     value_width = head_width if value_width is None else value_width
 
-    # The output map contracts two axes, heads and their features: only it has
-    # a tuple of inputs.
+    # Only the output projection has a tuple of inputs: it contracts two axes,
+    # heads and their features.
     def projection(inputs, outputs, init):
       axis = (-2, -1) if isinstance(inputs, tuple) else -1
       return nnx.LinearGeneral(
@@ -145,7 +153,7 @@ class MultiHeadAttention(nnx.Module):
   ):
     """Attends; see `attnjax.multi_head_attention` for the keywords."""
     return multi_head_attention(
-      self.params, inputs, memory, **self._injected(), **attend_kw
+      self.params, inputs, memory, **self._options(), **attend_kw
     )
 
   def decode(
@@ -156,11 +164,11 @@ class MultiHeadAttention(nnx.Module):
   ):
     """(out, cache) of new tokens over a cache; see `decode_attention`."""
     return decode_attention(
-      self.params, inputs, cache, **self._injected(), **attend_kw
+      self.params, inputs, cache, **self._options(), **attend_kw
     )
 
   def project_memory(self, memory: Float[Array, "*B S M"]):
-    """(keys, values) of a memory, for `read`; see `ops.cross`."""
+    """(keys, values) of a memory, for `read`; see `ops.cross_attention`."""
     return project_memory(self.params, memory)
 
   @overload
@@ -203,9 +211,9 @@ class MultiHeadAttention(nnx.Module):
     value: Float[Array, "*B S K E"],
     **attend_kw,
   ):
-    """Attends over projected keys and values; no position is encoded.
+    """Attends over projected keys and values, without position encoding.
 
-    The positions of two sequences are not comparable.
+    Positions of two different sequences are not comparable.
     """
     return read_memory(
       self.params,
@@ -217,8 +225,8 @@ class MultiHeadAttention(nnx.Module):
       **attend_kw,
     )
 
-  def _injected(self) -> dict:
-    """Keywords of the primitives that this module was made with."""
+  def _options(self) -> dict:
+    """Options of this module that the primitives take as keywords."""
     return {
       "position_encoding": self.position_encoding,
       "combine": self.combine,
@@ -230,21 +238,6 @@ def _projection(layer: nnx.Linear | nnx.LinearGeneral) -> maps.Projection:
   """Kernel and bias of a Flax layer as arrays."""
   bias = None if layer.bias is None else layer.bias[...]
   return maps.Projection(layer.kernel[...], bias)
-
-
-def _check_heads(
-  width: int, heads: int, kv_heads: int, head_width: int | None
-) -> None:
-  """Raises ValueError unless H divides the width, and K divides H."""
-  if heads < 1 or (head_width is None and width % heads):
-    raise ValueError(
-      f"MultiHeadAttention: heads={heads} must divide width={width}; choose"
-      " another number of heads, or give head_width"
-    )
-  if kv_heads < 1 or heads % kv_heads:
-    raise ValueError(
-      f"MultiHeadAttention: kv_heads={kv_heads} must divide heads={heads}"
-    )
 
 
 class SelfAttention(nnx.Module):

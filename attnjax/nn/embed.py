@@ -1,4 +1,4 @@
-"""Embeddings: a table of vectors, and logits by its rows."""
+"""Embedding tables: lookup, logits by the same table, and positions."""
 
 import warnings
 
@@ -16,8 +16,8 @@ __all__ = ["Embedding", "add_positions"]
 class Embedding(nnx.Module):
   """A table of ``V`` learned vectors of width ``M``.
 
-  `flax.nnx.Embed` fixes the dtype it computes in when it is made; this one
-  follows its table, so that casting the parameters casts the computation.
+  `flax.nnx.Embed` fixes its compute dtype when it is made; this one computes in
+  the dtype of its table, so that casting the parameters is enough.
 
   Args:
     rows: V, tokens or positions.
@@ -48,16 +48,16 @@ class Embedding(nnx.Module):
     return positions.learned(self.embedding[...], index)
 
   def logits(self, x: Float[Array, "*B T M"]) -> Float[Array, "*B T V"]:
-    """Logits x · embedding[v], a readout by the rows of the table.
+    """Logits x · embedding[v], by the table as output projection.
 
-    Summed in float32 or wider, whatever the dtype of x: a vocabulary of
-    bfloat16 logits has ties, and its log-sum-exp loses digits.
+    Summed in float32 or wider, whatever the dtype of x: logits in bfloat16 have
+    ties, and their log-sum-exp loses digits.
 
     Reference:
       Press, Wolf, "Using the Output Embedding to Improve Language Models",
       2016, arXiv 1608.05859.
     """
-    # Float64 stays float64, for checks of gradients.
+    # float64 for gradient checks.
     dtype = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
     return jnp.einsum(
       "...tm,vm->...tv",
@@ -82,13 +82,13 @@ def add_positions(
   kind: str,
   table: Embedding | None = None,
 ) -> Float[Array, "*B T M"]:
-  """Adds a code of each position to embeddings, in their dtype.
+  """Adds position encodings to embeddings, in their dtype.
 
   Args:
     x: ``*B T M``, embeddings of tokens.
     places: int ``*B T``, or ``T``, the positions.
     kind: "learned", rows of the table; "sinusoidal"; any other kind adds
-      nothing, as where attention encodes positions.
+      nothing, because attention itself encodes positions.
     table: the learned positions.
 
   >>> import jax.numpy as jnp
@@ -99,9 +99,10 @@ def add_positions(
   if kind == "learned" and table is not None:
     code = table(jnp.asarray(places))
   elif kind == "sinusoidal":
-    # The sinusoids have a norm of √(M/2), embeddings start small: scale down.
+    # Scaled by 1/√M, because their norm is √(M/2) and embeddings start small.
     code = positions.sinusoidal(places, x.shape[-1]) * x.shape[-1] ** -0.5
   else:
     return x
+
   code = code.reshape((1,) * (x.ndim - code.ndim) + code.shape)
   return x + code.astype(x.dtype)

@@ -1,7 +1,7 @@
-"""Networks with one glimpse: attention weights of a context, then a readout.
+"""Networks with one glimpse, whose weights depend on a context.
 
-A context is embedded, the embedding becomes attention weights, these multiply
-the input element-wise, and a linear layer maps the product to the output.
+The embedding of a context gives attention weights, these multiply the input
+elementwise, and a linear layer maps the product to the output.
 """
 
 import jax.numpy as jnp
@@ -23,13 +23,13 @@ class GlimpseNetwork(nnx.Module):
       a   = normalizer(embedding[context] / temperature)      ``*B T``
       out = Linear(inputs ⊙ a),   or Linear(Σ_t inputs[t] a[t]) where `pool`
 
-  Given its context the network is linear in its inputs, so training determines
-  only the product of a weight and a readout kernel, see `effective_weights`.
-  Weights alone can be compared where the normalizer fixes their scale, as
+  Given a context the network is linear in its inputs, so training determines
+  only the product of weight and readout kernel, see `effective_weights`. The
+  weights alone are comparable where the normalizer fixes their scale, as
   "softmax" does.
 
   Args:
-    contexts: C, how many there are.
+    contexts: C, the number of contexts.
     length: T, parts of the input: numbers, or positions where there is `width`.
     outputs: O, numbers to read out.
     width: D, of the vector at each position; None is an input of T numbers.
@@ -70,7 +70,7 @@ class GlimpseNetwork(nnx.Module):
       "GlimpseNetwork", contexts=contexts, length=length, outputs=outputs
     )
     self.context = Embedding(contexts, length, stddev=stddev, rngs=rngs)
-    # Pooled, positions share one readout; else each has its own.
+    # With pooling all positions share one readout; else each has its own.
     features = (1 if pool else length) * (1 if width is None else width)
     self.readout = nnx.Linear(features, outputs, kernel_init=FAN_IN, rngs=rngs)
     self.width = width
@@ -97,21 +97,40 @@ class GlimpseNetwork(nnx.Module):
     Returns:
       ``*B O``; with `aux` a pair, ``(out, GlimpseAux)``.
     """
-    self._check_inputs(inputs)
-    seen, found = self._glimpse(
-      inputs, _embedded(self.context, context), mask, aux
-    )
+    # `glimpse` would broadcast a wrong T.
+    length = self.context.embedding.shape[1]
+    expected = (length,) if self.width is None else (length, self.width)
+    if inputs.shape[-len(expected) :] != expected:
+      axes = "*B T" if self.width is None else "*B T D"
+      raise ValueError(
+        f"GlimpseNetwork: inputs must be '{axes}' and end in"
+        f" {list(expected)}, got shape {list(inputs.shape)}; the embedding ties"
+        " the network to one length, ContentGlimpse takes any"
+      )
 
-    kept = inputs.ndim - (1 if self.width is None else 2)
-    flat = (*seen.shape[:kept], self.readout.in_features)
-    out = self.readout(seen.reshape(flat))
-    return (out, found) if aux else out
+    result = glimpse(
+      inputs,
+      _embedded(self.context, context),
+      axis=-1 if self.width is None else -2,
+      pool=self.pool,
+      mask=mask,
+      aux=aux,
+      normalizer=self.normalizer,
+      temperature=self.temperature,
+    )
+    weighted, *found = result if aux else (result,)
+
+    batch = weighted.shape[: inputs.ndim - len(expected)]
+    out = self.readout(weighted.reshape((*batch, self.readout.in_features)))
+    return (out, *found) if aux else out
 
   def weights(self) -> Float[Array, "C T"]:
     """Attention weights of each context."""
     table = self.context.embedding[...]
     ones = jnp.ones(table.shape, table.dtype)
-    return glimpse(ones, table, **self._normalization())
+    return glimpse(
+      ones, table, normalizer=self.normalizer, temperature=self.temperature
+    )
 
   def effective_weights(self) -> Float[Array, "C T ..."]:
     """Derivative of each output by each input: weight times readout.
@@ -124,41 +143,8 @@ class GlimpseNetwork(nnx.Module):
     weights, kernel = self.weights(), self.readout.kernel[...]
     length = 1 if self.pool else weights.shape[1]
     slopes = kernel.reshape((1, length, -1, kernel.shape[-1]))
-    found = weights[..., None, None] * slopes.astype(weights.dtype)
-    return found[:, :, 0] if self.width is None else found
-
-  def _normalization(self) -> dict:
-    """Keywords of `glimpse`: how logits become weights."""
-    return {"normalizer": self.normalizer, "temperature": self.temperature}
-
-  def _glimpse(self, inputs, logits, mask, aux):
-    """(glimpse, `GlimpseAux` or None)."""
-    axis = -1 if self.width is None else -2
-    result = glimpse(
-      inputs,
-      logits,
-      axis=axis,
-      pool=self.pool,
-      mask=mask,
-      aux=aux,
-      **self._normalization(),
-    )
-    return result if aux else (result, None)
-
-  def _check_inputs(self, inputs) -> None:
-    """Raises ValueError unless T and D are those of the embedding and readout.
-
-    `glimpse` would broadcast a wrong T.
-    """
-    length = self.context.embedding.shape[1]
-    expected = (length,) if self.width is None else (length, self.width)
-    if inputs.shape[-len(expected) :] != expected:
-      axes = "*B T" if self.width is None else "*B T D"
-      raise ValueError(
-        f"GlimpseNetwork: inputs must be '{axes}' and end in"
-        f" {list(expected)}, got shape {list(inputs.shape)}; the embedding ties"
-        " the network to one length, ContentGlimpse takes any"
-      )
+    effective = weights[..., None, None] * slopes.astype(weights.dtype)
+    return effective[:, :, 0] if self.width is None else effective
 
 
 class ContentGlimpse(nnx.Module):
@@ -172,7 +158,7 @@ class ContentGlimpse(nnx.Module):
   length. It is `attend` with one query, and the inputs as values.
 
   Args:
-    contexts: C, how many there are.
+    contexts: C, the number of contexts.
     width: M, of the vector at each position.
     outputs: O, numbers to read out.
     key_width: D, of query and keys; None is M.
@@ -245,8 +231,8 @@ class ContentGlimpse(nnx.Module):
       mask=mask,
       aux=aux,
     )
-    seen, *found = result if aux else (result,)
-    out = self.readout(seen)
+    weighted, *found = result if aux else (result,)
+    out = self.readout(weighted)
     return (out, *found) if aux else out
 
   def logits(
@@ -254,7 +240,7 @@ class ContentGlimpse(nnx.Module):
   ) -> Float[Array, "*B T"]:
     """Scores q · k of each position, summed in float32 or wider."""
     query, key = _embedded(self.context, context), self.key(inputs)
-    # As in `attend`: logits in few bits would lose the order of weights.
+    # As in `attend`: rounded logits could change the order of weights.
     dtype = jnp.float64 if key.dtype == jnp.float64 else jnp.float32
     return jnp.einsum(
       "...d,...td->...t", query, key, preferred_element_type=dtype
@@ -264,7 +250,7 @@ class ContentGlimpse(nnx.Module):
 def _embedded(
   embedding: Embedding, context: Int[Array, "*B"]
 ) -> Float[Array, "*B M"]:
-  """Embeds contexts; `Embedding` needs an axis T, a single one has none."""
+  """Embeds contexts ``*B``; `Embedding` needs an axis T, here of size 1."""
   return embedding(context[..., None])[..., 0, :]
 
 

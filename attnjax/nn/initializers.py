@@ -1,4 +1,4 @@
-"""Initializers of kernels, by the variance of what they give."""
+"""Initializers of kernels that fix the variance of their outputs."""
 
 import jax
 
@@ -6,7 +6,9 @@ __all__ = ["FAN_IN", "fan_in"]
 
 
 def fan_in(scale: float = 1.0) -> jax.nn.initializers.Initializer:
-  """Normal draws of variance scale / inputs, so that outputs have `scale`.
+  """Normal initializer of variance scale / fan-in.
+
+  Outputs then have variance `scale` for inputs of variance 1.
 
   Args:
     scale: > 0. A network of n residual additions gives 1 / n to each, so that

@@ -1,9 +1,9 @@
 """Token mixers of Titans: memory as context (MAC), gate (MAG), layer (MAL).
 
-Each is what a block adds to x, as a function of the normalised x; attention
-alone and memory alone are called the same way. All are causal: they read a
-sequence at once, or a token at a time with a state of constant size. Where the
-paper's equations are not causal, a docstring says what is done instead.
+A mixer maps the normalised x of a block to what the block adds to x. Attention
+alone and memory alone have the same interface. All are causal, and take either
+a whole sequence, or a token at a time with a state of constant size. Where the
+paper's equations are not causal, the docstring says what is done instead.
 """
 
 from collections.abc import Callable
@@ -32,13 +32,13 @@ __all__ = [
 
 @pytree_dataclass
 class MixerState:
-  """State of a mixer between tokens; a part that it lacks is None.
+  """State of a mixer between tokens; None for a part that it lacks.
 
   Args:
     memory: state of the neural memory.
     cache: keys and values of attention.
     segment: of MAC, the memory at the segment's start, and the cache of what
-      that recalled.
+      was recalled from it.
 
   >>> MixerState(memory=None, cache=None, segment=None).cache is None
   True
@@ -49,11 +49,30 @@ class MixerState:
   segment: PyTree
 
 
+class _Mixer(nnx.Module):
+  """Base of mixers, which have attention, memory, or both."""
+
+  attention: PyTree = None
+  memory: PyTree = None
+
+  def init_state(
+    self, batch, capacity, dtype: DTypeLike = jnp.float32
+  ) -> MixerState:
+    """The state before the first token."""
+    memory = cache = None
+
+    if self.memory is not None:
+      memory = self.memory.init_state(batch, dtype)
+    if self.attention is not None:
+      cache = self.attention.init_cache(batch, capacity, dtype)
+    return MixerState(memory, cache, None)
+
+
 class _Gated(nnx.Module):
   """Gating of attention by memory, o = (norm_1(y) ⊙ σ(norm_2(m))) W_o.
 
-  The paper says: normalised by learned vectors, then a nonlinearity. To which
-  of the two it applies is our choice: the memory gates the attention.
+  The paper normalises by learned vectors and applies a nonlinearity, but does
+  not say to which of the two. Here it is the memory that gates the attention.
 
   Args:
     width: M.
@@ -71,12 +90,12 @@ class _Gated(nnx.Module):
     )
 
   def __call__(self, y, m):
-    """The gated output of attention y and memory m, both ``*B T M``."""
+    """Output for attention y and memory m, both ``*B T M``."""
     gate = jax.nn.sigmoid(self.memory_norm(m))
     return self.output(self.norm(y) * gate)
 
 
-class AttentionAlone(nnx.Module):
+class AttentionAlone(_Mixer):
   """A mixer of attention alone, the baseline of the others.
 
   Args:
@@ -97,18 +116,13 @@ class AttentionAlone(nnx.Module):
     """(change of each token, None)."""
     return self.attention(x), None
 
-  def init_state(self, batch, capacity, dtype: DTypeLike = jnp.float32):
-    """The state before the first token."""
-    cache = self.attention.init_cache(batch, capacity, dtype)
-    return MixerState(None, cache, None)
-
   def decode(self, x: Float[Array, "*B 1 M"], state: MixerState):
     """(change of one more token, state after it)."""
     y, cache = self.attention.decode(x, state.cache)
     return y, MixerState(None, cache, None)
 
 
-class MemoryAlone(nnx.Module):
+class MemoryAlone(_Mixer):
   """A mixer of memory alone (LMM).
 
   Args:
@@ -132,17 +146,13 @@ class MemoryAlone(nnx.Module):
     """(change of each token, state of the memory after the last)."""
     return self.memory(x)
 
-  def init_state(self, batch, capacity, dtype: DTypeLike = jnp.float32):
-    """The state before the first token."""
-    return MixerState(self.memory.init_state(batch, dtype), None, None)
-
   def decode(self, x: Float[Array, "*B 1 M"], state: MixerState):
     """(change of one more token, state after it)."""
-    y, held = self.memory(x, state.memory)
-    return y, MixerState(held, None, None)
+    y, memory = self.memory(x, state.memory)
+    return y, MixerState(memory, None, None)
 
 
-class MemoryAsGate(nnx.Module):
+class MemoryAsGate(_Mixer):
   """Attention over a window, gated by the output of the memory (MAG).
 
       o = attention(x) ⊗ memory(x)
@@ -158,8 +168,7 @@ class MemoryAsGate(nnx.Module):
     rngs: Flax NNX random streams; uses "params".
 
   >>> import jax.numpy as jnp
-  >>> from attnjax.nn.neural_memory import NeuralMemory
-  >>> from attnjax.nn.window_attention import WindowAttention
+  >>> from attnjax.nn import NeuralMemory, WindowAttention
   >>> from flax import nnx
   >>> rngs = nnx.Rngs(0)
   >>> attention = WindowAttention(6, 2, window=3, persistent=2, rngs=rngs)
@@ -187,28 +196,23 @@ class MemoryAsGate(nnx.Module):
 
   def __call__(self, x: Float[Array, "*B T M"]):
     """(change of each token, state of the memory after the last)."""
-    m, held = self.memory(x)
-    return self.gated(self.attention(x), m), held
-
-  def init_state(self, batch, capacity, dtype: DTypeLike = jnp.float32):
-    """The state before the first token."""
-    cache = self.attention.init_cache(batch, capacity, dtype)
-    return MixerState(self.memory.init_state(batch, dtype), cache, None)
+    m, memory = self.memory(x)
+    return self.gated(self.attention(x), m), memory
 
   def decode(self, x: Float[Array, "*B 1 M"], state: MixerState):
     """(change of one more token, state after it)."""
     y, cache = self.attention.decode(x, state.cache)
-    m, held = self.memory(x, state.memory)
-    return self.gated(y, m), MixerState(held, cache, None)
+    m, memory = self.memory(x, state.memory)
+    return self.gated(y, m), MixerState(memory, cache, None)
 
 
-class MemoryAsLayer(nnx.Module):
+class MemoryAsLayer(_Mixer):
   """Memory, then attention over a window of its output (MAL).
 
       o = attention(norm(x + memory(x)))
 
-  The paper has y = memory(x), o = attention(y), and residuals in every block;
-  the one around the memory is written out here.
+  The paper has y = memory(x), o = attention(y), and residuals in every block.
+  The residual around the memory is part of this layer.
 
   Args:
     attention: a `WindowAttention`.
@@ -217,8 +221,7 @@ class MemoryAsLayer(nnx.Module):
     rngs: Flax NNX random streams; uses "params".
 
   >>> import jax.numpy as jnp
-  >>> from attnjax.nn.neural_memory import NeuralMemory
-  >>> from attnjax.nn.window_attention import WindowAttention
+  >>> from attnjax.nn import NeuralMemory, WindowAttention
   >>> from flax import nnx
   >>> rngs = nnx.Rngs(0)
   >>> attention = WindowAttention(6, 2, window=3, rngs=rngs)
@@ -245,46 +248,42 @@ class MemoryAsLayer(nnx.Module):
 
   def __call__(self, x: Float[Array, "*B T M"]):
     """(change of each token, state of the memory after the last)."""
-    m, held = self.memory(x)
-    return self.attention(self.norm(x + m)), held
-
-  def init_state(self, batch, capacity, dtype: DTypeLike = jnp.float32):
-    """The state before the first token."""
-    cache = self.attention.init_cache(batch, capacity, dtype)
-    return MixerState(self.memory.init_state(batch, dtype), cache, None)
+    m, memory = self.memory(x)
+    return self.attention(self.norm(x + m)), memory
 
   def decode(self, x: Float[Array, "*B 1 M"], state: MixerState):
     """(change of one more token, state after it)."""
-    m, held = self.memory(x, state.memory)
+    m, memory = self.memory(x, state.memory)
     y, cache = self.attention.decode(self.norm(x + m), state.cache)
-    return y, MixerState(held, cache, None)
+    return y, MixerState(memory, cache, None)
 
 
 @pytree_dataclass
 class _Segment:
-  """Of MAC: the memory at the segment's start, the cache of its recalls."""
+  """Of MAC: memory at the segment's start, and cache of recalled tokens."""
 
   start: NeuralMemoryState
   recalls: PyTree
 
 
-class MemoryAsContext(nnx.Module):
-  """Attention over segments and what the memory recalls for them (MAC).
+class MemoryAsContext(_Mixer):
+  """Attention over segments and over what the memory recalls (MAC).
 
       h[i] = recall(x[i]) from the memory before the segment
       y[i] = x[i] + attention(x[i]; persistent, h[j], x[j], j <= i in the
              segment)
       o[i] = y[i] ⊗ memory(y)[i], which writes y up to i and reads
 
-  where y ⊗ m = (norm(y) ⊙ σ(norm(m))) W_o. The paper is not causal in
-  two places. Its order [persistent, h, segment] under a plain causal mask shows
-  a token the h of later tokens: here h[j] stands at the position of x[j]. And
-  its o reads the memory after the whole segment was written: here after the
-  token's own write.
-  It has y = attention, and residuals in every block: the one around the
-  attention is written out here, as in `MemoryAsLayer`. Without it the memory
-  is written with mixtures of tokens; in the recall experiments it then learned
-  nothing.
+  where y ⊗ m = (norm(y) ⊙ σ(norm(m))) W_o. The paper is not causal in two
+  places. Its order [persistent, h, segment] under a causal mask lets a token
+  see the h of later tokens; here h[j] has the position of x[j]. And its o reads
+  the memory after the whole segment is written; here, after the token's own
+  write.
+
+  In the paper y = attention, with residuals in every block. The residual around
+  the attention is part of this layer, as in `MemoryAsLayer`. Without it the
+  memory stores mixtures of tokens, and learned nothing in the recall
+  experiments.
 
   Args:
     attention: a `WindowAttention` without a window.
@@ -300,15 +299,14 @@ class MemoryAsContext(nnx.Module):
       segment.
 
   >>> import jax.numpy as jnp
-  >>> from attnjax.nn.neural_memory import NeuralMemory
-  >>> from attnjax.nn.window_attention import WindowAttention
+  >>> from attnjax.nn import NeuralMemory, WindowAttention
   >>> from flax import nnx
   >>> from attnjax import memory
   >>> rngs = nnx.Rngs(0)
   >>> attention = WindowAttention(6, 2, window=None, persistent=2, rngs=rngs)
-  >>> held = NeuralMemory(6, 2, rule=memory.titans(chunk=4), rngs=rngs)
-  >>> layer = MemoryAsContext(attention, held, width=6, segment=4, rngs=rngs)
-  >>> layer(jnp.ones((5, 6)))[0].shape
+  >>> layer = NeuralMemory(6, 2, rule=memory.titans(chunk=4), rngs=rngs)
+  >>> mixer = MemoryAsContext(attention, layer, width=6, segment=4, rngs=rngs)
+  >>> mixer(jnp.ones((5, 6)))[0].shape
   (5, 6)
 
   Reference:
@@ -331,24 +329,25 @@ class MemoryAsContext(nnx.Module):
         f"MemoryAsContext: its segments are the window; attention has one of"
         f" {attention.window} too, make it None"
       )
-    # Then each segment begins with a chunk, and no chunk crosses its border.
+    # So that no chunk crosses the border of a segment.
     chunk = memory.rule.chunk if memory.rule.gradients == "chunk" else 1
     if segment < 1 or segment % chunk:
       raise ValueError(
         f"MemoryAsContext: segment must be a multiple of the rule's chunk of"
         f" {chunk}, got {segment}"
       )
+
     self.attention, self.memory, self.segment = attention, memory, segment
     self.norm = make_norm("rms", width, False, rngs)
     self.gated = _Gated(width, output_init=output_init, rngs=rngs)
 
   def __call__(self, x: Float[Array, "*B T M"]):
-    """The change of each token, and the memory after the last segment."""
-    # ``*B T M`` to segments in front, ``N *B C M``, the last one padded.
+    """(change of each token, memory after the last segment)."""
+    # ``*B T M`` to ``*B N C M``, the last segment padded.
     *batch, length, width = x.shape
     number = -(-length // self.segment)
-    blank = [(0, 0)] * (x.ndim - 2)
-    x = jnp.pad(x, [*blank, (0, number * self.segment - length), (0, 0)])
+    no_padding = [(0, 0)] * (x.ndim - 2)
+    x = jnp.pad(x, [*no_padding, (0, number * self.segment - length), (0, 0)])
     segments = x.reshape((*batch, number, self.segment, width))
 
     state, y = jax.lax.scan(
@@ -362,8 +361,8 @@ class MemoryAsContext(nnx.Module):
 
   def _visit(self, state: NeuralMemoryState, x):
     """(memory, change of each token) after one segment."""
-    # A segment begins with a chunk. A position that is known to be 0 spares the
-    # program the case of a call that begins within one.
+    # Each segment begins a chunk. With a position known to be 0, `stream` need
+    # not compile the case of a call that begins within a chunk.
     aligned = state.memory.replace(position=np.zeros((), np.int32))
     state = NeuralMemoryState(aligned, state.tail)
     y = x + self.attention(x, self.memory.recall(x, state))
@@ -372,13 +371,14 @@ class MemoryAsContext(nnx.Module):
 
   def init_state(self, batch, capacity, dtype: DTypeLike = jnp.float32):
     """The state before the first token."""
-    held = jax.tree.map(jnp.asarray, self.memory.init_state(batch, dtype))
-    return MixerState(held, *self._fresh(held, batch, dtype))
+    del capacity  # both caches hold one segment
+    memory = jax.tree.map(jnp.asarray, self.memory.init_state(batch, dtype))
+    return MixerState(memory, *self._start_segment(memory, batch, dtype))
 
-  def _fresh(self, held: NeuralMemoryState, batch, dtype):
-    """Cache and segment at a segment's start: both caches are empty."""
+  def _start_segment(self, memory: NeuralMemoryState, batch, dtype):
+    """Cache and segment at a segment's start, with both caches empty."""
     cache = self.attention.init_cache(batch, self.segment, dtype)
-    return cache, _Segment(held, cache)
+    return cache, _Segment(memory, cache)
 
   def decode(self, x: Float[Array, "*B 1 M"], state: MixerState):
     """(change of one more token, state after it)."""
@@ -388,13 +388,14 @@ class MemoryAsContext(nnx.Module):
       x, state.cache, (h, segment.recalls)
     )
     y = x + y
-    m, held = self.memory(self.norm(y), state.memory)
+    m, memory = self.memory(self.norm(y), state.memory)
 
     batch, dtype = x.shape[:-2], cache.rows.key.dtype
-    # At the border both caches are emptied, and the memory is frozen anew.
-    ends = held.memory.position % self.segment == 0
-    same = cache, _Segment(segment.start, recalls)
-    fresh = self._fresh(held, batch, dtype)
+    # At the end of a segment both caches are emptied, and the memory now
+    # becomes that of the next segment's start.
+    ends = memory.memory.position % self.segment == 0
+    same_one = cache, _Segment(segment.start, recalls)
+    next_one = self._start_segment(memory, batch, dtype)
     choose = lambda new, old: jnp.where(ends, new, old)
-    cache, segment = jax.tree.map(choose, fresh, same)
-    return self.gated(y, m), MixerState(held, cache, segment)
+    cache, segment = jax.tree.map(choose, next_one, same_one)
+    return self.gated(y, m), MixerState(memory, cache, segment)

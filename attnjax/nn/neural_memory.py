@@ -1,4 +1,4 @@
-"""`NeuralMemory`: projections, gates and output map around `attnjax.memory`."""
+"""`NeuralMemory`: a Flax layer around the operations of `attnjax.memory`."""
 
 import math
 from collections.abc import Callable
@@ -16,12 +16,12 @@ from attnjax.typing import Array, DTypeLike, Float, PyTree
 
 __all__ = ["NeuralMemory", "NeuralMemoryState"]
 
-# Initial bias of the sigmoid of each gate. A decay of sigmoid(-8) halves the
-# weights in 2000 tokens: a half-life within the rows of training would leave
-# nothing to recall beyond them.
+# Initial bias of each gate before its sigmoid. A decay of sigmoid(-8) halves
+# the weights in 2000 tokens. With a half-life shorter than the training
+# sequences, nothing beyond their length could be recalled.
 _BIASES = {"rate": -1.0, "momentum": 0.0, "decay": -8.0, "threshold": 0.0}
-# Margin of the initial rate: momentum at its bias of 0 doubles a step, and the
-# gradient of a perceptron grows with its weights.
+# Safety factor of the initial rate: momentum at its bias of 0 doubles a step,
+# and the gradient of a perceptron grows with its weights.
 _RATE_MARGIN = 4.0
 
 
@@ -44,15 +44,14 @@ class NeuralMemoryState:
 
 
 class NeuralMemory(nnx.Module):
-  """A layer that writes tokens into a neural memory, and reads it for each.
+  """A layer that writes each token into a neural memory and reads from it.
 
       q, k, v = silu(convolution(x W_q, x W_k, x W_v)),  q and k of length 1
       θ, η, α = max_rate σ(x w_θ), σ(x w_η), σ(x w_α)
       y       = memory.stream(q, k, v; θ, η, α)
       out     = (norm(y) ⊙ σ(x W_g)) W_o
 
-  An output depends on no later token. The initial weights of the memory are
-  parameters.
+  The layer is causal. The initial weights of the memory are parameters.
 
   Args:
     width: M.
@@ -102,7 +101,18 @@ class NeuralMemory(nnx.Module):
       raise ValueError(
         f"NeuralMemory: convolution must see 1 token or more, got {convolution}"
       )
-    _check_rate(rule, max_rate)
+
+    # Descent of l2 by unit keys is stable below 2, and with momentum (the
+    # heavy-ball method) below 2 (1 + η), where η is at most 1.
+    exact = rule.gradients == "token" and rule.objective.slopes == (1.0, 1.0)
+    limit = 2.0 if exact and rule.structure.is_linear else float("inf")
+    if rule.algorithm.has_momentum:
+      limit *= 2
+    if not 0 < max_rate < limit:
+      raise ValueError(
+        f"NeuralMemory: max_rate must be above 0 and below {limit}, got"
+        f" {max_rate}; beyond it a matrix that corrects unit keys diverges"
+      )
 
     head_width = width // heads if head_width is None else head_width
     inner = heads * head_width
@@ -112,23 +122,24 @@ class NeuralMemory(nnx.Module):
     self.rule, self.heads, self.max_rate = rule, heads, max_rate
 
     self.project = linear(width, 3 * inner)
-    # The identity at the start: each token as it is.
+    # Initially the identity: only the tap of the token itself is 1.
     taps = jnp.zeros((convolution, 3 * inner)).at[-1].set(1)
     self.kernel = nnx.Param(taps)
 
     self.names = memory.wanted_gates(rule)
-    first = _BIASES | {"rate": _rate_bias(rule, max_rate)}
-    biases = jnp.repeat(jnp.array([first[n] for n in self.names]), heads)
-    # Kernels of 0: gates do not depend on the token at the start. Random ones
-    # give some token several times the rate; rows that repeat it diverge.
+    initial = _BIASES | {"rate": _rate_bias(rule, max_rate)}
+    biases = jnp.repeat(jnp.array([initial[n] for n in self.names]), heads)
+    # Kernels of 0, so that initially gates do not depend on the token. With
+    # random kernels some tokens get several times the rate, and the memory of
+    # rows that repeat such a token diverges.
     self.gates = linear(
       width, len(self.names) * heads, nnx.initializers.zeros_init()
     )
     self.gate_bias = nnx.Param(biases)
 
     start = memory.initial_weights(rule, rngs.params(), heads, head_width)
-    # The last map is 0, so that at first a read gives what was written alone. A
-    # residual memory normalises its output, which has no gradient at 0.
+    # A last map of 0 makes an empty memory output 0. Not with a residual, which
+    # normalises the output: at 0 that has no gradient.
     if not rule.structure.residual:
       last = list(start)[-1]
       start[last] = jnp.zeros_like(start[last])
@@ -180,36 +191,36 @@ class NeuralMemory(nnx.Module):
       self.project(inputs), self.kernel[...], state.tail
     )
     query, key, value = (
-      self._headed(x) for x in jnp.split(jax.nn.silu(mixed), 3, axis=-1)
+      self._split_heads(x) for x in jnp.split(jax.nn.silu(mixed), 3, axis=-1)
     )
-    # Values of norm about 1, whatever D: a perceptron fitted to longer ones has
-    # large weights, and its writes become unstable.
+    # Values of norm about 1 for any D: a perceptron that fits longer ones has
+    # large weights, with which writes become unstable.
     value = value / value.shape[-1] ** 0.5
 
-    held, out = memory.stream(
+    new, out = memory.stream(
       state.memory, _unit(query), _unit(key), value, self._gates(inputs)
     )
-    # A state keeps its dtype, so that a loop may carry it.
+    # The dtype is kept, so that the state can be the carry of a loop.
     tail = tail.astype(state.tail.dtype)
-    return self._read_out(out, inputs), NeuralMemoryState(held, tail)
+    return self._read_out(out, inputs), NeuralMemoryState(new, tail)
 
   def recall(
     self, inputs: Float[Array, "*B T M"], state: NeuralMemoryState
   ) -> Float[Array, "*B T M"]:
-    """Reads the memory for each token; nothing is written.
+    """Reads the memory for each token, without writing.
 
     Args:
-      inputs: ``*B T M``; their queries pass no convolution.
+      inputs: ``*B T M``; queries are projected without the convolution.
       state: of `__call__` or `init_state`.
     """
     inner = self.project.out_features // 3
     projected = inputs @ self.project.kernel[...][:, :inner].astype(
       inputs.dtype
     )
-    query = _unit(self._headed(jax.nn.silu(projected)))
+    query = _unit(self._split_heads(jax.nn.silu(projected)))
     return self._read_out(memory.read(state.memory, query), inputs)
 
-  def _headed(self, x):
+  def _split_heads(self, x):
     """``*B T HD`` to ``*B T H D``."""
     *rows, features = x.shape
     return x.reshape((*rows, self.heads, features // self.heads))
@@ -217,12 +228,12 @@ class NeuralMemory(nnx.Module):
   def _gates(self, inputs) -> memory.Gates:
     """Gates of the rule, in float32 or wider, by sigmoids of the inputs."""
     bias = self.gate_bias[...]
-    # Not in bfloat16, which has steps of 1/16 near the logit -8 of a decay.
+    # Not in bfloat16: near -8, the logit of a decay, its steps are 1/16.
     logits = self.gates(inputs).astype(bias.dtype)
     logits = logits + bias.reshape((1,) * (logits.ndim - 1) + (-1,))
     parts = jnp.split(logits, len(self.names), axis=-1)
-    found = dict(zip(self.names, map(jax.nn.sigmoid, parts), strict=True))
-    return memory.Gates(**found | {"rate": self.max_rate * found["rate"]})
+    gates = dict(zip(self.names, map(jax.nn.sigmoid, parts), strict=True))
+    return memory.Gates(**gates | {"rate": self.max_rate * gates["rate"]})
 
   def _read_out(self, out, inputs):
     """``*B T H D`` normalised, gated, and mapped to the width M."""
@@ -233,32 +244,18 @@ class NeuralMemory(nnx.Module):
 
 
 def _unit(x):
-  """A vector of norm 1; the ε keeps the gradient at 0 finite."""
+  """Normalizes to norm 1; the ε keeps the gradient at 0 finite."""
   square = (x * x).sum(-1, keepdims=True)
   return x * jax.lax.rsqrt(square + 1e-6)
 
 
 def _rate_bias(rule: memory.Rule, max_rate: float) -> float:
-  """Initial bias of the rate; lower where gradients are taken once a chunk.
+  """Initial bias of the rate, lower where gradients are taken at chunk starts.
 
-  C tokens of one key then step C times as far as a single one, and beyond twice
-  the step to the minimum a memory diverges within a few chunks.
+  There C tokens with the same key step C times as far as one of them. Steps of
+  more than twice the distance to the minimum diverge within a few chunks.
   """
   if rule.gradients == "token":
     return _BIASES["rate"]
   share = 1 / (_RATE_MARGIN * rule.chunk * max_rate)
   return min(-math.log(max(1 / share - 1, 1)), _BIASES["rate"])
-
-
-def _check_rate(rule: memory.Rule, max_rate: float) -> None:
-  """Raises ValueError for a largest rate that is not stable."""
-  exact = rule.gradients == "token" and rule.objective.slopes == (1.0, 1.0)
-  limit = 2.0 if exact and rule.structure.is_linear else float("inf")
-  # The heavy-ball method is stable up to 2 (1 + η); η is at most 1.
-  if rule.algorithm.has_momentum:
-    limit *= 2
-  if not 0 < max_rate < limit:
-    raise ValueError(
-      f"NeuralMemory: max_rate must be above 0 and below {limit}, got"
-      f" {max_rate}; beyond it a matrix that corrects unit keys diverges"
-    )

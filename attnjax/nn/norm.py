@@ -26,7 +26,7 @@ class RMSNorm(nnx.RMSNorm):
 
   def __call__(self, x, *args, **kw):
     """Normalises the last axis."""
-    # Flax multiplies bfloat16 by float32 statistics: promotion that is meant.
+    # Flax multiplies bfloat16 by float32 statistics: an intended promotion.
     with jax.numpy_dtype_promotion("standard"):
       return super().__call__(x, *args, **kw)
 

@@ -1,4 +1,4 @@
-"""Recurrent modules: gated units, and attention by one query a step."""
+"""Gated recurrent units, and attention by one query per step of decoding."""
 
 import warnings
 from collections.abc import Callable
@@ -57,10 +57,10 @@ class GRUCell(nnx.Module):
         f"GRU: inputs and width must be at least 1, got {inputs} and {width}"
       )
 
-    # One kernel for the three gates: a step is one product of matrices.
+    # One kernel for the three gates, so that a step is one matrix product.
     kernel = FAN_IN(rngs.params(), (inputs, 3 * width), jnp.float32)
     self.inputs_kernel = nnx.Param(kernel.reshape((inputs, 3, width)))
-    # An orthogonal matrix of M by 3M would not be orthogonal gate by gate.
+    # Drawn per gate: the parts of an orthogonal ``M 3M`` are not orthogonal.
     gates = [
       _ORTHOGONAL(key, (width, width), jnp.float32)
       for key in jax.random.split(rngs.params(), 3)
@@ -159,7 +159,7 @@ class GRU(nnx.Module):
 
 
 class StepAttention(nnx.Module):
-  """Attention by one query a step, over keys that are computed once.
+  """Attention with one query per step, over keys that are computed once.
 
       context = Σ_s softmax_s(score(state, memory[s])) memory[s]
 
@@ -206,10 +206,11 @@ class StepAttention(nnx.Module):
         f"StepAttention: score must be one of {STEP_SCORES}, got {score!r}"
       )
 
-    # Drawn for every score, so that those they share are equal for one key.
-    def square(has: bool) -> PyTree:
+    # All draws are made for every score, so that with one random key the
+    # weights that two scores have in common are equal.
+    def square(is_used: bool) -> PyTree:
       kernel = FAN_IN(rngs.params(), (width, width), jnp.float32)
-      return nnx.Param(kernel) if has else None
+      return nnx.Param(kernel) if is_used else None
 
     additive = score == "additive"
     self.query_weight = square(score != "dot")
@@ -273,7 +274,7 @@ class StepAttention(nnx.Module):
 
 @pytree_dataclass
 class _Prepared(scorings.Scoring):
-  """A scoring whose queries and keys are prepared already."""
+  """A scoring for queries and keys that `prepare` has been applied to."""
 
   scoring: PyTree
 

@@ -1,4 +1,4 @@
-"""Transformer blocks: of self-attention, and of self- and cross-attention."""
+"""Transformer blocks, without and with cross-attention, and feed-forward."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -32,9 +32,9 @@ class FeedForward(nnx.Module):
   """Feed-forward layer: two linear maps of each position, and an activation.
 
       gelu, relu:    act(x W_up) W_down
-      gelu_erf:      gelu by the error function; gelu is its fit by tanh
-      squared_relu:  max(x W_up, 0)² W_down
-      swiglu:        (silu(x W_gate) ⊙ x W_up) W_down
+      gelu_erf:      gelu by the error function; gelu is its approximation by
+      tanh squared_relu:  max(x W_up, 0)² W_down swiglu:        (silu(x W_gate)
+      ⊙ x W_up) W_down
 
   Args:
     width: M.
@@ -79,7 +79,7 @@ class FeedForward(nnx.Module):
     linear = lambda n, m, init: nnx.Linear(
       n, m, use_bias=use_bias, kernel_init=init, rngs=rngs
     )
-    # Of three maps; a hidden width of 2/3 has as many parameters as two.
+    # Three maps: at 2/3 of the hidden width, as many parameters as two.
     gated = activation == "swiglu"
     self.gate = linear(width, hidden, FAN_IN) if gated else None
     self.up = linear(width, hidden, FAN_IN)
@@ -181,7 +181,7 @@ class TransformerBlock(nnx.Module):
 
   def _add(self, x, change, drop):
     """x plus the attention's output, then plus the feed-forward layer's."""
-    # The numbers keep the masks of the two dropouts apart.
+    # Each dropout has a number of its own, so that their masks differ.
     x = self._after(self.attention_norm, x + drop(change, 0))
     change = self.feed_forward(self._before(self.feed_forward_norm, x))
     return self._after(self.feed_forward_norm, x + drop(change, 1))
@@ -203,8 +203,8 @@ class CrossBlock(nnx.Module):
       x <- x + feed_forward(norm(x))
 
   The memory is given as keys and values, ``cross_attention.project_memory`` of
-  it, which are computed once for all steps of decoding. They have no positions,
-  for those of two sequences are not comparable.
+  it, which are computed once for all steps of decoding. Positions are not
+  encoded, because those of two sequences are not comparable.
 
   Args:
     self_attention: over the tokens themselves.

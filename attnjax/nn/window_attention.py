@@ -1,4 +1,4 @@
-"""Causal attention over a window of tokens and over persistent tokens."""
+"""Causal sliding-window attention with learned persistent tokens."""
 
 from collections.abc import Callable, Sequence
 
@@ -21,8 +21,8 @@ from attnjax.typing import Array, DTypeLike, Float, PyTree
 
 __all__ = ["WindowAttention", "WindowCache"]
 
-# Position of an empty slot of a cache: later than any query, so never seen. Not
-# the largest int32, for positions are subtracted.
+# Position of an empty cache slot: after any query, so never seen. Not the
+# largest int32, because positions are subtracted.
 _LATER = np.int32(2**30)
 
 
@@ -50,10 +50,10 @@ class WindowAttention(nnx.Module):
 
       out[t] = attend(q[t]; [p, x[t - window], ..., x[t]])
 
-  The persistent tokens p are parameters, the same for every sequence. The first
-  half of the heads have ALiBi, the others no positions, so that lengths beyond
-  those of training can be read. A convolution may run over the queries, keys
-  and values of the sequence: then a key depends on the tokens before its own.
+  The persistent tokens p are parameters. The first half of the heads have
+  ALiBi, the others no position encoding, so that sequences may be longer than
+  those of training. An optional convolution runs along queries, keys and
+  values.
 
   Args:
     width: M.
@@ -111,7 +111,7 @@ class WindowAttention(nnx.Module):
     )
     tokens = jax.random.normal(rngs.params(), (persistent, width))
     self.persistent = nnx.Param(tokens) if persistent else None
-    # The identity at the start: each token as it is.
+    # Initially the identity: only the tap of the token itself is 1.
     taps = jnp.zeros((convolution, 3 * width)).at[-1].set(1)
     self.kernel = nnx.Param(taps) if convolution > 1 else None
     self.window, self.heads = window, heads
@@ -126,17 +126,17 @@ class WindowAttention(nnx.Module):
     inputs: Float[Array, "*B T M"],
     beside: Float[Array, "*B T M"] | None = None,
   ) -> Float[Array, "*B T M"]:
-    """Attends.
+    """Causal attention over the window.
 
     Args:
       inputs: ``*B T M``.
-      beside: ``*B T M``, a second token at each position, seen wherever the
-        first one is; in MAC what the memory recalled.
+      beside: ``*B T M``, a second token at each position, visible where the
+        first one is; in MAC, what the memory recalled.
     """
-    place = jnp.arange(inputs.shape[-2], dtype=jnp.int32)
-    (query, *own), _ = self._projected(inputs, None)
+    positions = jnp.arange(inputs.shape[-2], dtype=jnp.int32)
+    (query, *own), _ = self._project(inputs, None)
     heads = [own] if beside is None else [self._keys_values(beside), own]
-    return self._attend(query, place, heads, [place for _ in heads])
+    return self._attend(query, positions, heads, [positions for _ in heads])
 
   def init_cache(
     self,
@@ -181,32 +181,37 @@ class WindowAttention(nnx.Module):
       )
 
     store = caches.append if self.window is None else caches.roll
-    place = cache.rows.next_positions(1)
-    (query, *own), tail = self._projected(inputs, cache.tail)
+    position = cache.rows.next_positions(1)
+    (query, *own), tail = self._project(inputs, cache.tail)
 
-    held = [WindowCache(store(cache.rows, *own), tail)]
+    caches_after = [WindowCache(store(cache.rows, *own), tail)]
     if beside is not None:
       token, old = beside
       rows = store(old.rows, *self._keys_values(token))
-      held = [WindowCache(rows, old.tail), *held]
+      caches_after = [WindowCache(rows, old.tail), *caches_after]
 
-    # A cache that has rolled over tokens of the window cannot give the output.
-    for new in held:
+    # A cache too small for the window has overwritten tokens of it.
+    for new in caches_after:
       wrong = sees_forgotten(
         self._mask(), cache.rows.length, new.rows.forgotten, 1
       )
       query = poison(query, wrong)
-    heads = [(new.rows.key, new.rows.value) for new in held]
-    places = [_filled(new.rows) for new in held]
-    return (self._attend(query, place, heads, places), *reversed(held))
 
-  def _projected(self, x, tail):
-    """((queries, keys, values), tail) after the convolution, if any."""
+    heads = [(new.rows.key, new.rows.value) for new in caches_after]
+    slots = [
+      jnp.where(new.rows.positions < 0, _LATER, new.rows.positions)
+      for new in caches_after
+    ]
+    out = self._attend(query, position, heads, slots)
+    return (out, *reversed(caches_after))
+
+  def _project(self, x, tail):
+    """((queries, keys, values), tail), after the convolution if any."""
     parts = project_heads(self.attention.params, x, None)
     if self.kernel is None:
       return parts, tail
 
-    # One convolution over the features of all three side by side.
+    # One convolution over the features of all three.
     flat = [jax.lax.collapse(part, part.ndim - 2) for part in parts]
     mixed, new = causal_convolution(
       jnp.concatenate(flat, axis=-1), self.kernel[...], tail
@@ -217,20 +222,23 @@ class WindowAttention(nnx.Module):
     return parts, new if tail is None else new.astype(tail.dtype)
 
   def _keys_values(self, x):
-    """(keys, values) of tokens outside of the sequence: no convolution."""
+    """(keys, values) of tokens outside of the sequence, without convolution."""
     return project_heads(self.attention.params, x, None)[1:]
 
-  def _attend(self, query, place, heads: Sequence, places: Sequence):
+  def _attend(self, query, position, heads: Sequence, key_positions: Sequence):
     """Attends over the persistent tokens and all given keys and values."""
     if self.persistent is not None:
       # At positions -N .. -1, which `masks.prefix(0)` shows to every query.
-      always = self.persistent[...].astype(query.dtype)
-      lead = heads[0][0].shape[:-3]
-      spread = lambda x: jnp.broadcast_to(x, (*lead, *x.shape))
-      heads = [tuple(map(spread, self._keys_values(always))), *heads]
-      before = jnp.arange(-self.count, 0, dtype=jnp.int32)
-      like = places[0].shape[:-1]
-      places = [jnp.broadcast_to(before, (*like, self.count)), *places]
+      tokens = self.persistent[...].astype(query.dtype)
+      batch = heads[0][0].shape[:-3]
+      spread = lambda x: jnp.broadcast_to(x, (*batch, *x.shape))
+      heads = [tuple(map(spread, self._keys_values(tokens))), *heads]
+
+      negative = jnp.arange(-self.count, 0, dtype=jnp.int32)
+      rows = key_positions[0].shape[:-1]
+      negative = jnp.broadcast_to(negative, (*rows, self.count))
+      key_positions = [negative, *key_positions]
+
     key, value = (
       jnp.concatenate([pair[n].astype(query.dtype) for pair in heads], axis=-3)
       for n in (0, 1)
@@ -242,8 +250,8 @@ class WindowAttention(nnx.Module):
       value,
       mask=self._mask(),
       score_mod=score_mods.from_fn(_near, _slopes(self.heads)),
-      query_positions=place,
-      key_positions=jnp.concatenate(places, axis=-1),
+      query_positions=position,
+      key_positions=jnp.concatenate(key_positions, axis=-1),
     )
     return combine_heads(self.attention.params.output, out, "concatenate")
 
@@ -254,24 +262,18 @@ class WindowAttention(nnx.Module):
     return masks.sliding_window(self.window) | masks.prefix(0)
 
 
-def _filled(cache: caches.KeyValueCache):
-  """Positions of the slots of a cache; of empty ones `_LATER`."""
-  found = cache.positions
-  return jnp.where(found < 0, _LATER, found)
-
-
 def _slopes(heads: int) -> Float[Array, " H"]:
   """1, 1/4, 1/16, ... for the first half of the heads, 0 for the others.
 
-  ALiBi's own slopes for two heads are 1/16 and 1/256, too flat for a head to
+  The slopes of ALiBi for two heads, 1/16 and 1/256, are too flat for a head to
   tell the previous token from the one before it.
   """
-  near = heads // 2
-  some = 0.25 ** np.arange(near, dtype=np.float32)
-  return jnp.concatenate([jnp.asarray(some), jnp.zeros(heads - near)])
+  count = heads // 2
+  slopes = 0.25 ** np.arange(count, dtype=np.float32)
+  return jnp.concatenate([jnp.asarray(slopes), jnp.zeros(heads - count)])
 
 
 def _near(logit, b, h, q, k, slopes):
-  """ALiBi, with a distance of 0 to persistent tokens."""
+  """ALiBi, with distance 0 to persistent tokens (negative positions)."""
   distance = jnp.where(k < 0, 0, jnp.abs(q - k)).astype(logit.dtype)
   return logit - slopes[h].astype(logit.dtype) * distance

@@ -1,4 +1,4 @@
-"""A module with another attention and the same parameters."""
+"""Replaces the attention of a module, sharing its parameters."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,11 +12,11 @@ ModuleT = TypeVar("ModuleT", bound=nnx.Module)
 
 
 def with_attend(module: ModuleT, attend: Callable) -> ModuleT:
-  """A copy of a module in which every field `attend` is another attention.
+  """Copies a module, with every field `attend` replaced.
 
-  The arrays are shared, and may be traced or `jax.ShapeDtypeStruct`. As the
-  method `with_attend` of a model this is what gives it the sharded attention
-  of a mesh, see `attnjax.runs.fit`.
+  The copy shares the arrays, which may be traced or `jax.ShapeDtypeStruct`. The
+  method `with_attend` of a model calls it, by which `attnjax.runs.fit` gives
+  the model the sharded attention of a mesh.
 
   Args:
     module: with `MultiHeadAttention`, or modules of its own that have a field
@@ -38,7 +38,7 @@ def with_attend(module: ModuleT, attend: Callable) -> ModuleT:
   True
   """
   copy = jax.tree.map(lambda x: x, module)
-  # Of the instance alone: `nn.Embedding` has a method of this name.
+  # Fields of the instance only: `nn.Embedding` has a method of this name.
   modules: list[Any] = [x for _, x in nnx.iter_modules(copy)]
   found = [one for one in modules if "attend" in vars(one)]
   if not found:
