@@ -1,4 +1,4 @@
-"""`Albert`: a transformer encoder with shared layers, and its weights."""
+"""`Albert`: an encoder whose layers share weights; loads published ones."""
 
 import dataclasses
 import math
@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from attnjax.config import Config, setting
+from attnjax.models.block_stack import check_heads
 from attnjax.nn import (
   Embedding,
   FeedForward,
@@ -24,7 +25,7 @@ from attnjax.typing import Array, Float, Int
 
 __all__ = ["Albert", "AlbertConfig", "load_albert"]
 
-# The standard deviation of BERT and ALBERT, for every matrix.
+# Standard deviation of all matrices of BERT and ALBERT.
 _SMALL = jax.nn.initializers.normal(0.02)
 
 
@@ -54,11 +55,7 @@ class AlbertConfig(Config):
 
   def __post_init__(self):
     super().__post_init__()
-    if self.width % self.heads:
-      raise ValueError(
-        f"model: heads={self.heads} must divide width={self.width}; choose"
-        " another number of heads"
-      )
+    check_heads(self)
 
 
 class Albert(nnx.Module):
@@ -112,7 +109,34 @@ class Albert(nnx.Module):
     self.kinds = table(config.kinds)
     self.embed_norm = norm()
     self.widen = linear(narrow, wide)
-    self.block = _make_block(config, attend, rngs)
+    attention = MultiHeadAttention(
+      wide,
+      config.heads,
+      use_bias=True,
+      attend=attend,
+      kernel_init=_SMALL,
+      output_init=_SMALL,
+      rngs=rngs,
+    )
+    # ALBERT was trained with the exact gelu, not its tanh approximation.
+    feed_forward = FeedForward(
+      wide,
+      config.hidden,
+      activation="gelu_erf",
+      use_bias=True,
+      output_init=_SMALL,
+      rngs=rngs,
+    )
+    self.block = TransformerBlock(
+      attention,
+      feed_forward,
+      width=wide,
+      norm="layer",
+      use_bias=True,
+      order="post",
+      epsilon=config.epsilon,
+      rngs=rngs,
+    )
     self.narrow = linear(wide, narrow)
     self.readout_norm = norm()
     self.readout_bias = nnx.Param(jnp.zeros((config.vocabulary,)))
@@ -174,40 +198,6 @@ class Albert(nnx.Module):
     return self.embed.logits(x) + bias.reshape((1,) * (x.ndim - 1) + bias.shape)
 
 
-def _make_block(config: AlbertConfig, attend: Callable, rngs: nnx.Rngs):
-  """The block that all L layers share."""
-  attention = MultiHeadAttention(
-    config.width,
-    config.heads,
-    use_bias=True,
-    attend=attend,
-    kernel_init=_SMALL,
-    output_init=_SMALL,
-    rngs=rngs,
-  )
-
-  # ALBERT was trained with the exact gelu, not its tanh approximation.
-  feed_forward = FeedForward(
-    config.width,
-    config.hidden,
-    activation="gelu_erf",
-    use_bias=True,
-    output_init=_SMALL,
-    rngs=rngs,
-  )
-
-  return TransformerBlock(
-    attention,
-    feed_forward,
-    width=config.width,
-    norm="layer",
-    use_bias=True,
-    order="post",
-    epsilon=config.epsilon,
-    rngs=rngs,
-  )
-
-
 _LAYER = "albert.encoder.albert_layer_groups.0.albert_layers.0"
 
 # Our module -> the published one.
@@ -229,19 +219,19 @@ _MODULES = {
   "readout_norm": "predictions.LayerNorm",
 }
 _LEAVES = {"embedding": "weight", "kernel": "weight", "scale": "weight"}
-# Present twice: PyTorch saves tied tensors under both names.
+# PyTorch saves tied tensors under both names.
 _COPIES = {
   "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",
   "predictions.decoder.bias": "predictions.bias",
 }
-# Of sentence-order prediction, which is not part of the model here.
+# For sentence-order prediction, which this model does not have.
 _UNUSED = ("albert.pooler.weight", "albert.pooler.bias")
 
 
 def load_albert(
   weights: Mapping[str, np.ndarray], config: AlbertConfig
 ) -> Albert:
-  """Loads published weights into an `Albert`; every tensor is accounted for.
+  """Loads published weights into an `Albert`; refuses missing or extra ones.
 
   Args:
     weights: by the names that PyTorch's `AlbertForMaskedLM` gives them, such as
@@ -265,7 +255,7 @@ def load_albert(
     Lan et al., 2019, arXiv 1909.11942; the names: Wolf et al., "Transformers:
     State-of-the-Art Natural Language Processing", 2020, arXiv 1910.03771.
   """
-  # Shapes alone: no parameter is drawn only to be replaced.
+  # `eval_shape`: no parameter is drawn only to be replaced.
   shapes = jax.eval_shape(lambda: Albert(config, rngs=nnx.Rngs(0)))
   leaves, tree = jax.tree.flatten_with_path(shapes)
   ours = [_Leaf(_name(path), leaf.shape) for path, leaf in leaves]
@@ -290,8 +280,17 @@ class _Leaf:
     return f"{_MODULES[module]}.{_LEAVES.get(leaf, leaf)}"
 
   def read(self, tensor: np.ndarray) -> Array:
-    """The parameter of a tensor: transposed, with heads as an axis."""
-    expected = self._published_shape()
+    """Converts a tensor: transposes it and splits heads into an axis."""
+    # Published matrices are ``[out, in]``, with heads flattened.
+    shape = self.shape
+    if self.name.endswith(".embedding"):
+      expected = shape
+    elif self.name.endswith(".kernel"):
+      inputs = 2 if self.name.endswith("output.kernel") else 1
+      expected = (math.prod(shape[inputs:]), math.prod(shape[:inputs]))
+    else:
+      expected = (math.prod(shape),)
+
     if tensor.shape != expected:
       raise ValueError(
         f"load_albert: {self.published} must have shape {list(expected)}, got"
@@ -299,16 +298,6 @@ class _Leaf:
       )
     array = tensor.T if self.name.endswith(".kernel") else tensor
     return jnp.asarray(array.reshape(self.shape), jnp.float32)
-
-  def _published_shape(self) -> tuple[int, ...]:
-    """Shape of the tensor: heads are flattened, a matrix is ``[out, in]``."""
-    shape = self.shape
-    if self.name.endswith(".embedding"):
-      return shape
-    if not self.name.endswith(".kernel"):
-      return (math.prod(shape),)
-    inputs = 2 if self.name.endswith("output.kernel") else 1
-    return (math.prod(shape[inputs:]), math.prod(shape[:inputs]))
 
 
 def _name(path: tuple[Any, ...]) -> str:
@@ -334,7 +323,7 @@ def _check_names(weights: Mapping[str, np.ndarray], used: list[str]) -> None:
       " model is for; expected one layer group and one layer in it"
     )
 
-  # A readout of its own would be lost without a word.
+  # Here the two are one parameter: an untied readout would be lost silently.
   for copy, original in _COPIES.items():
     if copy in weights and not np.array_equal(weights[copy], weights[original]):
       raise ValueError(

@@ -103,24 +103,24 @@ def greedy(
     jnp.zeros(batch, jnp.float32),
   )
 
-  def going(carry):
+  def is_running(carry):
     n, _, done, *_ = carry
     return (n < max_length) & ~done.all()
 
   def advance(carry):
-    n, token, done, held, found = carry
-    log, held = step(held, token)
+    n, token, done, state, found = carry
+    log, state = step(state, token)
     token = jnp.where(done, end, log.argmax(-1).astype(jnp.int32))
     gain = jnp.take_along_axis(log, token[:, None], axis=-1)[:, 0]
     scores = found.scores + jnp.where(done, 0, gain).astype(jnp.float32)
     done = done | (token == end)
     lengths = found.lengths + (~done).astype(jnp.int32)
     tokens = found.tokens.at[:, n].set(token)
-    return n + 1, token, done, held, Hypotheses(tokens, lengths, scores)
+    return n + 1, token, done, state, Hypotheses(tokens, lengths, scores)
 
   first = jnp.full(batch, start, jnp.int32)
   carry = (jnp.int32(0), first, jnp.zeros(batch, bool), state, empty)
-  return jax.lax.while_loop(going, advance, carry)[-1]
+  return jax.lax.while_loop(is_running, advance, carry)[-1]
 
 
 class _Beam(NamedTuple):
@@ -151,9 +151,9 @@ def beam_search(
 
       score = Σ_n log p(token[n] | tokens before) / ((5 + length) / 6)^penalty
 
-  A beam that has read the end token is frozen: its score stays, until better
-  beams replace it among the K. The search stops when every beam
-  is frozen, or at `max_length`. It is pure: jit it, the step closed over or
+  A beam that has the end token is finished: its score is fixed, and it stays
+  until K better ones exist. The search stops when all beams are finished, or at
+  `max_length`. It is a pure function: jit it, with the step closed over or
   given as a pytree. A log-probability that is NaN comes out as a NaN score.
 
   Args:
@@ -202,13 +202,13 @@ def beam_search(
   rows = batch * beams
   check_search(step, state, rows, start=start, end=end, max_length=max_length)
   shape = (batch, beams)
-  # At first all beams are the same empty sequence: only one may continue.
-  alone = jnp.where(jnp.arange(beams) == 0, 0.0, -jnp.inf)
+  # At first all beams are the same empty sequence: only one is extended.
+  initial = jnp.where(jnp.arange(beams) == 0, 0.0, -jnp.inf)
   beam = _Beam(
     n=jnp.int32(0),
     tokens=jnp.full((*shape, max_length), end, jnp.int32),
     lengths=jnp.zeros(shape, jnp.int32),
-    total=jnp.broadcast_to(alone.astype(jnp.float32)[None], shape),
+    total=jnp.broadcast_to(initial.astype(jnp.float32)[None], shape),
     done=jnp.zeros(shape, bool),
     last=jnp.full(shape, start, jnp.int32),
     state=state,
@@ -231,7 +231,7 @@ def _advance(step, beam: _Beam, end: int, penalty: float, axis: int) -> _Beam:
   log = log.astype(jnp.float32).reshape((batch, beams, -1))
   vocabulary = log.shape[-1]
   ending = (jnp.arange(vocabulary) == end)[None, None]
-  # A frozen beam continues with the end token only, with log-probability 0.
+  # A finished beam is extended by the end token, with log-probability 0.
   frozen = jnp.where(ending, 0.0, -jnp.inf)
   log = jnp.where(beam.done[..., None], frozen, log)
 
@@ -240,14 +240,14 @@ def _advance(step, beam: _Beam, end: int, penalty: float, axis: int) -> _Beam:
   lengths = beam.lengths[..., None] + (~done).astype(jnp.int32)
   scores = total / _factor(lengths, done, penalty)
 
-  # `top_k` gives a tie to the lower index: the better beam.
-  _, place = jax.lax.top_k(scores.reshape((batch, -1)), beams)
-  came, token = place // vocabulary, (place % vocabulary).astype(jnp.int32)
-  pick = lambda x: jnp.take_along_axis(x.reshape((batch, -1)), place, axis=1)
+  # Beams are sorted, and `top_k` prefers lower indices: the better beam.
+  _, index = jax.lax.top_k(scores.reshape((batch, -1)), beams)
+  parent, token = index // vocabulary, (index % vocabulary).astype(jnp.int32)
+  pick = lambda x: jnp.take_along_axis(x.reshape((batch, -1)), index, axis=1)
 
-  tokens = jnp.take_along_axis(beam.tokens, came[..., None], axis=1)
-  # Of ``B K`` rows side by side, the row that each new beam came from.
-  rows = (came + beams * jnp.arange(batch)[:, None]).reshape(-1)
+  tokens = jnp.take_along_axis(beam.tokens, parent[..., None], axis=1)
+  # The row among all ``B K`` that each new beam extends.
+  rows = (parent + beams * jnp.arange(batch)[:, None]).reshape(-1)
 
   return _Beam(
     n=beam.n + 1,
@@ -261,7 +261,7 @@ def _advance(step, beam: _Beam, end: int, penalty: float, axis: int) -> _Beam:
 
 
 def _factor(lengths, done, penalty: float):
-  """The length factor of sequences, with the end token counted."""
+  """`length_factor` of beams, counting the end token of finished ones."""
   counted = lengths + done.astype(jnp.int32)
   return length_factor(counted.astype(jnp.float32), penalty)
 
@@ -300,12 +300,12 @@ def check_search(
       f"search: step must give log-probabilities of shape [{rows}, V], rows ="
       f" batch x beams, got {list(log.shape)}"
     )
-  form = lambda leaves: [f"{x.dtype}{list(x.shape)}" for x in leaves]
+  shapes = lambda leaves: [f"{x.dtype}{list(x.shape)}" for x in leaves]
   before = jax.eval_shape(jax.tree.leaves, state)
-  if form(after) != form(before):
+  if shapes(after) != shapes(before):
     raise ValueError(
       "search: step must give back a state of the shapes it was given, got"
-      f" {form(after)} for {form(before)}"
+      f" {shapes(after)} for {shapes(before)}"
     )
   for name, token in (("start", start), ("end", end)):
     if not 0 <= token < log.shape[1]:

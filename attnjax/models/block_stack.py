@@ -1,11 +1,12 @@
-"""Transformer blocks of a config, and the scan over a stack of them."""
+"""Settings and parts of transformer blocks, and the scan over a stack."""
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 from flax import nnx
 
+from attnjax.config import setting
 from attnjax.moved import forward_names
 from attnjax.nn import FeedForward, MultiHeadAttention, TransformerBlock
 from attnjax.nn.initializers import fan_in
@@ -14,6 +15,8 @@ from attnjax.typing import PyTree
 
 __all__ = [
   "BlockConfig",
+  "block_setting",
+  "check_heads",
   "make_attention",
   "make_block",
   "make_feed_forward",
@@ -21,9 +24,51 @@ __all__ = [
 ]
 
 
+# The settings that configs of several models share: meaning and limits.
+_SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
+  "width": ("model width M, features", {"at_least": 1}),
+  "depth": ("transformer blocks L", {"at_least": 1}),
+  "heads": ("heads H of a block; divide the width", {"at_least": 1}),
+  "hidden": ("features F between the feed-forward maps", {"at_least": 1}),
+  "activation": (
+    "feed-forward nonlinearity",
+    {"choices": ("gelu", "relu", "squared_relu", "swiglu")},
+  ),
+  "norm": ("normalisation", {"choices": ("rms", "layer")}),
+  "use_bias": ("biases in every linear map and layer norm", {}),
+  "dropout": (
+    "share of the features dropped in training, in [0, 1)",
+    {"at_least": 0, "below": 1},
+  ),
+  "unroll": (
+    "blocks in one turn of the scan; more runs faster, compiles slower",
+    {"at_least": 1},
+  ),
+}
+
+
+def block_setting(name: str, default: Any) -> Any:
+  """A field of a config that several models share, with its own default.
+
+  >>> block_setting("width", 64).default
+  64
+  """
+  meaning, limits = _SETTINGS[name]
+  return setting(default, meaning, **limits)
+
+
+def check_heads(config: Any, or_else: str = "") -> None:
+  """Raises ValueError unless the heads of a config divide its width."""
+  if config.width % config.heads:
+    raise ValueError(
+      f"model: heads={config.heads} must divide width={config.width}; choose"
+      f" another number of heads{or_else}"
+    )
+
+
 @runtime_checkable
 class BlockConfig(Protocol):
-  """The sizes and choices of a block that the configs of models share."""
+  """The settings of a block that the configs of models share."""
 
   @property
   def width(self) -> int:
@@ -60,7 +105,11 @@ def make_attention(
   kv_heads: int | None = None,
   head_width: int | None = None,
 ) -> MultiHeadAttention:
-  """The attention of a block in a stack of `additions` residual additions."""
+  """The attention of a block; its output has variance 1 / additions.
+
+  With as many residual additions in the stack, the variance of the residual
+  stream does not grow with depth.
+  """
   return MultiHeadAttention(
     config.width,
     config.heads,
@@ -77,7 +126,7 @@ def make_attention(
 def make_feed_forward(
   config: BlockConfig, additions: int, rngs: nnx.Rngs
 ) -> FeedForward:
-  """The feed-forward layer of a block, initialised as `make_attention` does."""
+  """The feed-forward layer of a block, initialised as in `make_attention`."""
   return FeedForward(
     config.width,
     config.hidden,
@@ -123,7 +172,7 @@ def make_block(
 def run_blocks(
   blocks: PyTree, x: PyTree, drop: Dropout, unroll: int, **attend_kw
 ):
-  """Scans over stacked blocks; (x, the `Aux` of all, stacked, or None)."""
+  """Scans over stacked blocks; returns x and the stacked `Aux`, or None."""
   depth = jax.tree.leaves(blocks)[0].shape[0]
 
   def layer(x, block_and_drop):

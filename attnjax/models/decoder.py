@@ -9,7 +9,11 @@ import numpy as np
 from flax import nnx
 
 from attnjax.config import Config, setting
-from attnjax.models.block_stack import make_block
+from attnjax.models.block_stack import (
+  block_setting,
+  check_heads,
+  make_block,
+)
 from attnjax.nn import Embedding, with_attend
 from attnjax.nn.embed import add_positions
 from attnjax.nn.norm import make_norm
@@ -29,8 +33,8 @@ POSITIONS = ("rotary", "learned", "sinusoidal", "alibi", "none")
 class DecoderConfig(Config):
   """Sizes and choices of a `DecoderLM`."""
 
-  width: int = setting(256, "model width M, features", at_least=1)
-  depth: int = setting(4, "transformer blocks L", at_least=1)
+  width: int = block_setting("width", 256)
+  depth: int = block_setting("depth", 4)
   heads: int = setting(
     4, "query heads H of a block; divide the width", at_least=1
   )
@@ -42,16 +46,10 @@ class DecoderConfig(Config):
     "width D of a query and a key, features; none: width / heads",
     at_least=1,
   )
-  hidden: int = setting(
-    1024, "features F between the feed-forward maps", at_least=1
-  )
-  activation: str = setting(
-    "gelu",
-    "feed-forward nonlinearity",
-    choices=("gelu", "relu", "squared_relu", "swiglu"),
-  )
-  norm: str = setting("rms", "normalisation", choices=("rms", "layer"))
-  use_bias: bool = setting(False, "biases in every linear map and layer norm")
+  hidden: int = block_setting("hidden", 1024)
+  activation: str = block_setting("activation", "gelu")
+  norm: str = block_setting("norm", "rms")
+  use_bias: bool = block_setting("use_bias", False)
   positions: str = setting(
     "rotary", "how the model knows positions", choices=POSITIONS
   )
@@ -67,20 +65,13 @@ class DecoderConfig(Config):
   remat: bool = setting(
     False, "recompute a block's activations in the backward pass"
   )
-  unroll: int = setting(
-    1,
-    "blocks in one turn of the scan; more runs faster, compiles slower",
-    at_least=1,
-  )
+  unroll: int = block_setting("unroll", 1)
 
   def __post_init__(self):
     super().__post_init__()
-    if self.head_width is None and self.width % self.heads:
-      raise ValueError(
-        f"model: heads={self.heads} must divide width={self.width}; choose"
-        " another number of heads, or give head_width"
-      )
-    # K = H is multi-head attention, K = 1 multi-query, between them grouped.
+    if self.head_width is None:
+      check_heads(self, ", or give head_width")
+    # K = H is multi-head attention, K = 1 multi-query, else grouped-query.
     if self.kv_heads is not None and self.heads % self.kv_heads:
       raise ValueError(
         f"model: kv_heads={self.kv_heads} must divide heads={self.heads}"
@@ -131,7 +122,7 @@ class DecoderLM(nnx.Module):
     2005.14165.
   """
 
-  # For `generate`: rows of a prompt may differ in length.
+  # Read by `generate`: rows of a prompt may differ in length.
   ragged = True
 
   def __init__(
@@ -188,7 +179,7 @@ class DecoderLM(nnx.Module):
       leading layer axis ``L``.
     """
     if positions is None:
-      # Of numpy, so that a sharded attention knows them while it is traced.
+      # numpy, so that a sharded attention knows their values under `jit`.
       positions = np.arange(tokens.shape[-1], dtype=np.int32)
     attend_kw = {
       "mask": self._mask() if mask is None else mask,
@@ -203,7 +194,6 @@ class DecoderLM(nnx.Module):
       result = block(x, **attend_kw)
       return result if isinstance(result, tuple) else (result, None)
 
-    # Memory for time: a block is computed again in the backward pass.
     body = jax.checkpoint(layer) if self.config.remat else layer
 
     x, extra = jax.lax.scan(
@@ -253,7 +243,7 @@ class DecoderLM(nnx.Module):
         rows are NaN.
     """
     first, count = jax.tree.map(lambda x: x[0], cache), tokens.shape[-1]
-    # Here the length may be known; in the scan below it is traced.
+    # Checked before the scan, in which lengths are traced.
     caches.overflows(first, count if lengths is None else lengths)
     sees_forgotten(
       self._mask(), first.length, first.forgotten, count, lengths=lengths
@@ -261,10 +251,10 @@ class DecoderLM(nnx.Module):
     positions = first.next_positions(count)
 
     def layer(x, block_and_cache):
-      block, held = block_and_cache
+      block, cache = block_and_cache
       return block.decode(
         x,
-        held,
+        cache,
         lengths=lengths,
         mask=self._mask(),
         score_mod=self._score_mod(),
@@ -275,7 +265,7 @@ class DecoderLM(nnx.Module):
     return self._read_out(x), cache
 
   def _embed(self, tokens, positions):
-    """Embeddings of tokens, with the code of their positions."""
+    """Token embeddings plus position encodings."""
     kind, table = self.config.positions, self.position_table
     return add_positions(self.embed(tokens), positions, kind, table)
 

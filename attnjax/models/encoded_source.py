@@ -1,4 +1,4 @@
-"""Encoded sources, over which decoders attend, and the `Aux` of both."""
+"""Encoded sources, to which decoders attend, and `Aux` of three attentions."""
 
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ class SequenceMemory:
   lengths: PyTree
 
   def repeat(self, count: int) -> "SequenceMemory":
-    """Each row ``count`` times in turn, one for each beam."""
+    """Repeats each row ``count`` times in succession, once per beam."""
     return SequenceMemory(
       _repeat(self.outputs, count, 0),
       _repeat(self.keys, count, 0),
@@ -64,11 +64,11 @@ class CrossMemory:
 
   @property
   def mask(self) -> masks.Mask | None:
-    """Masks the padding of the source; None without padding."""
+    """The mask of the source's padding; None without padding."""
     return None if self.lengths is None else masks.lengths(key=self.lengths)
 
   def repeat(self, count: int) -> "CrossMemory":
-    """Each row ``count`` times in turn, one for each beam."""
+    """Repeats each row ``count`` times in succession, once per beam."""
     return CrossMemory(
       _repeat(self.key, count, 1),
       _repeat(self.value, count, 1),

@@ -10,6 +10,8 @@ from flax import nnx
 
 from attnjax.config import Config, setting
 from attnjax.models.block_stack import (
+  block_setting,
+  check_heads,
   make_attention,
   make_block,
   make_feed_forward,
@@ -33,7 +35,7 @@ __all__ = ["EncoderDecoder", "EncoderDecoderConfig"]
 
 POSITIONS = ("rotary", "learned", "sinusoidal", "none")
 
-# Labels of the places of dropout: each has masks of its own.
+# Numbers of the dropouts, so that each has a mask of its own.
 _SOURCE, _TARGET, _ENCODER, _DECODER = 0, 1, 2, 3
 
 
@@ -41,20 +43,14 @@ _SOURCE, _TARGET, _ENCODER, _DECODER = 0, 1, 2, 3
 class EncoderDecoderConfig(Config):
   """Sizes and choices of an `EncoderDecoder`."""
 
-  width: int = setting(256, "model width M, features", at_least=1)
+  width: int = block_setting("width", 256)
   encoder_depth: int = setting(3, "blocks of the encoder", at_least=1)
   decoder_depth: int = setting(3, "blocks of the decoder", at_least=1)
-  heads: int = setting(4, "heads H of a block; divide the width", at_least=1)
-  hidden: int = setting(
-    1024, "features F between the feed-forward maps", at_least=1
-  )
-  activation: str = setting(
-    "gelu",
-    "feed-forward nonlinearity",
-    choices=("gelu", "relu", "squared_relu", "swiglu"),
-  )
-  norm: str = setting("rms", "normalisation", choices=("rms", "layer"))
-  use_bias: bool = setting(False, "biases in every linear map and layer norm")
+  heads: int = block_setting("heads", 4)
+  hidden: int = block_setting("hidden", 1024)
+  activation: str = block_setting("activation", "gelu")
+  norm: str = block_setting("norm", "rms")
+  use_bias: bool = block_setting("use_bias", False)
   positions: str = setting(
     "rotary", "how the model knows positions", choices=POSITIONS
   )
@@ -65,30 +61,17 @@ class EncoderDecoderConfig(Config):
   )
   shared: bool = setting(False, "one table embeds both source and target")
   tied: bool = setting(True, "read out by the table that embeds the target")
-  dropout: float = setting(
-    0.1,
-    "share of the features dropped in training, in [0, 1)",
-    at_least=0,
-    below=1,
-  )
-  unroll: int = setting(
-    1,
-    "blocks in one turn of the scan; more runs faster, compiles slower",
-    at_least=1,
-  )
+  dropout: float = block_setting("dropout", 0.1)
+  unroll: int = block_setting("unroll", 1)
 
   def __post_init__(self):
     super().__post_init__()
-    if self.width % self.heads:
-      raise ValueError(
-        f"model: heads={self.heads} must divide width={self.width}; choose"
-        " another number of heads"
-      )
-    turned = {"rotary": self.width // self.heads, "sinusoidal": self.width}
-    if turned.get(self.positions, 0) % 2:
+    check_heads(self)
+    paired = {"rotary": self.width // self.heads, "sinusoidal": self.width}
+    if paired.get(self.positions, 0) % 2:
       raise ValueError(
         f"model: {self.positions} positions have pairs of features, so their"
-        f" width must be even, got {turned[self.positions]}"
+        f" width must be even, got {paired[self.positions]}"
       )
 
 
@@ -180,11 +163,11 @@ class EncoderDecoder(nnx.Module):
     places = jnp.arange(target.shape[-1], dtype=jnp.int32)
     x = self._embed(self.target_embed, self.target_places, target, places)
 
-    # The keys and values of each layer's memory are one more scanned input.
+    # Scanned along with the blocks: keys and values of the memory per layer.
     inner = drop.of(_DECODER).split(self.config.decoder_depth)
 
-    def layer(x, given):
-      block, key, value, drop = given
+    def layer(x, scanned):
+      block, key, value, drop = scanned
       result = block(
         x,
         key,
@@ -235,7 +218,7 @@ class EncoderDecoder(nnx.Module):
   ) -> tuple[Float[Array, "*B T V"], caches.KeyValueCache]:
     """(logits of new target tokens, new cache)."""
     first = jax.tree.map(lambda x: x[0], cache)
-    # Here the length may be known; in the scan below it is traced.
+    # Checked before the scan, in which lengths are traced.
     caches.overflows(first, tokens.shape[-1])
     sees_forgotten(
       masks.causal(), first.length, first.forgotten, tokens.shape[-1]
@@ -243,9 +226,9 @@ class EncoderDecoder(nnx.Module):
     places = first.next_positions(tokens.shape[-1])
     x = self._embed(self.target_embed, self.target_places, tokens, places)
 
-    def layer(x, given):
-      block, held, key, value = given
-      return block.decode(x, held, key, value, memory_mask=memory.mask)
+    def layer(x, scanned):
+      block, cache, key, value = scanned
+      return block.decode(x, cache, key, value, memory_mask=memory.mask)
 
     blocks = (self.decoder, cache, memory.key, memory.value)
     x, cache = jax.lax.scan(layer, x, blocks)
@@ -266,12 +249,12 @@ class EncoderDecoder(nnx.Module):
     table = self.target_embed if self.config.shared else self.source_embed
     count = source.shape[-1]
     real, wrong = real_steps(lengths, source.shape[:-1], count)
-    if wrong is not None:  # such a row is NaN, whatever its mask
+    if wrong is not None:  # poisoned below, so any valid length will do
       lengths = jnp.where(wrong, count, lengths)
 
     places = jnp.arange(count, dtype=jnp.int32)
     x = self._embed(table, self.source_places, source, places)
-    # Masked keys must be finite: a weight of 0 times NaN is NaN.
+    # A padding id may embed to NaN, and a weight of 0 times NaN is NaN.
     x = x if real is None else jnp.where(real[..., None], x, 0)
     x = poison(x, wrong)
 
@@ -285,13 +268,13 @@ class EncoderDecoder(nnx.Module):
     )
     x = self.encoder_norm(x)
 
-    # The memory of each decoder layer, by its own maps.
+    # Each decoder layer has its own projections of the memory.
     project = lambda block: block.cross_attention.project_memory(x)
     key, value = jax.vmap(project)(self.decoder)
     return CrossMemory(key, value, lengths), extra
 
   def _embed(self, table, learned, tokens, places):
-    """Embeddings of tokens, with the code of their positions."""
+    """Token embeddings plus position encodings."""
     _check_room(learned, tokens.shape[-1])
     return add_positions(table(tokens), places, self.config.positions, learned)
 
@@ -304,7 +287,7 @@ class EncoderDecoder(nnx.Module):
 def _make_stacks(
   config: EncoderDecoderConfig, attend: Callable, rngs: nnx.Rngs
 ):
-  """(encoder, decoder): their blocks, stacked along a leading axis."""
+  """(encoder, decoder): blocks stacked along a leading axis."""
   rotary = encodings.Rotary() if config.positions == "rotary" else None
 
   def encoder_block(key):
@@ -316,7 +299,7 @@ def _make_stacks(
       position_encoding=rotary,
     )
 
-  # A decoder block adds three times to x: both attentions and the last layer.
+  # A decoder block has three residual additions: two attentions, feed-forward.
   additions = 3 * config.decoder_depth
   attention = functools.partial(make_attention, config, additions, attend)
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from attnjax.config import Config, setting
+from attnjax.models.block_stack import block_setting, check_heads
 from attnjax.nn import (
   Embedding,
   FeedForward,
@@ -81,25 +82,16 @@ class MemoryLMConfig(Config):
   segment: int = setting(
     32, "tokens of a segment of the memory as context", at_least=1
   )
-  width: int = setting(128, "model width M, features", at_least=1)
+  width: int = block_setting("width", 128)
   depth: int = setting(2, "blocks L", at_least=1)
   heads: int = setting(4, "heads H of attention and of memory", at_least=1)
-  hidden: int = setting(
-    512, "features F between the feed-forward maps", at_least=1
-  )
-  activation: str = setting(
-    "squared_relu",
-    "feed-forward nonlinearity",
-    choices=("gelu", "relu", "squared_relu", "swiglu"),
-  )
+  hidden: int = block_setting("hidden", 512)
+  activation: str = block_setting("activation", "squared_relu")
   unroll: int = setting(1, "blocks in one turn of the scan", at_least=1)
 
   def __post_init__(self):
     super().__post_init__()
-    if self.width % self.heads:
-      raise ValueError(
-        f"model: heads={self.heads} must divide width={self.width}"
-      )
+    check_heads(self)
     if self.architecture in ("mag", "mal") and self.window is None:
       raise ValueError(
         f"model: architecture={self.architecture} attends to a window; give"
@@ -122,7 +114,8 @@ def _make_mixer(
   config: MemoryLMConfig, attend: Callable, rngs: nnx.Rngs
 ) -> nnx.Module:
   """The token mixer of a block, by the architecture of the config."""
-  width, init = config.width, _output_init(config)
+  # A block has two residual additions.
+  width, init = config.width, fan_in(1 / (2 * config.depth))
   attention = lambda window: WindowAttention(
     width,
     config.heads,
@@ -136,7 +129,7 @@ def _make_mixer(
   if config.architecture == "attention":
     return AttentionAlone(attention(config.window))
 
-  held = NeuralMemory(
+  layer = NeuralMemory(
     width,
     config.heads,
     rule=make_rule(config),
@@ -146,26 +139,21 @@ def _make_mixer(
     rngs=rngs,
   )
   if config.architecture == "memory":
-    return MemoryAlone(held)
+    return MemoryAlone(layer)
   if config.architecture == "mal":
     near = attention(config.window)
-    return MemoryAsLayer(near, held, width=width, rngs=rngs)
+    return MemoryAsLayer(near, layer, width=width, rngs=rngs)
   if config.architecture == "mag":
     near = attention(config.window)
-    return MemoryAsGate(near, held, width=width, output_init=init, rngs=rngs)
+    return MemoryAsGate(near, layer, width=width, output_init=init, rngs=rngs)
   return MemoryAsContext(
     attention(None),
-    held,
+    layer,
     width=width,
     segment=config.segment,
     output_init=init,
     rngs=rngs,
   )
-
-
-def _output_init(config: MemoryLMConfig):
-  """Initializer of output maps; a block adds twice to x."""
-  return fan_in(1 / (2 * config.depth))
 
 
 class _Block(nnx.Module):
@@ -180,14 +168,14 @@ class _Block(nnx.Module):
       config.width,
       config.hidden,
       activation=config.activation,
-      output_init=_output_init(config),
+      output_init=fan_in(1 / (2 * config.depth)),
       rngs=rngs,
     )
 
   def __call__(self, x):
     """(x, norm of each memory after the last token, ``*B H``)."""
-    change, held = self.mixer(self.mixer_norm(x))
-    norm = None if held is None else held.memory.norm
+    change, state = self.mixer(self.mixer_norm(x))
+    norm = None if state is None else state.memory.norm
     return self._add(x, change), norm
 
   def init_state(self, batch, capacity: int, dtype: DTypeLike):
@@ -213,9 +201,9 @@ class MemoryLM(nnx.Module):
       x      = block[l](x), l = 0 .. L-1, causal
       logits = norm(x) · table
 
-  Positions are ALiBi distances in half of the heads of attention, so that it
-  can read beyond the lengths of training. There are no segment ids: a memory
-  does not separate packed documents.
+  Half of the attention heads have ALiBi, the others no positions, so that texts
+  may be longer than in training. There are no segment ids: a memory does not
+  separate packed documents.
 
   Args:
     config: sizes and choices.
@@ -242,7 +230,7 @@ class MemoryLM(nnx.Module):
     arXiv 2501.00663, section 4.
   """
 
-  # For `generate`: no limit of length, and rows of a prompt have one length.
+  # Read by `generate`: texts have no length limit, but all prompts one length.
   position_table = None
   ragged = False
 
@@ -325,7 +313,7 @@ class MemoryLM(nnx.Module):
       )
 
     def read(cache, token):
-      layer = lambda x, both: both[0].decode(x, both[1])
+      layer = lambda x, scanned: scanned[0].decode(x, scanned[1])
       x = self.embed(token[..., None])
       x, cache = jax.lax.scan(layer, x, (self.blocks, cache))
       return cache, self.embed.logits(self.norm(x))[..., 0, :]
@@ -335,9 +323,9 @@ class MemoryLM(nnx.Module):
 
 
 def norms_by_layer(sizes: Float[Array, "L *B H"] | None) -> dict[str, Array]:
-  """Largest memory norm of each layer, by names that training watches.
+  """Largest memory norm of each layer, as named metrics of training.
 
-  Where one is not finite training stops, and names the layer and the step; see
+  Where one is not finite, training stops with the layer and the step; see
   `training.train`.
 
   Args:

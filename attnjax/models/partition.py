@@ -1,9 +1,9 @@
 """Partition rules: how the parameters of each model are sharded over a mesh.
 
-A row is `(pattern of a path, spec, spec, ...)`: the first spec that divides the
-parameter is taken, so a second one is for sizes that `tensor` does not divide
-(a vocabulary of 257 bytes, few key heads). `fsdp` shards the axis of the width
-of the model, `tensor` that of heads, features or words: then there is one sum
+A rule is `(regex of a path, spec, spec, ...)`. The first spec that divides the
+parameter is taken; a second one is for sizes that `tensor` does not divide (a
+vocabulary of 257 bytes, few key heads). `fsdp` shards the model's width,
+`tensor` heads, hidden features or the vocabulary: there is then one all-reduce
 over `tensor` after each map back to the width, forward and backward.
 
 Reference:
@@ -43,16 +43,15 @@ _THE_REST = (("", P()),)
 
 DECODER = (*_WORDS, *_ATTENTION, *_FEED_FORWARD, *_THE_REST)
 
-# The heads of a memory are flattened in one axis, three times over where
-# queries, keys and values are projected at once, so `tensor` cannot shard them;
-# its initial weights have an axis of heads.
+# `project` flattens the heads of queries, keys and values into one axis, which
+# `tensor` cannot shard; the initial weights of a memory have an axis of heads.
 MEMORY = (
   *_WORDS,
   *_ATTENTION,
   (r"memory\.(project|gates|output_gate)\.kernel", P("fsdp", None)),
   (r"memory\.output\.kernel|gated\.output\.kernel", P(None, "fsdp")),
   (r"memory\.start\.", P("tensor", None, None), P()),
-  # Models that are compared at one number of parameters have any F.
+  # F may be any number, where models are compared at equal parameter counts.
   (r"feed_forward\.(up|gate)\.kernel", P("fsdp", "tensor"), P("fsdp", None)),
   (r"feed_forward\.down\.kernel", P("tensor", "fsdp"), P(None, "fsdp")),
   *_THE_REST,

@@ -65,19 +65,19 @@ def sample(
   if jnp.finfo(logits.dtype).bits < 32:
     logits = logits.astype(jnp.float32)
 
-  # Cuts are by rank, so a place in sorted order is drawn.
+  # Top-k and top-p cut by rank, so an index into the sorted order is drawn.
   order = jnp.argsort(-logits, axis=-1, stable=True)
   best_first = jnp.take_along_axis(logits, order, axis=-1)
 
-  # At temperature 0 the draw is thrown away, but must have no 0 / 0.
+  # At temperature 0 the draw is discarded, but must not divide 0 by 0.
   greedy = options.temperature == 0
-  heat = jnp.where(greedy, 1, options.temperature).astype(logits.dtype)
-  scaled = _cut(best_first / _column(heat, batch), options, batch)
+  temperature = jnp.where(greedy, 1, options.temperature).astype(logits.dtype)
+  scaled = _cut(best_first / _column(temperature, batch), options, batch)
   drawn = jax.random.categorical(key, scaled, axis=-1)
-  place = jnp.where(greedy, 0, drawn)
-  token = jnp.take_along_axis(order, place[..., None], axis=-1)[..., 0]
+  rank = jnp.where(greedy, 0, drawn)
+  token = jnp.take_along_axis(order, rank[..., None], axis=-1)[..., 0]
 
-  # NaN logits draw no token: -1, which embeds to NaN.
+  # Rows that cannot be drawn from give -1, which embeds to NaN.
   undrawable = jnp.isnan(logits).any(axis=-1)
   for wrong in (nothing, options.wrong):
     undrawable = undrawable if wrong is None else undrawable | wrong

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from attnjax.config import Config, setting
+from attnjax.models.block_stack import block_setting
 from attnjax.models.encoded_source import SequenceMemory
 from attnjax.nn import Embedding
 from attnjax.nn.recurrent import GRU, STEP_SCORES, GRUCell, StepAttention
@@ -18,8 +19,8 @@ from attnjax.typing import Array, Float, Int, Key
 
 __all__ = ["Seq2Seq", "Seq2SeqConfig"]
 
-# Labels of the places of dropout: each has masks of its own. Layers add their
-# number to the last two.
+# Numbers of the dropouts, so that each has a mask of its own. Layers add their
+# index to the last two.
 _SOURCE, _TARGET, _READOUT, _ENCODER, _DECODER = 0, 1, 2, 100, 200
 
 
@@ -42,12 +43,7 @@ class Seq2SeqConfig(Config):
   bidirectional: bool = setting(
     True, "the encoder reads both ways, half of its state width each"
   )
-  dropout: float = setting(
-    0.2,
-    "share of the features dropped in training, in [0, 1)",
-    at_least=0,
-    below=1,
-  )
+  dropout: float = block_setting("dropout", 0.2)
 
   def __post_init__(self):
     super().__post_init__()
@@ -67,11 +63,11 @@ class Seq2Seq(nnx.Module):
       h[l, t]   = gru(h[l, t - 1], h[l - 1, t]),  l = 1 .. L - 1
       logits[t] = table · tanh(W [h[L - 1, t]; c[t]] + b)
 
-  The decoder attends to the encoder's outputs at every step, with its bottom
-  state before each token as the query. With ``attention="none"`` its context is
-  instead one fixed vector, the encoder's last state, given at every step and
-  also what the decoder starts from; nothing else differs. Luong's scores stand
-  where Bahdanau's does, so that models differ in the score alone.
+  At every step the decoder attends to the encoder's outputs, with the state of
+  its bottom layer before the token as the query. With ``attention="none"`` the
+  context of every step is the encoder's last state, which is also the initial
+  state of the decoder; nothing else differs. Luong's scores are used in the
+  same place as Bahdanau's, so that models differ in the score only.
 
   Args:
     config: sizes and choices.
@@ -117,20 +113,20 @@ class Seq2Seq(nnx.Module):
     self.config = config
     self.vocabulary = target_vocabulary
     width, hidden = config.width, config.hidden
-    one = hidden // 2 if config.bidirectional else hidden
+    per_direction = hidden // 2 if config.bidirectional else hidden
 
-    # Embeddings of variance 1: with small ones the gates of the units start
-    # near 1/2, and stay there for long.
+    # Embeddings of variance 1: with small ones the gates start near 1/2, and
+    # leave it slowly in training.
     table = lambda rows: Embedding(rows, width, stddev=1.0, rngs=rngs)
     self.source_embed = table(source_vocabulary)
     self.target_embed = table(target_vocabulary)
 
-    # Layers differ in their inputs, so they are a list and not stacked.
+    # A list, not stacked: layers differ in the width of their inputs.
     self.encoder = nnx.List(
-      GRU(inputs, one, bidirectional=config.bidirectional, rngs=rngs)
+      GRU(inputs, per_direction, bidirectional=config.bidirectional, rngs=rngs)
       for inputs in (width, *(hidden,) * (config.depth - 1))
     )
-    # A cell and no layer: its input has the context of the state before it.
+    # A cell, because its input includes the context of its previous state.
     self.bottom = GRUCell(width + hidden, hidden, rngs=rngs)
     self.upper = nnx.List(
       GRU(hidden, hidden, rngs=rngs) for _ in range(config.depth - 1)
@@ -176,7 +172,7 @@ class Seq2Seq(nnx.Module):
     memory = self.encode(source, source_lengths, dropout_key=dropout_key)
 
     inputs = drop(self.target_embed(target), _TARGET)
-    x, context, extra = self._attentive(memory, inputs, aux)
+    x, context, extra = self._decode_bottom(memory, inputs, aux)
     for place, layer in enumerate(self.upper, start=1):
       x, _ = layer(drop(x, _DECODER + place), memory.last[place])
 
@@ -193,7 +189,7 @@ class Seq2Seq(nnx.Module):
     """Outputs, keys and last states of the encoder; see `__call__`."""
     drop = Dropout(self.config.dropout, dropout_key)
     x = self.source_embed(source)
-    # A padding id may be out of the table: NaN, which no mask removes.
+    # A padding id outside of the table embeds to NaN, which no mask removes.
     real, _ = real_steps(lengths, source.shape[:-1], source.shape[-1])
     if real is not None:
       x = jnp.where(real[..., None], x, 0)
@@ -223,12 +219,13 @@ class Seq2Seq(nnx.Module):
     context = self._context(memory, state[0], ())
     inputs = jnp.concatenate([self.target_embed(tokens), context], axis=-1)
     states = [self.bottom(state[0], inputs)]
-    for layer, held in zip(self.upper, state[1:], strict=True):
-      states.append(layer.forward(held, states[-1]))
-    nothing = Dropout(0.0, None)
-    return self._read_out(states[-1], context, nothing), jnp.stack(states)
+    for layer, old in zip(self.upper, state[1:], strict=True):
+      states.append(layer.forward(old, states[-1]))
 
-  def _attentive(self, memory, inputs, aux):
+    logits = self._read_out(states[-1], context, Dropout(0.0, None))
+    return logits, jnp.stack(states)
+
+  def _decode_bottom(self, memory, inputs, aux):
     """(states, contexts, `Aux` or None) of the bottom layer, ``*B T M``."""
     if aux and self.attention is None:
       raise ValueError(
@@ -236,7 +233,7 @@ class Seq2Seq(nnx.Module):
         ' attention="none"; choose another'
       )
 
-    # The part of the gates that tokens give, for all steps in one product.
+    # The part of the gates that depends on tokens: one product for all steps.
     width = self.config.width
     kernel = self.bottom.params.inputs
     params = self.bottom.params._replace(inputs=kernel[:width])
@@ -251,9 +248,9 @@ class Seq2Seq(nnx.Module):
 
     _, (states, contexts, extra) = jax.lax.scan(step, memory.last[0], gates)
     states, contexts = (jnp.moveaxis(x, 0, -2) for x in (states, contexts))
-    # Steps, T *B H 1 [S], become the axis of queries, *B H T [S].
-    place = memory.last.ndim - 1
-    queries = lambda x: jnp.moveaxis(x.squeeze(place + 1), 0, place)
+    # The axis of steps becomes that of queries: T *B H 1 [S] to *B H T [S].
+    axis = memory.last.ndim - 1
+    queries = lambda x: jnp.moveaxis(x.squeeze(axis + 1), 0, axis)
     return states, contexts, jax.tree.map(queries, extra[0]) if aux else None
 
   def _context(self, memory, state, aux):

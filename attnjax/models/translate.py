@@ -1,4 +1,4 @@
-"""Decoding with an encoder-decoder model, as one compiled program."""
+"""`translate`: beam search with an encoder-decoder, as one program."""
 
 import jax
 import jax.numpy as jnp
@@ -50,7 +50,7 @@ def translate(
   (2, 3, 5)
   """
   source = jnp.asarray(source)
-  # Checked here, for in the jitted program the values are not known.
+  # Checked here, because in the jitted program the values are traced.
   if source_lengths is not None:
     source_lengths = jnp.asarray(source_lengths)
     real_steps(source_lengths, source.shape[:-1], source.shape[-1])

@@ -8,7 +8,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from attnjax.config import Config, setting
-from attnjax.models.block_stack import make_block, run_blocks
+from attnjax.models.block_stack import (
+  block_setting,
+  check_heads,
+  make_block,
+  run_blocks,
+)
 from attnjax.nn.norm import make_norm
 from attnjax.ops import positions as encodings
 from attnjax.ops.attention import attend as default_attend
@@ -21,7 +26,7 @@ POSITIONS = ("learned", "sinusoidal", "none")
 POOLS = ("token", "mean")
 
 _SMALL = jax.nn.initializers.normal(0.02)
-_EMBED, _BLOCKS = 0, 1  # labels of the places of dropout
+_EMBED, _BLOCKS = 0, 1  # numbers of the dropouts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,19 +41,13 @@ class ViTConfig(Config):
   patch: int = setting(
     4, "side of a patch, pixels; divides both sides", at_least=1
   )
-  width: int = setting(64, "model width M, features", at_least=1)
-  depth: int = setting(4, "transformer blocks L", at_least=1)
-  heads: int = setting(4, "heads H of a block; divide the width", at_least=1)
-  hidden: int = setting(
-    128, "features F between the feed-forward maps", at_least=1
-  )
-  activation: str = setting(
-    "gelu",
-    "feed-forward nonlinearity",
-    choices=("gelu", "relu", "squared_relu", "swiglu"),
-  )
-  norm: str = setting("layer", "normalisation", choices=("rms", "layer"))
-  use_bias: bool = setting(True, "biases in every linear map and layer norm")
+  width: int = block_setting("width", 64)
+  depth: int = block_setting("depth", 4)
+  heads: int = block_setting("heads", 4)
+  hidden: int = block_setting("hidden", 128)
+  activation: str = block_setting("activation", "gelu")
+  norm: str = block_setting("norm", "layer")
+  use_bias: bool = block_setting("use_bias", True)
   positions: str = setting(
     "learned", "how the model knows where a patch is", choices=POSITIONS
   )
@@ -57,17 +56,8 @@ class ViTConfig(Config):
     "what is read out: a class token of its own, or the mean of the patches",
     choices=POOLS,
   )
-  dropout: float = setting(
-    0.0,
-    "share of the features dropped in training, in [0, 1)",
-    at_least=0,
-    below=1,
-  )
-  unroll: int = setting(
-    1,
-    "blocks in one turn of the scan; more runs faster, compiles slower",
-    at_least=1,
-  )
+  dropout: float = block_setting("dropout", 0.0)
+  unroll: int = block_setting("unroll", 1)
 
   @property
   def grid(self) -> tuple[int, int]:
@@ -88,13 +78,9 @@ class ViTConfig(Config):
         f" {self.breadth} pixels; choose another patch, or pad the images"
       )
 
-    if self.width % self.heads:
-      raise ValueError(
-        f"model: heads={self.heads} must divide width={self.width}; choose"
-        " another number of heads"
-      )
+    check_heads(self)
 
-    # Sines and cosines of rows, sines and cosines of columns.
+    # A sine and a cosine of the row, a sine and a cosine of the column.
     if self.positions == "sinusoidal" and self.width % 4:
       raise ValueError(
         "model: sinusoidal positions have pairs of features for either side,"
@@ -152,7 +138,7 @@ class ViT(nnx.Module):
     pixels = config.patch**2 * config.channels
     self.embed = nnx.Linear(pixels, width, rngs=rngs)
     table = lambda *shape: nnx.Param(_SMALL(rngs.params(), shape, jnp.float32))
-    # The class token is learned, so it needs no position.
+    # No position is added to the class token: it is a parameter itself.
     self.token = table(width) if config.pool == "token" else None
     learned = config.positions == "learned"
     self.positions = table(rows * columns, width) if learned else None
@@ -198,18 +184,19 @@ class ViT(nnx.Module):
     return (logits, extra) if aux else logits
 
   def _embed(self, images):
-    """Embedded patches and their positions, the class token in front."""
+    """Patch embeddings plus positions, after the class token if any."""
     x = self.embed(patches(images, self.config))
     position = self._positions()
     if position is not None:
       x = x + position.reshape((1,) * (x.ndim - 2) + position.shape)
+
     if self.token is None:
       return x
     token = jnp.broadcast_to(self.token[...], (*x.shape[:-2], 1, x.shape[-1]))
     return jnp.concatenate([token, x], axis=-2)
 
   def _positions(self):
-    """Codes of the positions of patches, ``T M``, or None."""
+    """Position encodings of the patches, ``T M``, or None."""
     if self.positions is not None:
       return self.positions[...]
     if self.config.positions == "none":
