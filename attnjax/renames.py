@@ -211,7 +211,7 @@ NAMES: dict[str, str] = {
     "attnjax.ops.attention.online_softmax._result_tangent"
   ),
   "attnjax.ops.cache_check.check_tokens": "attnjax.ops.cache._check_tokens",
-  "attnjax.ops.cache_check.checked_lengths": "attnjax.ops.cache._check_lengths",
+  "attnjax.ops.cache_check.checked_lengths": "attnjax.ops.cache._token_counts",
   "attnjax.ops.cache_check.checked_rewind": "attnjax.ops.cache._check_rewind",
   "attnjax.ops.forgotten.misses": "attnjax.ops.forgotten_tokens.sees_forgotten",
   "attnjax.ops.glimpse.layout.Layout": (
