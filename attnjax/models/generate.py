@@ -119,11 +119,21 @@ def generate(
     return jnp.zeros((0, steps), jnp.int32)
   _check_tokens(prompt, real, model.vocabulary)
 
+  row_lengths: Array | np.ndarray | None = real
   if not model.ragged:
-    prompt, real = _of_one_length(prompt, real) if padded else (prompt, None)
+    prompt = _of_one_length(prompt, real) if padded else prompt
+    row_lengths = None
+
   # Lengths are passed even if not given: one program serves both calls.
   return _generate(
-    model, prompt, real, key, options, _either(wrong, unfit), steps, stops
+    model,
+    prompt,
+    row_lengths,
+    key,
+    options,
+    _either(wrong, unfit),
+    steps,
+    stops,
   )
 
 
@@ -258,7 +268,7 @@ def _of_one_length(prompt, lengths):
       f" {value if value is None else value.tolist()}: a memory cannot leave"
       " padding out; generate for rows of one length together"
     )
-  return prompt[:, : value[0]], None
+  return prompt[:, : value[0]]
 
 
 def _either(a, b):
