@@ -322,6 +322,8 @@ NAMES: dict[str, str] = {
   ),
   "attnjax.runs.asked": "attnjax.runs.train_and_measure",
   "attnjax.runs.measured": "attnjax.runs.measure_once",
+  "attnjax.runs.results.measured": "attnjax.runs.results.measure_once",
+  "attnjax.runs.trials.asked": "attnjax.runs.trials.train_and_measure",
   "attnjax.training.Feed": "attnjax.training.GlobalBatches",
   "attnjax.training.FitConfig": "attnjax.runs.FitConfig",
   "attnjax.training.Fitted": "attnjax.runs.Fitted",

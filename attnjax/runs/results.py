@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from attnjax.moved import forward_names
 from attnjax.training import from_primary
 
 __all__ = ["measure_once", "spread", "table", "write_results"]
@@ -134,3 +135,6 @@ def _write(path: Path, content: Mapping[str, Any]) -> Path:
   temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
   os.replace(temporary, path)
   return path
+
+
+__getattr__ = forward_names(__name__)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from attnjax.config import decisive
+from attnjax.moved import forward_names
 from attnjax.runs.fitting import Fitted
 from attnjax.runs.results import measure_once
 
@@ -173,3 +174,6 @@ def train_and_measure(
       **measure(fitted.params),
     },
   )
+
+
+__getattr__ = forward_names(__name__)
