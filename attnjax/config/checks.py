@@ -42,6 +42,7 @@ def _check_below(config: Any, prefix: str) -> None:
     value = getattr(config, field.name)
     if dataclasses.is_dataclass(value):
       _check_below(value, f"{prefix}{field.name}.")
+  # After the parts: the most deeply nested setting is named first.
   if hasattr(config, "check"):
     try:
       config.check()

@@ -96,6 +96,8 @@ class _Program:
         )
 
       config = self.handle.resolve()
+      # Errors are printed inside `around` as well, for its exit may end the
+      # process before the outer handler prints.
       with self.around(config), _readable_errors(debug=debug):
         print(f"preset = {flags.FLAGS.preset}")
         print(describe(config, baseline=self.handle.preset()), flush=True)
@@ -119,6 +121,7 @@ def _streams_without_reader() -> Iterator[None]:
     try:
       yield
     finally:
+      # Inside: what is buffered may be the first write that finds no reader.
       out.flush()
       err.flush()
 

@@ -65,6 +65,7 @@ class _LeafParser(flags.ArgumentParser):
     """The value of a text, checked by the leaf."""
     if isinstance(argument, str) and self.leaf.kind is not str:
       argument = self._read(argument)
+    # Of a str leaf too: the text "none" cannot be a value then.
     elif self.leaf.optional and argument == "none":
       return None
     return self.leaf.checked(argument)
@@ -182,6 +183,8 @@ def define_flags(
     raise ValueError(
       f"default={default!r} is not a preset; there are {', '.join(presets)}"
     )
+  # The defaults that `--helpfull` shows are those of the chosen preset, which
+  # is therefore read before the other flags exist.
   chosen = _preset_of(presets, default, sys.argv if argv is None else argv)
   _define_preset(presets, default, flag_values)
   for leaf in leaves(presets[chosen]()):

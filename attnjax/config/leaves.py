@@ -27,6 +27,7 @@ __all__ = [
 
 
 ConfigT = TypeVar("ConfigT")
+# The types that a flag and JSON can both write.
 _KINDS = (bool, int, float, str)
 _NOUNS = {
   bool: "a boolean",
@@ -174,6 +175,7 @@ class Leaf:
   def _check_item(self, value: Any, kind: type, where: str) -> Any:
     """Checks type, choices and range of a value, or of one item of a tuple."""
     value = _as_python(value, kind)
+    # Not isinstance, for True is an int to it.
     if type(value) is not kind:
       raise ValueError(
         f"{self.name} must be {_NOUNS[kind]}{where}, got {value!r}"
@@ -181,6 +183,7 @@ class Leaf:
 
     if self.choices is not None and value not in self.choices:
       allowed = ", ".join(map(str, self.choices))
+      # A hint for a misspelt choice, such as `zigzg`.
       close = difflib.get_close_matches(str(value), map(str, self.choices), n=1)
       hint = f"; did you mean {close[0]}?" if close else ""
       raise ValueError(
@@ -196,6 +199,7 @@ class Leaf:
 
 def _as_python(value: Any, kind: type) -> Any:
   """NumPy numbers as Python's; an int as a float where one is meant."""
+  # bool is a subclass of int: True must not pass for 1.
   if isinstance(value, bool):
     return value
   if kind is int and isinstance(value, numbers.Integral):
@@ -249,6 +253,7 @@ def _own_leaves(config: Any, prefix: str) -> list[Leaf]:
   return [
     _leaf(config, field, prefix)
     for field in dataclasses.fields(config)
+    # A nested config has checked its own settings already.
     if "help" in field.metadata
   ]
 
@@ -294,6 +299,7 @@ def _kind(hint: Any, name: str) -> tuple[type, bool, type | None]:
   """(kind, whether None is allowed, kind of a tuple's items) of a type hint."""
   if typing.get_origin(hint) is tuple:
     item, *rest = typing.get_args(hint)
+    # Tuples of any length, `tuple[int, ...]`; others have no flag.
     if item in _KINDS and rest == [...]:
       return tuple, False, item
 
@@ -331,6 +337,8 @@ def replace_leaves(config: ConfigT, values: Mapping[str, Any]) -> ConfigT:
   >>> replace_leaves(Config(), {"depth": 12})
   Config(depth=12)
   """
+  # Checked by the leaf first, whose errors have the dotted name; then by
+  # `__post_init__`, which checks combinations.
   known = {leaf.name: leaf for leaf in leaves(config)}
   for name in values:
     if name not in known:

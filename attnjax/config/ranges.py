@@ -46,6 +46,7 @@ class Range:
     """Error words for a number outside of the interval; None for one inside."""
     if isinstance(value, float) and not math.isfinite(value):
       return "must be a finite number"
+    # The least int64 to the largest uint64.
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
       return "must be an integer of 64 bits"
 
@@ -60,6 +61,7 @@ class Range:
 
   def __str__(self) -> str:
     """`at least 1`, `in [0, 1)` and the like; nothing where all is allowed."""
+    # At most one limit an end is set, see `__post_init__`.
     low = self.at_least if self.above is None else self.above
     high = self.at_most if self.below is None else self.below
     if low is not None and high is not None:

@@ -57,6 +57,7 @@ class Unread:
     try:
       yield
     except OSError as error:
+      # Once the reader has left, every error of the stream is of no interest.
       if error.errno not in _GONE and not self._gone:
         raise
       self._gone = True

@@ -84,6 +84,7 @@ def from_dict(like: ConfigT, values: Mapping[str, Any]) -> ConfigT:
   Config(depth=12)
   """
   flat = _flatten(values, "")
+  # Every leaf has to be there, or a later default would be taken silently.
   missing = [leaf.name for leaf in leaves(like) if leaf.name not in flat]
   if missing:
     raise ValueError(f"values lack the settings {', '.join(missing)}")
@@ -141,6 +142,7 @@ def describe(config: Any, *, baseline: Any = None) -> str:
   width = max((len(leaf.name) for leaf in found), default=0)
   lines = []
   for leaf in found:
+    # Marked by value: a flag that repeats the default changes nothing.
     same = before[leaf.name] == leaf.value
     mark, was = (" ", "") if same else ("*", f"   (was {before[leaf.name]})")
     lines.append(f"{mark} {leaf.name:{width}} = {leaf.value}{was}")

@@ -109,6 +109,7 @@ class BpeTokenizer:
 
   def _encode_piece(self, piece: str) -> list[int]:
     """The ids of valid text, or of a run of bytes that are not UTF-8."""
+    # surrogateescape maps the bytes that are no UTF-8 to these.
     if "\udc80" <= piece[0] <= "\udcff":
       return [self._byte_ids[ord(character) - 0xDC00] for character in piece]
     return self._engine.encode(piece, add_special_tokens=False).ids
@@ -167,6 +168,7 @@ def train_bpe(texts: Iterable[bytes], vocabulary_size: int) -> BpeTokenizer:
     initial_alphabet=sorted(_alphabet().values()),
     show_progress=False,
   )
+  # Bytes that are no UTF-8 are not learned from; encoding them still works.
   valid = (text.decode("utf-8", "ignore") for text in texts)
   engine.train_from_iterator(valid, trainer)
 

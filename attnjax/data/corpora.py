@@ -26,6 +26,7 @@ __all__ = [
 ]
 
 
+# Installed packages and tests are left out of the standard library.
 _SKIPPED_FOLDERS = frozenset(
   {
     "site-packages",
@@ -240,6 +241,7 @@ def _text_files(
   left_out: dict[FileFormat, list[Path]] = {_LINK: [*links]}
 
   for file in files:
+    # A glob such as `books/*` matches directories too.
     if os.path.isdir(file):
       continue
     file_format, text = _format_and_text(file)

@@ -106,6 +106,7 @@ def digits(*, test: float = 0.2) -> Images:
     from sklearn.datasets import load_digits
 
   found = load_digits()
+  # scikit-learn has 17 levels of grey, 0 to 16.
   return _split(found.images.astype(np.uint8), found.target, 16, test)
 
 

@@ -69,6 +69,7 @@ def ngrams(documents: Sequence[Document], order: int) -> NGrams:
   if not 1 <= order <= LONGEST:
     raise ValueError(f"order: expected 1 to {LONGEST}, got {order}.")
 
+  # Before each document, so that no context reaches into another one.
   gap = np.full(order - 1, _BOUNDARY, np.uint16)
   parts = [gap]
 
@@ -84,6 +85,7 @@ def ngrams(documents: Sequence[Document], order: int) -> NGrams:
     keys |= symbols.astype(np.uint64) << np.uint64(_BITS * back)
 
   unique, counts = np.unique(keys[newest != _BOUNDARY], return_counts=True)
+  # float64 is exact for counts up to 2^53.
   return NGrams(unique, counts.astype(np.float64), order)
 
 

@@ -64,6 +64,7 @@ def _step(
   """Updates the elements being skipped; returns the text of the tag."""
   if skipping:
     ended = name if closing else f"div {_milestone(rest, 'e')}"
+    # Tags inside of what is skipped matter only to find its end.
     if skipping[-1] == ended:
       skipping.pop()
     elif not (closing or self_closing) and name == skipping[-1]:

@@ -82,6 +82,7 @@ class Packed:
     if not -len(self) <= row < len(self):
       raise IndexError(f"row {row} of {len(self)}")
 
+    # A negative index counts from the end, as in a list.
     row %= len(self)
     places = row * self.stride + np.arange(self.length)
     pairs = len(self.stream) - 1
@@ -94,7 +95,9 @@ class Packed:
     if row:
       counts[: self.length - self.stride] = False
 
+    # Index of the document of each place, counted from 1.
     document = np.searchsorted(self.starts, places, side="right")
+    # Positions begin at 0 in each row, even inside a document.
     begins = np.maximum(self.starts[document - 1], places[0])
     begins[~real] = pairs
 

@@ -27,6 +27,7 @@ __all__ = [
 
 _VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
 _CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"
+# `word PH ON EMES`, or `word(2) PH ON EMES`.
 _LINE = re.compile(r"(?P<word>\S+?)(?:\((?P<variant>\d+)\))? (?P<phonemes>.+)")
 _PLAIN = re.compile(r"[a-z']+")
 
@@ -116,6 +117,7 @@ def load_pronunciations(
       phonemes = tuple(phoneme.rstrip("012") for phoneme in phonemes)
 
     if _PLAIN.fullmatch(word):
+      # A dict as an ordered set: without stress two entries may be equal.
       found.setdefault(word, {})[phonemes] = None
     else:
       left_out.add(word)
@@ -171,6 +173,7 @@ def split_words(
     "test": [],
   }
   for word in words:
+    # `cat` and `cat's` have one key, as have `cats` and `cats'`.
     stem = re.sub(r"(?<=.)('s|s')$", "", word.spelling)
     splits[hash_split(stem, validation, test)].append(word)
   return splits

@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 
+# The expression of the paper, see `smiles_tokens`.
 _TOKEN = re.compile(
   r"\[[^\]]+]|Br?|Cl?|N|O|S|P|F|I|b|c|n|o|s|p|\(|\)|\.|=|#|-|\+|\\|/|:|~|@|\?"
   r"|>>?|\*|\$|%[0-9]{2}|[0-9]"
@@ -226,6 +227,7 @@ def _literal_maps(test: ast.FunctionDef) -> Iterator[tuple[str, str]]:
     if texts and all(isinstance(t, str) and ">>" in t for t in texts):
       lists.append([str(text) for text in texts])
 
+  # One list of reactions and one of the same with atom maps.
   if len(lists) == 2 and len(lists[0]) == len(lists[1]):
     plain, mapped = sorted(lists, key=lambda texts: ":1]" in texts[0])
     yield from zip(plain, mapped, strict=True)

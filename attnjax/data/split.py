@@ -83,6 +83,7 @@ def split(
   if len(unique) == 1:
     return _cut(unique[0], heldout_fraction)
 
+  # In bytes, for documents differ in length by orders of magnitude.
   target = heldout_fraction * sum(len(d.text) for d in unique)
   unique = _best_first(unique, target)
   held = _held_out([len(d.text) for d in unique], target)
@@ -128,6 +129,7 @@ def _unique(documents: Sequence[Document]) -> list[Document]:
   by_hash: dict[bytes, Document] = {}
   for document in sorted(documents, key=_name):
     if document.text:
+      # Sorted by hash: an order that depends on the contents alone.
       digest = hashlib.sha256(document.text).digest()
       by_hash.setdefault(digest, document)
   dropped = len(documents) - len(by_hash)
@@ -159,6 +161,7 @@ def _held_out(sizes: list[int], target: float) -> set[int]:
     if size + more <= target:
       held.add(index)
       size += more
+  # Not one fits: the smallest, so that the held-out text is not empty.
   return held or {sizes.index(min(sizes))}
 
 

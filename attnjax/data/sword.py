@@ -68,9 +68,11 @@ class _Testament:
 
     content = self._path.read_bytes()
     try:
+      # Of a verse: block, start and length in it, little-endian.
       self._verses = list(struct.iter_unpack("<IIH", verses))
       self._blocks = [
         _inflate(content[start : start + length], size)
+        # Of a block: place, compressed length, length.
         for start, length, size in struct.iter_unpack("<III", places)
       ]
     except (zlib.error, struct.error, ValueError) as error:

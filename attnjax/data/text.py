@@ -145,6 +145,7 @@ def load_text(config: TextConfig) -> TextData:
   >>> data.heldout_bytes == data.heldout_tokens  # a byte is a token
   True
   """
+  # Only held-out rows overlap: in training each token should count once.
   stride = _stride(config)
   train, heldout = split(
     load(config.corpus, config.path), config.heldout_fraction
@@ -193,6 +194,7 @@ def _warn_of_quotations(
   train: Sequence[Document], heldout: Sequence[Document]
 ) -> None:
   """Warns where much of a held-out document occurs in other documents."""
+  # Held-out documents come first, so that their shares are the first.
   shares = shared_lines([*heldout, *train])[: len(heldout)]
   quoting = [
     document.name

@@ -125,6 +125,7 @@ def load_tokenizer(directory: str | Path) -> Tokenizer:
   try:
     saved = json.loads(file.read_text())
     tokenizer = _from_json(saved)
+    # Compared with the digest of what was read: an edited file is refused.
     whole = tokenizer.digest == saved["digest"]
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise ValueError(

@@ -206,6 +206,7 @@ def _storages(
 
     found[key] = np.frombuffer(content, storage.dtype)
 
+  # Every byte must be accounted for.
   if rest := len(file.read()):
     raise ValueError(f"{rest} bytes follow its last number")
 
@@ -228,6 +229,7 @@ def _array(tensor: _Tensor, storages: dict[str, np.ndarray]) -> np.ndarray:
     raise ValueError(f"storage {storage.key} has two types")
 
   last = offset + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+  # Strides of 0 or overlaps could make a huge array of few numbers.
   size = math.prod(shape)
   if size > len(numbers) or (size and last >= len(numbers)):
     raise ValueError(f"a tensor of shape {shape!r:.60} overruns its storage")

@@ -203,6 +203,7 @@ def _paired(
     for book, chapter, first, last in (*MISNUMBERED, *SUBSCRIBED)
     for verse in range(first, last + 1)
   }
+  # In the order of the Spanish books.
   common = [r for r in spanish if r in english and r not in wrong]
   pairs = []
 
@@ -230,6 +231,7 @@ def _without_echoes(
   kept = []
   for pair in pairs:
     own = _runs(pair.english)
+    # More than half of its runs of four words.
     echo = 2 * sum(run in runs for run in own) > len(own)
     if not echo and not texts & {pair.english, pair.spanish}:
       kept.append(pair)

@@ -17,6 +17,7 @@ __all__ = [
 ]
 
 
+# Padding is 0, so that arrays of zeros are padded.
 PAD, START, END = 0, 1, 2
 SPECIALS = ("<pad>", "<s>", "</s>")
 

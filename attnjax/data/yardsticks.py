@@ -66,6 +66,7 @@ def yardsticks(
     if not any(document.text for document in side):
       raise ValueError(f"{name}: expected some text, got none.")
 
+  # Smoothing is chosen on a tenth of the training text, never on held-out text.
   counted, chosen_on = split(train, 0.1)
   part, rest = ngrams(counted, _ORDER), ngrams(chosen_on, _ORDER)
   whole, target = ngrams(train, _ORDER), ngrams(heldout, _ORDER)

@@ -67,6 +67,7 @@ class FitConfig(Config):
     optimizer: OptimizerConfig = parts["optimizer"]
     optimizer.warmup_of(train.steps)
 
+    # As `TrainConfig.seed`: the last of the seeds has to be below too.
     last = train.seed + parts.get("seeds", 1) - 1
     if last >= 2**32:
       raise ValueError(

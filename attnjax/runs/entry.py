@@ -109,6 +109,7 @@ class _AgreeingMain:
     asked = configs.to_dict(config)
     for path, _ in _parts(config, training.ProcessesConfig):
       *above, last = path.split(".")
+      # Index and coordinator differ between processes by design.
       del functools.reduce(operator.getitem, above, asked)[last]
 
     training.require_agreement("flags", {"config": asked, "to": str(workdir)})
@@ -127,6 +128,7 @@ def _write_owner(workdir: Path, experiment: str) -> None:
   # Suppressed, for a disk error may be what ends the run, and is raised then.
   with contextlib.suppress(OSError):
     if workdir.exists() and not path.exists():
+      # Written at the end: a run that wrote nothing owns no directory.
       path.write_text(experiment + "\n", encoding="utf-8")
 
 

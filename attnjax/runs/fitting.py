@@ -138,7 +138,9 @@ def fit(
   )
   rules = partition_rules(model) if rules is None else rules
   ready = _prepare(model, transform, step, batches, mesh, rules)
+  # Traces the step: a batch that does not suit the loss raises here.
   jax.eval_shape(step, ready.state, ready.batches(0))
+  # A run that is resumed was checked when it was new.
   new = lambda: not (Path(workdir) / "metrics.jsonl").exists()
   if evaluate is not None and training.from_primary(new):
     check_evaluation(evaluate, ready.state.params)
@@ -162,6 +164,7 @@ def fit(
     )
     params = state.params
     if train.mesh.gather:
+      # Whoever uses the model next knows nothing of the mesh.
       params = training.gather_tree(params)
     return Fitted(params, metrics.evaluations())
 
@@ -218,6 +221,7 @@ def _identity(
   Raises:
     ValueError: the identity has something else under the names of these two.
   """
+  # The mesh and the intervals of records may change between runs.
   decides = what_decides(identity)
   for name, config in (("optimizer", optimizer), ("train", train)):
     given = decides.get(name, {})

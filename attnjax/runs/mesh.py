@@ -92,6 +92,7 @@ class MeshConfig(Config):
     >>> MeshConfig(data=0, tensor=2).axes(8)
     {'data': 4, 'fsdp': 1, 'tensor': 2, 'sequence': 1}
     """
+    # Checked here: `data=0` may leave a rest that no axis has.
     sizes = self._sizes(devices)
     if math.prod(sizes.values()) != devices:
       raise ValueError(_misfit(sizes, devices, processes))

@@ -75,6 +75,7 @@ def planned_step(
   ((8, 3), (1, 3))
   """
   transform = training.make_optimizer(optimizer, train.steps)
+  # Abstract: a model of any size is planned without memory for it.
   shapes = jax.eval_shape(lambda: training.init_state(make_model(), transform))
   # As for `fit`, a mesh of one device is none.
   several = mesh if mesh.size > 1 else None

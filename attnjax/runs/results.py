@@ -104,6 +104,7 @@ def measure_once(
   >>> measure_once(path, {"rows": 3}, lambda: {"accuracy": 0.7})
   {'accuracy': 0.7}
   """
+  # As JSON holds it, for it is compared with what the file has.
   asked = json.loads(json.dumps(asked))
 
   def found() -> dict[str, Any] | None:
@@ -122,6 +123,7 @@ def measure_once(
   # Process 0 looks for all: all of them have to measure, or none.
   known = from_primary(found)
   if known is None:
+    # Through JSON: the same types as when they are read from the file.
     known = json.loads(json.dumps(measure()))
     _write(path, {"asked": asked, "measures": known})
   return known

@@ -70,6 +70,7 @@ def trial_arguments(
   for name in _NOT_OF_A_RUN:
     identity.pop(name, None)
 
+  # Relative, so that the directory of an experiment can be moved.
   identity |= {"run": folder.relative_to(workdir).as_posix()}
   return {
     "workdir": folder,
@@ -163,6 +164,7 @@ def train_and_measure(
   """
   began = time.monotonic()
   fitted = fit()
+  # Near 0 where the run was found finished.
   seconds = time.monotonic() - began
 
   return measure_once(

@@ -176,6 +176,8 @@ class Checkpoints:
     if step < 0:
       raise ValueError(f"step: expected 0 or more, got {step}")
 
+    # Before the wait: a leaf that cannot be stored raises at once, even while an
+    # earlier save is under way.
     arrays, specs = (
       flat_state.flatten_state(state),
       flat_state.leaf_specs(state),
@@ -184,18 +186,21 @@ class Checkpoints:
       raise ValueError("state: expected a leaf that holds a value, got none")
 
     if metric is not None:
+      # What is not finite counts as no metric, for NaN compares with nothing.
       metric = float(metric) if math.isfinite(metric) else None
 
     self.wait()
     if step in self.steps():
       self._put_aside([step], step_directories.REPLACED)
 
+    # Read by `_seal`, which Orbax calls from its own thread.
     self._saving = {"step": step, "metric": metric, "leaves": specs}
     self._metrics[step] = metric
     with self._naming_disk_errors():
       self._manager.save(
         step,
         args=ocp.args.Composite(state=ocp.args.PyTreeSave(arrays)),
+        # Whatever Orbax's own save interval: the loop decides when to save.
         force=True,
       )
 
@@ -233,6 +238,7 @@ class Checkpoints:
         "another --workdir (nothing was moved or deleted)"
       )
 
+    # Before anything is renamed: where it raises, the disk is as it was.
     self._check_fit(step, like)
     if damaged:
       names = self._put_aside(
@@ -303,6 +309,7 @@ class Checkpoints:
       ),
     )
 
+    # Metrics of earlier runs, for the best of them is kept as well.
     for step in self._manager.all_steps():
       self._metrics[step] = step_directories.metric(self._root / str(step))
 
@@ -325,7 +332,10 @@ class Checkpoints:
     """Reads the state of an undamaged step whose leaves fit."""
     args = flat_state.restore_args(like)
     restore = ocp.args.PyTreeRestore(
-      item=dict.fromkeys(args, 0), restore_args=args
+      # Placeholders: Orbax takes the structure from the keys, and dtypes and
+      # shardings from restore_args.
+      item=dict.fromkeys(args, 0),
+      restore_args=args,
     )
     stored = self._manager.restore(step, args=ocp.args.Composite(state=restore))
     return flat_state.unflatten_state(like, stored["state"])

@@ -75,6 +75,7 @@ def _slurm(environment: Mapping[str, str]) -> Announced | None:
   names = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_LOCALID")
   if not all(name in environment for name in names):
     return None
+  # JAX derives the coordinator of SLURM and Open MPI itself.
   count, index = _numbers(environment, "SLURM_NTASKS", "SLURM_PROCID")
   return Announced("slurm", count, index)
 
@@ -95,6 +96,7 @@ def says_where(environment: Mapping[str, str]) -> bool:
 
 def _tpu(environment: Mapping[str, str]) -> Announced | None:
   """The hosts of a TPU pod, of one slice or of several."""
+  # Hosts of one slice; MEGASCALE_NUM_SLICES counts the slices of a job.
   hosts = environment.get("TPU_WORKER_HOSTNAMES", "")
   if not hosts or "TPU_WORKER_ID" not in environment:
     # JAX uses a TPU by itself, or where a list of platforms names it.
@@ -258,6 +260,7 @@ def start_arguments(
       f" processes, got {index}"
     )
 
+  # A single process: nothing may say that it is one of several.
   if count == 1 or (count is None and found.by == "nobody"):
     if count is None and (config.coordinator, config.index) != (None, None):
       raise ValueError(

@@ -43,6 +43,7 @@ def naming_disk_errors(
   try:
     yield
   except (OSError, ValueError) as error:
+    # Other errors are no fault of the disk, and pass with their traceback.
     code = _code(error)
     if code is None:
       raise

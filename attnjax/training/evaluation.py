@@ -169,6 +169,7 @@ def check_evaluation(
 
   >>> check_evaluation(lambda params: {"loss": params}, 3.0)
   """
+  # Calling an evaluation may take minutes, so that its names are trusted.
   names = getattr(evaluate, "names", None)
   scalars(dict.fromkeys(names, 0.0) if names else evaluate(params))
 

@@ -85,6 +85,7 @@ def spec_difference(stored: LeafSpecs, asked: LeafSpecs) -> str | None:
   if not found:
     return None
 
+  # One difference is enough to act on; a changed width changes every leaf.
   more = len(found) - 1
   return found[0] + (f" ({more} more leaves differ)" if more else "")
 
@@ -106,6 +107,7 @@ def restore_args(like: PyTree) -> dict[str, Any]:
   return {
     name: _restore_arg(leaf)
     for name, leaf in leaves_by_path(like).items()
+    # What has no elements was not stored.
     if np.prod(_describe(name, leaf)["shape"])
   }
 

@@ -75,6 +75,7 @@ class GlobalBatches:
       return put_batch(batch, self.mesh)
     size = self.batches.batch_size
     self._check(size)
+    # Only the rows of this process's devices are read.
     start, stop = process_rows(size, self.mesh)
     part = self.batches.rows(step, start, stop)
     return put_batch(part, self.mesh, rows=size, start=start)
@@ -197,6 +198,7 @@ def _spec(
 
   for over, size, what in zip(axes, shape, ("rows", "tokens"), strict=False):
     count = math.prod(mesh.shape[axis] for axis in over)
+    # Replicated where it is not divisible and `strict` is off.
     if size % count == 0:
       spec.append(over)
     elif not strict:

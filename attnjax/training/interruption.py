@@ -94,6 +94,7 @@ class Interruption:
     message = f"\n{self._signal}: stopping after this step"
     if number == signal.SIGINT:
       signal.signal(signal.SIGINT, signal.SIG_DFL)
+      # The default handler, so that a hanging step can be killed as well.
       message += "; once more kills at once"
     # os.write and not print, which may be interrupted in the middle of itself.
     with contextlib.suppress(OSError):  # of a terminal that is closed

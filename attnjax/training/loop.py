@@ -127,6 +127,7 @@ def train(
 
   with show as progress, Interruption() as interruption, exit_when_peer_lost():
     state = _restore(state, checkpoints, progress)
+    # Records after the restored step are dropped: they are written again.
     first = int(state.step)
     metrics.resume(first)
     run = _Run(
@@ -298,6 +299,7 @@ class _Run:
 
   def _evaluation_due(self, done: int) -> bool:
     """Whether a step is followed by an evaluation."""
+    # The last step is always evaluated.
     every = self.config.evaluate_every
     return done == self.config.steps or (every > 0 and done % every == 0)
 
@@ -311,6 +313,7 @@ class _Run:
     self._record_pending()
     values = scalars(evaluate(state.params))
     self._check_finite(done, values, of="evaluation")
+    # Of all runs in this directory, so that a resumed run knows the best.
     before = [record["loss"] for record in self.metrics.evaluations()]
     self.metrics.write(done, "eval", values)
     self.progress.evaluated(done, values["loss"])

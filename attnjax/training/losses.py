@@ -106,6 +106,7 @@ def loss_sums(
   >>> float(total), float(weight), extra
   (6.0, 1.0, {})
   """
+  # Cast inside the differentiated function: gradients keep float32.
   if compute_dtype is not None:
     params = jax.tree.map(lambda x: _cast_float(x, compute_dtype), params)
   total, weight, extra = _checked_sums(loss_fn(params, batch, key))

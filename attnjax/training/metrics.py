@@ -92,6 +92,7 @@ def _drop_records_after(path: Path, step: int) -> list[Record]:
   kept = [pair for pair in _read(path) if pair[0]["step"] <= step]
   content = b"".join(line + b"\n" for _, line in kept)
   if path.exists() and path.read_bytes() != content:
+    # A new file and a rename: a kill leaves the old records or the new ones.
     temporary = path.with_name(path.name + ".tmp")
     with open(temporary, "wb") as file:
       file.write(content)
@@ -111,8 +112,10 @@ def _read(path: Path) -> Iterator[tuple[Record, bytes]]:
   for number, line in enumerate(lines, start=1):
     try:
       record = json.loads(line)
+      # Touched to find out whether the line is a record of ours.
       _ = int(record["step"]), str(record["split"])
     except (ValueError, KeyError, TypeError) as error:
+      # A kill cuts off the last line only: damage elsewhere is an error.
       if number == len(lines):
         return
       raise ValueError(
@@ -126,6 +129,7 @@ def _plain(value: Any) -> Any:
   """A JSON value of the same bits; None for a number that is not finite."""
   if isinstance(value, str | int) or value is None:
     return value
+  # JSON has no NaN and no infinity; `allow_nan=False` would raise.
   number = float(value)
   return number if math.isfinite(number) else None
 

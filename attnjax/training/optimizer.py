@@ -151,6 +151,7 @@ def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
   def shifted(count: Any) -> Any:
     # Optax mixes float and int scalars, which strict promotion refuses.
     with jax.numpy_dtype_promotion("standard"):
+      # Optax counts the updates done before: the first would have a rate of 0.
       return rate(count + 1)
 
   return shifted
@@ -205,6 +206,7 @@ def leaf_name(path: tuple[Any, ...]) -> str:
   'bias'
   """
   names = [jax.tree_util.keystr((key,), simple=True) for key in path]
+  # nnx.Variable adds one of these to the path of its array.
   if len(names) > 1 and names[-1] in ("value", "raw_value"):
     names.pop()
   return names[-1] if names else ""
@@ -245,6 +247,7 @@ def make(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
   def mask(params: PyTree) -> PyTree:
     return decay_mask(params, config.decayed)
 
+  # Static: only the learning rate becomes part of the state.
   fixed = {
     "b1": config.beta1,
     "b2": config.beta2,

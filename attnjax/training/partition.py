@@ -67,6 +67,7 @@ def shardings(
   >>> tuple(shardings(state, mesh, table)["up"]["kernel"].spec)
   (None, 'fsdp', 'tensor')
   """
+  # Which axes are heads or features cannot be guessed from shapes.
   if rules is None and mesh.shape["tensor"] > 1:
     raise ValueError(
       f"mesh.tensor: expected 1, got {mesh.shape['tensor']}: nobody says which"
@@ -112,6 +113,7 @@ def initialise(
   if mesh is None:
     return jax.jit(make)(*arguments)
   places = shardings(jax.eval_shape(make, *arguments), mesh, rules)
+  # Donated, so that old and new arrays need not fit the device together.
   donated = tuple(range(len(arguments)))
   return jax.jit(make, out_shardings=places, donate_argnums=donated)(*arguments)
 

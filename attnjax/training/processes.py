@@ -63,6 +63,7 @@ def from_primary(compute: Callable[[], Any]) -> Any:
   if jax.process_count() == 1:
     return compute()
   text = json.dumps(compute()).encode() if is_primary() else b""
+  # The length first: every process has to pass an array of that shape.
   size = int(multihost_utils.broadcast_one_to_all(np.int32(len(text))))
   padded = np.frombuffer(text.ljust(size), np.uint8)
   return json.loads(bytes(multihost_utils.broadcast_one_to_all(padded)))
@@ -157,6 +158,7 @@ def joined(config: ProcessesConfig) -> Iterator[None]:
     jax.distributed.shutdown()
     raise
   except BaseException:
+    # Printed here, for `os._exit` skips the handler of Python.
     traceback.print_exc()
     leave(1)
 
@@ -216,6 +218,7 @@ def _gather_texts(text: str) -> list[str]:
   """All-gather of one string a process, in the order of processes."""
   data = text.encode()
   sizes = multihost_utils.process_allgather(np.int32(len(data)))
+  # Arrays of one shape are gathered: shorter texts are padded.
   padded = np.frombuffer(data.ljust(int(sizes.max())), np.uint8)
   return [
     bytes(row[:size]).decode()

@@ -98,6 +98,7 @@ class Progress:
   ):
     self._steps = steps
     self._seconds = seconds
+    # A reader that leaves, as `| head` does, must not end the run.
     self._stream: Any = Unread(sys.stderr if stream is None else stream)
     self._quiet = quiet
     self._clock = clock
@@ -121,6 +122,7 @@ class Progress:
       self._bar.update(self._bar.task_ids[0], completed=step, text=text)
       return
     now = self._clock()
+    # The first and the last step are printed at any interval.
     due = self._printed is None or now - self._printed >= self._seconds
     if due or step == self._steps:
       self._printed = now

@@ -81,6 +81,7 @@ def _buffers(leaf: Any) -> list[Any]:
   """Device and address of each shard's buffer: equal for equal arrays."""
   if not isinstance(leaf, jax.Array) or isinstance(leaf, jax.core.Tracer):
     return []
+  # Arrays without elements may share one buffer, and a deleted one has none.
   if leaf.size == 0 or leaf.is_deleted():
     return []
   parts = [shard.data for shard in leaf.addressable_shards]
@@ -172,6 +173,7 @@ def init_on(
   # Before sharding, which would copy an array at two leaves to two arrays.
   check_trainable(params)
   params = shard_tree(params, mesh, rules)
+  # Moments get the shardings of their parameters, by the same rules.
   make = lambda params: init(params, optimizer)
   shapes = jax.eval_shape(make, params)
   state = initialise(make, params, mesh=mesh, rules=rules)

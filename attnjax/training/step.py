@@ -81,6 +81,7 @@ class Step:
     key = self._key(state)
     if self.microbatches == 1:
       return self._microbatch_sums(state.params, batch, key)
+    # One key a microbatch, or all of them would have the same dropout.
     keys = jax.random.split(key, self.microbatches)
     parts = split_batch(batch, self.microbatches)
 
@@ -294,10 +295,12 @@ def pmap_step(
   )
 
   def replicate(state: PyTree) -> PyTree:
+    # pmap maps over the leading axis: one copy of the state a device.
     copies = lambda x: jnp.broadcast_to(x, (count, *jnp.shape(x)))
     return jax.tree.map(copies, state)
 
   def stepped(state: PyTree, batch: PyTree) -> tuple[PyTree, dict[str, Any]]:
+    # Equal on all devices after the `psum`: the first one is returned.
     state, metrics = on_rows(state, jax.tree.map(divided, batch))
     return state, {name: copies[0] for name, copies in metrics.items()}
 

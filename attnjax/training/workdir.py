@@ -111,6 +111,7 @@ def _through_json(config: Mapping[str, Any]) -> Any:
 
 def _refuse_orphans(path: Path) -> None:
   """Refuses a directory that has checkpoints and no `config.json`."""
+  # Checkpoints lie one or two levels below the directory of a run.
   for pattern in ("*/digests.json", "*/*/digests.json"):
     for found in sorted(path.glob(pattern)):
       raise ValueError(
@@ -166,7 +167,9 @@ def workdir_lock(workdir: Path) -> Iterator[None]:
 def _try_lock(workdir: Path, held: contextlib.ExitStack) -> str | None:
   """Takes the lock; returns an error message where another run has it."""
   path = workdir / _LOCK
+  # Without O_TRUNC: the name of the process that holds the lock is in it.
   file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+  # The open descriptor holds the lock; closing it releases it.
   held.callback(os.close, file)
 
   try:
@@ -185,6 +188,7 @@ def _try_lock(workdir: Path, held: contextlib.ExitStack) -> str | None:
     )
     return None
 
+  # For the message of another run that tries to take the lock.
   os.truncate(file, 0)
   os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
   return None
@@ -238,6 +242,7 @@ def missing_ability(path: Path) -> str | None:
     if file.read_text(encoding="utf-8") != "one\ntwo\n":
       return _cannot(path, what, "what was appended is not there")
 
+    # Not empty, as a checkpoint is not when it is committed.
     what = "rename a directory that is not empty"
     os.rename(probe / "before", probe / "after")
 

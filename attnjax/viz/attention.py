@@ -68,6 +68,7 @@ def attention_figure(
   Reference: the layout "columns" is that of G. Sanderson, Attention in
   transformers, step-by-step (3Blue1Brown), 2024.
   """
+  # Everything is validated before matplotlib draws anything.
   panels, heads = _validate_weights(weights)
   queries, keys = _validate_tokens(panels, query_tokens, key_tokens)
   names = _titles(panels, heads, np.ndim(weights) == 4, titles)

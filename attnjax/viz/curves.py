@@ -141,6 +141,7 @@ def _draw_curves(axes: Any, curves: Curves) -> list[Label]:
   for (name, (steps, values)), color in zip(
     curves.items(), itertools.cycle(style.PALETTE), strict=False
   ):
+    # Thin and pale: the training loss of single batches is noisy.
     noisy = name == "train"
     axes.plot(
       steps,

@@ -44,6 +44,7 @@ def write_labels(axes: Any, labels: Sequence[Label], *, font: float) -> None:
   'half'
   """
   low, high = axes.get_ylim()
+  # Fixed: drawing a label must not move the ends of the lines.
   axes.set_ylim(low, high)
   # Linear or logarithmic: heights are in the axis's own scale.
   scale = axes.yaxis.get_transform().transform

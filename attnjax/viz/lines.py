@@ -68,6 +68,7 @@ def lines_figure(
   labels = []
 
   for index, (name, (x, y)) in enumerate(series.items()):
+    # After six lines the colours repeat with another dash.
     again, place = divmod(index, len(style.PALETTE))
     color = style.PALETTE[place]
     last = _draw(axes, *_validate(name, x, y), color, _DASHES[again % 3])

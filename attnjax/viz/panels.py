@@ -159,6 +159,7 @@ class Panels:
       cmap=style.weight_colormap(),
       vmin=0.0,
       vmax=1.0 if self.largest is None else self.largest,
+      # A cell is a weight: no colours between two of them.
       interpolation="nearest",
     )
     axes.set_title(title, fontsize=9, color=style.INK, pad=5)
@@ -198,6 +199,7 @@ class Panels:
     self, axis: Any, labels: list[str], rotation: int, name: str
   ) -> None:
     """Labels of one axis; past 64 tokens only every n-th."""
+    # Less a little, for a rounding error would skip every second label.
     step = math.ceil(_SMALLEST_CELL / self.cell - 1e-9)
     axis.set_ticks(
       range(0, len(labels), step),

@@ -62,6 +62,7 @@ def new_figure(width: float, height: float) -> "matplotlib.figure.Figure":
   figure = Figure(
     figsize=(width, height), dpi=150, facecolor="white", layout="constrained"
   )
+  # Attaches itself to the figure, which `savefig` needs without pyplot.
   FigureCanvasAgg(figure)
   return figure
 

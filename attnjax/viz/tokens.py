@@ -56,6 +56,7 @@ def visible_all(tokens: Sequence[Token]) -> list[str]:
   >>> visible_all("to be")
   ['t', 'o', '␣', 'b', 'e']
   """
+  # Else its items would be ints.
   if isinstance(tokens, bytes):
     tokens = [bytes([byte]) for byte in tokens]
   return [visible(token) for token in tokens]

