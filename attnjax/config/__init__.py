@@ -8,7 +8,6 @@ from attnjax.config.paths import check_local
 from attnjax.config.ranges import Range
 from attnjax.config.streams import Unread
 from attnjax.config.text import decisive, describe, from_dict, to_dict, to_json
-from attnjax.moved import forward_names
 
 __all__ = [
   "Config",
@@ -32,4 +31,13 @@ __all__ = [
 ]
 
 
-__getattr__ = forward_names(__name__)
+def __getattr__(name: str):
+  """Names of earlier versions, with a `DeprecationWarning`."""
+  # The import system asks every module for `__path__`.
+  if name.startswith("__"):
+    raise AttributeError(name)
+
+  # Imported here, for this room needs nothing else of attnjax, and no JAX.
+  from attnjax.moved import moved_name
+
+  return moved_name(__name__, name)

@@ -3,8 +3,6 @@
 import dataclasses
 from typing import Any
 
-from attnjax.moved import forward_names
-
 __all__ = ["check", "check_each_once"]
 
 
@@ -70,4 +68,13 @@ def check_each_once(config: Any, name: str) -> None:
     raise ValueError(f"{name}: expected one or more, each once, got {values}")
 
 
-__getattr__ = forward_names(__name__)
+def __getattr__(name: str):
+  """Names of earlier versions, with a `DeprecationWarning`."""
+  # The import system asks every module for `__path__`.
+  if name.startswith("__"):
+    raise AttributeError(name)
+
+  # Imported here, for this room needs nothing else of attnjax, and no JAX.
+  from attnjax.moved import moved_name
+
+  return moved_name(__name__, name)

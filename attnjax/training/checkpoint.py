@@ -176,8 +176,8 @@ class Checkpoints:
     if step < 0:
       raise ValueError(f"step: expected 0 or more, got {step}")
 
-    # Before the wait: a leaf that cannot be stored raises at once, even while an
-    # earlier save is under way.
+    # Before the wait: a leaf that cannot be stored raises at once, even while
+    # an earlier save is under way.
     arrays, specs = (
       flat_state.flatten_state(state),
       flat_state.leaf_specs(state),
