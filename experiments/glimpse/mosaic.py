@@ -149,6 +149,7 @@ def network(
   """A new network of a variant for a question."""
   contexts, outputs = QUESTIONS[question]
   rngs = nnx.Rngs(seed)
+  # Of "digit" the parts are the quadrants, with their one-hot place.
   parts, width = (2 * SIDE // config.patch) ** 2, config.patch**2
   if question == "digit":
     parts, width = 4, SIDE**2 + 4

@@ -7,7 +7,6 @@ the place that belongs to the context. The places are to be learned.
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -133,18 +132,13 @@ def run(config: PlacesConfig, variant: str, seed: int, workdir: Path) -> Result:
     evaluate=training.make_evaluate(loss).on(held),
   )
 
-  return _result(fitted.params, fitted.records)
-
-
-def _result(net: GlimpseNetwork, records: list[dict[str, Any]]) -> Result:
-  """Measures of a trained network."""
   # Without a context there is one row: broadcast, it is compared to all five.
-  effective = np.asarray(net.effective_weights())[..., 0]
+  effective = np.asarray(fitted.params.effective_weights())[..., 0]
   effective = np.broadcast_to(effective, (len(PLACES), LENGTH))
   return Result(
-    error=records[-1]["loss"],
+    error=fitted.records[-1]["loss"],
     gap=float(np.abs(effective - np.eye(LENGTH)[list(PLACES)]).max()),
     right=int((effective.argmax(-1) == np.array(PLACES)).sum()),
     effective=effective,
-    curve=[(record["step"], record["loss"]) for record in records],
+    curve=[(record["step"], record["loss"]) for record in fitted.records],
   )

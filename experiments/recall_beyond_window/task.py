@@ -57,6 +57,8 @@ def lay_out(keys, values, asked, starts, length: int) -> dict[str, np.ndarray]:
   tokens = np.zeros((rows, length), np.int32)
   latest = np.zeros((rows, 1 + max(keys.max(), asked.max())), np.int32)
 
+  # In the order they are told: a later pair of a key overwrites its value in
+  # `latest`. Key 0, no pair, overwrites column 0, which no question reads.
   for n in range(pairs):
     at, told = starts.astype(int) + 2 * n, keys[:, n] > 0
     tokens[row[told], at[told]] = keys[told, n]
@@ -93,11 +95,13 @@ class Batches:
       old = keys[np.arange(rows), earlier]
       keys[:, n] = np.where(again[:, n], old, keys[:, n])
 
+    # Each row asks for pairs of its own, whose number `counts` differs.
     counts = draws.integers(task.fewest, task.most + 1, size=(rows, 1))
     which = (draws.random((rows, task.questions)) * counts).astype(int)
     asked = np.take_along_axis(keys, which, axis=1)
     keys = np.where(np.arange(task.most) < counts, keys, 0)
 
+    # The pairs begin anywhere where they end before the questions.
     room = task.length - task.questions - 2 * counts[:, 0]
     starts = (draws.random(rows) * (room + 1)).astype(int)
     return lay_out(keys, values, asked, starts, task.length)
@@ -107,6 +111,7 @@ def loss(model: MemoryLM, batch: Mapping, key):
   """Summed (nats, answers) of the questions, and number of correct answers."""
   del key  # nothing is random
   targets = batch["targets"]
+  # Only questions count: the words before them are random.
   logits = model(batch["tokens"])[:, -targets.shape[1] :]
   weights = jnp.ones(targets.shape)
   nats, count = training.cross_entropy(logits, targets, weights)

@@ -100,8 +100,13 @@ def load(
     ValueError: a split has no verse that is short enough.
   """
   splits = split_verses(load_verses() if verses is None else verses)
+  from_english = config.source == "english"
   texts = {
-    name: [_texts(config, v) for v in split] for name, split in splits.items()
+    name: [
+      (v.english, v.spanish) if from_english else (v.spanish, v.english)
+      for v in split
+    ]
+    for name, split in splits.items()
   }
   # Pieces are learned on the train split: no held-out word shapes them.
   columns = zip(*texts["train"], strict=True)
@@ -116,12 +121,6 @@ def load(
     },
     f"{zlib.crc32(repr(texts).encode()):08x}",
   )
-
-
-def _texts(config: TranslationConfig, verse: VersePair) -> tuple[str, str]:
-  """(source, target) of a verse."""
-  both = verse.english, verse.spanish
-  return both if config.source == "english" else both[::-1]
 
 
 def _learned(texts: Iterable[str], config: TranslationConfig) -> Pieces:

@@ -1,7 +1,6 @@
 """Loss, BLEU and chrF of a model on the test split."""
 
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import NamedTuple
 
 import jax
@@ -130,9 +129,12 @@ def scores(
   >>> [round(x) for x in scores(["Y lloró Jesús."], ["Y lloró Jesús."])]
   [100, 100]
   """
-  library = _library()
-  bleu = library.corpus_bleu(list(said), [list(references)])
-  chrf = library.corpus_chrf(list(said), [list(references)])
+  with needs_extra("translation", "BLEU and chrF need sacrebleu"):
+    import sacrebleu
+
+  # sacrebleu takes a list of references for each of several reference sets.
+  bleu = sacrebleu.corpus_bleu(list(said), [list(references)])
+  chrf = sacrebleu.corpus_chrf(list(said), [list(references)])
   return bleu.score, chrf.score
 
 
@@ -150,11 +152,3 @@ def length_groups(split: Split) -> list[np.ndarray]:
   order = np.argsort(split.lengths, kind="stable")
   # Of fewer verses than groups some groups are empty.
   return [group for group in np.array_split(order, GROUPS) if len(group)]
-
-
-def _library() -> ModuleType:
-  """Imports sacrebleu, which is an extra."""
-  with needs_extra("translation", "BLEU and chrF need sacrebleu"):
-    import sacrebleu
-
-  return sacrebleu

@@ -134,6 +134,7 @@ def _network(config: VisionConfig, variant: str, rngs: nnx.Rngs):
   if variant == "convolution":
     return Convolution(config, _channels(config), rngs)
 
+  # The ablations have the parameters of the ViT, or lack its position table.
   model, options = config.model, {}
   if variant == "unplaced":
     model = replace_leaves(model, {"positions": "none"})

@@ -1,6 +1,5 @@
 """Attention rollout of a ViT, and a test of it by exchanging patches."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +70,7 @@ def orders(model: ViT, images: np.ndarray) -> dict[str, np.ndarray]:
   # Ink is the sum of a patch's pixels: a criterion without any attention.
   squares = images.reshape(len(images), rows, side, columns, side, -1)
   ink = squares.sum((2, 4, 5)).reshape(len(images), -1)
+  # One seed for "any": all models are examined on the same random patches.
   rng = np.random.default_rng(0)
 
   return {
@@ -92,6 +92,7 @@ def exchanged_accuracy(
   number = max(round(config.exchanged * np.prod(model.config.grid)), 1)
 
   for name, scores in orders(model, images).items():
+    # The same number of patches of every image, whatever the criterion.
     chosen = np.zeros(scores.shape, bool)
     most = np.argsort(-scores, axis=1, kind="stable")[:, :number]
     np.put_along_axis(chosen, most, True, axis=1)
@@ -120,13 +121,15 @@ def draw(path: Path, splits: task.ImageSplits, model: ViT) -> Path:
     for row, name in enumerate(looks, start=1):
       _overlay(grid[row, n], image, looks[name][n], model.config)
 
-  _name_rows(grid, looks)
+  for axes, name in zip(grid[:, 0], ("image", *looks), strict=True):
+    axes.set_ylabel(name, fontsize=8, color=style.QUIET)
 
   return style.save_figure(figure, path)
 
 
 def _overlay(axes: Any, image, share, config: ViTConfig) -> None:
   """Heat map of the share of each patch, with the image as a contour."""
+  # Relative to its own maximum: the shares of 1/T would be pale.
   square = share.reshape(config.grid) / share.max()
   ones = np.ones((config.patch, config.patch))
   _panel(axes, np.kron(square, ones), "")
@@ -140,9 +143,3 @@ def _panel(axes: Any, image: np.ndarray, title: str) -> None:
   axes.set_xticks([])
   axes.set_yticks([])
   style.quiet_axes(axes, sides=("left", "right", "top", "bottom"))
-
-
-def _name_rows(grid: Any, looks: Mapping[str, Any]) -> None:
-  """Labels the rows of panels."""
-  for axes, name in zip(grid[:, 0], ("image", *looks), strict=True):
-    axes.set_ylabel(name, fontsize=8, color=style.QUIET)

@@ -34,6 +34,7 @@ def measure(key, scores, *, width: int, keys: int, queries: int) -> Saturation:
     keys: S.
     queries: how many, each with keys of its own.
   """
+  # Queries stand in the batch axis, for each has keys of its own.
   of_query, of_key = jax.random.split(key)
   query = jax.random.normal(of_query, (queries, 1, 1, width))
   key = jax.random.normal(of_key, (queries, keys, 1, width))

@@ -71,6 +71,7 @@ def draw(
   uniform: float,
 ) -> None:
   """Draws entropy and gradient over width, and final accuracy over width."""
+  # The entropy of uniform weights over S keys is log S, its maximum.
   for name, label, levels in (
     ("entropy", "entropy of the weights, nats", {"uniform": uniform}),
     ("gradient", "norm of d weights / d logits", None),
