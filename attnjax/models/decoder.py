@@ -139,6 +139,7 @@ class DecoderLM(nnx.Module):
     self.embed = table(vocabulary)
     learned = config.positions == "learned"
     self.position_table = table(config.max_length) if learned else None
+
     rotary = encodings.Rotary() if config.positions == "rotary" else None
     block = lambda key: make_block(
       config,
@@ -149,6 +150,7 @@ class DecoderLM(nnx.Module):
       kv_heads=config.kv_heads,
       head_width=config.head_width,
     )
+
     # Stacked parameters, so that a scan compiles one block whatever the depth.
     keys = jax.random.split(rngs.params(), config.depth)
     self.blocks = jax.vmap(block)(keys)

@@ -60,7 +60,6 @@ class _Mixer(nnx.Module):
   ) -> MixerState:
     """The state before the first token."""
     memory = cache = None
-
     if self.memory is not None:
       memory = self.memory.init_state(batch, dtype)
     if self.attention is not None:
@@ -299,12 +298,12 @@ class MemoryAsContext(_Mixer):
       segment.
 
   >>> import jax.numpy as jnp
-  >>> from attnjax.nn import NeuralMemory, WindowAttention
   >>> from flax import nnx
-  >>> from attnjax import memory
+  >>> from attnjax.memory import titans
+  >>> from attnjax.nn import NeuralMemory, WindowAttention
   >>> rngs = nnx.Rngs(0)
   >>> attention = WindowAttention(6, 2, window=None, persistent=2, rngs=rngs)
-  >>> layer = NeuralMemory(6, 2, rule=memory.titans(chunk=4), rngs=rngs)
+  >>> layer = NeuralMemory(6, 2, rule=titans(chunk=4), rngs=rngs)
   >>> mixer = MemoryAsContext(attention, layer, width=6, segment=4, rngs=rngs)
   >>> mixer(jnp.ones((5, 6)))[0].shape
   (5, 6)
