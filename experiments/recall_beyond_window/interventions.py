@@ -120,7 +120,7 @@ def _changed(state: MixerState, change: Callable) -> MixerState:
   one = lambda held: NeuralMemoryState(change(held.memory), held.tail)
   segment: Any = state.segment
   if segment is not None:  # the memory as its segment began, which is read too
-    segment = dataclasses.replace(segment, began=one(segment.began))
+    segment = dataclasses.replace(segment, start=one(segment.start))
   return dataclasses.replace(state, memory=one(state.memory), segment=segment)
 
 

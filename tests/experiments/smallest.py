@@ -158,7 +158,7 @@ _SMALLEST = {
   "translation": _TRAIN
   | {
     "vocabulary": 300,
-    "buckets": 8,
+    "buckets": 64,
     "batch_size": 4,
     "beams": 2,
     "seeds": 1,

@@ -16,7 +16,7 @@ from experiments.memory_lm.config import PRESETS, MemoryTextConfig
 from experiments.memory_models import ARCHITECTURES
 
 SMALL = {
-  "parameters": 12_000,
+  "parameters": 13_000,
   "seeds": 1,
   "model.window": 2,
   "model.convolution": 2,

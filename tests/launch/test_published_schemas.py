@@ -41,7 +41,9 @@ MACHINES = ["v5e:4x4", "tpu7x:4x4x4", "h100:16"]
 def job(topology):
   """A language model on some machine."""
   all_left = ("train.mesh.data=0", "data.batch_size=384")
-  return Job("language_model", "base", all_left, topology, place="gs://m/x")
+  return Job(
+    "language_model", "base", all_left, topology, place="gs://a-bucket/x"
+  )
 
 
 @pytest.mark.parametrize("topology", MACHINES)
