@@ -74,6 +74,7 @@ _ROOMS = (
   "nn",
   "parallel",
   "plan",
+  "retired",
   "runs",
   "testing",
   "training",
