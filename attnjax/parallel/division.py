@@ -17,9 +17,13 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from attnjax.ops.attention.arguments import Aux, Call
-from attnjax.ops.attention.block_sizes import Blocks, choose_blocks
+from attnjax.ops.attention.block_sizes import (
+  Blocks,
+  choose_blocks,
+  tile_cost,
+)
 from attnjax.ops.attention.blockwise import Blockwise
-from attnjax.ops.attention.live_tiles import tile_codes
+from attnjax.ops.attention.live_tiles import of_every_head, tile_codes
 from attnjax.ops.attention.online_softmax import finished, online_softmax
 from attnjax.ops.attention.tile_operands import (
   CallOperands,
@@ -58,7 +62,7 @@ class Division(NamedTuple):
   shards: int
   axes: tuple[tuple[str, ...], ...]
   outside: PartitionSpec
-  blocks: Blocks = Blocks(1, 1, 1)
+  blocks: Blocks = Blocks(1, 1, 1, 1)
 
   def parts(self, axis: str) -> int:
     """Number of parts into which an axis, b, h, t or s, is divided."""
@@ -68,6 +72,7 @@ class Division(NamedTuple):
   def spec(self, subscripts: Subscripts) -> PartitionSpec:
     """The sharding of an array with these axes, while a call is computed."""
     names = dict(zip("bhts", self.axes, strict=True))
+    names["k"] = names["h"]  # key heads are sharded as query heads are
     # One mesh axis shards both t and s, but may shard one axis of an array
     # only: an array along both keeps all keys of its queries on a device.
     if "t" in subscripts:
@@ -93,13 +98,14 @@ class Division(NamedTuple):
     # must be the same on all of them.
     blocks = choose_blocks(
       (rows, heads // self.parts("h"), length, keys),
-      platform=self.mesh.devices.flat[0].platform,
+      width=call.query.shape[-1],
+      cost=tile_cost(self.mesh.devices.flat[0].platform),
       footprint=call.footprint,
-      live=lambda x: (
-        count(rows, x.rows) * count(length, x.query) * count(keys, x.key)
-      ),
+      live=lambda query, key: count(length, query) * count(keys, key),
       query=engine.query_block,
       key=engine.key_block,
+      head=engine.head_block,
+      group=call.group,
     )
     return self._replace(blocks=blocks)
 
@@ -127,7 +133,7 @@ class Division(NamedTuple):
   def padded_shape(self, call: Call) -> tuple[int, int, int, int]:
     """``B H T S`` with each span padded to whole blocks."""
     batch, heads, length, keys = call.shape
-    _, query, key = self.blocks
+    query, key = self.blocks.query, self.blocks.key
     up = lambda n, size: -(-(n // self.spans) // size) * size * self.spans
     return batch, heads, up(length, query), up(keys, key)
 
@@ -341,25 +347,30 @@ def _sweep(
   All devices run one program: a tile is left out only if it is empty on all.
   """
   pieces = 1 if courier is None else courier.pieces
-  lengths = zip((shape[0], *shape[2:]), division.blocks, strict=True)
-  counts = [length // block for length, block in lengths]
+  blocks = division.blocks
+  lengths = (shape[0], shape[2], shape[3])
+  sizes = (blocks.rows, blocks.query, blocks.key)
+  counts = [n // size for n, size in zip(lengths, sizes, strict=True)]
   parts = (division.parts("b"), division.parts("t"), pieces)
   own = [n // part for n, part in zip(counts, parts, strict=True)]
 
   if codes is None:
-    tiles, kinds = np.argwhere(np.ones(own, bool)), (EMPTY, MIXED, FULL)
+    live, kinds = np.ones(own, bool), (EMPTY, MIXED, FULL)
   else:
     pairs = zip(parts, own, strict=True)
     every = codes.array.reshape([n for pair in pairs for n in pair])
     every = every.transpose(1, 3, 5, 0, 2, 4)  # tile b t s, then device b t s
     live = (every != EMPTY).any((3, 4, 5))
-    tiles, kinds = np.argwhere(live), tuple(np.unique(every[live]).tolist())
+    kinds = tuple(np.unique(every[live]).tolist())
 
   if courier is not None:
     courier = courier.skipping_empty(None if codes is None else codes.array)
   # Each device puts in the codes of its own tiles, see `_on_device`.
   nothing = np.zeros(0, np.int32)
-  return Sweep(tiles.astype(np.int32), nothing, division.blocks, kinds, courier)
+  tiles, _ = of_every_head(
+    live, shape[1] // division.parts("h") // blocks.heads
+  )
+  return Sweep(tiles, nothing, blocks, kinds, courier)
 
 
 def _on_device(
@@ -378,7 +389,7 @@ def _on_device(
 
   # The codes of the tiles in the sweep, for each piece of the keys. The size
   # is no -1, which is ambiguous where the batch is empty.
-  b, t, s = sweep.tiles.T
+  b, _, t, s = sweep.tiles.T
   parts = (*codes.shape[:2], pieces, codes.shape[2] // pieces)
   codes = codes.reshape(parts)[b, t, :, s].T
   sweep = sweep._replace(codes=codes[0] if sweep.courier is None else codes)

@@ -3,12 +3,17 @@
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from attnjax import config as configs
-from experiments.attention_speed import attention, model, report
+from attnjax.ops.attention import block_sizes
+from attnjax.ops.target import cpu_threads
+from experiments.attention_speed import attention, model, report, tile_cost
 from experiments.attention_speed.config import (
   PRESETS,
   AttentionSpeedConfig,
   ModelSpeedConfig,
+  TileCostConfig,
 )
 from experiments.timing.jax_timing import matmul_rate
 from experiments.timing.records import Progress, summary, write_csv
@@ -17,9 +22,15 @@ from experiments.timing.torch_process import TorchChild
 
 
 def main(
-  config: AttentionSpeedConfig | ModelSpeedConfig, workdir: Path
+  config: AttentionSpeedConfig | ModelSpeedConfig | TileCostConfig,
+  workdir: Path,
 ) -> None:
-  """Measures attention calls or the model, and writes tables and figures."""
+  """Measures attention calls, the model or tiles; writes tables and figures."""
+  if isinstance(config, TileCostConfig):
+    begin(workdir, config, "attention_speed")
+    measure_tiles(config, workdir)
+    return
+
   attention.check_implementation(config.implementation)
   begin(workdir, config, "attention_speed")
   with TorchChild(workdir / "torch.log") as child:
@@ -64,6 +75,18 @@ def measure_model(
   table = report.model_table(records)
   print(write_tables(workdir, [table], child.version))
   print(report.draw_model(workdir / "model.png", records))
+
+
+def measure_tiles(config: TileCostConfig, workdir: Path) -> None:
+  """Measures tiles of every size, and fits the cost that chooses blocks."""
+  found: list[tile_cost.Tile] = []
+  for tile in tile_cost.measured_tiles(config):
+    found.append(tile)
+    write_csv(workdir / "tiles.csv", [tile.record() for tile in found])
+
+  platform, threads = jax.default_backend(), cpu_threads()
+  print(f"{len(found)} tiles on {platform}, {threads} threads")
+  print(tile_cost.fit(found, most=block_sizes.tile_cost(platform).most))
 
 
 if __name__ == "__main__":

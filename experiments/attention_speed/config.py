@@ -14,6 +14,8 @@ __all__ = [
   "PRESETS",
   "AttentionSpeedConfig",
   "ModelSpeedConfig",
+  "TileCostConfig",
+  "integers",
   "listed",
 ]
 
@@ -49,7 +51,7 @@ def listed(text: str, name: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
   return names
 
 
-def _integers(text: str, name: str) -> tuple[int, ...]:
+def integers(text: str, name: str) -> tuple[int, ...]:
   """Splits a text at its commas into positive integers."""
   try:
     values = tuple(int(part) for part in text.split(",") if part.strip())
@@ -105,13 +107,13 @@ class AttentionSpeedConfig(Config):
     listed(self.cases, "cases", CASES)
     listed(self.passes, "passes", PASSES)
     listed(self.contenders, "contenders", CONTENDERS)
-    _integers(self.lengths, "lengths")
-    _integers(self.head_widths, "head_widths")
+    integers(self.lengths, "lengths")
+    integers(self.head_widths, "head_widths")
 
   def sizes(self) -> list[tuple[int, int]]:
     """Every (head width, length)."""
-    widths = _integers(self.head_widths, "head_widths")
-    lengths = _integers(self.lengths, "lengths")
+    widths = integers(self.head_widths, "head_widths")
+    lengths = integers(self.lengths, "lengths")
     return [(width, length) for width in widths for length in lengths]
 
 
@@ -134,6 +136,25 @@ class ModelSpeedConfig(Config):
   def __post_init__(self):
     super().__post_init__()
     listed(self.contenders, "contenders", MODEL_CONTENDERS)
+
+
+@dataclasses.dataclass(frozen=True)
+class TileCostConfig(Config):
+  """Sizes of tiles whose times are measured, to fit what a tile costs."""
+
+  length: int = setting(1024, "T, tokens of the call that is cut", at_least=1)
+  heads: int = setting(8, "H; tiles have each divisor of it", at_least=1)
+  head_widths: str = setting("16,64,128", "D, features; commas between them")
+  sizes: str = setting(
+    "128,256,512,1024", "of blocks of queries and of keys; commas between them"
+  )
+  calls: int = setting(5, "the least time of so many counts", at_least=1)
+  seed: int = setting(0, "of the inputs", at_least=0, below=2**32)
+
+  def __post_init__(self):
+    super().__post_init__()
+    integers(self.head_widths, "head_widths")
+    integers(self.sizes, "sizes")
 
 
 def tiny() -> AttentionSpeedConfig:
@@ -170,10 +191,16 @@ def model_long() -> ModelSpeedConfig:
   return ModelSpeedConfig(data=data)
 
 
+def tiles() -> TileCostConfig:
+  """What a tile costs on this machine: ten minutes on two cores."""
+  return TileCostConfig()
+
+
 PRESETS = {
   "tiny": tiny,
   "base": base,
   "full": full,
   "model": model,
   "model_long": model_long,
+  "tiles": tiles,
 }

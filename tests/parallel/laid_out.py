@@ -40,7 +40,7 @@ class LaidOut:
 
   attention: parallel.RingAttention
   repeat: int = 1  # of key heads, where their number does not divide
-  engine: attnjax.Blockwise = attnjax.Blockwise(4, 8)
+  engine: attnjax.Blockwise = attnjax.Blockwise(4, 8, 1)
 
   def __call__(self, query, key, value, **options):
     length, keys = query.shape[-3], key.shape[-3]

@@ -1,67 +1,242 @@
-"""How large a block is: by platform, shapes and what a mask leaves to do."""
+"""How large a tile is: by its estimated cost and what a mask leaves to do.
 
-from collections.abc import Callable
+The cost of a tile is a sum of a few terms (`TileCost`) whose factors are fitted
+to measured times by ``python -m experiments.attention_speed.tile_cost``.
+"""
+
+import math
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import jax.numpy as jnp
 
-from attnjax.ops.tiles import Subscripts
+from attnjax.ops.target import cpu_threads
+from attnjax.ops.tiles import Blocks, Subscripts
 
-__all__ = ["Blocks", "choose_blocks", "even", "pad", "padded"]
+__all__ = [
+  "TILE_COSTS",
+  "Blocks",
+  "TileCost",
+  "choose_blocks",
+  "even",
+  "pad",
+  "padded",
+  "tile_cost",
+]
 
-# Logits a tile may hold, and the logits' worth of time that any tile costs.
-# CPU: measured on 2 cores with 2 MB of cache each, float32, 8 heads, D = 64:
-# 0.5 ms + 1.3 ns a logit, flat from 2 M logits on. Elsewhere a tile must be
-# large enough to fill the device; not measured.
-_LIMITS = {"cpu": (2**21, 4 * 10**5)}
-_DEFAULT = (2**24, 2**21)
 _SIZES = tuple(2**n for n in range(6, 14))
+# Of blocks whose estimates differ by less the one of least memory is taken: the
+# estimates are no better than 5 to 10 %.
+_EQUAL = 1.02
 
 
-class Blocks(NamedTuple):
-  """Batch rows, queries and keys of a tile."""
+class TileCost(NamedTuple):
+  """Time of one tile, forward and backward together, in ns.
 
-  rows: int
-  query: int
-  key: int
+      n    = rows · heads · query · key        logits
+      time = fixed + n (logit + product · D)
+           + alone · n · D                     where query · key < shared
+           + spill · max(n - cache, 0)
+           + wide · n · log2(max(key / 256, 1))
+           + edge · rows · heads · (query + key) · D
+
+  Args:
+    fixed: of any tile: branches, slices, the start of each operation.
+    logit: of a logit: exp, sums and passes over memory.
+    product: of a logit and a unit of width D, in the matrix products.
+    alone: the same, where the product of one head is too small to be shared
+      out among threads.
+    spill: of a logit beyond what the cache holds.
+    wide: of a logit, for each doubling of the keys beyond 256: products of the
+      transposed tile, in the backward pass, have rows that long.
+    edge: of an element of the queries, keys and values that are cut out.
+    cache: logits that the cache holds.
+    shared: logits of one head from which on a product is shared out.
+    most: logits that a tile may hold at all, for its memory.
+  """
+
+  fixed: float
+  logit: float
+  product: float
+  alone: float
+  spill: float
+  wide: float
+  edge: float
+  cache: int
+  shared: int
+  most: int
+
+  def __call__(self, blocks: Blocks, width: int, footprint: int = 1) -> float:
+    """The time of a tile of these blocks, in ns.
+
+    Args:
+      blocks: sizes of the tile.
+      width: D, of a query.
+      footprint: numbers held for each logit while it is made.
+
+    >>> cost = tile_cost("cpu", threads=1)
+    >>> one, two = (cost(Blocks(1, heads, 256, 256), 64) for heads in (1, 2))
+    >>> one < two < 2 * one  # the second head saves the fixed part
+    True
+    """
+    rows, heads, query, key, _ = blocks
+    head = query * key * footprint
+    n = rows * heads * head
+
+    time = self.fixed + n * (self.logit + self.product * width)
+    if head < self.shared:
+      time += self.alone * n * width
+    time += self.spill * max(n - self.cache, 0)
+    time += self.wide * n * max(math.log2(max(key, 1) / 256), 0)
+    return time + self.edge * rows * heads * (query + key) * width
+
+
+# By platform and number of threads. CPU: fitted to 76 tiles each (1 to 8 heads,
+# 128 to 1024 queries and keys, D = 16, 64 and 128) on an AMD EPYC with AVX-512
+# and 1 MiB of L2 a core, jax 0.10.2; they tell measured times to 5 % (one
+# thread) and 10 % (two).
+TILE_COSTS = {
+  ("cpu", 1): TileCost(
+    fixed=7200.0,
+    logit=2.57,
+    product=0.179,
+    alone=0.0,
+    spill=6.1,
+    wide=1.67,
+    edge=1.7,
+    cache=2**20,
+    shared=0,
+    most=2**21,
+  ),
+  ("cpu", 2): TileCost(
+    fixed=34300.0,
+    logit=2.19,
+    product=0.1025,
+    alone=0.064,
+    spill=4.2,
+    wide=0.465,
+    edge=1.4,
+    cache=2**20,
+    shared=2**17,
+    most=2**21,
+  ),
+}
+# Of an accelerator nothing was measured: a tile must be large enough to fill
+# it, which costs as much as 2 M logits whatever it holds.
+_ACCELERATOR = TileCost(
+  fixed=float(2**21),
+  logit=1.0,
+  product=0.0,
+  alone=0.0,
+  spill=0.0,
+  wide=0.0,
+  edge=0.0,
+  cache=2**24,
+  shared=0,
+  most=2**24,
+)
+
+
+def tile_cost(platform: str, threads: int | None = None) -> TileCost:
+  """The cost of tiles on a platform; of more than two threads, scaled.
+
+  Args:
+    platform: such as "cpu" or "tpu".
+    threads: that a CPU's operations are shared among, >= 1; None is those of
+      this process.
+
+  >>> tile_cost("cpu", 4).logit == tile_cost("cpu", 2).logit / 2
+  True
+  """
+  if platform != "cpu":
+    return _ACCELERATOR
+  if threads is None:
+    threads = cpu_threads()
+  if threads <= 2:
+    return TILE_COSTS["cpu", max(threads, 1)]
+
+  # Not measured: what is shared among two threads is so among more.
+  two, more = TILE_COSTS["cpu", 2], threads / 2
+  shared = ("logit", "product", "spill", "wide", "edge")
+  faster = {name: getattr(two, name) / more for name in shared}
+  return two._replace(**faster, cache=int(two.cache * more))
 
 
 def choose_blocks(
   shape: tuple[int, int, int, int],
   *,
-  platform: str,
+  group: int,
+  width: int,
+  cost: TileCost,
   footprint: int,
-  live: Callable[[Blocks], float],
+  live: Callable[[int, int], float],
   query: int | None = None,
   key: int | None = None,
+  head: int | None = None,
 ) -> Blocks:
   """The blocks of least estimated time, among those that fit.
 
   Args:
     shape: ``B H T S``.
-    platform: of the computation, such as "cpu".
+    group: query heads that share a key head.
+    width: D, of a query.
+    cost: of a tile.
     footprint: numbers held for each logit while it is made.
-    live: how many tiles there are to compute with these blocks.
+    live: of sizes of blocks of queries and keys, how many such blocks there are
+      to compute, of one row of the batch and one head.
     query: a size that is given.
     key: a size that is given.
+    head: a size that is given.
+
+  Raises:
+    ValueError: if a given number of heads is not one that a tile can have.
   """
   batch, heads, length, keys = shape
-  most, fixed = _LIMITS.get(platform, _DEFAULT)
-  room = max(most // (footprint * max(heads, 1)), 1)
-  found = {}
+  choices = list(_head_sizes(heads, group, head))
+  room = cost.most // footprint
+  found = []
 
   for t in _sizes(length, query):
     for s in _sizes(keys, key):
-      rows = _divisor(batch, room // (t * s))
-      blocks = Blocks(rows, t, s)
-      size = rows * t * s
-      cost = live(blocks) * (fixed + size * heads * footprint)
-      # Where none fits, the smallest. Of equal ones the tallest, for a matrix
-      # product likes many rows, but no sliver: at T = 8192 tiles of 4096 x 64
-      # took 1.16 (backward 1.33) of the time of 2048 x 128.
-      found[max(size - room, 0), cost, -min(t, 16 * s)] = blocks
+      count = live(t, s)
+      for h in choices:
+        # Rows of the batch share a tile only where all heads of one do.
+        most = room // max(t * s * h, 1) if h == heads else 1
+        for rows in sorted({1, _divisor(batch, most)}):
+          blocks = Blocks(rows, h, t, s, group)
+          tiles = count * (batch / rows) * (heads / max(h, 1))
+          size = rows * h * t * s
+          # Where none fits, the smallest.
+          beyond = max(size - room, 0)
+          time = tiles * cost(blocks, width, footprint)
+          found.append((beyond, time, size, blocks))
 
-  return found[min(found)]
+  least = min(beyond for beyond, *_ in found)
+  fitting = [x for x in found if x[0] == least]
+  best = min(time for _, time, *_ in fitting)
+  close = [x for x in fitting if x[1] <= best * _EQUAL]
+  return min(close, key=lambda x: (x[2], x[1]))[-1]
+
+
+def _head_sizes(heads: int, group: int, given: int | None) -> Iterator[int]:
+  """How many query heads a tile may have: whole groups, or a part of one."""
+  if heads == 0:
+    yield 1 if given is None else given
+    return
+
+  fits = lambda h: (
+    heads % h == 0 and (h % group == 0 if h >= group else group % h == 0)
+  )
+  able = [h for h in range(1, heads + 1) if fits(h)]
+  if given is None:
+    yield from able
+  elif given in able:
+    yield given
+  else:
+    raise ValueError(
+      f"Blockwise: head_block must be one of {able}, which cut {heads} query"
+      f" heads ({group} a key head) into equal parts, got {given}"
+    )
 
 
 def padded(

@@ -9,7 +9,12 @@ import numpy as np
 from jax import lax
 
 from attnjax.ops.attention.arguments import Aux, Call
-from attnjax.ops.attention.block_sizes import Blocks, choose_blocks, padded
+from attnjax.ops.attention.block_sizes import (
+  Blocks,
+  choose_blocks,
+  padded,
+  tile_cost,
+)
 from attnjax.ops.attention.explicit_sharding import (
   found_by_device,
   refusal,
@@ -20,6 +25,7 @@ from attnjax.ops.attention.online_softmax import finished, online_softmax
 from attnjax.ops.attention.tile_operands import CallOperands, select_top_k
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.scoring import Scoring
+from attnjax.ops.target import target_platform
 from attnjax.typing import Array, Float
 
 __all__ = ["Blockwise"]
@@ -34,11 +40,14 @@ class Blockwise:
   tiles that hide nothing skip the mask.
 
   Args:
-    query_block: queries a tile; None chooses by platform, shapes and mask.
-    key_block: keys a tile; None chooses. Neither changes what is computed.
+    query_block: queries a tile; None chooses by platform, number of threads,
+      shapes and mask.
+    key_block: keys a tile; None chooses.
+    head_block: query heads a tile, whole key heads or an equal part of one's;
+      None chooses. None of these changes what is computed.
 
   Raises:
-    ValueError: if a size is below 1.
+    ValueError: if a size is below 1, or heads cannot be cut so.
 
   >>> import jax
   >>> import jax.numpy as jnp
@@ -59,10 +68,11 @@ class Blockwise:
 
   query_block: int | None = None
   key_block: int | None = None
+  head_block: int | None = None
 
   def __post_init__(self):
     """Sizes are positive."""
-    for name in ("query_block", "key_block"):
+    for name in ("query_block", "key_block", "head_block"):
       size = getattr(self, name)
       if size is not None and (not isinstance(size, int) or size < 1):
         raise ValueError(
@@ -90,6 +100,7 @@ class Blockwise:
     """How it computes a call: its tiles, as far as they are known now."""
     blocks, split = self.blocks(call), split_of(call)
     rows = "" if blocks.rows == 1 else f"{blocks.rows} rows x "
+    heads = f"{blocks.heads} head{'s' if blocks.heads != 1 else ''} x "
     shape = padded(call.shape, blocks)
     rule = call.rules.mask
     if (rule is not None and not rule.is_static) or call.positioned:
@@ -99,7 +110,7 @@ class Blockwise:
       whole = (shape[2] // blocks.query, shape[3] // blocks.key)
       some, every = (np.broadcast_to(x[0], whole) for x in (some, every))
       found = f"{some.sum()} of {some.size} hold something, {every.sum()} whole"
-    said = f"tiles of {rows}{blocks.query} x {blocks.key}: {found}"
+    said = f"tiles of {rows}{heads}{blocks.query} x {blocks.key}: {found}"
     return said if split is None else f"{said}; {split}"
 
   # Compiled once also where the caller does not: a loop without `jit` would be
@@ -142,19 +153,21 @@ class Blockwise:
       query_segment_ids=None,
     )
 
-    def live(blocks: Blocks) -> float:
+    def live(query: int, key: int) -> float:
+      blocks = Blocks(own[0], 1, query, key)
       shape = padded(own, blocks)
       some, _ = decide_tiles(shape, blocks, rules)
-      batch, _, length, keys = shape
-      count = (length // blocks.query) * (keys // blocks.key)
-      share = np.count_nonzero(some) / max(some.size, 1)
-      return share * count * (batch // blocks.rows)
+      count = (shape[2] // query) * (shape[3] // key)
+      return count * np.count_nonzero(some) / max(some.size, 1)
 
     return choose_blocks(
       own,
-      platform=jax.default_backend(),
+      group=call.group,
+      width=call.query.shape[-1],
+      cost=tile_cost(target_platform(*jax.tree.leaves(call))),
       footprint=call.footprint,
       live=live,
       query=self.query_block,
       key=self.key_block,
+      head=self.head_block,
     )

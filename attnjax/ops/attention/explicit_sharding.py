@@ -20,7 +20,7 @@ from jax.sharding import AbstractMesh, PartitionSpec
 
 from attnjax.ops.attention.arguments import Aux, Call
 from attnjax.ops.attention.block_sizes import Blocks, padded
-from attnjax.ops.attention.live_tiles import tile_codes
+from attnjax.ops.attention.live_tiles import of_every_head, tile_codes
 from attnjax.ops.attention.online_softmax import finished, online_softmax
 from attnjax.ops.attention.tile_operands import (
   CallOperands,
@@ -145,14 +145,16 @@ def found_by_device(
     split: of the call.
   """
   call = whole_where_captured(call, split)
-  tiles, kinds, codes = _tiles(call, blocks, split)
+  visited, kinds, codes = _tiles(call, blocks, split)
 
   def here(call: Call, batch, head, codes):
     length, keys = padded(call.shape, blocks)[2:]
     index = lambda size: jnp.arange(size, dtype=jnp.int32)
     places = Places(batch, head, index(length), index(keys))
     operands = CallOperands.of(call, blocks, places)
-    sweep = Sweep(tiles, codes[tuple(tiles.T)], blocks, kinds)
+    heads = call.shape[1] // blocks.heads
+    tiles, at = of_every_head(visited, heads)
+    sweep = Sweep(tiles, codes[at], blocks, kinds)
     if call.normalizer.keep is not None:
       keep = min(call.normalizer.keep, call.shape[3])  # there are no more
       operands = select_top_k(operands, sweep, keep)
@@ -267,7 +269,7 @@ def _with_own_key_heads(call: Call, head, group: int) -> Call:
 
 
 def _tiles(call: Call, blocks: Blocks, split: Split):
-  """The tiles that some device visits, their kinds, and the codes of all."""
+  """Which tiles some device visits, their kinds, and codes, all ``b t s``."""
   shape = padded(call.shape, blocks)
   sizes = {"t": shape[2], "s": shape[3]}
 
@@ -297,11 +299,10 @@ def _tiles(call: Call, blocks: Blocks, split: Split):
     every = codes.reshape((-1, *own)) if codes.size else codes[None]
     live = (every != EMPTY).any(0)
     kinds = tuple(np.unique(every[:, live]).tolist())
-    return np.argwhere(live).astype(np.int32), kinds, codes
-  tiles = np.argwhere(np.ones(own, bool)).astype(np.int32)
-  if own[1] * own[2] == 1:  # one tile a row, and its mask
-    return tiles, (MIXED,), np.full(codes.shape, MIXED, np.int8)
-  return tiles, (EMPTY, MIXED, FULL), codes
+    return live, kinds, codes
+  if own[1] * own[2] == 1:  # one tile a row and head, and its mask
+    return np.ones(own, bool), (MIXED,), np.full(codes.shape, MIXED, np.int8)
+  return np.ones(own, bool), (EMPTY, MIXED, FULL), codes
 
 
 def _arrays(call: Call) -> dict:

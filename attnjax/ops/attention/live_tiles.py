@@ -15,7 +15,7 @@ from attnjax.ops.attention.logits import Rules
 from attnjax.ops.grid import Area
 from attnjax.ops.tiles import EMPTY, FULL, MIXED, Sweep
 
-__all__ = ["decide_tiles", "live_tiles", "tile_codes"]
+__all__ = ["decide_tiles", "live_tiles", "of_every_head", "tile_codes"]
 
 
 def live_tiles(
@@ -29,7 +29,7 @@ def live_tiles(
 
   Args:
     shape: ``B H T S``, multiples of the blocks (or 0).
-    blocks: rows, queries and keys of a tile.
+    blocks: sizes of a tile.
     rules: of the call, its arrays padded to that shape.
     query_positions: int ``#B T``, or None for the index.
     key_positions: int ``#B S``, or None for the index.
@@ -42,21 +42,39 @@ def live_tiles(
 
   # Empty tiles that are known while tracing are not in the list at all.
   known = isinstance(some, np.ndarray)
-  tiles = np.argwhere(some if known else np.ones(counts, bool)).astype(np.int32)
-  at = tuple(tiles.T)
+  visited = some if known else np.ones(counts, bool)
+  tiles, at = of_every_head(visited, shape[1] // blocks.heads)
   if known and isinstance(every, np.ndarray):
     codes = np.where(every[at], FULL, MIXED)
     kinds = tuple(sorted({int(code) for code in codes}))
     return Sweep(tiles, codes.astype(np.int32), blocks, kinds)
 
   if counts[1] * counts[2] == 1:
-    # There is nothing to choose between: one tile a row, and its mask.
+    # There is nothing to choose between: one tile a row and head, and its mask.
     codes = np.full(len(tiles), MIXED, np.int32)
     return Sweep(tiles, codes, blocks, (MIXED,))
 
   fullness = jnp.where(jnp.asarray(every)[at], FULL, MIXED)
   found = jnp.where(jnp.asarray(some)[at], fullness, EMPTY).astype(jnp.int32)
   return Sweep(tiles, _shared(found), blocks, (EMPTY, MIXED, FULL))
+
+
+def of_every_head(
+  visited: np.ndarray, count: int
+) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
+  """The tiles to visit, ``N 4``, and the place ``b t s`` of each in `visited`.
+
+  Masks are asked for all heads of a block of queries and keys at once, so all
+  blocks of heads have the same tiles.
+
+  Args:
+    visited: ``b t s``, whether a block of rows, queries and keys is visited.
+    count: blocks of heads.
+  """
+  shape = (visited.shape[0], count, *visited.shape[1:])
+  tiles = np.argwhere(np.broadcast_to(visited[:, None], shape))
+  at = tuple(tiles.T[axis] for axis in (0, 2, 3))
+  return tiles.astype(np.int32), at
 
 
 def tile_codes(*of, **options):
@@ -128,7 +146,7 @@ def decide_tiles(
 
 
 def _counts(shape, blocks: Blocks) -> tuple[int, int, int]:
-  """Blocks on each axis."""
+  """Blocks on the axes b, t and s."""
   batch, _, length, keys = shape
   return batch // blocks.rows, length // blocks.query, keys // blocks.key
 
@@ -151,7 +169,8 @@ def _area(counts, blocks: Blocks, index: tuple, positions: tuple) -> Area:
   query = of(positions[0], blocks.query, 2, query_index)
   key = of(positions[1], blocks.key, 1, key_index)
   batch = _span(b[:, None, None], blocks.rows)
-  return Area(query, key, query_index, key_index, batch, blocks)
+  sizes = blocks.rows, blocks.query, blocks.key
+  return Area(query, key, query_index, key_index, batch, sizes)
 
 
 def _span(index, size: int) -> tuple:

@@ -115,7 +115,7 @@ def _online_softmax_jvp(sweep: Sweep, primals, tangents):
     sweep._replace(codes=codes),
     [*arrays, *extra.values()],
     moving,
-    [*operands.subscripts(), *["b.t"] * len(extra)],
+    [*operands.subscripts(), *["bht"] * len(extra)],
     [
       jax.ShapeDtypeStruct(shape if n == "number" else shape[:-1], dtype)
       for n in names
@@ -302,7 +302,7 @@ def _needs_total(operands: CallOperands) -> bool:
 
 def _subscripts(names) -> list[Subscripts]:
   """The subscripts of sums by name."""
-  return ["b.t." if name == "number" else "b.t" for name in names]
+  return ["bht." if name == "number" else "bht" for name in names]
 
 
 def _finite(x):

@@ -161,9 +161,9 @@ class CallOperands(_Operands):
 
     return dataclasses.replace(
       whole,
-      query="bh.t.",
-      key="bhs.",
-      value="bhs.",
+      query="bkgt.",
+      key="bks.",
+      value="bks.",
       rules=rules,
       query_positions=subscripts_of("bt", self.query_positions),
       key_positions=subscripts_of("bs", self.key_positions),
@@ -204,17 +204,17 @@ class TileOperands(_Operands):
     block = lambda axis, n: tile[axis] * n + jnp.arange(n, dtype=jnp.int32)
     return Places(
       batch=block(0, size.rows),
-      head=jnp.arange(self.settings.shape[1], dtype=jnp.int32),
-      query=block(1, size.query),
-      key=block(2, size.key),
+      head=block(1, size.heads),
+      query=block(2, size.query),
+      key=block(3, size.key),
     )
 
   def logits(self, grid: Grid, full: bool) -> Float[Array, "B H T S"]:
     """The logits of the tile; where it is full no mask is asked."""
     precision = self.settings.precision
     scores = self.scoring.score(self.query, self.key, precision)
-    heads = self.settings.shape[1]
-    scores = scores.reshape(scores.shape[0], heads, *scores.shape[-2:])
+    batch, shared_heads, group, *rest = scores.shape
+    scores = scores.reshape(batch, shared_heads * group, *rest)
 
     seen: Bool[Array, ...] | None
     seen = None if full else seen_by(self.rules, grid)
@@ -314,6 +314,6 @@ def select_top_k(
     jax.tree.leaves(fixed),
     fixed.subscripts(),
     start,
-    ["b.t."] * 2,
+    ["bht."] * 2,
   )
   return dataclasses.replace(operands, chosen=chosen)

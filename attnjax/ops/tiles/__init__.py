@@ -1,13 +1,22 @@
 """Sums over the live tiles of a grid: a primitive closed under derivation."""
 
 from attnjax.moved import forward_names
-from attnjax.ops.tiles.fold import EMPTY, FULL, MIXED, Subscripts, Sweep, fold
+from attnjax.ops.tiles.fold import (
+  EMPTY,
+  FULL,
+  MIXED,
+  Blocks,
+  Subscripts,
+  Sweep,
+  fold,
+)
 from attnjax.ops.tiles.tile_sum import tile_sum, tile_sum_tangent
 
 __all__ = [
   "EMPTY",
   "FULL",
   "MIXED",
+  "Blocks",
   "Subscripts",
   "Sweep",
   "fold",

@@ -1,9 +1,9 @@
 """A walk over the tiles of a grid: which tiles, and what is cut for each.
 
-A grid has three axes: ``b`` (batch rows), ``t`` (queries) and ``s`` (keys),
-each cut into blocks of one size. A tile is one block of each. The walk is a
-scan, so that a program does not grow with the lengths; a tile that is empty
-costs a branch and no arithmetic.
+A grid has four axes: ``b`` (batch rows), ``h`` (heads), ``t`` (queries) and
+``s`` (keys), each cut into blocks of one size. A tile is one block of each. The
+walk is a scan, so that a program does not grow with the lengths; a tile that is
+empty costs a branch and no arithmetic.
 """
 
 import functools
@@ -23,6 +23,7 @@ __all__ = [
   "EMPTY",
   "FULL",
   "MIXED",
+  "Blocks",
   "Subscripts",
   "Sweep",
   "fold",
@@ -34,26 +35,73 @@ __all__ = [
 EMPTY, MIXED, FULL = 0, 1, 2
 
 # As of an einsum, a letter for each axis of an array: the axis of the grid that
-# it lies along, or another sign for one that no tile cuts: "h" for heads, a dot
-# for the rest. "" is an array given whole, such as a table that a score mod
-# captures.
+# it lies along, or a dot for one that no tile cuts. Heads may also be two axes:
+# "k", key heads, and "g", the query heads that share one. "" is an array given
+# whole, such as a table that a score mod captures.
 Subscripts = str
-_CUT = "bts"
+_AXES = "bhts"  # of the grid, in the order of a tile's block numbers
+
+
+class Blocks(NamedTuple):
+  """How many batch rows, query heads, queries and keys a tile has.
+
+  Args:
+    rows: of the batch.
+    heads: query heads. A multiple of `group`, or a divisor of it: a tile has
+      whole key heads, or a part of the query heads of one.
+    query: queries.
+    key: keys.
+    group: query heads that share a key head, in the whole grid.
+
+  >>> Blocks(1, 8, 16, 16, group=4).sizes()["k"]  # 8 query heads share 2
+  2
+  """
+
+  rows: int
+  heads: int
+  query: int
+  key: int
+  group: int = 1
+
+  def sizes(self) -> dict[str, int]:
+    """The size of a tile's part along each letter that is cut."""
+    heads, group = self.heads, self.group
+    return {
+      "b": self.rows,
+      "h": heads,
+      "k": max(heads // group, 1),
+      "g": min(heads, group),
+      "t": self.query,
+      "s": self.key,
+    }
+
+  def starts(self, tile) -> dict[str, Any]:
+    """Where a tile's part begins along each letter, given its block numbers."""
+    b, h, t, s = (tile[axis] for axis in range(len(_AXES)))
+    first = h * self.heads
+    return {
+      "b": b * self.rows,
+      "h": first,
+      "k": first // self.group,
+      "g": first % self.group,
+      "t": t * self.query,
+      "s": s * self.key,
+    }
 
 
 def part_shape(
-  shape: Sequence[int], axes: Subscripts, blocks: tuple[int, int, int]
+  shape: Sequence[int], axes: Subscripts, blocks: Blocks
 ) -> tuple[int, ...]:
   """The shape of a tile's part of an array.
 
-  >>> part_shape((6, 5, 100), "b.t", (2, 16, 16))
+  >>> part_shape((6, 5, 100), "b.t", Blocks(2, 1, 16, 16))
   (2, 5, 16)
   """
   if not axes:
     return tuple(shape)
+  sizes = blocks.sizes()
   return tuple(
-    blocks[_CUT.index(axis)] if axis in _CUT else size
-    for size, axis in zip(shape, axes, strict=True)
+    sizes.get(axis, size) for size, axis in zip(shape, axes, strict=True)
   )
 
 
@@ -61,9 +109,9 @@ class Sweep(NamedTuple):
   """The tiles to visit, in order, and the sizes of their blocks.
 
   Args:
-    tiles: ``N 3``, the block on the axes b, t and s of each tile.
+    tiles: ``N 4``, the block on the axes b, h, t and s of each tile.
     codes: ``N``, EMPTY, MIXED or FULL of each tile; may be traced.
-    blocks: how many batch rows, queries and keys a block has.
+    blocks: sizes of a tile.
     kinds: which codes there can be: a loop is compiled for each.
     courier: brings keys that are kept elsewhere, and takes what is summed over
       queries back to them; None where all keys are here. Called as
@@ -72,14 +120,15 @@ class Sweep(NamedTuple):
       is hashable, and says what codes it wants.
 
   >>> import numpy as np
-  >>> sweep = Sweep(np.zeros((1, 3), np.int32), np.array([2]), (1, 4, 4), (2,))
+  >>> blocks = Blocks(rows=1, heads=1, query=4, key=4)
+  >>> sweep = Sweep(np.zeros((1, 4), np.int32), np.array([2]), blocks, (2,))
   >>> len(sweep.tiles)
   1
   """
 
-  tiles: Int[Array | np.ndarray, "N 3"]
+  tiles: Int[Array | np.ndarray, "N 4"]
   codes: Int[Array | np.ndarray, " N"]
-  blocks: tuple[int, int, int]
+  blocks: Blocks
   kinds: tuple[int, ...]
   courier: Callable | None = None
 
@@ -90,12 +139,8 @@ class Sweep(NamedTuple):
 
   def start(self, axes: Subscripts, tile) -> tuple:
     """Where the tile's part of an array begins."""
-    return tuple(
-      tile[_CUT.index(axis)] * self.blocks[_CUT.index(axis)]
-      if axis in _CUT
-      else np.int32(0)
-      for axis in axes
-    )
+    starts = self.blocks.starts(tile)
+    return tuple(starts.get(axis, np.int32(0)) for axis in axes)
 
 
 def cut(sweep: Sweep, x, axes: Subscripts, tile):
@@ -137,8 +182,8 @@ def fold(
 
   >>> import jax.numpy as jnp
   >>> import numpy as np
-  >>> sweep = Sweep(np.array([[0, 0, 0], [0, 0, 1]]), np.full(2, FULL),
-  ...               (1, 1, 2), (FULL,))
+  >>> tiles = np.array([[0, 0, 0, 0], [0, 0, 0, 1]])
+  >>> sweep = Sweep(tiles, np.full(2, FULL), Blocks(1, 1, 1, 2), (FULL,))
   >>> add = lambda full, tile, xs, ys: [ys[0] + xs[0].sum()]
   >>> fold(add, sweep, [jnp.arange(4)], ["s"], [jnp.zeros((), int)], [""])
   [Array(6, dtype=int32...)]

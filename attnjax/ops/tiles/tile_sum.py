@@ -26,6 +26,7 @@ from attnjax.ops.explicit_axes import (
 )
 from attnjax.ops.shard_map_axes import varying_alike, varying_axes
 from attnjax.ops.tiles.fold import (
+  Blocks,
   Subscripts,
   Sweep,
   fold,
@@ -40,7 +41,7 @@ class _Form(NamedTuple):
   """The parameters of the primitive: all that is static."""
 
   function: Callable  # (full, tile, *parts) -> parts of the sums
-  blocks: tuple[int, int, int]
+  blocks: Blocks
   kinds: tuple[int, ...]
   courier: Callable | None
   inputs: tuple[Subscripts, ...]
@@ -75,11 +76,10 @@ def tile_sum(
     The sums.
 
   >>> import jax
-  >>> from attnjax.ops.tiles.fold import Sweep
   >>> import jax.numpy as jnp, numpy as np
-  >>> from attnjax.ops.tiles.fold import FULL
-  >>> sweep = Sweep(np.array([[0, 0, 0], [0, 0, 1]]), np.full(2, FULL),
-  ...               (1, 1, 2), (FULL,))
+  >>> from attnjax.ops.tiles.fold import FULL, Blocks, Sweep
+  >>> tiles = np.array([[0, 0, 0, 0], [0, 0, 0, 1]])
+  >>> sweep = Sweep(tiles, np.full(2, FULL), Blocks(1, 1, 1, 2), (FULL,))
   >>> square = lambda full, tile, x: [(x**2).sum()]
   >>> total = lambda x: tile_sum(square, sweep, [x], ["s"],
   ...                            [jax.ShapeDtypeStruct((), x.dtype)], [""])[0]
@@ -120,10 +120,10 @@ def tile_sum_tangent(
 
   >>> import jax
   >>> import jax.numpy as jnp
-  >>> from attnjax.ops.tiles.fold import Sweep
   >>> import numpy as np
-  >>> from attnjax.ops.tiles.fold import FULL
-  >>> sweep = Sweep(np.array([[0, 0, 0]]), np.array([FULL]), (1, 1, 4), (FULL,))
+  >>> from attnjax.ops.tiles.fold import FULL, Blocks, Sweep
+  >>> tiles, blocks = np.array([[0, 0, 0, 0]]), Blocks(1, 1, 1, 4)
+  >>> sweep = Sweep(tiles, np.array([FULL]), blocks, (FULL,))
   >>> square = lambda full, tile, x: [(x**2).sum()]
   >>> x, total = jnp.arange(4.0), jax.ShapeDtypeStruct((), jnp.float32)
   >>> tile_sum_tangent(square, sweep, [x], {0: x}, ["s"], [total], [""])

@@ -15,10 +15,20 @@ from tests.features import one_of_each, slow_but
 
 @dataclasses.dataclass(frozen=True)
 class Engine:
-  """`attend` on the engine, with blocks that cut every length of the suite."""
+  """`attend` on the engine, with blocks that cut every length of the suite.
+
+  Args:
+    heads: query heads of a tile: "one", those of one "key head", or "all".
+  """
+
+  heads: str = "one"
 
   def __call__(self, query, key, value, **options):
-    options.setdefault("implementation", attnjax.Blockwise(8, 16))
+    count = query.shape[-2]
+    group = count // max(key.shape[-2], 1)
+    heads = {"one": 1, "key head": max(group, 1), "all": max(count, 1)}
+    blocks = attnjax.Blockwise(8, 16, heads[self.heads])
+    options.setdefault("implementation", blocks)
     return attnjax.attend(query, key, value, **options)
 
 
@@ -32,8 +42,17 @@ CASES = slow_but(testing.cases(), one_of_each(testing.cases()))
 GROWTHS = testing.linear_memory_cases()
 
 
-# Of one case both, one after the other: the truth of it is computed once.
-@pytest.mark.parametrize("attend", [Engine(), reference], ids=["engine", "ref"])
+ENGINES = [
+  pytest.param(Engine(), id="engine"),
+  pytest.param(reference, id="ref"),
+  # Other cuts of the heads: the cut by one above is the hardest of the three.
+  pytest.param(Engine("key head"), id="key_head", marks=pytest.mark.slow),
+  pytest.param(Engine("all"), id="all_heads", marks=pytest.mark.slow),
+]
+
+
+# Of one case all, one after the other: the truth of it is computed once.
+@pytest.mark.parametrize("attend", ENGINES)
 @pytest.mark.parametrize("case", CASES)
 def test_conforms(case, attend):
   if isinstance(attend, Engine) and str(case) in SKIP:

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from jax import lax
 
-from attnjax.ops.tiles import EMPTY, FULL, MIXED, Sweep, tile_sum
+from attnjax.ops.tiles import EMPTY, FULL, MIXED, Blocks, Sweep, tile_sum
 
 T, D, BLOCK = 8, 3, 4
-TILES = np.array([(0, i, j) for i in range(2) for j in range(2)], np.int32)
+TILES = np.array([(0, 0, i, j) for i in range(2) for j in range(2)], np.int32)
 CODES = np.array([FULL, EMPTY, MIXED, FULL], np.int32)
 LIVE = np.kron(CODES.reshape(2, 2) > 0, np.ones((BLOCK, BLOCK), np.float32))
 
@@ -25,7 +25,9 @@ def ours(q, k, v, a=jnp.float32(1.3), codes=CODES):
     jax.ShapeDtypeStruct(v.shape, v.dtype),
     jax.ShapeDtypeStruct((T,), v.dtype),
   ]
-  sweep = Sweep(TILES, jnp.asarray(codes), (1, BLOCK, BLOCK), (0, 1, 2))
+  sweep = Sweep(
+    TILES, jnp.asarray(codes), Blocks(1, 1, BLOCK, BLOCK), (0, 1, 2)
+  )
   layouts = ["t.", "s.", "s.", ""]
   return tuple(
     tile_sum(of_tile, sweep, [q, k, v, a], layouts, sums, ["t.", "t"])
@@ -127,8 +129,10 @@ def test_an_empty_tile_is_not_computed(x):
 
 def test_the_program_does_not_grow_with_the_tiles(x):
   def size(count):
-    tiles = np.zeros((count, 3), np.int32)
-    sweep = Sweep(tiles, jnp.zeros(count, jnp.int32), (1, 4, 4), (0, 1, 2))
+    tiles = np.zeros((count, 4), np.int32)
+    sweep = Sweep(
+      tiles, jnp.zeros(count, jnp.int32), Blocks(1, 1, 4, 4), (0, 1, 2)
+    )
     sums = [jax.ShapeDtypeStruct(x[0].shape, jnp.float32)]
     f = lambda *x: tile_sum(
       lambda *a: of_tile(*a)[:1],
