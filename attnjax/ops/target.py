@@ -33,7 +33,7 @@ def target_platform(*arrays) -> str:
     if device is not None:
       return device.platform
 
-  default = jax.config.jax_default_device
+  default = getattr(jax.config, "jax_default_device", None)
   if default is None:
     return jax.default_backend()
   return default if isinstance(default, str) else default.platform

@@ -139,11 +139,10 @@ def fit(tiles: Sequence[Tile], most: int) -> Fit:
   best: Fit | None = None
 
   for cache, shared in itertools.product(_CACHES, _SHARED):
-    unit = TileCost(*[0.0] * len(_LINEAR), cache, shared, most)
+    sizes = {"cache": cache, "shared": shared, "most": most}
     # What one unit of each factor would cost each tile, relative to its time.
     columns = [
-      [unit._replace(**{name: 1.0})(b, d) for d, b, _ in tiles]
-      for name in _LINEAR
+      [_cost({name: 1.0}, sizes)(b, d) for d, b, _ in tiles] for name in _LINEAR
     ]
     relative = np.array(columns).T / seconds[:, None]
     factors, _ = nnls(relative, np.ones_like(seconds))
@@ -152,8 +151,13 @@ def fit(tiles: Sequence[Tile], most: int) -> Fit:
     # A size that explains nothing stays at its first value.
     if best is None or error < best.error - 1e-4:
       found = dict(zip(_LINEAR, map(float, factors), strict=True))
-      best = Fit(unit._replace(**found), error)
+      best = Fit(_cost(found, sizes), error)
 
-  if best is None:
-    raise ValueError("fit: tiles must be at least one, got none")
+  assert best is not None  # there are sizes to try
   return best
+
+
+def _cost(factors: dict[str, float], sizes: dict[str, int]) -> TileCost:
+  """The cost of these factors, and of 0 for all others."""
+  every = dict.fromkeys(_LINEAR, 0.0) | factors
+  return TileCost(**every, **sizes)  # type: ignore[arg-type]

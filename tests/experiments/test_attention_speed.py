@@ -510,6 +510,19 @@ def test_every_preset_is_a_whole_config():
   assert len(cases_of(AttentionSpeedConfig())) == 2 * 5 * 2
 
 
+@pytest.mark.slow
+def test_tiles_are_measured_and_their_cost_is_fitted(tmp_path):
+  small = {"length": 64, "heads": 2, "head_widths": 8, "sizes": "16,32"}
+  flags = [f"--config.{name}={value}" for name, value in small.items()]
+  done = _run(tmp_path / "t", "--preset=tiles", *flags, "--config.calls=1")
+  assert done.returncode == 0, done.stderr
+  assert "TileCost(" in done.stdout
+  with (tmp_path / "t" / "tiles.csv").open() as file:
+    rows = list(csv.DictReader(file))
+  assert len(rows) == 2 * 2 * 2
+  assert all(float(row["seconds"]) > 0 for row in rows)
+
+
 def test_the_model_is_that_of_the_language_model():
   """Experiments do not import one another: the numbers are written twice."""
   ours, theirs = PRESETS["model"](), LANGUAGE_MODEL["tiny"]()
