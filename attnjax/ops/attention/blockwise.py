@@ -21,14 +21,19 @@ from attnjax.ops.attention.explicit_sharding import (
   split_of,
 )
 from attnjax.ops.attention.live_tiles import decide_tiles, live_tiles
+from attnjax.ops.attention.logits import Rules
 from attnjax.ops.attention.online_softmax import finished, online_softmax
 from attnjax.ops.attention.tile_operands import CallOperands, select_top_k
+from attnjax.ops.masks.algebra import static_part
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.scoring import Scoring
 from attnjax.ops.target import target_platform
 from attnjax.typing import Array, Float
 
 __all__ = ["Blockwise"]
+
+# Documents a row is assumed to hold where a mask is known at run time only.
+_DOCUMENTS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,18 +150,13 @@ class Blockwise:
 
   def blocks(self, call: Call) -> Blocks:
     """The blocks of a call."""
-    split, rule = split_of(call), call.rules.mask
+    split = split_of(call)
     own = call.shape if split is None else split.local(call.shape)
-    # Of a mask with arrays, or of positions, only the usual can be assumed.
-    rules = call.rules._replace(
-      mask=rule if rule is not None and rule.is_static else None,
-      query_segment_ids=None,
-    )
 
     def live(query: int, key: int) -> float:
       blocks = Blocks(own[0], 1, query, key)
       shape = padded(own, blocks)
-      some, _ = decide_tiles(shape, blocks, rules)
+      some, _ = decide_tiles(shape, blocks, _assumed_rules(call, shape))
       count = (shape[2] // query) * (shape[3] // key)
       return count * np.count_nonzero(some) / max(some.size, 1)
 
@@ -171,3 +171,25 @@ class Blockwise:
       key=self.key_block,
       head=self.head_block,
     )
+
+
+def _assumed_rules(call: Call, shape: tuple[int, int, int, int]) -> Rules:
+  """Rules without traced arrays, by which the sizes of tiles are chosen.
+
+  What arrays hide is known when the program runs. It is assumed to be as in a
+  row of packed documents of equal length: so tiles become small enough to be
+  skipped, where that costs less than it saves.
+
+  Args:
+    call: the whole.
+    shape: ``B H T S``, padded to whole tiles.
+  """
+  mask, segments = call.rules.mask, call.rules.query_segment_ids
+  rules = Rules(mask=static_part(mask))
+  if segments is None and (mask is None or mask.is_static):
+    return rules
+
+  queries, keys = (
+    (np.arange(size) * _DOCUMENTS // max(size, 1))[None] for size in shape[2:]
+  )
+  return rules._replace(query_segment_ids=queries, key_segment_ids=keys)

@@ -22,6 +22,7 @@ __all__ = [
   "complement",
   "conjunction",
   "disjunction",
+  "static_part",
 ]
 
 
@@ -235,3 +236,24 @@ class _Not(Mask):
 
   def validate(self, batch, heads):
     self.mask.validate(batch, heads)
+
+
+def static_part(mask: Mask | None) -> Mask | None:
+  """The part of a conjunction that holds no array, or None if there is none.
+
+  It hides nothing that the mask does not hide, and is decided while tracing.
+
+  >>> import numpy as np
+  >>> from attnjax import masks
+  >>> static_part(masks.causal() & masks.segments(np.array([0, 0, 1])))
+  causal()
+  """
+  if mask is None or mask.is_static:
+    return mask
+  if not isinstance(mask, _And):
+    return None
+
+  left, right = static_part(mask.left), static_part(mask.right)
+  if left is None or right is None:
+    return right if left is None else left
+  return left & right
