@@ -13,6 +13,7 @@ from jax.custom_batching import custom_vmap
 from attnjax.ops.attention.block_sizes import Blocks
 from attnjax.ops.attention.logits import Rules
 from attnjax.ops.grid import Area
+from attnjax.ops.target import target_platform
 from attnjax.ops.tiles import EMPTY, FULL, MIXED, Sweep
 
 __all__ = ["decide_tiles", "live_tiles", "of_every_head", "tile_codes"]
@@ -56,7 +57,11 @@ def live_tiles(
 
   fullness = jnp.where(jnp.asarray(every)[at], FULL, MIXED)
   found = jnp.where(jnp.asarray(some)[at], fullness, EMPTY).astype(jnp.int32)
-  return Sweep(tiles, _shared(found), blocks, (EMPTY, MIXED, FULL))
+  # On a CPU a branch that passes a tile over costs 5 us, as much as computing a
+  # small one. Elsewhere loops keep a length that `attnjax.plan` can count.
+  listed = target_platform(some, every) == "cpu"
+  kinds = (EMPTY, MIXED, FULL)
+  return Sweep(tiles, _shared(found), blocks, kinds, listed=listed)
 
 
 def of_every_head(

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.extend.core
 import jax.numpy as jnp
+import numpy as np
 
 from attnjax.ops.grid import Grid, row, unfolded
 from attnjax.ops.masks import Mask
@@ -25,8 +26,8 @@ class Rules(NamedTuple):
   mask: Mask | None = None
   bias: Float[Array, "#B #H #T #S"] | None = None
   score_mod: ScoreMod | None = None
-  query_segment_ids: Int[Array, "#B T"] | None = None
-  key_segment_ids: Int[Array, "#B S"] | None = None
+  query_segment_ids: Int[Array | np.ndarray, "#B T"] | None = None
+  key_segment_ids: Int[Array | np.ndarray, "#B S"] | None = None
 
 
 def logits(
@@ -68,8 +69,9 @@ def _same_segment(rules: Rules) -> Bool[Array, "..."] | None:
   """Which query and key are of one segment; None without segments."""
   if rules.query_segment_ids is None or rules.key_segment_ids is None:
     return None
-  queries = row(rules.query_segment_ids, 4, query=True)
-  return queries == row(rules.key_segment_ids, 4, query=False)
+  queries = row(jnp.asarray(rules.query_segment_ids), 4, query=True)
+  keys = row(jnp.asarray(rules.key_segment_ids), 4, query=False)
+  return queries == keys
 
 
 # Operations that are finite, and whose derivatives are, of what is finite.

@@ -118,6 +118,9 @@ class Sweep(NamedTuple):
       ``courier(walk, sweep, operands, subscripts, state, state_subscripts)``,
       where ``walk(sweep, operands, state)`` folds the tiles that are here. It
       is hashable, and says what codes it wants.
+    listed: whether the tiles of a kind are listed when the program runs, and
+      only they visited, in a loop of a length that is not known before; else
+      each tile that is not of the kind costs a branch.
 
   >>> import numpy as np
   >>> blocks = Blocks(rows=1, heads=1, query=4, key=4)
@@ -131,6 +134,7 @@ class Sweep(NamedTuple):
   blocks: Blocks
   kinds: tuple[int, ...]
   courier: Callable | None = None
+  listed: bool = False
 
   @property
   def uncoded(self) -> "Sweep":
@@ -220,6 +224,13 @@ def fold(
       for x, y, axes in zip(state, new, state_subscripts, strict=True)
     ]
 
+  tiles = jnp.asarray(sweep.tiles, jnp.int32)
+  codes = jnp.asarray(sweep.codes)
+  # Of a walk in the body of a loop JAX would compute ahead, for all tiles at
+  # once, what depends on nothing but the tiles: masks, as many as logits.
+  # Tied to the operands the tiles are no longer known ahead.
+  (tiles, codes), _ = lax.optimization_barrier(((tiles, codes), list(operands)))
+
   # A walk for each kind: of two branches that both write to the state the
   # compiler copies the whole of it at each tile; of one and nothing, it does
   # not.
@@ -227,24 +238,25 @@ def fold(
     if kind not in sweep.kinds:
       continue
 
-    here, only = functools.partial(visit, kind == FULL), sweep.kinds == (kind,)
-    at: Callable = lambda tile, code, state, kind=kind, here=here, only=only: (
+    here = functools.partial(visit, kind == FULL)
+    one = lambda state, tile, code, kind=kind, here=here: (
       here(tile, state)
-      if only
+      if sweep.kinds == (kind,)
       else lax.cond(code == kind, here, lambda _, x: x, tile, state)
     )
 
     if len(sweep.tiles) == 1:  # needs no loop
-      state = at(tuple(sweep.tiles[0]), sweep.codes[0], state)
-      continue
-
-    xs = (jnp.asarray(sweep.tiles, jnp.int32), jnp.asarray(sweep.codes))
-    # Of a walk in the body of a loop JAX would compute ahead, for all tiles at
-    # once, what depends on nothing but the tiles: masks, as many as logits.
-    # Tied to the operands the tiles are no longer known ahead.
-    xs, _ = lax.optimization_barrier((xs, list(operands)))
-    body: Callable = lambda state, x, at=at: (at(x[0], x[1], state), None)
-    state, _ = lax.scan(body, state, xs)
+      state = one(state, sweep.tiles[0], sweep.codes[0])
+    elif sweep.listed:
+      (order,) = jnp.nonzero(codes == kind, size=len(codes), fill_value=0)
+      body: Callable = lambda n, state, here=here, order=order: here(
+        tiles[order[n]], state
+      )
+      count = (codes == kind).sum(dtype=jnp.int32)
+      state = lax.fori_loop(0, count, body, state)
+    else:
+      body = lambda state, x, one=one: (one(state, *x), None)
+      state, _ = lax.scan(body, state, (tiles, codes))
 
   return state
 

@@ -44,13 +44,16 @@ class _Form(NamedTuple):
   blocks: Blocks
   kinds: tuple[int, ...]
   courier: Callable | None
+  listed: bool
   inputs: tuple[Subscripts, ...]
   outputs: tuple[Subscripts, ...]
   sums: tuple[jax.ShapeDtypeStruct, ...]
 
   def sweep(self, tiles, codes) -> Sweep:
     """The sweep of the sum."""
-    return Sweep(tiles, codes, self.blocks, self.kinds, self.courier)
+    return Sweep(
+      tiles, codes, self.blocks, self.kinds, self.courier, self.listed
+    )
 
 
 def tile_sum(
@@ -91,6 +94,7 @@ def tile_sum(
     sweep.blocks,
     sweep.kinds,
     sweep.courier,
+    sweep.listed,
     tuple(subscripts),
     tuple(sum_subscripts),
     tuple(sums),
