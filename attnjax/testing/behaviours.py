@@ -24,6 +24,8 @@ from attnjax.testing.problem import Problem
 
 __all__ = ["behaviour_cases"]
 
+# Small, for a derivative of second order takes seconds to compile. T and S
+# differ, so that an axis that is swapped shows.
 _SMALL: dict[str, Any] = {
   "batch": (2,),
   "length": 7,
@@ -36,11 +38,14 @@ _EVERYTHING: dict[str, Any] = {
   "bias": "H T S",
   "score_mod": "softcap then alibi",
 }
+# Lengths and -inf in the bias each leave queries without a key, where softmax
+# is 0 / 0 and its derivatives are NaN unless they are guarded.
 _EMPTY_ROWS: dict[str, Any] = {
   "mask": ("lengths",),
   "bias": "B 1 T S",
   "hidden_bias": True,
 }
+# No aux: the Jacobians are of the output alone.
 _SQUARE: dict[str, Any] = {"length": 13, "keys": 13, "aux": ()}
 # Checked in forward mode, and most of them in second order.
 _DIFFERENTIATED: dict[str, dict[str, Any]] = {
@@ -103,6 +108,7 @@ def _derivatives() -> list[Case]:
 
   rich = Problem(**(_SMALL | _EVERYTHING))
   empty = Problem(**(_SMALL | _EMPTY_ROWS))
+  # The first order, jvp of grad, is checked in the loop above.
   for order, law in list(second_orders.items())[1:]:
     found.append(Case(f"second/{order}", law, rich))
     found.append(Case(f"second/{order} where rows are empty", law, empty))
@@ -117,6 +123,8 @@ def _transforms() -> list[Case]:
     "linearize": linearizes,
     "checkpoint": Agrees(checkpointed, reverse),
     "scan": Agrees(scanned, reverse),
+    # Eager, for `exported` has a jit of its own: its program is what is
+    # exported.
     "export": Agrees(exported, reverse, how="eager"),
     "determinism": deterministic,
   }
@@ -223,6 +231,8 @@ def _divided() -> list[Case]:
     mask=("or", ("causal",), ("dense", "B H T S")),
     score_mod="alibi",
   )
+  # pmap splits every float array on axis 0 and no integer array: no score mod
+  # that captures arrays by head, and no mask by row.
   simple = Problem(batch=(2, 3), mask=("causal",))
 
   return [

@@ -111,6 +111,8 @@ class Case:
       ) from refusal
     except AssertionError as wrong:
       raise AssertionError(f"{self.name}: {wrong}") from wrong
+    # An error of another kind keeps its type. The note says which case it was,
+    # where they are checked in a loop.
     except Exception as error:
       error.add_note(f"in case {self.name!r} of attnjax.testing")
       raise
@@ -139,6 +141,8 @@ def chosen(
   wanted = [only] if isinstance(only, str) else only
   skip = {} if skip is None else skip
 
+  # A pattern that matches nothing is a slip: less would be checked than it
+  # says.
   for pattern in (*(wanted or ()), *skip):
     if not any(case.matches(pattern) for case in cases):
       names = ", ".join(sorted({case.name.split("/")[0] for case in cases}))

@@ -32,6 +32,7 @@ def directions(tree, salt: str):
   leaves = jax.tree_util.tree_leaves_with_path(tree)
   drawn = []
   for path, leaf in leaves:
+    # Not hash(): it differs between processes.
     seed = zlib.crc32((salt + jax.tree_util.keystr(path)).encode())
     # Multiples of 1/8 below 2: exact in bfloat16 and float16 too.
     eighths = np.random.default_rng(seed).integers(-12, 13, np.shape(leaf))
@@ -68,6 +69,7 @@ def loss(f):
 
   def number(x):
     found = f(x)
+    # In the widest dtype of the results: aux is float32 where out is bfloat16.
     total = jnp.zeros((), jnp.result_type(*jax.tree.leaves(found)))
     for y, d in zip(
       jax.tree.leaves(found),
@@ -76,6 +78,8 @@ def loss(f):
     ):
       # -inf, such as the log-sum-exp of an empty row, is constant.
       y = jnp.where(jnp.isfinite(y), y, 0)
+      # Linear and quadratic: with y² / 2 the Hessian has products of first
+      # derivatives of f, and with d · y its second derivatives.
       total = total + jnp.sum(d * y + y * y / 2).astype(total.dtype)
 
     return total

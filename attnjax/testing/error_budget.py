@@ -1,9 +1,9 @@
 """Expected results and error budgets, measured in the dtype under test.
 
 The dense oracle is run twice on the same inputs: in float64, which is the
-truth, and in the dtype under test. The largest error of the second run is what
-the plain definition errs in that dtype, on that device, at its matmul
-precision. A result may err
+truth, and in the dtype under test. The largest error of the second run is the
+rounding error of the plain definition in that dtype, on that device, at its
+matmul precision. The error of a result may be at most
 
     budget = FACTOR · own error + FLOOR · eps · largest |truth|
 
@@ -76,7 +76,7 @@ def expected(problem: Problem, transform: Callable, kept=None) -> Expected:
 
 @functools.lru_cache(maxsize=64)
 def _cached(problem: Problem, transform: Callable) -> Expected:
-  """`expected` without dropout, which many cases ask of the same problem."""
+  """`expected` without dropout, cached: many cases share a problem."""
   return _expected(problem, transform, None)
 
 
@@ -101,6 +101,8 @@ def expected_of(
   narrow = {name: x.astype(np.float32) for name, x in floats.items()}
   rounded = {name: x.astype(np.float64) for name, x in narrow.items()}
   with jax.enable_x64(True):
+    # The truth of the rounded inputs, so that rounding them is no part of the
+    # error.
     exact = run(rounded)
   own = _rounded(run, narrow, exact)
 
@@ -234,11 +236,14 @@ def compare_arrays(name: str, got, truth, own, ratio: float = 1.0) -> None:
   """Checks one array against the truth, within its budget."""
   if got.shape != truth.shape:
     raise AssertionError(f"{name} has shape {got.shape}, not {truth.shape}")
+  # Empty arrays have no largest error: their shape is all there is to check.
   if got.size == 0:
     return
 
+  # float32 for bfloat16 and float16 too, see the docstring of the module.
   wide = np.dtype("float64" if got.dtype == np.float64 else "float32")
   eps = float(np.finfo(wide).eps)
+  # Infinities, such as the log-sum-exp of an empty row, are compared exactly.
   scale = float(np.abs(np.where(np.isfinite(truth), truth, 0)).max())
   lost = ratio * float(_error(own, truth).max())
   error = _error(got, truth)

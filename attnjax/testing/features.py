@@ -48,6 +48,7 @@ _BIASES = ("B H T S", "H T S", "T S", "B 1 1 S", "1 H 1 1", "S", "B H T 1", "")
 _LENGTHS = ((0, 17), (13, 0), (0, 0), (1, 17), (13, 1), (1, 1), (17, 13))
 # Around 128 and 256, usual sizes of a block.
 _LONG = ((127, 129), (129, 127), (257, 257), (1, 300))
+# No batch and few heads, for the length alone matters in these cases.
 _LONGER: Options = {"batch": (), "heads": 2, "shared": 1}
 
 
@@ -78,6 +79,8 @@ def _masks() -> dict[str, Options]:
     f"mask/{name}": {"mask": mask} for name, mask in _MASKS.items()
   }
 
+  # Known arrays may decide while tracing which tiles are computed; traced ones
+  # cannot, and take another path.
   for name, mask in _WITH_ARRAYS.items():
     found[f"mask/{name}"] = {"mask": mask}
     found[f"mask/{name}, traced"] = {"mask": mask, "traced": True}
@@ -163,6 +166,7 @@ def _shapes() -> dict[str, Options]:
   for batch in ((), (1,), (2, 3), (0,), (3, 0)):
     asked = {"batch": batch, "mask": ("lengths",), "bias": "B 1 T S"}
     found[f"batch/{' x '.join(map(str, batch)) or 'none'}"] = asked
+  # One head, multi-head and multi-query; every other case is grouped, 6 over 2.
   for heads, shared in ((1, 1), (6, 6), (6, 1)):
     asked = {"heads": heads, "shared": shared, "bias": "H 1 S"}
     found[f"heads/H={heads} K={shared}"] = asked
@@ -241,6 +245,8 @@ def _numbers() -> dict[str, Options]:
   found["dtype/bfloat16 sums of 257 keys"] = long | sums
   found["numbers/logits of 1e4"] = {"scale": 100.0, "mask": _CAUSAL}
   found["numbers/logits of 1e4 over 257 keys"] = long | {"scale": 100.0}
+  # Queries end at position 12 and the huge key is at 16, hidden from all: exp
+  # of its logits overflows, and 0 times infinity is NaN.
   for huge in (1e30, -1e30):
     found[f"numbers/hidden keys of {huge:g}"] = {
       "huge": huge,

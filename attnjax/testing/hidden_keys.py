@@ -54,6 +54,7 @@ def check_structure(problem: Problem, found: dict) -> None:
   rows = np.swapaxes(empty, -1, -2)[..., None]  # *B T H 1
   group = problem.heads // problem.shared
   grouped = (*problem.batch, problem.shared, group, problem.keys)
+  # A key is read if any query of any head of its group sees it.
   read = np.asarray(visible.any(axis=-2)).reshape(grouped)  # *B K G S
   unread = np.swapaxes(~read.any(axis=-2), -1, -2)[..., None]  # *B S K 1
 
@@ -118,7 +119,7 @@ def _check_equal_at(where: str, why: str, found: dict, places, wanted) -> None:
 
 
 def _summed(hidden: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-  """Entries of a bias that broadcast to hidden logits alone."""
+  """bool, shape of a bias: entries that broadcast to hidden logits alone."""
   axes = (1,) * (hidden.ndim - len(shape)) + tuple(shape)
   over = tuple(a for a, size in enumerate(axes) if size == 1)
   return hidden.all(axis=over, keepdims=True).reshape(shape)
@@ -152,6 +153,8 @@ def reads_only_what_it_sees(attend: Callable, problem: Problem) -> None:
   other = ~np.eye(problem.length, dtype=bool)
   other = other.reshape(_on(other.shape, found["query"].ndim, (0, -3)))
   _check_zero("gradient of query, by query,", found["query"], other)
+  # Else an attention that returns 0 would pass. Of values alone: a query that
+  # sees a single key has weight 1, and no gradient reaches that key.
   _check_nonzero("value", found["value"], reads)
 
 
@@ -187,7 +190,7 @@ def tells_only_who_sees_it(attend: Callable, problem: Problem) -> None:
 
 
 def _on(shape, rank: int, axes: tuple[int, int]) -> list[int]:
-  """A shape of the given rank, of size 1 but for two axes."""
+  """Shape of the given rank, of size 1 on all but two axes, to broadcast."""
   full = [1] * rank
   for axis, size in zip(axes, shape, strict=True):
     full[axis] = size

@@ -120,6 +120,7 @@ def scanned(f, x):
   """`reverse` of the last of two steps of a scan."""
 
   def last(x):
+    # Two different steps, so that the results of the first would not agree.
     twice = jax.tree.map(lambda y: jnp.stack([y / 2, y]), x)
     _, found = jax.lax.scan(lambda c, y: (c, f(y)), None, twice)
     return jax.tree.map(lambda y: y[1], found)
@@ -148,6 +149,8 @@ def _exported(f, x, through: Callable):
 
 pushes = Agrees(forward, forward)
 linearizes = Agrees(linearized, forward)
+# The Hessian is symmetric: one order of differentiation of the oracle is the
+# truth for all three.
 second_orders = {
   "jvp of grad": Agrees(jvp_of_grad, jvp_of_grad),
   "grad of jvp": Agrees(grad_of_jvp, jvp_of_grad),
@@ -313,6 +316,7 @@ class Sharded:
 
   def _mapped(self, function, problem: Problem, floats, ints) -> Callable:
     """The function under `jax.shard_map`: each device computes its part."""
+    # Two devices: batch 2 and 2 key heads divide by no more.
     mesh = Mesh(np.array(jax.devices()[:2]), ("devices",))
     of = lambda names: {n: self._spec(problem.axes(n), problem) for n in names}
     return jax.shard_map(
@@ -337,6 +341,7 @@ class Sharded:
     """Raises AssertionError if a result is not sharded as the queries are."""
     for name, wanted in self._results(problem).items():
       got = jax.typeof(found[name]).sharding.spec
+      # `wanted` names the axes B H T; weights have one more, S.
       if tuple(got)[: len(wanted)] != tuple(wanted):
         raise AssertionError(
           f"{name} is divided as {got}, expected {wanted}, as the queries are"

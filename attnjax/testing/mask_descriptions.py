@@ -123,6 +123,7 @@ def visibility(description: tuple, where: Coordinates, ints: dict):
     case ("dilated", stride):
       return (where.q - where.k) % stride == 0
     case ("chunked", size):
+      # Floor division: chunks of negative positions have full size too.
       return where.q // size == where.k // size
 
   return _visibility_captured(description, where, ints)
@@ -177,6 +178,7 @@ def _looked_up(ids: np.ndarray, b, position):
   if size == 0:
     return np.zeros_like(position), has
   ids = ids.reshape(-1, size)
+  # Clipped, for an index below 0 would wrap to the end; `has` hides the entry.
   return ids[b, np.clip(position, 0, size - 1)], has
 
 
@@ -185,6 +187,8 @@ def _in_table(table: np.ndarray, where: Coordinates):
   if table.size == 0:
     return np.zeros((), bool)
 
+  # "T S" and "H T S" get leading axes of size 1, which stand for every row or
+  # head.
   table = table.reshape((1,) * (3 - table.ndim) + table.shape)
   table = table.reshape(-1, *table.shape[-3:])
   inside, place = np.ones((), bool), []

@@ -58,11 +58,13 @@ def memory_growth(
 
 
 def _temporary(attend, transform, problem: Problem, length: int) -> int:
-  """Bytes held beside inputs and outputs, T = S = length."""
+  """Temporary bytes, inputs and outputs excluded, for T = S = length."""
   problem = dataclasses.replace(problem, length=length, keys=length)
   move = lambda x: jax.tree.map(jnp.asarray, x)
   floats, ints = move(problem.floats()), move(problem.ints())
   function = called(attend, problem)
+  # Not `runner.compiled`, which leaves out optimizations: they decide how much
+  # memory a user's program holds.
   run = jax.jit(lambda x, i: transform(lambda y: function(y, i), x))
   analysis = run.lower(floats, ints).compile().memory_analysis()
   if analysis is None:
@@ -90,6 +92,7 @@ class GrowsLinearly:
     """Raises AssertionError if it grows faster."""
     held = memory_growth(attend, self.transform, LENGTHS, problem)
     longer = LENGTHS[-1] / LENGTHS[0]
+    # At least 1 byte: a program may hold nothing beside inputs and outputs.
     growth = held[LENGTHS[-1]] / max(held[LENGTHS[0]], 1)
     if growth > 1.5 * longer:
       account = ", ".join(f"{b:,} at {n}" for n, b in held.items())
@@ -116,6 +119,8 @@ def _hvp(f, x):
 
 
 _TRANSFORMS = {"forward": _forward, "grad": _grad, "jvp": _jvp, "hvp": _hvp}
+# Width 16, far below the lengths: T x S logits would outweigh everything
+# linear.
 _PLAIN = Problem(
   batch=(1,), heads=2, shared=2, width=16, value_width=16, aux=()
 )

@@ -1,9 +1,9 @@
 """Oracles: attention from its definition, in numpy and in dense JAX.
 
-`attention` computes one query at a time in float64 numpy: values are held
-against it. `dense_attention` computes all logits at once in JAX: derivatives
-are held against it in float64, and in the dtype of a problem its own error is
-the measure of that dtype. Neither uses the arithmetic of `attnjax.ops`.
+`attention` computes one query at a time in float64 numpy: the reference for
+values. `dense_attention` computes all logits at once in JAX: in float64 it is
+the reference for derivatives, and in the dtype of a problem its error measures
+the rounding of that dtype. Neither uses the arithmetic of `attnjax.ops`.
 """
 
 from typing import NamedTuple
@@ -124,7 +124,9 @@ def attention(
       logits = logits + add[(*n, h, t)][s]
       weights, logsumexp = normalize(logits, h)
 
+      # The output alone is after dropout; weights and entropy are before it.
       left = np.where(keep[(*n, h, t)][s], weights / (1 - dropout_rate), 0)
+      # 0 · log 0 counts as 0: top_k gives weights of exactly 0.
       some = weights[weights > 0]
 
       truth.out[(*n, t, h)] = left @ v[(*n, s, group)]
@@ -196,6 +198,7 @@ def dense_attention(
     out and each aux, by name; out has the dtype of the value.
   """
   wide = any(x.dtype == jnp.float64 for x in floats.values())
+  # float32 for bfloat16 inputs too, as `attend` computes its logits.
   dtype = jnp.float64 if wide else jnp.float32
   x = {name: array.astype(dtype) for name, array in floats.items()}
 
@@ -210,6 +213,8 @@ def dense_attention(
   logits = _modified(options, x, _scores(options, x), seen, where)
   if bias is not None:
     logits = logits + bias
+  # Normalizers get `seen`, and finite logits even where these are hidden: an
+  # infinity there would make the gradients NaN.
   logits = jnp.where(seen, logits, 0)
 
   normalizer = NORMALIZERS[options.normalizer]
@@ -227,6 +232,7 @@ def dense_attention(
 
 def _by_head(x: dict, name: str):
   """Keys or values repeated for every query head: ``*B H S D``."""
+  # Repeated and not tiled: query head h reads key head h // G.
   heads = x["query"].shape[-2] // x[name].shape[-2]
   return jnp.moveaxis(jnp.repeat(x[name], heads, axis=-2), -2, -3)
 
@@ -254,6 +260,7 @@ def _modified(options: StaticOptions, x: dict, scores, seen, where):
 def _aux(logits, seen, weights) -> dict:
   """Every aux but the log-sum-exp, by name."""
   some = weights > 0
+  # 1 inside the logarithm: the gradient of log 0 is NaN, even times 0.
   log = jnp.log(jnp.where(some, weights, 1))
   hidden = jnp.where(seen, logits, -jnp.inf)
   largest = jnp.max(hidden, axis=-1, initial=-jnp.inf)

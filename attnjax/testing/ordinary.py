@@ -1,4 +1,4 @@
-"""Adapts an ordinary function of arrays to the suite, by what it offers."""
+"""Adapts a plain attention function to the suite, by the options it takes."""
 
 import dataclasses
 import inspect
@@ -62,11 +62,11 @@ def ordinary(
   *,
   grouped: bool = True,
 ) -> Ordinary:
-  """Adapts an ordinary attention to the suite, to check what it offers.
+  """Adapts a plain attention function, to check the options that it takes.
 
-  What `attnjax` would give as a mask, positions or segment ids reaches the
-  function as ``mask=``, one boolean array ``*B H T S``, true where a query may
-  look. Cases that ask for what it does not offer are skipped, by name.
+  Masks, positions and segment ids of a case are combined into one boolean array
+  ``*B H T S``, true where a query may see a key, and passed as ``mask=``. Cases
+  with an option that the function does not take are skipped, by name.
 
   Args:
     function: ``(query, key, value, **offered) -> out``, layout ``*B T H D``.
@@ -94,7 +94,7 @@ def ordinary(
 
 
 def fitted(attend: Callable, problem: Problem) -> tuple[Problem, str | None]:
-  """The problem without what an attention cannot return, and what is missing.
+  """Adjusts a problem to the options that an attention takes.
 
   Returns:
     (problem, None), or (problem, reason to skip the case). An attention without
@@ -102,6 +102,8 @@ def fitted(attend: Callable, problem: Problem) -> tuple[Problem, str | None]:
   """
   if not isinstance(attend, Ordinary):
     return problem, None
+  # Every problem asks for logsumexp by default. Without this, an attention that
+  # returns its output alone would skip every case.
   if "aux" not in attend.offers and problem.aux == _DEFAULT_AUX:
     problem = dataclasses.replace(problem, aux=())
 
@@ -109,6 +111,7 @@ def fitted(attend: Callable, problem: Problem) -> tuple[Problem, str | None]:
     "aux": problem.aux,
     "bias": problem.bias is not None,
     "dropout_rate": problem.dropout_rate,
+    # Positions are not here: by themselves they hide nothing.
     "mask": problem.mask or problem.array_mask or problem.segments,
     "normalizer": problem.normalizer,
     "score_mod": problem.score_mod,

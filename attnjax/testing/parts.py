@@ -184,8 +184,10 @@ def _relative_bias(xp, logit, b, h, q, k, table):
   half = table.shape[0] // 2
   exact = half // 2
   distance = abs(q - k)
+  # At least 1, for log 0: near keys have the exact buckets anyway.
   far = xp.maximum(distance, 1).astype(xp.float32) / exact
   far = exact + xp.log(far) / math.log(128 / exact) * (half - exact)
+  # Every distance from 128 on has the last bucket.
   far = xp.minimum(far.astype(xp.int32), half - 1)
   bucket = xp.where(distance < exact, distance, far)
   bucket = bucket + xp.where(k > q, half, 0)
@@ -256,6 +258,8 @@ class NormalizerPart(NamedTuple):
 
 
 def _row_softmax(logits, head):
+  # Shifted by the largest: exp overflows float64 above 709, and a case has
+  # logits of 1e4.
   logsumexp = logits.max() + np.log(np.exp(logits - logits.max()).sum())
   return np.exp(logits - logsumexp), logsumexp
 
@@ -266,6 +270,8 @@ def _dense_softmax(logits, seen):
   any_ = top > -jnp.inf
   # A shift cancels out: without a gradient, its ties need no rule.
   top = jax.lax.stop_gradient(jnp.where(any_, top, 0))
+  # Twice `where`: exp of a hidden logit may overflow, and 0 times its infinite
+  # derivative is NaN.
   share = jnp.where(seen, jnp.exp(jnp.where(seen, logits - top, 0)), 0)
   total = jnp.where(any_, jnp.sum(share, axis=-1, keepdims=True), 1)
   logsumexp = jnp.where(any_, jnp.log(total) + top, -jnp.inf)
@@ -286,6 +292,7 @@ def _with_sink(logits, seen, sink):
   weights, logsumexp = _dense_softmax(logits, seen)
   some = jnp.any(seen, axis=-1)
   sink = sink.reshape((1,) * (logsumexp.ndim - sink.ndim) + sink.shape)
+  # Σ exp(logit) / (Σ exp(logit) + exp(sink)) = sigmoid(logsumexp - sink).
   left = jax.nn.sigmoid(jnp.where(some, logsumexp - sink, 0))
   return weights * left[..., None], logsumexp
 
@@ -309,6 +316,7 @@ def _dense_sigmoid(logits, seen):
 
 
 def _row_sigmoid_bias(logits, head):
+  # The bias is of the weights alone; the log-sum-exp is of the plain logits.
   return _row_sigmoid(logits - 2, head)[0], _row_softmax(logits, head)[1]
 
 
@@ -318,6 +326,7 @@ def _dense_sigmoid_bias(logits, seen):
 
 
 def _row_top_k(logits, head):
+  # Stable: of equal logits the first are kept.
   kept = np.argsort(-logits, kind="stable")[:3]
   weights = np.zeros_like(logits)
   weights[kept], logsumexp = _row_softmax(logits[kept], head)

@@ -62,6 +62,8 @@ class Problem:
   (['key', 'query', 'value'], [[1, 0, 0], [1, 1, 0], [1, 1, 1]])
   """
 
+  # Sizes differ, most of them primes, so that no transposed axis passes. Query
+  # heads are a multiple of the key heads.
   batch: tuple[int, ...] = (5,)
   length: int = 13
   keys: int = 17
@@ -104,6 +106,8 @@ class Problem:
 
   def sizes(self, axes: str) -> tuple[int, ...]:
     """The shape of axis letters; a digit is a size."""
+    # A, the hidden width of additive scoring, and N, the length of tables, are
+    # no fields: no law depends on them.
     size = {"T": self.length, "S": self.keys, "H": self.heads, "A": 3, "N": 14}
     size |= {"K": self.shared, "D": self.width, "E": self.value_width}
     found: list[int] = []
@@ -133,12 +137,16 @@ class Problem:
     if self.huge is not None:
       for name in ("key", "value"):
         found[name][..., -1, :, :] = self.huge
+    # Rounded last, after scale and offset: the float64 oracle gets these
+    # numbers.
     found = {n: x.astype(jnp.dtype(self.dtype)) for n, x in found.items()}
 
     # Biases and captured arrays stay wide where queries are bfloat16.
     other = np.float64 if self.x64 else np.float32
     if self.bias is not None:
       bias = draw("bias", self.bias)
+      # A generator of its own: what is hidden changes no other entry of the
+      # bias.
       chance = _generator(self.seed, "hidden").random(bias.shape)
       hidden = self.hidden_bias & (chance < 0.4)
       found["bias"] = np.where(hidden, -np.inf, bias).astype(other)
@@ -245,6 +253,7 @@ def _integers(
   if name == "mask" or name.startswith("table"):
     return rng.random(shape) < 0.6
   if name.endswith("_ids"):
+    # Sorted, as packed documents follow one another.
     return np.sort(rng.integers(0, 4, shape), axis=-1).astype(np.int32)
   if name == "shift":
     return rng.integers(-2, 3, shape, dtype=np.int32)

@@ -31,6 +31,7 @@ def precise(problem: Problem):
 
 def arrays(problem: Problem) -> tuple[dict, dict]:
   """(float arrays, integer arrays) of a problem, on the device, by name."""
+  # Inside of `precise`: else JAX would make float32 of float64 arrays.
   move = lambda drawn: {n: jnp.asarray(x) for n, x in drawn.items()}
   return move(problem.floats()), move(problem.ints())
 
@@ -59,6 +60,7 @@ def called(attend: Callable, problem: Problem, **more) -> Callable:
         given[role] = part.build(*(floats[f"{role} {n}"] for n in names))
 
     qkv = [floats[name] for name in _POSITIONAL]
+    # Without `aux=`, `attend` returns one array and not a pair.
     if not problem.aux:
       return {"out": attend(*qkv, **given)}
     out, aux = attend(*qkv, **given, aux=problem.aux)

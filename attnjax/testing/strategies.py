@@ -1,7 +1,7 @@
 """Hypothesis strategies of masks and calls, and a check on random calls.
 
-What is drawn are descriptions, see `mask_descriptions` and `Problem`: nothing
-of attnjax runs while hypothesis draws.
+The strategies draw plain descriptions, see `mask_descriptions` and `Problem`.
+No code of attnjax runs while hypothesis draws.
 """
 
 from collections.abc import Callable
@@ -99,7 +99,7 @@ def problems() -> Any:
 
 
 def _unpacked(drawn: dict) -> dict:
-  """The arguments of a `Problem`, from what was drawn.
+  """Converts a drawn dictionary into the arguments of a `Problem`.
 
   Heads and key heads are drawn together, for they must divide. Tables of
   positions have the lengths of the call, and no entry for positions beyond.
@@ -157,6 +157,8 @@ def check_random(
 
   @hypothesis.seed(seed)
   @hypothesis.settings(
+    # No deadline and no health checks, for each example compiles for about a
+    # second. No database: nothing is written to the folder of the caller.
     deadline=None,
     max_examples=max_examples,
     database=None,
