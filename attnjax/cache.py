@@ -10,9 +10,8 @@ forgotten, also where the cache is wound back (`rewind`).
     row.
   append: Stores the next keys and values of each row; an overflow is an error.
   init: An empty cache.
-  rewind: Forgets the newest tokens, as if they had not been read.
-  roll: Stores the next keys and values, forgetting the oldest: a rolling
-    window.
+  rewind: Removes the newest tokens of each row, as if they had not been read.
+  roll: Stores the next keys and values over the oldest: a rolling window.
 """
 
 from attnjax.ops.cache import *  # noqa: F403

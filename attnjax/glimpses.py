@@ -12,8 +12,8 @@
     logits.
   leave_one_out: Leave-one-out baseline: for each of N draws, the mean loss of
     the others.
-  score_function: REINFORCE: the loss, with the gradient of its expectation over
-    draws.
+  score_function: REINFORCE: the loss, with an unbiased gradient of its
+    expectation.
 """
 
 from attnjax.ops.glimpse import (

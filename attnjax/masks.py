@@ -11,7 +11,7 @@ arrays, and what says where it is goes by index: `lengths`, and any boolean
 array that is composed with a mask, as in ``causal() & array``.
 
   Mask: A mask: may the query at position q see the key at position k?
-  Tile: What a mask does to a tile of logits.
+  Tile: How much of a tile of logits a mask shows: nothing, all or some.
   causal: A query sees keys at its own position and before: k <= q.
   chunked: Block-diagonal local attention: q // size == k // size (floor).
   dense: A table of visible pairs, looked up by position and not by index.

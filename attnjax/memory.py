@@ -1,10 +1,9 @@
 """Neural memory: networks whose weights are written as a sequence is read.
 
-Algorithm: How the gradient g of a token becomes a step of the weights.
+Algorithm: An optimizer: it turns the gradient g of a token into a step.
 Features: Features φ of keys and queries: their powers up to a degree; 1 is x.
-Gates: Hyper-parameters of each token's write, one number a token and head.
-MemoryState: Weights of a memory, and what its rule carries from token to
-token.
+Gates: Step size, momentum, decay and threshold of each token and head.
+MemoryState: Weights of a memory, and the other state of its update rule.
 Objective: A loss ℓ(M(k), v) of each token: `l2`, `dot`, `huber`, `l_p`,
 `negative`.
 Retention: Decay and link of an accumulator: `none`, `decay`, `l_q` or `kl`.
@@ -26,8 +25,7 @@ kl: Retention by relative entropy: weights W = scale · softmax(A).
 l2: Squared distance, ℓ = ½ ‖M(k) - v‖².
 l_p: Power of the error, ℓ = 1/p Σ_e |M(k) - v|^p; p = 2 is `l2`.
 l_q: Decay, and weights W = A / ‖A‖_q^(q-2); q = 2 is `decay`.
-lact: LaCT: one Muon step a large chunk, of a gated perceptron; reads before
-it.
+lact: LaCT: one Muon step a large chunk, of a gated perceptron; reads before it.
 linear_attention: Linear attention, W[t] = W[t-1] + θ[t] k[t] ⊗ v[t].
 matrix: One matrix, M(x) = x W, as in linear attention and delta rules.
 memora: Memora: softmax weights, retained by relative entropy.
@@ -35,14 +33,14 @@ mlp: A perceptron, M(x) = gelu(gelu(x W_0) W_1) ... W_last, without biases.
 momentum: Momentum, S[t] = η[t] S[t-1] - θ[t] g[t]; step[t] = S[t].
 moneta: Moneta: an l_p objective, weights normalised by their l_q norm.
 muon: Muon, S[t] = η[t] S[t-1] - g[t]; step[t] = θ[t] orthogonal(S[t]).
-negative: An objective with its sign turned, a control: writes ascend it.
+negative: The negated objective, as a control: writes ascend it.
 none: No decay: A[t] = A[t-1] + step[t], W = A.
-orthogonalized: Approximates U Vᵀ of x = U Σ Vᵀ: all singular values become
-about 1.
+orthogonalized: Newton-Schulz approximation of U Vᵀ, the orthogonal factor of x
+= U Σ Vᵀ.
 polynomial: Powers up to a degree, φ(q) · φ(k) = Σ_n (q · k)^n / n!, n = 1 ..
 degree.
-read: Applies the network of a memory to queries; nothing is written.
-stream: Writes a sequence into a memory, and reads an output at each token.
+read: Applies the network of a memory to queries, without writing.
+stream: Writes a sequence into a memory and reads an output at each token.
 titans: The long-term memory of Titans: momentum, decay, a perceptron.
 ttt_linear: TTT-Linear: a matrix with a residual, gradients at the chunk's
 start.
