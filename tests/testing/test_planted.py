@@ -139,8 +139,12 @@ def forgets_to_rescale(*arrays, dropout_rate=0.0, **options):
 
 
 def window_one_too_narrow(*arrays, mask=None, **options):
-  if getattr(mask, "left", None) and isinstance(mask.left, int):
-    mask = dataclasses.replace(mask, left=mask.left - 1)
+  """Also where the window is a part of a mask."""
+  reaches_back = lambda x: isinstance(getattr(x, "left", None), int)
+  narrower = lambda x: (
+    dataclasses.replace(x, left=x.left - 1) if reaches_back(x) and x.left else x
+  )
+  mask = jax.tree.map(narrower, mask, is_leaf=reaches_back)
   return attend(*arrays, mask=mask, **options)
 
 

@@ -124,9 +124,14 @@ def test_killed_in_one_of_two(tmp_path, unbroken, victim):
   assert seconds < 60  # it is 10 and some, where nothing else runs
   assert "done" not in out
   # It exits where an exchange fails; where it waits for a save to end there is
-  # none, and JAX aborts it after ten seconds without a sign of life.
-  assert code in (75, -signal.SIGABRT), err
-  assert "another process of this run stopped" in err or "another task" in err
+  # none, and JAX aborts it after ten seconds without a sign of life. Or Gloo
+  # does: a device whose exchange failed begins its next one, and another device
+  # here, still in the last, gets as many bytes as the next has.
+  said = {
+    75: ["another process of this run stopped"],
+    -signal.SIGABRT: ["another task", "gloo::EnforceNotMet"],
+  }
+  assert any(words in err for words in said.get(code, ())), (code, err)
   last = saved(tmp_path)[-1]
   assert last in (4, 5, 8)
   with Processes(tmp_path) as two:
