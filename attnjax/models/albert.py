@@ -137,6 +137,7 @@ class Albert(nnx.Module):
       epsilon=config.epsilon,
       rngs=rngs,
     )
+    # Back to the embedding width: the readout is the table of the embeddings.
     self.narrow = linear(wide, narrow)
     self.readout_norm = norm()
     self.readout_bias = nnx.Param(jnp.zeros((config.vocabulary,)))
@@ -184,10 +185,12 @@ class Albert(nnx.Module):
         f"Albert: tokens has {length} positions on its last axis, at most"
         f" {self.config.max_length} have an embedding; shorten the text"
       )
+    # As in BERT, where a single text is of kind 0.
     kinds = jnp.zeros_like(tokens) if kinds is None else kinds
     x = self.embed(tokens) + self.kinds(kinds)
     places = self.places(jnp.arange(length, dtype=jnp.int32))
     return self.embed_norm(
+      # Batch axes by hand, so that it runs under strict rank promotion.
       x + places.reshape((1,) * (x.ndim - 2) + places.shape)
     )
 
@@ -286,6 +289,8 @@ class _Leaf:
     if self.name.endswith(".embedding"):
       expected = shape
     elif self.name.endswith(".kernel"):
+      # The output map contracts heads and features, ours are ``H D M``;
+      # queries, keys and values are ``M H D``.
       inputs = 2 if self.name.endswith("output.kernel") else 1
       expected = (math.prod(shape[inputs:]), math.prod(shape[:inputs]))
     else:

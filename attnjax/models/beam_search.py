@@ -103,6 +103,7 @@ def greedy(
     jnp.zeros(batch, jnp.float32),
   )
 
+  # `while_loop` and not `scan`: it ends as soon as all rows are finished.
   def is_running(carry):
     n, _, done, *_ = carry
     return (n < max_length) & ~done.all()
@@ -110,6 +111,8 @@ def greedy(
   def advance(carry):
     n, token, done, state, found = carry
     log, state = step(state, token)
+    # Finished rows go through the step as well, for shapes are fixed: their
+    # tokens are overwritten and their scores stay.
     token = jnp.where(done, end, log.argmax(-1).astype(jnp.int32))
     gain = jnp.take_along_axis(log, token[:, None], axis=-1)[:, 0]
     scores = found.scores + jnp.where(done, 0, gain).astype(jnp.float32)
@@ -228,6 +231,7 @@ def _advance(step, beam: _Beam, end: int, penalty: float, axis: int) -> _Beam:
   """The best K of all continuations of all beams by one token."""
   batch, beams = beam.last.shape
   log, state = step(beam.state, beam.last.reshape(-1))
+  # float32, for sums of log-probabilities in bfloat16 have ties.
   log = log.astype(jnp.float32).reshape((batch, beams, -1))
   vocabulary = log.shape[-1]
   ending = (jnp.arange(vocabulary) == end)[None, None]
@@ -294,6 +298,8 @@ def check_search(
     log, after = step(state, tokens)
     return log, jax.tree.leaves(after)
 
+  # Abstract, so that the check runs no step. A wrong state would else be an
+  # error of `while_loop`, which names no shape.
   log, after = jax.eval_shape(probe, state, tokens)
   if len(log.shape) != 2 or log.shape[0] != rows:
     raise ValueError(

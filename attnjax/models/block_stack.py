@@ -180,7 +180,10 @@ def run_blocks(
     result = block(x, drop=drop, **attend_kw)
     return result if isinstance(result, tuple) else (result, None)
 
+  # Split by layer, for one key in all turns of the scan would drop the same
+  # features in every block.
   return jax.lax.scan(layer, x, (blocks, drop.split(depth)), unroll=unroll)
 
 
+# Names of earlier versions, with a `DeprecationWarning`.
 __getattr__ = forward_names(__name__)

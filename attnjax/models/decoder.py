@@ -196,6 +196,7 @@ class DecoderLM(nnx.Module):
       result = block(x, **attend_kw)
       return result if isinstance(result, tuple) else (result, None)
 
+    # By block: the scan then saves only the residual stream between blocks.
     body = jax.checkpoint(layer) if self.config.remat else layer
 
     x, extra = jax.lax.scan(
@@ -218,6 +219,8 @@ class DecoderLM(nnx.Module):
     dtype: DTypeLike = jnp.float32,
   ) -> caches.KeyValueCache:
     """An empty cache of every layer, stacked as the layers are."""
+    # Sizes by the parameters and not by the config: with K key/value heads and
+    # a `head_width` the defaults are resolved there.
     kernel = self.blocks.attention.key.kernel
     depth, _, heads, width = kernel.shape
     return caches.init((depth, *batch), capacity, heads, width, dtype=dtype)
@@ -328,6 +331,7 @@ def decoder_parameters(
   maps = 3 if config.activation == "swiglu" else 2
   learned = config.positions == "learned"
 
+  # Biases of queries, keys and values, output, the maps up, and the map down.
   per_block_bias = h * d + 2 * k * d + m + (maps - 1) * f + m
   norm = m * (2 if config.norm == "layer" and config.use_bias else 1)
   return {
@@ -337,6 +341,7 @@ def decoder_parameters(
     "feed_forward": depth * maps * m * f,
     "positions": config.max_length * m if learned else 0,
     "biases": depth * per_block_bias if config.use_bias else 0,
+    # Two a block, and the one before the readout.
     "norms": (2 * depth + 1) * norm,
   }
 

@@ -38,6 +38,7 @@ class SequenceMemory:
     return SequenceMemory(
       _repeat(self.outputs, count, 0),
       _repeat(self.keys, count, 0),
+      # Layers are its first axis, rows the second.
       _repeat(self.last, count, 1),
       _repeat(self.lengths, count, 0),
     )
@@ -70,6 +71,7 @@ class CrossMemory:
   def repeat(self, count: int) -> "CrossMemory":
     """Repeats each row ``count`` times in succession, once per beam."""
     return CrossMemory(
+      # The first axis is that of layers, which the decoder scans.
       _repeat(self.key, count, 1),
       _repeat(self.value, count, 1),
       _repeat(self.lengths, count, 0),

@@ -164,6 +164,7 @@ class EncoderDecoder(nnx.Module):
     x = self._embed(self.target_embed, self.target_places, target, places)
 
     # Scanned along with the blocks: keys and values of the memory per layer.
+    # One random stream a layer, for a scan runs the same code for all of them.
     inner = drop.of(_DECODER).split(self.config.decoder_depth)
 
     def layer(x, scanned):
@@ -307,6 +308,7 @@ def _make_stacks(
     rngs = nnx.Rngs(key)
     return CrossBlock(
       attention(rngs, position_encoding=rotary),
+      # No rotation: positions of source and target are not comparable.
       attention(rngs),
       make_feed_forward(config, additions, rngs),
       width=config.width,

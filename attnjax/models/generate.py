@@ -145,6 +145,8 @@ def _run(model, prompt, lengths, key, options, wrong, steps, stops):
 
   cache = model.init_cache((rows,), length + steps, dtype)
   logits, cache = model.decode(prompt, cache, lengths=lengths)
+  # The logits after the last real token of each row: those after padding are of
+  # no text.
   last = logits[:, -1]
   if lengths is not None:
     end = lengths[:, None, None] - 1
@@ -167,6 +169,7 @@ def _run(model, prompt, lengths, key, options, wrong, steps, stops):
   return jnp.concatenate([token[:, None], rest.T], axis=1)
 
 
+# `steps` is the length of a scan, and `stops` the shape of an array.
 _generate = jax.jit(_run, static_argnums=(6, 7))
 
 
@@ -227,6 +230,7 @@ def _without_padding(prompt, mask):
 @jax.jit
 def _left_aligned(prompt, real):
   """Moves the real tokens of each row to its front, in their order."""
+  # False sorts before True, and a stable sort keeps the order within both.
   order = jnp.argsort(~real, axis=-1, stable=True)
   return jnp.take_along_axis(prompt, order, axis=-1)
 

@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 ARCHITECTURES = ("attention", "memory", "mac", "mag", "mal")
+# Rules are made by name, for a config is text: flags and JSON.
 RULES: dict[str, Callable[..., memory.Rule]] = {
   name: getattr(memory, name)
   for name in (
@@ -104,6 +105,7 @@ def make_rule(config: MemoryLMConfig) -> memory.Rule:
   rule = RULES[config.rule](chunk=config.chunk)
   if config.residual:
     structure = dataclasses.replace(rule.structure, residual=True)
+    # Any rule can take it: TTT has a residual of its own, the others none.
     rule = dataclasses.replace(rule, structure=structure)
   if config.objective_sign == 1:
     return rule
@@ -146,6 +148,7 @@ def _make_mixer(
   if config.architecture == "mag":
     near = attention(config.window)
     return MemoryAsGate(near, layer, width=width, output_init=init, rngs=rngs)
+  # No window: the segments are what limits its attention.
   return MemoryAsContext(
     attention(None),
     layer,
@@ -181,6 +184,8 @@ class _Block(nnx.Module):
   def init_state(self, batch, capacity: int, dtype: DTypeLike):
     """The state of the mixer before the first token."""
     state = self.mixer.init_state(batch, capacity, dtype)
+    # An empty state holds numpy, where values are known while tracing; the
+    # carry of a scan must be an array from the first turn on.
     return jax.tree.map(jnp.asarray, state)
 
   def decode(self, x, state):
@@ -283,6 +288,7 @@ class MemoryLM(nnx.Module):
         mixers have a state of constant size, and do not use it.
       dtype: float32 or wider.
     """
+    # By block, for the initial weights of a memory are its parameters.
     one = lambda block: block.init_state(batch, capacity, dtype)
     return jax.vmap(one)(self.blocks)
 
@@ -312,6 +318,8 @@ class MemoryLM(nnx.Module):
         " memory cannot leave padding out; decode rows of one length together"
       )
 
+    # Token after token, also for a prompt: the state after every token is what
+    # the next one reads, and a segment may end anywhere in it.
     def read(cache, token):
       layer = lambda x, scanned: scanned[0].decode(x, scanned[1])
       x = self.embed(token[..., None])

@@ -23,6 +23,8 @@ _WORDS = (
   (r"(embed|readout)\.embedding", P("tensor", "fsdp"), P(None, "fsdp")),
 )
 _ATTENTION = (
+  # Heads are sharded and their features are not: a logit needs all features of
+  # a head, and then no device waits for another within attention.
   (r"attention\.query\.kernel", P("fsdp", "tensor", None)),
   (r"attention\.query\.bias", P("tensor", None)),
   (
@@ -31,6 +33,7 @@ _ATTENTION = (
     P("fsdp", None, None),
   ),
   (r"attention\.(key|value)\.bias", P("tensor", None), P()),
+  # Contracts the sharded heads: its result is what is summed over `tensor`.
   (r"attention\.output\.kernel", P("tensor", None, "fsdp")),
 )
 _FEED_FORWARD = (

@@ -75,6 +75,7 @@ def sample(
   scaled = _cut(best_first / _column(temperature, batch), options, batch)
   drawn = jax.random.categorical(key, scaled, axis=-1)
   rank = jnp.where(greedy, 0, drawn)
+  # From the rank back to the id of the token.
   token = jnp.take_along_axis(order, rank[..., None], axis=-1)[..., 0]
 
   # Rows that cannot be drawn from give -1, which embeds to NaN.
@@ -138,6 +139,7 @@ def _option(name: str, given, batch: tuple[int, ...], words: str, fits):
   """(an option as an array, rows out of range or None)."""
   if given is None:
     return None, None
+  # numpy stays numpy, so that an option out of range raises under `jit` too.
   x = given if isinstance(given, jax.Array) else np.asarray(given)
   kind, dtype = (
     (jnp.integer, np.int32) if name == "top_k" else (jnp.number, np.float32)
@@ -165,6 +167,8 @@ def _cut(scaled, options: Options, batch: tuple[int, ...]):
   if options.top_p is not None:
     most = _column(options.top_p, batch)
     probability = jax.nn.softmax(scaled, axis=-1)
+    # The probability of the better ones: a token is kept while they do not
+    # reach p, so that the one that crosses it is kept too.
     before = jnp.cumsum(probability, axis=-1) - probability
     # A rounded sum may be 1 before the last token: top_p = 1 keeps all.
     kept = (before < most) | (rank == 0) | (most >= 1)
@@ -191,4 +195,5 @@ def _nothing_to_draw(logits):
   )
 
 
+# Names of earlier versions, with a `DeprecationWarning`.
 __getattr__ = forward_names(__name__)

@@ -139,6 +139,7 @@ class Seq2Seq(nnx.Module):
         hidden, score=config.attention, attend=attend, rngs=rngs
       )
     )
+    # To the embedding width, in which the readout table has its rows.
     self.merge = nnx.Linear(2 * hidden, width, rngs=rngs)
     self.readout = Embedding(target_vocabulary, width, rngs=rngs)
 
@@ -196,6 +197,7 @@ class Seq2Seq(nnx.Module):
 
     x, last = drop(x, _SOURCE), []
     for place, layer in enumerate(self.encoder):
+      # The input of the bottom layer had its dropout above.
       x = drop(x, _ENCODER + place) if place else x
       x, state = layer(x, lengths=lengths)
       last.append(state)
@@ -220,6 +222,7 @@ class Seq2Seq(nnx.Module):
     inputs = jnp.concatenate([self.target_embed(tokens), context], axis=-1)
     states = [self.bottom(state[0], inputs)]
     for layer, old in zip(self.upper, state[1:], strict=True):
+      # One step of the cell, as `layer` would scan it over a whole target.
       states.append(layer.forward(old, states[-1]))
 
     logits = self._read_out(states[-1], context, Dropout(0.0, None))

@@ -75,4 +75,5 @@ def _run(model, source, lengths, beams, start, end, max_length, penalty):
   )
 
 
+# Static: sizes are shapes, and the others are compared with Python numbers.
 _translate = jax.jit(_run, static_argnums=(3, 4, 5, 6, 7))

@@ -25,6 +25,7 @@ __all__ = ["ViT", "ViTConfig"]
 POSITIONS = ("learned", "sinusoidal", "none")
 POOLS = ("token", "mean")
 
+# Standard deviation of the tables, as of the embeddings of `nn.Embedding`.
 _SMALL = jax.nn.initializers.normal(0.02)
 _EMBED, _BLOCKS = 0, 1  # numbers of the dropouts
 
@@ -179,6 +180,7 @@ class ViT(nnx.Module):
     )
 
     x = self.norm(x)
+    # The class token stands first, see `_embed`.
     x = x.mean(axis=-2) if self.token is None else x[..., 0, :]
     logits = self.readout(x)
     return (logits, extra) if aux else logits
@@ -234,5 +236,6 @@ def patches(
 
   batch, (rows, columns), side = images.shape[:-3], config.grid, config.patch
   x = images.reshape((*batch, rows, side, columns, side, config.channels))
+  # Rows and columns of patches together, and then the pixels of each.
   x = jnp.swapaxes(x, -4, -3)
   return x.reshape((*batch, rows * columns, side * side * config.channels))

@@ -115,6 +115,8 @@ class MultiHeadAttention(nnx.Module):
     layers = (self.query, self.key, self.value, self.output)
     return maps.MultiHeadParams(*map(_projection, layers))
 
+  # The overloads tell a type checker whether a pair is returned: never without
+  # `aux`, always for a literal that names something, and maybe for a sequence.
   @overload
   def __call__(
     self,
@@ -236,6 +238,7 @@ class MultiHeadAttention(nnx.Module):
 
 def _projection(layer: nnx.Linear | nnx.LinearGeneral) -> maps.Projection:
   """Kernel and bias of a Flax layer as arrays."""
+  # `[...]` takes the array out of an `nnx.Param`: the primitives take arrays.
   bias = None if layer.bias is None else layer.bias[...]
   return maps.Projection(layer.kernel[...], bias)
 

@@ -40,6 +40,8 @@ class Embedding(nnx.Module):
   def __init__(
     self, rows: int, width: int, *, stddev: float = 0.02, rngs: nnx.Rngs
   ):
+    # float32, whatever the layers compute in: a loss function casts the
+    # parameters.
     init = jax.nn.initializers.normal(stddev)
     self.embedding = nnx.Param(init(rngs.params(), (rows, width), jnp.float32))
 
@@ -104,5 +106,6 @@ def add_positions(
   else:
     return x
 
+  # Batch axes are added by hand, so that it runs under strict rank promotion.
   code = code.reshape((1,) * (x.ndim - code.ndim) + code.shape)
   return x + code.astype(x.dtype)

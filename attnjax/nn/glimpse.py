@@ -127,6 +127,7 @@ class GlimpseNetwork(nnx.Module):
   def weights(self) -> Float[Array, "C T"]:
     """Attention weights of each context."""
     table = self.context.embedding[...]
+    # The glimpse of ones, without a sum, is the weights themselves.
     ones = jnp.ones(table.shape, table.dtype)
     return glimpse(
       ones, table, normalizer=self.normalizer, temperature=self.temperature
@@ -141,6 +142,7 @@ class GlimpseNetwork(nnx.Module):
       ``C T O``, or ``C T D O`` where there is a `width`.
     """
     weights, kernel = self.weights(), self.readout.kernel[...]
+    # A pooled readout is the same for all positions: its axis T has size 1.
     length = 1 if self.pool else weights.shape[1]
     slopes = kernel.reshape((1, length, -1, kernel.shape[-1]))
     effective = weights[..., None, None] * slopes.astype(weights.dtype)
@@ -195,6 +197,8 @@ class ContentGlimpse(nnx.Module):
     _check_sizes(
       "ContentGlimpse", contexts=contexts, width=width, key_width=key_width
     )
+    # Queries of variance 1, as the keys are for inputs of variance 1: divided
+    # by √D their scores have variance 1.
     self.context = Embedding(contexts, key_width, stddev=1.0, rngs=rngs)
     self.key = nnx.Linear(
       width, key_width, use_bias=False, kernel_init=FAN_IN, rngs=rngs
@@ -261,4 +265,5 @@ def _check_sizes(name: str, **sizes: int) -> None:
       raise ValueError(f"{name}: {size} must be at least 1, got {value}")
 
 
+# Names of earlier versions, with a `DeprecationWarning`.
 __getattr__ = forward_names(__name__)

@@ -27,4 +27,6 @@ def fan_in(scale: float = 1.0) -> jax.nn.initializers.Initializer:
   return jax.nn.initializers.variance_scaling(scale, "fan_in", "normal")
 
 
+# For all maps but those that a residual addition follows: `models.block_stack`
+# gives these `fan_in(1 / additions)`.
 FAN_IN = fan_in()

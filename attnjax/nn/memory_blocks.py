@@ -70,9 +70,6 @@ class _Mixer(nnx.Module):
 class _Gated(nnx.Module):
   """Gating of attention by memory, o = (norm_1(y) ⊙ σ(norm_2(m))) W_o.
 
-  The paper normalises by learned vectors and applies a nonlinearity, but does
-  not say to which of the two. Here it is the memory that gates the attention.
-
   Args:
     width: M.
     output_init: of the map out.
@@ -90,6 +87,8 @@ class _Gated(nnx.Module):
 
   def __call__(self, y, m):
     """Output for attention y and memory m, both ``*B T M``."""
+    # The paper normalises both by learned vectors and applies a nonlinearity,
+    # without saying to which. Here the memory gates the attention.
     gate = jax.nn.sigmoid(self.memory_norm(m))
     return self.output(self.norm(y) * gate)
 
@@ -280,9 +279,7 @@ class MemoryAsContext(_Mixer):
   write.
 
   In the paper y = attention, with residuals in every block. The residual around
-  the attention is part of this layer, as in `MemoryAsLayer`. Without it the
-  memory stores mixtures of tokens, and learned nothing in the recall
-  experiments.
+  the attention is part of this layer, as in `MemoryAsLayer`.
 
   Args:
     attention: a `WindowAttention` without a window.
@@ -364,6 +361,8 @@ class MemoryAsContext(_Mixer):
     # not compile the case of a call that begins within a chunk.
     aligned = state.memory.replace(position=np.zeros((), np.int32))
     state = NeuralMemoryState(aligned, state.tail)
+    # Without this residual the memory stores mixtures of tokens, and learned
+    # nothing in the recall experiments.
     y = x + self.attention(x, self.memory.recall(x, state))
     m, state = self.memory(self.norm(y), state)
     return jax.tree.map(jnp.asarray, state), self.gated(y, m)

@@ -258,4 +258,6 @@ def _rate_bias(rule: memory.Rule, max_rate: float) -> float:
   if rule.gradients == "token":
     return _BIASES["rate"]
   share = 1 / (_RATE_MARGIN * rule.chunk * max_rate)
+  # The logit of `share`, of which the sigmoid is the initial rate over the
+  # largest.
   return min(-math.log(max(1 / share - 1, 1)), _BIASES["rate"])

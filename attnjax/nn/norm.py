@@ -62,6 +62,7 @@ def make_norm(
   use_bias: bool,
   rngs: nnx.Rngs,
   *,
+  # The default of Flax; `Albert` gives its own, 1e-12.
   epsilon: float = 1e-6,
 ):
   """Makes a norm by its short name, "rms" or "layer".

@@ -17,6 +17,7 @@ from attnjax.typing import Array, Float, Int, PyTree
 
 __all__ = ["GRU", "STEP_SCORES", "GRUCell", "StepAttention"]
 
+# Also choices of `Seq2SeqConfig.attention`, which adds "none".
 STEP_SCORES = ("additive", "dot", "general")
 
 _ORTHOGONAL = jax.nn.initializers.orthogonal()
@@ -67,6 +68,8 @@ class GRUCell(nnx.Module):
     ]
     self.state_kernel = nnx.Param(jnp.stack(gates, axis=1))
 
+    # Two biases, as in PyTorch: in the candidate the reset gate multiplies that
+    # of the state, so that the two do not add up to one.
     self.inputs_bias = nnx.Param(jnp.zeros((3, width), jnp.float32))
     self.state_bias = nnx.Param(jnp.zeros((3, width), jnp.float32))
 
@@ -232,6 +235,8 @@ class StepAttention(nnx.Module):
 
   def prepare(self, memory: Float[Array, "*B S M"]) -> Float[Array, "*B S A"]:
     """Keys ``*B S A`` of a memory, the same at all steps."""
+    # A scoring maps queries and keys in one call; an axis T of size 0 costs
+    # nothing.
     no_queries = memory[..., None, :0, :]
     return self.scoring.prepare(no_queries, memory)[1]
 

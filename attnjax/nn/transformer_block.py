@@ -18,6 +18,7 @@ from attnjax.typing import Array, Bool, Float
 
 __all__ = ["CrossBlock", "FeedForward", "TransformerBlock"]
 
+# Without "swiglu", which is no function of one map's output.
 _ACTIVATIONS = {
   "gelu": jax.nn.gelu,
   "gelu_erf": lambda x: jax.nn.gelu(x, approximate=False),
@@ -32,9 +33,9 @@ class FeedForward(nnx.Module):
   """Feed-forward layer: two linear maps of each position, and an activation.
 
       gelu, relu:    act(x W_up) W_down
-      gelu_erf:      gelu by the error function; gelu is its approximation by
-      tanh squared_relu:  max(x W_up, 0)² W_down swiglu:        (silu(x W_gate)
-      ⊙ x W_up) W_down
+      gelu_erf:      the same, by the error function; gelu approximates by tanh
+      squared_relu:  max(x W_up, 0)² W_down
+      swiglu:        (silu(x W_gate) ⊙ x W_up) W_down
 
   Args:
     width: M.
@@ -144,6 +145,7 @@ class TransformerBlock(nnx.Module):
       raise ValueError(
         f"TransformerBlock: order must be 'pre' or 'post', got {order!r}"
       )
+    # Either order has one norm a layer; only their place differs.
     make = lambda: make_norm(norm, width, use_bias, rngs, epsilon=epsilon)
     self.attention_norm = make()
     self.attention = attention
@@ -177,6 +179,7 @@ class TransformerBlock(nnx.Module):
     change, *state = self.attention.decode(
       self._before(self.attention_norm, x), cache, **attend_kw
     )
+    # No dropout: `decode` is for generation, training reads whole sequences.
     return (self._add(x, change, _NO_DROPOUT), *state)
 
   def _add(self, x, change, drop):
@@ -280,6 +283,8 @@ class CrossBlock(nnx.Module):
     Returns:
       ``*B T M``; with `aux`, a triple with the `Aux` of either attention.
     """
+    # What `attend_kw` holds is for the tokens' own axis, so that the attention
+    # over the memory takes none of it.
     found = self.self_attention(self.self_norm(x), aux=aux, **attend_kw)
     change, *own = found if isinstance(found, tuple) else (found,)
     x = x + drop(change, 0)

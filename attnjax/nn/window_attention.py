@@ -109,6 +109,7 @@ class WindowAttention(nnx.Module):
     self.attention = MultiHeadAttention(
       width, heads, attend=attend, output_init=output_init, rngs=rngs
     )
+    # Of variance 1, as the normalised tokens beside which they stand.
     tokens = jax.random.normal(rngs.params(), (persistent, width))
     self.persistent = nnx.Param(tokens) if persistent else None
     # Initially the identity: only the tap of the token itself is 1.
@@ -145,6 +146,7 @@ class WindowAttention(nnx.Module):
     dtype: DTypeLike = jnp.float32,
   ) -> WindowCache:
     """An empty cache of the window; without one, of `capacity` tokens."""
+    # A query sees itself beside its window; older tokens may be overwritten.
     if self.window is not None:
       capacity = self.window + 1
     _, heads, width = self.attention.key.kernel.shape
@@ -180,6 +182,8 @@ class WindowAttention(nnx.Module):
         f" {list(inputs.shape)}; decode token after token"
       )
 
+    # Only a window has tokens that no later query sees, and whose slots are
+    # free.
     store = caches.append if self.window is None else caches.roll
     position = cache.rows.next_positions(1)
     (query, *own), tail = self._project(inputs, cache.tail)
@@ -203,6 +207,7 @@ class WindowAttention(nnx.Module):
       for new in caches_after
     ]
     out = self._attend(query, position, heads, slots)
+    # `beside` stands first among the keys, and last among the results.
     return (out, *reversed(caches_after))
 
   def _project(self, x, tail):

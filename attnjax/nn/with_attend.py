@@ -37,6 +37,7 @@ def with_attend(module: ModuleT, attend: Callable) -> ModuleT:
   >>> twin.query.kernel[...] is layer.query.kernel[...]
   True
   """
+  # New modules around the same arrays: a deep copy would double the parameters.
   copy = jax.tree.map(lambda x: x, module)
   # Fields of the instance only: `nn.Embedding` has a method of this name.
   modules: list[Any] = [x for _, x in nnx.iter_modules(copy)]

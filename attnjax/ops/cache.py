@@ -216,6 +216,8 @@ def rewind(
     key=key,
     value=value,
     length=kept,
+    # A row that goes back before them has forgotten no token that it still
+    # counts.
     forgotten=jnp.minimum(cache.forgotten, kept),
   )
 
@@ -275,6 +277,7 @@ def unrolled(
   key, value = poison((key, value), wrong)
 
   join = lambda old, new: jnp.concatenate([old, new.astype(old.dtype)], -3)
+  # Padding gets the position of an empty slot, which masks hide.
   places = [cache.positions, jnp.where(real, position, -1)]
   return (
     join(cache.key, key),
@@ -377,4 +380,5 @@ def _check_rewind(length, read):
     length,
     read,
   )
+  # In range also where it is wrong, for the positions are computed from it.
   return jnp.clip(length, 0, read), wrong

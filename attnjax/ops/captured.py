@@ -33,6 +33,7 @@ def _closed_over(fn, seen: set[int]) -> Iterator:
 
   Of a callable object, or of the object of a method, these are its attributes.
   """
+  # Closures may refer to themselves, as a recursive function does.
   if id(fn) in seen:
     return
   seen.add(id(fn))
@@ -44,6 +45,7 @@ def _closed_over(fn, seen: set[int]) -> Iterator:
     cells = getattr(fn, "__closure__", None) or ()
     found = [*(getattr(fn, "__defaults__", None) or ())]
     owner = getattr(fn, "__self__", None)
+    # A bound method closes over its object.
     found += [owner]
     for holder in (fn, owner):
       # `__self__` of a builtin is its module, which holds everything.

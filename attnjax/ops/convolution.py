@@ -48,6 +48,7 @@ def causal_convolution(
   shape = (1,) * (inputs.ndim - 1) + (-1,)
   weight = lambda n: kernel[n].astype(inputs.dtype).reshape(shape)
 
+  # One product a tap: K is small, by default 4 in `nn.NeuralMemory`.
   out = weight(0) * shifted(0)
   for n in range(1, size):
     out = out + weight(n) * shifted(n)

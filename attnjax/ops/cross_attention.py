@@ -111,6 +111,7 @@ def read_memory(
   >>> read_memory(params, jnp.ones((4, 6)), key, value).shape
   (4, 6)
   """
+  # The keys and values are given: an empty memory is projected for free.
   query, _, _ = project_heads(params, inputs, inputs[..., :0, :])
   result = attend(query, key, value, **attend_kw)
   heads, *aux = result if isinstance(result, tuple) else (result,)

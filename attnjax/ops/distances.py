@@ -23,6 +23,7 @@ def squared_distance(
   >>> squared_distance(None, x[None], x).tolist()
   [[[0.0, 1.0], [1.0, 0.0]]]
   """
+  # Not |q|² + |k|² - 2 q·k, which cancels where the two are close.
   difference = query[..., None, :] - key[..., None, None, :, :]
   return jnp.sum(difference * difference, axis=-1)
 

@@ -171,6 +171,7 @@ def rows_of(table, index, **how):
     return table.at[index].get(**how)
 
   names = (*names_of(index), *names_of(table)[1:])
+  # All rows on every device: an index may ask for any of them.
   table = laid(table, mesh, ((), *names_of(table)[1:]))
   options = tuple(how.items())
   return _looked_up(table, index, sharding_of(mesh, names), options)

@@ -44,6 +44,7 @@ class Grid:
   ) -> "Grid":
     """The grid of all pairs of a call; positions default to the index."""
     rank = len(batch) + 3
+    # Rows are numbered over all batch axes, row-major, as in `Area.batch`.
     b = jnp.arange(math.prod(batch), dtype=jnp.int32)
     b = b.reshape(*batch, 1, 1, 1)
     h = jnp.arange(heads, dtype=jnp.int32)

@@ -78,6 +78,7 @@ def combine_heads(
     out = proposed_changes(output, heads).sum(axis=-2)
   elif combine == "concatenate":
     rows = math.prod(heads.shape[-2:])  # not -1: there may be no tokens
+    # One product over H E features; the sum has ``*B T H M`` numbers to add.
     joined = heads.reshape((*heads.shape[:-2], rows))
     kernel = output.kernel.reshape((rows, output.kernel.shape[-1]))
     out = einsum("...tx,xm->...tm", joined, kernel)
@@ -139,4 +140,5 @@ def _add(x, bias):
   """Adds a bias on the trailing axes, where there is a bias."""
   if bias is None:
     return x
+  # Batch axes by hand, so that it runs under strict rank promotion.
   return x + bias.reshape((1,) * (x.ndim - bias.ndim) + bias.shape)

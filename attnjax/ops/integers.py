@@ -51,6 +51,7 @@ def narrowed(
   (Array(2147483647, dtype=int32), Array(True, dtype=bool))
   """
   array = _integers(name, x)
+  # Every value of such a dtype fits, so that none has to be checked.
   if np.can_cast(array.dtype, np.int32):
     return _cast(array, np.int32), None
 
@@ -162,6 +163,7 @@ def moved(x, by: int):
   >>> moved(np.array([5, 2**31 - 1], np.int32), 7).tolist()
   [12, 2147483647]
   """
+  # Python integers do not overflow.
   if isinstance(x, int) or by == 0:
     return x + by
   xp = np if isinstance(x, np.ndarray | np.generic) else jnp
@@ -184,6 +186,7 @@ def _cast(x, dtype) -> Array | np.ndarray:
     return x
   if not known(x):
     return x.astype(dtype)
+  # Within `jit` a cast would be staged, and its value known no longer.
   with jax.ensure_compile_time_eval():
     return x.astype(dtype)
 

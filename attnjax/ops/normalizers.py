@@ -210,6 +210,7 @@ def softmax(
     as here: OpenAI, "gpt-oss-120b & gpt-oss-20b Model Card", 2025, arXiv
     2508.10925, section 2.2.
   """
+  # A class of its own without a sink: it then has no `factor` to multiply by.
   return _Softmax() if sink is None else _Sink(sink)
 
 
@@ -271,6 +272,7 @@ def sigmoid(bias: float = 0.0) -> Normalizer:
       f"normalizer sigmoid: bias must be a finite Python number, got {bias!r};"
       " one that is learned or differs between keys is the bias= of attend"
     )
+  # Static: a bias that is learned, or differs by key, is `bias=` of `attend`.
   return _Sigmoid(float(bias))
 
 

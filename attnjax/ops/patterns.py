@@ -158,6 +158,7 @@ def attention_rollout(
       f"attention_rollout: residual must be within 0 and 1, got {residual}"
     )
 
+  # Heads first: the product of layers needs one matrix a layer.
   layers = _combine_heads(weights, heads)
   eye = jnp.eye(weights.shape[-1], dtype=weights.dtype)
   share = jnp.broadcast_to(eye, layers.shape[1:])

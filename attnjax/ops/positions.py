@@ -191,6 +191,7 @@ def alibi_slopes(heads: int) -> Float[Array, " H"]:
   if heads < 1:
     raise ValueError(f"alibi_slopes: heads must be at least 1, got {heads}")
 
+  # Exact for powers of two, whose logarithm is a whole float.
   power = 2 ** int(math.log2(heads))
   slopes = [2.0 ** (-8 * (i + 1) / power) for i in range(power)]
   finer = [2.0 ** (-4 * (i + 1) / power) for i in range(2 * power)]
@@ -263,6 +264,7 @@ def _turns(frequency: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
   words = []
   for x in frequency:
     # Rounded to the nearest 2^-64 of a turn, in Python's integers.
+    # A float is a ratio of integers: the product with `_PER_TURN` is exact.
     over, under = x.as_integer_ratio()
     bits = (over * _PER_TURN * 2 // (under << 128) + 1) // 2 % 2**64
     words.append((bits >> 32, bits % 2**32))
@@ -294,6 +296,7 @@ def _reduce_to_quarter(high, low):
 
 def _rotate_quarters(quarter, sin, cos):
   """Rotates sine and cosine by a number of quarter turns."""
+  # A quarter turn maps (sin, cos) to (cos, -sin), a half turn negates both.
   odd, back = quarter % 2 == 1, quarter >= 2
   sin, cos = jnp.where(odd, cos, sin), jnp.where(odd, -sin, cos)
   return jnp.where(back, -sin, sin), jnp.where(back, -cos, cos)

@@ -82,6 +82,7 @@ def gru_update(
   update = jax.nn.sigmoid(z_in + z_own)
   # The reset gate multiplies the product, its bias included, as in cuDNN.
   candidate = jnp.tanh(n_in + reset * n_own)
+  # The interpolation of `gru_step`, with one product instead of two.
   return candidate + update * (state - candidate)
 
 

@@ -86,6 +86,7 @@ def bucket_of(
   one_way, exact = _split(buckets, bidirectional)
   after, far = jnp.asarray(k > q), distance(q, k)
   if not bidirectional:
+    # In a causal model a mask hides these keys: any bucket would do.
     far = jnp.where(after, 0, far)
 
   bucket = jnp.minimum(far, exact).astype(jnp.int32)

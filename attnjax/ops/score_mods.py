@@ -83,6 +83,7 @@ class _Compose(ScoreMod):
 
   @property
   def footprint(self):
+    # The largest and not the sum: they run one after another.
     return max((mod.footprint for mod in self.mods), default=1)
 
   def __call__(self, logit, b, h, q, k):
@@ -115,6 +116,7 @@ def from_fn(fn: Callable, *arrays) -> ScoreMod:
   >>> float(halve(jnp.float32(3), 0, 0, 0, 0))
   1.5
   """
+  # Here and not at the call, so that the error names the line that made it.
   refuse_captured("score_mods.from_fn", fn)
   return _FromFn(fn, arrays)
 
@@ -141,6 +143,7 @@ class _Softcap(ScoreMod):
     return format_call("softcap", self.cap)
 
   def __call__(self, logit, b, h, q, k):
+    # No -inf comes here: the logit of a hidden key is 0.
     return self.cap * jnp.tanh(logit / self.cap)
 
 

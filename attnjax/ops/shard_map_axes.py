@@ -32,6 +32,7 @@ def varying_alike(x, axes: frozenset[str]):
   missing = tuple(sorted(axes - varying_axes(x)))
   if not missing:
     return x
+  # `pvary` is its name in older releases of JAX.
   if hasattr(jax.lax, "pcast"):
     return jax.lax.pcast(x, missing, to="varying")
   return jax.lax.pvary(x, missing)  # type: ignore[attr-defined]

@@ -126,5 +126,6 @@ def write(
   )[..., 0, :, :]
   weights = weights.astype(old.dtype)
 
+  # Summed over the writes: all of them see the slots as they were.
   kept = old * (1 - weights.sum(-2))[..., None]
   return Slots(key, kept + jnp.einsum("...ts,...te->...se", weights, value))

@@ -31,6 +31,7 @@ class Value:
 
   def __eq__(self, other):
     """Compares class, structure, numbers and functions."""
+    # Also what captures arrays equals itself.
     if self is other:
       return True
     if type(self) is not type(other):

@@ -99,6 +99,7 @@ def poison(tree, wrong: Bool[Array, "..."] | None):
     return tree
 
   def poison_array(x):
+    # Trailing axes of size 1: a wrong row is wrong in all of its features.
     rows = jnp.reshape(wrong, (*wrong.shape, *(1,) * (x.ndim - wrong.ndim)))
     # A factor, not `where`: that would give wrong rows gradients of 0.
     return x * jnp.where(rows, jnp.nan, 1).astype(x.dtype)

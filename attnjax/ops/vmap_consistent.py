@@ -37,6 +37,7 @@ def _(size, mapped, results, arguments):
   results = jax.tree.map(
     lambda x, is_mapped: x if is_mapped else repeat(x), results, mapped[0]
   )
+  # All are reported as batched, also those that were the same for all rows.
   every = jax.tree.map(lambda _: True, mapped[0])
   return vmap_consistent(results, arguments), every
 

@@ -145,6 +145,7 @@ class Checkpoints:
     self._config = config
     self._saving: dict[str, Any] = {}
     self._closed = False
+    # Open until `close`, for Orbax logs from its own threads at any time.
     self._quiet = contextlib.ExitStack()
     self._quiet.enter_context(hide_logged_disk_errors())
 
@@ -294,6 +295,7 @@ class Checkpoints:
 
   def _open(self) -> None:
     """Makes a new Orbax manager, which lists the directory once, here."""
+    # Shared with `Keep`, which reads it whenever Orbax deletes old steps.
     self._metrics: dict[int, float | None] = {}
     self._manager = ocp.CheckpointManager(
       self._root,

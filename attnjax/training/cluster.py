@@ -124,6 +124,7 @@ def in_part(environment: Mapping[str, str]) -> list[str]:
   """
   names = ("JAX_COORDINATOR_ADDRESS", "JAX_PROCESS_ID", "JAX_NUM_PROCESSES")
   said = [name for name in names if environment.get(name)]
+  # A count of 1 is complete: it says that there are no others.
   return [] if environment.get("JAX_NUM_PROCESSES") == "1" else said
 
 
@@ -133,6 +134,7 @@ def _kubernetes(environment: Mapping[str, str]) -> Announced | None:
   if "JAX_NUM_PROCESSES" not in environment or address is None:
     return None
   name = "JOB_COMPLETION_INDEX"
+  # What a manifest sets itself takes precedence over the index of the pod.
   name = "JAX_PROCESS_ID" if "JAX_PROCESS_ID" in environment else name
   count, index = _numbers(environment, "JAX_NUM_PROCESSES", name)
   return Announced("environment", count, index, address)
@@ -293,6 +295,7 @@ def start_arguments(
     # Long, for a process may be late at the end because it writes a report;
     # one that is dead is noticed by its heartbeat.
     "shutdown_timeout_seconds": 3600,
+    # Where all is known JAX must not find another launcher and overrule it.
     "cluster_detection_method": None if asks else "deactivate",
   }
 

@@ -68,6 +68,7 @@ def hide_logged_disk_errors() -> Iterator[None]:
     error = record.exc_info[1] if record.exc_info else None
     return error is None or _code(error) is None
 
+  # The logger of Orbax.
   logger = logging.getLogger("absl")
   logger.addFilter(is_no_disk_error)
   try:

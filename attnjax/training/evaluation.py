@@ -56,6 +56,7 @@ class Evaluate:
     return EvaluateOn(self, batches)
 
 
+# Without ==, which of batches would be an array and no answer.
 @dataclasses.dataclass(frozen=True, eq=False)
 class EvaluateOn:
   """`params -> metrics` on batches that stay the same; see `Evaluate.on`."""
@@ -66,6 +67,7 @@ class EvaluateOn:
   @property
   def names(self) -> tuple[str, ...]:
     """Names of the metrics that every evaluation returns."""
+    # Extra metrics have names that only a call of the loss tells.
     return "loss", "perplexity", "weight"
 
   def __call__(self, params: PyTree) -> dict[str, float]:
@@ -187,6 +189,7 @@ def _batch_sums(
 
 def _means(sums: list[Any]) -> dict[str, float]:
   """Means over all batches, per weight; added up in float64 on the host."""
+  # `fsum` rounds once, so that the order of the batches does not matter.
   weight = math.fsum(float(weight) for _, weight, _ in sums)
   if weight == 0:
     raise ValueError(

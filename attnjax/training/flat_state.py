@@ -157,6 +157,7 @@ def _as_storable(name: str, leaf: Any) -> Any:
   if isinstance(leaf, (np.ndarray, np.generic)):
     return np.asarray(leaf)
   if isinstance(leaf, (bool, int, float, complex)):
+    # By way of JAX, which gives a Python number its dtype: float32 without x64.
     return np.asarray(jnp.asarray(leaf))
 
   raise ValueError(
@@ -215,6 +216,7 @@ def _as_key(leaf: Any, stored: Any) -> jax.Array:
 
 def _sharding(leaf: Any) -> Any:
   """Sharding of a leaf; None where JAX may put it anywhere."""
+  # Uncommitted: a sharding given to the restored leaf would pin it to a device.
   if isinstance(leaf, jax.Array) and not leaf.committed:
     return None
   return getattr(leaf, "sharding", None)

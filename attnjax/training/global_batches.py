@@ -162,6 +162,7 @@ def put_batch(
       return jax.device_put(x, place)
 
     def part(index: tuple[slice, ...] | None) -> np.ndarray:
+      # A scalar has no rows to cut.
       if not index:
         return x
       first, stop, _ = index[0].indices(shape[0])

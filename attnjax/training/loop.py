@@ -329,6 +329,7 @@ class _Run:
     if self._evaluation_due(first):
       loss, best = self._evaluate(self.evaluate, state, first)
       if best:
+        # Saved already, but without the metric that makes it the best.
         self.saved = -1
         self._save(state, first, loss)
 

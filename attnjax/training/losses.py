@@ -70,6 +70,7 @@ def cross_entropy(
   safe = jnp.where(counts[..., None], logits, 0.0)
   # A negative index would count from the end; past the end the gather is NaN.
   outside = (targets < 0) | (targets >= classes)
+  # Where nothing counts class 0 is read, whatever the target is.
   targets = jnp.where(counts, jnp.where(outside, classes, targets), 0)
   nats = optax.softmax_cross_entropy_with_integer_labels(safe, targets)
 

@@ -106,6 +106,7 @@ def _drop_records_after(path: Path, step: int) -> list[Record]:
 def _read(path: Path) -> Iterator[tuple[Record, bytes]]:
   """Each record and its line; a last line cut short by a kill is left out."""
   lines = path.read_bytes().split(b"\n") if path.exists() else []
+  # After the newline of the last record `split` leaves an empty string.
   while lines and not lines[-1]:
     lines.pop()
 
@@ -306,6 +307,7 @@ class Metrics:
     writers, self._writers, self._open = self._writers, [], False
     with contextlib.ExitStack() as stack:
       for writer in writers:
+        # A stack closes the others too where one raises.
         stack.callback(writer.close)
 
   def __enter__(self) -> "Metrics":

@@ -45,6 +45,8 @@ class OptimizerConfig(Config):
     at_least=0,
     at_most=1,
   )
+  # The betas, ε, weight decay, clip and floor of GPT-3: Brown et al., 2020,
+  # appendix B.
   beta1: float = setting(
     0.9, "decay of the gradient's average, in [0, 1)", at_least=0, below=1
   )
@@ -99,6 +101,7 @@ class OptimizerConfig(Config):
     got 50; train for longer, or leave it out to warm up for a share of the run
     """
     if self.warmup_steps is None:
+      # At least one step follows, for Optax refuses a decay of no steps.
       return min(round(self.warmup * steps), steps - 1)
     if self.warmup_steps >= steps:
       raise ValueError(
@@ -177,6 +180,7 @@ def decay_mask(params: PyTree, decayed: str = "kernel|embedding") -> PyTree:
   >>> decay_mask({"kernel": jnp.ones((2, 3, 5)), "bias": jnp.ones((2, 5))})
   {'bias': False, 'kernel': True}
   """
+  # In a group, or `$` would belong to the last alternative only.
   ending = re.compile(f"(?:{decayed})$")
   mask = jax.tree_util.tree_map_with_path(
     lambda path, _: bool(ending.search(leaf_name(path))), params

@@ -164,6 +164,7 @@ def common_mesh(tree: PyTree) -> Mesh | None:
   for leaf in jax.tree.leaves(tree):
     place = getattr(leaf, "sharding", None)
     if isinstance(place, NamedSharding) and isinstance(place.mesh, Mesh):
+      # A mesh of one device shards nothing.
       return place.mesh if place.mesh.size > 1 else None
   return None
 

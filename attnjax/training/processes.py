@@ -153,6 +153,7 @@ def joined(config: ProcessesConfig) -> Iterator[None]:
     with _only_primary_prints(), exit_when_peer_lost():
       yield
   except SystemExit as error:
+    # With these codes all processes stop, and may wait for one another.
     if error.code not in (None, 0, EXIT_CODE):
       leave(error.code if isinstance(error.code, int) else 1)
     jax.distributed.shutdown()

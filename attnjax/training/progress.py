@@ -35,6 +35,7 @@ class Throughput:
   def __init__(self, clock: Callable[[], float] = time.monotonic):
     self._clock = clock
     self._marks: collections.deque[tuple[float, int, float]]
+    # One mark more than steps: a rate needs both ends.
     self._marks = collections.deque(maxlen=_WINDOW + 1)
     self.restart()
 

@@ -177,6 +177,7 @@ def init_on(
   make = lambda params: init(params, optimizer)
   shapes = jax.eval_shape(make, params)
   state = initialise(make, params, mesh=mesh, rules=rules)
+  # For the metrics: scalars that every device has.
   everywhere = NamedSharding(mesh, PartitionSpec())
   return state, (shardings(shapes, mesh, rules), everywhere)
 

@@ -50,6 +50,7 @@ class Step:
     self, state: TrainState, batch: PyTree
   ) -> tuple[TrainState, dict[str, Scalar]]:
     """The state after one update, and the metrics of that update."""
+    # While tracing: a compiled step does not run it again.
     check_trainable(state.params)
     with jax.named_scope("gradient"):
       gradients, total, weight, extra = self._sums(state, batch)
@@ -72,6 +73,7 @@ class Step:
         "weight": weight,
       }
 
+    # Of the new state, in which Optax stores the rate of this update.
     metrics |= learning_rate(opt_state)
     metrics |= {name: sum_ / divisor for name, sum_ in extra.items()}
     return TrainState(state.step + 1, params, opt_state), metrics
@@ -236,6 +238,7 @@ def learning_rate(opt_state: PyTree) -> dict[str, Scalar]:
   """
   leaves = jax.tree_util.tree_leaves_with_path(opt_state)
   found = [leaf for path, leaf in leaves if leaf_name(path) == "learning_rate"]
+  # With several optimizers in one state no rate is the rate of the step.
   return {"learning_rate": found[0]} if len(found) == 1 else {}
 
 

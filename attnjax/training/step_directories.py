@@ -95,6 +95,8 @@ def seal(root: Path, about: dict[str, Any]) -> None:
     root: directory of the checkpoints.
     about: step, metric and leaf specs.
   """
+  # Exactly one: remains of killed saves are removed, and a save waits for the
+  # one before.
   (path,) = root.glob(f"{about['step']}{_UNCOMMITTED}*")
   write_durably(path / _ABOUT, "w", json.dumps(about))
   write_digests(path, ignore=_REWRITTEN)

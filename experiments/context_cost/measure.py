@@ -69,6 +69,7 @@ def _compiled(
     return jax.grad(total, argnums=(0, 1, 2))(*arrays)
 
   function: Callable = forward if what == "forward" else gradient
+  # Ahead of time: its memory is known before it is run.
   return jax.jit(function).lower(*arrays).compile()
 
 
@@ -93,6 +94,8 @@ def _timed(
     jax.block_until_ready(run(*arrays))
 
   seconds: dict[tuple, list[float]] = {which: [] for which in runs}
+  # In turn, so that a slow moment of the machine is not one computation's
+  # alone.
   for _ in range(rounds):
     for which, run in runs.items():
       start = time.perf_counter()

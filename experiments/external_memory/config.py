@@ -15,6 +15,7 @@ class TrainedConfig(Config):
 
   slots: int = setting(32, "pairs in the store of a row, S", at_least=1)
   questions: int = setting(8, "noisy keys a row asks with, T", at_least=1)
+  # On 64 features a noise vector of length 0.8, beside a key of length 1.
   noise: float = setting(
     0.1, "standard deviation on each feature of a key", at_least=0
   )

@@ -44,6 +44,7 @@ def draw_keys(key, count: int, width: int):
 
 
 @functools.partial(
+  # The noise is static, for `scaled_dot` takes a Python number.
   jax.jit,
   static_argnames=("reader", "size", "width", "symbols", "questions", "noise"),
 )

@@ -34,6 +34,7 @@ class Asker(nnx.Module):
   def __call__(self, batch: Mapping, source: str):
     """Logits ``B T symbols`` of a batch, attending over one of `SOURCES`."""
     asked = self.question(batch["asked"])
+    # In one vector, because the layer projects keys and values from one memory.
     store = self.key(batch["keys"]) + self.value(batch["values"])
     # None is self-attention over the noisy keys.
     memory = store if source == SOURCES[0] else None
@@ -69,6 +70,7 @@ class Batches:
     draws = np.random.default_rng((self.seed, step))
     rows, width = config.batch_size, self.config.width
     keys = draws.standard_normal((rows, config.slots, width), np.float32)
+    # Of length 1, as those of `measure.draw_keys`.
     keys /= np.linalg.norm(keys, axis=-1, keepdims=True)
     values = draws.integers(
       self.config.symbols, size=(rows, config.slots), dtype=np.int32

@@ -39,6 +39,7 @@ def main(config: GlimpseConfig, workdir: Path) -> None:
       }
       print(report.mosaic_table(question, answers))
       results[question] = report.plain(answers)
+      # After every question: a run that is stopped keeps those that are done.
       write_results(workdir, results)
       path = workdir / f"{question}.png"
       print(pictures.draw_glimpses(path, config.mosaic, question, answers))

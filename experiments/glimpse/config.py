@@ -32,6 +32,7 @@ class MosaicConfig(FitConfig):
 
   rows: int = setting(20_000, "mosaics to train on", at_least=1)
   heldout: int = setting(4_000, "mosaics of the evaluation", at_least=1)
+  # Of 1,797: 1,200 are left to train on.
   heldout_digits: int = setting(
     597,
     "digits, the last of the file, that no mosaic to train on has",
@@ -85,6 +86,7 @@ def tiny() -> GlimpseConfig:
         steps=2000,
         evaluate_every=250,
         log_every=50,
+        # Saved once, at the end: the last step is what is reported.
         checkpoint=CheckpointConfig(every_steps=2000, keep_best=False),
       ),
     ),
@@ -116,6 +118,7 @@ def published() -> GlimpseConfig:
       soft_only=True,
       optimizer=OptimizerConfig(
         peak_learning_rate=1e-3,
+        # A constant rate: no warm-up, and a floor as high as the peak.
         warmup_steps=0,
         floor=1.0,
         beta2=0.999,
@@ -123,6 +126,7 @@ def published() -> GlimpseConfig:
         clip_norm=None,
       ),
       train=TrainConfig(
+        # Four epochs of 10,000 rows, one row a step.
         steps=40_000,
         evaluate_every=10_000,
         log_every=100,

@@ -161,6 +161,8 @@ def network(
       GlimpseNetwork(
         *(asked, parts, outputs),
         width=width,
+        # Fixes the scale of the weights, so that those of seeds can be
+        # compared.
         normalizer="softmax",
         stddev=0.02,
         rngs=rngs,
@@ -177,6 +179,7 @@ def network(
     # The least hidden width with as many parameters as the glimpse.
     glimpse = lambda: network(config, question, "glimpse", seed)
     size = count(jax.eval_shape(glimpse))
+    # A hidden unit has a weight for each input and output, and a bias.
     hidden = -(-size // (contexts + parts * width + outputs + 1))
 
   return Concatenated(contexts, parts * width, hidden, outputs, rngs)
@@ -207,6 +210,7 @@ def run(
   workdir: Path,
 ) -> Result:
   """Trains one variant with one seed, or finds it trained."""
+  # A digit that is there twice would have no one place.
   distinct = question == "digit"
 
   made = {}

@@ -117,6 +117,7 @@ def run(config: PlacesConfig, variant: str, seed: int, workdir: Path) -> Result:
   """Trains one variant with one seed; measures its effective weights."""
   loss = Loss(variant)
   # The draws of the evaluation are the same for all seeds.
+  # (1, 0) and not (0, seed), by which the training rows are drawn.
   held = list(evaluation_batches(examples(config.heldout, (1, 0)), 2000))
   fitted = runs.fit(
     network(config, variant, seed),

@@ -78,6 +78,7 @@ def tiny() -> LanguageModelConfig:
       heads=4,
       hidden=512,
       activation="squared_relu",
+      # All four blocks: the scan is one turn.
       unroll=4,
     ),
     data=TextConfig(corpus="english", length=128, batch_size=16),

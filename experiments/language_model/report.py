@@ -77,6 +77,7 @@ def check_sample(
     ValueError: names the setting and its limit.
     ImportError: names the extra that brings matplotlib.
   """
+  # Only looked for: importing it can wait until there is something to draw.
   if importlib.util.find_spec("matplotlib") is None:
     raise ImportError("the figures need matplotlib: pip install 'attnjax[viz]'")
 
@@ -118,6 +119,7 @@ def write_sample(
     temperature=config.temperature,
     top_k=config.top_k,
     top_p=config.top_p,
+    # What follows the boundary belongs to another document.
     stop=text.tokenizer.boundary,
   )[0]
   prompt, answer = (_decode(text, np.asarray(x)) for x in (ids, written))

@@ -80,6 +80,7 @@ def check_fits(config: LanguageModelConfig) -> None:
   Raises:
     ValueError: names the sizes and the remedy.
   """
+  # A CPU has no statistics: its memory is that of the machine.
   stats = jax.local_devices()[0].memory_stats() or {}
   memory = stats.get("bytes_limit") or (
     os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -87,6 +88,7 @@ def check_fits(config: LanguageModelConfig) -> None:
   # A lower bound: 257 is the smallest vocabulary, and of each parameter there
   # are four float32, itself, its gradient and Adam's two averages.
   least = 16 * total(decoder_parameters(config.model, 257))
+  # These two axes share the parameters out; `data` and `sequence` do not.
   least //= config.train.mesh.fsdp * config.train.mesh.tensor
 
   if least > memory:

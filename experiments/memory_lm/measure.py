@@ -46,6 +46,7 @@ def restarted_bits(
 
   def read(batch: Mapping[str, np.ndarray]) -> np.ndarray:
     count, end = batch["tokens"].shape
+    # The last piece ends with the row.
     starts = np.arange(0, end - half, half)
     places = starts[:, None] + np.arange(length)
 

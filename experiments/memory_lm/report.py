@@ -56,6 +56,7 @@ def _mean(config: MemoryTextConfig, runs: list[dict], kind: str, beyond: bool):
   """
   spans = octaves(config)
   chosen = [(a >= config.data.length) == beyond for a, _ in spans]
+  # A mean over bytes: an octave counts by its length.
   sizes = np.array([b - a for a, b in spans]) * chosen
   read = np.mean([run[kind] for run in runs], axis=0)
   return read @ sizes / sizes.sum()
@@ -143,6 +144,7 @@ def check_reach(config: MemoryTextConfig, results: Results) -> str:
   lines = []
 
   for name in ("window", "window + persistent"):
+    # A window that reaches further sees less when restarted, and may differ.
     if name not in results or reach > config.data.length // 2:
       continue
 

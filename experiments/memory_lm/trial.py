@@ -51,6 +51,7 @@ def trial(
         variant=variant,
         seed=seed,
         workdir=workdir,
+        # The model as sized: `parameters` decides its feed-forward width.
         data={"text": text.digest, "model": to_dict(sized)},
       ),
     ),

@@ -24,6 +24,7 @@ class DataConfig(Config):
     path=True,
     decides=False,
   )
+  # A limit of training alone: the test has words of any length.
   max_letters: int = setting(
     28, "letters of the longest word to train on", at_least=1
   )

@@ -86,6 +86,7 @@ def overall_table(found: Found, speakers: Mapping) -> str:
   # The papers have one search: its figures stand under our widest one.
   blank = ["-"] * (len(searched) - 1)
   for name, (phonemes, words) in PAPERS.items():
+    # The papers give words that are wrong, the column those that are right.
     cells = [*blank, f"{phonemes}", *blank, f"{100 - words:.2f}"]
     rows.append([f"{name}, another split", "-", *cells])
 
@@ -149,6 +150,7 @@ def draw_errors(path: Path, found: Found) -> Path:
   lines = {
     name: (
       letters,
+      # Greedy, which every config searches by.
       [[one.within(*b).error_rate for b in bins] for one in seeds["greedy"]],
     )
     for name, seeds in found.items()

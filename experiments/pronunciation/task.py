@@ -66,6 +66,7 @@ def load(config: DataConfig) -> Data:
   kept = {
     "train": _some(short["train"], config.train_words),
     "validation": _some(short["validation"], config.validation_words),
+    # Longer words than those to train on are part of the test.
     "test": _some(splits["test"], config.test_words),
   }
 
@@ -148,9 +149,11 @@ class Batches:
     size = self.config.batch_size
     draw = train_batches(self.examples, _POOL * size, self.seed)
 
+    # One is enough: steps come in order, and a pool serves 32 of them.
     @functools.lru_cache(maxsize=1)
     def pool(number: int) -> list[dict[str, np.ndarray]]:
       rows = draw(number)
+      # By the longer of both: letters and phonemes are cut to one width.
       lengths = np.maximum(rows["source_lengths"], rows["target_lengths"])
       # Each row of `order` is a batch; permuting shuffles batches, not words.
       order = np.argsort(lengths, kind="stable").reshape(_POOL, size)

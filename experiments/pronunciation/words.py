@@ -43,6 +43,7 @@ def draw_alignments(
   All networks with attention are given the phonemes that the first of them
   predicts, so that their panels have the same rows.
   """
+  # A fixed vector has no weights to draw.
   looking = [NAMES[v] for v in config.variants if v != "none"]
   if not looking:
     return []

@@ -63,6 +63,7 @@ def products(
   blind = [row.copy() for row in rows]
 
   for row, arrow in zip(blind, arrows, strict=True):
+    # From 1: [CLS] stays.
     row[1:arrow] = mask
 
   found: dict[str, list[int]] = {}

@@ -83,8 +83,10 @@ def guided(
     Schwaller et al., "Extraction of organic chemistry grammar from unsupervised
     learning of chemical reactions", 2021.
   """
+  # float64: one entry may be multiplied by 90 several times.
   scores = np.where(same_element(reaction), attention, 0.0).astype(np.float64)
   origin = np.full(len(scores), -1)
+  # 1 where no atom is found: the confidence of a map is a product.
   confidence = np.ones(len(scores))
 
   for _ in origin:

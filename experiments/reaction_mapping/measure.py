@@ -54,6 +54,7 @@ def share(cases: Sequence[Case], origins: Sequence[np.ndarray]) -> np.ndarray:
   """
   right, atoms = np.zeros(origins[0].shape[:-1]), 0
   for case, origin in zip(cases, origins, strict=True):
+    # Atoms without a published origin count neither way.
     mapped = case.origin >= 0
     right = right + ((origin == case.origin) & mapped).sum(-1)
     atoms += mapped.sum()

@@ -58,6 +58,8 @@ def guesses(model: Albert, gaps: Gaps) -> np.ndarray:
   found = []
   for n, (tokens, lengths) in enumerate(_batches(gaps.rows)):
     places = gaps.places[n * _ROWS : (n + 1) * _ROWS]
+    # Rows that only fill the last batch are asked at place 0, and dropped
+    # below.
     places = np.pad(places, (0, _ROWS - len(places)))
     found.append(np.asarray(_likeliest(model, tokens, lengths, places)))
   return np.concatenate(found)[: len(gaps.rows)]

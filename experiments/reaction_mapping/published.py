@@ -33,6 +33,7 @@ _CANONICAL = {
     "CCOCC.[Br-]~[Na+]>>CCBr.CC[O-]~[Na+]"
   ),
 }
+# The confidences stand in the source of the authors' tests.
 _CONFIDENCE = re.compile(r'"mapped_rxn": "(.+?)",\s*"confidence": ([\d.]+)')
 
 

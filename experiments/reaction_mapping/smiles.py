@@ -26,7 +26,9 @@ __all__ = [
 ]
 
 ARROW = ">>"
+# `[` opens an atom in brackets, `*` is any atom.
 _ATOM = re.compile(r"[A-Za-z\[*]")
+# Digits are an isotope; small letters are aromatic atoms.
 _ELEMENT = re.compile(r"\[?\d*(\*|[A-Z][a-z]?|se|as|te|[a-z])")
 _NUMBER = re.compile(r":(\d+)]$")
 _RING = re.compile(r"%?\d+")
@@ -198,6 +200,7 @@ def _bonded(tokens: list[str], text: str) -> Iterator[tuple[int, int]]:
       if token not in rings:
         rings[token] = last
       else:
+        # Closed: its number may name another ring from here on.
         first = rings.pop(token)
         if first is not None and last is not None:
           yield first, last

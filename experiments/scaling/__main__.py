@@ -54,6 +54,7 @@ def trained(
       except FloatingPointError as error:  # a result too: said, and left out
         print(f"{size}, seed {seed} diverged: {error}", flush=True)
         continue
+      # After every run: a sweep takes hours and may be stopped at any time.
       write_results(workdir, {"runs": known})
       print(report.line(known[key]), flush=True)
     found.append(known[key])

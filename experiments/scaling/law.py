@@ -164,6 +164,7 @@ def _starts(
   for alpha, beta in itertools.product((0.1, 0.2, 0.35, 0.6, 1.0), repeat=2):
     columns = [np.exp(-alpha * x), np.exp(-beta * y), np.ones_like(x)]
     scaled = np.stack(columns, -1) * weight[:, None]
+    # No term of the law lowers the loss: none is negative.
     terms, _ = optimize.nnls(scaled, np.ones_like(x))
     a, b = np.log(np.maximum(terms[:2], _LOWEST))
     found.append(np.array([a, alpha, b, beta, terms[2]]))
@@ -184,6 +185,7 @@ def _optimum(
     _jacobian,
     bounds=(low, high),
     loss="huber",
+    # Tight, for the reason that `fit_law` gives.
     ftol=1e-10,
     xtol=1e-10,
     gtol=1e-9,
@@ -269,6 +271,7 @@ class Fit:
     low, high = self.interval(lambda law: getattr(law, name))
 
     if name in ("alpha", "beta"):
+      # So near to a bound it is the bound that stopped the optimizer.
       if low <= EDGES[0] * 1.01 or high >= EDGES[1] * 0.99:
         return "not determined: it leaves what was looked for"
       if high > _RATIO * low:
@@ -301,6 +304,7 @@ def fit(config: LawConfig, runs: Sequence[dict]) -> Fit:
     ValueError: from `fit_law`, if there are too few of all runs.
   """
   table = np.stack(columns(runs))
+  # All points of the grid.
   law = fit_law(*table, starts=25)
   random = np.random.default_rng(config.seed)
   again: list[Law] = []

@@ -111,6 +111,7 @@ def _recommended(config: ScalingConfig, law: Law) -> DecoderConfig:
   wanted = law.best_parameters(pod.flops)
   count = lambda model: sweep.parameters(model)["law"]
 
+  # The smallest model has one head.
   below = config.model(pod.head_width, pod.head_width)
   for number in itertools.count(2):
     above = config.model(number * pod.head_width, pod.head_width)

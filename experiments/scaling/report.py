@@ -73,6 +73,7 @@ def _runs_table(config: ScalingConfig, runs: Runs) -> str:
     ]
     # Runs of one width differ in tokens and seed alone.
     one = next(run for run in runs if run["width"] == width)
+    # The last column is what 6 N D leaves out of C: readout and attention.
     model, each = config.model(width), one["flops"] / one["tokens"]
     rows.append(
       [

@@ -139,6 +139,7 @@ def flops_per_token(config: ScalingConfig, width: int) -> float:
   shapes = jax.eval_shape(lambda: DecoderLM(model, BYTES, rngs=nnx.Rngs(0)))
   row = jax.ShapeDtypeStruct((1, length), jnp.int32)
   forward = jaxpr_flops(lambda model, row: model(row), shapes, row)
+  # The backward pass has two products for each one of the forward pass.
   return 3 * forward / length
 
 
@@ -146,6 +147,7 @@ def heldout(config: ScalingConfig, packed: Packed) -> list[Mapping]:
   """Held-out batches, evenly spread over the text: the same for all runs."""
   batches = evaluation_batches(packed, config.data.batch_size)
   count = min(config.heldout_batches, len(batches))
+  # Spread, because neighbouring batches may be of one document.
   places = np.linspace(0, len(batches), count, endpoint=False).astype(int)
   return [batches[place] for place in places]
 

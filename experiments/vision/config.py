@@ -113,6 +113,7 @@ def base() -> VisionConfig:
       peak_learning_rate=2e-3, warmup=0.142, floor=0.02
     ),
     train=TrainConfig(
+      # 1.5 epochs of 60,000 images in batches of 64; evaluated every half.
       steps=1407,
       evaluate_every=469,
       log_every=50,

@@ -83,6 +83,7 @@ class Convolution(nnx.Module):
 
   def __call__(self, images, *, dropout_key=None):
     """Logits ``B V`` of images ``B Y X C``; drops nothing."""
+    # An argument all the same: one loss serves every network.
     del dropout_key
     first, second, third = self.layers
     x = _halved(jax.nn.relu(first(images)))

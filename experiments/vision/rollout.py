@@ -22,6 +22,7 @@ __all__ = ["draw", "exchange", "exchanged_accuracy", "orders", "shares"]
 def _look(model: ViT, images):
   """Shares ``N T`` of each patch in the readout: rollout, and last layer."""
   _, aux = model(images, aux=("weights",))
+  # The last layer alone is what rollout is compared with.
   both = attention_rollout(aux.weights), aux.weights[-1].mean(axis=-3)
   if model.config.pool == "mean":
     return tuple(share.mean(axis=-2) for share in both)
@@ -89,11 +90,13 @@ def exchanged_accuracy(
   evaluate = training.make_evaluate(task.loss)
   arrays = splits.held.arrays
   images, found = arrays["image"], {}
+  # At least one, or a small grid would be examined unchanged.
   number = max(round(config.exchanged * np.prod(model.config.grid)), 1)
 
   for name, scores in orders(model, images).items():
     # The same number of patches of every image, whatever the criterion.
     chosen = np.zeros(scores.shape, bool)
+    # Stable, so that ties are the same patches on every machine.
     most = np.argsort(-scores, axis=1, kind="stable")[:, :number]
     np.put_along_axis(chosen, most, True, axis=1)
     mixed = exchange(images, chosen, model.config)

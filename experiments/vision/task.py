@@ -77,6 +77,7 @@ def split_images(images: Images, config: VisionConfig) -> ImageSplits:
       f" {size[1]}; set both to the size of the images"
     )
 
+  # All networks have a readout of this many.
   if len(images.classes) != networks.CLASSES:
     raise ValueError(
       f"data={config.data!r}: expected {networks.CLASSES} classes, got"
@@ -136,6 +137,7 @@ def fit(
       variant=variant,
       seed=seed,
       workdir=workdir,
+      # Other images are another run: its checkpoints are not resumed.
       data={"images": splits.digest},
     ),
   )

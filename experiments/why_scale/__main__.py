@@ -59,6 +59,7 @@ def fitted(
     lookup.loss,
     lookup.Batches(config.lookup, seed),
     evaluate=make_evaluate(lookup.loss).on(
+      # Seeds that no training run has.
       [lookup.Batches(config.lookup, 10_000 + seed)(n) for n in range(16)]
     ),
     **trial_arguments(

@@ -67,6 +67,7 @@ def tiny() -> WhyScaleConfig:
       steps=800,
       evaluate_every=50,
       log_every=50,
+      # Beyond the last step: saved at the end, and at the best evaluations.
       checkpoint=CheckpointConfig(every_steps=1000),
     ),
   )

@@ -74,6 +74,7 @@ class Batches:
     draws = np.random.default_rng((self.seed, step))
     size, symbols = self.config.batch_size, self.config.symbols
     every = np.broadcast_to(np.arange(symbols, dtype=np.int32), (size, symbols))
+    # Without repetition, or the key asked for could have two answers.
     keys = draws.permuted(every, axis=1)[:, : self.config.items]
     values = draws.integers(symbols, size=keys.shape, dtype=np.int32)
     place = draws.integers(self.config.items, size=size)

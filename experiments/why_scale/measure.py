@@ -44,6 +44,7 @@ def measure(key, scores, *, width: int, keys: int, queries: int) -> Saturation:
   return Saturation(
     variance=jnp.var(logits),
     largest=weights.max(-1).mean(),
+    # `entr` is 0 at a weight of 0, where -w log w would be NaN.
     entropy=jax.scipy.special.entr(weights).sum(-1).mean(),
     gradient=_gradient_norm(logits).mean(),
   )

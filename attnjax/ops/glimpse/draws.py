@@ -177,6 +177,8 @@ def score_function(
       f" expected one number or the loss's shape {list(jnp.shape(loss))}"
     )
 
+  # Only a weight of the score: the gradient of the loss itself is the other
+  # term.
   advantage = jax.lax.stop_gradient(loss - jnp.asarray(baseline, loss.dtype))
   score = log_probability - jax.lax.stop_gradient(log_probability)
   # The score is 0 in value, so the value is that of the loss; a loss of inf or
@@ -214,4 +216,5 @@ def leave_one_out(
       f"leave_one_out: needs at least 2 draws along axis {axis}, got shape"
       f" {list(losses.shape)}; draw more often, or take a running mean"
     )
+  # The sum of all less one's own: N numbers, not N by N.
   return (losses.sum(axis=axis, keepdims=True) - losses) / (draws - 1)

@@ -200,6 +200,7 @@ class WeightAxes:
     """Weights with the axes that the logits were given in."""
     if self.given == self.rank:
       return weights
+    # The axes left out have size 1: `_in_rank` inserted them.
     leading = weights.shape[: max(self.given - 1, 0)]
     return weights.reshape((*leading, weights.shape[self.axis]))
 
@@ -305,6 +306,7 @@ def scaled(inputs, logits, axis, temperature, mask) -> Scaled:
     given = max(given, mask.ndim)
 
   temperature = poison(jnp.asarray(temperature, dtype), wrong)
+  # Of the rank of the logits, for rank promotion is strict.
   temperature = temperature.reshape((1,) * logits.ndim)
   # `where` before the division too: the gradient of -inf / temperature is NaN.
   logits = jnp.where(seen, logits, 0) / temperature

@@ -46,6 +46,7 @@ def _as_mask(x) -> Mask:
   if isinstance(x, Mask):
     return x
   dtype = getattr(x, "dtype", None)
+  # A scalar has no axis of queries or of keys.
   if dtype == bool and np.ndim(x):
     return Indexed(x)
 

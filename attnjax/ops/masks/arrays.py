@@ -120,6 +120,8 @@ def covering(
 
   tables = [x for x in _leaves(mask) if isinstance(x, Table)]
   found = [_table_covers(table, bounds) for table in tables]
+  # None: a position is traced, and rows outside of a table become NaN at run
+  # time.
   if False not in found:
     return mask if None in found else _mark_all(mask)
 
@@ -240,6 +242,8 @@ def _any_pair_unknown(mask: Mask, grid: Grid) -> bool:
       query_position=cut(grid.query_position),
       query_index=cut(grid.query_index),
     )
+    # Perhaps seen and not surely: a table has no entry, and nothing hides the
+    # pair.
     some, every = realigned(cut, mask).between(part)
     return bool((some & ~every).any())
 

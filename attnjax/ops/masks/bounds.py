@@ -80,6 +80,8 @@ def some_every_below(limit, bounds: tuple, batch: tuple | None) -> SomeEvery:
     return UNDECIDED
   first, last = bounds
   least, most = extremes(limit, batch, 0)
+  # Some x is below the greatest limit if the first is, every x below the least
+  # if the last is.
   return first < most, last < least
 
 
@@ -296,6 +298,7 @@ def _contains(table, q0, q1, k0, k1, *, value):
 def _cuts(xp, *bounds) -> tuple:
   """Sorted coordinates of all bounds on an axis, and the index of each."""
   bounds = tuple(xp.asarray(x, np.int32) for x in bounds)
+  # With 0, so that every row of the table is in a cell.
   cuts = [xp.zeros(1, np.int32), *(x.ravel() for x in bounds)]
   cuts = xp.sort(xp.concatenate(cuts))
   return cuts, *(xp.searchsorted(cuts, x) for x in bounds)

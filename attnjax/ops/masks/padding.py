@@ -104,5 +104,7 @@ class BlockPadding(Mask):
   def decide(self, area):
     """Decides (some, every), exactly."""
     (q0, q1), (k0, k1) = area.query_index, area.key_index
+    # The corner of least indices is the last to be padding, the opposite one
+    # the first.
     some = (q0 < self.query) & (k0 < self.key)
     return some, (q1 < self.query) & (k1 < self.key)

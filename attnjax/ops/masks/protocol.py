@@ -161,6 +161,7 @@ class Mask(Value):
 
     # A mask without arrays fits any length: 16 x 16 shows the rule.
     length, keys = (_DRAWN if n is None else n for n in self.extent)
+    # 64 squares of 10 pixels a side.
     if max(length, keys) > 4 * _DRAWN:
       return drawing(repr(self), None, f"too large to draw: {length} x {keys}")
 

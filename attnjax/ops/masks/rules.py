@@ -272,6 +272,7 @@ class _Chunked(Mask):
     return format_call("chunked", self.size)
 
   def __call__(self, b, h, q, k):
+    # `//` floors, so that negative positions are in chunks of the same size.
     return place(q) // self.size == place(k) // self.size
 
   def decide(self, area):

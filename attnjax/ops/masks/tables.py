@@ -196,6 +196,7 @@ class _Segments(Table):
   by_index = "give the ids as query_segment_ids= and key_segment_ids="
 
   def __repr__(self):
+    # Printed as it was given: ids of the queries alone are one argument.
     keys = () if self.key_ids is self.query_ids else (self.key_ids,)
     return format_call("segments", self.query_ids, *keys)
 
@@ -218,6 +219,7 @@ class _Segments(Table):
     b = jnp.zeros_like(b) if rows == 1 else b
     if size == 0:
       return jnp.zeros_like(position), inside
+    # Clipped: any id will do where `inside` is False.
     return ids[b, jnp.clip(position, 0, size - 1)], inside
 
   def decide(self, area):

@@ -50,6 +50,7 @@ def factored_outputs(
 
   outputs = None
   if queries is not None:
+    # A perceptron calls `linear` once a map, each with the inputs of that map.
     outputs = rule.structure(linear, rule.features(queries))
 
   # The state after the chunk: the last row of the coefficients.

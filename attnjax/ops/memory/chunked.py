@@ -120,6 +120,8 @@ def _into_chunks(state: MemoryState, queries, tokens) -> tuple[Chunk, PyTree]:
   # numpy where it is known, so that the number of chunks is exact.
   offset: PyTree = np.int32(0)
   if rule.gradients == "chunk":
+    # Places before the offset were read by earlier calls; gradients must still
+    # be those of the same chunk.
     offset = state.position % size
   # A traced offset: there must be room for the largest.
   most = int(offset) if known(offset) else size - 1

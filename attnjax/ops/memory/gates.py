@@ -92,6 +92,7 @@ def check_gates(
         f" keys, got {list(x.shape)}"
       )
 
+    # All gates are checked before any poison: known ones raise, others mark.
     found[name], outside = x, _outside(name, x)
     if outside is not None:
       wrong = outside if wrong is None else wrong | outside

@@ -55,6 +55,7 @@ class _L2(Objective):
 class _Dot(Objective):
   @property
   def slopes(self):
+    # The gradient is -v, whatever the memory holds.
     return 0.0, 1.0
 
   def __call__(self, output, value, threshold=None):

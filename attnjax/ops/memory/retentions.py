@@ -44,6 +44,7 @@ class _Lq(Retention):
 
   @property
   def is_plain(self):
+    # Then the power below is 0, and the norm divides by 1.
     return self.q == 2
 
   def link(self, accumulator):
@@ -67,6 +68,7 @@ class _Kl(Retention):
 
   def link(self, accumulator):
     return {
+      # Axis -2 are the inputs of a map ``I O``; see `kl`.
       name: self.scale * jax.nn.softmax(a, axis=-2)
       for name, a in accumulator.items()
     }

@@ -212,6 +212,7 @@ def ttt_linear(chunk: int = 16) -> Rule:
     Sun et al., "Learning to (Learn at Test Time): RNNs with Expressive Hidden
     States", 2024, arXiv 2407.04620.
   """
+  # 16 is the mini-batch of the TTT paper.
   return Rule(matrix(residual=True), gradients="chunk", chunk=chunk)
 
 
@@ -272,6 +273,8 @@ def moneta(chunk: int = 64, p: float = 3.0, q: float = 4.0) -> Rule:
   Reference:
     Behrouz et al., "It's All Connected", 2025, arXiv 2504.13173, Moneta.
   """
+  # Chunks, as in every rule with a network: its gradients are not linear in the
+  # updates before, so that token by token they would be a loop.
   return Rule(mlp(), l_p(p), l_q(q), gradients="chunk", chunk=chunk)
 
 

@@ -176,4 +176,5 @@ def _scaled(number, tree):
   return jax.tree.map(lambda x: number * x, tree)
 
 
+# Names of earlier versions, with a `DeprecationWarning`.
 __getattr__ = forward_names(__name__)

@@ -154,6 +154,7 @@ def init(
   spread = lambda w: jnp.broadcast_to(w, (*batch, *w.shape)).astype(dtype)
   # In the order of the structure, whatever the order of the mapping.
   weights = _copied({name: spread(weights[name]) for name in shapes})
+  # A function, for each field needs buffers of its own to be donated.
   zeros = lambda: jax.tree.map(jnp.zeros_like, weights)
 
   pending = None
@@ -257,6 +258,7 @@ def initial_weights(
   shapes = rule.structure.shapes(rule.features.width(width), value_width)
   keys = jax.random.split(key, len(shapes))
   return {
+    # By the fan-in, so that outputs have the variance of their inputs.
     name: scale * jax.random.normal(k, (heads, i, o)) / i**0.5
     for k, (name, (i, o)) in zip(keys, shapes.items(), strict=True)
   }

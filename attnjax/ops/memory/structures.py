@@ -104,6 +104,7 @@ class _Mlp(Structure):
 
   def through(self, linear, x):
     for n in range(self.depth - 1):
+      # No nonlinearity after the last map: outputs have to reach any value.
       x = jax.nn.gelu(linear(f"map_{n}", x))
     return linear(f"map_{self.depth - 1}", x)
 
@@ -225,6 +226,7 @@ class Features:
     for _ in range(1, self.degree):
       product = powers[-1][..., :, None] * x[..., None, :]
       powers.append(product.reshape((*x.shape[:-1], -1)))
+    # Either side has the root of 1/n!: φ(q) · φ(k) multiplies two of them.
     scaled = [
       power / math.sqrt(math.factorial(n)) for n, power in enumerate(powers, 1)
     ]
