@@ -85,6 +85,7 @@ _ROOMS = (
 def __getattr__(name: str) -> Any:
   """Imports a room, so that `attnjax.nn` works after `import attnjax`."""
   if name in _ROOMS:
+    # Python sets the module as an attribute: each room passes here once.
     return importlib.import_module(f"attnjax.{name}")
   raise AttributeError(f"module 'attnjax' has no attribute {name!r}")
 
@@ -107,4 +108,6 @@ if TYPE_CHECKING:  # for editors and type checkers
   from attnjax import training as training
   from attnjax import viz as viz
 
+# Last, once the modules are imported: old names below those that were packages
+# and are files now become importable.
 moved.install()

@@ -25,6 +25,8 @@ def needs_extra(extra: str, what: str, instead: str = "") -> Iterator[None]:
   """
   try:
     yield
+  # Also a library that is there, and whose own imports fail: the cause is
+  # chained, for the remedy may be another one then.
   except ImportError as error:
     raise ImportError(
       f"{what}: pip install 'attnjax[{extra}]'{instead}"

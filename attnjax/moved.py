@@ -51,6 +51,7 @@ def moved_name(module: str, name: str, stacklevel: int = 3) -> Any:
     DeprecationWarning,
     stacklevel=stacklevel,
   )
+  # Imported only now: the tables name modules that need Flax, Optax or Orbax.
   return pkgutil.resolve_name(new)
 
 
@@ -84,6 +85,7 @@ class _Moved(types.ModuleType):
     if f"{self.__name__}.{name}" in NAMES:
       return moved_name(self.__name__, name)
 
+    # A module may have been divided among several.
     for place in MOVED[self.__name__]:
       module = importlib.import_module(place)
       if hasattr(module, name):
@@ -132,6 +134,9 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     replace the function `attnjax.ops.scoring.additive` by a module.
     """
     package, _, name = module.__name__.rpartition(".")
+    # `attnjax.training.fit`, for one, was a module and a function: the
+    # attribute stays the function. PEP 562 has no `__setattr__` for modules, so
+    # the class of the package is replaced.
     if name in vars(sys.modules[package]) or module.__name__ in NAMES:
       sys.modules[package].__class__ = _KeepsNames
 

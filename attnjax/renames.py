@@ -137,6 +137,7 @@ MOVED: dict[str, tuple[str, ...]] = {
   "attnjax.training.json_lines": ("attnjax.training.metrics",),
   "attnjax.training.launchers": ("attnjax.training.cluster",),
   "attnjax.training.leaves": ("attnjax.training.flat_state",),
+  # `MeshConfig` is in runs now, `AXES` in training.
   "attnjax.training.mesh": ("attnjax.runs", "attnjax.training"),
   "attnjax.training.pmap_step": ("attnjax.training",),
   "attnjax.training.retention": ("attnjax.training.checkpoint",),
@@ -360,6 +361,7 @@ NAMES: dict[str, str] = {
     "attnjax.training.flat_state.flatten_state"
   ),
   "attnjax.training.leaves.table": "attnjax.training.flat_state.leaf_specs",
+  # Takes no arguments any more: the sizes are fields of the config.
   "attnjax.training.make_mesh": "attnjax.runs.MeshConfig.make",
   "attnjax.training.partition.gathered": "attnjax.training.gather_tree",
   "attnjax.training.partition.spread": "attnjax.training.shard_tree",

@@ -42,4 +42,5 @@ __all__ = [
   "Shaped",
 ]
 
+# `jax.typing` does not export it.
 PrecisionLike = jax.lax.PrecisionLike

@@ -14,6 +14,7 @@ from launch.job import Job
 
 __all__ = ["define", "job_of", "queue", "run", "show"]
 
+# absl's two spellings: --config.x=1, and --noconfig.x for false.
 _PREFIXES = ("config.", "noconfig.")
 
 
@@ -63,6 +64,7 @@ def define(values: flags.FlagValues) -> None:
   flags.DEFINE_boolean(
     "submit", False, "queue it; else only show what would be queued", **text
   )
+  # absl defines --help for its global FLAGS alone.
   flags.DEFINE_boolean("help", False, "show this", **text)
 
 
@@ -110,7 +112,8 @@ def job_of(values: flags.FlagValues, argv: Sequence[str]) -> Job:
 
 
 def show(text: str) -> int:
-  """Prints what would be queued, and returns exit code 0."""
+  """Prints the file that would be queued; returns exit code 0."""
+  # The text alone on stdout, so that it can be redirected to a file.
   print(text, end="")
   print("(nothing is queued: --submit does)", file=sys.stderr)
   return 0
@@ -159,7 +162,7 @@ def _override(text: str) -> str:
 
 @contextlib.contextmanager
 def _readable_errors() -> Iterator[None]:
-  """Turns errors of the user into one line and exit code 1."""
+  """Prints an error caused by the user as one line; exits with code 1."""
   try:
     yield
   except (ValueError, ImportError, OSError) as error:

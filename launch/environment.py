@@ -41,6 +41,8 @@ def export_lines(own: Mapping[str, str]) -> str:
   export XLA_FLAGS="${XLA_FLAGS-} "--b=2
   """
   return "".join(
+    # `${NAME-}`: the script may run under `set -u`, where an unset variable is
+    # an error.
     f"export {name}="
     + (f'"${{{name}-}} "' if name == _ADDED_TO else "")
     + f"{shlex.quote(value)}\n"
@@ -61,5 +63,7 @@ def mpirun_environment(
   >>> mpirun_environment(user, {"JAX_PLATFORMS": "cpu"})
   {'XLA_FLAGS': '--a=1', 'JAX_PLATFORMS': 'cpu'}
   """
+  # With -x mpirun takes the one value that it is given: it has to hold the
+  # user's flags as well.
   users = {n: v for n, v in inherited.items() if n == _ADDED_TO and v.strip()}
   return merge_environment(users, own)

@@ -11,6 +11,7 @@ __all__ = ["LEAST", "install"]
 LEAST = (3, 11)  # as `requires-python` in pyproject.toml
 _BROUGHT = "3.12"
 
+# UV_UNMANAGED_INSTALL: uv in a folder of its own, and no shell profile changed.
 _INSTALL = """\
 python=
 for name in python3.13 python3.12 python3.11 python3; do
@@ -45,6 +46,7 @@ def install(extra: str) -> str:
   >>> print(install("tpu").splitlines()[-1])
   .venv/bin/pip install -q -e '.[experiments,tpu]' -c constraints.txt
   """
+  # Debian's python3 may come without ensurepip, and then its venv fails.
   test = f"import ensurepip, sys; sys.exit(sys.version_info < {LEAST})"
   return _INSTALL.format(
     test=test,

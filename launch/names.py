@@ -1,7 +1,7 @@
 """Validation of names of buckets, zones, images, accounts and clusters.
 
-A name that keeps its rule has no character that a shell, YAML or an address
-takes for its own, so that it means the same wherever it is written.
+A valid name has no character that is special in a shell, in YAML or in a URL,
+so that it needs no quoting anywhere.
 
 Reference:
   Google Cloud, "About Cloud Storage buckets" and "About objects"; AWS, "General
@@ -53,6 +53,7 @@ _BUCKETS = {
   "gs": r"[a-z0-9][a-z0-9_.-]*[a-z0-9]",
   "s3": r"[a-z0-9](?:[a-z0-9-]|\.(?!\.))*[a-z0-9]",
 }
+# Neither cloud takes a bucket that is named like an IP address.
 _ADDRESS = r"[0-9]+(\.[0-9]+){3}"
 
 

@@ -1,7 +1,8 @@
 """Makes the paths of a job absolute, or maps them to its mounted bucket.
 
-A job runs in this checkout, or in another one far away, and not where its
-command was typed. So whatever names a path is made to mean the same there.
+A job runs in this checkout or in one on another machine, and not in the
+directory of its command. So every path among its settings is rewritten to
+refer to the same file there.
 """
 
 import dataclasses

@@ -39,6 +39,7 @@ _MIRROR = {
   ),
   "s3": ("aws", "s3", "sync", "--delete"),
 }
+# gcloud takes regular expressions, and aws globs.
 _LEAVE_OUT = {"gs": ".*checkpoints/.*", "s3": "*checkpoints/*"}
 
 
@@ -226,13 +227,14 @@ def _scheme(place: str) -> str:
 
 
 def _call(command: tuple[str, ...], place: str) -> None:
-  """Runs `gcloud` or `aws` with empty standard input."""
+  """Runs `gcloud` or `aws` with empty standard input; raises if it fails."""
   if shutil.which(command[0]) is None:
     raise ValueError(
       f"workdir: {place} needs {command[0]!r} to be tried, and it is not"
       " installed here; install it and log in"
     )
 
+  # Empty input: it is the content of the test file, and answers no question.
   done = subprocess.run(
     command, input="", capture_output=True, text=True, check=False
   )

@@ -29,6 +29,7 @@ flags.DEFINE_string(
   "topology", None, "v5e:1x1, v5p:8x8x8, h100:8, cpu:8: chips, and how many"
 )
 flags.DEFINE_enum("step", "train", ["train", "decode"], "which step to plan")
+# 300 billion tokens: what GPT-3 was trained on.
 flags.DEFINE_float("token_budget", 300e9, "tokens to price, in device-hours")
 flags.register_validator(
   "token_budget",

@@ -61,10 +61,12 @@ def _smaller(
   parts = known["train.microbatches"]
   counts = [n for n in range(parts + 1, rows + 1) if rows % n == 0]
   enough = [n for n in counts if n >= parts * over]
+  # A model without the setting has no remat to turn on.
   plain = not known.get("model.remat", True)
   if plain:
     yield {"model.remat": True}
 
+  # Where none is enough: the most parts that the rows allow come nearest.
   for count in (enough or counts[-1:])[:2]:
     yield {"train.microbatches": count}
     if plain:
@@ -94,7 +96,7 @@ def _meshes(sizes: Mapping[str, int]) -> Iterator[dict[str, Any]]:
 def excess(memory: Memory) -> float:
   """Factor by which a microbatch must shrink for a step to fit.
 
-  What it is given and the gradients are there whatever the microbatch is.
+  Arguments and gradients have the same size for every microbatch.
 
   Args:
     memory: of the step.

@@ -1,4 +1,4 @@
-"""The experiment that a command line names, and its presets."""
+"""Parses `--experiment` of a command line, and imports its presets."""
 
 import difflib
 import importlib
@@ -23,6 +23,7 @@ def experiment_of(arguments: Sequence[str]) -> str:
   for place, argument in enumerate(arguments):
     flag, _, value = argument.lstrip("-").partition("=")
     if argument.startswith("-") and flag == "experiment":
+      # The last of several counts, as for absl. `--experiment x` is two words.
       name = value or "".join(arguments[place + 1 : place + 2])
 
   if name not in EXPERIMENTS:

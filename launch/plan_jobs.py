@@ -157,6 +157,7 @@ def _row_axes(mesh: Mesh, rows: int) -> tuple[str, ...]:
   """The mesh axes of data that divide the number of rows."""
   axes: tuple[str, ...] = ("data", "fsdp")
   while rows % math.prod(mesh.shape[axis] for axis in axes):
+    # Decoding may have fewer rows than devices: the rows are replicated then.
     axes = axes[:-1]
   return axes
 
@@ -166,6 +167,7 @@ def _cache_leaf(x: Any, mesh: Mesh, rows: int) -> Any:
   spec: list[Any] = [None] * x.ndim
   if x.ndim > 1 and x.shape[1] == rows:
     spec[1] = _row_axes(mesh, rows)
+  # Five axes are keys and values, L B C K D: nothing else has heads.
   if x.ndim == 5 and x.shape[3] % mesh.shape["tensor"] == 0:
     spec[3] = "tensor"
   place = NamedSharding(mesh, PartitionSpec(*spec))

@@ -51,11 +51,13 @@ def _language_model(config: Any) -> Subject:
 
   sizes = config.model
   window = data.length if sizes.window is None else sizes.window
+  # A query sees itself and `window` keys before it; the first ones see fewer.
   near = min(window + 1, data.length)
   pairs = near * (near + 1) // 2 + (data.length - near) * near
 
   def model_flops(model: PyTree, rows: int) -> float:
     """6 FLOPs a weight and token, plus attention over the visible pairs."""
+    # Stacked over layers: matrices have three axes, biases and scales two.
     weights = sum(
       leaf.size for leaf in jax.tree.leaves(model.blocks) if leaf.ndim > 2
     )
@@ -81,6 +83,7 @@ def _memory_lm(config: Any) -> Subject:
   from experiments import memory_models
   from experiments.memory_lm import task
 
+  # Each variant is a model of its own, and a plan is of one program.
   if len(config.variants) != 1:
     raise ValueError(
       f"variants: expected one to plan, got {', '.join(config.variants)}; give"

@@ -83,6 +83,7 @@ def process_layout(job: Job, *, process_a_gpu: bool = False) -> ProcessLayout:
   machine = topology(job.topology)
   layout = _spread(machine, job.processes, process_a_gpu)
   train = getattr(config, "train", None)
+  # Without the setting its processes would not join, and each would run it all.
   if layout.processes > 1 and not hasattr(train, "processes"):
     raise ValueError(
       f"processes: {job.experiment} runs in one process, got"

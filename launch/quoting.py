@@ -1,7 +1,7 @@
 """Quoting of commands and options for Kubernetes, xpk and sbatch.
 
-A line of a job is quoted for a shell once (`shlex.join`); what reads the text
-before that shell does is here: Kubernetes, xpk and sbatch.
+The command of a job is quoted for a shell once (`shlex.join`). Kubernetes, xpk
+and sbatch read the text before that shell; their escapes are added here.
 """
 
 import re
@@ -12,6 +12,8 @@ from launch.names import check_plain
 
 __all__ = ["for_kubernetes", "for_xpk", "sbatch_line", "sbatch_option"]
 
+# A long option ends at =, a space or the end; a short one is a single letter,
+# and its value may follow at once.
 _OPTION = re.compile(
   r"(?P<name>--[a-z][a-z0-9-]*(?==|\s|$)|-[A-Za-z])(?P<how>=|\s+|)(?P<value>.*)"
 )

@@ -1,7 +1,7 @@
 """Byte-level byte pair encoding, trained on the training documents.
 
-The vocabulary is learned by the `tokenizers` library; what is saved is its
-JSON, and whoever holds it gets the same ids on every machine.
+The vocabulary is learned by the `tokenizers` library and saved as its JSON,
+which gives the same ids on every machine.
 """
 
 import functools
@@ -105,6 +105,7 @@ class BpeTokenizer:
       np.asarray(self._encode_piece(piece), np.int32)
       for piece in _pieces(text.decode("utf-8", "surrogateescape"))
     ]
+    # The empty array gives a text without pieces its dtype.
     return np.concatenate([np.zeros(0, np.int32), *pieces])
 
   def _encode_piece(self, piece: str) -> list[int]:
@@ -164,7 +165,9 @@ def train_bpe(texts: Iterable[bytes], vocabulary_size: int) -> BpeTokenizer:
   engine = library.Tokenizer(library.models.BPE())
   engine.pre_tokenizer = _pre_tokenizer(library)
   trainer = library.trainers.BpeTrainer(
+    # The boundary is the one id that the library does not know.
     vocab_size=vocabulary_size - 1,
+    # Every byte has a token, also one that no training text has.
     initial_alphabet=sorted(_alphabet().values()),
     show_progress=False,
   )
@@ -181,6 +184,7 @@ def _pre_tokenizer(library: Any) -> Any:
   parts = library.pre_tokenizers
   words = parts.Split(library.Regex(_WORDS), behavior="isolated")
   pieces = parts.FixedLength(length=_LONGEST)
+  # No space before the text: decoding must give back the same bytes.
   letters = parts.ByteLevel(add_prefix_space=False, use_regex=False)
   return parts.Sequence([words, pieces, letters])
 
@@ -195,6 +199,8 @@ def _pieces(text: str) -> Iterator[str]:
 @functools.cache
 def _alphabet() -> dict[int, str]:
   """The printable character that byte-level BPE writes for each byte."""
+  # As in GPT-2: printable bytes of Latin-1 stand for themselves, and the other
+  # 68 get characters from 256 on.
   plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
   others = (byte for byte in range(256) if byte not in set(plain))
   return {byte: chr(byte) for byte in plain} | {

@@ -47,7 +47,7 @@ _LINK = FileFormat("link to a directory read already", "a", "each is read once")
 
 @dataclass(frozen=True)
 class Document:
-  r"""A text and the name it goes by; the unit that is packed and split.
+  r"""A text with its name; the unit of splitting and packing.
 
   Args:
     name: what errors and logs call it; unique within a corpus.
@@ -98,6 +98,7 @@ def load(corpus: str, path: str | None = None) -> list[Document]:
       " name another with path=."
     )
 
+  # The order of a directory's files differs between file systems.
   return sorted(documents, key=lambda document: document.name)
 
 
@@ -218,6 +219,7 @@ def _matches(path: str, root: Path) -> tuple[list[Path], list[Path]]:
 def _single(file: Path) -> Document:
   """The document of one file, which must be text."""
   text = _read(file)
+  # A file that is named by itself must be text; one of many is left out.
   file_format = detect_format(text)
   if file_format is not None:
     raise ValueError(
@@ -293,6 +295,7 @@ def _files(folder: Path) -> list[Path]:
 def _walk(root: Path) -> Iterator[Path]:
   """Every file of the standard library but its tests, sorted."""
   for folder, folders, files in os.walk(root, onerror=_unreadable):
+    # In place: os.walk descends into the names that are left in this list.
     folders[:] = sorted(set(folders) - _SKIPPED_FOLDERS)
     yield from (Path(folder, name) for name in sorted(files))
 

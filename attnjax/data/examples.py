@@ -13,6 +13,7 @@ Batch = dict[str, Any]  # of arrays; of one example, of its numbers too
 __all__ = ["Batch", "Examples", "stacked"]
 
 
+# Compared by identity: == of arrays is an array and not a bool.
 @dataclass(frozen=True, eq=False)
 class Examples:
   """Arrays that share their first axis: one row of each is an example.
@@ -45,6 +46,7 @@ class Examples:
     if "weights" not in arrays:
       arrays["weights"] = np.ones(sizes.pop(), np.float32)
 
+    # The dataclass is frozen; only here are its arrays completed.
     object.__setattr__(self, "arrays", arrays)
 
   def __len__(self) -> int:

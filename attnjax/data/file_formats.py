@@ -1,4 +1,4 @@
-"""Formats of files that are no text, by their first bytes."""
+"""Detection of files that are not UTF-8 text, by their first bytes."""
 
 from typing import NamedTuple
 
@@ -25,6 +25,7 @@ class FileFormat(NamedTuple):
 _UTF16 = FileFormat("UTF-16", "a", "convert it, iconv -f utf-16 -t utf-8")
 _UTF32 = FileFormat("UTF-32", "a", "convert it, iconv -f utf-32 -t utf-8")
 _BINARY = FileFormat("binary", "a", "convert it to UTF-8")
+# In this order: the mark of little-endian UTF-32 begins with that of UTF-16.
 _MAGIC = {
   b"\x1f\x8b": FileFormat("gzip", "a", "unpack it, gunzip"),
   b"BZh": FileFormat("bzip2", "a", "unpack it, bunzip2"),

@@ -84,6 +84,7 @@ def matching(pattern: str) -> tuple[list[Path], list[Path]]:
 
     walk = Walk(Path(start))
     for folder in walk:
+      # Escaped: this directory was found, and a * in its name is no pattern.
       rest = os.path.join(glob.escape(str(folder)), after or "*")
       matches, links = matching(rest)
       found |= dict.fromkeys(matches)
@@ -91,6 +92,7 @@ def matching(pattern: str) -> tuple[list[Path], list[Path]]:
 
     left_out += walk.left_out
 
+  # Two `**` may reach a file in several ways: it is given once.
   return list(found), list(dict.fromkeys(left_out))
 
 
@@ -101,6 +103,7 @@ def _split_at_stars(pattern: str) -> tuple[str, bool, str]:
     return pattern, False, ""
   place = parts.index("**")
   before = os.sep.join(parts[:place])
+  # `/**`: before the first separator stands nothing, and it means the root.
   if place and not before:
     before = os.sep
   after = [part for part in parts[place + 1 :] if part]

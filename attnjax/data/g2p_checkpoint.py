@@ -86,6 +86,8 @@ def g2p_weights(path: Path | None = None) -> dict[str, np.ndarray]:
       f"path={str(path)!r} is no npz file of arrays ({error}); get it anew."
     ) from error
 
+  # Checked whole before any use: another version of the package may have arrays
+  # of the same names in other shapes.
   got = {
     name: (array.dtype.name, array.shape) for name, array in arrays.items()
   }

@@ -48,12 +48,14 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     ) from error
 
   start = 4 + 4 * axes
+  # Two zeros, the code of the dtype and the number of axes.
   if len(content) < start or content[:4] != bytes([0, 0, _BYTES, axes]):
     raise ValueError(
       f"{path}: expected an idx file of bytes with {axes} axes, whose first"
       f" bytes are {bytes([0, 0, _BYTES, axes])!r}, got {content[:4]!r}."
     )
 
+  # The size of each axis, big-endian, 32 bits.
   shape = struct.unpack(f">{axes}I", content[4:start])
   if len(content) - start != math.prod(shape):
     raise ValueError(

@@ -139,6 +139,7 @@ def mnist5k(path: Path | None = None, *, test: float = 0.2) -> Images:
 
   try:
     with gzip.open(path, "rt") as file:
+      # ndmin: a table of one line has two axes as well.
       rows = np.loadtxt(file, np.uint8, delimiter=",", ndmin=2)
   except (EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
     raise ValueError(
@@ -189,6 +190,7 @@ def fashion_mnist(path: Path | None = None) -> Images:
       read_idx(path / f"{part}-labels-idx1-ubyte.gz", axes=1),
       brightest=255,
     )
+    # The published names: t10k is the test set.
     for part in ("train", "t10k")
   )
 
@@ -199,6 +201,7 @@ def _split(
   pixels: np.ndarray, labels: np.ndarray, brightest: int, test: float
 ) -> Images:
   """Splits images of digits by a hash of their pixels."""
+  # By pixels and not by index: equal images are in one split.
   held = [hash_split(p.tobytes(), 0.0, test) == "test" for p in pixels]
   chosen = np.array(held, bool)
   train, heldout = (

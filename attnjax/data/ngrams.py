@@ -84,6 +84,7 @@ def ngrams(documents: Sequence[Document], order: int) -> NGrams:
     symbols = stream[order - 1 - back : len(stream) - back]
     keys |= symbols.astype(np.uint64) << np.uint64(_BITS * back)
 
+  # A boundary is part of contexts, and is never predicted itself.
   unique, counts = np.unique(keys[newest != _BOUNDARY], return_counts=True)
   # float64 is exact for counts up to 2^53.
   return NGrams(unique, counts.astype(np.float64), order)
@@ -104,6 +105,7 @@ def shorten(table: NGrams, order: int) -> NGrams:
   >>> shorten(table, 1).counts
   array([2., 1.])
   """
+  # The newest symbols are the lowest bits: a mask drops the oldest ones.
   keep = np.uint64((1 << _BITS * order) - 1)
   return NGrams(*_total(table.keys & keep, table.counts), order)
 
@@ -150,6 +152,7 @@ def add_k(evidence: Evidence, k: float) -> Column:
   Reference: G. J. Lidstone, "Note on the general case of the Bayes-Laplace
   formula for inductive or a posteriori probabilities", 1920.
   """
+  # 256 bytes and no boundary, which is never predicted.
   count, total = evidence[-1]
   return (count + k) / (total + 256 * k)
 
@@ -192,5 +195,6 @@ def _lookup(
   """The count of each query, 0 where it never came."""
   if not len(keys):
     return np.zeros(len(queries))
+  # Clipped, for a query above every key gets the place behind the last.
   places = np.searchsorted(keys, queries).clip(max=len(keys) - 1)
   return np.where(keys[places] == queries, counts[places], 0.0)

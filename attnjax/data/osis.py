@@ -1,9 +1,9 @@
 """Plain text of a verse from its OSIS markup.
 
-What is not the verse is left out: footnotes, cross references, who speaks,
-headings that editors added, introductions and glossaries. A psalm's own title
-is part of it. Where something was left out, or a line of verse ends, words
-must not grow together: "God<note>...</note><w>created</w>" is two words.
+Footnotes, cross references, names of speakers, headings that editors added,
+introductions and glossaries are removed; a psalm's own title is kept. A removed
+element and the end of a line of verse become a space, so that
+"God<note>...</note><w>created</w>" stays two words.
 """
 
 import html
@@ -55,6 +55,7 @@ def plain_text(marked: str) -> str:
     raise ValueError(f"marked: <{skipping[-1]}> has no end in {marked!r:.200}")
 
   pieces.append(marked[place:])
+  # Unescaped last: `&lt;` in the text must not be read as a tag.
   return _spaced(html.unescape("".join(pieces)))
 
 
@@ -98,5 +99,6 @@ def _milestone(rest: str, kind: str) -> str:
 def _spaced(text: str) -> str:
   """Single spaces; none before punctuation or inside quotes."""
   text = re.sub(r"\s+", " ", text).strip()
+  # Removed tags left a space there.
   text = re.sub(r" ([,.;:!?)”’\]])", r"\1", text)
   return re.sub(r"([(“‘¿¡\[]) ", r"\1", text)

@@ -99,6 +99,7 @@ class Packed:
     document = np.searchsorted(self.starts, places, side="right")
     # Positions begin at 0 in each row, even inside a document.
     begins = np.maximum(self.starts[document - 1], places[0])
+    # Padding counts its own positions, from 0 at the end of the stream.
     begins[~real] = pairs
 
     return {
@@ -184,6 +185,8 @@ def _concatenate(
   documents: Iterable[np.ndarray], boundary: int
 ) -> tuple[np.ndarray, np.ndarray]:
   """The stream of boundaries and tokens, and the start of each document."""
+  # uint16 until a document needs int32: concatenation promotes the whole
+  # stream.
   parts: list[np.ndarray] = [np.zeros(0, np.uint16)]
   starts: list[int] = []
   size = 0

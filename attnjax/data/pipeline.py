@@ -64,6 +64,8 @@ class TrainBatches:
       return self.source[chosen]
     return stacked([self.source[row] for row in chosen])
 
+  # A cache of this object alone: lru_cache on a method is shared by all
+  # objects, and keeps them in memory.
   @functools.cached_property
   def _order(self) -> Any:
     """Epoch -> permutation of the rows."""
@@ -154,6 +156,7 @@ class EvaluationBatches(Sequence[Batch]):
     if not -len(self) <= number < len(self):
       raise IndexError(f"batch {number} of {len(self)}")
 
+    # A negative index counts from the end, as in a list.
     start = number % len(self) * self.batch_size
     stop = min(start + self.batch_size, len(self.packed))
     rows = [self.packed[row] for row in range(start, stop)]

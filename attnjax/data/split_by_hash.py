@@ -38,7 +38,9 @@ def hash_split(key: str | bytes, validation: float, test: float) -> SplitName:
 
   content = key.encode() if isinstance(key, str) else key
   digest = hashlib.sha256(content).digest()
+  # 64 bits, more than the 53 that a float keeps.
   place = int.from_bytes(digest[:8], "big") / 2**64
+  # Tested on first: another validation part leaves the test set as it is.
   if place < test:
     return "test"
 

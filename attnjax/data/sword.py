@@ -53,6 +53,7 @@ def read_module(folder: Path, versification: str) -> dict[Reference, str]:
     texts = _Testament(folder, testament)
     for book in books:
       for chapter, verse, index in _indices(structure, testament, book):
+        # A versification numbers verses that a text may not have.
         if text := texts.text(index):
           found[book.osis_name, chapter, verse] = text
   return found
@@ -88,6 +89,7 @@ class _Testament:
       content = self._blocks[block][start : start + length] if length else b""
       if len(content) == length:
         return content.decode("utf-8")
+    # One error for all of these, as for a verse that is cut short.
     except (IndexError, UnicodeDecodeError):
       pass
 
@@ -111,6 +113,7 @@ def _indices(
   """(chapter, verse, index in its testament) of each verse of a book."""
   name = book.osis_name.lower()
   for chapter in range(1, book.num_chapters + 1):
+    # pysword spells its method so.
     indices = structure.ref_to_indicies(books=[name], chapters=[chapter])
     for verse, index in enumerate(indices[testament], start=1):
       yield chapter, verse, index

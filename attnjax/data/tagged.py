@@ -164,6 +164,7 @@ def _events(tokens: tuple[tuple[str, str], ...]) -> tuple[Event, ...]:
     if tag.startswith("jj"):
       run.append(index)
       continue
+    # nn, nns, nn$, nn-tl; proper names are np.
     if run and tag.startswith("nn"):
       found.append((index, tuple(run)))
     run = []

@@ -28,6 +28,7 @@ class TextConfig(Config):
   'bytes'
   """
 
+  # Corpus and path do not identify a run: the digest of the text does.
   corpus: str = setting(
     "english",
     "text that every machine has: english is Python's help topics (0.5 MB),"
@@ -159,6 +160,7 @@ def load_text(config: TextConfig) -> TextData:
   )
 
   for documents in (train, heldout):
+    # Part by part: a document that moves to the other one changes the digest.
     texts = [hashlib.sha256(document.text).digest() for document in documents]
     digest.update(hashlib.sha256(b"".join(texts)).digest())
 
@@ -225,6 +227,7 @@ def _stride(config: TextConfig) -> int | None:
   fraction = config.evaluation_stride
   if fraction is None:
     return None
+  # A small fraction of a short row may round to 0, which would never advance.
   return max(1, round(fraction * config.length))
 
 

@@ -158,6 +158,7 @@ def show(tokenizer: Tokenizer, token: SupportsIndex) -> str:
   """
   if token.__index__() == tokenizer.boundary:
     return "<|>"
+  # A token may be a part of a UTF-8 character.
   text = tokenizer.token_bytes(token).decode("utf-8", "backslashreplace")
   return "".join(
     c if c.isprintable() else c.encode("unicode_escape").decode() for c in text

@@ -24,6 +24,7 @@ __all__ = [
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _VERSION = 1001
+# Little-endian: `_headers` refuses any other file.
 _DTYPES = {
   "HalfStorage": "<f2",
   "FloatStorage": "<f4",
@@ -196,6 +197,7 @@ def _storages(
   found = {}
   for key in keys:
     storage = wanted[key]
+    # A storage is its number of elements, 64 bits, and then the elements.
     (size,) = struct.unpack("<q", file.read(8))
     content = file.read(size * np.dtype(storage.dtype).itemsize)
     if (
@@ -236,6 +238,7 @@ def _array(tensor: _Tensor, storages: dict[str, np.ndarray]) -> np.ndarray:
   if not size:
     return np.zeros(shape, storage.dtype)
 
+  # By index and not by strides: no memory outside of the storage can be read.
   places = np.full((), offset)
   for n, s in zip(shape, strides, strict=True):
     places = places[..., None] + np.arange(n) * s

@@ -98,11 +98,11 @@ def load_verses(
   *,
   ratios: tuple[float, float] = (0.5, 2.0),
 ) -> list[VersePair]:
-  """The verses that both Bibles have under one number and that belong together.
+  """Pairs of verses that have the same number in both Bibles.
 
-  Markup and notes are gone; Spanish words in capitals, the printer's opening of
-  a chapter, begin with one capital. Books that only one of them has are left
-  out, and so are `MISNUMBERED` and `SUBSCRIBED`.
+  Markup and notes are removed. Spanish words all in capitals, as printed at the
+  start of a chapter, are written with one capital. Books that only one Bible
+  has, `MISNUMBERED` and `SUBSCRIBED` are left out.
 
   Args:
     english: the directory of the module's files; None: the asset
@@ -134,6 +134,7 @@ def load_verses(
   if spanish is None:
     spanish = fetch("sword-text-sparv") / texts / "spaRV1909eb"
 
+  # The numbering that each module's own .conf names.
   return _paired(
     read_module(english, "nrsva"), read_module(spanish, "kjv"), ratios
   )
@@ -210,6 +211,7 @@ def _paired(
   for reference in common:
     ours = plain_text(english[reference])
     theirs = _CAPITALS.sub(_one_capital, plain_text(spanish[reference]))
+    # A verse that is nothing but notes has no text.
     if ours and theirs and ratios[0] <= len(theirs) / len(ours) <= ratios[1]:
       pairs.append(VersePair(*reference, ours, theirs))
 

@@ -98,8 +98,8 @@ def encode_pairs(
 ) -> dict[str, np.ndarray]:
   """Pairs of sequences as arrays, padded at the end with id 0.
 
-  The decoder reads `inputs` and should say `targets`: both are the same
-  symbols, one shifted by the start, the other closed by the end.
+  `inputs` and `targets` of the decoder are the same symbols: `inputs` begin
+  with the start symbol, `targets` finish with the end symbol.
 
   Args:
     pairs: N of (source symbols, target symbols), none of them empty.
@@ -128,6 +128,7 @@ def encode_pairs(
   sources = [source.encode(first) for first, _ in pairs]
   targets = [target.encode(second) for _, second in pairs]
   ends = [[*ids, END] for ids in targets]
+  # A target row holds at least its end or start: with it alone it is empty.
   said, lengths = _padded("target", ends, target_length, empty=1)
   starts = [[START, *ids] for ids in targets]
   heard, _ = _padded("target", starts, said.shape[1], empty=1)

@@ -39,12 +39,12 @@ def yardsticks(
 ) -> dict[str, float]:
   """Bits per byte of the held-out text under n-gram models and xz.
 
-  `uniform` knows nothing. `unigram`, `bigram` and `5-gram` count bytes after
-  the 0, 1 and 4 bytes before them, smoothed by add-k. `5-gram interpolated`
-  blends all lengths from 0 to 4 and is the one to beat. Smoothing is fitted on
-  a tenth of the training documents with counts from the others; then all of
-  them are counted. `xz` is what `xz -9` needs for the held-out text when it
-  has just compressed the training text; it wants 0.7 GB of memory.
+  `uniform` gives each byte 1/256. `unigram`, `bigram` and `5-gram` count bytes
+  after the 0, 1 and 4 bytes before them, smoothed by add-k. `5-gram
+  interpolated` mixes contexts of 0 to 4 bytes and is the strongest of these.
+  Smoothing is fitted on a tenth of the training documents with counts from the
+  others; then all of them are counted. `xz` is what the held-out text adds to
+  the size of the training text under `xz -9`; it needs 0.7 GB of memory.
 
   Args:
     train: the training documents, two bytes of text at least.
@@ -116,6 +116,8 @@ def xz(train: Sequence[Document], heldout: Sequence[Document]) -> float:
 
 def _xz_size(text: bytes) -> int:
   """Bytes that `xz -9` makes of a text."""
+  # Preset 9 has a dictionary of 64 MiB: more than the corpora that come with
+  # Python.
   return len(lzma.compress(text, preset=9))
 
 
@@ -139,6 +141,7 @@ def _fit_strengths(part: NGrams, rest: NGrams) -> list[float]:
     for place in reversed(range(len(found))):
       before, after = strengths[:place], strengths[place + 1 :]
 
+      # Defaults bind the lists now: a closure would read those of a later turn.
       def cost(k: float, before=before, after=after) -> float:
         return _bits(rest, interpolate(found, [*before, k, *after]))
 
@@ -147,5 +150,5 @@ def _fit_strengths(part: NGrams, rest: NGrams) -> list[float]:
 
 
 def _best(cost: Callable[[float], float]) -> float:
-  """The strength that costs least."""
+  """The strength of the lowest cost."""
   return min(_STRENGTHS, key=cost)

@@ -14,6 +14,7 @@ from attnjax.runs.mesh import MeshConfig
 
 __all__ = ["MeshAttention", "ShardedLoss", "TakesAttention", "loss_on"]
 
+# By the choices of the flag `mesh.attention`.
 _KINDS = {
   "ring": parallel.RingAttention,
   "all_gather": parallel.AllGatherAttention,
@@ -72,12 +73,14 @@ class MeshAttention:
   def __call__(
     self, query: jax.Array, key: jax.Array, value: jax.Array, **options: Any
   ) -> Any:
-    """Attention over the whole sequence, called as `attnjax.attend`."""
+    """Attention over the full sequence, called like `attnjax.attend`."""
     sizes = self.mesh.shape
     rows = math.prod(query.shape[:-3])
     whole_rows = rows % math.prod(sizes[axis] for axis in _ROWS)
     whole_heads = key.shape[-2] % sizes["tensor"]
 
+    # An axis that does not divide the array is refused by shard_map; `()`
+    # leaves the array whole on each of its devices.
     sharded = _KINDS[self.kind](
       self.mesh,
       "sequence",
@@ -133,6 +136,7 @@ class ShardedLoss:
       )
 
     length = batch["positions"].shape[1]
+    # By shape: a batch may hold arrays without an axis of tokens too.
     tokens = lambda x: x.ndim > 1 and x.shape[1] == length
     return {
       name: self.attention.permute(x, axis=1) if tokens(x) else x

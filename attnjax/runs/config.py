@@ -1,4 +1,4 @@
-"""Configs of training runs, and which settings decide their numbers."""
+"""Configs of training runs, and which of their settings identify a run."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -62,6 +62,7 @@ class FitConfig(Config):
 
   def __post_init__(self) -> None:
     super().__post_init__()
+    # Fields of the subclass: this base declares none.
     parts = vars(self)
     train: TrainConfig = parts["train"]
     optimizer: OptimizerConfig = parts["optimizer"]
@@ -89,7 +90,7 @@ class FitConfig(Config):
 
 
 def what_decides(identity: Mapping[str, Any]) -> dict[str, Any]:
-  """Drops from an identity the leaves of a `TrainConfig` that change no number.
+  """The identity of a run without settings that do not affect its results.
 
   A run may be resumed on another mesh or number of processes, and with other
   intervals of records, evaluations and checkpoints.
@@ -111,6 +112,7 @@ def _without(
   for name, value in tree.items():
     if name in dropped:
       continue
+    # These two say where a run is computed, and change no number.
     if name in ("mesh", "processes") and isinstance(value, Mapping):
       continue
 

@@ -55,7 +55,7 @@ def run(
 
 
 def processes_of(config: Any) -> training.ProcessesConfig:
-  """The one `ProcessesConfig` of an experiment's config.
+  """Finds the `ProcessesConfig` of an experiment's config.
 
   Args:
     config: of an experiment; some of its parts, at any depth, have `processes`.
@@ -113,6 +113,7 @@ class _AgreeingMain:
       del functools.reduce(operator.getitem, above, asked)[last]
 
     training.require_agreement("flags", {"config": asked, "to": str(workdir)})
+    # Process 0 looks for all, so that all raise or none.
     training.from_primary(lambda: _check_owner(workdir, self.experiment))
 
     try:

@@ -117,6 +117,7 @@ def fit(
   True
   """
   check_local(workdir, "workdir")
+  # First: processes that have not joined would agree each with itself.
   require_joined(train.processes)
   decides = _identity(identity, optimizer, train)
   training.require_agreement(
@@ -189,6 +190,7 @@ def make_model(
   """
   mesh = train.mesh.make()
   if mesh is not None and rules is None:
+    # Rules from shapes alone: the model may be too large for one device.
     rules = partition_rules(jax.eval_shape(make))
   return training.initialise(make, mesh=mesh, rules=rules)
 
@@ -257,6 +259,7 @@ def _prepare(
   if mesh is None:
     state = training.init_state(model, transform)
     jitted = training.jit_step(step)
+    # The loop puts each batch on the one device.
     return _Ready(state, jitted, batches, jax.device_put)
 
   state, places = init_on(mesh, model, transform, rules)

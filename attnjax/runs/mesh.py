@@ -124,6 +124,7 @@ class MeshConfig(Config):
     sizes = {axis: getattr(self, axis) for axis in AXES}
     if not sizes["data"]:
       rest = math.prod(size for size in sizes.values() if size)
+      # At least 1, for too few devices: the error that follows divides by it.
       sizes["data"] = max(devices // rest, 1)
     return sizes
 

@@ -67,6 +67,8 @@ def abstract_batch(
   >>> tokens.sharding.shard_shape(tokens.shape)
   (2, 3)
   """
+  # Rows go over fsdp too: its devices share the parameters, and each computes
+  # rows of its own.
   place = NamedSharding(mesh, PartitionSpec(("data", "fsdp"), "sequence"))
   return {
     name: jax.ShapeDtypeStruct((rows, length), dtype, sharding=place)

@@ -34,6 +34,7 @@ def spread(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
   places = max(digits - whole_digits, 0)
   write = lambda x: f"{x:.{digits - 1}e}" if small else f"{x:.{places}f}"
   if len(values) == 1:
+    # One value has no sample deviation.
     return write(mean)
   return f"{write(mean)} ± {write(statistics.stdev(values))}"
 
@@ -133,6 +134,7 @@ def _write(path: Path, content: Mapping[str, Any]) -> Path:
   """Writes JSON atomically."""
   # The name is unique, for several processes of one run may write at once.
   path.parent.mkdir(parents=True, exist_ok=True)
+  # Beside the file, for a rename cannot leave its file system.
   temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
   temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
   os.replace(temporary, path)

@@ -119,6 +119,8 @@ def by_seed(
     for variant in variants:
       try:
         found = trial(variant, seed)
+      # What `fit` raises for a loss that is not finite. Any other error is one
+      # of the program, and ends the experiment.
       except FloatingPointError as error:
         print(f"{variant}, seed {seed} diverged: {error}", flush=True)
         continue
@@ -141,7 +143,7 @@ def train_and_measure(
   folder: Path,
   test: Mapping[str, Any],
 ) -> dict[str, Any]:
-  """Trains and measures a model; a run measured so before is not again.
+  """Trains and measures a model; reuses the measures of an earlier call.
 
   Args:
     fit: trains in `folder`, or finds there what was trained.

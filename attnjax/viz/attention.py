@@ -111,6 +111,7 @@ def save_attention(
 
 def _validate_weights(weights: Any) -> tuple[np.ndarray, int]:
   """Weights as float64 "panels T S", and the number of heads."""
+  # Wide, for rows of bfloat16 would round once more as they are summed.
   array = np.asarray(weights).astype(np.float64)
   if array.ndim not in (3, 4) or 0 in array.shape:
     raise ValueError(

@@ -80,6 +80,7 @@ def learning_curve_figure(
   ]
   y_label = label or metric.replace("_", " ")
   style.label_axes(axes, "step", y_label, title, font=_FONT)
+  # Steps are whole numbers, and so are their ticks.
   axes.xaxis.get_major_locator().set_params(integer=True)
   axes.margins(x=0.01, y=0.06)
   write_labels(axes, labels, font=_FONT)
@@ -125,6 +126,8 @@ def _curves(
       value = math.nan if value is None else float(value) * scale
       steps, values = curves.setdefault(record["split"], ([], []))
       steps.append(record["step"])
+      # matplotlib leaves a gap at NaN; infinity would spoil the limits of the
+      # axis.
       values.append(value if math.isfinite(value) else math.nan)
 
   if not curves:
@@ -167,6 +170,7 @@ def _draw_yardsticks(axes: Any, yardsticks: Mapping[str, float]) -> list[Label]:
     axes.axhline(
       value, color=style.QUIET, linewidth=0.9, dashes=(4, 3), zorder=1
     )
+  # Written by `write_labels` with those of the curves, so that none overlap.
   return [
     Label(float(value), f"{name} {value:.3f}", style.QUIET)
     for name, value in yardsticks.items()

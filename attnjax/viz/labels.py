@@ -52,6 +52,7 @@ def write_labels(axes: Any, labels: Sequence[Label], *, font: float) -> None:
   ends = [float(value - bottom) / float(top - bottom) for value in values]
   points = axes.figure.get_size_inches()[1] * 72 * 0.8  # less title and ticks
 
+  # A line of text is 1.35 font sizes high, in parts of the height of the axes.
   heights = separate_heights(ends, gap=1.35 * font / points)
   for label, end, height in zip(labels, ends, heights, strict=True):
     place = {"transform": axes.transAxes, "color": label.color}
@@ -82,6 +83,7 @@ def separate_heights(heights: Sequence[float], *, gap: float) -> list[float]:
     mean, size = heights[index] - rank * gap, 1
     while pools and pools[-1][0] > mean:
       below, count = pools.pop()
+      # Pooled: neighbours that overlap move together, by their mean.
       mean = (mean * size + below * count) / (size + count)
       size += count
     pools.append((mean, size))

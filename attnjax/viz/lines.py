@@ -131,6 +131,7 @@ def _draw(
     )
 
   finite = mean[np.isfinite(mean)]
+  # The label stands at the last point that is drawn.
   return float(finite[-1]) if len(finite) else float("nan")
 
 

@@ -85,6 +85,7 @@ class Panels:
     longest = max(len(self.across), len(self.down))
     if longest > 64:
       return 64 * _SMALLEST_CELL / longest
+    # Between 0.13 and 0.34 inch, for a panel of 3.2 inches.
     return min(0.34, max(_SMALLEST_CELL, 3.2 / longest))
 
   def draw(self) -> "matplotlib.figure.Figure":
@@ -114,6 +115,7 @@ class Panels:
     bar = figure.colorbar(
       image,
       ax=panels,
+      # A bar 0.14 inch wide: colorbar takes parts of the figure's width.
       fraction=0.14 / width,
       aspect=length / 0.14,
       shrink=min(1.0, length / height),
@@ -151,6 +153,7 @@ class Panels:
     if scale is None:
       scale = float(weights.max())
       title += f"  (largest {scale:.2g})"
+      # Weights that are all 0 have nothing to be scaled by.
       weights = weights / (scale or 1.0)
 
     shown = weights if self.layout == "rows" else weights.T

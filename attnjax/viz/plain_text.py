@@ -46,6 +46,7 @@ def drawable(
     seen = glyph(letter)
     return seen if known.issuperset(map(ord, seen)) else number(letter)
 
+  # First replaced, then cut: a code point is several characters long.
   written = "".join(map(shown, text))
   return written if longest is None else shortened(written, longest)
 

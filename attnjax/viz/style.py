@@ -59,6 +59,7 @@ def new_figure(width: float, height: float) -> "matplotlib.figure.Figure":
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
 
+  # The constrained layout makes room for labels outside of the axes.
   figure = Figure(
     figsize=(width, height), dpi=150, facecolor="white", layout="constrained"
   )
@@ -129,6 +130,7 @@ def label_axes(
   axes.tick_params(labelsize=font, pad=4)
 
   axes.grid(axis="y", color="#f0f0f0", linewidth=0.8, zorder=0)
+  # Else matplotlib draws the grid over the lines.
   axes.set_axisbelow(True)
   if title is not None:
     axes.set_title(title, fontsize=10, color=INK, loc="left", pad=10)
@@ -162,6 +164,7 @@ def save_figure(figure: "matplotlib.figure.Figure", path: str | Path) -> Path:
       f" {path.suffix!r}"
     )
 
+  # After the check, so that a wrong suffix leaves no directory behind.
   path.parent.mkdir(parents=True, exist_ok=True)
   write_plainly(figure)
   figure.savefig(path, facecolor="white")

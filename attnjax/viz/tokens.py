@@ -68,6 +68,7 @@ def _text(token: Token) -> str:
     try:
       return token.decode()
     except UnicodeDecodeError:
+      # Part of a character: a token of byte pairs need not be whole UTF-8.
       return f"⟨{token.hex()}⟩"
   return str(token)
 

@@ -48,6 +48,8 @@ def manifest(
   """
   machine = require_platform(layout, "GKE", "tpu", "cuda")
   pod: dict[str, Any] = {
+    # A pod started again by itself could not join the others: JobSet restarts
+    # all.
     "restartPolicy": "Never",
     "terminationGracePeriodSeconds": GRACE,
     "nodeSelector": _nodes(machine, spot),
@@ -74,6 +76,8 @@ def manifest(
         "maxRestarts": RESTARTS,
         "rules": [
           {
+            # An error of the program would come again: the JobSet fails at
+            # once.
             "name": "ours",
             "action": "FailJobSet",
             "onJobFailureReasons": ["PodFailurePolicy"],
@@ -163,6 +167,7 @@ def _template(layout: ProcessLayout, pod: dict[str, Any]) -> dict[str, Any]:
 def _nodes(machine: Topology, spot: bool) -> dict[str, str]:
   """The nodeSelector: labels of nodes with the right chips."""
   name, label = chip_names(machine.chip.name).gke, "cloud.google.com/gke-"
+  # GPUs have one label. TPUs have another, and the shape of the slice.
   labels = {f"{label}accelerator": name}
   if machine.chip.platform == "tpu":
     shape = "x".join(map(str, machine.shape))
@@ -178,6 +183,8 @@ def _container(job: Job, layout: ProcessLayout, image: str) -> dict[str, Any]:
 
   environment = {}
   if not tpu and layout.processes > 1:  # of TPUs GKE says who they are
+    # The DNS name that JobSet gives pod 0 of job 0 of `run`. JAX reads the
+    # index of a process from JOB_COMPLETION_INDEX.
     first = f"{job.name}-run-0-0.{job.name}:{PORT}"
     environment = {
       "JAX_COORDINATOR_ADDRESS": first,

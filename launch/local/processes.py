@@ -138,6 +138,8 @@ def _exit_code(returned: int) -> int:
 def _forward_sigterm(ran: Sequence[subprocess.Popen]) -> Mapping[int, Any]:
   """Forwards SIGTERM; leaves Ctrl-C to the processes, which save first."""
   return {
+    # Ignored here: a terminal sends Ctrl-C to the processes as well, and this
+    # one has to wait for them.
     signal.SIGINT: signal.signal(signal.SIGINT, signal.SIG_IGN),
     signal.SIGTERM: signal.signal(
       signal.SIGTERM, lambda number, frame: _send_signal(ran, number)
@@ -153,6 +155,7 @@ def _send_signal(ran: Sequence[subprocess.Popen], number: int) -> None:
 
 def _free_port() -> int:
   """A free TCP port."""
+  # Free now: another program may still take it before process 0 does.
   with socket.socket() as listener:
     listener.bind(("127.0.0.1", 0))
     return listener.getsockname()[1]

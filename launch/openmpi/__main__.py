@@ -51,6 +51,7 @@ def program(job: Job, values: flags.FlagValues) -> int:
   check_place(asked)  # as it was given, for a link may lead nowhere
 
   try:
+    # In place of this process: signals reach mpirun, and its exit code is ours.
     os.execvp(line[0], line)
   except FileNotFoundError:
     raise ValueError(

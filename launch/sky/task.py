@@ -92,6 +92,7 @@ def _run(job: Job, finished: str | None) -> str:
   asked = shlex.quote(shlex.join(job.asked()))
   return (
     f"set -e\n{line}\n"
+    # Every host runs this script, and one of them writes the mark.
     'if [ "${SKYPILOT_NODE_RANK:-0}" = 0 ]; then\n'
     f"  mkdir -p {folder}\n  printf '%s\\n' {asked} > {folder}/{name}\nfi\n"
   )

@@ -93,11 +93,13 @@ def limit_of(text: str) -> float:
     return math.inf
 
   for form in _TIMES:
+    # ASCII: \d alone matches the digits of every script.
     if found := re.fullmatch(form, text, re.ASCII):
       parts = {
         name: int(value or 0) for name, value in found.groupdict().items()
       }
       total = sum(_SECONDS[name] * value for name, value in parts.items())
+      # To SLURM a limit of 0 is none.
       return 60.0 * math.ceil(total / 60) or math.inf
 
   raise ValueError(

@@ -140,6 +140,7 @@ def _header(
 
   lines = [f"#SBATCH {option}" for option in options]
   lines += [sbatch_line(option) for option in extra]
+  # No `set -e`: the exit code of srun decides whether the job is requeued.
   return "\n".join(["#!/bin/bash", *lines, "set -u", ""])
 
 

@@ -114,7 +114,7 @@ def _located(job: Job, on: str) -> Callable[[Job], Job]:
 def _looked_up(
   job: Job, points: list[Point], values: flags.FlagValues
 ) -> tuple[Path, list[Point]]:
-  """(local directory of results, unfinished points)."""
+  """Returns (local directory of results, unfinished points)."""
   place, known = Path(job.place), True
   if "://" in job.place:
     known = values.collect or values.submit  # looking costs a copy

@@ -154,6 +154,7 @@ def plot(
     return None
 
   [shown, *_] = metrics_of(outcomes, metric)
+  # The axis of most values has the most to show as a line.
   across = max(numeric, key=lambda name: len(axes[name]))
   place = list(axes).index(across)
   lines: dict[str, dict[float, float]] = {}

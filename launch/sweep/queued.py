@@ -10,6 +10,7 @@ from launch.sweep.points import Point
 
 __all__ = ["in_sky", "in_slurm", "record_queued", "sky_name"]
 
+# %F is the id of an array and %K the index of a task: `17_3`.
 _SQUEUE = ("squeue", "--noheader", "--array", "--format=%F_%K")
 _SKY = ("sky", "jobs", "queue", "--all", "--all-users", "--skip-finished")
 

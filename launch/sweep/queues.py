@@ -45,6 +45,7 @@ def run_here(
     def one(point: Point) -> int:
       return 0 if stopping.asked() else _run(place, point, layout, stopping)
 
+    # Threads, for each does nothing but wait for processes.
     with concurrent.futures.ThreadPoolExecutor(at_once) as pool:
       codes = list(pool.map(one, points))
   if stopping.asked():
@@ -57,6 +58,7 @@ def _run(
   place: Path, point: Point, layout: ProcessLayout, stopping: Stopping
 ) -> int:
   """Runs one point in a thread; prints and records how it ended."""
+  # Appended to: a point that goes on keeps the log of its earlier runs.
   with open(place / "logs" / f"{point.name}.log", "ab") as log:
     code = run_together(line_here(point.job), layout, log, stopping.asked)
   # Only what ended well: the next command takes up the others again.

@@ -9,6 +9,7 @@ from attnjax.training.interruption import EXIT_CODE
 
 __all__ = ["Stopping"]
 
+# 75 says: saved, the same command goes on. 130 is what a shell says of Ctrl-C.
 _CODES = {signal.SIGTERM: EXIT_CODE, signal.SIGINT: 128 + signal.SIGINT}
 
 

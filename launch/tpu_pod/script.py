@@ -11,6 +11,8 @@ from launch.rented import chip_names
 
 __all__ = ["script"]
 
+# `git archive` sends what is committed and nothing else. `[m]` in the pattern
+# of pkill does not match the shell whose command line has it.
 _SCRIPT = """\
 #!/bin/bash
 # bash THIS create | setup | run | logs | stop | delete

@@ -45,12 +45,14 @@ def cache_root() -> Path:
   """The directory that holds every asset; it may not exist yet."""
   if chosen := os.environ.get("ATTNJAX_CACHE"):
     return Path(chosen).expanduser()
+  # `or`: to the XDG specification an empty variable is one that is not set.
   base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
   return Path(base).expanduser() / "attnjax"
 
 
 def folder(asset: Asset) -> Path:
   """Directory of an asset's unpacked files; its name has the pinned hash."""
+  # The hash is in the name: a new pin never meets the files of an old one.
   return cache_root() / "assets" / f"{asset.name}-{asset.sha256[:12]}"
 
 

@@ -46,6 +46,7 @@ def download(asset: Asset, into: Path) -> Path:
       capture_output=True,
       text=True,
       errors="replace",
+      # A client that asks a question would wait until the timeout.
       stdin=subprocess.DEVNULL,
       timeout=_TIMEOUT,
     )

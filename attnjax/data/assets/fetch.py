@@ -27,6 +27,7 @@ __all__ = [
 ]
 
 
+# Tests put another root here.
 SYSTEM_ROOT = Path("/")
 
 

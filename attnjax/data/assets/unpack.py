@@ -20,6 +20,7 @@ __all__ = [
 
 
 _AR_MAGIC = b"!<arch>\n"
+# Bytes: the name is in 0 to 16, the size as decimal text in 48 to 58.
 _AR_HEADER = 60
 _BROKEN = (
   zipfile.BadZipFile,
@@ -107,6 +108,7 @@ def _debian_data(package: Path) -> bytes:
 def _inside(name: str) -> PurePosixPath:
   """The path of a member; a ValueError where it leaves the directory."""
   path = PurePosixPath(name)
+  # On Windows a backslash separates folders and a colon names a drive.
   if path.is_absolute() or ".." in path.parts or "\\" in name or ":" in name:
     raise ValueError(f"{name!r} would be written outside of its directory")
   return path
