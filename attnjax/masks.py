@@ -1,13 +1,13 @@
-"""Masks: which key may a query see.
+"""Masks: which keys a query may see.
 
 A mask is a frozen pytree that is evaluated pointwise (``mask(b, h, q, k)``), by
 tile (``mask.tile``: must it be computed at all?) and as a picture. Its
 hyper-parameters are static; arrays (lengths, segment ids, captured arrays) are
 leaves, which may be traced and vmapped.
 
-Masks speak of positions, not of array indices: ``causal()`` is the same object
-in training, in decoding with a cache and on a permuted shard. Padding lives in
-arrays, and what says where it is goes by index: `lengths`, and any boolean
+Masks are functions of positions, not of array indices: ``causal()`` is the same
+object in training, in decoding with a cache and on a permuted shard. Padding is
+a matter of the arrays, so its masks go by index: `lengths`, and any boolean
 array that is composed with a mask, as in ``causal() & array``.
 
   Mask: A mask: may the query at position q see the key at position k?

@@ -289,8 +289,8 @@ class _Leaf:
     if self.name.endswith(".embedding"):
       expected = shape
     elif self.name.endswith(".kernel"):
-      # The output map contracts heads and features, ours are ``H D M``;
-      # queries, keys and values are ``M H D``.
+      # Here the output map is ``H D M``, with two input axes; those of queries,
+      # keys and values are ``M H D``.
       inputs = 2 if self.name.endswith("output.kernel") else 1
       expected = (math.prod(shape[inputs:]), math.prod(shape[:inputs]))
     else:

@@ -187,7 +187,7 @@ def _empty(logits):
 
 
 def _nothing_to_draw(logits):
-  """The error of such rows."""
+  """ValueError for the first row whose logits are all -inf."""
   where = np.argwhere(_empty(logits)).tolist()[0]
   return ValueError(
     "sample: logits must have a token to draw in every row, got -inf for all of"

@@ -96,7 +96,7 @@ class Seq2Seq(nnx.Module):
   Reference:
     Bahdanau, Cho, Bengio, "Neural Machine Translation by Jointly Learning to
     Align and Translate", 2014, arXiv 1409.0473. The fixed vector at every step:
-    Cho et al., 2014, arXiv 1406.1078. The bottom layer asks: Wu et al.,
+    Cho et al., 2014, arXiv 1406.1078. Queries of the bottom layer: Wu et al.,
     "Google's Neural Machine Translation System", 2016, arXiv 1609.08144,
     section 3.
   """

@@ -40,9 +40,9 @@ class Embedding(nnx.Module):
   def __init__(
     self, rows: int, width: int, *, stddev: float = 0.02, rngs: nnx.Rngs
   ):
+    init = jax.nn.initializers.normal(stddev)
     # float32, whatever the layers compute in: a loss function casts the
     # parameters.
-    init = jax.nn.initializers.normal(stddev)
     self.embedding = nnx.Param(init(rngs.params(), (rows, width), jnp.float32))
 
   def __call__(self, index: Int[Array, "*B T"]) -> Float[Array, "*B T M"]:

@@ -216,8 +216,7 @@ def rewind(
     key=key,
     value=value,
     length=kept,
-    # A row that goes back before them has forgotten no token that it still
-    # counts.
+    # A row cannot have forgotten more tokens than it has now.
     forgotten=jnp.minimum(cache.forgotten, kept),
   )
 

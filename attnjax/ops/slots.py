@@ -103,7 +103,7 @@ def write(
   Returns:
     A new store, one a row of the addresses.
 
-  What is written with a sharp address is what is read there:
+  A value that is written with a sharp address is read back:
 
   >>> import jax.numpy as jnp
   >>> from attnjax import scoring

@@ -124,7 +124,7 @@ class Checkpoints:
   Args:
     directory: where the steps lie, made if need be; relative to the working
       directory. What a killed save left there is removed.
-    config: what is kept.
+    config: how many steps to keep.
 
   Raises:
     ValueError: the directory is a file, cannot be made, or is a URL.

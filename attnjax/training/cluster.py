@@ -240,9 +240,9 @@ def start_arguments(
     The arguments; None where there is one process only.
 
   Raises:
-    ValueError: there are several processes and nobody says which this is,
-      where the first one is or how many there are, or it is one too many; or a
-      launcher asked for by name is not there.
+    ValueError: there are several processes and their number, the address of
+      the first or the index of this one is missing; the index is too large; or
+      the environment has no variables of the launcher that is named.
 
   >>> step = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "2", "SLURM_PROCID": "1",
   ...   "SLURM_LOCALID": "0", "SLURM_STEP_NODELIST": "n[1-2]"}

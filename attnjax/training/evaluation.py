@@ -56,10 +56,10 @@ class Evaluate:
     return EvaluateOn(self, batches)
 
 
-# Without ==, which of batches would be an array and no answer.
+# Without ==: batches are arrays, of which == is an array.
 @dataclasses.dataclass(frozen=True, eq=False)
 class EvaluateOn:
-  """`params -> metrics` on batches that stay the same; see `Evaluate.on`."""
+  """`params -> metrics` on fixed batches; see `Evaluate.on`."""
 
   evaluate: Evaluate
   batches: Sequence[PyTree]
@@ -95,7 +95,7 @@ def make_evaluate(
     `evaluate(params, batches)`: a dict of Python floats with `loss`,
     `perplexity`, `weight` and the extra metrics per weight. It raises
     ValueError where nothing has a weight, for then there is no mean.
-    `evaluate.on(batches)(params)` is the same, of batches that stay.
+    `evaluate.on(batches)(params)` does the same on fixed batches.
 
   >>> import jax
   >>> def loss_fn(params, batch, key):

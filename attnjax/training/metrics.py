@@ -22,7 +22,7 @@ class JsonLines:
 
   Opening it drops the records after `resume_step`, and a last line that a
   kill left half-written, by an atomic rewrite. A number that is not finite is
-  written as null, for JSON has no word for it.
+  written as null, for JSON has none.
 
   Args:
     path: of the file; its directory is made where there is none.

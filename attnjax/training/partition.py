@@ -2,7 +2,7 @@
 
 A table is a sequence of rows `(pattern, spec, spec, ...)`. The first row whose
 pattern is found in a leaf's path, `blocks.up.kernel.value`, decides; of its
-specs the first that divides the leaf is taken. A spec speaks of the last axes
+specs the first that divides the leaf is taken. A spec applies to the last axes
 of a leaf: layers that are stacked have more in front. Moments of an optimizer
 carry the paths of their parameters, and so one table places both.
 """

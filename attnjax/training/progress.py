@@ -152,7 +152,7 @@ class Progress:
       print(message, file=self._stream, flush=True)
 
   def close(self) -> None:
-    """Leaves the line as it is and gives the terminal back."""
+    """Stops the progress bar; its last line stays on the terminal."""
     if self._bar is not None:
       self._bar.stop()
 

@@ -266,7 +266,7 @@ def pmap_step(
   Device `i` has gradients :math:`g_i` of its rows' summed loss and their weight
   :math:`w_i`; all take the step of :math:`\sum_i g_i / \sum_i w_i`, which is
   that of the whole batch, however the weights fall. Every device has the whole
-  state. A mesh with `data` does the same, and shares out more besides.
+  state. A mesh with `data` does the same, and can shard the state too.
 
   Args:
     step: from `make_step`.

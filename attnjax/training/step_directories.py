@@ -3,8 +3,8 @@
 A step is a directory named by its number. It gets its name by one rename, so a
 name without a suffix means that the save was complete.
 
-Orbax restores a file with a flipped bit without a word, for its compression
-carries no checksum. So `digests.json` holds the SHA-256 of every file of a
+Orbax restores a file with a flipped bit without an error, for its compression
+has no checksum. So `digests.json` holds the SHA-256 of every file of a
 step: written before the step is committed, checked before a step is restored.
 """
 

@@ -9,7 +9,7 @@ __all__ = ["PRESETS", "ContextCostConfig"]
 
 @dataclasses.dataclass(frozen=True)
 class ContextCostConfig(Config):
-  """All that decides the experiment."""
+  """Lengths and shapes that are measured, rounds, and a memory limit."""
 
   lengths: tuple[int, ...] = setting(
     (256, 512, 1024, 2048, 4096, 8192), "context T, tokens", at_least=1

@@ -88,7 +88,7 @@ def _temporary_bytes(compiled: Compiled) -> int:
 def _timed(
   runs: dict[tuple, Compiled], arrays: tuple, rounds: int
 ) -> dict[tuple, list[float]]:
-  """Seconds of each computation in each round, in which each has a turn."""
+  """Seconds of each computation in each round; computations take turns."""
   # The first call of each is not timed: it allocates.
   for run in runs.values():
     jax.block_until_ready(run(*arrays))

@@ -58,7 +58,7 @@ def recall(
   symbols: int,
   questions: int,
 ):
-  """Share of questions whose value is the argmax of what is read.
+  """Share of questions whose value is the argmax of the reader's output.
 
   Args:
     key: of the draws.

@@ -78,7 +78,7 @@ class Concatenated(nnx.Module):
 
 
 class Blind(nnx.Module):
-  """A network whose context is always 0: what is possible without one."""
+  """Baseline without a context: a network whose context is always 0."""
 
   def __init__(self, net: nnx.Module):
     self.net = net

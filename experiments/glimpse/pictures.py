@@ -74,8 +74,8 @@ def draw_glimpses(
 
   for n, (weight, answer) in enumerate(zip(weights, answers, strict=True)):
     said = answer if question == "place" else QUADRANTS[answer]
-    # Relative to the largest weight: shares of 1/T would be pale.
     repeat = 2 * SIDE // len(weight)
+    # Relative to the largest weight: shares of 1/T would be pale.
     seen = image * np.kron(weight, np.ones((repeat, repeat))) / weight.max()
     _picture(grid[0, n + 1], seen, names[n])
     _picture(grid[1, n + 1], weight, f"“{said}”")

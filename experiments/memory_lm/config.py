@@ -47,7 +47,7 @@ class TestConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class MemoryTextConfig(FitConfig):
-  """All that decides the experiment."""
+  """Variants, seeds, and the configs of model, data, test and training."""
 
   variants: tuple[str, ...] = setting(
     tuple(ARCHITECTURES), "each is trained", choices=tuple(ARCHITECTURES)

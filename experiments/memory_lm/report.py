@@ -83,7 +83,7 @@ def _lines(results: Results) -> dict[str, list[list[float]]]:
 
 
 def _beyond(config: MemoryTextConfig, results: Results) -> str:
-  """Table of what a context of more than L bytes gains."""
+  """Table of the gain from a context of more than L bytes."""
   attention = results.get(_ATTENTION)
   rows = []
 
@@ -130,7 +130,7 @@ def _sizes(config: MemoryTextConfig, results: Results) -> str:
 
 
 def check_reach(config: MemoryTextConfig, results: Results) -> str:
-  """Checks that a window gains nothing beyond its reach, and says so.
+  """Checks that a window gains nothing beyond its reach; the result as text.
 
   In the restarted reading every byte has at least L/2 bytes before it: a window
   that reaches no further must predict each byte as in the whole row.
@@ -164,7 +164,7 @@ def check_reach(config: MemoryTextConfig, results: Results) -> str:
 def draw(
   config: MemoryTextConfig, workdir: Path, results: Results
 ) -> list[Path]:
-  """Draws bits per byte over position, and what the whole context gains."""
+  """Draws bits per byte over position, and the gain from the whole context."""
   results = {name: runs for name, runs in results.items() if runs}
   spans = octaves(config)
 

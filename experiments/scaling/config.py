@@ -67,7 +67,7 @@ class PodConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class ScalingConfig(Config):
-  """All that decides the experiment."""
+  """Sizes and lengths of the sweep, its training, the law and the pod."""
 
   widths: tuple[int, ...] = setting(
     (16, 32, 48, 64, 96, 128),

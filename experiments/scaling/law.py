@@ -1,4 +1,4 @@
-"""The law of losses in parameters and tokens: its fit, and how sure it is."""
+"""Scaling law of the loss in parameters and tokens: fit and uncertainty."""
 
 import dataclasses
 import itertools
@@ -175,7 +175,7 @@ def _starts(
 def _optimum(
   start: np.ndarray, x: np.ndarray, y: np.ndarray, target: np.ndarray
 ) -> optimize.OptimizeResult:
-  """The local minimum of Huber's loss that is reached from a point."""
+  """Local minimum of Huber's loss from one starting point."""
   term = (np.log(_LOWEST), 5.0)
   low, high = np.array([term, EDGES, term, EDGES, (0.0, 1.0)]).T
 
@@ -263,7 +263,7 @@ class Fit:
     return float(ends[0]), float(ends[1])
 
   def verdict(self, name: str) -> str:
-    """Says whether the runs determine a number, and if not, why not.
+    """Whether the runs determine a number of the law, and if not, why not.
 
     Args:
       name: of a field of the law.

@@ -43,8 +43,8 @@ def forecasts(config: LawConfig, runs: Sequence[dict]) -> list[Forecast]:
   Raises:
     ValueError: from `fit_law`, if too few runs are left.
   """
-  # The widest is held out, because a law is used for models larger than its
-  # own.
+  # The widest is held out, because a law is used to predict models larger than
+  # those that it was fitted to.
   *smaller, widest = sorted({run["parameters"] for run in runs})
   fitted = fit(config, [run for run in runs if run["parameters"] != widest])
   means = _means(runs)

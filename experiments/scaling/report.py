@@ -73,7 +73,7 @@ def _runs_table(config: ScalingConfig, runs: Runs) -> str:
     ]
     # Runs of one width differ in tokens and seed alone.
     one = next(run for run in runs if run["width"] == width)
-    # The last column is what 6 N D leaves out of C: readout and attention.
+    # The last column: 6 N D lacks the readout and attention, which C counts.
     model, each = config.model(width), one["flops"] / one["tokens"]
     rows.append(
       [

@@ -56,7 +56,7 @@ BYTES = ByteTokenizer().vocabulary_size
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-  """All that decides one run, and nothing of the other runs or of the law.
+  """Settings of one run, without those of other runs or of the law.
 
   So a sweep may be widened, and continued in the same directory.
   """
@@ -103,7 +103,7 @@ def run_config(config: ScalingConfig, size: Size) -> RunConfig:
 
 
 def key_of(run: RunConfig, text: TextData, seed: int) -> str:
-  """Digest of all that decides a run, by which its result is found again."""
+  """Digest of everything that decides a run: the key of its result."""
   parts = (run.model, run.data, run.optimizer, run.train)
   said: dict[str, Any] = {type(part).__name__: decisive(part) for part in parts}
   said |= {"heldout_batches": run.heldout_batches}
@@ -159,7 +159,7 @@ def check_fresh(config: ScalingConfig, text: TextData) -> None:
   first, and how much less is another law.
 
   Raises:
-    ValueError: names the longest run that there is text for.
+    ValueError: the text is too short; names the longest run that fits it.
   """
   tokens = config.data.batch_size * config.data.length
   most = len(text.packed_train) // config.data.batch_size
@@ -172,7 +172,7 @@ def check_fresh(config: ScalingConfig, text: TextData) -> None:
 
 
 def require_some(found: Sequence[dict], workdir: Path) -> None:
-  """Checks that there are runs to report.
+  """Raises ValueError if there are no runs to report.
 
   Raises:
     ValueError: nothing was found and nothing trained, or all of it diverged.

@@ -1,4 +1,4 @@
-"""The ViT, ablations that attend without choosing, and two baselines."""
+"""The ViT, ablations of its attention, and two baselines."""
 
 import dataclasses
 

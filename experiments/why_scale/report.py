@@ -59,7 +59,7 @@ def trained_table(config: WhyScaleConfig, trained: dict) -> str:
 
 def _steps_to(records: list[dict], accuracy: float) -> int | None:
   """Step of the first evaluation with this accuracy; None: never."""
-  # As fine as `evaluate_every`, which the preset sets to 50.
+  # No finer than the steps between two evaluations: 50 in the preset.
   reached = [r["step"] for r in records if r["accuracy"] >= accuracy]
   return min(reached, default=None)
 
