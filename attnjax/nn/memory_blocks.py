@@ -265,7 +265,7 @@ class _Segment:
 
 
 class MemoryAsContext(_Mixer):
-  """Attention over segments and over what the memory recalls (MAC).
+  """Attention over segments and tokens recalled by the memory (MAC).
 
       h[i] = recall(x[i]) from the memory before the segment
       y[i] = x[i] + attention(x[i]; persistent, h[j], x[j], j <= i in the

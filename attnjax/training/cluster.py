@@ -22,7 +22,7 @@ _PORT = 8476  # of the first process, where a launcher names its host only
 
 @dataclasses.dataclass(frozen=True)
 class Announced:
-  """Processes as a launcher announces them; JAX finds out what is None.
+  """Processes as a launcher announces them; JAX detects fields that are None.
 
   Args:
     by: name of the launcher.
@@ -38,7 +38,7 @@ class Announced:
 
 
 def announced(launcher: str, environment: Mapping[str, str]) -> Announced:
-  """Reads what a launcher announces in the environment variables.
+  """Reads number and index of the processes from environment variables.
 
   Args:
     launcher: as in `ProcessesConfig`; `auto` takes the first that is found.
@@ -71,7 +71,7 @@ def announced(launcher: str, environment: Mapping[str, str]) -> Announced:
 
 
 def _slurm(environment: Mapping[str, str]) -> Announced | None:
-  """A step of SLURM, made by `srun`; the batch script alone is none."""
+  """A SLURM step, started by `srun`; None in the batch script itself."""
   names = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_LOCALID")
   if not all(name in environment for name in names):
     return None

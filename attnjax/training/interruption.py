@@ -76,7 +76,7 @@ class Interruption:
     return self
 
   def _listen(self, number: signal.Signals, handler: Any) -> None:
-    """Installs a handler, unless nohup asked for the signal to be ignored."""
+    """Installs a handler, unless the signal is ignored, as under nohup."""
     ignored = signal.getsignal(number) == signal.SIG_IGN
     if number != signal.SIGHUP or not ignored:
       self._previous[number] = signal.signal(number, handler)

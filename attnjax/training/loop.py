@@ -28,7 +28,7 @@ __all__ = ["LoopConfig", "train"]
 
 @dataclasses.dataclass(frozen=True)
 class LoopConfig(Config):
-  """Length of a run, and what the loop does every so many steps.
+  """Length of a run, and intervals of evaluation, logging and saving.
 
   Raises:
     ValueError: a value is outside its range.
@@ -244,7 +244,7 @@ class _Run:
       raise SystemExit(EXIT_CODE)
 
   def _after(self, state: TrainState, done: int) -> None:
-    """What follows a step: stop if asked, evaluate and save if due."""
+    """After a step: stops if requested, evaluates and saves if due."""
     reason = self.interruption.requested(done)
     if reason is not None:
       self._stop(state, done, reason)

@@ -153,7 +153,7 @@ def _cast_float(x: Any, dtype: DTypeLike) -> Any:
 
 
 def at_least_float32(x: Any) -> Array:
-  """Casts to float32 what is narrower or no float; float64 stays.
+  """Casts narrower floats and other dtypes to float32; keeps float64.
 
   >>> import jax.numpy as jnp
   >>> at_least_float32(jnp.bfloat16(2.5)).dtype

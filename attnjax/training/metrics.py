@@ -171,12 +171,12 @@ class TensorBoard:
         self._writer.add_scalar(tag, float(value), record["step"])
 
   def sync(self) -> None:
-    """Writes what is still queued."""
+    """Writes the queued scalars to the file."""
     with naming_disk_errors(self._directory, "write records"):
       self._writer.flush()
 
   def close(self) -> None:
-    """Writes what is still queued and closes the file."""
+    """Writes the queued scalars and closes the file."""
     events = self._events
     try:
       with naming_disk_errors(self._directory, "write records"):

@@ -230,7 +230,7 @@ def _gather_texts(text: str) -> list[str]:
 
 
 def _announce_joining(arguments: Mapping[str, Any]) -> None:
-  """Prints what this process waits for, for JAX may end the wait by abort."""
+  """Prints the address to join: JAX may end the wait by aborting."""
   index, count = arguments["process_id"], arguments["num_processes"]
   print(
     f"process {'?' if index is None else index} of {count or '?'}: joining the"

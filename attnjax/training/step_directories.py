@@ -83,7 +83,7 @@ def committed(root: Path) -> list[int]:
 
 
 def remove_uncommitted(root: Path) -> None:
-  """Removes what a killed save left behind."""
+  """Removes the directories of saves that were killed."""
   for path in root.glob(f"*{_UNCOMMITTED}*"):
     shutil.rmtree(path)
 

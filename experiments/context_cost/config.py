@@ -41,7 +41,7 @@ def tiny() -> ContextCostConfig:
 
 
 def base() -> ContextCostConfig:
-  """To 65 536 tokens for what fits: ten minutes on two cores."""
+  """Up to 65 536 tokens where memory allows: ten minutes on two cores."""
   return ContextCostConfig(
     lengths=(512, 1024, 2048, 4096, 8192, 16384, 32768, 65536), rounds=2
   )

@@ -27,7 +27,7 @@ def recall_table(
 
 
 def trained_table(accuracy: dict[str, list[float]]) -> str:
-  """Table of the trained layer's held-out accuracy, by what it attends over."""
+  """Table of the trained layer's held-out accuracy by source."""
   rows = [[source, spread(values)] for source, values in accuracy.items()]
   return "\ntrained layer\n\n" + table(["attends over", "accuracy"], rows)
 

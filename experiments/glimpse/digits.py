@@ -72,7 +72,7 @@ def patches(images: np.ndarray, side: int) -> np.ndarray:
 
 
 def _one_of_each(digits: Digits, classes, rng) -> np.ndarray:
-  """Index of a random digit of each class asked for, as `classes`."""
+  """Indices of random digits of the given classes, shaped as `classes`."""
   picks = np.empty(classes.shape, np.int64)
   for label in range(10):
     asked = classes == label

@@ -108,7 +108,7 @@ def read_mapped(mapped: str) -> tuple[Reaction, np.ndarray]:
 
 
 def without_numbers(text: str) -> str:
-  """Removes map numbers, and brackets that they alone need.
+  """Removes map numbers, and brackets that only they need.
 
   >>> without_numbers("[CH3:1][O-:2]")
   'C[O-]'

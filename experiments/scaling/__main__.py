@@ -12,7 +12,7 @@ from experiments.scaling.law import enough, fit
 
 
 def main(config: ScalingConfig, workdir: Path) -> None:
-  """Trains what is not trained yet, one seed of the whole sweep at a time."""
+  """Trains missing runs, one seed of the whole sweep at a time."""
   text = load_text(config.data)
   sweep.check_fresh(config, text)
   mesh = pod.mesh_for(config)

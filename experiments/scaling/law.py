@@ -74,7 +74,7 @@ class Law:
     )
 
   def best_parameters(self, flops: float) -> float:
-    """The N whose loss is least at a compute of C = 6 N D.
+    """The N of least loss at a compute of C = 6 N D.
 
       N = G (C/6)^(β/(α + β)),
       G = (αA / (βB))^(1/(α + β))

@@ -12,7 +12,7 @@ __all__ = ["Forecast", "forecasts", "frontier"]
 
 
 class Forecast(NamedTuple):
-  """A held-out cell of the sweep, and what the law of the others predicts."""
+  """A held-out cell of the sweep, and the prediction from the others."""
 
   parameters: float
   tokens: float

@@ -85,7 +85,7 @@ def planned(config: ScalingConfig) -> list[Size]:
 
 
 def run_config(config: ScalingConfig, size: Size) -> RunConfig:
-  """The config of a run, whose schedule ends with its last step.
+  """Config of one run; its schedule ends with its last step.
 
   A loss read off the middle of a longer schedule is not what so many tokens
   can do: the learning rate is still high there, and a law of such losses has

@@ -100,7 +100,7 @@ def tiny() -> VisionConfig:
 
 
 def base() -> VisionConfig:
-  """Clothes of 28 x 28 beside both baselines: one seed, 1.5 epochs."""
+  """Fashion-MNIST with both baselines: one seed, 1.5 epochs."""
   return VisionConfig(
     data="fashion_mnist",
     variants=("attention", *BASELINES),

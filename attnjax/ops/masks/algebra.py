@@ -124,7 +124,7 @@ def _part(mask: Mask, kind: type) -> str:
 
 
 def _both(x, y):
-  """Computes x & y; stays numpy where one known side settles it.
+  """Computes x & y; stays numpy where one known operand decides it.
 
   A mask that tracing knows to be empty everywhere makes the conjunction known,
   whatever a traced length says, and its tiles are skipped while tracing.
@@ -140,7 +140,7 @@ def _both(x, y):
 
 
 def _either(x, y):
-  """Computes x | y; stays numpy where one known side settles it."""
+  """Computes x | y; stays numpy where one known operand decides it."""
   # De Morgan, with `^ True` for not: `~` of a Python bool is an int.
   return _both(x ^ True, y ^ True) ^ True
 

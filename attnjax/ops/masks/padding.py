@@ -88,7 +88,7 @@ class _Lengths(Mask):
 
 @pytree_dataclass
 class BlockPadding(Mask):
-  """Hides what pads a call to a multiple of the block size, past T or S."""
+  """Mask of the padding past T and S, up to a multiple of the block size."""
 
   query: int = static()
   key: int = static()

@@ -1,4 +1,4 @@
-"""The mask protocol: what a mask answers by pair, by tile and as a picture."""
+"""The mask protocol: values by pair, bounds by tile, and pictures."""
 
 import dataclasses
 import enum
