@@ -8,11 +8,11 @@ __all__ = ["needs_extra"]
 
 @contextlib.contextmanager
 def needs_extra(extra: str, what: str, instead: str = "") -> Iterator[None]:
-  """Says of an import that fails which `pip install` mends it.
+  """Adds the right `pip install` command to the error of a failed import.
 
   Args:
     extra: of the package, which brings the library.
-    what: what is needed and for what, such as "figures need matplotlib".
+    what: beginning of the error, such as "figures need matplotlib".
     instead: how to do without, put after the remedy.
 
   Raises:

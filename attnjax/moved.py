@@ -59,7 +59,7 @@ def forward_names(module: str) -> Callable[[str], Any]:
   """The `__getattr__` of a module that exists and has lost names.
 
   Args:
-    module: its dotted name; `renames.NAMES` has what it lost.
+    module: its dotted name; `renames.NAMES` has the names that it lost.
 
   >>> forward_names("attnjax.config")("no_such_setting")
   Traceback (most recent call last):

@@ -1,6 +1,6 @@
 """Public functions that nothing here calls any more, for one version.
 
-`renames.NAMES` gives the old names; the docstrings say what to use.
+`renames.NAMES` has their old names.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """Environment variables of processes: the launcher's, merged with the user's.
 
-`XLA_FLAGS` holds many flags, so what the launcher needs is added to those of
-the user; XLA takes the last of two that say the same.
+`XLA_FLAGS` holds many flags: those of the launcher are appended to those of the
+user. XLA takes the last value of a flag that is given twice.
 """
 
 import shlex

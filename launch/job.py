@@ -33,8 +33,8 @@ class Job:
     place: directory of checkpoints and results, or of a bucket
       (`gs://bucket/folder`), which is mounted where the job runs. Empty is
       `runs/<experiment>/<preset>`.
-    called: what it is called where it is queued. Empty is experiment, preset
-      and a mark of the place: jobs that write to two places have two names.
+    called: name in the queue. Empty is experiment, preset and a digest of the
+      place: jobs that write to different places have different names.
 
   Raises:
     ValueError: a name that machines do not take.

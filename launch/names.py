@@ -62,10 +62,10 @@ def check_name(flag: str, text: str) -> str:
 
   Args:
     flag: `zone`, `xpk`, `account` or `image`.
-    text: what it was given.
+    text: its value.
 
   Raises:
-    ValueError: it does not.
+    ValueError: the name is invalid.
 
   >>> check_name("zone", "us-west4-a")
   'us-west4-a'
@@ -147,7 +147,7 @@ def check_plain(name: str, text: str) -> None:
   r"""Checks that a text is one line, without control characters.
 
   Args:
-    name: what it is, for the error.
+    name: of the flag, for the error.
     text: to be written on one line.
 
   Raises:

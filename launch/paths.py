@@ -30,7 +30,7 @@ def with_absolute_paths(job: Job, whose: str) -> Job:
 
   Args:
     job: as it was typed, in the working directory of this process.
-    whose: who has to see the place, such as "all nodes".
+    whose: the machines that must see the place, such as "all nodes".
 
   Raises:
     ValueError: the place or a path is an address of a bucket, nothing is

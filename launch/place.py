@@ -48,10 +48,10 @@ def check_place(place: str) -> None:
 
   Args:
     place: a directory, made already or not; or `gs://...` or `s3://...`, to
-      which a file is written, written over and taken away again.
+      which a file is written, overwritten and deleted.
 
   Raises:
-    ValueError: names the place, and what stands in the way.
+    ValueError: names the place and the obstacle.
   """
   if "://" not in place:
     check_writable(Path(place).expanduser())
@@ -94,7 +94,7 @@ def directory_of(place: str, whose: str) -> Path:
 
   Args:
     place: as it was given.
-    whose: who has to see it, such as "all nodes".
+    whose: the machines that must see it, such as "all nodes".
 
   Raises:
     ValueError: the place is an address.
@@ -202,9 +202,9 @@ class _Refused(ValueError):
   """Error of `gcloud` or `aws`.
 
   Args:
-    place: what it was for.
-    command: what was run.
-    why: the last line of what it said.
+    place: the address it was called for.
+    command: the command line.
+    why: the last line of its output.
   """
 
   def __init__(self, place: str, command: tuple[str, ...], why: str):

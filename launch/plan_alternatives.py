@@ -17,14 +17,14 @@ def alternatives(
 ) -> Iterator[dict[str, Any]]:
   """Yields changes of config leaves, the likeliest to help first.
 
-  All do the same arithmetic on the same batch: none changes what is learned.
-  Decoding keeps nothing for a gradient, so that only the mesh is left.
+  All do the same arithmetic on the same batch, and train the same model.
+  Decoding stores no activations for a gradient: only the mesh can change.
 
   Args:
     config: of an experiment.
     devices: of the machine.
-    over: how many times smaller what a microbatch needs must become, see
-      `excess`; 1 and less is none.
+    over: factor by which the memory of a microbatch must shrink, see `excess`;
+      1 and less is none.
     step: "train" or "decode".
   """
   known = {leaf.name: leaf.value for leaf in leaves(config)}
@@ -131,8 +131,8 @@ def compile_alternatives(
     config: of an experiment.
     devices: of the machine.
     count: how many to compile, at most.
-    planned_for: config -> its plan; a ValueError passes the change over, and
-      what a compiler complains of is said.
+    planned_for: config -> its plan. A change with a ValueError is skipped; an
+      error of the compiler is printed.
     over: as for `alternatives`.
     step: as for `alternatives`.
   """

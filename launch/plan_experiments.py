@@ -17,7 +17,7 @@ def experiment_of(arguments: Sequence[str]) -> str:
     arguments: the command line, program name first.
 
   Raises:
-    SystemExit: there is no such experiment; says which there are.
+    SystemExit: there is no such experiment; lists the known ones.
   """
   name = ""
   for place, argument in enumerate(arguments):

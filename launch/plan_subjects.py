@@ -23,9 +23,9 @@ class Subject:
   """An experiment as a plan needs it; no data is read.
 
   Args:
-    name: what it is, for people.
+    name: shown in the plan.
     config: of the experiment; has `data`, `optimizer` and `train`.
-    make_model: nothing -> a new model; only its shapes are asked for.
+    make_model: nothing -> a new model; called for its shapes alone.
     loss: as for `training.make_step`.
     batch: name -> dtype of the arrays ``B T`` of a batch.
     model_flops: (model's shapes, rows) -> arithmetic of a training step.

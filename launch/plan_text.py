@@ -13,7 +13,7 @@ def describe(planned: Plan, token_budget: float) -> str:
 
   Args:
     planned: from `make_plan`.
-    token_budget: tokens whose handling is priced, in hours of devices.
+    token_budget: number of tokens to estimate device-hours for.
   """
   mesh = " x ".join(f"{axis}={n}" for axis, n in planned.axes.items() if n > 1)
   parts = [

@@ -19,11 +19,11 @@ class ChipNames:
 
   Args:
     gke: label of the nodes of GKE.
-    sky: before the count, of SkyPilot; None where it is not to be had.
+    sky: of SkyPilot, before the count; None where it does not offer the chip.
     machine: `gcloud compute tpus tpu-vm create --type`; None likewise.
     image: version of the software of a TPU VM.
-    counted: what a chip counts in the name of SkyPilot: v4 and v5p count
-      TensorCores, of which they have two.
+    counted: units of a chip in the name of SkyPilot: v4 and v5p are counted in
+      TensorCores, two a chip.
 
   >>> chip_names("v5p").gke
   'tpu-v5p-slice'
@@ -59,7 +59,7 @@ def chip_names(chip: str) -> ChipNames:
   """The names of a chip of `attnjax.plan`.
 
   Raises:
-    ValueError: nobody rents it, such as the CPU of this machine.
+    ValueError: no provider offers it, such as the CPU of this machine.
   """
   if chip not in _CHIPS:
     raise ValueError(

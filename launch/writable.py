@@ -11,14 +11,14 @@ __all__ = ["check_writable"]
 def check_writable(path: Path) -> None:
   """Checks that a run could save in a directory; leaves no file.
 
-  It is written to, and what a checkpoint needs is tried: to append to a file,
-  and to rename a directory, which some mounts of buckets cannot.
+  Tries what a checkpoint needs: to write a file, to append to it, and to rename
+  a directory, which some mounts of buckets do not support.
 
   Args:
     path: a directory, made already or not.
 
   Raises:
-    ValueError: names the place, and what stands in the way.
+    ValueError: names the place and the obstacle.
   """
   place = path.absolute()
   # A link that leads nowhere is in the way: nothing is made through it.

@@ -238,7 +238,7 @@ def _single(file: Path) -> Document:
 def _text_files(
   files: Iterable[Path], name: Callable[[Path], str], links: Sequence[Path]
 ) -> list[Document]:
-  """The documents of the text files among many; logs what is left out."""
+  """The text files among many, as documents; logs the files left out."""
   documents: list[Document] = []
   left_out: dict[FileFormat, list[Path]] = {_LINK: [*links]}
 

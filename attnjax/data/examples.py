@@ -19,8 +19,8 @@ class Examples:
   """Arrays that share their first axis: one row of each is an example.
 
   Args:
-    arrays: by name. "weights" says how much an example counts, or each of its
-      targets; without it every example counts 1.
+    arrays: by name. "weights" is the weight of each example, or of each of its
+      targets; without it every weight is 1.
 
   Raises:
     ValueError: there is no array, or they do not share their first axis.

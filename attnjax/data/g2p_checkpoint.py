@@ -67,7 +67,7 @@ def g2p_weights(path: Path | None = None) -> dict[str, np.ndarray]:
 
   Raises:
     ValueError: the file is broken, or its arrays are others.
-    AssetError: it cannot be had.
+    AssetError: the asset is not available.
 
   Reference: Kyubyong Park and Jongseok Kim, "g2pE", 2019.
 

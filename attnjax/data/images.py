@@ -123,7 +123,7 @@ def mnist5k(path: Path | None = None, *, test: float = 0.2) -> Images:
 
   Raises:
     ValueError: the file is broken or no such table; `test` is out of range.
-    AssetError: it cannot be had.
+    AssetError: the asset is not available.
 
   Reference: Y. LeCun, C. Cortes and C. Burges, "The MNIST Database of
   Handwritten Digits", 1998.
@@ -168,7 +168,7 @@ def fashion_mnist(path: Path | None = None) -> Images:
 
   Raises:
     ValueError: a file is broken, or images and labels do not belong together.
-    AssetError: it cannot be had.
+    AssetError: the asset is not available.
 
   Reference: Han Xiao, Kashif Rasul and Roland Vollgraf, "Fashion-MNIST: a
   Novel Image Dataset for Benchmarking Machine Learning Algorithms", 2017,

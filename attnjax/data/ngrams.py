@@ -142,7 +142,7 @@ def add_k(evidence: Evidence, k: float) -> Column:
       p(x | context) = (count(context, x) + k) / (count(context) + 256 k)
 
   Args:
-    evidence: what the training text says, from `evidence`; the highest order
+    evidence: counts in the training text, from `evidence`; the highest order
       is used.
     k: pseudo-count of each byte, more than 0.
 
@@ -163,7 +163,7 @@ def interpolate(evidence: Evidence, strengths: Sequence[float]) -> Column:
       p_n = (count_n + k_n p_{n-1}) / (total_n + k_n),  p_0 = 1 / 256
 
   Args:
-    evidence: what the training text says, from `evidence`.
+    evidence: counts in the training text, from `evidence`.
     strengths: k_1, k_2, ...: how many observations the shorter context is
       worth, more than 0.
 

@@ -81,15 +81,15 @@ def load_pronunciations(
   Args:
     path: a file in the dictionary's format; None: the asset "cmudict", which
       is downloaded if it is not here yet.
-    stress: whether vowels keep the digit of their stress. Without it, ways to
-      say a word that differ in nothing else become one.
+    stress: whether vowels keep the digit of their stress. Without it,
+      pronunciations that differ in stress alone become one.
 
   Returns:
     The words in alphabetical order, each once.
 
   Raises:
     ValueError: a line is no entry, or has a phoneme that is not ARPAbet.
-    AssetError: the dictionary cannot be had.
+    AssetError: the dictionary is not available.
 
   Reference: Carnegie Mellon University, "The CMU Pronouncing Dictionary".
 

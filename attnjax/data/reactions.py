@@ -3,7 +3,7 @@
 A reaction is written `reactants>>products`, each molecule as a string of atoms
 and bonds. `rxnmapper` is an ALBERT that was trained to fill in masked tokens;
 one of its heads attends from each atom of the product to the atom that it came
-from. A mapped reaction says so with numbers: `[CH3:1]` is atom 1 on both sides.
+from. A mapped reaction numbers its atoms: `[CH3:1]` is atom 1 on both sides.
 """
 
 import ast
@@ -50,7 +50,7 @@ def smiles_tokens(smiles: str) -> list[str]:
     The tokens; joined, they are the string again.
 
   Raises:
-    ValueError: some character belongs to no token.
+    ValueError: a character is part of no token.
 
   Reference: Philippe Schwaller et al., "Molecular Transformer: A Model for
   Uncertainty-Calibrated Chemical Reaction Prediction", 2019, arXiv:1811.02633.
@@ -134,7 +134,7 @@ def reaction_vocabulary(path: Path | None = None) -> ReactionVocabulary:
 
   Raises:
     ValueError: a token comes twice, or a special one is missing.
-    AssetError: it cannot be had.
+    AssetError: the asset is not available.
 
   >>> from pathlib import Path
   >>> reaction_vocabulary(Path("none.txt"))
@@ -159,7 +159,7 @@ def reaction_weights(path: Path | None = None) -> dict[str, np.ndarray]:
 
   Raises:
     ValueError: the file is no whole file of weights.
-    AssetError: it cannot be had.
+    AssetError: the asset is not available.
 
   Reference: Philippe Schwaller et al., "Extraction of organic chemistry grammar
   from unsupervised learning of chemical reactions", 2021; Zhenzhong Lan et al.,
@@ -190,7 +190,7 @@ def expected_maps(root: Path | None = None) -> list[MappedReaction]:
 
   Raises:
     ValueError: the tests hold no expected map.
-    AssetError: it cannot be had.
+    AssetError: the asset is not available.
 
   >>> from pathlib import Path
   >>> expected_maps(Path("nowhere"))

@@ -16,7 +16,7 @@ def hash_split(key: str | bytes, validation: float, test: float) -> SplitName:
   nor a seed matters, and more data moves no item to another split.
 
   Args:
-    key: what says whether two items belong together: give them the same key.
+    key: identity of the item; items with the same key are in the same split.
     validation: about which part to validate on, in [0, 1).
     test: about which part to test on, in [0, 1); both together below 1.
 

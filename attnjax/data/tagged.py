@@ -57,7 +57,7 @@ def load_brown(path: Path | None = None) -> list[TaggedSentence]:
 
   Raises:
     ValueError: the directory holds no document, or a token has no tag.
-    AssetError: the corpus cannot be had.
+    AssetError: the corpus is not available.
 
   Reference: W. Nelson Francis and Henry Kučera, "A Standard Corpus of
   Present-Day Edited American English", Brown University, 1964.

@@ -84,10 +84,10 @@ class TextData:
   Args:
     train: the training documents.
     heldout: the held-out documents; none of them is in `train`.
-    tokenizer: what makes ids of both.
+    tokenizer: of both texts.
     packed_train: the training rows.
-    packed_heldout: the held-out rows, which may overlap in what they read and
-      never in what they count.
+    packed_heldout: the held-out rows. They may overlap in their tokens; each
+      target has weight 1 in one row alone.
     digest: names text, split, tokenizer and rows: the same digest, the same
       rows.
 

@@ -146,7 +146,7 @@ def show(tokenizer: Tokenizer, token: SupportsIndex) -> str:
   r"""A token as printable text, for plots and tables.
 
   Args:
-    tokenizer: whose token it is.
+    tokenizer: of the token.
     token: its id.
 
   Returns:

@@ -116,7 +116,7 @@ def load_verses(
 
   Raises:
     ValueError: a module is broken, or `ratios` is no range.
-    AssetError: a module cannot be had.
+    AssetError: a module is not available.
     ImportError: pysword is missing: `pip install 'attnjax[translation]'`.
 
   >>> load_verses(ratios=(2.0, 0.5))

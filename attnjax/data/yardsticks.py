@@ -54,7 +54,7 @@ def yardsticks(
     Bits per byte by name.
 
   Raises:
-    ValueError: a side has no text, or too little of it to fit the smoothing.
+    ValueError: a text is empty, or too short to fit the smoothing.
 
   >>> from attnjax.data.corpora import Document
   >>> texts = [Document(str(n), b"abc" * (n + 9)) for n in range(9)]

@@ -150,16 +150,16 @@ def loss_on(
   """The loss of a model on a mesh, with sharded attention if it takes one.
 
   A model without `with_attend`, such as one with a memory, which reads its
-  tokens chunk by chunk, is left as it is: the compiler shards what it can.
+  tokens chunk by chunk, keeps its own loss: the compiler decides the sharding.
 
   Args:
     mesh: from `config.make()`; None for one device.
-    config: says which attention and which layout.
+    config: has the attention and the layout.
     model: parameters, or their shapes; with `with_attend` where it takes one.
     loss: `(model, batch, key) -> sums`.
 
   Raises:
-    ValueError: flags ask for an attention that the model does not take.
+    ValueError: the config has an attention that the model does not take.
 
   >>> from attnjax.runs.mesh import MeshConfig
   >>> config = MeshConfig(data=2, sequence=4, attention="ulysses")

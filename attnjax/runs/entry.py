@@ -29,8 +29,8 @@ def run(
 ) -> None:
   """Runs the `main` of an experiment with the config of its flags.
 
-  As `attnjax.config.run`, in as many processes as flags or a launcher say. All
-  have to be given the same flags, and the directory of another experiment is
+  As `attnjax.config.run`, in the number of processes that flags or a launcher
+  set. All processes need the same flags. The directory of another experiment is
   refused.
 
   Args:
@@ -40,7 +40,7 @@ def run(
     experiment: its name.
 
   Raises:
-    SystemExit: at the end, or where flags are wrong; says why.
+    SystemExit: at the end, or for wrong flags, with the reason.
 
   >>> run(print, {"base": dict}, experiment="mine")
   Traceback (most recent call last):
@@ -61,7 +61,7 @@ def processes_of(config: Any) -> training.ProcessesConfig:
     config: of an experiment; some of its parts, at any depth, have `processes`.
 
   Raises:
-    ValueError: two parts ask for other processes.
+    ValueError: two parts have different settings of processes.
 
   >>> import dataclasses
   >>> from attnjax.runs.config import TrainConfig

@@ -82,7 +82,7 @@ def fit(
     optimizer: AdamW and its schedule.
     train: how long, how often, the seed of the keys, and the mesh.
     evaluate: parameters -> scalars with a `loss`; None evaluates nothing. It
-      is tried before a new run, unless it has the `names` of what it returns.
+      is tried before a new run, unless it has the `names` of its scalars.
     mesh: devices in an order of one's own, with the axes of `training.AXES`;
       None makes that of `train.mesh`.
     rules: which part of each array a device of the mesh has, see
@@ -91,7 +91,7 @@ def fit(
   Returns:
     The trained parameters and the records of every evaluation. On a mesh the
     parameters are whole on one device of every process, unless
-    `train.mesh.gather` says no.
+    `train.mesh.gather` is false.
 
   Raises:
     ValueError: the directory belongs to another run, cannot do what a run

@@ -52,10 +52,10 @@ def planned_step(
   """The step that `fit` runs, as shapes; nothing is computed.
 
   Args:
-    make_model: nothing -> a new model; only its shapes are asked for.
+    make_model: nothing -> a new model; called for its shapes alone.
     loss: as for `training.make_step`.
     optimizer: as for `fit`.
-    train: as for `fit`; its mesh says how tokens are shared out.
+    train: as for `fit`; its mesh has the attention and layout of tokens.
     mesh: with the axes of `training.AXES`.
 
   Raises:

@@ -88,12 +88,12 @@ def write_results(workdir: Path, results: Mapping[str, Any]) -> Path:
 def measure_once(
   path: Path, asked: Mapping[str, Any], measure: Callable[[], dict[str, Any]]
 ) -> dict[str, Any]:
-  """Measures of a run, cached in a file by what they depend on.
+  """Measures of a run, cached in a file with the settings of the measurement.
 
   Args:
     path: a file beside the run, which is the same run whenever it exists.
-    asked: what the measures depend on beside the run, as JSON holds it.
-    measure: makes them; of what JSON can hold.
+    asked: settings of the measurement, of what JSON can hold.
+    measure: computes them; returns what JSON can hold.
 
   >>> from pathlib import Path
   >>> import tempfile

@@ -42,7 +42,7 @@ def trial_arguments(
   Args:
     config: of the experiment; has `optimizer` and `train`.
     experiment: its name.
-    variant: what is trained; words may have spaces between them.
+    variant: name of what is trained; may contain spaces.
     seed: of the keys of the steps, counted from `train.seed`.
     workdir: of the experiment; the run has `workdir/<variant>/seed<n>`.
     data: what else decides the run, such as a digest of its text, or the model
@@ -146,10 +146,10 @@ def train_and_measure(
   """Trains and measures a model; reuses the measures of an earlier call.
 
   Args:
-    fit: trains in `folder`, or finds there what was trained.
+    fit: trains in `folder`, or resumes there.
     measure: of the trained model; of what JSON can hold.
     folder: of the run.
-    test: what the measures depend on beside the run.
+    test: settings of the measurement, as for `measure_once`.
 
   Returns:
     The measures, the curve as `records`, and the `seconds` of training.

@@ -83,7 +83,7 @@ class Case:
       AssertionError: it does not keep the law; the message names the case, the
         array, the error, its place and the budget.
       unittest.SkipTest: the case is not applicable, or the attention does not
-        offer what it asks for, or refuses it with NotImplementedError (pytest
+        take an option of the case, or raises NotImplementedError (pytest
         reports the reason).
     """
     reason = self.not_applicable

@@ -87,7 +87,7 @@ def save_attention(
   key_tokens: Sequence[Token] | None = None,
   **options: Any,
 ) -> Path:
-  """Writes what `attention_figure` draws; the suffix says the format.
+  """Saves the figure of `attention_figure`; the suffix is the format.
 
   Args:
     path: file to write (.png, .pdf, .svg); its directory is made if missing.

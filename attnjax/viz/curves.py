@@ -92,7 +92,7 @@ def learning_curve_figure(
 def save_curves(
   path: str | Path, records: Iterable[Mapping[str, Any]], **options: Any
 ) -> Path:
-  """Writes what `learning_curve_figure` draws; the suffix says the format.
+  """Saves the figure of `learning_curve_figure`; the suffix is the format.
 
   Args:
     path: file to write (.png, .pdf, .svg); its directory is made if missing.

@@ -89,7 +89,7 @@ def lines_figure(
 def save_lines(
   path: str | Path, series: Mapping[str, tuple[Any, Any]], **options: Any
 ) -> Path:
-  """Writes what `lines_figure` draws; the suffix says the format.
+  """Saves the figure of `lines_figure`; the suffix is the format.
 
   Args:
     path: file to write; its directory is made if missing.

@@ -54,12 +54,12 @@ def drawable(
 def write_plainly(figure: "matplotlib.figure.Figure") -> None:
   """Makes a figure draw its text literally, without markup.
 
-  Titles, names of axes, labels and legends are words: `$`, `_` and a backslash
-  mean themselves there, whatever matplotlib's settings say. Numbers beside the
-  axes are left alone, for on a logarithmic axis they are powers of ten.
+  In titles, names of axes, labels and legends `$`, `_` and a backslash are
+  drawn as they are, for any settings of matplotlib. Numbers at the ticks keep
+  their markup: on a logarithmic axis they are powers of ten.
 
   Args:
-    figure: with all its words; it is changed.
+    figure: with all its text; changed in place.
 
   >>> from attnjax.viz.style import new_figure
   >>> figure = new_figure(2.0, 2.0)

@@ -137,12 +137,12 @@ def label_axes(
 
 
 def save_figure(figure: "matplotlib.figure.Figure", path: str | Path) -> Path:
-  """Writes a figure; the suffix says the format (png, pdf, svg).
+  """Saves a figure; the suffix is the format (png, pdf, svg).
 
-  Its words are written as they are, see `write_plainly`.
+  Its text is drawn literally, without markup, see `write_plainly`.
 
   Args:
-    figure: what to write.
+    figure: to save.
     path: file to write; its directory is made if it is missing.
 
   Returns:

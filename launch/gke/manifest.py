@@ -39,12 +39,12 @@ def manifest(
     job: its place is a bucket, `gs://bucket/folder`.
     layout: of TPUs or GPUs.
     image: container with this project in its working directory.
-    spot: whether nodes may be taken away.
+    spot: whether nodes may be preempted.
     account: service account that may write to the bucket; None is the default.
 
   Raises:
-    ValueError: the topology is not to be had there, the place is no bucket, or
-      an image or an account is no name of one.
+    ValueError: GKE does not offer the topology, the place is no bucket, or the
+      name of the image or of the account is invalid.
   """
   machine = require_platform(layout, "GKE", "tpu", "cuda")
   pod: dict[str, Any] = {
@@ -108,9 +108,9 @@ def xpk_line(
     job: as for `manifest`.
     layout: of TPUs.
     image: as for `manifest`.
-    cluster: of xpk, 1.0 or newer, which knows a slice by its shape: a count
-      would be of chips or of TensorCores, and of one shape of several.
-    spot: whether nodes may be taken away, where xpk makes them.
+    cluster: of xpk, 1.0 or newer, which takes the shape of a slice. A count is
+      ambiguous: chips or TensorCores, and one of several shapes.
+    spot: whether the nodes that xpk makes may be preempted.
 
   Raises:
     ValueError: as `manifest`; or a setting has the end of a line in it.

@@ -67,16 +67,17 @@ def run_together(
 ) -> int:
   """Runs a command once a process, and waits for all of them.
 
-  SIGTERM is handed on, and Ctrl-C reaches all by itself. Where one fails the
-  others get time to say so and are ended then.
+  SIGTERM is forwarded; the terminal sends Ctrl-C to all of them. Where one
+  fails with another code than 75, the others have 45 seconds to report it, and
+  are killed then.
 
   Args:
     line: the command.
-    layout: says how many processes.
-    output: a file for what they print; None is where this one prints.
-    stopping: whether to stop, asked all the while in a thread, which hears no
-      signal; once it is so, all get SIGTERM. None, in the main thread: SIGTERM
-      itself says so.
+    layout: has the number of processes.
+    output: a file for their output; None is that of this process.
+    stopping: polled, and all get SIGTERM once it returns true; for a thread,
+      which receives no signals. None, in the main thread: a handler of SIGTERM
+      is installed.
 
   Returns:
     The exit code of the first that failed; 0 where none did.

@@ -26,12 +26,12 @@ def task(
   Args:
     job: its place is a bucket, `gs://bucket/folder` or `s3://bucket/folder`.
     layout: of TPUs or GPUs.
-    spot: whether machines may be taken away.
-    finished: a place of the bucket in which a file named for the job says that
-      it is done; None leaves none.
+    spot: whether machines may be preempted.
+    finished: a folder of the bucket, in which a file with the name of the job
+      marks it as done; None writes none.
 
   Raises:
-    ValueError: the topology is not to be had there, the place is no bucket, or
+    ValueError: SkyPilot does not offer the topology, the place is no bucket, or
       one that its machines cannot all write to.
   """
   machine = require_platform(layout, "SkyPilot", "tpu", "cuda")
@@ -63,9 +63,9 @@ def task(
 def _mode(job: Job, layout: ProcessLayout) -> str:
   """Mount mode of the bucket that lets a run append to files.
 
-  SkyPilot mounts gs:// with gcsfuse, told to move directories, and s3:// with
-  goofys, which can add to no file. The other way, through a cache on the disk
-  of a machine, can; but no machine sees soon what another one wrote.
+  SkyPilot mounts gs:// with gcsfuse, set to rename directories, and s3:// with
+  goofys, which cannot append to a file. MOUNT_CACHED, through a cache on the
+  local disk, can; but other machines see the writes late.
   """
   if job.directory.startswith("gs://"):
     return "MOUNT"

@@ -1,9 +1,8 @@
 """Notice that a SLURM job gets before its time limit, to save.
 
-The signal that asks a job to save comes some time before its limit, and up to
-a minute earlier than that; a limit is a whole number of minutes. A job whose
-limit leaves nothing before the signal would be asked to stop as it starts, be
-requeued, and be asked again.
+SLURM sends the signal to save at a set time before the limit, and up to a
+minute earlier; a limit is a whole number of minutes. A job whose limit is too
+short would get the signal as it starts, be requeued, and get it again.
 """
 
 import math
@@ -28,12 +27,12 @@ _SECONDS = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
 
 
 def notice_of(extra: Sequence[str], environment: Mapping[str, str]) -> int:
-  """Seconds before the limit at which a job is told to save.
+  """Seconds between the signal to save and the time limit of a job.
 
   Args:
-    extra: options of sbatch; the last of two that say the same counts.
-    environment: of sbatch, whose `SBATCH_TIMELIMIT` goes before a script's
-      `--time`.
+    extra: options of sbatch; the last value of a repeated option counts.
+    environment: of sbatch, whose `SBATCH_TIMELIMIT` overrides `--time` in a
+      script.
 
   Raises:
     ValueError: the limit leaves no time to run before the signal.

@@ -83,7 +83,7 @@ def array_script(
   Args:
     jobs: of one layout, each with a place of its own in `place`.
     layout: as for `script`.
-    place: of all; a file in `finished/` says that a job is done.
+    place: of all; a file in `finished/` marks a job as done.
     extra: as for `script`.
     at_once: tasks that run at the same time.
 

@@ -89,7 +89,7 @@ def names_of(outcomes: Sequence[Mapping[str, float] | None]) -> list[str]:
 def metrics_of(
   outcomes: Sequence[Mapping[str, float] | None], metric: str | None
 ) -> list[str]:
-  """Names of the numbers to show: one asked for, or the first few.
+  """Names of the numbers to show: the given metric, or the first six.
 
   Raises:
     ValueError: no result has the metric, or there is none at all.
@@ -144,7 +144,7 @@ def plot(
     axes: name -> values.
     points: of the sweep.
     outcomes: as `read_outcomes` gives them.
-    metric: what is drawn; None draws the first number there is.
+    metric: name of the number to draw; None draws the first.
 
   Returns:
     The path; None where no axis is of numbers.

@@ -34,7 +34,7 @@ def record_queued(place: Path, points: Sequence[Point], array: str) -> None:
 def in_slurm(place: Path, points: Sequence[Point]) -> dict[str, str]:
   """Points that wait or run in a SLURM array, with their tasks.
 
-  SLURM is asked only where a point was noted.
+  squeue is called only if a point was recorded as queued.
 
   Args:
     place: directory of the sweep.

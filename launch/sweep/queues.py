@@ -27,11 +27,11 @@ def run_here(
 ) -> int:
   """Runs points on this machine; one that fails does not stop the others.
 
-  SIGTERM and Ctrl-C do: what runs gets SIGTERM and is waited for.
+  SIGTERM and Ctrl-C stop all: running points get SIGTERM and are waited for.
 
   Args:
-    place: directory of the sweep; what a point prints is in `logs/`.
-    points: what is left to do.
+    place: directory of the sweep; the output of a point is in `logs/`.
+    points: the unfinished ones.
     layout: of each.
     at_once: points that run at the same time.
 

@@ -16,8 +16,8 @@ _CODES = {signal.SIGTERM: EXIT_CODE, signal.SIGINT: 128 + signal.SIGINT}
 class Stopping:
   """Context manager that records the first SIGTERM or Ctrl-C.
 
-  It only notes the signal, and takes no lock: whoever runs a point asks again
-  and again. Signals are heard in the main thread, so it is opened there.
+  The handler only stores the signal, without a lock: each running point polls
+  `asked`. Python handles signals in the main thread, so it is entered there.
 
   >>> import signal
   >>> with Stopping() as stopping:

@@ -98,11 +98,11 @@ def script(
     job: its place is a bucket, `gs://bucket/folder`.
     layout: of TPUs.
     zone: of Google Cloud.
-    spot: whether the slice may be taken away.
+    spot: whether the slice may be preempted.
 
   Raises:
-    ValueError: the slice is not to be had as TPU VMs, the place is no bucket,
-      or the zone no name of one.
+    ValueError: there are no TPU VMs of the chip, the place is no bucket, or the
+      zone is no valid name.
   """
   machine = require_platform(layout, "a TPU pod", "tpu")
   names = chip_names(machine.chip.name)

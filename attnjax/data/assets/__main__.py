@@ -27,7 +27,7 @@ def table() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-  """Fetches what is named, prints the table; 69 if something cannot be had."""
+  """Fetches the named assets, or prints the table; 69 if one is unavailable."""
   parser = argparse.ArgumentParser(
     prog="python -m attnjax.data.assets",
     description="Fetches pinned data and weights; without names, lists them.",

@@ -18,7 +18,7 @@ __all__ = [
 
 
 class AssetError(OSError):
-  """An asset cannot be had; the message says why and what to do about it.
+  """An asset is not available; the message has the cause and the remedy.
 
   A program that it ends exits with 69, EX_UNAVAILABLE of sysexits.h, which `os`
   has on some systems only.

@@ -52,7 +52,7 @@ def fetch(name: str) -> Path:
 
   Raises:
     ValueError: there is no asset of that name.
-    AssetError: it cannot be had, its file has another hash than the pinned
+    AssetError: it is not available, its file has another hash than the pinned
       one, or the cache cannot be written; the message has the remedy.
 
   >>> fetch("shakespeare")

@@ -21,8 +21,8 @@ class Asset:
     file: the package file's name.
     size: of that file, bytes.
     sha256: of that file, hexadecimal.
-    licence: of what is used, in words.
-    about: what it is.
+    licence: of the files that are used, in words.
+    about: a short description.
     installed: for a Debian package, (path from the root, SHA-256) of each data
       file. A copy that the system has installed serves too, whatever version
       it calls itself, if its files are these.

@@ -1,8 +1,8 @@
 """Safe unpacking of wheels, npm tarballs and Debian packages.
 
 A wheel is a zip, an npm package a tar, a Debian package an `ar` archive with a
-tar in it. Only regular files are written: no link, no device, no absolute path
-and no `..`, whatever an archive asks for.
+tar in it. Only regular files are written: links and devices of a tar, absolute
+paths and `..` are refused.
 """
 
 import gzip
