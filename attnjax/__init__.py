@@ -91,7 +91,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-  """What there is, the rooms not yet imported included."""
+  """Names of the package, with those of rooms that are not imported yet."""
   return sorted({*globals(), *_ROOMS})
 
 

@@ -148,7 +148,7 @@ def _is_override(text: str) -> bool:
 
 
 def _override(text: str) -> str:
-  """Override `model.depth=12` of a flag in any of absl's spellings."""
+  """Parses a `--config.*` flag into an override, such as `model.depth=12`."""
   name, separator, value = text.lstrip("-").partition("=")
   if name.startswith("no"):
     if separator:

@@ -108,7 +108,7 @@ def check_bucket(scheme: str, name: str) -> None:
 
 
 def check_folder(place: str, folder: str) -> None:
-  """Checks a folder: it must mean the same mounted and as an address.
+  """Checks that a folder is valid as a mounted path and as a bucket address.
 
   Args:
     place: the whole address, for the error.

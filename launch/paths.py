@@ -26,7 +26,7 @@ __all__ = ["check_bucket_of", "with_absolute_paths", "with_mounted_paths"]
 
 
 def with_absolute_paths(job: Job, whose: str) -> Job:
-  """The job with absolute paths, each checked to exist.
+  """Returns the job with absolute paths, each checked to exist.
 
   Args:
     job: as it was typed, in the working directory of this process.
@@ -50,7 +50,7 @@ def with_absolute_paths(job: Job, whose: str) -> Job:
 
 
 def with_mounted_paths(job: Job) -> Job:
-  """The job with its `gs://` paths mapped to the mount of its bucket.
+  """Returns the job with its `gs://` paths mapped to the mounted bucket.
 
   Args:
     job: its place is a folder of a bucket.
@@ -108,7 +108,7 @@ def _paths_of(job: Job) -> Iterator[tuple[str, str]]:
 
 
 def _with_paths(job: Job, changed: Callable[[str, str], str]) -> Job:
-  """The job with a function applied to each path among its settings.
+  """Returns the job with a function applied to each path of its settings.
 
   Args:
     job: of an experiment.

@@ -20,7 +20,7 @@ BYTES = ByteTokenizer().vocabulary_size
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Subject:
-  """An experiment as a plan needs it; no data is read.
+  """Model, loss and batch shapes of an experiment, for a plan.
 
   Args:
     name: shown in the plan.

@@ -9,7 +9,7 @@ GIB = 2**30
 
 
 def describe(planned: Plan, token_budget: float) -> str:
-  """The text of a plan: verdict, tables and caveats.
+  """Formats a plan as text: verdict, tables and caveats.
 
   Args:
     planned: from `make_plan`.

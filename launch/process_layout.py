@@ -52,7 +52,7 @@ class ProcessLayout:
 
 
 def process_layout(job: Job, *, process_a_gpu: bool = False) -> ProcessLayout:
-  """Checks a job without its machines, and counts its hosts and processes.
+  """Counts hosts and processes of a job, and checks its mesh and batch.
 
   Args:
     job: the job.
@@ -100,7 +100,7 @@ def process_layout(job: Job, *, process_a_gpu: bool = False) -> ProcessLayout:
 def require_platform(
   layout: ProcessLayout, place: str, *platforms: str
 ) -> Topology:
-  """The machine of a layout, if a launcher supports its platform.
+  """Returns the machine of a layout; refuses an unsupported platform.
 
   Raises:
     ValueError: it has not, or the job names no topology.

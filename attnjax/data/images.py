@@ -157,7 +157,7 @@ def mnist5k(path: Path | None = None, *, test: float = 0.2) -> Images:
 
 
 def fashion_mnist(path: Path | None = None) -> Images:
-  """60 000 pictures of clothes to train on, 10 000 to test on, 28 x 28.
+  """Fashion-MNIST: 60 000 training and 10 000 test images, 28 x 28.
 
   Args:
     path: the directory of the four idx.gz files; None: the asset

@@ -25,7 +25,7 @@ _CANONICAL = 'canonical="true"'
 
 
 def plain_text(marked: str) -> str:
-  """The words of a verse with single spaces, as a reader would read it.
+  """Converts a verse from OSIS markup to plain text with single spaces.
 
   Args:
     marked: a verse's OSIS text, as a SWORD module holds it.
@@ -97,7 +97,7 @@ def _milestone(rest: str, kind: str) -> str:
 
 
 def _spaced(text: str) -> str:
-  """Single spaces; none before punctuation or inside quotes."""
+  """Normalises spaces: single, none before punctuation or inside quotes."""
   text = re.sub(r"\s+", " ", text).strip()
   # Removed tags left a space there.
   text = re.sub(r" ([,.;:!?)”’\]])", r"\1", text)

@@ -27,7 +27,9 @@ Row = dict[str, Shaped[np.ndarray, "T"]]
 
 @dataclass(frozen=True, eq=False)
 class Packed:
-  """A text cut in rows; `packed[n]` is row n. Made by `pack`.
+  """Rows of equal length cut from a token stream; `packed[n]` is row n.
+
+  Made by `pack`.
 
   Args:
     stream: the documents one after the other, each opened by a boundary.
@@ -128,7 +130,7 @@ def pack(
   length: int,
   stride: int | None = None,
 ) -> Packed:
-  r"""Lays documents end to end and cuts them in rows of `length` tokens.
+  r"""Concatenates documents and cuts the stream in rows of `length` tokens.
 
   Each document is preceded by the boundary, from which its first token is
   predicted. Every token of every document is a target of weight 1 exactly

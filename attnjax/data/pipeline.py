@@ -44,7 +44,7 @@ class TrainBatches:
     return self.rows(step, 0, self.batch_size)
 
   def rows(self, step: SupportsIndex, start: int, stop: int) -> Batch:
-    """Rows `start` to `stop - 1` of a batch: what one process of many reads."""
+    """Rows `start` to `stop - 1` of a batch, for one process of several."""
     number = step.__index__()
     if number < 0:
       raise ValueError(f"step: expected 0 or more, got {number}.")
@@ -199,6 +199,6 @@ def evaluation_batches(
 
 
 def _check_batch_size(batch_size: int) -> None:
-  """Refuses batches without a row."""
+  """Refuses a batch size below 1."""
   if batch_size < 1:
     raise ValueError(f"batch_size: expected 1 or more, got {batch_size}.")

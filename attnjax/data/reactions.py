@@ -113,7 +113,7 @@ class ReactionVocabulary:
 
 @dataclass(frozen=True)
 class MappedReaction:
-  """A reaction and the atom map that the published program gives for it.
+  """A reaction and its atom map by the published program.
 
   >>> MappedReaction("C>>C", "[CH4:1]>>[CH4:1]").mapped
   '[CH4:1]>>[CH4:1]'
@@ -178,7 +178,7 @@ def reaction_weights(path: Path | None = None) -> dict[str, np.ndarray]:
 
 
 def expected_maps(root: Path | None = None) -> list[MappedReaction]:
-  """The maps that the published program's own tests expect of it.
+  """Atom maps that the tests of the published program expect.
 
   They are read off the tests' source as literals; nothing of it is run.
 

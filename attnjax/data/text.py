@@ -88,7 +88,7 @@ class TextData:
     packed_train: the training rows.
     packed_heldout: the held-out rows. They may overlap in their tokens; each
       target has weight 1 in one row alone.
-    digest: names text, split, tokenizer and rows: the same digest, the same
+    digest: hash of text, split, tokenizer and rows: the same digest, the same
       rows.
 
   >>> data = load_text(TextConfig(length=64))

@@ -43,7 +43,7 @@ class Tokenizer(Protocol):
 
   @property
   def digest(self) -> str:
-    """Names the mapping: the same digest, the same ids for every text."""
+    """Hash of the mapping: the same digest, the same ids for every text."""
 
   def encode(self, text: bytes) -> Int32[np.ndarray, "T"]:
     """The ids of a text."""

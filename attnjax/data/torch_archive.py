@@ -58,7 +58,7 @@ class _StorageType(NamedTuple):
 
 
 class _Storage(NamedTuple):
-  """A run of numbers that comes later in the file."""
+  """Description of a storage, whose numbers come later in the file."""
 
   key: str
   dtype: str
@@ -66,7 +66,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-  """A view of a storage, counted in its numbers."""
+  """View of a storage; offset and strides are in elements."""
 
   storage: _Storage
   offset: int
@@ -80,14 +80,14 @@ class _Rebuild:
   __slots__ = ()
 
   def __call__(self, storage, offset, shape, strides, *_) -> _Tensor:
-    """Describes the tensor; the two last arguments are of no use here."""
+    """Describes the tensor; ignores `requires_grad` and hooks."""
     if not isinstance(storage, _Storage):
       raise pickle.UnpicklingError("a tensor without a storage")
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
 class _Unpickler(pickle.Unpickler):
-  """Knows the names that a file of weights needs, and refuses all others."""
+  """Unpickler of the few names that weights need; refuses all others."""
 
   def find_class(self, module: str, name: str) -> Any:
     """The stand-in of a name."""

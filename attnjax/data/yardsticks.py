@@ -87,7 +87,7 @@ def yardsticks(
 
 
 def xz(train: Sequence[Document], heldout: Sequence[Document]) -> float:
-  """What the held-out text adds to a training text under `xz -9`.
+  """Bits per byte that held-out text adds to a training text under `xz -9`.
 
       8 (size(train + heldout) - size(train)) / bytes(heldout)
 

@@ -49,7 +49,7 @@ def planned_step(
   train: TrainConfig,
   mesh: Mesh,
 ) -> PlannedStep:
-  """The step that `fit` runs, as shapes; nothing is computed.
+  """The training step of `fit` with abstract state; nothing is computed.
 
   Args:
     make_model: nothing -> a new model; called for its shapes alone.

@@ -41,7 +41,7 @@ def directions(tree, salt: str):
 
 
 def value(f, x):
-  """f(x)."""
+  """f(x), as a dictionary like those of the other transforms."""
   return {"value": f(x)}
 
 

@@ -196,7 +196,7 @@ def _reference(*arrays, **options):
 
 
 def _keys(count: int):
-  """Random keys, always the same."""
+  """Random keys of a fixed seed."""
   # One fixed seed: these are statistical tests, which must not fail at random.
   return jax.random.split(jax.random.key(7), count)
 

@@ -97,7 +97,7 @@ def check_dtypes(problem: Problem, values: dict) -> None:
 
 
 def _check_zero_at(where: str, why: str, found: dict, places) -> None:
-  """`_check_equal_at` to 0."""
+  """Checks that an array, if it was found, is exactly 0 at places."""
   _check_equal_at(where, why, found, places, 0)
 
 
@@ -126,7 +126,7 @@ def _summed(hidden: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def reads_only_what_it_sees(attend: Callable, problem: Problem) -> None:
-  """Checks the Jacobian of each output, by `vmap` of `vjp`.
+  """Checks zeros of the Jacobian row of each query, by `vmap` of `vjp`.
 
   It is exactly 0 at every hidden key and value and at other queries, and not 0
   at any value that the query sees.
@@ -159,7 +159,7 @@ def reads_only_what_it_sees(attend: Callable, problem: Problem) -> None:
 
 
 def tells_only_who_sees_it(attend: Callable, problem: Problem) -> None:
-  """Checks the JVP of all outputs in the direction of each key and value.
+  """Checks zeros of the Jacobian column of each key, by `vmap` of `jvp`.
 
   It is exactly 0 where the query does not see the key, and not 0 where it does.
   """

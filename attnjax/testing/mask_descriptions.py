@@ -53,7 +53,7 @@ def captured_arrays(description: tuple) -> tuple:
 
 
 def build(description: tuple, ints: dict) -> masks.Mask:
-  """The mask of attnjax.
+  """Builds the mask of attnjax from its description.
 
   Args:
     description: of the mask.

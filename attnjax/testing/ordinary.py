@@ -26,7 +26,7 @@ _DEFAULT_AUX = Problem().aux
 
 @dataclasses.dataclass(frozen=True)
 class Ordinary:
-  """An ordinary attention function with the signature of `attnjax.attend`.
+  """A plain attention function, wrapped in the signature of `attnjax.attend`.
 
   Args:
     function: ``(query, key, value, **offered)``.

@@ -173,7 +173,7 @@ class Panels:
     return image
 
   def _draw_grid(self, axes: Any) -> None:
-    """Hairlines between the cells, of panels up to 40 tokens."""
+    """Draws thin lines between cells, in panels of up to 40 tokens."""
     if max(len(self.across), len(self.down)) > 40:
       return
     axes.set_xticks(np.arange(1, len(self.across)) - 0.5, minor=True)

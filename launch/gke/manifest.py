@@ -30,7 +30,7 @@ def manifest(
   spot: bool = False,
   account: str | None = None,
 ) -> str:
-  """The YAML for `kubectl apply`.
+  """The JobSet of a job as YAML, for `kubectl apply`.
 
   Any process that ends by anything but an error of its own restarts them all,
   and they go on from the newest checkpoint.
@@ -100,7 +100,7 @@ def xpk_line(
   *,
   spot: bool = False,
 ) -> str:
-  """The xpk command line of a job; xpk makes a JobSet of its own.
+  """The `xpk workload create` command of a job; xpk writes its own JobSet.
 
   The bucket has to be mounted by `xpk storage attach` at `/checkpoints`.
 
@@ -176,7 +176,7 @@ def _nodes(machine: Topology, spot: bool) -> dict[str, str]:
 
 
 def _container(job: Job, layout: ProcessLayout, image: str) -> dict[str, Any]:
-  """The one container of a pod."""
+  """The container of a pod, as a Kubernetes spec."""
   machine, tpu = layout.machine, layout.platform == "tpu"
   each = layout.devices_each // (machine.chip.devices if machine else 1)
   resource = "google.com/tpu" if tpu else "nvidia.com/gpu"

@@ -15,7 +15,7 @@ from launch.process_layout import process_layout
 
 
 def program(job: Job, values: flags.FlagValues) -> int:
-  """Checks, runs, and returns the exit code of the experiment."""
+  """Checks and runs the job; returns its exit code."""
   if values.submit:
     raise ValueError(
       "submit: expected none, for here a job runs at once; leave it out"

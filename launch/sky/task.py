@@ -21,7 +21,7 @@ def task(
   spot: bool = False,
   finished: str | None = None,
 ) -> str:
-  """The YAML for `sky launch` and `sky jobs launch`.
+  """The SkyPilot task of a job as YAML, for `sky jobs launch`.
 
   Args:
     job: its place is a bucket, `gs://bucket/folder` or `s3://bucket/folder`.

@@ -47,7 +47,7 @@ exit $code
 
 
 def script(job: Job, layout: ProcessLayout, extra: Sequence[str] = ()) -> str:
-  r"""The text for `sbatch`.
+  r"""The batch script of a job, for `sbatch`.
 
   Args:
     job: its place is a directory that all nodes see.
@@ -78,7 +78,7 @@ def array_script(
   extra: Sequence[str] = (),
   at_once: int = 8,
 ) -> str:
-  """The text for `sbatch` of a job array, one task a job.
+  """The batch script of a job array, one task a job.
 
   Args:
     jobs: of one layout, each with a place of its own in `place`.
@@ -123,7 +123,7 @@ def _log(place: Path, name: str) -> str:
 def _header(
   job: Job, layout: ProcessLayout, log: str, extra: Sequence[str]
 ) -> str:
-  """The `#SBATCH` lines."""
+  """Shebang and `#SBATCH` lines of the script."""
   notice = notice_of(extra, os.environ)
   options = [
     f"--job-name={job.name}",

@@ -92,7 +92,7 @@ def _require_meaning(values: flags.FlagValues) -> None:
 
 
 def _placed(job: Job) -> Job:
-  """The job with an absolute work directory."""
+  """Returns the job with an absolute work directory."""
   place = job.place or f"runs/sweeps/{job.name}"
   if "://" not in place:
     place = str(Path(place).expanduser().resolve())
@@ -100,7 +100,7 @@ def _placed(job: Job) -> Job:
 
 
 def _located(job: Job, on: str) -> Callable[[Job], Job]:
-  """The function that maps the paths of a point to where it runs."""
+  """Returns the function that rewrites paths of a point for its machine."""
   if "://" not in job.place:
     return lambda point: with_absolute_paths(point, "all points")
   if on == "sky":
@@ -194,7 +194,7 @@ def _report(
 
 
 def _logs(place: Path, values: flags.FlagValues) -> str:
-  """Says where the logs of the points are."""
+  """Text that names the place of the points' logs."""
   if values.on == "sky" or "://" in values.workdir:
     return "'sky jobs queue', and 'sky jobs logs --name <job>'"
   if values.on == "slurm" or any(place.glob("slurm-*.out")):

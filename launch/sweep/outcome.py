@@ -114,7 +114,7 @@ def outcome_table(
   outcomes: Sequence[Mapping[str, float] | None],
   metric: str | None = None,
 ) -> str:
-  """Table of a row a point; a dash where there is no number.
+  """Markdown table of one row a point; a dash for a missing number.
 
   Args:
     axes: name -> values.

@@ -92,7 +92,7 @@ nohup {line} >> run.log 2>&1 < /dev/null & disown
 def script(
   job: Job, layout: ProcessLayout, *, zone: str, spot: bool = False
 ) -> str:
-  """The script; its argument is the action.
+  """The shell script of a slice; its argument is the action.
 
   Args:
     job: its place is a bucket, `gs://bucket/folder`.
