@@ -15,6 +15,7 @@ from attnjax.ops.attention.block_sizes import (
   padded,
   tile_cost,
 )
+from attnjax.ops.attention.decode import reads_keys_in_place
 from attnjax.ops.attention.explicit_sharding import (
   found_by_device,
   refusal,
@@ -169,7 +170,9 @@ class Blockwise:
       live=live,
       query=self.query_block,
       key=self.key_block,
-      head=self.head_block,
+      head=own[1] or None
+      if self.head_block is None and reads_keys_in_place(call)
+      else self.head_block,
     )
 
 
@@ -186,6 +189,10 @@ def _assumed_rules(call: Call, shape: tuple[int, int, int, int]) -> Rules:
   """
   mask, segments = call.rules.mask, call.rules.query_segment_ids
   rules = Rules(mask=static_part(mask))
+  if call.query_positions is not None and shape[3] >= 2 * shape[2]:
+    # Some tokens against the cache of all before them: positions may stand
+    # anywhere, and the last of them see most keys.
+    rules = Rules()
   if segments is None and (mask is None or mask.is_static):
     return rules
 

@@ -14,6 +14,11 @@ from jax import lax
 
 from attnjax.ops.attention.arguments import Call
 from attnjax.ops.attention.block_sizes import Blocks, pad, padded
+from attnjax.ops.attention.decode import (
+  read_in_place,
+  reads_keys_in_place,
+  scores_in_place,
+)
 from attnjax.ops.attention.dropout import kept
 from attnjax.ops.attention.logits import Rules, logits, seen_by
 from attnjax.ops.grid import Grid, row
@@ -55,6 +60,9 @@ class Settings(NamedTuple):
   dropout_shared: bool  # the dropout of all batch rows and heads is one
   precision: PrecisionLike
   aux: tuple[str, ...]
+  # Whether keys and values lie as the caller has them, all heads of a token
+  # side by side: ``B S K A``, else ``B K S A``.
+  token_major: bool = False
   # Of a device's part of a call: the subscripts of the whole, where no axis of
   # size 1 is a part of a longer one.
   subscripts: tuple[Subscripts, ...] | None = None
@@ -66,8 +74,8 @@ class _Operands:
 
   # Any, for subscripts stand in the same places.
   query: Any  # B K G T A
-  key: Any  # B K S A
-  value: Any  # B K S E
+  key: Any  # B K S A, or B S K A
+  value: Any  # B K S E, or B S K E
   rules: Rules
   scoring: Scoring
   normalizer: Normalizer
@@ -103,6 +111,9 @@ class CallOperands(_Operands):
   ) -> "CallOperands":
     """The operands of a call, to be padded to a shape."""
     query, key, value = call.prepared()
+    token_major = reads_keys_in_place(call)
+    if token_major:  # undoes what `prepared` did: the compiler leaves out both
+      key, value = (jnp.moveaxis(x, 1, 2) for x in (key, value))
 
     return cls(
       query=query,
@@ -124,6 +135,7 @@ class CallOperands(_Operands):
         call.dropout_shared,
         call.precision,
         call.aux,
+        token_major,
       ),
     )
 
@@ -162,8 +174,8 @@ class CallOperands(_Operands):
     return dataclasses.replace(
       whole,
       query="bkgt.",
-      key="bks.",
-      value="bks.",
+      key="bsk." if self.settings.token_major else "bks.",
+      value="bsk." if self.settings.token_major else "bks.",
       rules=rules,
       query_positions=subscripts_of("bt", self.query_positions),
       key_positions=subscripts_of("bs", self.key_positions),
@@ -212,7 +224,10 @@ class TileOperands(_Operands):
   def logits(self, grid: Grid, full: bool) -> Float[Array, "B H T S"]:
     """The logits of the tile; where it is full no mask is asked."""
     precision = self.settings.precision
-    scores = self.scoring.score(self.query, self.key, precision)
+    if self.settings.token_major:
+      scores = scores_in_place(self.query, self.key, precision)
+    else:
+      scores = self.scoring.score(self.query, self.key, precision)
     batch, shared_heads, group, *rest = scores.shape
     scores = scores.reshape(batch, shared_heads * group, *rest)
 
@@ -234,14 +249,18 @@ class TileOperands(_Operands):
       keep = kept(self.dropout_words, rate, grid, shared)
       weights = jnp.where(keep, weights / (1 - rate), 0)
 
-    batch, shared_heads = self.value.shape[:2]
+    value = self.value.astype(weights.dtype)
+    if self.settings.token_major:
+      return read_in_place(weights, value, self.settings.precision)
+
+    batch, shared_heads = value.shape[:2]
     _, heads, length, keys = weights.shape
     # The G query heads of a key head are rows of one matrix product.
     rows = heads // shared_heads * length
     out = jnp.einsum(
       "bkts,bkse->bkte",
       weights.reshape(batch, shared_heads, rows, keys),
-      self.value.astype(weights.dtype),
+      value,
       precision=self.settings.precision,
     )
     return out.reshape(batch, heads, length, out.shape[-1])
