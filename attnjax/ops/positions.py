@@ -222,8 +222,8 @@ def sine_and_cosine(
   """
   if width % 2:
     raise ValueError(
-      f"positions: width must be even, for features are rotated in pairs, got"
-      f" {width}"
+      f"positions: width must be even, got {width}: features are rotated in"
+      " pairs"
     )
   if not known(base) or not 0 < (base := float(np.asarray(base))) < math.inf:
     raise ValueError(

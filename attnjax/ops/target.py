@@ -24,7 +24,7 @@ def target_platform(*arrays) -> str:
   Args:
     *arrays: of the program, traced or not.
 
-  >>> import jax.numpy as jnp
+  >>> import jax, jax.numpy as jnp
   >>> target_platform(jnp.ones(3)) == jax.default_backend()
   True
   """

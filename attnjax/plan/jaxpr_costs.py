@@ -7,6 +7,7 @@ from typing import cast
 import jax
 from jax.extend.core import Jaxpr, JaxprEqn
 
+from attnjax.ops.tiles.fold import AT_MOST
 from attnjax.typing import PyTree
 
 __all__ = ["jaxpr_flops", "residual_bytes"]
@@ -15,8 +16,9 @@ __all__ = ["jaxpr_flops", "residual_bytes"]
 def jaxpr_flops(function: Callable, *arguments: PyTree) -> float:
   """Counts multiplications and additions of the matrix products of a function.
 
-  Loops count at each trip, a branch as its dearest side; a `while`, whose trip
-  count is not part of the jaxpr, counts once.
+  Loops count at each trip, a branch as its dearest side. A `while`, whose trip
+  count is not part of the jaxpr, counts once; the loop over the tiles of a mask
+  that is known at run time counts every tile.
 
   Args:
     function: arrays -> anything.
@@ -79,10 +81,18 @@ def _flops(jaxpr: Jaxpr) -> float:
     elif name == "cond":
       total += max(inner, default=0.0)
     else:
-      # `length` is the trip count of a scan; nothing else has it.
-      total += sum(inner) * equation.params.get("length", 1)
+      total += sum(inner) * _turns(equation.params)
 
   return total
+
+
+def _turns(params: Mapping[str, object]) -> int:
+  """How often the inner jaxprs of an equation run."""
+  name = str(params.get("name", ""))
+  if name.startswith(AT_MOST):
+    return int(name.removeprefix(AT_MOST))
+  # `length` is the trip count of a scan; nothing else has it.
+  return cast(int, params.get("length", 1))
 
 
 def _dot(equation: JaxprEqn) -> float:

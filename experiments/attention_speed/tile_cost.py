@@ -127,6 +127,9 @@ def fit(tiles: Sequence[Tile], most: int) -> Fit:
 
   A cost that was the source of the times is found again:
 
+  >>> import itertools
+  >>> from attnjax.ops.attention.block_sizes import TileCost
+  >>> from attnjax.ops.tiles import Blocks
   >>> source = TileCost(5e3, 2.0, 0.1, 0.0, 4.0, 0.0, 1.0, 2**17, 0, 2**21)
   >>> sizes = itertools.product((16, 64), (1, 4), (64, 512), (64, 256, 1024))
   >>> rows = [(d, Blocks(1, h, t, s)) for d, h, t, s in sizes]
@@ -153,7 +156,8 @@ def fit(tiles: Sequence[Tile], most: int) -> Fit:
       found = dict(zip(_LINEAR, map(float, factors), strict=True))
       best = Fit(_cost(found, sizes), error)
 
-  assert best is not None  # there are sizes to try
+  if best is None:
+    raise ValueError("fit: no cost predicts these times; measure more tiles")
   return best
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
+import attnjax
 from attnjax import plan
 from attnjax.plan import (
   collectives,
@@ -57,6 +58,25 @@ def test_products_count_at_every_turn(function, most, least):
   found = costs(compiled(function, X, Y))
   assert (found.flops, found.certain_flops) == (most, least)
   assert jaxpr_flops(function, X, Y) == most
+
+
+def test_every_tile_of_a_mask_known_at_run_time_counts_once():
+  x = jax.ShapeDtypeStruct((1, 32, 2, 8), jnp.float32)
+  ids = jax.ShapeDtypeStruct((1, 32), jnp.int32)
+  engine = attnjax.Blockwise(8, 8, 1)
+
+  def packed(query, key, value, ids):
+    return attnjax.attend(
+      query,
+      key,
+      value,
+      query_segment_ids=ids,
+      key_segment_ids=ids,
+      implementation=engine,
+    )
+
+  products = 2 * 2 * 32 * 32 * 2 * 8  # q . k and weights . v of all heads
+  assert jaxpr_flops(packed, x, x, x, ids) == products
 
 
 @pytest.mark.parametrize(("turns", "times"), [(None, 1), (0, 0), (C, C)])

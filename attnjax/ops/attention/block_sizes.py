@@ -74,6 +74,7 @@ class TileCost(NamedTuple):
       width: D, of a query.
       footprint: numbers held for each logit while it is made.
 
+    >>> from attnjax.ops.tiles import Blocks
     >>> cost = tile_cost("cpu", threads=1)
     >>> one, two = (cost(Blocks(1, heads, 256, 256), 64) for heads in (1, 2))
     >>> one < two < 2 * one  # the second head saves the fixed part

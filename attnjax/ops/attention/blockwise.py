@@ -33,8 +33,9 @@ from attnjax.typing import Array, Float
 
 __all__ = ["Blockwise"]
 
-# Documents a row is assumed to hold where a mask is known at run time only.
-_DOCUMENTS = 8
+# Documents a row is assumed to hold where a mask is known at run time only, and
+# the least tokens of one.
+_DOCUMENTS, _LEAST = 8, 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,7 +197,9 @@ def _assumed_rules(call: Call, shape: tuple[int, int, int, int]) -> Rules:
   if segments is None and (mask is None or mask.is_static):
     return rules
 
+  # The same number of documents on both sides, whatever the lengths.
+  count = max(min(_DOCUMENTS, min(shape[2:]) // _LEAST), 1)
   queries, keys = (
-    (np.arange(size) * _DOCUMENTS // max(size, 1))[None] for size in shape[2:]
+    (np.arange(size) * count // max(size, 1))[None] for size in shape[2:]
   )
   return rules._replace(query_segment_ids=queries, key_segment_ids=keys)

@@ -20,6 +20,7 @@ from attnjax.ops.shard_map_axes import varying_alike, varying_axes
 from attnjax.typing import Array, Int
 
 __all__ = [
+  "AT_MOST",
   "EMPTY",
   "FULL",
   "MIXED",
@@ -39,6 +40,8 @@ EMPTY, MIXED, FULL = 0, 1, 2
 # "k", key heads, and "g", the query heads that share one. "" is an array given
 # whole, such as a table that a score mod captures.
 Subscripts = str
+# A program of this name and a number is a loop of at most so many turns.
+AT_MOST = "loop_of_at_most_"
 _AXES = "bhts"  # of the grid, in the order of a tile's block numbers
 
 
@@ -253,12 +256,24 @@ def fold(
         tiles[order[n]], state
       )
       count = (codes == kind).sum(dtype=jnp.int32)
-      state = lax.fori_loop(0, count, body, state)
+      # A tile is full or mixed: for who counts operations all are mixed.
+      most = len(sweep.tiles) if kind == MIXED else 0
+      state = _loop(count, body, state, at_most=most)
     else:
       body = lambda state, x, one=one: (one(state, *x), None)
       state, _ = lax.scan(body, state, (tiles, codes))
 
   return state
+
+
+def _loop(count, body: Callable, state: list, *, at_most: int) -> list:
+  """A loop of a traced number of turns; its name says how many there may be.
+
+  The jaxpr of such a loop does not tell, see `attnjax.plan.jaxpr_flops`.
+  """
+  run = lambda count, state: lax.fori_loop(0, count, body, state)
+  run.__name__ = f"{AT_MOST}{at_most}"
+  return jax.jit(run)(count, state)
 
 
 def zeros(shapes: Sequence[jax.ShapeDtypeStruct]) -> list:
