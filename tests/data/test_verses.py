@@ -213,6 +213,7 @@ def real(asset):
   )
 
 
+@pytest.mark.slow  # the whole corpus
 def test_the_real_verses(asset):
   pytest.importorskip("pysword")
   pairs = load_verses(*real(asset))

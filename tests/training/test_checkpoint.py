@@ -303,7 +303,9 @@ def test_a_leaf_without_a_sharding_may_go_anywhere(tmp_path):
 # Donation
 
 
-@pytest.mark.parametrize("size", [7, 100_003, 3_000_017])
+@pytest.mark.parametrize(
+  "size", [7, 100_003, pytest.param(3_000_017, marks=pytest.mark.slow)]
+)
 def test_donated_right_after_save_is_saved_as_it_was(tmp_path, size):
   @jax.jit
   def make(seed):
