@@ -156,7 +156,7 @@ class Blockwise:
     own = call.shape if split is None else split.local(call.shape)
 
     def live(query: int, key: int) -> float:
-      blocks = Blocks(own[0], 1, query, key)
+      blocks = Blocks(max(own[0], 1), 1, query, key)
       shape = padded(own, blocks)
       some, _ = decide_tiles(shape, blocks, _assumed_rules(call, shape))
       count = (shape[2] // query) * (shape[3] // key)
