@@ -60,7 +60,7 @@ def test_a_plan_is_printed_and_written(tmp_path):
   [
     (["--topology=v5p:4x4x9"], "the nearest are v5p:4x4x8"),
     ([], "unknown chip ''"),
-    (["--topology=cpu:3"], "mesh.data=3"),
+    (["--topology=cpu:3"], "choose data=3"),
     (["--topology=cpu:1", "--workdir=/dev/null/run"], "cannot be written"),
     (["--topology=cpu:1", "--preset=gpt5"], "the presets are tiny, base"),
     (["--topology=cpu:1", "--output=gs://a/b"], "output: expected a directory"),

@@ -224,6 +224,8 @@ def _head_sizes(heads: int, group: int, given: int | None) -> Iterator[int]:
   if heads == 0:
     yield 1 if given is None else given
     return
+  if given is not None:
+    given = min(given, heads)  # a device of a mesh may have fewer
 
   fits = lambda h: (
     heads % h == 0 and (h % group == 0 if h >= group else group % h == 0)
