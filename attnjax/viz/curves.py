@@ -64,6 +64,10 @@ def learning_curve_figure(
   >>> [text.get_text() for text in figure.axes[0].texts]
   ['eval 2.500', 'bigram 3.400']
   """
+  figure = style.new_figure(_WIDTH, _HEIGHT)
+  # Imported once `style` has said which extra matplotlib needs.
+  from matplotlib.ticker import MaxNLocator
+
   curves = _curves(records, metric, scale)
   yardsticks = dict(yardsticks or {})
   for name, value in yardsticks.items():
@@ -72,7 +76,6 @@ def learning_curve_figure(
         f"yardsticks: expected finite values, got {name}={value}"
       )
 
-  figure = style.new_figure(_WIDTH, _HEIGHT)
   axes = figure.subplots()
   labels = [
     *_draw_curves(axes, curves),
@@ -81,7 +84,9 @@ def learning_curve_figure(
   y_label = label or metric.replace("_", " ")
   style.label_axes(axes, "step", y_label, title, font=_FONT)
   # Steps are whole numbers, and so are their ticks.
-  axes.xaxis.get_major_locator().set_params(integer=True)
+  axes.xaxis.set_major_locator(
+    MaxNLocator("auto", integer=True, steps=(1, 2, 5, 10))
+  )
   axes.margins(x=0.01, y=0.06)
   write_labels(axes, labels, font=_FONT)
   write_plainly(figure)
