@@ -164,7 +164,7 @@ class Blockwise:
 
     return choose_blocks(
       own,
-      group=call.group,
+      group=call.group if split is None else split.group(call),
       width=call.query.shape[-1],
       cost=tile_cost(target_platform(*jax.tree.leaves(call))),
       footprint=call.footprint,

@@ -80,6 +80,15 @@ class Split(NamedTuple):
     rows = batch // self.parts(self.batch)
     return rows, heads // self.parts(self.heads), length, keys
 
+  def group(self, call: Call) -> int:
+    """Query heads of one device that share a key head of it."""
+    heads, group = call.shape[1] // self.parts(self.heads), call.group
+    if heads % group == 0:
+      return group
+    # Else the device has a part of the queries of one key head, or heads of
+    # several: these get a key head each, see `_with_own_key_heads`.
+    return heads if group % heads == 0 else 1
+
   def spec(self, axes: Subscripts) -> PartitionSpec:
     """How an array lies on the mesh, by the letters of its axes."""
     return sharding_of(self.mesh, self._names(axes)).spec

@@ -110,6 +110,11 @@ class CallOperands(_Operands):
     places: Places | None = None,
   ) -> "CallOperands":
     """The operands of a call, to be padded to a shape."""
+    if call.group != blocks.group:
+      raise ValueError(
+        f"blocks: group must be the {call.group} query heads that share a key"
+        f" head here, got {blocks}: tiles would read other heads' keys"
+      )
     query, key, value = call.prepared()
     token_major = reads_keys_in_place(call)
     if token_major:  # undoes what `prepared` did: the compiler leaves out both
