@@ -9,6 +9,7 @@ they are set before anything imports it. What a user's machine would run:
       --xla_cpu_use_fusion_emitters=true" pytest
 """
 
+import gc
 import itertools
 import os
 from pathlib import Path
@@ -21,6 +22,8 @@ os.environ["XLA_FLAGS"] = " ".join(
     # The newer emitters load every dialect of MLIR anew for each program: 60 %
     # of the time that XLA took to compile tests/ops/test_scoring.py (jax 0.10).
     "--xla_cpu_use_fusion_emitters=false",
+    # A program is small: its parts are not worth a module of LLVM each.
+    "--xla_cpu_parallel_codegen_split_count=1",
     os.environ.get("XLA_FLAGS", ""),  # the last of a name counts
   )
 )
@@ -33,13 +36,44 @@ jaxtyping.install_import_hook("attnjax", "beartype.beartype")
 import chex  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
+from jax._src.interpreters import mlir  # noqa: E402
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Where in Python each operation comes from, which no test asks.
+jax.config.update("jax_include_full_tracebacks_in_locations", False)
+jax.config.update("jax_traceback_in_locations_limit", 0)
 
 _MAPPED = Path("/proc/self/maps")  # of Linux
 _MOST = 30_000
 _tests = itertools.count(1)
+_programs = itertools.count()
+_context = None
+
+
+def _shared_ir_context(make=mlir.make_ir_context):
+  """A context of MLIR that 100 programs share; JAX makes one for each.
+
+  To load its dialects took 4 ms, a fifth of a test of small programs. A context
+  keeps every constant that was ever in it, so none is kept for good.
+  """
+  global _context
+  if next(_programs) % 100 == 0:
+    _context = make()
+  return _context
+
+
+mlir.make_ir_context = _shared_ir_context
+
+# Jaxprs are many small objects, most of which live as long as JAX's caches:
+# Python would walk over all of them again and again.
+gc.set_threshold(100_000, 20, 50)
+
+
+def pytest_collection_finish():
+  """Leaves what was imported out of every garbage collection."""
+  gc.collect()
+  gc.freeze()
 
 
 def pytest_runtest_teardown():
@@ -52,6 +86,7 @@ def pytest_runtest_teardown():
     return
   if _MAPPED.read_text().count("\n") > _MOST:
     jax.clear_caches()
+    gc.collect()
 
 
 @pytest.fixture(autouse=True)
