@@ -22,6 +22,7 @@ from attnjax.ops.attention.arguments import (
 )
 from attnjax.ops.attention.blockwise import Blockwise
 from attnjax.ops.attention.implementations import named
+from attnjax.ops.attention.observe import mark_call, mark_output
 from attnjax.ops.integers import known
 from attnjax.ops.tiles import EMPTY
 from attnjax.parallel import token_layouts
@@ -154,8 +155,10 @@ class ShardedAttention:
     call, division, codes = self._divided(
       *arrays, implementation, options, concrete
     )
+    call, site = mark_call(call, query, key, options)
     with jax.named_scope("attend"):
       out, aux = attend_divided(call, division, codes, self.courier())
+    out = mark_output(out, site)
     return call.answer(out, aux, jnp.shape(query)[:-3])
 
   def work(self, query, key, value, *, implementation=None, **options):

@@ -1,18 +1,43 @@
-"""Figures of attention weights, learning curves and other lines.
+"""Figures and numbers of what models attend to, and of how they learn.
 
-They need matplotlib, which is loaded when a figure is made:
-`pip install 'attnjax[viz]'`.
+`capture` looks into a model; the summaries are numbers of what it saw. Figures
+need matplotlib, which is loaded when one is made: `pip install 'attnjax[viz]'`.
 """
 
 from attnjax.viz.attention import attention_figure, save_attention
+from attnjax.viz.attention_rollout import rollout
+from attnjax.viz.captured import AttentionCall, Captured, capture
 from attnjax.viz.curves import learning_curve_figure, save_curves
+from attnjax.viz.head_effects import head_ablation, head_attribution
+from attnjax.viz.heads import (
+  entropy,
+  head_similarity,
+  head_statistics,
+  induction_targets,
+  mass_on,
+  mean_distance,
+)
 from attnjax.viz.lines import lines_figure, save_lines
+from attnjax.viz.named_array import NamedArray
 from attnjax.viz.tokens import visible
 
 __all__ = [
+  "AttentionCall",
+  "Captured",
+  "NamedArray",
   "attention_figure",
+  "capture",
+  "entropy",
+  "head_ablation",
+  "head_attribution",
+  "head_similarity",
+  "head_statistics",
+  "induction_targets",
   "learning_curve_figure",
   "lines_figure",
+  "mass_on",
+  "mean_distance",
+  "rollout",
   "save_attention",
   "save_curves",
   "save_lines",

@@ -14,6 +14,7 @@ from attnjax.ops.attention.arguments import (
   with_options,
 )
 from attnjax.ops.attention.implementations import Implementation, choose
+from attnjax.ops.attention.observe import mark_call, mark_output
 from attnjax.typing import Array, Float
 
 __all__ = ["attend"]
@@ -132,10 +133,12 @@ def attend(
   """
   call = checked_call(query, key, value, {**options, "aux": aux})
   chosen = choose(call, implementation)
+  call, site = mark_call(call, query, key, options)
 
   with jax.named_scope("attend"):
     out, aux_found = chosen(call)
 
+  out = mark_output(out, site)
   return call.answer(out, aux_found, jnp.shape(query)[:-3], query, key, value)
 
 

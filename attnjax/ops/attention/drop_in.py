@@ -10,6 +10,7 @@ from attnjax.ops import masks
 from attnjax.ops.attention import validate
 from attnjax.ops.attention.arguments import checked_call
 from attnjax.ops.attention.implementations import IMPLEMENTATIONS, choose
+from attnjax.ops.attention.observe import mark_call, mark_output
 from attnjax.ops.scoring import dot, scaled_dot
 from attnjax.ops.value_checks import known, poison, refuse
 
@@ -143,9 +144,11 @@ def dot_product_attention(
     query, key, value, options, dropout_shared=bool(broadcast_dropout)
   )
   chosen = choose(call, _named(implementation))
+  call, site = mark_call(call, query, key, options)
   with jax.named_scope("attend"):
     out, aux = chosen(call)
 
+  out = mark_output(out, site)
   leading = jnp.shape(query)[:-3]
   found = call.answer(out, aux, leading, query, key, value)
   found = poison(found, wrong)

@@ -24,7 +24,7 @@ from attnjax.ops.attention.logits import logits, seen_by
 from attnjax.ops.grid import Grid
 from attnjax.typing import Array, Float
 
-__all__ = ["Reference", "weights_of"]
+__all__ = ["Reference", "logits_of", "weights_of"]
 
 _ALONG_TOKENS = ("query_position", "key_position", "query_index", "key_index")
 
@@ -52,6 +52,11 @@ class Reference:
 def weights_of(call: Call, grid: Grid) -> Float[Array, "B H T S"]:
   """The weights of every query of a call that stands on a grid."""
   return _divided(_weights, call, grid, "bh")
+
+
+def logits_of(call: Call, grid: Grid) -> Float[Array, "B H T S"]:
+  """The logits of every query of a call that stands on a grid."""
+  return _divided(_scores, call, grid, "bh")
 
 
 def _attend(call: Call, grid: Grid) -> tuple[Array, Aux]:
@@ -83,6 +88,11 @@ def _attend(call: Call, grid: Grid) -> tuple[Array, Aux]:
 def _weights(call: Call, grid: Grid) -> Float[Array, "B H T S"]:
   """The weights of a call that stands on a grid."""
   return call.normalizer(_logits(call, grid)[0])[0]
+
+
+def _scores(call: Call, grid: Grid) -> Float[Array, "B H T S"]:
+  """The logits of a call that stands on a grid."""
+  return _logits(call, grid)[0]
 
 
 def _divided(function: Callable, call: Call, grid: Grid, layouts):

@@ -1,0 +1,280 @@
+"""`capture`: what each call of attention in a model was given.
+
+Queries, keys, positions and masks are kept, not weights: those are computed
+again for the rows, heads and layers that are asked for, whatever computed the
+output of the model.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attnjax.ops.attention.observe import Site
+from attnjax.ops.attention.weights import attention_logits, attention_weights
+from attnjax.viz.harvest import Found, in_order, trace
+from attnjax.viz.named_array import NamedArray
+
+__all__ = ["AttentionCall", "Captured", "capture"]
+
+# Weights that are made without being asked for by number: 256 MiB of float32.
+_MANY = 2**26
+
+
+class AttentionCall:
+  """One call of `attend`: its arguments, and weights of it when asked for.
+
+  Args:
+    site: the arguments that were known while the model was traced.
+    operands: the others.
+    maps: which of these have an axis in front of each `vmap` around the call,
+      the outermost first.
+
+  >>> import attnjax, jax.numpy as jnp
+  >>> x = jnp.ones((3, 1, 2))
+  >>> call = capture(attnjax.attend, x, x, x)[0]
+  >>> call.lengths, call.heads, call.weights(queries=[0]).shape
+  ((3, 3), 1, (1, 1, 1, 3))
+  """
+
+  query: jax.Array  # ``*V *B T H D``, V the axes of `vmap`s
+  key: jax.Array  # ``*V *B S K D``
+  options: Mapping[str, Any]  # of the call: `mask`, `query_positions`...
+
+  def __init__(
+    self,
+    site: Site,
+    operands: Sequence[jax.Array],
+    maps: Sequence[tuple[bool, ...]] = (),
+  ):
+    self._site, self._operands, self._maps = site, operands, maps
+    self.query, self.key, self.options = site.arguments(operands)
+
+  @property
+  def heads(self) -> int:
+    """H, number of query heads."""
+    return self.query.shape[-2]
+
+  @property
+  def lengths(self) -> tuple[int, int]:
+    """(T, S), number of queries and keys."""
+    return self.query.shape[-3], self.key.shape[-3]
+
+  @property
+  def batch(self) -> int:
+    """Number of batch rows, over all axes of a batch and of `vmap`."""
+    if 0 in self.lengths:
+      return 0
+    one = lambda: self._rows(attention_weights, [0], [0])
+    return math.prod(jax.eval_shape(one).shape[:-3])
+
+  def weights(
+    self,
+    *,
+    queries: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+  ) -> jax.Array:
+    """Weights ``B H N S`` of some queries and heads; None is all of them."""
+    return _one_batch_axis(self._rows(attention_weights, queries, heads))
+
+  def logits(
+    self,
+    *,
+    queries: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+  ) -> jax.Array:
+    """Logits ``B H N S``, -inf where a key is hidden."""
+    return _one_batch_axis(self._rows(attention_logits, queries, heads))
+
+  def positions(self) -> tuple[np.ndarray, np.ndarray]:
+    """Where queries (``B T`` or ``1 T``) and keys stand, numpy."""
+    found = []
+    names = ("query_positions", "key_positions")
+    for name, length in zip(names, self.lengths, strict=True):
+      given = self.options.get(name)
+      rows = np.arange(length) if given is None else np.asarray(given)
+      found.append(rows.reshape(-1, length))
+    return found[0], found[1]
+
+  def _rows(self, function: Callable, queries, heads) -> jax.Array:
+    """A function of rows, under the maps around the call."""
+    rows = None if queries is None else jnp.asarray(list(queries), jnp.int32)
+
+    def one(*operands):
+      query, key, options = self._site.arguments(operands)
+      return function(query, key, queries=rows, heads=heads, **options)
+
+    for mapped in reversed(self._maps):
+      one = jax.vmap(one, in_axes=[0 if x else None for x in mapped])
+    return one(*self._operands)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Captured:
+  """What a model returned, and every call of attention that it made.
+
+  A *layer* is one call, in the order in which they are made: of an
+  encoder-decoder first the layers of the encoder, then self- and
+  cross-attention of the decoder by turns.
+
+  Args:
+    out: what the model returned.
+    calls: one a layer.
+
+  >>> import attnjax, jax.numpy as jnp
+  >>> x = jnp.ones((3, 1, 2))
+  >>> captured = capture(attnjax.attend, x, x, x)
+  >>> len(captured), captured.out.shape
+  (1, (3, 1, 2))
+  """
+
+  out: Any
+  calls: tuple[AttentionCall, ...]
+
+  def __len__(self) -> int:
+    return len(self.calls)
+
+  def __iter__(self) -> Iterator[AttentionCall]:
+    return iter(self.calls)
+
+  def __getitem__(self, layer: int) -> AttentionCall:
+    return self.calls[layer]
+
+  def weights(
+    self,
+    *,
+    layers: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    queries: Sequence[int] | None = None,
+  ) -> NamedArray:
+    """Weights of chosen layers, heads and queries, computed now.
+
+    Args:
+      layers: which calls; None is all. Those chosen have the same numbers of
+        heads, queries and keys.
+      heads: None is all.
+      queries: indices, negative ones from the end; None is all.
+
+    Returns:
+      Axes (layer, batch, head, query, key).
+
+    Raises:
+      ValueError: an index is outside, or shapes of the layers differ, or more
+        than 2**26 weights would be made without being chosen by number.
+    """
+    return self._collect("weights", layers, heads, queries)
+
+  def logits(
+    self,
+    *,
+    layers: Sequence[int] | None = None,
+    heads: Sequence[int] | None = None,
+    queries: Sequence[int] | None = None,
+  ) -> NamedArray:
+    """Logits, -inf where a key is hidden; arguments as of `weights`."""
+    return self._collect("logits", layers, heads, queries)
+
+  def _collect(self, what: str, layers, heads, queries) -> NamedArray:
+    """Rows of every chosen layer, stacked."""
+    numbers = chosen("layers", layers, len(self.calls))
+    calls = [self.calls[k] for k in numbers]
+    shapes = {(x.heads, *x.lengths) for x in calls}
+    if len(shapes) != 1:
+      raise ValueError(
+        "layers must have the same numbers of heads, queries and keys to stand"
+        f" in one array, got {sorted(shapes)}; choose layers="
+      )
+
+    count, length, keys = shapes.pop()
+    shown = chosen("heads", heads, count)
+    rows = chosen("queries", queries, length)
+    size = len(numbers) * len(shown) * len(rows) * keys * calls[0].batch
+    if size > _MANY and queries is None:
+      raise ValueError(
+        f"queries must be chosen, for all T={length} of {len(numbers)} layers"
+        f" and {len(shown)} heads make {size:,} {what}; give queries=, layers="
+        " or heads= (queries=range(T) makes them all)"
+      )
+
+    found = [getattr(x, what)(queries=rows, heads=shown) for x in calls]
+    return NamedArray(
+      np.stack([np.asarray(x) for x in found]),
+      ("layer", "batch", "head", "query", "key"),
+      {"layer": numbers, "head": shown, "query": rows},
+    )
+
+
+def capture(model: Callable, *inputs: Any, **options: Any) -> Captured:
+  """Runs a model and keeps what each call of `attend` was given.
+
+  The model is traced once, with its calls marked, and run as one jitted
+  program; layers that are scanned come out one by one. It takes any function of
+  arrays whose attention goes through `attend`, `dot_product_attention` or a
+  sharded attention of `attnjax.parallel`; nothing is changed in the model.
+  Weights are computed only when asked for: see `Captured.weights`.
+
+  Args:
+    model: a module or a function; its jax.Arrays are traced.
+    *inputs: for it.
+    **options: for it.
+
+  Raises:
+    ValueError: no call of attention was made.
+    NotImplementedError: one is made in a `while`, a branch or a map over
+      devices.
+
+  >>> from flax import nnx
+  >>> import jax, jax.numpy as jnp
+  >>> from attnjax.models import DecoderConfig, DecoderLM
+  >>> config = DecoderConfig(width=8, depth=3, heads=2, hidden=16)
+  >>> model = DecoderLM(config, 17, rngs=nnx.Rngs(0))
+  >>> captured = capture(model, jnp.arange(5)[None])
+  >>> captured.weights(layers=[0, 2], queries=[-1]).shape
+  (2, 1, 2, 1, 5)
+  """
+  program = trace(model, *inputs, **options)
+  out, found = jax.jit(program.run)(program.leaves)
+  if not found:
+    raise ValueError(
+      "model must call attention, and none was seen; its layers call"
+      " attnjax.attend, or are given it as attend="
+    )
+  return Captured(out, tuple(_call(found[k], at) for k, at in in_order(found)))
+
+
+def chosen(name: str, which, size: int) -> tuple[int, ...]:
+  """Indices counted from the first; None is all.
+
+  >>> chosen("heads", [-1], 4), chosen("heads", None, 2)
+  ((3,), (0, 1))
+  """
+  if which is None:
+    return tuple(range(size))
+  numbers = tuple(int(k) for k in which)
+  if not numbers or any(not -size <= k < size for k in numbers):
+    raise ValueError(
+      f"{name} must be some of the {size} there are, got {list(numbers)}"
+    )
+  return tuple(k % size for k in numbers)
+
+
+def _call(found: Found, at: tuple[int, ...]) -> AttentionCall:
+  """The call of one step of the scans around it."""
+  operands, maps, steps = list(found.operands), [], iter(at)
+  for level in found.levels:
+    if level.length is None:
+      maps.append(level.mapped)
+      continue
+    step, pairs = next(steps), zip(operands, level.mapped, strict=True)
+    operands = [x[step] if mapped else x for x, mapped in pairs]
+
+  return AttentionCall(found.site, operands, maps)
+
+
+def _one_batch_axis(x: jax.Array) -> jax.Array:
+  """``*B H N S`` as ``B H N S``."""
+  return x.reshape(math.prod(x.shape[:-3]), *x.shape[-3:])

@@ -1,0 +1,321 @@
+"""Brings the arguments of each call of attention out of a traced program.
+
+A program is traced with its calls marked (`ops.attention.observe`) and run once
+more, equation by equation, as a program of JAX: what is within a scan leaves it
+as one more stacked output. The result is a pure function that can be jitted and
+differentiated. On its way the output of each head can be multiplied by a gate.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.extend.core
+import numpy as np
+from jax.extend.core import ClosedJaxpr, DropVar, Literal, jaxpr_as_fun
+
+from attnjax.ops.attention.observe import CALL, OUTPUT, Site, observing
+
+__all__ = ["Found", "Level", "Program", "in_order", "trace"]
+
+# Equations that only call an inner program, by the parameter that holds it.
+_INLINED = ("jaxpr", "call_jaxpr", "fun_jaxpr")
+_CALLS = {
+  "jit",
+  "pjit",
+  "closed_call",
+  "core_call",
+  "remat",
+  "remat2",
+  "checkpoint",
+  "custom_jvp_call",
+  "custom_vjp_call",
+  "custom_vjp_call_jaxpr",
+}
+
+
+class Level(NamedTuple):
+  """One scan or `vmap` around a call of attention.
+
+  Args:
+    mapped: which operands have an axis of it, in front of those of levels
+      further in.
+    length: steps of a scan; None for a `vmap`.
+    reverse: whether a scan runs from its last step to its first.
+  """
+
+  mapped: tuple[bool, ...]
+  length: int | None
+  reverse: bool = False
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False)
+class Found:
+  """One call of attention as it stands in a program, of all steps of its scans.
+
+  Args:
+    operands: traced leaves of its arguments, stacked over the levels.
+    site: the rest of its arguments.
+    levels: scans and `vmap`s around it, the outermost first.
+    place: indices of equations, one tuple a scan and one for the call: calls
+      are made in the order of these.
+  """
+
+  operands: list
+  site: Site = dataclasses.field(metadata={"static": True})
+  levels: tuple[Level, ...] = dataclasses.field(metadata={"static": True})
+  place: tuple = dataclasses.field(metadata={"static": True})
+
+  @property
+  def steps(self) -> tuple[int, ...]:
+    """Steps of the scans around it."""
+    return tuple(x.length for x in self.levels if x.length is not None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+  """A traced function whose calls of attention can be seen and gated.
+
+  Args:
+    closed: the program.
+    tree: structure of what the function returns.
+    leaves: the arrays that it was traced for.
+
+  >>> import jax.numpy as jnp
+  >>> program = trace(lambda x: 2 * x, jnp.ones(()))
+  >>> float(program.run([jnp.asarray(3.0)])[0])
+  6.0
+  """
+
+  closed: ClosedJaxpr
+  tree: Any
+  leaves: list
+
+  def run(self, leaves: Sequence, gates: Sequence | None = None):
+    """(what the function returns, the calls found).
+
+    Args:
+      leaves: arrays in place of those it was traced for.
+      gates: one array ``*steps H`` a call found, which multiplies the output of
+        its heads; None leaves them.
+    """
+    found: list[Found] = []
+    walk = _Walk(found, None if gates is None else list(gates))
+    outs = walk.run(self.closed, list(leaves), ())
+    return jax.tree.unflatten(self.tree, outs), found
+
+
+def trace(function: Callable, *args: Any, **kwargs: Any) -> Program:
+  """Traces a function with its calls of attention marked.
+
+  Args:
+    function: of arrays and anything else; a module is a function. It returns
+      arrays. Its own jax.Arrays and those of its arguments are traced, all else
+      is known while it is traced, as outside of `jit`.
+    *args: for it.
+    **kwargs: for it.
+
+  >>> import attnjax, jax.numpy as jnp
+  >>> x = jnp.ones((3, 1, 2))
+  >>> program = trace(attnjax.attend, x, x, x)
+  >>> out, found = program.run(program.leaves)
+  >>> len(found), out.shape
+  (1, (3, 1, 2))
+  """
+  leaves, tree = jax.tree.flatten((function, args, kwargs))
+  traced = [isinstance(x, jax.Array) for x in leaves]
+  structure = None
+
+  def flat(*arrays):
+    nonlocal structure
+    rest = iter(arrays)
+    given = zip(leaves, traced, strict=True)
+    whole = [next(rest) if t else x for x, t in given]
+    function, args, kwargs = jax.tree.unflatten(tree, whole)
+    outs, structure = jax.tree.flatten(function(*args, **kwargs))
+    return outs
+
+  arrays = [x for x, t in zip(leaves, traced, strict=True) if t]
+  with observing():
+    closed = jax.make_jaxpr(flat)(*arrays)
+  return Program(closed, structure, arrays)
+
+
+def in_order(found: Sequence[Found]) -> list[tuple[int, tuple[int, ...]]]:
+  """(which of the found, step of each scan around it) in the order of calls.
+
+  >>> from attnjax.ops.attention.observe import Site
+  >>> scan = Level((), 2)
+  >>> one = [Found([], Site(()), (scan,), ((0,), (k,))) for k in range(2)]
+  >>> in_order(one)
+  [(0, (0,)), (1, (0,)), (0, (1,)), (1, (1,))]
+  """
+  every = [
+    (which, steps)
+    for which, one in enumerate(found)
+    for steps in np.ndindex(*one.steps)
+  ]
+  return sorted(every, key=lambda each: _time(found[each[0]], each[1]))
+
+
+def _time(one: Found, steps: tuple[int, ...]) -> tuple:
+  """When a call is made: what sorts calls, equation by equation."""
+  reverse = [x.reverse for x in one.levels if x.length is not None]
+  turns = [
+    -step if backward else step
+    for backward, step in zip(reverse, steps, strict=True)
+  ]
+  first, *rest = one.place
+  pairs = zip(turns, rest, strict=True)
+  return (*first, *(x for turn, at in pairs for x in (turn, *at)))
+
+
+class _Walk:
+  """Runs programs, and keeps what their calls of attention were given."""
+
+  def __init__(self, found: list[Found], gates: list | None):
+    self.found = found
+    self.gates = gates
+
+  def run(
+    self, closed: ClosedJaxpr, args: list, place: tuple[int, ...]
+  ) -> list:
+    """The results of a program, whose equations are numbered from `place`."""
+    jaxpr = closed.jaxpr
+    env: dict = dict(zip(jaxpr.constvars, closed.consts, strict=True))
+    env |= dict(zip(jaxpr.invars, args, strict=True))
+    read = lambda x: x.val if isinstance(x, Literal) else env[x]
+    gate = None
+
+    for number, eqn in enumerate(jaxpr.eqns):
+      values, here = [read(x) for x in eqn.invars], (*place, number)
+      if eqn.primitive is CALL:
+        gate = self._call(eqn, values, here)
+        outs = values[:1]
+      elif eqn.primitive is OUTPUT:
+        outs = [_gated(values[0], gate)]
+      elif _count_in(eqn.params):
+        outs = self._inside(eqn, values, here)
+      else:
+        outs = _evaluated(jaxpr, eqn, values)
+      env |= dict(zip(eqn.outvars, outs, strict=True))
+
+    return [read(x) for x in jaxpr.outvars]
+
+  def _call(self, eqn, values: list, here: tuple[int, ...]):
+    """Keeps a call, and takes its gate."""
+    maps = reversed(eqn.params["maps"])
+    levels = tuple(Level(mapped, None) for mapped in maps)
+    self.found.append(Found(values[1:], eqn.params["site"], levels, (here,)))
+    return None if self.gates is None else self.gates.pop(0)
+
+  def _inside(self, eqn, values: list, here: tuple[int, ...]) -> list:
+    """The results of an equation that has calls of attention within."""
+    name = eqn.primitive.name
+    if name == "scan":
+      return self._scan(eqn.params, values, here)
+    if name in _CALLS:
+      inner = next(eqn.params[k] for k in _INLINED if k in eqn.params)
+      return self.run(_closed(inner), values, here)
+    raise NotImplementedError(
+      f"capture: a call of attention is inside of a {name!r}, out of which its"
+      " arrays cannot be brought; capture a function that calls attention in no"
+      " loop of unknown length, no branch and no map over devices, such as one"
+      " forward pass over the whole text"
+    )
+
+  def _scan(self, params, values: list, here: tuple[int, ...]) -> list:
+    """A scan that has calls of attention in its step."""
+    body, (consts, carried) = (
+      params["jaxpr"],
+      (
+        params["num_consts"],
+        params["num_carry"],
+      ),
+    )
+    fixed, init = values[:consts], values[consts : consts + carried]
+    count, level, shared = _count(body.jaxpr), None, []
+    gates = self.gates and [self.gates.pop(0) for _ in range(count)]
+
+    def step(carry, x):
+      x, gates = x
+      inner = _Walk([], gates and list(gates))
+      outs = inner.run(body, [*fixed, *carry, *x], ())
+      # An operand that no step changes leaves the scan once, not stacked.
+      nonlocal shared
+      same = lambda x: any(x is y for y in fixed)
+      shared = [
+        [x if same(x) else None for x in f.operands] for f in inner.found
+      ]
+      stacked = [
+        dataclasses.replace(
+          f, operands=[None if same(x) else x for x in f.operands]
+        )
+        for f in inner.found
+      ]
+      return list(outs[:carried]), (outs[carried:], stacked)
+
+    carry, (ys, found) = jax.lax.scan(
+      step,
+      init,
+      (values[consts + carried :], gates),
+      length=params["length"],
+      reverse=params["reverse"],
+      unroll=params["unroll"],
+    )
+
+    for one, once in zip(found, shared, strict=True):
+      level = Level(
+        tuple(x is not None for x in one.operands),
+        params["length"],
+        params["reverse"],
+      )
+      operands = [
+        x if y is None else y for x, y in zip(one.operands, once, strict=True)
+      ]
+      self.found.append(
+        Found(operands, one.site, (level, *one.levels), (here, *one.place))
+      )
+    return [*carry, *ys]
+
+
+def _evaluated(jaxpr, eqn, values: list) -> list:
+  """The results of an equation, in the context in which it was traced."""
+  pairs = zip(eqn.invars, values, strict=True)
+  named = {x: value for x, value in pairs if not isinstance(x, Literal)}
+  alone = jaxpr.replace(
+    constvars=[],
+    invars=[*named],
+    outvars=[x for x in eqn.outvars if not isinstance(x, DropVar)],
+    eqns=[eqn],
+    effects=eqn.effects,
+  )
+  rest = iter(jaxpr_as_fun(ClosedJaxpr(alone, ()))(*named.values()))
+  return [None if isinstance(x, DropVar) else next(rest) for x in eqn.outvars]
+
+
+def _gated(out, gate):
+  """The output ``... H E`` of a call, its heads multiplied by gates ``H``."""
+  if gate is None:
+    return out
+  gate = gate.astype(out.dtype).reshape((1,) * (out.ndim - 2) + (-1, 1))
+  return out * gate
+
+
+def _closed(inner) -> ClosedJaxpr:
+  """A program with its constants, of which an open one has none."""
+  return inner if hasattr(inner, "consts") else ClosedJaxpr(inner, ())
+
+
+def _count_in(params) -> int:
+  """Calls of attention in the programs that an equation holds."""
+  return sum(map(_count, jax.extend.core.jaxprs_in_params(params)))
+
+
+def _count(jaxpr) -> int:
+  """Calls of attention in a program, at any depth."""
+  return sum(
+    1 if eqn.primitive is CALL else _count_in(eqn.params) for eqn in jaxpr.eqns
+  )
