@@ -220,7 +220,8 @@ NAMES: dict[str, str] = {
   ),
   "attnjax.ops.masks.extents.Extent": "attnjax.ops.masks.padding.BlockPadding",
   "attnjax.ops.masks.rows.Verdict": "attnjax.ops.masks.bounds.SomeEvery",
-  "attnjax.ops.masks.tables.from_fn": "attnjax.ops.masks.rules.from_fn",
+  "attnjax.ops.masks.rules.from_fn": "attnjax.ops.masks.functions.from_fn",
+  "attnjax.ops.masks.tables.from_fn": "attnjax.ops.masks.functions.from_fn",
   "attnjax.ops.memory.exact.is_exact": (
     "attnjax.ops.memory.token_gradients.has_linear_gradients"
   ),

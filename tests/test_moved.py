@@ -72,7 +72,7 @@ RENAMED = {
   "attnjax.ops.glimpse.layout.Layout": (
     "attnjax.ops.glimpse.primitive.WeightAxes"
   ),
-  "attnjax.ops.masks.tables.from_fn": "attnjax.ops.masks.rules.from_fn",
+  "attnjax.ops.masks.tables.from_fn": "attnjax.ops.masks.functions.from_fn",
   "attnjax.ops.tiles.Layout": "attnjax.ops.tiles.fold.Subscripts",
   "attnjax.parallel.compute.Table": "attnjax.parallel.division.TileCodes",
   "attnjax.parallel.layouts.Layout": (

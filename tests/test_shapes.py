@@ -182,12 +182,15 @@ def test_shapes_of_glimpses(line):
       ("dilated", masks.dilated(2)),
       ("chunked", masks.chunked(2)),
       ("from_fn", masks.from_fn(lambda b, h, q, k: q > k)),
+      ("neighborhood", masks.neighborhood((2, 2), (0, 0))),
     )),
   *(("", lambda m=m: m.dense(T, S), "-> bool 1 T S")
     for m in (masks.causal() & masks.full(), ~masks.causal(),
               masks.causal() | masks.dilated(3))),
-  *(("attnjax.masks.prefix", lambda n: masks.prefix(n).dense(T, S, batch=(B,)),
-     f"int {n} -> bool B 1 T S") for n in ("B", "()")),
+  *((f"attnjax.masks.{name}", lambda n, f=f: f(n).dense(T, S, batch=(B,)),
+     f"int {n} -> bool B 1 T S") for n in ("B", "()")
+    for name, f in (("prefix", masks.prefix),
+                    ("query_prefix", masks.query_prefix))),
   ("attnjax.masks.lengths",
    lambda t, s: masks.lengths(t, s).dense(T, S, batch=(B,), heads=H),
    "int B, int B -> bool B H T S"),
@@ -514,7 +517,8 @@ MODULES = (
   "attnjax.testing",
 )
 # Names that neither take an array nor make one.
-NO_ARRAYS = {"attnjax.masks.Tile", "attnjax.models.DecoderConfig"}
+NO_ARRAYS = {"attnjax.masks.Tile", "attnjax.masks.check"}
+NO_ARRAYS |= {"attnjax.models.DecoderConfig"}
 NO_ARRAYS |= {"attnjax.Explanation", "attnjax.Verdict", "attnjax.explain"}
 NO_ARRAYS |= {
   f"attnjax.models.{name}Config"

@@ -105,3 +105,9 @@ class Area(NamedTuple):
   # Where the tiles are all the blocks of a call, in the order of its arrays:
   # how many rows, queries and keys a block has.
   blocks: tuple[int, int, int] | None = None
+  # Of blocks: the positions of all queries and of all keys, ``#B N``; None
+  # where they stand at 0, 1, 2...
+  order: tuple = (None, None)
+  # First and last query head of the tiles; None is not known.
+  heads: tuple[int, int] | None = None
+  all_heads: int = 1  # of the whole call

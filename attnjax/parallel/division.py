@@ -101,7 +101,7 @@ class Division(NamedTuple):
       width=call.query.shape[-1],
       cost=tile_cost(self.mesh.devices.flat[0].platform),
       footprint=call.footprint,
-      live=lambda query, key: count(length, query) * count(keys, key),
+      live=lambda query, key, _: count(length, query) * count(keys, key),
       query=engine.query_block,
       key=engine.key_block,
       head=engine.head_block,

@@ -23,6 +23,8 @@ LEAVES = {
   "chunked": lambda r: masks.chunked(*_ints(r, 1, 7, 1)),
   "extent": lambda r: BlockPadding(*_ints(r, 0, 14, 2)),
   "prefix": lambda r: masks.prefix(r.integers(0, S + 2, _rows(r))),
+  "query_prefix": lambda r: masks.query_prefix(r.integers(0, S, _rows(r))),
+  "neighborhood": lambda r: masks.neighborhood((3, 4), _ints(r, 0, 2, 2)),
   "query_lengths": lambda r: masks.lengths(query=r.integers(0, T, _rows(r))),
   "lengths": lambda r: masks.lengths(
     r.integers(0, T + 2, _rows(r)), r.integers(0, S + 2, _rows(r))
@@ -35,6 +37,7 @@ LEAVES = {
   ),
   "dense": lambda r: masks.dense(_table(r)),
   "from_fn": lambda r: masks.from_fn(_near, np.int32(r.integers(5))),
+  "function": lambda r: masks.from_fn(_far),
 }
 
 
@@ -63,6 +66,10 @@ def _table(r):
 
 def _near(b, h, q, k, n):
   return (q + n >= k) & (b <= n)
+
+
+def _far(b, h, q, k):
+  return (abs(q - k) > 2) & (h + 4 > k)
 
 
 def expressions():

@@ -67,7 +67,7 @@ def test_every_constructor_knows_and_does_not_lie(name):
       check(mask, q, k, (4, 2, 1 + 2 * (seed % 2)), "known")
 
 
-@pytest.mark.parametrize("name", sorted(set(LEAVES) - {"from_fn"}))
+@pytest.mark.parametrize("name", sorted(set(LEAVES) - {"from_fn", "function"}))
 def test_what_is_traced_is_decided_as_what_is_known(name):
   r = np.random.default_rng(7)
   mask = LEAVES[name](r)
@@ -92,6 +92,11 @@ EXACT = [
   ("dilated", masks.dilated(3)),
   ("extent", BlockPadding(7, 9)),
   ("prefix", masks.prefix(5)),
+  ("query_prefix", masks.query_prefix([5, 0, 2])),
+  ("neighborhood", masks.neighborhood((3, 4), 1)),
+  ("neighborhood_3d", masks.neighborhood((2, 3, 2), (0, 1, 0))),
+  ("function", masks.from_fn(lambda b, h, q, k: (q * k) % 5 < 2)),
+  ("function_rows", masks.from_fn(lambda b, h, q, k: (q + b) % 5 > k % 3)),
   ("lengths", masks.lengths(7, 9)),
   ("lengths_rows", masks.lengths([7, 0, 4], [9, 3, 0])),
   ("segments", masks.segments(np.arange(S) // 4)),

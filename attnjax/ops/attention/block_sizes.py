@@ -170,7 +170,7 @@ def choose_blocks(
   width: int,
   cost: TileCost,
   footprint: int,
-  live: Callable[[int, int], float],
+  live: Callable[[int, int, int], float],
   query: int | None = None,
   key: int | None = None,
   head: int | None = None,
@@ -183,8 +183,9 @@ def choose_blocks(
     width: D, of a query.
     cost: of a tile.
     footprint: numbers held for each logit while it is made.
-    live: of sizes of blocks of queries and keys, how many such blocks there are
-      to compute, of one row of the batch and one head.
+    live: of sizes of blocks of queries, keys and heads, how many blocks of
+      queries and keys there are to compute, of one row of the batch and one
+      block of heads.
     query: a size that is given.
     key: a size that is given.
     head: a size that is given.
@@ -199,8 +200,8 @@ def choose_blocks(
 
   for t in _sizes(length, query):
     for s in _sizes(keys, key):
-      count = live(t, s)
       for h in choices:
+        count = live(t, s, h)
         # Rows of the batch share a tile only where all heads of one do.
         most = room // max(t * s * h, 1) if h == heads else 1
         for rows in sorted({1, _divisor(batch, most)}):

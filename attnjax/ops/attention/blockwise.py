@@ -21,11 +21,21 @@ from attnjax.ops.attention.explicit_sharding import (
   refusal,
   split_of,
 )
-from attnjax.ops.attention.live_tiles import decide_tiles, live_tiles
+from attnjax.ops.attention.live_tiles import (
+  area_of,
+  decide_heads,
+  live_tiles,
+)
 from attnjax.ops.attention.logits import Rules
 from attnjax.ops.attention.online_softmax import finished, online_softmax
-from attnjax.ops.attention.tile_operands import CallOperands, select_top_k
+from attnjax.ops.attention.tile_operands import (
+  CallOperands,
+  bounded,
+  select_top_k,
+)
 from attnjax.ops.masks.algebra import static_part
+from attnjax.ops.masks.functions import notes_of_functions
+from attnjax.ops.masks.padding import BlockPadding
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.scoring import Scoring
 from attnjax.ops.target import target_platform
@@ -109,16 +119,22 @@ class Blockwise:
     rows = "" if blocks.rows == 1 else f"{blocks.rows} rows x "
     heads = f"{blocks.heads} head{'s' if blocks.heads != 1 else ''} x "
     shape = padded(call.shape, blocks)
-    rule = call.rules.mask
+    rules, notes = bounded(call, shape), []
+    if call.rules.mask is not None:
+      positions = call.query_positions, call.key_positions
+      area = area_of(shape, blocks, positions=positions)
+      area = BlockPadding(*call.shape[2:]).narrowed(area)
+      notes = notes_of_functions(call.rules.mask, area)
+    rule = rules.mask
     if (rule is not None and not rule.is_static) or call.positioned:
       found = "decided when it runs"
     else:
-      some, every = decide_tiles(shape, blocks, call.rules)
-      whole = (shape[2] // blocks.query, shape[3] // blocks.key)
-      some, every = (np.broadcast_to(x[0], whole) for x in (some, every))
+      some, every = decide_heads(shape, blocks, rules)
+      # Of the first row of the batch, and of each head where they differ.
+      some, every = some[0], every[0]
       found = f"{some.sum()} of {some.size} hold something, {every.sum()} whole"
     said = f"tiles of {rows}{heads}{blocks.query} x {blocks.key}: {found}"
-    return said if split is None else f"{said}; {split}"
+    return "; ".join([said, *notes, *([] if split is None else [str(split)])])
 
   # Compiled once also where the caller does not: a loop without `jit` would be
   # traced anew at each call.
@@ -155,10 +171,14 @@ class Blockwise:
     split = split_of(call)
     own = call.shape if split is None else split.local(call.shape)
 
-    def live(query: int, key: int) -> float:
-      blocks = Blocks(max(own[0], 1), 1, query, key)
+    rule = call.rules.mask
+    apart = rule is not None and rule.differs_by_head
+
+    @functools.cache
+    def live(query: int, key: int, heads: int) -> float:
+      blocks = Blocks(max(own[0], 1), max(heads, 1), query, key, call.group)
       shape = padded(own, blocks)
-      some, _ = decide_tiles(shape, blocks, _assumed_rules(call, shape))
+      some, _ = decide_heads(shape, blocks, _assumed_rules(call, shape))
       count = (shape[2] // query) * (shape[3] // key)
       return count * np.count_nonzero(some) / max(some.size, 1)
 
@@ -168,7 +188,7 @@ class Blockwise:
       width=call.query.shape[-1],
       cost=tile_cost(target_platform(*jax.tree.leaves(call))),
       footprint=call.footprint,
-      live=live,
+      live=live if apart else lambda t, s, _: live(t, s, own[1]),
       query=self.query_block,
       key=self.key_block,
       head=own[1] or None
@@ -189,12 +209,15 @@ def _assumed_rules(call: Call, shape: tuple[int, int, int, int]) -> Rules:
     shape: ``B H T S``, padded to whole tiles.
   """
   mask, segments = call.rules.mask, call.rules.query_segment_ids
-  rules = Rules(mask=static_part(mask))
+  rules = bounded(call, shape)
+  rules = Rules(mask=static_part(rules.mask))
   if call.query_positions is not None and shape[3] >= 2 * shape[2]:
     # Some tokens against the cache of all before them: positions may stand
     # anywhere, and the last of them see most keys.
     rules = Rules()
-  if segments is None and (mask is None or mask.is_static):
+  # Also of a function that says nothing of tiles when the program runs.
+  known = mask is None or mask.is_static or not mask.tiles_at_run_time
+  if segments is None and known:
     return rules
 
   # The same number of documents on both sides, whatever the lengths.

@@ -16,7 +16,14 @@ from attnjax.ops.grid import Area
 from attnjax.ops.target import target_platform
 from attnjax.ops.tiles import EMPTY, FULL, MIXED, Sweep
 
-__all__ = ["decide_tiles", "live_tiles", "of_every_head", "tile_codes"]
+__all__ = [
+  "area_of",
+  "decide_heads",
+  "decide_tiles",
+  "live_tiles",
+  "of_every_head",
+  "tile_codes",
+]
 
 
 def live_tiles(
@@ -35,16 +42,20 @@ def live_tiles(
     query_positions: int ``#B T``, or None for the index.
     key_positions: int ``#B S``, or None for the index.
   """
-  some, every = decide_tiles(
+  some, every = decide_heads(
     shape, blocks, rules, query_positions, key_positions
   )
   counts = _counts(shape, blocks)
-  some, every = _spread(some, counts), _spread(every, counts)
 
   # Empty tiles that are known while tracing are not in the list at all.
   known = isinstance(some, np.ndarray)
-  visited = some if known else np.ones(counts, bool)
-  tiles, at = of_every_head(visited, shape[1] // blocks.heads)
+  heads = shape[1] // blocks.heads
+  visited = some if known else np.ones(counts, bool)[:, None]
+  visited = np.broadcast_to(visited, (counts[0], heads, *counts[1:]))
+  tiles = np.argwhere(visited).astype(np.int32)
+  b, h, t, s = tiles.T
+  at = (b, 0 * h if some.shape[1] == 1 else h, t, s)
+
   if known and isinstance(every, np.ndarray):
     codes = np.where(every[at], FULL, MIXED)
     kinds = tuple(sorted({int(code) for code in codes}))
@@ -64,13 +75,47 @@ def live_tiles(
   return Sweep(tiles, _shared(found), blocks, kinds, listed=listed)
 
 
+def decide_heads(
+  shape,
+  blocks: Blocks,
+  rules: Rules,
+  query_positions=None,
+  key_positions=None,
+) -> tuple:
+  """(some, every) for all tiles, ``b h t s``; h is 1 where heads are alike.
+
+  The arguments are those of `decide_tiles`.
+  """
+  counts = _counts(shape, blocks)
+  apart = rules.mask is not None and rules.mask.differs_by_head
+  size = blocks.heads if apart else shape[1]
+  each = [
+    decide_tiles(
+      shape,
+      blocks,
+      rules,
+      query_positions,
+      key_positions,
+      heads=(first, first + size - 1),
+    )
+    for first in range(0, max(shape[1], 1), max(size, 1))
+  ]
+
+  found = []
+  for parts in zip(*each, strict=True):
+    spread = [_spread(x, counts) for x in parts]
+    known = all(isinstance(x, np.ndarray) for x in spread)
+    found.append((np if known else jnp).stack(spread, 1))
+  return tuple(found)
+
+
 def of_every_head(
   visited: np.ndarray, count: int
 ) -> tuple[np.ndarray, tuple[np.ndarray, ...]]:
   """The tiles to visit, ``N 4``, and the place ``b t s`` of each in `visited`.
 
-  Masks are asked for all heads of a block of queries and keys at once, so all
-  blocks of heads have the same tiles.
+  Here a mask was asked for all heads of a block of queries and keys at once, so
+  that all blocks of heads have the same tiles.
 
   Args:
     visited: ``b t s``, whether a block of rows, queries and keys is visited.
@@ -129,19 +174,22 @@ def decide_tiles(
   key_positions=None,
   query_index=None,
   key_index=None,
+  heads=None,
 ):
   """(some, every) for all tiles, ``b t s`` of them or broadcasting to it.
 
   numpy if it is known while tracing. `some` false proves a tile empty, `every`
   true proves that nothing in it is hidden. An index, ``1 T`` or ``1 S``, is
-  given where the array is not in the order of the call.
+  given where the array is not in the order of the call; `heads` are the first
+  and the last query head of which it must be true, None is all.
   """
-  counts = _counts(shape, blocks)
   some, every = np.ones((1, 1, 1), bool), np.ones((1, 1, 1), bool)
   found = []
   if rules.mask is not None:
     index = query_index, key_index
-    area = _area(counts, blocks, index, (query_positions, key_positions))
+    area = area_of(shape, blocks, index, (query_positions, key_positions))
+    if heads is not None:
+      area = area._replace(heads=heads)
     found.append(rules.mask.decide(area))
   if rules.query_segment_ids is not None:
     found.append(_of_segments(rules, blocks))
@@ -156,8 +204,14 @@ def _counts(shape, blocks: Blocks) -> tuple[int, int, int]:
   return batch // blocks.rows, length // blocks.query, keys // blocks.key
 
 
-def _area(counts, blocks: Blocks, index: tuple, positions: tuple) -> Area:
+def area_of(
+  shape,
+  blocks: Blocks,
+  index: tuple = (None, None),
+  positions: tuple = (None, None),
+) -> Area:
   """Bounds of all tiles at once, broadcasting to ``b t s``."""
+  counts = _counts(shape, blocks)
   b, t, s = (np.arange(n, dtype=np.int32) for n in counts)
 
   def of(x, size, axis, otherwise):
@@ -174,8 +228,18 @@ def _area(counts, blocks: Blocks, index: tuple, positions: tuple) -> Area:
   query = of(positions[0], blocks.query, 2, query_index)
   key = of(positions[1], blocks.key, 1, key_index)
   batch = _span(b[:, None, None], blocks.rows)
-  sizes = blocks.rows, blocks.query, blocks.key
-  return Area(query, key, query_index, key_index, batch, sizes)
+  order = (i if p is None else p for p, i in zip(positions, index, strict=True))
+  return Area(
+    query,
+    key,
+    query_index,
+    key_index,
+    batch,
+    blocks=(blocks.rows, blocks.query, blocks.key),
+    order=tuple(order),
+    heads=(0, shape[1] - 1),
+    all_heads=shape[1],
+  )
 
 
 def _span(index, size: int) -> tuple:

@@ -11,15 +11,18 @@ a matter of the arrays, so its masks go by index: `lengths`, and any boolean
 array that is composed with a mask, as in ``causal() & array``.
 """
 
+from attnjax.ops.masks.checking import check
+from attnjax.ops.masks.functions import from_fn
+from attnjax.ops.masks.neighborhood import neighborhood
 from attnjax.ops.masks.padding import lengths
 from attnjax.ops.masks.protocol import Mask, Tile
 from attnjax.ops.masks.rules import (
   causal,
   chunked,
   dilated,
-  from_fn,
   full,
   prefix,
+  query_prefix,
   sliding_window,
 )
 from attnjax.ops.masks.tables import dense, segments
@@ -28,13 +31,16 @@ __all__ = [
   "Mask",
   "Tile",
   "causal",
+  "check",
   "chunked",
   "dense",
   "dilated",
   "from_fn",
   "full",
   "lengths",
+  "neighborhood",
   "prefix",
+  "query_prefix",
   "segments",
   "sliding_window",
 ]

@@ -10,6 +10,7 @@ from attnjax.ops.masks.bounds import (
   some_every_of_blocks,
   some_every_of_table,
 )
+from attnjax.ops.masks.padding import BlockPadding
 from attnjax.ops.masks.protocol import Mask, Tile
 from attnjax.ops.pytree_dataclass import pytree_dataclass
 from attnjax.ops.value import format_call
@@ -158,6 +159,15 @@ class _Pair(Mask):
     pairs = zip(self.left.extent, self.right.extent, strict=True)
     return tuple(y if x is None else x for x, y in pairs)
 
+  @property
+  def differs_by_head(self):
+    return self.left.differs_by_head or self.right.differs_by_head
+
+  @property
+  def tiles_at_run_time(self):
+    parts = [x for x in (self.left, self.right) if not x.is_static]
+    return any(x.tiles_at_run_time for x in parts)
+
   def validate(self, batch, heads):
     self.left.validate(batch, heads)
     self.right.validate(batch, heads)
@@ -181,7 +191,17 @@ class _And(_Pair):
     return tuple(x & y for x, y in pairs)
 
   def decide(self, area):
-    pairs = zip(self.left.decide(area), self.right.decide(area), strict=True)
+    inside = area
+    for part in (self.left, self.right):
+      if isinstance(part, BlockPadding):
+        inside = part.narrowed(area)
+    pairs = zip(
+      *(
+        part.decide(area if isinstance(part, BlockPadding) else inside)
+        for part in (self.left, self.right)
+      ),
+      strict=True,
+    )
     return tuple(_both(x, y) for x, y in pairs)
 
 
@@ -234,6 +254,14 @@ class _Not(Mask):
   def decide(self, area):
     some, every = self.mask.decide(area)
     return every ^ True, some ^ True
+
+  @property
+  def differs_by_head(self):
+    return self.mask.differs_by_head
+
+  @property
+  def tiles_at_run_time(self):
+    return self.mask.tiles_at_run_time
 
   def validate(self, batch, heads):
     self.mask.validate(batch, heads)

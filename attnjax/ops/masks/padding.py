@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
+from attnjax.ops.grid import Area
 from attnjax.ops.integers import place
 from attnjax.ops.masks.bounds import (
   batch_row,
@@ -101,6 +103,22 @@ class BlockPadding(Mask):
     """Evaluates the mask on a grid, by index."""
     return self(grid.batch, grid.head, grid.query_index, grid.key_index)
 
+  def narrowed(self, area: Area) -> Area:
+    """The area without its padding, of which no other mask need be asked."""
+    query, query_index, query_order = _without(
+      self.query, area.query, area.query_index, area.order[0], area.blocks, 1
+    )
+    key, key_index, key_order = _without(
+      self.key, area.key, area.key_index, area.order[1], area.blocks, 2
+    )
+    return area._replace(
+      query=query,
+      key=key,
+      query_index=query_index,
+      key_index=key_index,
+      order=(query_order, key_order),
+    )
+
   def decide(self, area):
     """Decides (some, every), exactly."""
     (q0, q1), (k0, k1) = area.query_index, area.key_index
@@ -108,3 +126,19 @@ class BlockPadding(Mask):
     # the first.
     some = (q0 < self.query) & (k0 < self.key)
     return some, (q1 < self.query) & (k1 < self.key)
+
+
+def _without(
+  length: int, bounds: tuple, index: tuple, order, blocks, axis: int
+):
+  """Bounds, bounds of indices and order of one axis, without its padding."""
+  if not all(isinstance(x, int | np.ndarray) for x in index):
+    return bounds, index, order
+  # Positions are indices where nothing else was said: they are one object.
+  same = bounds is index
+  index = index[0], np.minimum(index[1], length - 1)
+  if isinstance(order, np.ndarray) and same:
+    # Padding has the index `length`: the first of its block stands for it.
+    cut = order.reshape(len(order), -1, blocks[axis])
+    order = np.where(cut < length, cut, cut[..., :1]).reshape(order.shape)
+  return index if same else bounds, index, order

@@ -87,6 +87,16 @@ class Mask(Value):
     """Whether it captures no array, so that tracing decides its tiles."""
     return not jax.tree.leaves(self)
 
+  @property
+  def differs_by_head(self) -> bool:
+    """Whether `decide` may say another thing of other heads."""
+    return False
+
+  @property
+  def tiles_at_run_time(self) -> bool:
+    """Whether `decide` says anything where arrays or positions are traced."""
+    return True
+
   def tile(
     self, query_range: tuple[int, int], key_range: tuple[int, int]
   ) -> Tile:

@@ -1,14 +1,12 @@
-"""Masks computed from positions, and masks of any function."""
+"""Masks computed from positions."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.ops.captured import refuse_captured
-from attnjax.ops.grid import unfolded
+from attnjax.moved import forward_names
 from attnjax.ops.integers import moved, place
 from attnjax.ops.masks.bounds import (
   batch_row,
@@ -26,9 +24,9 @@ __all__ = [
   "causal",
   "chunked",
   "dilated",
-  "from_fn",
   "full",
   "prefix",
+  "query_prefix",
   "sliding_window",
 ]
 
@@ -144,30 +142,28 @@ def prefix(length: ArrayLike | Sequence[int]) -> Mask:
   return _Prefix(integer_array("prefix", "length", length))
 
 
-def from_fn(fn: Callable, *arrays) -> Mask:
-  """Any function as a mask: ``fn(b, h, q, k, *arrays) -> bool``, pointwise.
+def query_prefix(length: ArrayLike | Sequence[int]) -> Mask:
+  """The first queries see every key: q < length.
 
-  A FlexAttention ``mask_mod`` ports as it is, where no positions are given: q
-  and k are positions, so ``a[b, k]`` looks a up by position. Only a traced
-  array must not be closed over: give it as one of `arrays`. The function is
-  part of the compiled program's identity: define it once, at top level, or
-  every call compiles anew.
+  With `prefix`, global tokens that see all and are seen by all.
 
   Args:
-    fn: takes batch row, head, query and key position, then the arrays.
-    *arrays: captured arrays (or pytrees of them), which may be traced.
+    length: int, or one a batch row (``*B``).
 
-  >>> print(from_fn(lambda b, h, q, k: q + k == 2).picture(3, 3))
-  · · █
-  · █ ·
-  █ · ·
+  >>> from attnjax import masks
+  >>> world = masks.prefix(1) | masks.query_prefix(1)
+  >>> print((masks.sliding_window(1, 1) | world).picture(5, 5))
+  █ █ █ █ █
+  █ █ █ · ·
+  █ █ █ █ ·
+  █ · █ █ █
+  █ · · █ █
 
   Reference:
-    Dong et al., "Flex Attention: A Programming Model for Generating Optimized
-    Attention Kernels", 2024, arXiv 2412.05496.
+    Beltagy, Peters, Cohan, "Longformer: The Long-Document Transformer", 2020,
+    arXiv 2004.05150, section 3.1, global attention.
   """
-  refuse_captured("masks.from_fn", fn)
-  return _FromFn(fn, arrays)
+  return _Prefix(integer_array("query_prefix", "length", length), True)
 
 
 def _at_least(rule: str, name: str, value, least: int) -> int:
@@ -288,45 +284,30 @@ class _Chunked(Mask):
 
 @pytree_dataclass
 class _Prefix(Mask):
-  """The mask of `prefix`."""
+  """The mask of `prefix`, and of `query_prefix`."""
 
   length: Any
+  of_queries: bool = static(default=False)
 
   def __repr__(self):
-    return format_call("prefix", self.length)
+    return format_call(self._name, self.length)
+
+  @property
+  def _name(self):
+    return "query_prefix" if self.of_queries else "prefix"
 
   def __call__(self, b, h, q, k):
-    q, k = place(q), place(k)
-    seen = k < batch_row(self.length, b, 0)
-    # q decides nothing, but without it the result would lack the query axis.
-    return seen & jnp.ones(jnp.shape(q), bool)
+    first, other = (q, k) if self.of_queries else (k, q)
+    seen = place(first) < batch_row(self.length, b, 0)
+    # The other decides nothing, but the result has its axis.
+    return seen & jnp.ones(jnp.shape(other), bool)
 
   def decide(self, area):
-    return some_every_below(self.length, area.key, area.batch)
+    bounds = area.query if self.of_queries else area.key
+    return some_every_below(self.length, bounds, area.batch)
 
   def validate(self, batch, heads):
-    check_rows("prefix length", self.length, batch, 0)
+    check_rows(f"{self._name} length", self.length, batch, 0)
 
 
-@pytree_dataclass
-class _FromFn(Mask):
-  """The mask of `from_fn`; its tiles stay undecided."""
-
-  fn: Callable = static()
-  arrays: tuple
-
-  def __repr__(self):
-    return format_call("from_fn", self.fn, *self.arrays)
-
-  def __call__(self, b, h, q, k):
-    # Device arrays, because a numpy array cannot be indexed by a traced one.
-    arrays = jax.tree.map(jnp.asarray, self.arrays)
-    seen = self.fn(b, h, q, unfolded(k), *arrays)
-
-    if jnp.result_type(seen) != bool:
-      raise ValueError(
-        f"from_fn: the function of a mask must return booleans, got"
-        f" {jnp.result_type(seen)}; one that changes logits is"
-        " score_mods.from_fn"
-      )
-    return seen
+__getattr__ = forward_names(__name__)

@@ -19,8 +19,18 @@ IDS = jnp.asarray(INDEX // 16)
 
 
 def half(b, h, q, k):
-  """A rule that says nothing of tiles."""
+  """The first half of the keys."""
   return k < T // 2
+
+
+def first(b, h, q, k, n):
+  """The first n keys."""
+  return k < n
+
+
+def says(query, key):
+  """What `half` is of a tile."""
+  return key[0] < T // 2, key[1] < T // 2
 
 
 # Each hides the keys of the second half from the queries of the first.
@@ -39,6 +49,9 @@ HIDES = {
     "mask": ~masks.sliding_window(T, 0) & masks.causal() | masks.causal()
   },
   "not of arrays": {"mask": ~(~masks.lengths(key=16))},
+  "function": {"mask": masks.from_fn(half)},
+  "function of arrays": {"mask": masks.from_fn(first, np.int32(16))},
+  "function and its tiles": {"mask": masks.from_fn(half, decide=says)},
   "segment ids": {"query_segment_ids": IDS, "key_segment_ids": IDS},
   "positions": {
     "mask": masks.causal(),
@@ -81,7 +94,7 @@ def test_what_is_hidden_is_not_touched(qkv, name, traced):
 
 
 def test_a_rule_that_says_nothing_of_tiles_is_still_right(qkv):
-  rule = masks.from_fn(half)
+  rule = masks.from_fn(half, tiles="never")
   args = {"mask": rule}
   got = attnjax.attend(*qkv, implementation=ENGINE, **args)
   expected = attnjax.attend(*qkv, implementation="reference", **args)
@@ -96,9 +109,20 @@ def test_a_rule_that_says_nothing_of_tiles_is_still_right(qkv):
     (masks.causal() & masks.prefix(BLOCK), 4, None),
     (masks.full(), 16, 16),
     (masks.chunked(16), 8, 8),
+    (masks.from_fn(half), 8, 8),
+    (masks.neighborhood(T, 3), 10, 0),
     (~masks.full(), 0, 0),
   ],
-  ids=["causal", "window", "prefix", "full", "chunked", "nothing"],
+  ids=[
+    "causal",
+    "window",
+    "prefix",
+    "full",
+    "chunked",
+    "function",
+    "neighborhood",
+    "nothing",
+  ],
 )
 def test_explain_counts_the_tiles(qkv, rule, live, whole):
   q, k, v = qkv
