@@ -13,6 +13,7 @@ from absl import flags
 from attnjax import config as configs
 from attnjax import training
 from attnjax.training.processes import is_primary
+from attnjax.viz import Page
 
 __all__ = ["processes_of", "run"]
 
@@ -26,6 +27,7 @@ def run(
   presets: Mapping[str, Callable[[], Any]],
   *,
   experiment: str,
+  view: Callable[[Any, Path], Page] | None = None,
 ) -> None:
   """Runs the `main` of an experiment with the config of its flags.
 
@@ -38,6 +40,9 @@ def run(
       directory.
     presets: as for `configs.run`.
     experiment: its name.
+    view: trains, or finds what was trained, and makes a page of its attention.
+      It gives the experiment a flag `--view`, with which it runs in place of
+      `main`; the page is `attention.html` of the directory.
 
   Raises:
     SystemExit: at the end, or for wrong flags, with the reason.
@@ -46,8 +51,12 @@ def run(
   Traceback (most recent call last):
   ValueError: default='tiny' is not a preset; there are base
   """
+  if view is not None:
+    flags.DEFINE_boolean(
+      "view", False, "write attention.html, a page to look at, and no report"
+    )
   configs.run(
-    _AgreeingMain(main, experiment),
+    _AgreeingMain(main, experiment, view),
     presets,
     experiment=experiment,
     around=lambda config: training.joined(processes_of(config)),
@@ -103,6 +112,7 @@ class _AgreeingMain:
 
   main: Callable[[Any, Path], None]
   experiment: str
+  view: Callable[[Any, Path], Page] | None = None
 
   def __call__(self, config: Any, workdir: Path) -> None:
     """Compares the config, without how each process joins, and runs `main`."""
@@ -117,7 +127,12 @@ class _AgreeingMain:
     training.from_primary(lambda: _check_owner(workdir, self.experiment))
 
     try:
-      self.main(config, workdir)
+      if self.view is None or not flags.FLAGS.view:
+        self.main(config, workdir)
+      else:
+        made = self.view(config, workdir)
+        if is_primary():
+          print(made.save(workdir / "attention.html"))
     finally:
       if is_primary():
         _write_owner(workdir, self.experiment)

@@ -17,6 +17,7 @@ from attnjax.viz.heads import (
   mass_on,
   mean_distance,
 )
+from attnjax.viz.html_page import Page, page
 from attnjax.viz.lines import lines_figure, save_lines
 from attnjax.viz.named_array import NamedArray
 from attnjax.viz.tokens import visible
@@ -25,6 +26,7 @@ __all__ = [
   "AttentionCall",
   "Captured",
   "NamedArray",
+  "Page",
   "attention_figure",
   "capture",
   "entropy",
@@ -37,6 +39,7 @@ __all__ = [
   "lines_figure",
   "mass_on",
   "mean_distance",
+  "page",
   "rollout",
   "save_attention",
   "save_curves",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from attnjax.viz.captured import AttentionCall, Captured, chosen
+from attnjax.viz.captured import Captured, chosen
 from attnjax.viz.named_array import NamedArray
 
 __all__ = [
@@ -100,11 +100,12 @@ def induction_targets(tokens: Sequence[Any]) -> np.ndarray:
 
 
 def head_statistics(
-  captured: Captured,
+  captured: Captured | Sequence[Any],
   *,
   tokens: Sequence[Any] | None = None,
   layers: Sequence[int] | None = None,
   queries: Sequence[int] | None = None,
+  batch: int | None = None,
 ) -> NamedArray:
   """Statistics of every head, averaged over queries and batch rows.
 
@@ -115,10 +116,11 @@ def head_statistics(
   positions were given, as in cross-attention.
 
   Args:
-    captured: from `capture`.
+    captured: from `capture`, or layers that are looked into in the same way.
     tokens: T tokens, for the induction score; NaN where none repeats.
     layers: None is all.
     queries: those to average over, such as real tokens; None is all.
+    batch: one batch row; None averages over all.
 
   Returns:
     Axes (layer, head, statistic); heads that a layer lacks are NaN.
@@ -144,7 +146,7 @@ def head_statistics(
     call = captured[layer]
     targets = None if tokens is None else _targets(tokens, call)
     rows = chosen("queries", queries, call.lengths[0])
-    values[place, : call.heads] = _of_call(call, rows, targets)
+    values[place, : call.heads] = _of_call(call, rows, targets, batch)
 
   return NamedArray(
     values,
@@ -194,10 +196,17 @@ def head_similarity(weights: Any) -> np.ndarray:
 
 
 def _of_call(
-  call: AttentionCall, rows: Sequence[int], targets: np.ndarray | None
+  call: Any,
+  rows: Sequence[int],
+  targets: np.ndarray | None,
+  batch: int | None,
 ) -> np.ndarray:
   """Statistics ``H N`` of one call, from a few rows at a time."""
-  query_at, key_at = (x[:, None] for x in call.positions())
+  # A batch row of its own, or the one that all share.
+  own = slice(None) if batch is None else [batch]
+  query_at, key_at = (
+    (x if len(x) == 1 else x[own])[:, None] for x in call.positions()
+  )
   length, keys = call.lengths
   comparable = length == keys or (
     call.options.get("query_positions") is not None
@@ -208,7 +217,7 @@ def _of_call(
   parts, counts = [], []
   for start in range(0, len(rows), few):
     some = list(rows[start : start + few])
-    w = _wide(call.weights(queries=some))
+    w = _wide(call.weights(queries=some))[own]
     q = query_at[..., some]
     seen = w.sum(-1) > 0
     away = q[..., :, None] - key_at[..., None, :]
@@ -238,7 +247,7 @@ def _of_call(
     return (np.sum(parts, axis=0) / np.sum(counts, axis=0)).T
 
 
-def _targets(tokens: Sequence[Any], call: AttentionCall) -> np.ndarray:
+def _targets(tokens: Sequence[Any], call: Any) -> np.ndarray:
   """Induction targets of a call among these tokens."""
   if (len(tokens), len(tokens)) != call.lengths:
     raise ValueError(

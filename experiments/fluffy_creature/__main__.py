@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from attnjax.runs import run, write_results
+from attnjax.viz import Page
 from experiments.fluffy_creature import model as models
 from experiments.fluffy_creature import report
 from experiments.fluffy_creature.config import PRESETS, FluffyCreatureConfig
@@ -36,5 +37,12 @@ def main(config: FluffyCreatureConfig, workdir: Path) -> None:
   print(report.draw(workdir, heads[0], vocabulary, shown, built))
 
 
+def view(config: FluffyCreatureConfig, workdir: Path) -> Page:
+  """Builds a head by hand, trains one of each kind; makes a page of all."""
+  corpus, seed = load(config), config.train.seed
+  heads = {x: fit(config, corpus, x, seed, workdir) for x in config.looks}
+  return report.attention_page(heads, corpus, report.by_hand())
+
+
 if __name__ == "__main__":
-  run(main, PRESETS, experiment="fluffy_creature")
+  run(main, PRESETS, experiment="fluffy_creature", view=view)

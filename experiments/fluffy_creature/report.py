@@ -1,14 +1,18 @@
 """Tables and the figure of the fluffy-creature experiment."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attnjax import viz
 from attnjax.runs import spread, table
 from attnjax.viz import save_attention
 from experiments.fluffy_creature import hand
+from experiments.fluffy_creature.corpora import Corpus
 from experiments.fluffy_creature.grammar import SENTENCE
 from experiments.fluffy_creature.measure import Measures, context_shift
 from experiments.fluffy_creature.model import OneHead
@@ -18,7 +22,14 @@ from experiments.fluffy_creature.sentences import (
   encode,
 )
 
-__all__ = ["by_hand", "draw", "hand_table", "measures_table", "shift_table"]
+__all__ = [
+  "attention_page",
+  "by_hand",
+  "draw",
+  "hand_table",
+  "measures_table",
+  "shift_table",
+]
 
 
 def by_hand() -> hand.HandBuilt:
@@ -106,4 +117,27 @@ def draw(
     layout="columns",
     titles=list(patterns),
     columns=len(patterns),
+  )
+
+
+def attention_page(
+  heads: Mapping[str, OneHead], corpus: Corpus, built: hand.HandBuilt
+) -> viz.Page:
+  """A page of one sentence, side by side: trained heads, and by hand.
+
+  The hand-built pattern is shown where it is of the same sentence.
+  """
+  shown = corpus.shown
+  arrays = encode([shown], corpus.vocabulary, len(shown.words)).arrays
+  tokens = jnp.asarray(arrays["tokens"])
+  models: dict[str, Any] = {
+    look: viz.capture(head, tokens, look) for look, head in heads.items()
+  }
+  if shown.words == built.words:
+    models["built by hand"] = np.asarray(built.weights)[None]
+
+  return viz.page(
+    models,
+    shown.words,
+    title="fluffy_creature: nouns attend to their adjectives",
   )

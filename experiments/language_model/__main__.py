@@ -3,14 +3,34 @@
 from pathlib import Path
 
 from attnjax import runs
-from attnjax.data import load_text, train_batches, yardsticks
+from attnjax.data import TextData, load_text, train_batches, yardsticks
+from attnjax.models import DecoderLM
 from attnjax.runs import next_token_loss
+from attnjax.viz import Page
 from experiments.language_model import report, task
 from experiments.language_model.config import PRESETS, LanguageModelConfig
 
 
 def main(config: LanguageModelConfig, workdir: Path) -> None:
   """Trains or resumes; writes bits per byte, a sample, and figures."""
+  text, params, records = trained(config, workdir)
+  known = yardsticks(text.train, text.heldout) if config.yardsticks else {}
+  report.print_table(workdir, records[-1]["bits_per_byte"], known)
+  print("\n" + report.write_sample(workdir, params, text, config.sample))
+  print(report.draw_attention(workdir, params, text, config.sample))
+  print(report.draw_curves(workdir, records, known))
+
+
+def view(config: LanguageModelConfig, workdir: Path) -> Page:
+  """Trains or resumes; makes a page of every head on one sentence."""
+  text, params, _ = trained(config, workdir)
+  return report.attention_page(params, text, config.sample)
+
+
+def trained(
+  config: LanguageModelConfig, workdir: Path
+) -> tuple[TextData, DecoderLM, list]:
+  """The text, a decoder trained on it, and the records of its training."""
   # All that can be refused is refused before training.
   task.check_fits(config)
   text = load_text(config.data)
@@ -31,13 +51,8 @@ def main(config: LanguageModelConfig, workdir: Path) -> None:
   )
   # Beside the checkpoints, which mean nothing without it.
   text.tokenizer.save(workdir)
-
-  known = yardsticks(text.train, text.heldout) if config.yardsticks else {}
-  report.print_table(workdir, records[-1]["bits_per_byte"], known)
-  print("\n" + report.write_sample(workdir, params, text, config.sample))
-  print(report.draw_attention(workdir, params, text, config.sample))
-  print(report.draw_curves(workdir, records, known))
+  return text, params, records
 
 
 if __name__ == "__main__":
-  runs.run(main, PRESETS, experiment="language_model")
+  runs.run(main, PRESETS, experiment="language_model", view=view)

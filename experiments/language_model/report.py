@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attnjax import viz
 from attnjax.data import TextData, show
 from attnjax.models import DecoderLM, generate
 from attnjax.viz.attention import save_attention
@@ -17,6 +18,7 @@ from attnjax.viz.curves import save_curves
 from experiments.language_model.config import SampleConfig
 
 __all__ = [
+  "attention_page",
   "check_sample",
   "draw_attention",
   "draw_curves",
@@ -138,6 +140,18 @@ def draw_attention(
   )
   tokens = [show(text.tokenizer, token) for token in ids]
   return save_attention(workdir / "attention.png", aux.weights, tokens)
+
+
+def attention_page(
+  model: DecoderLM, text: TextData, config: SampleConfig
+) -> viz.Page:
+  """A page of the attention weights of every head on one sentence."""
+  ids = _encoded(text, config.sentence)
+  return viz.page(
+    viz.capture(model, jnp.asarray(ids)),
+    [show(text.tokenizer, token) for token in ids],
+    title="language_model: what each head attends to",
+  )
 
 
 def _encoded(text: TextData, given: str | None) -> np.ndarray:

@@ -248,3 +248,15 @@ def test_real_text_is_read_where_it_is(asset):
   corpus = corpora.load(PRESETS["brown"]())
   assert len(corpus.train) > 40_000
   assert len(corpus.vocabulary.adjectives) > 1000
+
+
+@pytest.mark.slow
+def test_a_page_of_the_trained_and_the_hand_built_head(typed, tmp_path):
+  some = SMALL | {"looks": "head,no distances"}
+  ended = typed("fluffy_creature", tmp_path, some, "--view")
+  assert ended.code == 0, ended.err
+  assert ended.out.splitlines()[-1].endswith("attention.html")
+  text = (tmp_path / "attention.html").read_text()
+  for name in ("head", "no distances", "built by hand", "verdant"):
+    assert f'"{name}"' in text
+  assert not (tmp_path / "result.json").exists()

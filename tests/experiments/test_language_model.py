@@ -264,3 +264,13 @@ def test_the_same_text_at_another_path_is_the_same_run(corpus, tmp_path):
   assert task.identity(seldom, load_text(seldom.data)) == said
   (corpus / "0.txt").write_text(ENGLISH * 4)
   assert task.identity(here, load_text(here.data)) != said
+
+
+@pytest.mark.slow
+def test_a_page_of_every_head_on_a_sentence(corpus, tmp_path, typed):
+  leaves = SMALL | {"data.path": str(corpus), "sample.sentence": "<b>a mat"}
+  ended = typed("language_model", tmp_path / "run", leaves, "--view")
+  assert ended.code == 0, ended.err
+  text = (tmp_path / "run" / "attention.html").read_text()
+  assert r"\u003c" in text
+  assert text.count('"packed"') == SMALL["model.depth"]

@@ -1,0 +1,365 @@
+// The page: its state, its controls, and what is drawn when they change.
+
+import {WEIGHT, matches, unpack} from "./data.js";
+import {VIEWS, fromFragment, initial, toFragment} from "./fragment.js";
+import {palette} from "./colour.js";
+import {Grid} from "./grid.js";
+import {Edges, HeadTable, Sentence, element, inWords} from "./views.js";
+/**
+ * @typedef {import("./data.js").Layer} Layer
+ * @typedef {import("./data.js").PageData} PageData
+ * @typedef {import("./views.js").Texts} Texts
+ */
+
+/** @type {PageData} */
+const data = JSON.parse(/** @type {HTMLElement} */ (document.getElementById("data")).textContent ?? "");
+let state = fromFragment(location.hash);
+let hovered = -1, hoveredSide = "query";
+/** @type {Map<string, Layer>} */
+const layers = new Map();
+/** @type {number[][]} */
+let colours = [];
+
+/** @param {string} id @returns {any} */
+const get = id => document.getElementById(id);
+
+/** Whether the page is dark: as chosen, else as the machine is. */
+const isDark = () => (state.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+
+/** Layer `l` of model `m`, unpacked once. @param {number} m @param {number} l */
+async function load(m, l) {
+  const name = `${m} ${l}`, found = layers.get(name);
+  if (found) return found;
+  const made = await unpack(data.models[m].layers[l]);
+  layers.set(name, made);
+  return made;
+}
+
+/** @type {Map<string, Texts>} */
+const textsOf = new Map();
+/** Tokens of the queries and keys of a layer. @param {number} m @param {number} l */
+function texts(m, l) {
+  const {queries, keys, querySentence, keySentence} = data.models[m].layers[l];
+  const name = JSON.stringify([queries, keys, querySentence, keySentence]);
+  const found = textsOf.get(name);
+  if (found) return found;
+  const same = querySentence === keySentence && String(queries) === String(keys);
+  const made = {query: queries.map(i => data.sentences[querySentence][i]), key: keys.map(i => data.sentences[keySentence][i]), same};
+  textsOf.set(name, made);
+  return made;
+}
+
+/** Puts the state in range for the data there is. */
+function clamp() {
+  state.model = Math.min(state.model, data.models.length - 1);
+  state.other = Math.min(state.other, data.models.length - 1);
+  const model = data.models[state.model];
+  state.layer = Math.min(state.layer, model.layers.length - 1);
+  state.head = Math.min(state.head, model.layers[state.layer].heads - 1);
+  const count = texts(state.model, state.layer);
+  if (state.token >= (state.side === "query" ? count.query : count.key).length) state.token = -1;
+}
+
+/** @param {Partial<typeof state>} change */
+function set(change) {
+  Object.assign(state, change);
+  hovered = -1;  // what was chosen is shown, wherever the pointer rests
+  clamp();
+  const fragment = toFragment(state);
+  try {
+    history.replaceState(null, "", fragment ? `#${fragment}` : location.pathname + location.search);
+  } catch {
+    location.hash = fragment;  // a page without an address of its own, as in a notebook
+  }
+  render();
+}
+
+/** The two places where a model is shown; the second is there to compare. */
+class Pane {
+  /** @param {HTMLElement} root */
+  constructor(root) {
+    this.root = root;
+    const make = (/** @type {string} */ view) => {
+      const box = element("div", {class: `view ${view}`, "data-view": view});
+      root.append(box);
+      return box;
+    };
+    this.title = element("h2", {class: "name"});
+    root.append(this.title);
+    const chooser = {
+      choose: (/** @type {number} */ token, /** @type {string} */ side) =>
+        set({token: token === state.token && side === state.side ? -1 : token, side}),
+      hover: (/** @type {number} */ token, /** @type {string} */ side) => {
+        if (token === hovered && side === hoveredSide) return;
+        [hovered, hoveredSide] = [token, side];
+        drawPanes();
+      },
+    };
+    this.keyChooser = {...chooser, choose: (/** @type {number} */ token, /** @type {string} */ side) => set({token, side})};
+    this.views = Object.fromEntries(VIEWS.map(view => [view, make(view)]));
+    this.sentence = new Sentence(this.views.sentence, {...chooser, choose: (t, side) => set({token: t, side})});
+    this.words = element("p", {class: "words"});
+    this.views.sentence.append(this.words);
+    this.sentence.root = element("div");
+    this.views.sentence.prepend(this.sentence.root);
+    this.edges = new Edges(this.views.edges, chooser);
+    /** @type {Texts} */
+    this.texts = {query: [], key: [], same: true};
+    this.hint = element("p", {class: "hint"});
+    this.grids = Object.fromEntries(["matrix", "dots"].map(view => [view, this.makeGrid(view, chooser.choose)]));
+    this.table = new HeadTable(this.views.heads, (layer, head) => set({layer, head, view: "sentence"}));
+    this.keys(this.edges.canvas);
+  }
+
+  /** @param {string} view @param {(t: number, side: string) => void} choose */
+  makeGrid(view, choose) {
+    const canvas = /** @type {HTMLCanvasElement} */ (element("canvas", {class: "grid", role: "img", tabindex: "0"}));
+    const read = element("p", {class: "read"}, "Point at a pair. Arrow keys choose a query, + and − zoom, drag moves.");
+    const first = read.textContent ?? "";
+    const grid = new Grid(canvas, {
+      tokens: side => (side === "query" ? this.texts.query : this.texts.key),
+      choose,
+      point: text => { read.textContent = text || first; },
+    }, view === "dots");
+    const zoom = element("div", {class: "zoom"});
+    for (const [text, label, factor] of /** @type {[string, string, number][]} */ ([["+", "zoom in", 1.5], ["−", "zoom out", 1 / 1.5], ["1:1", "whole matrix", 1e-9]])) {
+      const button = element("button", {type: "button", "aria-label": label}, text);
+      button.addEventListener("click", () => grid.zoomBy(factor));
+      zoom.append(button);
+    }
+    canvas.addEventListener("keydown", e => {
+      if (e.key === "+" || e.key === "=") grid.zoomBy(1.5);
+      else if (e.key === "-") grid.zoomBy(1 / 1.5);
+    });
+    this.keys(canvas);
+    this.views[view].append(zoom, canvas, read);
+    return grid;
+  }
+
+  /** Arrow keys on a canvas choose a query. @param {HTMLElement} canvas */
+  keys(canvas) {
+    canvas.addEventListener("keydown", e => {
+      const step = /** @type {Record<string, number>} */ ({ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1})[e.key];
+      if (!step) return;
+      e.preventDefault();
+      const last = this.texts.query.length - 1;
+      set({token: Math.max(0, Math.min(last, (state.side === "query" ? state.token : -1) + step)), side: "query"});
+    });
+  }
+
+  /** @param {number} m which model */
+  async draw(m) {
+    const model = data.models[m], l = Math.min(state.layer, model.layers.length - 1);
+    const layer = await load(m, l);
+    const head = Math.min(state.head, layer.data.heads - 1);
+    const text = this.texts = texts(m, l);
+    const pointed = hovered >= 0, token = pointed ? hovered : state.token, side = pointed ? hoveredSide : state.side;
+    const inside = token < (side === "query" ? text.query : text.key).length ? token : -1;
+    this.title.textContent = data.models.length > 1 ? model.name : "";
+    for (const [view, box] of Object.entries(this.views)) box.hidden = view !== state.view;
+    const said = `layer ${layer.data.name}, ${head < 0 ? "mean of the heads" : `head ${head}`}`;
+    if (state.view === "sentence") {
+      this.sentence.build(text);
+      const found = new Set(matches(text.query, state.find));
+      this.sentence.draw(layer, head, inside, side, colours, found);
+    } else if (state.view === "edges") {
+      this.edges.canvas.setAttribute("aria-label", `lines from queries to keys, ${said}`);
+      this.edges.draw(layer, head, inside, side, text, state.threshold);
+    } else if (state.view === "heads") {
+      this.table.draw(model.statistics, model.layers.map(x => x.name), l, head);
+    } else {
+      const grid = this.grids[state.view];
+      grid.canvas.setAttribute("aria-label", `${state.view} of attention weights, ${said}`);
+      grid.draw(layer, head, inside, side, colours, state.threshold);
+    }
+    this.describe(layer, head, inside, side, text, said);
+  }
+
+  /** @param {Layer} layer @param {number} head @param {number} token @param {string} side @param {Texts} text @param {string} said */
+  describe(layer, head, token, side, text, said) {
+    if (token < 0) {
+      this.words.textContent = "Point at a token, click it, or move with the arrow keys.";
+      return;
+    }
+    const {name, parts} = inWords(layer, head, token, side, text);
+    this.words.replaceChildren(element("strong", {}, element("bdi", {}, name)), ...parts.map((x, i) => element("span", {class: i ? "back" : "to"}, ` ${x}`)));
+    if (token === state.token && side === state.side && this === panes[0]) get("live").textContent = `${said}: ${name} ${parts.join("; ")}`;
+  }
+}
+
+const panes = [new Pane(get("first")), new Pane(get("second"))];
+
+let drawing = false, again = false;
+/** Draws the panes; what changes meanwhile is drawn after. */
+async function drawPanes() {
+  if (drawing) {
+    again = true;
+    return;
+  }
+  drawing = true;
+  do {
+    again = false;
+    await panes[0].draw(state.model);
+    if (state.other >= 0) await panes[1].draw(state.other);
+  } while (again);
+  drawing = false;
+}
+
+/** Draws the overview of a layer: a small picture of each head. @param {number} l */
+async function drawOverview(l) {
+  const layer = await load(state.model, l);
+  for (let h = 0; h < layer.data.heads; h++) {
+    const canvas = get(`head-${l}-${h}`)?.firstChild;
+    if (!canvas) continue;
+    const size = 44, context = canvas.getContext("2d"), image = context.createImageData(size, size);
+    const plane = h * layer.rows * layer.columns;
+    for (let y = 0; y < size; y++) for (let x = 0; x < size; x++) {
+      // The largest weight of the pairs under a pixel: lines stay lines.
+      const t0 = Math.floor(y * layer.rows / size), t1 = Math.max(t0 + 1, Math.floor((y + 1) * layer.rows / size));
+      const s0 = Math.floor(x * layer.columns / size), s1 = Math.max(s0 + 1, Math.floor((x + 1) * layer.columns / size));
+      let most = 0;
+      for (let t = t0; t < t1; t++) for (let s = s0; s < s1; s++) most = Math.max(most, layer.bytes[plane + t * layer.columns + s]);
+      const rgb = colours[Math.round(255 * WEIGHT[most])];
+      image.data.set([rgb[0], rgb[1], rgb[2], 255], 4 * (y * size + x));
+    }
+    context.putImageData(image, 0, 0);
+  }
+}
+
+let overviewOf = "";
+/** Builds the overview where the model or the theme changed, and marks the head that is shown. */
+async function overview() {
+  const model = data.models[state.model], name = `${state.model} ${isDark()}`;
+  if (name !== overviewOf) {
+    overviewOf = name;
+    const body = element("tbody");
+    model.layers.forEach((layer, l) => {
+      const line = element("tr", {}, element("th", {scope: "row"}, layer.name));
+      for (let h = 0; h < layer.heads; h++) {
+        const button = element("button", {type: "button", id: `head-${l}-${h}`, "aria-label": `layer ${layer.name}, head ${h}`, title: `layer ${layer.name}, head ${h}`},
+          element("canvas", {width: "44", height: "44", "aria-hidden": "true"}));
+        button.addEventListener("click", () => set({layer: l, head: h}));
+        button.addEventListener("keydown", e => overviewKey(e, l, h));
+        line.append(element("td", {}, button));
+      }
+      body.append(line);
+    });
+    const most = Math.max(...model.layers.map(x => x.heads));
+    const numbers = Array.from({length: most}, (_, h) => element("th", {scope: "col"}, String(h)));
+    get("overview").replaceChildren(element("table", {}, element("caption", {}, "layers down, heads across"), element("thead", {}, element("tr", {}, element("td"), ...numbers)), body));
+  }
+  markHead();
+  for (let l = 0; l < model.layers.length && name === overviewOf; l++) {
+    const l2 = (state.layer + l) % model.layers.length;
+    if (drawn.has(`${name} ${l2}`)) continue;
+    drawn.add(`${name} ${l2}`);
+    await drawOverview(l2);
+    await new Promise(done => setTimeout(done));  // the page answers in between
+  }
+}
+/** @type {Set<string>} */
+const drawn = new Set();
+
+function markHead() {
+  for (const button of get("overview").querySelectorAll("button")) {
+    const is = button.id === `head-${state.layer}-${state.head}`;
+    button.classList.toggle("chosen", is);
+    if (is) button.setAttribute("aria-pressed", "true");
+    else button.removeAttribute("aria-pressed");
+    button.tabIndex = is || (state.head < 0 && button.id === `head-${state.layer}-0`) ? 0 : -1;
+  }
+}
+
+/** @param {KeyboardEvent} e @param {number} l @param {number} h */
+function overviewKey(e, l, h) {
+  const step = /** @type {Record<string, number[]>} */ ({ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0]})[e.key];
+  if (!step) return;
+  e.preventDefault();
+  const to = get(`head-${l + step[0]}-${h + step[1]}`);
+  if (!to) return;
+  set({layer: l + step[0], head: h + step[1]});
+  to.focus();
+}
+
+/** Fills a select with texts, whose values are numbers from `first`. @param {any} select @param {string[]} names @param {number} first */
+function fill(select, names, first) {
+  if (select.dataset.names === JSON.stringify(names)) return;
+  select.dataset.names = JSON.stringify(names);
+  select.replaceChildren(...names.map((x, i) => element("option", {value: String(i + first)}, x)));
+}
+
+function render() {
+  const root = document.documentElement, dark = isDark();
+  root.dataset.theme = dark ? "dark" : "light";
+  if (root.dataset.painted !== root.dataset.theme) {
+    root.dataset.painted = root.dataset.theme;
+    colours = palette(dark);
+    drawn.clear();
+  }
+  const model = data.models[state.model], several = data.models.length > 1;
+  get("models").hidden = !several;
+  fill(get("model"), data.models.map(x => x.name), 0);
+  fill(get("other"), ["none", ...data.models.map(x => x.name)], -1);
+  fill(get("layer"), model.layers.map(x => x.name), 0);
+  fill(get("head"), ["mean of all", ...Array.from({length: model.layers[state.layer].heads}, (_, h) => String(h))], -1);
+  for (const name of ["model", "other", "layer", "head"]) get(name).value = String(state[/** @type {"model"} */ (name)]);
+  get("threshold").value = String(state.threshold);
+  get("threshold-value").textContent = `${(100 * state.threshold).toFixed(0)} %`;
+  if (get("find").value !== state.find) get("find").value = state.find;
+  const found = matches(texts(state.model, state.layer).query, state.find).length;
+  get("found").textContent = state.find ? `${found} found` : "";
+  get("second").hidden = state.other < 0;
+  get("panes").classList.toggle("two", state.other >= 0);
+  get("theme").textContent = dark ? "light" : "dark";
+  for (const view of VIEWS) {
+    get(`tab-${view}`).setAttribute("aria-selected", String(view === state.view));
+    get(`tab-${view}`).tabIndex = view === state.view ? 0 : -1;
+  }
+  get("panes").setAttribute("aria-labelledby", `tab-${state.view}`);
+  drawPanes();
+  overview();
+}
+
+function start() {
+  document.title = data.title;
+  get("title").textContent = data.title;
+  get("notes").replaceChildren(...data.notes.map(x => element("li", {}, x)));
+  get("notes").hidden = !data.notes.length;
+  for (const name of ["model", "other", "layer", "head"]) {
+    get(name).addEventListener("change", (/** @type {Event} */ e) => set({[name]: Number(/** @type {HTMLSelectElement} */ (e.target).value)}));
+  }
+  get("threshold").addEventListener("input", () => set({threshold: Number(get("threshold").value)}));
+  get("find").addEventListener("input", () => set({find: get("find").value}));
+  get("find").addEventListener("keydown", (/** @type {KeyboardEvent} */ e) => {
+    if (e.key !== "Enter") return;
+    e.preventDefault();
+    const places = matches(texts(state.model, state.layer).query, state.find);
+    const next = places.find(i => i > state.token || state.side !== "query") ?? places[0];
+    if (next !== undefined) set({token: next, side: "query"});
+    document.querySelector(".token.chosen")?.scrollIntoView({block: "nearest"});
+  });
+  get("theme").addEventListener("click", () => set({theme: isDark() ? "light" : "dark"}));
+  get("clear").addEventListener("click", () => set({token: -1, find: "", threshold: initial().threshold}));
+  VIEWS.forEach((view, i) => {
+    const tab = get(`tab-${view}`);
+    tab.addEventListener("click", () => set({view}));
+    tab.addEventListener("keydown", (/** @type {KeyboardEvent} */ e) => {
+      const step = /** @type {Record<string, number>} */ ({ArrowRight: 1, ArrowLeft: -1})[e.key];
+      if (!step) return;
+      const next = VIEWS[(i + step + VIEWS.length) % VIEWS.length];
+      set({view: next});
+      get(`tab-${next}`).focus();
+    });
+  });
+  window.addEventListener("hashchange", () => {
+    state = fromFragment(location.hash);
+    clamp();
+    render();
+  });
+  window.addEventListener("resize", () => drawPanes());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", render);
+  clamp();
+  render();
+}
+
+start();

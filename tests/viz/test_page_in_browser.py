@@ -1,0 +1,250 @@
+"""The page in a real browser: what a reader sees, and nothing else happens.
+
+Needs Chromium (Debian's `chromium`) and `pip install 'attnjax[browser]'`.
+"""
+
+import os
+import shutil
+import statistics
+import time
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attnjax import masks, viz
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+WORDS = [
+  "a",
+  "fluffy",
+  "blue",
+  "creature",
+  "roamed",
+  "<script>document.title='run'</script>",
+  "<img/src=x/onerror=alert(1)>",
+  "猫",
+  "שלום",
+  "🙂",
+  "creature",
+  "slept",
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+  api = pytest.importorskip(
+    "playwright.sync_api", reason="no playwright: attnjax[browser]"
+  )
+  if CHROMIUM is None:
+    pytest.skip("no chromium on this machine")
+  with api.sync_playwright() as playwright:
+    found = playwright.chromium.launch(
+      executable_path=CHROMIUM, args=["--no-sandbox"]
+    )
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def opened(browser, tmp_path):
+  """Opens a page from its file; fails where it asks for or says anything."""
+  said, asked = [], []
+
+  def opens(made, fragment="", **options):
+    path = made.save(tmp_path / "page.html")
+    tab = browser.new_page(viewport={"width": 1280, "height": 820}, **options)
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("pageerror", lambda error: said.append(str(error)))
+    tab.on("dialog", lambda dialog: said.append(dialog.message))
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(f"file://{path}{fragment}")
+    tab.wait_for_selector("#overview button.chosen")
+    return tab
+
+  yield opens
+  assert said == []
+  assert [url for url in asked if not url.startswith("file:///")] == []
+  assert all(url.split("#")[0].endswith("page.html") for url in asked)
+
+
+def draws(*shape, causal=True, seed=0):
+  logits = np.random.default_rng(seed).normal(size=shape) * 2
+  if causal:
+    logits = np.where(np.tri(shape[-1], dtype=bool), logits, -np.inf)
+  weights = np.exp(logits - logits.max(-1, keepdims=True))
+  return weights / weights.sum(-1, keepdims=True)
+
+
+def small():
+  length = len(WORDS)
+  return viz.page(
+    {
+      "step 10": draws(2, 3, length, length),
+      "step 90": draws(2, 3, length, length, seed=1),
+    },
+    WORDS,
+    title="<b>words</b>",
+  )
+
+
+def keep(tab, name):
+  """Screenshots are artefacts, where a folder for them is named."""
+  if folder := os.environ.get("ATTNJAX_SCREENSHOTS"):
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    tab.screenshot(path=f"{folder}/{name}.png")
+
+
+def test_text_stays_text(opened):
+  tab = opened(small())
+  assert tab.title() == "<b>words</b>"
+  assert tab.inner_text("h1") == "<b>words</b>"
+  shown = tab.locator("#first .token").all_inner_texts()
+  assert shown[5].startswith("<script>")
+  assert tab.locator("#first .tokens script, #first .tokens img").count() == 0
+
+
+def test_hover_click_and_keys_change_what_is_shown(opened):
+  tab = opened(small())
+  words, token = tab.locator("#first .words"), tab.locator("#first .token")
+  before = words.inner_text()
+  token.nth(3).hover()
+  assert words.inner_text().startswith("creature")
+  assert words.inner_text() != before
+  token.nth(3).click()
+  assert "token=3" in tab.url
+  assert "creature attends to" in tab.inner_text("#live")
+  tab.keyboard.press("ArrowRight")
+  assert "token=4" in tab.url
+  assert words.inner_text().startswith("roamed")
+  tab.keyboard.press("Home")
+  assert words.inner_text().startswith("a")
+  assert "attends to a 100" in words.inner_text()
+
+  tab.click("#head-1-2")
+  assert "layer=1" in tab.url
+  assert "head=2" in tab.url
+  tab.keyboard.press("ArrowLeft")
+  assert "head=1" in tab.url
+  tab.focus("#tab-sentence")
+  for view in ("edges", "matrix", "dots", "heads"):
+    tab.keyboard.press("ArrowRight")
+    assert f"view={view}" in tab.url
+    assert tab.locator(f"#first .view.{view}").is_visible()
+    keep(tab, view)
+
+
+def test_the_weights_that_are_shown_are_those_given(opened):
+  weights = draws(1, 2, 5, 5)
+  tab = opened(viz.page(weights, "abcde"))
+  tab.click("#head-0-1")
+  tab.locator(".token").nth(4).click()
+  said = tab.inner_text("#first .words span.to").replace("\u00a0", " ")
+  best = int(weights[0, 1, 4].argmax())
+  share = weights[0, 1, 4, best]
+  assert said.split("attends to ")[1].startswith(
+    f"{'abcde'[best]} {share:.0%}"[:-1]
+  )
+
+
+def test_an_address_restores_the_view(opened):
+  tab = opened(
+    small(), "#other=1&layer=1&head=2&view=matrix&token=3&theme=dark"
+  )
+  assert tab.input_value("#layer") == "1"
+  assert tab.input_value("#head") == "2"
+  assert tab.locator("#second .view.matrix").is_visible()
+  assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
+  keep(tab, "two_dark")
+
+
+def test_a_token_is_found_and_heads_are_sorted(opened):
+  tab = opened(small())
+  tab.fill("#find", "CREATURE")
+  assert tab.inner_text("#found") == "2 found"
+  tab.press("#find", "Enter")
+  tab.press("#find", "Enter")
+  assert "token=10" in tab.url
+  tab.click("#tab-heads")
+  tab.click("#first th button >> text=entropy")
+  cells = tab.locator("#first tbody td:nth-child(2)").all_inner_texts()
+  assert cells == sorted(cells, key=float, reverse=True)
+  assert tab.get_attribute("#first th >> nth=1", "aria-sort") == "descending"
+
+
+def test_the_matrix_zooms_and_reads_a_pair(opened):
+  tab = opened(small(), "#view=matrix")
+  grid = tab.locator("#first .view.matrix canvas")
+  area = grid.bounding_box()
+  tab.mouse.move(area["x"] + 118, area["y"] + 118)
+  assert "a attends to a: 100" in tab.inner_text("#first .view.matrix .read")
+  picture = lambda: grid.evaluate("x => x.toDataURL()")
+  before = picture()
+  tab.click("#first .view.matrix [aria-label='zoom in']")
+  assert picture() != before
+  tab.click("#first .view.matrix [aria-label='whole matrix']")
+  assert picture() == before
+
+
+def test_cross_attention_shows_two_sentences(opened):
+  weights = draws(2, 2, 5, 7, causal=False)
+  tab = opened(viz.page(weights, "abcde", [f"k{i}" for i in range(7)]))
+  assert tab.locator("#first .token").count() == 12
+  tab.locator("#first [aria-label=keys] .token").nth(2).click()
+  assert tab.inner_text("#first .words").startswith("k2")
+  assert "is attended to by" in tab.inner_text("#first .words")
+  keep(tab, "cross")
+
+
+def test_512_tokens_open_in_2_seconds_and_answer_in_50_ms(opened):
+  words = [f"w{i}" for i in range(512)]
+  made = viz.page(draws(12, 12, 512, 512), words)
+  start = time.perf_counter()
+  tab = opened(made)
+  tab.wait_for_function("document.querySelectorAll('.token').length === 512")
+  took = time.perf_counter() - start
+  assert took < 2, took
+
+  tab.wait_for_timeout(3000)  # the overview is drawn meanwhile
+  hover = """async i => {
+    const token = document.querySelectorAll('.token')[i];
+    const start = performance.now();
+    token.dispatchEvent(new PointerEvent('pointerenter'));
+    const words = document.querySelector('.words'), name = token.textContent;
+    while (!words.textContent.startsWith(name)) await null;
+    words.getBoundingClientRect();
+    return performance.now() - start;
+  }"""
+  times = [tab.evaluate(hover, i) for i in range(100, 120)]
+  print(f"opened in {took:.2f} s, hover {statistics.median(times):.1f} ms")
+  assert statistics.median(times) < 50, times
+
+
+def test_nothing_serious_for_those_who_do_not_see_or_point(opened):
+  axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+  for theme in ("light", "dark"):
+    for view in ("sentence", "edges", "matrix", "dots", "heads"):
+      tab = opened(
+        small(), f"#view={view}&theme={theme}&token=3&other=1", bypass_csp=True
+      )
+      found = axe.run(tab).response["violations"]
+      tab.close()
+      serious = [
+        (x["id"], [n["target"] for n in x["nodes"]])
+        for x in found
+        if x["impact"] in ("serious", "critical")
+      ]
+      assert serious == [], (view, theme)
+
+
+def test_a_captured_model_on_a_page(opened):
+  import attnjax
+
+  x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 5, 2, 4)))
+  causal = lambda x: attnjax.attend(x, x, x, mask=masks.causal())
+  tab = opened(viz.page(viz.capture(causal, x), "abcde"))
+  tab.locator(".token").first.click()
+  assert "attends to a 100" in tab.inner_text("#first .words")
