@@ -10,6 +10,7 @@ from attnjax.ops.masks.bounds import (
   some_every_of_blocks,
   some_every_of_table,
 )
+from attnjax.ops.masks.functions import decide_together
 from attnjax.ops.masks.padding import BlockPadding
 from attnjax.ops.masks.protocol import Mask, Tile
 from attnjax.ops.pytree_dataclass import pytree_dataclass
@@ -191,6 +192,10 @@ class _And(_Pair):
     return tuple(x & y for x, y in pairs)
 
   def decide(self, area):
+    whole = decide_together(self, area)
+    if whole is not None:
+      return whole
+
     inside = area
     for part in (self.left, self.right):
       if isinstance(part, BlockPadding):
@@ -223,6 +228,9 @@ class _Or(_Pair):
     return tuple(x | y for x, y in pairs)
 
   def decide(self, area):
+    whole = decide_together(self, area)
+    if whole is not None:
+      return whole
     pairs = zip(self.left.decide(area), self.right.decide(area), strict=True)
     return tuple(_either(x, y) for x, y in pairs)
 

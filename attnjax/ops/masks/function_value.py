@@ -4,6 +4,7 @@ Python compares functions by identity, so a function that is defined anew at
 each call would be evaluated anew at each call.
 """
 
+import dataclasses
 import functools
 import hashlib
 import types
@@ -13,6 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from attnjax.ops.value import Value
 from attnjax.ops.value_checks import value_of
 
 __all__ = ["FunctionValue", "value_key"]
@@ -82,6 +84,9 @@ def _key(x, outer: tuple[int, ...]):
     return "itself", outer.index(id(x))
   inner = functools.partial(_key, outer=(*outer, id(x)))
 
+  if isinstance(x, Value):  # such as a mask: fields by value, functions too
+    fields = dataclasses.fields(x)  # type: ignore[arg-type]
+    return type(x), tuple(inner(getattr(x, field.name)) for field in fields)
   if isinstance(x, list | tuple):
     return type(x), tuple(map(inner, x))
   if isinstance(x, dict):

@@ -11,6 +11,7 @@ from attnjax.ops.explicit_axes import mesh_of
 from attnjax.ops.grid import Area
 from attnjax.ops.masks.bounds import UNDECIDED, SomeEvery, numpy_if_known
 from attnjax.ops.masks.function_value import FunctionValue, value_key
+from attnjax.ops.masks.padding import BlockPadding
 from attnjax.ops.masks.protocol import Mask
 from attnjax.ops.masks.run_time_tiles import run_time_tiles
 from attnjax.ops.masks.tabulation import (
@@ -281,6 +282,32 @@ def _counts(area: Area) -> tuple[int, int]:
 def _rows(area: Area) -> int:
   """Rows of the batch."""
   return int(np.max(area.batch[1], initial=-1)) + 1 if area.batch else 1
+
+
+def decide_together(mask: Mask, area: Area) -> SomeEvery | None:
+  """(some, every) of rules and functions composed, as of one function.
+
+  What bounds of the parts say of the whole is less: there may be pairs that the
+  one shows, and pairs that the other shows, and none that both do. None where
+  nothing is tabulated.
+
+  >>> from attnjax import masks
+  >>> even = from_fn(lambda b, h, q, k: k % 2 == 0)
+  >>> (even & masks.dilated(2)).tile((1, 2), (0, 4))
+  <Tile.EMPTY: 'empty'>
+  """
+  leaves = jax.tree.leaves(mask, is_leaf=lambda x: isinstance(x, FromFn))
+  if not leaves or not mask.is_static:
+    return None
+  if any(x.rule is not None or x.tiles == "never" for x in leaves):
+    return None
+  tiles = "exact" if all(x.tiles == "exact" for x in leaves) else None
+  whole = FromFn(mask, (), tiles)
+  # Padding goes by index, and is asked apart.
+  padded = isinstance(getattr(mask, "right", None), BlockPadding)
+  if padded or not whole._is_known(area) or whole.beyond(area):
+    return None
+  return whole.decide(area)
 
 
 def notes_of_functions(mask: Mask, area: Area) -> list[str]:
