@@ -14,6 +14,7 @@ from experiments.vision import networks, rollout, task
 from experiments.vision.__main__ import main
 from experiments.vision.config import PRESETS, VARIANTS
 from tests import drawn
+from tests.few import few
 
 SMALL = {
   "seeds": 1,
@@ -52,7 +53,7 @@ def images_of(number=11, side=8, classes=10):
 IMAGES = pictures(7)["images"][..., None]
 
 
-@pytest.mark.parametrize("pool", ["token", "mean"])
+@pytest.mark.parametrize("pool", few(["token", "mean"], "token"))
 def test_blinded_attention_weighs_all_that_it_sees_alike(pool):
   size = 16 + (pool == "token")
   for variant in ("alone", "uniform"):
@@ -88,7 +89,7 @@ def test_without_positions_the_patches_may_be_shuffled():
     assert (gap < 1e-4) == same
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", few(PRESETS, "tiny"))
 def test_the_convolution_is_as_large_as_the_transformer_and_no_larger(preset):
   whole = PRESETS[preset]()
   sizes = {

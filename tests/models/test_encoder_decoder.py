@@ -9,6 +9,7 @@ from flax import nnx
 from attnjax import cache as caches
 from attnjax.models import EncoderDecoder, EncoderDecoderConfig, translate
 from tests import drawn
+from tests.few import few
 from tests.models import copying
 
 SIZES = {
@@ -43,7 +44,9 @@ def forward(model, source, target, lengths):
 
 
 # Rotary positions, the default, are those of the tests without a fixture.
-@pytest.fixture(scope="module", params=[FULL, {"positions": "sinusoidal"}])
+@pytest.fixture(
+  scope="module", params=few([FULL, {"positions": "sinusoidal"}], FULL)
+)
 def model(request):
   return network(**request.param)
 

@@ -18,6 +18,7 @@ from attnjax.models import (
   sample,
 )
 from tests import drawn
+from tests.few import few
 from tests.models.small import KINDS, SIZES, V, decoder, forward
 
 B, T, N = 2, 4, 5
@@ -43,7 +44,7 @@ def slowly(model, prompt, steps=N):
   return text[:, length:]
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", few(KINDS, "rotary", "learned"))
 def test_a_cache_says_what_no_cache_says(kind):
   model = decoder(positions=kind)
   expected = slowly(model, PROMPT)

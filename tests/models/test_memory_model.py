@@ -16,6 +16,7 @@ from attnjax.models import (
 )
 from attnjax.models.memory_lm import make_rule
 from tests import drawn
+from tests.few import few
 
 V = 13
 SIZES = {"width": 8, "depth": 2, "heads": 2, "hidden": 16, "chunk": 2}
@@ -32,7 +33,7 @@ def made(kind):
   return drawn.module(lambda: MemoryLM(config, V, rngs=nnx.Rngs(0)))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", few(KINDS, "mac"))
 def test_generation_says_what_the_whole_text_says(kind):
   model, steps = made(kind), 5
   text = np.zeros((2, PROMPT.shape[1] + steps), np.int32)
@@ -46,7 +47,7 @@ def test_generation_says_what_the_whole_text_says(kind):
   np.testing.assert_array_equal(written, text[:, PROMPT.shape[1] :])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", few(KINDS, "mac"))
 @pytest.mark.parametrize("length", [0, 1])
 def test_short_rows(kind, length):
   logits = made(kind)(jnp.zeros((2, length), jnp.int32))

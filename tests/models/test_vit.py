@@ -11,6 +11,7 @@ from attnjax.models import ViT, ViTConfig
 from attnjax.models.vit import patches
 from attnjax.patterns import attention_rollout
 from tests import drawn
+from tests.few import few
 
 SIZES = {"height": 6, "breadth": 4, "channels": 3, "patch": 2, "width": 12}
 SIZES |= {"depth": 3, "heads": 2, "hidden": 7}
@@ -29,7 +30,9 @@ def forward(model, images):
   return model(images)
 
 
-@pytest.fixture(scope="module", params=[{}, MEAN], ids=["token", "mean"])
+@pytest.fixture(
+  scope="module", params=few([{}, MEAN], {}), ids=["token", "mean"]
+)
 def model(request):
   return vit(**request.param)
 

@@ -17,6 +17,7 @@ from attnjax.nn import (
 )
 from attnjax.nn.memory_blocks import AttentionAlone
 from tests import drawn
+from tests.few import few
 
 B, T, M, H = 2, 11, 6, 2
 (X,) = drawn.arrays((B, T, M))
@@ -63,7 +64,8 @@ def made(name):
   return drawn.module(lambda: MIXERS[name](nnx.Rngs(0)))
 
 
-@pytest.fixture(params=MIXERS)
+# The others mix as a part of these does.
+@pytest.fixture(params=few(MIXERS, "all", "mac", "mag", "mal"))
 def mixer(request):
   return made(request.param)
 
@@ -106,20 +108,23 @@ def test_what_it_carries_does_not_grow(name):
   assert size(8) == size(8000) > 0
 
 
-def test_beyond_the_window_attention_is_blind_and_a_memory_is_not():
+@pytest.mark.parametrize(
+  "name", few(["titans", "mac", "mag", "mal"], "titans", "mac")
+)
+def test_beyond_the_window_attention_is_blind_and_a_memory_is_not(name):
   def reach(name):  # of a window 3 tokens, of the convolution one more
     mixer = made(name)
     far = lambda x: mixer(jnp.concatenate([x[None], X[0, 1:]]))[0][-1].sum()
     return float(jnp.abs(jax.jit(jax.grad(far))(X[0, 0])).max())
 
   assert reach("window") == 0
-  assert min(reach(name) for name in ("titans", "mac", "mag", "mal")) > 0
+  assert reach(name) > 0
 
 
 def test_persistent_tokens_are_seen_from_everywhere():
   mixer = made("window")
 
-  by_mixer = jax.grad(lambda mixer: mixer(X)[0][:, -1].sum())(mixer)
+  by_mixer = jax.jit(jax.grad(lambda mixer: mixer(X)[0][:, -1].sum()))(mixer)
   by_token = by_mixer.attention.persistent[...]
   assert (jnp.abs(by_token).max(-1) > 0).all()
 

@@ -98,7 +98,10 @@ def test_a_table_of_jax_is_known_while_a_program_is_traced():
   assert (found[0] == causal).all()
 
 
-@pytest.mark.parametrize(("documents", "times"), [(8, 0), (4, 1), (1, 7)])
+@pytest.mark.parametrize(
+  ("documents", "times"),
+  [(8, 0), (4, 1), pytest.param(1, 7, marks=pytest.mark.slow)],
+)
 def test_documents_are_found_when_it_runs(monkeypatch, documents, times):
   ring = sharded("ring", "contiguous", sequence=N)
   ids = jnp.arange(T, dtype=jnp.int32) // (T // documents)

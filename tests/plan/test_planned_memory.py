@@ -16,6 +16,7 @@ from launch import plan_alternatives
 from launch.plan_jobs import decoding_job, training_job
 from launch.plan_subjects import EXPERIMENTS
 from launch.plan_text import describe, ranking
+from tests.few import few
 
 SMALL = {
   "model.width": 64,
@@ -45,6 +46,7 @@ def planned(request):
   return job, make_plan(job, machine, mesh), config
 
 
+@pytest.mark.parametrize("planned", few(MESHES, "one"), indirect=True)
 def test_memory_agrees_with_the_step_that_runs_here(planned):
   """The same step, made and compiled as `fit` does it, for arrays that are."""
   job, found, config = planned

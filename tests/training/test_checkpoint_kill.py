@@ -79,7 +79,7 @@ def attack(directory, kills, seed):
 
 
 def test_killed_during_a_save(tmp_path):
-  attack(tmp_path, kills=3, seed=0)
+  attack(tmp_path, kills=2, seed=0)
 
 
 @pytest.mark.slow

@@ -61,6 +61,7 @@ def saved(workdir):
   return sorted(int(name) for name in names if name.isdecimal())
 
 
+@pytest.mark.slow
 def test_preempted_in_one_of_two_and_gone_on_alone(tmp_path, unbroken):
   with Processes(tmp_path, "--pause=0.2", "--fsdp=4") as two:
     two.after(2)

@@ -111,6 +111,7 @@ def goes_on_to_the_same_end(workdir, unbroken):
   assert out == unbroken[1]
 
 
+@pytest.mark.slow
 def test_killed_stopped_and_killed_again(tmp_path, unbroken):
   disturb(tmp_path, 9, signal.SIGKILL)
   disturb(tmp_path, 23, signal.SIGTERM)

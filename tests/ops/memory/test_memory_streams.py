@@ -93,7 +93,9 @@ def test_parts_that_begin_within_a_chunk(name):
   near((state, np.concatenate([first, second])), expected)
 
 
-@pytest.mark.parametrize("name", ["window", "steps of chunks, link"])
+@pytest.mark.parametrize(
+  "name", quickest(["window", "steps of chunks, link"], {"window"})
+)
 def test_parts_whose_beginnings_are_known(name):
   given = problem(name)
 
@@ -111,7 +113,7 @@ def test_parts_whose_beginnings_are_known(name):
   near((state, answers), streamed(name, "sequential"))
 
 
-@pytest.mark.parametrize("name", quickest(ROWS, WAYS))
+@pytest.mark.parametrize("name", quickest(ROWS, WAYS[2:]))
 def test_gradients_of_chunks_are_those_of_the_loop(name):
   """By the initial weights, every input and every gate; of all that comes."""
   (got, gradients), (expected, wanted) = (
