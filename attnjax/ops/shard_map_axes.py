@@ -2,7 +2,7 @@
 
 import jax
 
-__all__ = ["varying_alike", "varying_axes"]
+__all__ = ["varying_alike", "varying_axes", "varying_struct"]
 
 
 def varying_axes(*arrays) -> frozenset[str]:
@@ -36,3 +36,20 @@ def varying_alike(x, axes: frozenset[str]):
   if hasattr(jax.lax, "pcast"):
     return jax.lax.pcast(x, missing, to="varying")
   return jax.lax.pvary(x, missing)  # type: ignore[attr-defined]
+
+
+def varying_struct(
+  shape: tuple[int, ...], dtype, axes: frozenset[str]
+) -> jax.ShapeDtypeStruct:
+  """The shape and dtype of a value that varies over these mesh axes.
+
+  >>> varying_struct((2,), "float32", frozenset()).shape
+  (2,)
+  """
+  kind = getattr(jax.sharding, "ManualAxisType", None)
+  if kind is not None:
+    return jax.ShapeDtypeStruct(
+      shape, dtype, manual_axis_type=kind(varying=axes)
+    )
+  # Its name before jax 0.10.
+  return jax.ShapeDtypeStruct(shape, dtype, vma=axes)  # type: ignore[call-arg]

@@ -10,7 +10,7 @@ import jax
 
 from attnjax.ops.explicit_axes import mesh_of
 
-__all__ = ["cpu_threads", "target_platform"]
+__all__ = ["cpu_threads", "target_device", "target_platform"]
 
 
 def target_platform(*arrays) -> str:
@@ -28,15 +28,30 @@ def target_platform(*arrays) -> str:
   >>> target_platform(jnp.ones(3)) == jax.default_backend()
   True
   """
+  return target_device(*arrays)[0]
+
+
+def target_device(*arrays) -> tuple[str, str]:
+  """The platform of the program being traced, and the kind of its devices.
+
+  Args:
+    *arrays: as of `target_platform`.
+
+  >>> import jax, jax.numpy as jnp
+  >>> target_device(jnp.ones(3)) == ("cpu", jax.devices()[0].device_kind)
+  True
+  """
   for mesh in (mesh_of(*arrays), jax.sharding.get_abstract_mesh()):
     device = getattr(mesh, "abstract_device", None)  # None before jax 0.9
     if device is not None:
-      return device.platform
+      return device.platform, device.device_kind
 
   default = getattr(jax.config, "jax_default_device", None)
   if default is None:
-    return jax.default_backend()
-  return default if isinstance(default, str) else default.platform
+    default = jax.devices()[0]
+  if isinstance(default, str):
+    default = jax.devices(default)[0]
+  return default.platform, default.device_kind
 
 
 def cpu_threads() -> int:

@@ -5,6 +5,7 @@ from attnjax.ops.attention.attend import attend
 from attnjax.ops.attention.blockwise import Blockwise
 from attnjax.ops.attention.drop_in import dot_product_attention
 from attnjax.ops.attention.explain import Explanation, Verdict, explain
+from attnjax.ops.attention.fused import Fused
 from attnjax.ops.attention.partial import Partial, merge
 from attnjax.ops.attention.weights import attention_weights
 
@@ -12,6 +13,7 @@ __all__ = [
   "Aux",
   "Blockwise",
   "Explanation",
+  "Fused",
   "Partial",
   "Verdict",
   "attend",

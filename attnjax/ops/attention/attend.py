@@ -103,7 +103,7 @@ def attend(
     precision: of the matrix products, as in `jax.lax`.
     aux: any of "logsumexp", "weights", "entropy", "max_logit".
     implementation: None takes the best that honours the whole call, forward and
-      backward; a name ("blockwise", "reference") or an object such as
+      backward; a name ("blockwise", "fused", "reference") or an object such as
       ``Blockwise(query_block=256, key_block=256)`` takes that one.
 
   Returns:

@@ -99,6 +99,7 @@ def explain(
   >>> print(attnjax.explain(x, x, x, aux=("weights",)))
     implementation  forward  backward  why
     blockwise       no       no        aux 'weights' are T x S ...
+    fused           no       no        its kernels are for ...
   > reference       yes      yes       every logit at once: 64 B of them
   """
   call = checked_call(query, key, value, {**options, "aux": aux})

@@ -4,6 +4,7 @@ from typing import Protocol, runtime_checkable
 
 from attnjax.ops.attention.arguments import Aux, Call
 from attnjax.ops.attention.blockwise import Blockwise
+from attnjax.ops.attention.fused import Fused
 from attnjax.ops.attention.reference import Reference
 from attnjax.typing import Array
 
@@ -24,9 +25,12 @@ class Implementation(Protocol):
     """The output ``B T H E`` and what else was asked for."""
 
 
-# By name, best first.
+# By name, in the order in which None tries them. "fused" is after "blockwise",
+# which honours all that it does: arrays that the compiler divides over devices
+# among them, which no kernel can be asked about beforehand.
 IMPLEMENTATIONS: dict[str, Implementation] = {
   "blockwise": Blockwise(),
+  "fused": Fused(),
   "reference": Reference(),
 }
 

@@ -25,7 +25,13 @@ from jax.custom_derivatives import SymbolicZero, zero_from_primal
 from attnjax.ops.attention.arguments import Aux, Call
 from attnjax.ops.attention.tile_operands import CallOperands, TileOperands
 from attnjax.ops.grid import Grid
-from attnjax.ops.tiles import Subscripts, Sweep, fold, tile_sum_tangent
+from attnjax.ops.tiles import (
+  Filled,
+  Subscripts,
+  Sweep,
+  fold,
+  tile_sum_tangent,
+)
 from attnjax.ops.vmap_consistent import vmap_consistent
 from attnjax.typing import Array, Float, Int
 
@@ -187,14 +193,14 @@ def _sums_of_tile(
   return sums
 
 
-def _nothing_seen(operands: CallOperands) -> dict[str, Array]:
+def _nothing_seen(operands: CallOperands) -> dict[str, Filled]:
   """The sums of rows that have seen nothing yet, those that are needed."""
   batch, heads, length, _ = operands.settings.shape
   aux, dtype = operands.settings.aux, operands.settings.dtype
-  row = lambda x, dtype=dtype: jnp.full((batch, heads, length), x, dtype)
+  row = lambda x, dtype=dtype: Filled((batch, heads, length), dtype, x)
   values = (batch, heads, length, operands.value.shape[-1])
 
-  start = {"number": jnp.zeros(values, dtype)}
+  start = {"number": Filled(values, dtype, 0)}
   if _needs_total(operands) or "max_logit" in aux:
     start["top"] = row(-jnp.inf)
   if _needs_total(operands):
@@ -228,9 +234,11 @@ def _merged(
 
 def _place_of_largest(state: dict, logits, largest, grid: Grid) -> Array:
   """The key index of the largest logit of each row so far."""
-  first = jnp.argmax(logits, axis=-1)
-  place = grid.key_index.reshape(-1)[first]
-  # Of equal logits the first counts, whichever tile is visited first.
+  # Of equal logits the first counts, in a tile and of tiles, in whichever order
+  # they are visited.
+  found = logits == largest[..., None]
+  last = jnp.iinfo(jnp.int32).max
+  place = jnp.min(jnp.where(found, grid.key_index, last), axis=-1)
   before = (largest == state["top"]) & (place < state["place"])
   found = (largest > state["top"]) | before
   return jnp.where(found, place, state["place"])

@@ -24,7 +24,9 @@ __all__ = [
   "EMPTY",
   "FULL",
   "MIXED",
+  "WHOLE",
   "Blocks",
+  "Filled",
   "Subscripts",
   "Sweep",
   "fold",
@@ -38,8 +40,11 @@ EMPTY, MIXED, FULL = 0, 1, 2
 # As of an einsum, a letter for each axis of an array: the axis of the grid that
 # it lies along, or a dot for one that no tile cuts. Heads may also be two axes:
 # "k", key heads, and "g", the query heads that share one. "" is an array given
-# whole, such as a table that a score mod captures.
+# whole, such as a table that a score mod captures. In a kernel a digit is an
+# axis of `vmap`, of which a tile has one entry and its function no axis, and
+# `WHOLE` an axis of an array that is given whole but for these.
 Subscripts = str
+WHOLE = "w"
 # A program of this name and a number is a loop of at most so many turns.
 AT_MOST = "loop_of_at_most_"
 _AXES = "bhts"  # of the grid, in the order of a tile's block numbers
@@ -104,8 +109,28 @@ def part_shape(
     return tuple(shape)
   sizes = blocks.sizes()
   return tuple(
-    sizes.get(axis, size) for size, axis in zip(shape, axes, strict=True)
+    sizes.get(axis, size)
+    for size, axis in zip(shape, axes, strict=True)
+    if not axis.isdigit()
   )
+
+
+class Filled(NamedTuple):
+  """An array that holds one number, to begin a fold with.
+
+  A kernel knows it and reads none.
+
+  >>> Filled((2,), "float32", 1.0).made().tolist()
+  [1.0, 1.0]
+  """
+
+  shape: tuple[int, ...]
+  dtype: Any
+  value: Any
+
+  def made(self) -> jax.Array:
+    """The array."""
+    return jnp.full(self.shape, self.value, self.dtype)
 
 
 class Sweep(NamedTuple):
@@ -124,6 +149,8 @@ class Sweep(NamedTuple):
     listed: whether the tiles of a kind are listed when the program runs, and
       only they visited, in a loop of a length that is not known before; else
       each tile that is not of the kind costs a branch.
+    kernel: computes the walk as one kernel; None leaves it to XLA, as a loop.
+      See `attnjax.ops.tiles.kernel.Kernel`.
 
   >>> import numpy as np
   >>> blocks = Blocks(rows=1, heads=1, query=4, key=4)
@@ -138,6 +165,7 @@ class Sweep(NamedTuple):
   kinds: tuple[int, ...]
   courier: Callable | None = None
   listed: bool = False
+  kernel: Callable | None = None
 
   @property
   def uncoded(self) -> "Sweep":
@@ -181,7 +209,7 @@ def fold(
     sweep: the tiles.
     operands: arrays, cut for each tile.
     subscripts: one a operand.
-    state: arrays to begin with.
+    state: arrays to begin with, or `Filled` ones.
     state_subscripts: one an array of the state.
 
   Returns:
@@ -195,6 +223,11 @@ def fold(
   >>> fold(add, sweep, [jnp.arange(4)], ["s"], [jnp.zeros((), int)], [""])
   [Array(6, dtype=int32...)]
   """
+  if sweep.kernel is not None:
+    return sweep.kernel(
+      step, sweep, operands, subscripts, state, state_subscripts, adds=False
+    )
+  state = [x.made() if isinstance(x, Filled) else x for x in state]
   varying = varying_axes(*operands, *state)
   state = [varying_alike(placed_alike(x, *operands), varying) for x in state]
   if not len(sweep.tiles):

@@ -9,6 +9,7 @@ nothing of a tile outlives the tile.
 """
 
 import functools
+import string
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -27,7 +28,9 @@ from attnjax.ops.explicit_axes import (
 )
 from attnjax.ops.shard_map_axes import varying_alike, varying_axes
 from attnjax.ops.tiles.fold import (
+  WHOLE,
   Blocks,
+  Filled,
   Subscripts,
   Sweep,
   fold,
@@ -47,6 +50,7 @@ class _Form(NamedTuple):
   kinds: tuple[int, ...]
   courier: Callable | None
   listed: bool
+  kernel: Callable | None
   inputs: tuple[Subscripts, ...]
   outputs: tuple[Subscripts, ...]
   sums: tuple[jax.ShapeDtypeStruct, ...]
@@ -54,7 +58,13 @@ class _Form(NamedTuple):
   def sweep(self, tiles, codes) -> Sweep:
     """The sweep of the sum."""
     return Sweep(
-      tiles, codes, self.blocks, self.kinds, self.courier, self.listed
+      tiles,
+      codes,
+      self.blocks,
+      self.kinds,
+      self.courier,
+      self.listed,
+      self.kernel,
     )
 
 
@@ -97,6 +107,7 @@ def tile_sum(
     sweep.kinds,
     sweep.courier,
     sweep.listed,
+    sweep.kernel,
     tuple(subscripts),
     tuple(sum_subscripts),
     tuple(sums),
@@ -156,7 +167,7 @@ def _bind(form: _Form, tiles, codes, operands) -> list:
 def _evaluate(
   tiles, codes, *operands, form: _Form, keys_last: bool = False
 ) -> list:
-  """Lowering: the sum as a loop over tiles.
+  """Lowering: the sum as a kernel, or as a loop over tiles.
 
   Args:
     tiles: of the sweep.
@@ -167,6 +178,18 @@ def _evaluate(
       keys and values, are held ``... D S`` in the loop, not ``... S D``.
   """
   sweep = form.sweep(tiles, codes)
+  if form.kernel is not None:
+    start = [Filled(x.shape, x.dtype, 0) for x in form.sums]
+    return form.kernel(
+      form.function,
+      sweep,
+      operands,
+      form.inputs,
+      start,
+      form.outputs,
+      adds=True,
+    )
+
   turned = [keys_last and axes.endswith("s.") for axes in form.outputs]
   turn = lambda xs: [
     jnp.swapaxes(x, -1, -2) if swap else x
@@ -286,17 +309,36 @@ def _batch(arrays, axes, *, form: _Form):
       for x, b in zip(operands, batched, strict=True)
     ]
 
-  wider = lambda axes: "." + axes if axes else axes
+  # A kernel visits the entries of the axis one by one, its tiles have none.
+  mapped = _mapped_letter(form)
+  if mapped is not None:
+    wider = lambda axes, rank: mapped + (axes or WHOLE * rank)
+    function = form.function
+  else:
+    wider = lambda axes, rank: "." + axes if axes else axes
+    function = _batch_of(form.function, batched)
+
   form = form._replace(
-    function=_batch_of(form.function, batched),
+    function=function,
     inputs=tuple(
-      wider(axes) if b else axes
-      for axes, b in zip(form.inputs, batched, strict=True)
+      wider(axes, x.ndim - 1) if b else axes
+      for axes, x, b in zip(form.inputs, operands, batched, strict=True)
     ),
-    outputs=tuple(map(wider, form.outputs)),
+    outputs=tuple(
+      wider(axes, len(x.shape))
+      for axes, x in zip(form.outputs, form.sums, strict=True)
+    ),
     sums=tuple(struct_of(x, (size, names, mesh)) for x in form.sums),
   )
   return _bind(form, tiles, codes, operands), [0] * len(form.sums)
+
+
+def _mapped_letter(form: _Form) -> str | None:
+  """A digit that names one more axis of `vmap`; None where no kernel is."""
+  if form.kernel is None:
+    return None
+  used = {a for axes in (*form.inputs, *form.outputs) for a in axes}
+  return min(set(string.digits) - used)
 
 
 def _tangent_of(function: Callable, active: tuple[int, ...], count: int):

@@ -25,8 +25,10 @@ jax.tree_util.register_static(Whole)
 def test_the_engine_is_chosen_and_says_how():
   told = attnjax.explain(X, X, X, mask=masks.causal())
   assert told.chosen == "blockwise"
-  assert [v.name for v in told.verdicts] == ["blockwise", "reference"]
-  assert all(v.forward and v.backward for v in told.verdicts)
+  names = ["blockwise", "fused", "reference"]
+  assert [v.name for v in told.verdicts] == names
+  assert all(v.forward and v.backward for v in told.verdicts[::2])
+  assert "for a TPU, and this program is for 'cpu'" in told.verdicts[1].reason
   assert "1 of 1 hold something, 0 whole" in str(told)
   assert "128 KiB" in str(told)
 
@@ -62,11 +64,15 @@ def test_one_that_is_asked_for_computes_the_call_or_nobody_does():
   told = attnjax.explain(X, X, X, implementation=attnjax.Blockwise(16, 32))
   assert told.chosen == "Blockwise"
   assert "x 16 x 32" in told.verdicts[0].reason
-  assert [v.name for v in told.verdicts[1:]] == ["blockwise", "reference"]
+  assert [v.name for v in told.verdicts[1:]] == [
+    "blockwise",
+    "fused",
+    "reference",
+  ]
   options = {"aux": ("weights",), "implementation": "blockwise"}
   told = attnjax.explain(X, X, X, **options)
   assert told.chosen is None
-  assert [v.forward for v in told.verdicts] == [False, True]
+  assert [v.forward for v in told.verdicts] == [False, False, True]
   with pytest.raises(ValueError, match="'flash' is unknown"):
     attnjax.explain(X, X, X, implementation="flash")
 
@@ -97,9 +103,10 @@ def test_if_nobody_can_each_says_why(monkeypatch):
   monkeypatch.delitem(implementations.IMPLEMENTATIONS, "reference")
   with pytest.raises(ExceptionGroup, match="no implementation") as raised:
     attnjax.attend(X, X, X, aux=("weights",))
-  (reason,) = raised.value.exceptions
-  assert isinstance(reason, NotImplementedError)
-  assert "blockwise: aux 'weights'" in str(reason)
+  reasons = raised.value.exceptions
+  assert all(isinstance(x, NotImplementedError) for x in reasons)
+  assert "blockwise: aux 'weights'" in str(reasons[0])
+  assert "fused: its kernels are for a TPU" in str(reasons[1])
   with pytest.raises(NotImplementedError, match="none can"):
     attnjax.attend(X, X, X, aux=("weights",), implementation="blockwise")
 
@@ -107,7 +114,9 @@ def test_if_nobody_can_each_says_why(monkeypatch):
 @pytest.mark.usefixtures("as_a_user")
 @pytest.mark.parametrize("asked", ["flash", object(), 3])
 def test_an_unknown_implementation_gets_the_list(asked):
-  with pytest.raises(ValueError, match=r"there are \['blockwise', 'reference'"):
+  with pytest.raises(
+    ValueError, match=r"there are \['blockwise', 'fused', 're"
+  ):
     attnjax.attend(X, X, X, implementation=asked)
 
 

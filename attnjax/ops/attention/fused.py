@@ -1,0 +1,219 @@
+"""Attention as Pallas kernels, one for each walk over the tiles."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from attnjax.ops.attention.arguments import Aux, Call
+from attnjax.ops.attention.block_sizes import Blocks, pad, padded
+from attnjax.ops.attention.explicit_sharding import split_of
+from attnjax.ops.attention.fused_blocks import (
+  Chip,
+  KernelBlocks,
+  chip_of,
+  kernel_blocks,
+)
+from attnjax.ops.attention.live_tiles import live_tiles
+from attnjax.ops.attention.online_softmax import finished, online_softmax
+from attnjax.ops.attention.tile_operands import CallOperands
+from attnjax.ops.normalizers import Normalizer
+from attnjax.ops.scoring import Scoring
+from attnjax.ops.target import target_platform
+from attnjax.ops.tiles.flat_programs import CannotLower
+from attnjax.ops.tiles.kernel import Kernel
+from attnjax.ops.tiles.visits import Visits
+from attnjax.ops.tiles.vmem import TooLarge
+from attnjax.typing import Array, Float
+
+__all__ = ["Fused"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Fused:
+  """Online softmax as one kernel for TPUs, and every derivative as another.
+
+  The tiles and their arithmetic are those of `Blockwise`. A walk over them, of
+  the forward pass or of any derivative, becomes one Pallas kernel, whatever
+  the mask, the score mod and the normalizer are; no logits leave the chip.
+
+  Args:
+    query_block: queries that are brought to the chip at once; None chooses by
+      chip and width. A multiple of 128, but where it is interpreted.
+    key_block: keys, the same.
+    interpret: whether Pallas interprets the kernels, which any platform can:
+      slow, for tests.
+
+  Raises:
+    ValueError: if a size is below 1, or the blocks do not fit the memory of
+      the chip.
+
+  >>> import jax
+  >>> import jax.numpy as jnp
+  >>> import attnjax
+  >>> x = jax.random.normal(jax.random.key(0), (7, 1, 4))
+  >>> fused = attnjax.Fused(query_block=8, key_block=8, interpret=True)
+  >>> out = attnjax.attend(x, x, x, implementation=fused)
+  >>> dense = attnjax.attend(x, x, x, implementation="reference")
+  >>> bool(jnp.allclose(out, dense, atol=1e-6))
+  True
+
+  Reference:
+    Dao, "FlashAttention-2: Faster Attention with Better Parallelism and Work
+    Partitioning", 2023, arXiv 2307.08691; Dong et al., "Flex Attention", 2024,
+    arXiv 2412.05496.
+  """
+
+  query_block: int | None = None
+  key_block: int | None = None
+  interpret: bool = False
+
+  def __post_init__(self):
+    """Sizes are positive, and such as a TPU's registers have."""
+    for name in ("query_block", "key_block"):
+      size = getattr(self, name)
+      if size is None:
+        continue
+      least = 1 if self.interpret else 128
+      if not isinstance(size, int) or size < 1 or size % least:
+        raise ValueError(
+          f"Fused: {name} must be a Python int >= 1, on a TPU a multiple of"
+          f" 128, or None to let it be chosen, got {size!r}"
+        )
+
+  def refuses(self, call: Call) -> str | None:
+    """Why it cannot honour a call, forward and backward; None if it can."""
+    platform = target_platform(*jax.tree.leaves(call))
+    if not self.interpret and platform != "tpu":
+      return (
+        f"its kernels are for a TPU, and this program is for {platform!r};"
+        " Fused(interpret=True) runs them here, slowly"
+      )
+    if not all(isinstance(size, int) for size in call.shape):
+      return f"tiles are cut of sizes that are known, not of {call.shape}"
+    if split_of(call) is not None:
+      return (
+        "a kernel is for one device, and the types of these arrays divide them"
+        " over a mesh; call it within jax.shard_map"
+      )
+    if "weights" in call.aux:
+      return (
+        "aux 'weights' are T x S (attention_weights gives chosen rows of them)"
+      )
+    if call.logits_dtype != jnp.float32:
+      return f"kernels have logits of float32, not of {call.logits_dtype}"
+    dtypes = {x.dtype for x in (call.query, call.key, call.value)}
+    if not self.interpret and jnp.dtype(jnp.float16) in dtypes:
+      return "a TPU has no vectors of float16, give bfloat16"
+    if call.normalizer.keep is not None:
+      return f"the normalizer {call.normalizer!r} needs whole rows to choose"
+    for name, kind in (("normalizer", Normalizer), ("scoring", Scoring)):
+      if type(getattr(call, name)).__call__ is not kind.__call__:
+        return f"this {name} is defined on whole rows only"
+    return self._unlowered(call)
+
+  def describes(self, call: Call) -> str:
+    """How it computes a call."""
+    blocks = self.blocks(call)
+    chip = chip_of(*jax.tree.leaves(call)).name
+    kind = "interpreted" if self.interpret else f"for {chip}"
+    query, key = blocks.visit
+    return (
+      f"kernels {kind}, blocks of {query} x {key} in tiles of"
+      f" {blocks.tile[0]} x {blocks.tile[1]}"
+    )
+
+  @functools.partial(jax.jit, static_argnums=0)
+  def __call__(self, call: Call) -> tuple[Float[Array, "B T H E"], Aux]:
+    """(out, aux) of the whole call."""
+    return self._computed(call)
+
+  def _computed(self, call: Call) -> tuple[Float[Array, "B T H E"], Aux]:
+    """The same, traced in place."""
+    chosen = self.blocks(call)
+    blocks = Blocks(1, 1, *chosen.tile, call.group)
+    visit = Blocks(1, 1, *chosen.visit, call.group)
+    shape = padded(call.shape, visit)
+    sizes = {"t": shape[2], "s": shape[3]}
+    operands = CallOperands.unpadded(call, blocks, shape)
+    operands = operands.map(lambda x, axes: pad(x, axes, sizes))
+
+    sweep = live_tiles(
+      shape,
+      blocks,
+      operands.rules,
+      operands.query_positions,
+      operands.key_positions,
+    )
+    kernel = Kernel(
+      Visits.of(sweep, chosen.macro),
+      interpret=self.interpret,
+      narrow=not self.interpret,
+      limit=chip_of(*jax.tree.leaves(call)).vmem,
+    )
+    sweep = sweep._replace(kernel=kernel, listed=False)
+
+    found = online_softmax(sweep.uncoded, sweep.codes, operands)
+    out, aux = finished(call, found)
+    length = call.shape[2]
+    cut = lambda x: lax.slice_in_dim(x, 0, length, axis=2)
+    out = jnp.moveaxis(cut(out), 1, 2).astype(call.value.dtype)
+    return out, jax.tree.map(cut, aux)
+
+  def blocks(self, call: Call) -> KernelBlocks:
+    """The blocks of a call."""
+    return kernel_blocks(
+      call.shape[2:],
+      max(call.query.shape[-1], call.value.shape[-1]),
+      chip_of(*jax.tree.leaves(call)),
+      query=self.query_block,
+      key=self.key_block,
+    )
+
+  def _unlowered(self, call: Call) -> str | None:
+    """What of a call, or of its gradient, no kernel can be made of."""
+    leaves, tree = jax.tree.flatten(call)
+    shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
+    return _traced(self, tree, shapes, chip_of(*leaves))
+
+
+@functools.lru_cache(maxsize=512)
+def _traced(fused: Fused, tree, shapes: tuple, chip: Chip) -> str | None:
+  """Traces a call and its gradient, and says what could not be lowered."""
+  del chip  # the trace asks for it, and the answer is kept for each
+  arrays = [jax.ShapeDtypeStruct(*x) for x in shapes]
+  moving = [jnp.issubdtype(x.dtype, jnp.inexact) for x in arrays]
+
+  def gradient(*leaves):
+    moves = [x for x, m in zip(leaves, moving, strict=True) if m]
+
+    def forward(*moves):
+      given = iter(moves)
+      every = [
+        next(given) if m else x for x, m in zip(leaves, moving, strict=True)
+      ]
+      return fused._computed(jax.tree.unflatten(tree, every))
+
+    found, back = jax.vjp(forward, *moves)
+    return back(found)
+
+  try:
+    _lower_sums(jax.make_jaxpr(gradient)(*arrays).jaxpr)
+  except CannotLower as part:
+    return f"no kernel can be made of a part of it: {part}"
+  except TooLarge as size:
+    return str(size)
+  return None
+
+
+def _lower_sums(jaxpr) -> None:
+  """Makes, and drops, the kernel of each sum in a program."""
+  for line in jaxpr.eqns:
+    if line.primitive.name == "tile_sum":
+      lower = functools.partial(line.primitive.impl, **line.params)
+      jax.eval_shape(lower, *(v.aval for v in line.invars))
+    for inner in jax.tree.leaves(list(line.params.values())):
+      if hasattr(inner, "eqns"):
+        _lower_sums(getattr(inner, "jaxpr", inner))

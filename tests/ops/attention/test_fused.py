@@ -1,0 +1,185 @@
+"""`Fused` keeps the contract of `attend`, its kernels interpreted on a CPU.
+
+By default some cases that together have each kind of operand and of sum; with
+``-m slow`` every case of the suite, and kernels compiled for TPUs that are not
+here, where libtpu is installed.
+"""
+
+import dataclasses
+import importlib.util
+import unittest
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import attnjax
+from attnjax import masks, normalizers, score_mods, testing
+from attnjax.ops.attention import fused_blocks
+from tests.features import slow_but
+
+INTERPRETED = attnjax.Fused(8, 16, interpret=True)
+X = jnp.ones((2, 64, 4, 8))
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernels:
+  """`attend` by interpreted kernels."""
+
+  def __call__(self, query, key, value, **options):
+    options.setdefault("implementation", INTERPRETED)
+    return attnjax.attend(query, key, value, **options)
+
+
+FEW = testing.cases(
+  only=[
+    "vmap/gradient of a mapped score_mod slopes",
+    "local/packed, reverse",
+    "aux/max_logit",
+  ]
+)
+CASES = slow_but(testing.cases(), FEW)
+# What no kernel has yet, by what its refusal says.
+REFUSED = {
+  "dtype/*64*": "float32, not of float64",
+  "*top_k*": "needs whole rows",
+  "*additive*": "more than two",
+  "*gaussian*": "more than two",
+  "*captured arrays*": "by position",
+  "*dense*": "by position",
+  "mask/segments*": "by position",
+  "*permuted with segments*": "by position",
+  "*relative?bias*": "by position",
+  "aux/weights": "T x S",
+  "aux/all": "T x S",
+  "devices/explicit*": "over a mesh",
+  "devices/auto*": "by position",
+  "devices/shard_map*": "by position",
+  "*through bytes": "flatbuffers",
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_conforms(case):
+  said = [words for name, words in REFUSED.items() if case.matches(name)]
+  if not said:
+    case.check(Kernels())
+    return
+  # It is refused, for the reason that is known here and no other.
+  with pytest.raises(unittest.SkipTest, match=said[0]):
+    case.check(Kernels())
+
+
+def test_a_cpu_is_told_so_and_the_remedy():
+  told = attnjax.explain(X, X, X, implementation="fused")
+  assert told.chosen is None
+  assert not told.verdicts[0].forward
+  with pytest.raises(
+    NotImplementedError, match=r"'cpu'; Fused\(interpret=True"
+  ):
+    attnjax.attend(X, X, X, implementation="fused")
+  told = attnjax.explain(X, X, X, implementation=INTERPRETED)
+  assert "interpreted, blocks of 8 x 16" in told.verdicts[0].reason
+
+
+@pytest.mark.parametrize(
+  ("options", "reason"),
+  [
+    ({"normalizer": normalizers.top_k(3)}, r"top_k\(3\) needs whole rows"),
+    (
+      {"mask": masks.from_fn(lambda b, h, q, k, a: a[k] > q, np.arange(64))},
+      "'gather' of .64. .* nothing by position",
+    ),
+    (
+      {"score_mod": score_mods.from_fn(lambda s, b, h, q, k: jnp.cumsum(s, 3))},
+      "the operation 'cumsum'",
+    ),
+    ({"logits_dtype": jnp.float64}, "float32, not of float64"),
+  ],
+)
+def test_a_part_that_no_kernel_has_is_named(options, reason):
+  x64 = jax.enable_x64("logits_dtype" in options)
+  with x64, pytest.raises(NotImplementedError, match=reason):
+    attnjax.attend(X, X, X, implementation=INTERPRETED, **options)
+
+
+def test_blocks_that_do_not_fit_are_refused_with_the_numbers(monkeypatch):
+  small = fused_blocks.Chip("small", 2**20, (128, 128), (128, 128))
+  monkeypatch.setattr(fused_blocks, "_UNKNOWN", small)
+  x = jnp.ones((4096, 1, 128))
+  large = attnjax.Fused(2048, 2048, interpret=True)
+  told = attnjax.explain(x, x, x, implementation=large).verdicts[0]
+  assert not told.forward
+  assert "MiB of VMEM, of 1 that it may take" in told.reason
+
+
+@pytest.mark.usefixtures("as_a_user")
+@pytest.mark.parametrize("size", [0, 2.0, 64])
+def test_a_block_is_a_multiple_of_what_registers_hold(size):
+  with pytest.raises(ValueError, match=r"key_block must be .* multiple of 128"):
+    attnjax.Fused(key_block=size)
+
+
+def test_several_tiles_a_visit_are_one_program(monkeypatch):
+  # Sums of rows stay apart in 128 lanes until the last tile of a row.
+  chip = fused_blocks.Chip("many tiles", 2**24, (16, 256), (8, 128))
+  monkeypatch.setattr(fused_blocks, "_UNKNOWN", chip)
+  draw = lambda n, heads: jax.random.normal(jax.random.key(n), (n, heads, 8))
+  query, key, value = draw(27, 2), draw(391, 1), draw(391, 1)
+  positions = jnp.arange(27) + 200
+  run = lambda how: jax.jit(
+    lambda *x: attnjax.attend(
+      *x,
+      mask=masks.causal(),
+      query_positions=positions,
+      aux=("entropy",),
+      implementation=how,
+    )
+  )(query, key, value)
+  several = attnjax.Fused(16, 256, interpret=True)
+  found, expected = run(several), run("reference")
+  jax.tree.map(
+    lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), found, expected
+  )
+
+
+TPUS = ["v5e:2x2", "v5p:2x2x1", "v6e:2x2", "tpu7x:2x2x1"]
+CALLS = {
+  "causal": {"mask": masks.causal()},
+  "softcap": {"score_mod": score_mods.softcap(30.0)},
+  "sigmoid": {"normalizer": normalizers.sigmoid()},
+  "dropout": {"dropout_rate": 0.1, "dropout_key": jax.random.PRNGKey(0)},
+  "aux": {"mask": masks.sliding_window(99), "aux": ("entropy", "max_logit")},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+  importlib.util.find_spec("libtpu") is None,
+  reason="needs libtpu: pip install 'attnjax[tpu]'",
+)
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("tpu", TPUS)
+def test_kernels_compile_for_tpus_that_are_not_here(tpu, call):
+  devices = jax.experimental.topologies.get_topology_desc(
+    platform="tpu", topology_name=tpu
+  ).devices
+  mesh = jax.sharding.Mesh(np.array(devices[:1]), ("x",))
+  place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+  shape = lambda *sizes: jax.ShapeDtypeStruct(
+    sizes, jnp.bfloat16, sharding=place
+  )
+
+  def loss(query, key, value):
+    found = attnjax.attend(
+      query, key, value, implementation="fused", **CALLS[call]
+    )
+    return sum(x.astype(jnp.float32).sum() for x in jax.tree.leaves(found))
+
+  with jax.set_mesh(mesh):
+    gradient = jax.jit(jax.grad(loss, (0, 1, 2)))
+    # Grouped heads, a width that fills no register, a length that no block.
+    arrays = shape(1, 700, 4, 80), shape(1, 650, 2, 80), shape(1, 650, 2, 80)
+    program = gradient.trace(*arrays).lower().compile().as_text()
+  assert "tpu_custom_call" in program
