@@ -98,6 +98,9 @@ def test_shapes_in_brief():
       *x, aux=a, implementation=attnjax.Blockwise(2, 3)),
      f"{QKV} -> B T H E{rest}") for a, rest in (
       ((), ""), (("logsumexp", "entropy", "max_logit"), ", B H T" * 3))),
+  ("attnjax.Fused", lambda *x: attnjax.attend(
+      *x, implementation=attnjax.Fused(2, 3, interpret=True)),
+   f"{QKV} -> B T H E"),
   ("attnjax.dot_product_attention", attnjax.dot_product_attention,
    f"{QKV} -> B T H E"),
   ("", lambda *x: attnjax.dot_product_attention(*x, return_residual=True),

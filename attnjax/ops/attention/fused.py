@@ -16,6 +16,7 @@ from attnjax.ops.attention.fused_blocks import (
   chip_of,
   kernel_blocks,
 )
+from attnjax.ops.attention.index_masks import by_index
 from attnjax.ops.attention.live_tiles import live_tiles
 from attnjax.ops.attention.online_softmax import finished, online_softmax
 from attnjax.ops.attention.tile_operands import CallOperands
@@ -137,15 +138,19 @@ class Fused:
     visit = Blocks(1, 1, *chosen.visit, call.group)
     shape = padded(call.shape, visit)
     sizes = {"t": shape[2], "s": shape[3]}
-    operands = CallOperands.unpadded(call, blocks, shape)
-    operands = operands.map(lambda x, axes: pad(x, axes, sizes))
+    whole, operands = (
+      CallOperands.unpadded(x, blocks, shape).map(
+        lambda x, axes: pad(x, axes, sizes)
+      )
+      for x in (call, by_index(call))
+    )
 
     sweep = live_tiles(
       shape,
       blocks,
-      operands.rules,
-      operands.query_positions,
-      operands.key_positions,
+      whole.rules,
+      whole.query_positions,
+      whole.key_positions,
     )
     kernel = Kernel(
       Visits.of(sweep, chosen.macro),
