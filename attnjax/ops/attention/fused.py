@@ -22,9 +22,11 @@ from attnjax.ops.attention.online_softmax import finished, online_softmax
 from attnjax.ops.attention.tile_operands import CallOperands
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.scoring import Scoring
+from attnjax.ops.shard_map_axes import varying_axes
 from attnjax.ops.target import target_platform
 from attnjax.ops.tiles.flat_programs import CannotLower
 from attnjax.ops.tiles.kernel import Kernel
+from attnjax.ops.tiles.tile_sum import sum_by_kernel
 from attnjax.ops.tiles.visits import Visits
 from attnjax.ops.tiles.vmem import TooLarge
 from attnjax.typing import Array, Float
@@ -98,6 +100,11 @@ class Fused:
       return (
         "a kernel is for one device, and the types of these arrays divide them"
         " over a mesh; call it within jax.shard_map"
+      )
+    if self.interpret and varying_axes(*jax.tree.leaves(call)):
+      return (
+        "JAX does not follow, in kernels that are interpreted within"
+        " jax.shard_map, which values vary; give shard_map check_vma=False"
       )
     if "weights" in call.aux:
       return (
@@ -217,7 +224,7 @@ def _lower_sums(jaxpr) -> None:
   """Makes, and drops, the kernel of each sum in a program."""
   for line in jaxpr.eqns:
     if line.primitive.name == "tile_sum":
-      lower = functools.partial(line.primitive.impl, **line.params)
+      lower = functools.partial(sum_by_kernel, **line.params)
       jax.eval_shape(lower, *(v.aval for v in line.invars))
     for inner in jax.tree.leaves(list(line.params.values())):
       if hasattr(inner, "eqns"):

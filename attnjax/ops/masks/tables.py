@@ -10,6 +10,7 @@ import numpy as np
 from attnjax.moved import forward_names
 from attnjax.ops.grid import Area, Grid
 from attnjax.ops.integers import labels, place
+from attnjax.ops.masks.algebra import Indexed
 from attnjax.ops.masks.bounds import (
   SomeEvery,
   check_rows,
@@ -57,6 +58,11 @@ class Table(Mask):
       return seen, seen
     inside = self.inside(grid)
     return seen | (inside ^ True), seen & inside
+
+  def aligned(self, length: int, keys: int) -> Mask:
+    """The mask by index, of T queries and S keys at positions 0, 1, 2..."""
+    del length, keys
+    return self
 
   def undecided_outside(self, area: Area, some, every) -> SomeEvery:
     """Weakens (some, every) of tiles that reach outside of the table."""
@@ -173,6 +179,12 @@ class _Dense(Table):
 
     return table[b, h, q_, k_] & inside
 
+  def aligned(self, length, keys):
+    array = jnp.asarray(self.array)
+    array = array.reshape((1,) * (4 - array.ndim) + array.shape)
+    array = array.reshape((-1, *array.shape[-3:]))  # one batch axis
+    return Indexed(array[:, :, :length, :keys])
+
   def decide(self, area):
     found = some_every_of_table(self.array, area.query, area.key, area.batch)
     return self.undecided_outside(area, *found)
@@ -222,6 +234,13 @@ class _Segments(Table):
     # Clipped: any id will do where `inside` is False.
     return ids[b, jnp.clip(position, 0, size - 1)], inside
 
+  def aligned(self, length, keys):
+    flat = lambda x, n: jnp.reshape(x, (-1, jnp.shape(x)[-1]))[:, :n]
+    query, key = flat(self.query_ids, length), flat(self.key_ids, keys)
+    return _SameSegment(
+      Indexed(query[:, None, :, None]), Indexed(key[:, None, None, :])
+    )
+
   def decide(self, area):
     # Ids need not be sorted, so the minimum and maximum id on either side
     # decide: disjoint ranges share no id, and two equal single ids are all.
@@ -237,6 +256,23 @@ class _Segments(Table):
   def validate(self, batch, heads):
     check_rows("segments query_ids", self.query_ids, batch, 1)
     check_rows("segments key_ids", self.key_ids, batch, 1)
+
+
+@pytree_dataclass
+class _SameSegment(Mask):
+  """Whether two arrays of ids by index, of queries and of keys, are equal."""
+
+  query: Indexed
+  key: Indexed
+
+  def __repr__(self):
+    return f"({self.query!r} == {self.key!r})"
+
+  def __call__(self, b, h, q, k):
+    return self.query(b, h, q, k)  # raises: it has no entries by position
+
+  def visible(self, grid):
+    return self.query.visible(grid) == self.key.visible(grid)
 
 
 __getattr__ = forward_names(__name__)

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import jax
 import jax.extend.core
 import jax.numpy as jnp
-from jax import lax
 from jax.interpreters import ad, batching, mlir
 
 from attnjax.ops.explicit_axes import (
@@ -27,6 +26,11 @@ from attnjax.ops.explicit_axes import (
   struct_of,
 )
 from attnjax.ops.shard_map_axes import varying_alike, varying_axes
+from attnjax.ops.tiles.derived_functions import (
+  batch_of,
+  tangent_of,
+  transpose_of,
+)
 from attnjax.ops.tiles.fold import (
   WHOLE,
   Blocks,
@@ -39,7 +43,7 @@ from attnjax.ops.tiles.fold import (
 )
 from attnjax.ops.tiles.products import small_left_operands
 
-__all__ = ["tile_sum", "tile_sum_tangent"]
+__all__ = ["sum_by_kernel", "tile_sum", "tile_sum_tangent"]
 
 
 class _Form(NamedTuple):
@@ -148,7 +152,7 @@ def tile_sum_tangent(
   """
   active = tuple(tangents)
   return tile_sum(
-    _tangent_of(function, active, len(operands)),
+    tangent_of(function, active, len(operands)),
     sweep,
     [*operands, *tangents.values()],
     [*subscripts, *(subscripts[k] for k in active)],
@@ -162,6 +166,19 @@ def _bind(form: _Form, tiles, codes, operands) -> list:
   axes = varying_axes(*operands)
   operands = [varying_alike(x, axes) for x in operands]
   return _tile_sum_p.bind(tiles, codes, *operands, form=form)
+
+
+def sum_by_kernel(tiles, codes, *operands, form: _Form) -> list:
+  """The sum as a kernel, its arguments those of the primitive."""
+  return form.kernel(
+    form.function,
+    form.sweep(tiles, codes),
+    operands,
+    form.inputs,
+    [Filled(x.shape, x.dtype, 0) for x in form.sums],
+    form.outputs,
+    adds=True,
+  )
 
 
 def _evaluate(
@@ -179,16 +196,7 @@ def _evaluate(
   """
   sweep = form.sweep(tiles, codes)
   if form.kernel is not None:
-    start = [Filled(x.shape, x.dtype, 0) for x in form.sums]
-    return form.kernel(
-      form.function,
-      sweep,
-      operands,
-      form.inputs,
-      start,
-      form.outputs,
-      adds=True,
-    )
+    return sum_by_kernel(tiles, codes, *operands, form=form)
 
   turned = [keys_last and axes.endswith("s.") for axes in form.outputs]
   turn = lambda xs: [
@@ -265,7 +273,7 @@ def _transpose(cotangents, tiles, codes, *operands, form: _Form):
       for k, x in zip(linear, shapes, strict=True)
     }
     found = tile_sum(
-      _transpose_of(form.function, parts, given, len(operands)),
+      transpose_of(form.function, parts, given, len(operands)),
       form.sweep(tiles, codes),
       [*(operands[k] for k in known), *(cotangents[k] for k in given)],
       [
@@ -316,7 +324,7 @@ def _batch(arrays, axes, *, form: _Form):
     function = form.function
   else:
     wider = lambda axes, rank: "." + axes if axes else axes
-    function = _batch_of(form.function, batched)
+    function = batch_of(form.function, batched)
 
   form = form._replace(
     function=function,
@@ -339,65 +347,6 @@ def _mapped_letter(form: _Form) -> str | None:
     return None
   used = {a for axes in (*form.inputs, *form.outputs) for a in axes}
   return min(set(string.digits) - used)
-
-
-def _tangent_of(function: Callable, active: tuple[int, ...], count: int):
-  """The JVP of a tile's function in the operands that move: f'(x) dx."""
-
-  def tangent(full, tile, *parts):
-    fixed, moves = list(parts[:count]), parts[count:]
-
-    def moving(*xs):
-      for k, x in zip(active, xs, strict=True):
-        fixed[k] = x
-      return function(full, tile, *fixed)
-
-    return jax.jvp(moving, tuple(fixed[k] for k in active), moves)[1]
-
-  return tangent
-
-
-def _transpose_of(
-  function: Callable,
-  linear: dict[int, jax.ShapeDtypeStruct],
-  given: tuple[int, ...],
-  count: int,
-):
-  """The transpose of a tile's function, linear in some of its operands.
-
-  ``(full, tile, *the other operands, *given cotangents) -> those of linear``,
-  of which the shape of a tile's part is known.
-  """
-  known = [k for k in range(count) if k not in linear]
-
-  def transpose(full, tile, *parts):
-    fixed = dict(zip(known, parts, strict=False))
-    cotangents = parts[len(known) :]
-
-    def of_linear(*xs):
-      every = fixed | dict(zip(linear, xs, strict=True))
-      out = function(full, tile, *(every[k] for k in sorted(every)))
-      return [out[k] for k in given]
-
-    axes = varying_axes(*parts)
-    like = [
-      varying_alike(lax.full(x.shape, 0, x.dtype, sharding=x.sharding), axes)
-      for x in linear.values()
-    ]
-    return list(jax.linear_transpose(of_linear, *like)(list(cotangents)))
-
-  return transpose
-
-
-def _batch_of(function: Callable, batched: Sequence[bool]):
-  """The tile's function, mapped over a leading axis of some operands."""
-  axes = [0 if b else None for b in batched]
-
-  def batch(full, tile, *parts):
-    one = lambda *xs: function(full, tile, *xs)
-    return jax.vmap(one, in_axes=axes, out_axes=0)(*parts)
-
-  return batch
 
 
 _tile_sum_p = jax.extend.core.Primitive("tile_sum")

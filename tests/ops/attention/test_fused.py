@@ -47,15 +47,12 @@ REFUSED = {
   "*additive*": "more than two",
   "*gaussian*": "more than two",
   "*captured arrays*": "by position",
-  "*dense*": "by position",
-  "mask/segments*": "by position",
   "*permuted with segments*": "by position",
   "*relative?bias*": "by position",
   "aux/weights": "T x S",
   "aux/all": "T x S",
   "devices/explicit*": "over a mesh",
-  "devices/auto*": "by position",
-  "devices/shard_map*": "by position",
+  "devices/shard_map*": "check_vma=False",
   "*through bytes": "flatbuffers",
 }
 
