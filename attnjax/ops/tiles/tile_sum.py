@@ -168,9 +168,9 @@ def _bind(form: _Form, tiles, codes, operands) -> list:
   return _tile_sum_p.bind(tiles, codes, *operands, form=form)
 
 
-def sum_by_kernel(tiles, codes, *operands, form: _Form) -> list:
-  """The sum as a kernel, its arguments those of the primitive."""
-  return form.kernel(
+def sum_by_kernel(tiles, codes, *operands, form: _Form) -> list | None:
+  """The sum as a kernel, of the arguments of the primitive; None without."""
+  return form.kernel and form.kernel(
     form.function,
     form.sweep(tiles, codes),
     operands,
@@ -195,8 +195,9 @@ def _evaluate(
       keys and values, are held ``... D S`` in the loop, not ``... S D``.
   """
   sweep = form.sweep(tiles, codes)
-  if form.kernel is not None:
-    return sum_by_kernel(tiles, codes, *operands, form=form)
+  by_kernel = sum_by_kernel(tiles, codes, *operands, form=form)
+  if by_kernel is not None:
+    return by_kernel
 
   turned = [keys_last and axes.endswith("s.") for axes in form.outputs]
   turn = lambda xs: [
