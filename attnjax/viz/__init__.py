@@ -20,6 +20,7 @@ from attnjax.viz.heads import (
 from attnjax.viz.html_page import Page, page
 from attnjax.viz.lines import lines_figure, save_lines
 from attnjax.viz.named_array import NamedArray
+from attnjax.viz.page_picture import patch_tokens
 from attnjax.viz.tokens import visible
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
   "mass_on",
   "mean_distance",
   "page",
+  "patch_tokens",
   "rollout",
   "save_attention",
   "save_curves",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from attnjax.viz.page_data import Sentence, model_data, source_of
+from attnjax.viz.page_picture import picture_data
 from attnjax.viz.tokens import Token
 
 __all__ = ["Page", "page"]
@@ -59,6 +60,8 @@ def page(
   shown: Sequence[int] | None = None,
   key_shown: Sequence[int] | None = None,
   most: int = 512,
+  image: Any = None,
+  patches: tuple[int, int] | None = None,
 ) -> Page:
   """A page of attention: sentence, edges, matrix, dots and numbers of heads.
 
@@ -82,10 +85,14 @@ def page(
       out is said on the page.
     key_shown: the same for `key_tokens`.
     most: tokens that are shown where none are chosen.
+    image: ``Y X``, ``Y X 1`` or ``Y X 3``, whose patches are the last tokens:
+      a view shows where in it each looks. See `patch_tokens`.
+    patches: (rows, columns) of patches; needed with an image.
 
   Raises:
-    ValueError: tokens are not as many as queries or keys, or weights are
-      negative, not finite, more than 1, or transposed.
+    ValueError: tokens are not as many as queries or keys; weights are negative,
+      not finite, more than 1, or transposed; or an image has no patches, or
+      tokens of it are left out.
 
   >>> import numpy as np
   >>> made = page(np.eye(3)[None], ["a", "<script>", "c"])
@@ -103,6 +110,16 @@ def page(
   sentences = [Sentence.of(tokens, shown, most, "tokens")]
   if key_tokens is not None:
     sentences.append(Sentence.of(key_tokens, key_shown, most, "key_tokens"))
+
+  picture = None
+  if image is not None:
+    count = len(sentences[0].tokens)
+    if patches is None or key_tokens is not None or sentences[0].note:
+      raise ValueError(
+        "image needs patches=(rows, columns), all of its tokens, and no"
+        f" key_tokens=, got patches={patches} of {count} tokens; choose most="
+      )
+    picture = picture_data(image, patches, count)
 
   def data(levels: int) -> str:
     models, notes = [], [x.note for x in sentences if x.note is not None]
@@ -123,6 +140,7 @@ def page(
         "notes": notes,
         "sentences": [x.tokens for x in sentences],
         "models": models,
+        "picture": picture,
       }
     )
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from attnjax.runs import run, write_results
+from attnjax.viz import Page
 from experiments.vision import report, rollout, task
 from experiments.vision.config import PRESETS, VisionConfig
 
@@ -31,5 +32,12 @@ def main(config: VisionConfig, workdir: Path) -> None:
   print(rollout.draw(workdir / "rollout.png", splits, vits[0].params))
 
 
+def view(config: VisionConfig, workdir: Path) -> Page:
+  """Trains the ViT, or finds it trained; makes a page of it on one image."""
+  splits = task.load(config)
+  fitted = task.fit(config, splits, "attention", 0, workdir)
+  return report.attention_page(fitted.params, splits.held.arrays["image"][0])
+
+
 if __name__ == "__main__":
-  run(main, PRESETS, experiment="vision")
+  run(main, PRESETS, experiment="vision", view=view)

@@ -3,12 +3,23 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import jax.numpy as jnp
+import numpy as np
+
+from attnjax import viz
+from attnjax.models import ViT
 from attnjax.runs import Fitted, spread, table
 from attnjax.viz import save_lines
 from experiments.vision.config import VisionConfig
 from experiments.vision.networks import NAMES, count
 
-__all__ = ["accuracy_table", "draw_curves", "exchanged_table", "plain"]
+__all__ = [
+  "accuracy_table",
+  "attention_page",
+  "draw_curves",
+  "exchanged_table",
+  "plain",
+]
 
 
 def accuracy_table(
@@ -54,6 +65,20 @@ def draw_curves(path: Path, found: Mapping[str, Sequence[Fitted]]) -> Path:
 
   return save_lines(
     path, curves, x_label="optimizer steps", y_label="accuracy, held out"
+  )
+
+
+def attention_page(model: ViT, image: np.ndarray) -> viz.Page:
+  """A page of where each patch of an image looks, in every head."""
+  rows, columns = model.config.grid
+  before = ("class",) if model.config.pool == "token" else ()
+  return viz.page(
+    viz.capture(model, jnp.asarray(image)[None]),
+    viz.patch_tokens(rows, columns, before),
+    title="vision: where each patch looks",
+    image=image,
+    patches=(rows, columns),
+    most=model.config.tokens,
   )
 
 

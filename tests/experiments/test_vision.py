@@ -242,3 +242,12 @@ def test_tiny_reaches_what_it_claims(tmp_path):
   for blinded in ("alone", "uniform", "unplaced"):
     assert accuracy["attention"] > accuracy[blinded] + 0.03
   assert accuracy["convolution"] > 0.96
+
+
+@pytest.mark.slow
+def test_a_page_of_where_patches_look(typed, tmp_path):
+  ended = typed("vision", tmp_path, SMALL, "--view")
+  assert ended.code == 0, ended.err
+  text = (tmp_path / "attention.html").read_text()
+  assert '"picture":{"width"' in text
+  assert '"r0c0"' in text

@@ -1,9 +1,11 @@
 """The page as a file: whole, small, and with every text as text."""
 
+import base64
 import json
 import re
 import shutil
 import subprocess
+import zlib
 from pathlib import Path
 
 import jax
@@ -173,3 +175,24 @@ def test_the_types_of_the_page():
     [checker, "-p", "."], cwd=SOURCE, capture_output=True, text=True
   )
   assert done.returncode == 0, done.stdout
+
+
+def test_a_picture_is_carried_in_8_bits():
+  image = np.linspace(-2, 2, 24).reshape(4, 6)
+  tokens = viz.patch_tokens(2, 3)
+  made = viz.page(draws(1, 7, 7), tokens, image=image, patches=(2, 3))
+  picture = carried(made)["picture"]
+  assert picture["before"] == 1
+  pixels = zlib.decompress(base64.b64decode(picture["packed"]), -15)
+  found = np.frombuffer(pixels, np.uint8).reshape(4, 6, 3)
+  assert found[0, 0].tolist() == [0, 0, 0]
+  assert found[-1, -1].tolist() == [255, 255, 255]
+  for wrong, patches, message in (
+    (image, None, "needs patches="),
+    (image, (3, 3), "some of the 7 tokens"),
+    (image[0], (2, 3), "Y X"),
+    (image * np.nan, (2, 3), "finite"),
+    (np.full((4, 6), 300), (2, 3), "0 to 255"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      viz.page(draws(1, 7, 7), tokens, image=wrong, patches=patches)

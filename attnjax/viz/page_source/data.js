@@ -6,7 +6,10 @@
  *   keySentence: number, name: string, packed: string}} LayerData
  * @typedef {{name: string, layers: LayerData[],
  *   statistics: {names: string[], values: (number|null)[][][]}}} ModelData
- * @typedef {{title: string, notes: string[], sentences: string[][], models: ModelData[]}} PageData
+ * @typedef {{width: number, height: number, packed: string, rows: number, columns: number,
+ *   before: number}} PictureData
+ * @typedef {{title: string, notes: string[], sentences: string[][], models: ModelData[],
+ *   picture: PictureData | null}} PageData
  */
 
 /** Weight of each byte. */
@@ -81,6 +84,17 @@ export async function unpack(data) {
 }
 
 /**
+ * What stands for the darkest colour: weight 1, or the largest of some weights.
+ * @param {ArrayLike<number>} weights @param {string} scale
+ */
+export function darkest(weights, scale) {
+  if (scale !== "row") return 1;
+  let most = 0;
+  for (let i = 0; i < weights.length; i++) most = Math.max(most, weights[i]);
+  return most || 1;
+}
+
+/**
  * The largest of some weights, largest first: [index, weight] pairs.
  * @param {ArrayLike<number>} weights @param {number} most @param {number} [least]
  * @returns {[number, number][]}
@@ -90,6 +104,15 @@ export function strongest(weights, most, least = 0) {
     .filter(([, w]) => w > least)
     .sort((a, b) => b[1] - a[1] || a[0] - b[0])
     .slice(0, most);
+}
+
+/**
+ * A token, with its place where another has the same text.
+ * @param {string[]} tokens @param {number} i
+ */
+export function distinct(tokens, i) {
+  const again = tokens.indexOf(tokens[i]) !== tokens.lastIndexOf(tokens[i]);
+  return again ? `${tokens[i]} (${i})` : tokens[i];
 }
 
 /** A share as text. @param {number} w */

@@ -2,15 +2,15 @@
 
 /**
  * @typedef {{model: number, other: number, layer: number, head: number, view: string,
- *   token: number, side: string, threshold: number, find: string, theme: string}} State
+ *   token: number, side: string, threshold: number, scale: string, find: string, theme: string}} State
  */
 
-export const VIEWS = ["sentence", "edges", "matrix", "dots", "heads"];
+export const VIEWS = ["sentence", "edges", "matrix", "dots", "picture", "heads"];
 
 /** @returns {State} */
 export function initial() {
   return {model: 0, other: -1, layer: 0, head: 0, view: "sentence", token: -1,
-    side: "query", threshold: 0.05, find: "", theme: ""};
+    side: "query", threshold: 0.01, scale: "one", find: "", theme: ""};
 }
 
 /**
@@ -44,6 +44,7 @@ export function fromFragment(text) {
   const view = parts.get("view") ?? "";
   if (VIEWS.includes(view)) state.view = view;
   if (parts.get("side") === "key") state.side = "key";
+  if (parts.get("scale") === "row") state.scale = "row";
   const theme = parts.get("theme") ?? "";
   if (["light", "dark"].includes(theme)) state.theme = theme;
   state.find = (parts.get("find") ?? "").slice(0, 200);

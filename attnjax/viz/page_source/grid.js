@@ -1,6 +1,6 @@
 // The matrix and the dots: one canvas of all pairs, with zoom.
 
-import {WEIGHT, percent} from "./data.js";
+import {darkest, percent} from "./data.js";
 /** @typedef {import("./data.js").Layer} Layer */
 
 /**
@@ -20,6 +20,8 @@ export class Grid {
     this.zoom = 1;
     this.left = 0;
     this.top = 0;
+    this.threshold = 0;
+    this.scale = "one";
     /** @type {Layer | null} */
     this.layer = null;
     this.head = 0;
@@ -64,17 +66,18 @@ export class Grid {
 
   /**
    * @param {Layer} layer @param {number} head @param {number} token @param {string} side
-   * @param {number[][]} colours @param {number} threshold
+   * @param {number[][]} colours @param {number} threshold @param {string} scale
    */
-  draw(layer, head, token, side, colours, threshold) {
+  draw(layer, head, token, side, colours, threshold, scale) {
     const same = this.layer === layer && this.head === head && this.colours === colours &&
-      this.threshold === threshold;
+      this.threshold === threshold && this.scale === scale;
     if (this.layer && (this.layer.rows !== layer.rows || this.layer.columns !== layer.columns)) {
       this.zoom = 1;
       this.left = this.top = 0;
     }
     Object.assign(this, {layer, head, token, side, colours});
     this.threshold = threshold;
+    this.scale = scale;
     if (!same || !this.picture) this.picture = this.dots ? null : this.paint();
     this.redraw();
   }
@@ -87,12 +90,12 @@ export class Grid {
     picture.height = layer.rows;
     const context = /** @type {CanvasRenderingContext2D} */ (picture.getContext("2d"));
     const image = context.createImageData(layer.columns, layer.rows);
-    const plane = layer.rows * layer.columns;
-    for (let i = 0; i < plane; i++) {
-      const w = this.head >= 0 ? WEIGHT[layer.bytes[this.head * plane + i]]
-        : layer.weight(-1, Math.floor(i / layer.columns), i % layer.columns);
-      const rgb = this.colours[w < /** @type {number} */ (this.threshold) ? 0 : Math.round(255 * w)];
-      image.data.set([rgb[0], rgb[1], rgb[2], 255], 4 * i);
+    for (let t = 0; t < layer.rows; t++) {
+      const row = layer.row(this.head, t), most = darkest(row, this.scale);
+      for (let s = 0; s < layer.columns; s++) {
+        const w = row[s], rgb = this.colours[w < this.threshold ? 0 : Math.round(255 * Math.min(1, w / most))];
+        image.data.set([rgb[0], rgb[1], rgb[2], 255], 4 * (t * layer.columns + s));
+      }
     }
     context.putImageData(image, 0, 0);
     return picture;
@@ -139,17 +142,17 @@ export class Grid {
 
   /** @param {CanvasRenderingContext2D} c @param {ReturnType<Grid["measure"]>} m */
   drawDots(c, m) {
-    const layer = /** @type {Layer} */ (this.layer), least = /** @type {number} */ (this.threshold);
+    const layer = /** @type {Layer} */ (this.layer), least = this.threshold;
     const rgb = this.colours[170];
     c.fillStyle = `rgb(${rgb.join(" ")})`;
     const first = Math.floor(this.left / m.cell), last = Math.min(m.across, first + Math.ceil(m.room / m.cell) + 1);
     for (let t = first; t < last; t++) {
-      const row = layer.row(this.head, t);
+      const row = layer.row(this.head, t), most = darkest(row, this.scale);
       for (let s = 0; s < m.down; s++) {
         if (row[s] < Math.max(least, 1e-4)) continue;
         c.beginPath();
         // Area, not radius, is the weight: twice the weight looks twice as much.
-        c.arc((t + 0.5) * m.cell, (s + 0.5) * m.cell, 0.48 * m.cell * Math.sqrt(row[s]), 0, 7);
+        c.arc((t + 0.5) * m.cell, (s + 0.5) * m.cell, 0.48 * m.cell * Math.sqrt(row[s] / most), 0, 7);
         c.fill();
       }
     }

@@ -4,7 +4,7 @@ import {WEIGHT, matches, unpack} from "./data.js";
 import {VIEWS, fromFragment, initial, toFragment} from "./fragment.js";
 import {palette} from "./colour.js";
 import {Grid} from "./grid.js";
-import {Edges, HeadTable, Sentence, element, inWords} from "./views.js";
+import {Edges, HeadTable, Picture, Sentence, element, inWords} from "./views.js";
 /**
  * @typedef {import("./data.js").Layer} Layer
  * @typedef {import("./data.js").PageData} PageData
@@ -15,7 +15,7 @@ import {Edges, HeadTable, Sentence, element, inWords} from "./views.js";
 const data = JSON.parse(/** @type {HTMLElement} */ (document.getElementById("data")).textContent ?? "");
 let state = fromFragment(location.hash);
 let hovered = -1, hoveredSide = "query";
-/** @type {Map<string, Layer>} */
+/** @type {Map<string, Promise<Layer>>} */
 const layers = new Map();
 /** @type {number[][]} */
 let colours = [];
@@ -27,12 +27,10 @@ const get = id => document.getElementById(id);
 const isDark = () => (state.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
 
 /** Layer `l` of model `m`, unpacked once. @param {number} m @param {number} l */
-async function load(m, l) {
-  const name = `${m} ${l}`, found = layers.get(name);
-  if (found) return found;
-  const made = await unpack(data.models[m].layers[l]);
-  layers.set(name, made);
-  return made;
+function load(m, l) {
+  const name = `${m} ${l}`, found = layers.get(name) ?? unpack(data.models[m].layers[l]);
+  layers.set(name, found);
+  return found;
 }
 
 /** @type {Map<string, Texts>} */
@@ -57,6 +55,7 @@ function clamp() {
   state.layer = Math.min(state.layer, model.layers.length - 1);
   state.head = Math.min(state.head, model.layers[state.layer].heads - 1);
   const count = texts(state.model, state.layer);
+  if (state.view === "picture" && !data.picture) state.view = "sentence";
   if (state.token >= (state.side === "query" ? count.query : count.key).length) state.token = -1;
 }
 
@@ -95,20 +94,18 @@ class Pane {
         drawPanes();
       },
     };
-    this.keyChooser = {...chooser, choose: (/** @type {number} */ token, /** @type {string} */ side) => set({token, side})};
     this.views = Object.fromEntries(VIEWS.map(view => [view, make(view)]));
     this.sentence = new Sentence(this.views.sentence, {...chooser, choose: (t, side) => set({token: t, side})});
     this.words = element("p", {class: "words"});
-    this.views.sentence.append(this.words);
-    this.sentence.root = element("div");
-    this.views.sentence.prepend(this.sentence.root);
+    root.append(this.words);
     this.edges = new Edges(this.views.edges, chooser);
     /** @type {Texts} */
     this.texts = {query: [], key: [], same: true};
-    this.hint = element("p", {class: "hint"});
     this.grids = Object.fromEntries(["matrix", "dots"].map(view => [view, this.makeGrid(view, chooser.choose)]));
     this.table = new HeadTable(this.views.heads, (layer, head) => set({layer, head, view: "sentence"}));
+    this.picture = new Picture(this.views.picture, chooser, data.picture);
     this.keys(this.edges.canvas);
+    this.keys(this.picture.canvas);
   }
 
   /** @param {string} view @param {(t: number, side: string) => void} choose */
@@ -161,22 +158,27 @@ class Pane {
     if (state.view === "sentence") {
       this.sentence.build(text);
       const found = new Set(matches(text.query, state.find));
-      this.sentence.draw(layer, head, inside, side, colours, found);
+      this.sentence.draw(layer, head, inside, side, colours, found, state.scale);
     } else if (state.view === "edges") {
       this.edges.canvas.setAttribute("aria-label", `lines from queries to keys, ${said}`);
       this.edges.draw(layer, head, inside, side, text, state.threshold);
+    } else if (state.view === "picture") {
+      this.picture.canvas.setAttribute("aria-label", `where the chosen patch looks, ${said}`);
+      await this.picture.draw(layer, head, inside, side);
     } else if (state.view === "heads") {
       this.table.draw(model.statistics, model.layers.map(x => x.name), l, head);
     } else {
       const grid = this.grids[state.view];
       grid.canvas.setAttribute("aria-label", `${state.view} of attention weights, ${said}`);
-      grid.draw(layer, head, inside, side, colours, state.threshold);
+      grid.draw(layer, head, inside, side, colours, state.threshold, state.scale);
     }
     this.describe(layer, head, inside, side, text, said);
   }
 
   /** @param {Layer} layer @param {number} head @param {number} token @param {string} side @param {Texts} text @param {string} said */
   describe(layer, head, token, side, text, said) {
+    const grid = state.view === "matrix" || state.view === "dots";
+    this.words.hidden = state.view === "heads" || (grid && token < 0);
     if (token < 0) {
       this.words.textContent = "Point at a token, click it, or move with the arrow keys.";
       return;
@@ -301,10 +303,12 @@ function render() {
   fill(get("model"), data.models.map(x => x.name), 0);
   fill(get("other"), ["none", ...data.models.map(x => x.name)], -1);
   fill(get("layer"), model.layers.map(x => x.name), 0);
-  fill(get("head"), ["mean of all", ...Array.from({length: model.layers[state.layer].heads}, (_, h) => String(h))], -1);
+  fill(get("head"), ["mean", ...Array.from({length: model.layers[state.layer].heads}, (_, h) => String(h))], -1);
   for (const name of ["model", "other", "layer", "head"]) get(name).value = String(state[/** @type {"model"} */ (name)]);
   get("threshold").value = String(state.threshold);
-  get("threshold-value").textContent = `${(100 * state.threshold).toFixed(0)} %`;
+  get("threshold-value").textContent = `${(100 * state.threshold).toFixed(1)}\u00a0%`;
+  get("scale").value = state.scale;
+  get("tab-picture").hidden = !data.picture;
   if (get("find").value !== state.find) get("find").value = state.find;
   const found = matches(texts(state.model, state.layer).query, state.find).length;
   get("found").textContent = state.find ? `${found} found` : "";
@@ -329,6 +333,7 @@ function start() {
     get(name).addEventListener("change", (/** @type {Event} */ e) => set({[name]: Number(/** @type {HTMLSelectElement} */ (e.target).value)}));
   }
   get("threshold").addEventListener("input", () => set({threshold: Number(get("threshold").value)}));
+  get("scale").addEventListener("change", () => set({scale: get("scale").value}));
   get("find").addEventListener("input", () => set({find: get("find").value}));
   get("find").addEventListener("keydown", (/** @type {KeyboardEvent} */ e) => {
     if (e.key !== "Enter") return;
@@ -340,13 +345,14 @@ function start() {
   });
   get("theme").addEventListener("click", () => set({theme: isDark() ? "light" : "dark"}));
   get("clear").addEventListener("click", () => set({token: -1, find: "", threshold: initial().threshold}));
-  VIEWS.forEach((view, i) => {
+  VIEWS.forEach(view => {
     const tab = get(`tab-${view}`);
     tab.addEventListener("click", () => set({view}));
     tab.addEventListener("keydown", (/** @type {KeyboardEvent} */ e) => {
       const step = /** @type {Record<string, number>} */ ({ArrowRight: 1, ArrowLeft: -1})[e.key];
       if (!step) return;
-      const next = VIEWS[(i + step + VIEWS.length) % VIEWS.length];
+      const shown = VIEWS.filter(x => x !== "picture" || data.picture);
+      const next = shown[(shown.indexOf(view) + step + shown.length) % shown.length];
       set({view: next});
       get(`tab-${next}`).focus();
     });

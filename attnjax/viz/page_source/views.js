@@ -1,6 +1,6 @@
 // The sentence, the edges between two copies of it, and the table of heads.
 
-import {percent, sortedOrder, strongest} from "./data.js";
+import {darkest, distinct, fromBase64, inflate, percent, sortedOrder, strongest} from "./data.js";
 import {inkOn} from "./colour.js";
 /** @typedef {import("./data.js").Layer} Layer */
 /**
@@ -69,17 +69,18 @@ export class Sentence {
 
   /**
    * @param {Layer} layer @param {number} head @param {number} token @param {string} side
-   * @param {number[][]} colours @param {Set<number>} found
+   * @param {number[][]} colours @param {Set<number>} found @param {string} scale
    */
-  draw(layer, head, token, side, colours, found) {
+  draw(layer, head, token, side, colours, found, scale) {
     const texts = /** @type {Texts} */ (this.texts);
     const same = texts.same;
     const row = token >= 0 && (same || side === "query") ? layer.row(head, token) : null;
     const column = token >= 0 && (same || side === "key") ? layer.column(head, token) : null;
+    const most = darkest(row ?? column ?? [], scale);
     for (const at of same ? ["query"] : ["query", "key"]) {
       this.tokens[at].forEach((button, i) => {
         const seen = row && at === (same ? "query" : "key") ? row[i] : !same && column && at === "query" ? column[i] : 0;
-        const rgb = colours[Math.round(255 * seen)], style = button.style;
+        const rgb = colours[Math.round(255 * Math.min(1, seen / most))], style = button.style;
         style.backgroundColor = seen > 0.002 ? `rgb(${rgb.join(" ")})` : "";
         style.color = seen > 0.002 ? inkOn(rgb) : "";
         const back = same && column ? column[i] : 0;
@@ -163,6 +164,69 @@ export class Edges {
   }
 }
 
+/** A picture cut into patches, which are tokens: where a query looks is orange. */
+export class Picture {
+  /** @param {HTMLElement} root @param {Chooser} chooser @param {import("./data.js").PictureData | null} data */
+  constructor(root, chooser, data) {
+    this.data = data;
+    this.canvas = /** @type {HTMLCanvasElement} */ (element("canvas", {class: "picture", role: "img", tabindex: "0"}));
+    root.append(this.canvas);
+    /** @type {HTMLCanvasElement | null} */
+    this.whole = null;
+    const at = (/** @type {MouseEvent} */ e) => {
+      if (!data) return -1;
+      const {clientWidth, clientHeight} = this.canvas;
+      const row = Math.floor(e.offsetY / clientHeight * data.rows), column = Math.floor(e.offsetX / clientWidth * data.columns);
+      return data.before + Math.min(data.rows - 1, Math.max(0, row)) * data.columns + Math.min(data.columns - 1, Math.max(0, column));
+    };
+    this.canvas.addEventListener("pointermove", e => chooser.hover(at(e), "query"));
+    this.canvas.addEventListener("pointerleave", () => chooser.hover(-1, "query"));
+    this.canvas.addEventListener("click", e => chooser.choose(at(e), "query"));
+  }
+
+  /** The pixels, unpacked once. */
+  async pixels() {
+    if (this.whole) return this.whole;
+    const {width, height, packed} = /** @type {import("./data.js").PictureData} */ (this.data);
+    const bytes = await inflate(fromBase64(packed)), whole = document.createElement("canvas");
+    whole.width = width;
+    whole.height = height;
+    const context = /** @type {CanvasRenderingContext2D} */ (whole.getContext("2d"));
+    const image = context.createImageData(width, height);
+    for (let i = 0; i < width * height; i++) image.data.set([bytes[3 * i], bytes[3 * i + 1], bytes[3 * i + 2], 255], 4 * i);
+    context.putImageData(image, 0, 0);
+    this.whole = whole;
+    return whole;
+  }
+
+  /** @param {Layer} layer @param {number} head @param {number} token @param {string} side */
+  async draw(layer, head, token, side) {
+    const data = this.data;
+    if (!data) return;
+    const whole = await this.pixels(), {canvas} = this, factor = Math.max(1, Math.floor(480 / data.width));
+    canvas.width = data.width * factor;
+    canvas.height = data.height * factor;
+    const c = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
+    c.imageSmoothingEnabled = false;
+    c.drawImage(whole, 0, 0, canvas.width, canvas.height);
+    if (token < 0) return;
+    const weights = (side === "query" ? layer.row(head, token) : layer.column(head, token)).slice(data.before);
+    // Of fifty patches none has a weight near 1: the largest is the strongest colour.
+    const most = darkest(weights, "row"), wide = canvas.width / data.columns, high = canvas.height / data.rows;
+    weights.forEach((w, i) => {
+      const x = (i % data.columns) * wide, y = Math.floor(i / data.columns) * high;
+      c.fillStyle = `rgb(249 115 22 / ${(0.8 * w / most).toFixed(3)})`;
+      c.fillRect(x, y, wide, high);
+    });
+    const own = token - data.before;
+    if (own >= 0) {
+      c.strokeStyle = getComputedStyle(canvas).getPropertyValue("--line");
+      c.lineWidth = 4;
+      c.strokeRect((own % data.columns) * wide + 2, Math.floor(own / data.columns) * high + 2, wide - 4, high - 4);
+    }
+  }
+}
+
 /** The sortable table of statistics of heads. */
 export class HeadTable {
   /** @param {HTMLElement} root @param {(layer: number, head: number) => void} choose */
@@ -215,7 +279,7 @@ export class HeadTable {
  */
 export function inWords(layer, head, token, side, texts) {
   const list = (/** @type {Float32Array} */ weights, /** @type {string[]} */ names) =>
-    strongest(weights, 6, 0.005).map(([i, w]) => `${names[i]} ${percent(w)}`).join(", ") || "nothing";
+    strongest(weights, 6, 0.005).map(([i, w]) => `${distinct(names, i)} ${percent(w)}`).join(", ") || "nothing";
   const parts = [];
   if (texts.same || side === "query") parts.push(`attends to ${list(layer.row(head, token), texts.key)}`);
   if (texts.same || side === "key") parts.push(`is attended to by ${list(layer.column(head, token), texts.query)}`);

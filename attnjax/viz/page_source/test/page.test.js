@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import {test} from "node:test";
 import {deflateRawSync} from "node:zlib";
-import {Layer, WEIGHT, matches, percent, sortedOrder, strongest, unpack} from "../data.js";
+import {Layer, WEIGHT, distinct, matches, percent, sortedOrder, strongest, unpack} from "../data.js";
 import {fromFragment, initial, toFragment} from "../fragment.js";
 import {inkOn, palette} from "../colour.js";
 
@@ -29,13 +29,13 @@ test("bytes are weights from 0 to 1, in growing steps", () => {
 });
 
 test("a fragment restores the state it was made of", () => {
-  const state = {...initial(), layer: 3, head: -1, view: "dots", token: 7, side: "key", threshold: 0.2, find: "a&b=<c>", theme: "dark"};
+  const state = {...initial(), layer: 3, head: -1, view: "dots", token: 7, side: "key", threshold: 0.2, scale: "row", find: "a&b=<c>", theme: "dark"};
   assert.deepEqual(fromFragment("#" + toFragment(state)), state);
   assert.equal(toFragment(initial()), "");
 });
 
 test("a fragment that is wrong is as none", () => {
-  for (const text of ["#layer=x&head=1.5&view=no&theme=red&side=z&threshold=9", "#layer=-7", "#%%%", "#token=1e999"]) {
+  for (const text of ["#layer=x&head=1.5&view=no&theme=red&side=z&threshold=9&scale=2", "#layer=-7", "#%%%", "#token=1e999"]) {
     assert.deepEqual(fromFragment(text), initial());
   }
 });
@@ -44,6 +44,11 @@ test("the strongest come first, equal ones in their order", () => {
   assert.deepEqual(strongest([0.1, 0.5, 0, 0.5], 2), [[1, 0.5], [3, 0.5]]);
   assert.equal(percent(0.5), "50\u00a0%");
   assert.equal(percent(0.012), "1.2\u00a0%");
+});
+
+test("of tokens with one text the place is told", () => {
+  assert.equal(distinct(["a", "b", "a"], 2), "a (2)");
+  assert.equal(distinct(["a", "b", "a"], 1), "b");
 });
 
 test("tokens are found whatever their case", () => {
