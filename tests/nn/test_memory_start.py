@@ -8,6 +8,7 @@ from flax import nnx
 
 from attnjax import memory
 from attnjax.nn import NeuralMemory, WindowAttention
+from tests.few import few
 
 RULES = {
   "titans": memory.titans,
@@ -18,7 +19,7 @@ RULES = {
 }
 
 
-@pytest.mark.parametrize("chunk", [5, 64])
+@pytest.mark.parametrize("chunk", few([5, 64], 5))
 @pytest.mark.parametrize("rule", RULES)
 def test_one_token_over_and_over_does_not_make_a_memory_diverge(rule, chunk):
   layer = NeuralMemory(14, 2, rule=RULES[rule](chunk=chunk), rngs=nnx.Rngs(3))

@@ -40,7 +40,7 @@ def test_a_tile_is_empty_mixed_or_full():
   assert every.tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0]]
 
 
-@draws(40)
+@draws(25)
 def test_what_is_known_never_lies(expression, of_q, of_k, blocks, rows, seed):
   r = np.random.default_rng(seed)
   q, k = placed(of_q, T, r), placed(of_k, S, r)
@@ -207,7 +207,7 @@ def test_verdicts_of_vmapped_leaves():
   def one(ids, table):
     return (masks.segments(ids) & masks.dense(table)).decide(area)
 
-  got = jax.vmap(one)(jnp.asarray(ids), jnp.asarray(tables))
+  got = jax.jit(jax.vmap(one))(jnp.asarray(ids), jnp.asarray(tables))
   for row in range(B):
     for x, y in zip(got, one(ids[row], tables[row]), strict=True):
       np.testing.assert_array_equal(x[row], y)

@@ -41,9 +41,8 @@ def _buckets(relative, bidirectional, buckets, farthest):
     jnp.arange(float(buckets))[:, None], bidirectional, farthest
   )
   zero = jnp.zeros_like(relative)
-  return np.asarray(
-    mod(jnp.zeros(relative.shape), zero, zero, zero, relative)
-  ).astype(int)
+  read = jax.jit(lambda r: mod(jnp.zeros(r.shape), zero, zero, zero, r))
+  return np.asarray(read(relative)).astype(int)
 
 
 def _bias(table, bidirectional=True, farthest=16, lengths=(T, S)):

@@ -10,7 +10,7 @@ import pytest
 
 import attnjax
 from attnjax import testing
-from tests.features import one_of_each, slow_but
+from tests.features import fewest, one_of_each, slow_but
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,7 @@ def reference(*arrays, **options):
 
 DENSE = "weights are T x S: attend gives them from the reference"
 SKIP = {"aux/weights": DENSE, "aux/all": DENSE}
-CASES = slow_but(testing.cases(), one_of_each(testing.cases()))
+CASES = slow_but(testing.cases(), fewest(one_of_each(testing.cases())))
 GROWTHS = testing.linear_memory_cases()
 
 
