@@ -194,3 +194,17 @@ def test_empty_lengths_and_rows_that_see_nothing():
   assert none.weights().shape == (1, 2, 1, 0, 3)
   blind = viz.capture(lambda x: attnjax.attend(x, x, x, mask=~masks.full()), x)
   assert not blind.weights().values.any()
+
+
+@pytest.mark.slow
+def test_heads_that_are_divided_on_an_explicit_mesh_are_chosen():
+  mesh = jax.make_mesh((2, 4), ("rows", "heads"))
+  x = jax.random.normal(jax.random.key(0), (2, 7, 4, 8))
+  spec = jax.sharding.PartitionSpec("rows", None, "heads")
+  causal = lambda x: attnjax.attend(x, x, x, mask=masks.causal())
+  expected = viz.capture(causal, x).weights(heads=[3, 1], queries=[5, 0])
+  with jax.set_mesh(mesh):
+    there = jax.device_put(x, jax.sharding.NamedSharding(mesh, spec))
+    captured = viz.capture(causal, there)
+    found = captured.weights(heads=[3, 1], queries=[5, 0])
+  np.testing.assert_allclose(found, expected, atol=1e-6)

@@ -11,7 +11,7 @@ import numpy as np
 
 from attnjax.ops.attention.arguments import Call, checked_call
 from attnjax.ops.attention.reference import logits_of, weights_of
-from attnjax.ops.explicit_axes import parted
+from attnjax.ops.explicit_axes import laid, mesh_of, names_of, parted
 from attnjax.ops.grid import Grid
 from attnjax.ops.integers import int32
 from attnjax.ops.masks.arrays import realigned
@@ -131,9 +131,10 @@ def _of_heads(call: Call, grid: Grid, heads: np.ndarray) -> tuple[Call, Grid]:
   total = call.shape[1]
 
   def table(x):
-    return x if x is None or x.shape[-3] == 1 else jnp.take(x, heads, -3)
+    whole = x is None or x.shape[-3] == 1
+    return x if whole else _taken(x, heads, x.ndim - 3)
 
-  key = jnp.take(call.key, heads // call.group, 2)
+  key = _taken(call.key, heads // call.group, 2)
   rules = call.rules._replace(
     mask=realigned(table, call.rules.mask), bias=table(call.rules.bias)
   )
@@ -144,7 +145,7 @@ def _of_heads(call: Call, grid: Grid, heads: np.ndarray) -> tuple[Call, Grid]:
 
   call = dataclasses.replace(
     call,
-    query=jnp.take(call.query, heads, 2),
+    query=_taken(call.query, heads, 2),
     key=key,
     value=key,
     rules=rules,
@@ -152,6 +153,13 @@ def _of_heads(call: Call, grid: Grid, heads: np.ndarray) -> tuple[Call, Grid]:
   )
   head = jnp.asarray(heads).reshape(1, -1, 1, 1)
   return call, dataclasses.replace(grid, head=head)
+
+
+def _taken(x, which: np.ndarray, axis: int):
+  """Parts of an array along an axis, which are then undivided on a mesh."""
+  names = names_of(x)
+  whole = (*names[:axis], (), *names[axis + 1 :])
+  return jnp.take(laid(x, mesh_of(x), whole), which, axis)
 
 
 @pytree_dataclass
