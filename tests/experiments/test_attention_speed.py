@@ -197,7 +197,11 @@ MODEL = (
   ("names", "extra"),
   [
     pytest.param(MODEL_CONTENDERS, ("depth=2",), marks=pytest.mark.slow),
-    (("attnjax", "flax", "torch_eager"), ("kv_heads=2", "window=7")),
+    pytest.param(
+      ("attnjax", "flax", "torch_eager"),
+      ("kv_heads=2", "window=7"),
+      marks=pytest.mark.slow,
+    ),
   ],
 )
 def test_every_contender_is_the_same_model(corpus, tmp_path, names, extra):

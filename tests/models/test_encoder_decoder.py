@@ -176,6 +176,7 @@ def test_starts_out_knowing_nothing():
   np.testing.assert_allclose(-log.mean(), np.log(300), atol=0.05)
 
 
+@pytest.mark.slow  # as `Seq2Seq` does, on the same words
 def test_learns_to_reverse_a_few_words():
   config = EncoderDecoderConfig(16, 1, 1, heads=2, hidden=32, dropout=0.0)
   sizes = (config, copying.V, copying.V)
