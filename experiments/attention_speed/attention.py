@@ -18,6 +18,7 @@ from experiments.attention_speed.cases import (
   CASES,
   Case,
   arguments,
+  neighborhood,
   useful_flops,
 )
 from experiments.attention_speed.config import (
@@ -161,6 +162,9 @@ def attnjax_call(case: Case, implementation: str | None) -> Call:
   # `sliding_window` counts the keys before a query, the case its own one too.
   if case.name == "window":
     options["mask"] = masks.sliding_window(case.window - 1)
+  elif case.name == "natten":  # as one ports it, a function of positions
+    near = lambda b, h, q, k: neighborhood(case, q, k)
+    options["mask"] = masks.from_fn(near)
   elif case.name != "full":
     options["mask"] = masks.causal()
 
@@ -183,7 +187,7 @@ def jax_nn_call(case: Case, implementation: str | None) -> Call | Refused:
     return Refused("cannot: no softcap")
 
   # Its masks are dense, but for these two rules.
-  options: dict[str, Any] = {"is_causal": case.name != "full"}
+  options: dict[str, Any] = {"is_causal": case.name not in ("full", "natten")}
   if case.name == "window":
     options["local_window_size"] = (case.window - 1, 0)
 
@@ -191,9 +195,11 @@ def jax_nn_call(case: Case, implementation: str | None) -> Call | Refused:
     mask = None
     if ids is not None:
       mask = ids[:, None, :, None] == ids[:, None, None, :]
+    elif case.name == "natten":
+      mask = _neighbors(case)[None, None]
     return jax.nn.dot_product_attention(query, key, value, mask=mask, **options)
 
-  return call, "dense mask" if case.name == "documents" else ""
+  return call, "dense mask" if case.name in ("documents", "natten") else ""
 
 
 def flax_call(case: Case, implementation: str | None) -> Call | Refused:
@@ -206,6 +212,8 @@ def flax_call(case: Case, implementation: str | None) -> Call | Refused:
     mask = None
     if ids is not None:
       mask = nnx.make_attention_mask(ids, ids, jnp.equal)
+    elif case.name == "natten":
+      mask = _neighbors(case)[None, None]
     # There is no option for a window: it is a dense mask too.
     elif case.name == "window":
       positions = jnp.arange(case.length)[None]
@@ -213,10 +221,21 @@ def flax_call(case: Case, implementation: str | None) -> Call | Refused:
       mask = nnx.make_attention_mask(positions, positions, near)
 
     return nnx.dot_product_attention(
-      query, key, value, mask=mask, is_causal=case.name != "full"
+      query,
+      key,
+      value,
+      mask=mask,
+      is_causal=case.name not in ("full", "natten"),
     )
 
-  return call, "dense mask" if case.name in ("documents", "window") else ""
+  dense = case.name in ("documents", "window", "natten")
+  return call, "dense mask" if dense else ""
+
+
+def _neighbors(case: Case) -> jax.Array:
+  """The mask of case "natten" as an array, bool ``T T``."""
+  at = jnp.arange(case.length)
+  return neighborhood(case, at[:, None], at[None])
 
 
 JAX_PEERS: dict[str, Callable[[Case, str | None], Call | Refused]] = {

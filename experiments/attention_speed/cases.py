@@ -5,6 +5,7 @@ inputs.
 """
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -14,12 +15,14 @@ __all__ = [
   "Case",
   "arguments",
   "document_ids",
+  "neighborhood",
   "slopes",
   "useful_flops",
   "visible",
 ]
 
-CASES = ("full", "causal", "window", "documents", "softcap_alibi")
+CASES = ("full", "causal", "window", "documents", "natten", "softcap_alibi")
+RADIUS = 7  # of case "natten", along both sides of the grid
 CAP = 30.0  # of the softcap, in logits
 # FLOPs of a mode, as a multiple of the 4 D a visible logit of the forward pass:
 # backward has 5 products of 2 D where forward has 2, and a tangent has 4 more.
@@ -32,7 +35,7 @@ class Case:
   """One attention call of float32 arrays, self-attention of ``B T H D``.
 
   Args:
-    name: one of `CASES`; all but "full" are causal.
+    name: one of `CASES`; all but "full" and "natten" are causal.
     mode: one of `MODES`.
     length: T.
     head_width: D.
@@ -66,6 +69,40 @@ def document_ids(case: Case) -> np.ndarray:
     ends, at = np.cumsum(lengths), np.arange(case.length)
     rows.append(np.searchsorted(ends, at, side="right"))
   return np.stack(rows).astype(np.int32)
+
+
+def grid(length: int) -> tuple[int, int]:
+  """The sides of the squarest grid of so many points.
+
+  >>> grid(4096), grid(2048), grid(7)
+  ((64, 64), (32, 64), (1, 7))
+  """
+  sides = range(1, math.isqrt(length) + 1)
+  rows = max(n for n in sides if length % n == 0)
+  return rows, length // rows
+
+
+def neighborhood(case: Case, query, key):
+  """Whether a key is in the neighbourhood of a query on the grid of a case.
+
+  As FlexAttention's example of NATTEN: at a border the window moves inwards.
+  Positions are arrays of numpy, JAX or PyTorch, which broadcast.
+  """
+  rows, columns = grid(case.length)
+  along = (
+    (query // columns, key // columns, rows),
+    (query % columns, key % columns, columns),
+  )
+  near = []
+  for x, y, size in along:
+    radius = _radius(size)
+    near.append(abs(x.clip(radius, size - 1 - radius) - y) <= radius)
+  return near[0] & near[1]
+
+
+def _radius(size: int) -> int:
+  """Points to either side that fit."""
+  return min(RADIUS, (size - 1) // 2)
 
 
 def slopes(heads: int) -> np.ndarray:
@@ -118,6 +155,10 @@ def _pairs_of_a_row(case: Case) -> int:
   """Visible pairs of one row of a mask that depends on positions alone."""
   if case.name == "full":
     return case.length**2
+  if case.name == "natten":
+    return case.length * math.prod(
+      2 * _radius(size) + 1 for size in grid(case.length)
+    )
 
   width = case.length
   if case.name == "window":

@@ -10,7 +10,12 @@ from torch.nn.attention.flex_attention import (
   flex_attention,
 )
 
-from experiments.attention_speed.cases import CAP, Case, arguments
+from experiments.attention_speed.cases import (
+  CAP,
+  Case,
+  arguments,
+  neighborhood,
+)
 from experiments.timing.torch_timing import Answer, prepared, refused_size
 from experiments.timing.witness import sample
 
@@ -33,7 +38,7 @@ def _sdpa(case: Case, limit_gb: float) -> Answer:
   """`scaled_dot_product_attention`; a dense mask where it has no rule."""
   if case.name == "softcap_alibi":
     return None, {"refused": "cannot: no softcap"}
-  dense = case.name in ("window", "documents")
+  dense = case.name in ("window", "documents", "natten")
   # The boolean mask, and the float32 one that the kernel makes of it.
   pairs = case.batch * case.length**2
   refused = refused_size(5.0 * pairs, limit_gb) if dense else None
@@ -89,6 +94,8 @@ def _mask_mod(case: Case, extra: dict) -> Callable:
   """The mask of a case as flex_attention's `mask_mod`."""
   if case.name == "window":
     return lambda b, h, q, k: (k <= q) & (q - k < case.window)
+  if case.name == "natten":
+    return lambda b, h, q, k: neighborhood(case, q, k)
   if case.name == "documents":
     ids = extra["ids"]
     return lambda b, h, q, k: (k <= q) & (ids[b, q] == ids[b, k])
@@ -111,6 +118,8 @@ def _dense_mask(case: Case, extra: dict) -> torch.Tensor:
   """The boolean mask of a case, ``B 1 T T`` or ``1 1 T T``."""
   at = torch.arange(case.length)
   query, key = at[:, None], at[None, :]
+  if case.name == "natten":
+    return neighborhood(case, query, key)[None, None]
   seen = key <= query
   if case.name == "window":
     return (seen & (query - key < case.window))[None, None]

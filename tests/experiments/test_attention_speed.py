@@ -398,6 +398,7 @@ def test_useful_operations_are_counted_one_by_one(name, length):
   rule = {
     "full": masks.full(),
     "window": masks.sliding_window(10),
+    "natten": masks.neighborhood((1, length), (0, min(7, (length - 1) // 2))),
   }.get(name, masks.causal())
   seen = np.asarray(rule.dense(length, length)).reshape(1, length, length)
   seen = np.repeat(seen, case.batch, axis=0)
@@ -510,8 +511,8 @@ def test_every_preset_is_a_whole_config():
   full = PRESETS["full"]()
   lengths = {case.length for case in cases_of(full)}
   assert (min(lengths), max(lengths)) == (256, 16384)
-  assert len(cases_of(full)) == 7 * 2 * 5 * 2
-  assert len(cases_of(AttentionSpeedConfig())) == 2 * 5 * 2
+  assert len(cases_of(full)) == 7 * 2 * 6 * 2
+  assert len(cases_of(AttentionSpeedConfig())) == 2 * 6 * 2
 
 
 @pytest.mark.slow

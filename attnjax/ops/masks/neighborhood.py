@@ -102,11 +102,15 @@ class _Neighborhood(Mask):
 
   def __call__(self, b, h, q, k):
     q, k = place(q), place(k)
-    seen = self._inside(q) & self._inside(k)
-    axes = zip(self._coordinates(q), self._coordinates(k), strict=True)
-    for (x, y), size, r in zip(axes, self.shape, self.radius, strict=True):
-      first = self._first(x, size, r)
-      seen = seen & (y >= first) & (y <= first + 2 * r)
+    # A key outside of the grid is so along the first dimension, where it is not
+    # wrapped: no window reaches there. A difference might be past int32 there.
+    (x, *xs), (y, *ys) = self._coordinates(q), self._coordinates(k)
+    first = self._first(x, self.shape[0], self.radius[0])
+    seen = self._inside(q) & (y >= first) & (y <= first + 2 * self.radius[0])
+
+    rest = zip(xs, ys, self.shape[1:], self.radius[1:], strict=True)
+    for x, y, size, r in rest:
+      seen = seen & (abs(self._first(x, size, r) + r - y) <= r)
     return seen
 
   def decide(self, area) -> SomeEvery:
@@ -145,12 +149,12 @@ class _Neighborhood(Mask):
     return numpy_or_jax(x).clip(x - radius, 0, size - 1 - 2 * radius)
 
   def _coordinates(self, x) -> list:
-    """Coordinates of positions, the last dimension fastest."""
+    """Coordinates of positions, the first of which is outside if they are."""
     found = []
-    for size in reversed(self.shape):
+    for size in self.shape[:0:-1]:
       found.append(x % size)
       x = x // size
-    return found[::-1]
+    return [x, *found[::-1]]
 
   def _boxes(self, first, last, shape: tuple[int, ...]) -> list[_Box]:
     """The boxes that positions from first to last are, in this many dimensions.
