@@ -37,6 +37,7 @@ def losses(said):
   return [float(x) for x in line.split()[1:]]
 
 
+@pytest.mark.slow
 def test_an_own_model_trains_on_a_ring_by_the_same_flags(tmp_path):
   alone = own(tmp_path, "--workdir=alone")
   assert "attends with attnjax.attend" in alone
