@@ -26,7 +26,6 @@ __all__ = [
 
 _SIZES = tuple(2**n for n in range(6, 14))
 # Of blocks whose estimates differ by less the one of least memory is taken.
-# With 1.02 two threads got tiles of one head, which took 1.2 times as long.
 _EQUAL = 1.005
 
 
@@ -36,8 +35,7 @@ class TileCost(NamedTuple):
       n    = rows · heads · query · key        logits
       time = fixed + n (logit + product · D)
            + alone · n · D                     where query · key < shared
-           + spill · max(n - cache, 0)
-           + wide · n · log2(max(key / 256, 1))
+           + spill · n · log2(max(n / cache, 1))
            + edge · rows · heads · (query + key) · D
 
   Args:
@@ -46,9 +44,7 @@ class TileCost(NamedTuple):
     product: of a logit and a unit of width D, in the matrix products.
     alone: the same, where the product of one head is too small to be shared
       out among threads.
-    spill: of a logit beyond what the cache holds.
-    wide: of a logit, for each doubling of the keys beyond 256: products of the
-      transposed tile, in the backward pass, have rows that long.
+    spill: of a logit, for each doubling beyond what the cache holds.
     edge: of an element of the queries, keys and values that are cut out.
     cache: logits that the cache holds.
     shared: logits of one head from which on a product is shared out.
@@ -60,7 +56,6 @@ class TileCost(NamedTuple):
   product: float
   alone: float
   spill: float
-  wide: float
   edge: float
   cache: int
   shared: int
@@ -87,37 +82,34 @@ class TileCost(NamedTuple):
     time = self.fixed + n * (self.logit + self.product * width)
     if head < self.shared:
       time += self.alone * n * width
-    time += self.spill * max(n - self.cache, 0)
-    time += self.wide * n * max(math.log2(max(key, 1) / 256), 0)
+    time += self.spill * n * math.log2(max(n / self.cache, 1))
     return time + self.edge * rows * heads * (query + key) * width
 
 
-# By platform and number of threads. CPU: fitted to 76 tiles each (1 to 8 heads,
-# 128 to 1024 queries and keys, D = 16, 64 and 128) on an AMD EPYC with AVX-512
-# and 1 MiB of L2 a core, jax 0.10.2; they tell measured times to 5 % (one
-# thread) and 11 % (two).
+# By platform and number of threads. CPU: fitted to 192 tiles each, of 1 to 8
+# heads, 128 to 1024 queries and keys and D = 16, 64 and 128, on an AMD EPYC
+# with AVX-512 and 1 MiB of L2 a core, jax 0.10.2. Half of the measured times
+# are told to within 4 % (one thread) and 7 % (two).
 TILE_COSTS = {
   ("cpu", 1): TileCost(
-    fixed=7200.0,
-    logit=2.57,
-    product=0.179,
+    fixed=6000.0,
+    logit=1.50,
+    product=0.189,
     alone=0.0,
-    spill=6.1,
-    wide=1.67,
-    edge=1.7,
-    cache=2**20,
+    spill=1.28,
+    edge=1.96,
+    cache=2**19,  # 2^20 fits 1 % better, and would take twice the memory
     shared=0,
     most=2**21,
   ),
   ("cpu", 2): TileCost(
-    fixed=38400.0,
-    logit=2.04,
-    product=0.108,
-    alone=0.0685,
-    spill=2.0,
-    wide=0.37,
-    edge=0.66,
-    cache=2**19,  # 2 MiB, what both caches hold; 2^20 fitted 1 % better
+    fixed=62500.0,
+    logit=1.49,
+    product=0.100,
+    alone=0.0672,
+    spill=0.333,
+    edge=0.994,
+    cache=2**19,
     shared=2**17,
     most=2**21,
   ),
@@ -130,7 +122,6 @@ _ACCELERATOR = TileCost(
   product=0.0,
   alone=0.0,
   spill=0.0,
-  wide=0.0,
   edge=0.0,
   cache=2**24,
   shared=0,
@@ -158,7 +149,7 @@ def tile_cost(platform: str, threads: int | None = None) -> TileCost:
 
   # Not measured: what is shared among two threads is so among more.
   two, more = TILE_COSTS["cpu", 2], threads / 2
-  shared = ("logit", "product", "spill", "wide", "edge")
+  shared = ("logit", "product", "spill", "edge")
   faster = {name: getattr(two, name) / more for name in shared}
   return two._replace(**faster, cache=int(two.cache * more))
 
