@@ -262,7 +262,7 @@ def _is_one(area: Area) -> bool:
 
 def _in_order(area: Area) -> Area:
   """The area with bounds by index where tokens stand in an order of theirs."""
-  if area.blocks is None or area.order == (None, None):
+  if area.blocks is None or all(x is None for x in area.order):
     return area
   (t, s), (_, size, keys) = _counts(area), area.blocks
   by_index = lambda n, size: (n * size, n * size + (size - 1))
