@@ -8,7 +8,6 @@ or transformed each and added: the two are equal but for rounding.
 from collections.abc import Callable, Sequence
 from typing import Any, overload
 
-import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops.attention import Aux
@@ -347,4 +346,4 @@ def _or_range(positions, x):
   """Positions, or 0, 1, 2... along the length of ``*B T H D``."""
   if positions is not None:
     return positions
-  return jnp.arange(x.shape[-3], dtype=jnp.int32)
+  return np.arange(x.shape[-3], dtype=np.int32)  # known while tracing

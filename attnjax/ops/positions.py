@@ -27,6 +27,10 @@ __all__ = [
   "sinusoidal",
 ]
 
+# Sines and cosines of positions that are known while tracing are constants of
+# the program up to so many, 8 MiB in float32.
+_TABLE = 2**21
+
 
 def sinusoidal(
   positions: Int[Array | np.ndarray, "*B T"],
@@ -231,6 +235,20 @@ def sine_and_cosine(
       f" {base}"
     )
 
+  if isinstance(positions, np.ndarray) and positions.size * width <= _TABLE:
+    # A constant of the program. Otherwise each layer would compute them, of
+    # queries and of keys, and again in the backward pass: 7 % of a small step.
+    with jax.ensure_compile_time_eval():
+      sin, cos = _sine_and_cosine(positions, width, base, dtype)
+    return jnp.asarray(np.asarray(sin)), jnp.asarray(np.asarray(cos))
+
+  return _sine_and_cosine(positions, width, base, dtype)
+
+
+def _sine_and_cosine(
+  positions, width: int, base: float, dtype
+) -> tuple[Array, Array]:
+  """`sine_and_cosine`, computed where it stands."""
   frequency = _frequencies(width, base)
   if dtype == jnp.float64:
     positions = jnp.asarray(positions)
