@@ -12,6 +12,7 @@ they are set before anything imports it. What a user's machine would run:
 import gc
 import itertools
 import os
+from importlib import metadata
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -20,8 +21,11 @@ os.environ["XLA_FLAGS"] = " ".join(
     "--xla_force_host_platform_device_count=8",
     "--xla_backend_optimization_level=0",
     # The newer emitters load every dialect of MLIR anew for each program: 60 %
-    # of the time that XLA took to compile tests/ops/test_scoring.py (jax 0.10).
-    "--xla_cpu_use_fusion_emitters=false",
+    # of the time that XLA took to compile tests/ops/test_scoring.py. Later
+    # versions than 0.10 end the process at a flag that they do not know.
+    "--xla_cpu_use_fusion_emitters=false"
+    if metadata.version("jaxlib").startswith("0.10.")
+    else "",
     # A program is small: its parts are not worth a module of LLVM each.
     "--xla_cpu_parallel_codegen_split_count=1",
     os.environ.get("XLA_FLAGS", ""),  # the last of a name counts
@@ -37,6 +41,10 @@ import chex  # noqa: E402
 import jax  # noqa: E402
 import pytest  # noqa: E402
 from jax._src.interpreters import mlir  # noqa: E402
+
+from attnjax.runs import keep_freed_memory  # noqa: E402
+
+keep_freed_memory()  # a tenth of the time of tests/ops/test_scoring.py
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -91,7 +91,7 @@ MOVED: dict[str, tuple[str, ...]] = {
   "attnjax.ops.scoring.geometry": ("attnjax.ops.scoring",),
   "attnjax.ops.scoring.products": ("attnjax.ops.scoring",),
   "attnjax.ops.scoring.protocol": ("attnjax.ops.scoring",),
-  "attnjax.ops.tiles.derived": ("attnjax.ops.tiles.tile_sum",),
+  "attnjax.ops.tiles.derived": ("attnjax.ops.tiles.derived_functions",),
   "attnjax.ops.tiles.primitive": ("attnjax.ops.tiles.tile_sum",),
   "attnjax.ops.tiles.sweep": ("attnjax.ops.tiles.fold",),
   "attnjax.ops.varying": ("attnjax.ops.shard_map_axes",),
@@ -261,13 +261,6 @@ NAMES: dict[str, str] = {
     "attnjax.ops.memory.chunked._visit_with_one_step"
   ),
   "attnjax.ops.tiles.Layout": "attnjax.ops.tiles.fold.Subscripts",
-  "attnjax.ops.tiles.derived.batch_of": "attnjax.ops.tiles.tile_sum._batch_of",
-  "attnjax.ops.tiles.derived.tangent_of": (
-    "attnjax.ops.tiles.tile_sum._tangent_of"
-  ),
-  "attnjax.ops.tiles.derived.transpose_of": (
-    "attnjax.ops.tiles.tile_sum._transpose_of"
-  ),
   "attnjax.ops.tiles.sweep.Layout": "attnjax.ops.tiles.fold.Subscripts",
   "attnjax.parallel.carried.column": "attnjax.parallel.collectives.key_columns",
   "attnjax.parallel.carried.parted": (

@@ -8,6 +8,7 @@ go, are `slow`.
 
 import importlib
 import importlib.util
+import inspect
 import re
 import subprocess
 import sys
@@ -71,6 +72,9 @@ def resolved(command):
   values, argv = flags.FlagValues(), ["x", *command.arguments]
   flags.DEFINE_string("workdir", "", "", flag_values=values)
   flags.DEFINE_bool("helpfull", False, "", flag_values=values)
+  program = importlib.import_module(f"experiments.{name}.__main__")
+  if "view=" in inspect.getsource(program):  # it has a page to write
+    flags.DEFINE_bool("view", False, "", flag_values=values)
   handle = define_flags(presets, default="tiny", flag_values=values, argv=argv)
   assert values(argv)[1:] == []
   return handle.resolve()

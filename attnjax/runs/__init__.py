@@ -17,6 +17,7 @@ its tokens, if the model has the method of `TakesAttention`.
 """
 
 from attnjax.moved import forward_names
+from attnjax.runs.allocation import keep_freed_memory
 from attnjax.runs.attention import (
   MeshAttention,
   ShardedLoss,
@@ -54,6 +55,7 @@ __all__ = [
   "abstract_batch",
   "by_seed",
   "fit",
+  "keep_freed_memory",
   "loss_on",
   "make_model",
   "measure_once",

@@ -12,6 +12,7 @@ from absl import flags
 
 from attnjax import config as configs
 from attnjax import training
+from attnjax.runs.allocation import keep_freed_memory
 from attnjax.training.processes import is_primary
 from attnjax.viz import Page
 
@@ -51,6 +52,7 @@ def run(
   Traceback (most recent call last):
   ValueError: default='tiny' is not a preset; there are base
   """
+  keep_freed_memory()
   if view is not None:
     flags.DEFINE_boolean(
       "view", False, "write attention.html, a page to look at, and no report"

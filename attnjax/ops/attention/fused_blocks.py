@@ -18,6 +18,9 @@ class Chip(NamedTuple):
     vmem: bytes of vector memory that a kernel may take.
     block: queries and keys that a visit brings, up to a width of 128.
     tile: queries and keys that are computed at once, of these.
+
+  >>> CHIPS["TPU v5 lite"].tile
+  (512, 512)
   """
 
   name: str

@@ -314,6 +314,7 @@ def notes_of_functions(mask: Mask, area: Area) -> list[str]:
   """What is known of the tiles of each function in a mask, in words.
 
   >>> from attnjax import masks
+  >>> from attnjax.ops.grid import Area
   >>> area = Area((0, 7), (0, 7), (0, 7), (0, 7))
   >>> mask = masks.causal() & from_fn(lambda b, h, q, k: q > k)
   >>> notes_of_functions(mask, area)

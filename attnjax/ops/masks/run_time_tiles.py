@@ -29,6 +29,8 @@ def run_time_tiles(
     by_row: whether the function differs by batch row.
     by_head: whether it differs by head.
 
+  >>> import numpy as np
+  >>> from attnjax.ops.grid import Area
   >>> at = lambda n, axis: np.arange(n).reshape([-1 if i == axis else 1
   ...   for i in range(3)])
   >>> span = lambda x: (2 * x, 2 * x + 1)

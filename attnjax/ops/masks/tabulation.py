@@ -279,6 +279,7 @@ def depends_on(evaluated: Evaluated) -> tuple[bool, bool]:
 
   Decided on its program: where a result is computed from one, it may differ.
 
+  >>> from attnjax.ops.masks.function_value import FunctionValue
   >>> of = lambda fn: Evaluated(FunctionValue(fn), (), ())
   >>> depends_on(of(lambda b, h, q, k: (q >= k) & (h < 2)))
   (False, True)

@@ -26,7 +26,8 @@ class Kernel:
     limit: bytes of VMEM that a kernel may take.
 
   >>> import numpy as np
-  >>> from attnjax.ops.tiles.fold import FULL, Blocks
+  >>> from attnjax.ops.tiles.fold import FULL, Blocks, Sweep
+  >>> from attnjax.ops.tiles.visits import Visits
   >>> tiles = np.array([[0, 0, 0, 0]])
   >>> sweep = Sweep(tiles, np.array([FULL]), Blocks(1, 1, 8, 8), (FULL,))
   >>> Kernel(Visits.of(sweep), interpret=True).visits.pairs

@@ -43,6 +43,12 @@ class Plan(NamedTuple):
     numbers: of the visits, as `Visits` counts them; -1 is of no tile.
     programs: of a tile, by code.
     narrow: whether factors of products are rounded to bfloat16.
+
+  Where 4 query heads share a key head, that of query head 6 is the second:
+
+  >>> plan = Plan(*[None] * len(Plan._fields))._replace(group=4)
+  >>> plan.block("k", {"h": 6})
+  1
   """
 
   lead: tuple[str, ...]

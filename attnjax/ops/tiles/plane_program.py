@@ -72,6 +72,7 @@ def started(
 
   >>> import jax, jax.numpy as jnp
   >>> from attnjax.ops.tiles.flat_programs import flat_program
+  >>> from attnjax.ops.tiles.planes import Layout, Plane
   >>> x = jax.ShapeDtypeStruct((8, 4), "float32")
   >>> program = flat_program(lambda x: [(2 * x).sum(0)], [x], ["t."])
   >>> x = Plane(jnp.ones((8, 4)), "t", "f4", jnp.dtype("float32"))

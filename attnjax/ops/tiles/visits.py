@@ -30,7 +30,8 @@ class Visits(NamedTuple):
       each (or one for all); -1 for none.
     codes: of these, where they are known; else ().
 
-  >>> from attnjax.ops.tiles.fold import FULL, Blocks
+  >>> import numpy as np
+  >>> from attnjax.ops.tiles.fold import FULL, Blocks, Sweep
   >>> tiles = np.array([[0, 0, 0, 0], [0, 0, 1, 1]])
   >>> sweep = Sweep(tiles, np.full(2, FULL), Blocks(1, 1, 8, 8), (FULL,))
   >>> Visits.of(sweep).pairs, Visits.of(sweep, (2, 1)).place

@@ -160,7 +160,7 @@ def test_keras_21808_a_mask_that_is_traced_in_a_while_loop(qkv):
 def test_transformerengine_568_why_not_is_told(qkv):
   told = str(attnjax.explain(*qkv, aux=("weights",)))
   assert "weights" in told.splitlines()[1]
-  assert told.splitlines()[2].startswith("> reference")
+  assert any(x.startswith("> reference") for x in told.splitlines())
 
 
 def test_torch_41508_hidden_rows_do_not_poison_the_batch(qkv):

@@ -250,7 +250,11 @@ def test_divided_tokens_are_refused_and_the_way_out_named(mesh, name):
   with pytest.raises(raised) as caught:
     attnjax.attend(*x, implementation=name)
   group = caught.value
-  for error in group.exceptions if name is None else [group]:
+  errors = group.exceptions if name is None else [group]
+  # There is no TPU to run kernels on, whatever is divided.
+  of_mesh = [x for x in errors if not str(x).startswith("fused: ")]
+  assert of_mesh
+  for error in of_mesh:
     assert "attnjax.parallel" in str(error)
     assert "axis T" in str(error)
   assert "attnjax.parallel" in str(attnjax.explain(*x))
