@@ -208,7 +208,9 @@ def choose_blocks(
   fitting = [x for x in found if x[0] == least]
   best = min(time for _, time, *_ in fitting)
   close = [x for x in fitting if x[1] <= best * _EQUAL]
-  return min(close, key=lambda x: (x[2], x[1]))[-1]
+  # Tiles far smaller than the cache save nothing by being smaller still.
+  small = cost.cache // 4
+  return min(close, key=lambda x: (max(x[2], small), x[1]))[-1]
 
 
 def _head_sizes(heads: int, group: int, given: int | None) -> Iterator[int]:
