@@ -12,6 +12,7 @@ they are set before anything imports it. What a user's machine would run:
 import gc
 import itertools
 import os
+import runpy
 from importlib import metadata
 from pathlib import Path
 
@@ -42,9 +43,10 @@ import jax  # noqa: E402
 import pytest  # noqa: E402
 from jax._src.interpreters import mlir  # noqa: E402
 
-from attnjax.runs import keep_freed_memory  # noqa: E402
-
-keep_freed_memory()  # a tenth of the time of tests/ops/test_scoring.py
+# A tenth of the time of tests/ops/test_scoring.py. By its file: the process
+# that gives out tests need not import the library first, which takes 5 s.
+_FILE = Path(__file__).parent / "attnjax" / "runs" / "allocation.py"
+runpy.run_path(str(_FILE))["keep_freed_memory"]()
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

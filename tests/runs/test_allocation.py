@@ -6,13 +6,17 @@ import sys
 
 import pytest
 
+from attnjax.runs import allocation
+
 # Without huge pages, which are far fewer, where NumPy asks for them.
 _PROGRAM = """
 import os
 os.environ["NUMPY_MADVISE_HUGEPAGE"] = "0"
 import resource
+import runpy
+import sys
 import numpy as np
-from attnjax.runs import keep_freed_memory
+keep_freed_memory = runpy.run_path(sys.argv[1])["keep_freed_memory"]
 
 print(keep_freed_memory())
 
@@ -29,7 +33,7 @@ print(faults() - before)
 
 def run(env=None):
   done = subprocess.run(
-    [sys.executable, "-c", _PROGRAM],
+    [sys.executable, "-c", _PROGRAM, allocation.__file__],
     capture_output=True,
     text=True,
     check=True,
