@@ -106,6 +106,8 @@ def test_a_hangup_saves_and_the_same_command_goes_on(tmp_path):
     stderr=subprocess.PIPE,
     text=True,
     env=environment(),
+    # What runs the tests may ignore it, as nohup does, and so its children.
+    preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
   ) as child:
     for line in child.stderr:
       if line.startswith("step "):
