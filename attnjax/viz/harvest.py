@@ -228,14 +228,9 @@ class _Walk:
 
   def _scan(self, params, values: list, here: tuple[int, ...]) -> list:
     """A scan that has calls of attention in its step."""
-    body, (consts, carried) = (
-      params["jaxpr"],
-      (
-        params["num_consts"],
-        params["num_carry"],
-      ),
-    )
-    fixed, init = values[:consts], values[consts : consts + carried]
+    body = params["jaxpr"]
+    fixed, init, scanned = _scan_arguments(params, values)
+    carried = len(init)
     count, level, shared = _count(body.jaxpr), None, []
     gates = self.gates and [self.gates.pop(0) for _ in range(count)]
 
@@ -260,7 +255,7 @@ class _Walk:
     carry, (ys, found) = jax.lax.scan(
       step,
       init,
-      (values[consts + carried :], gates),
+      (scanned, gates),
       length=params["length"],
       reverse=params["reverse"],
       unroll=params["unroll"],
@@ -279,6 +274,17 @@ class _Walk:
         Found(operands, one.site, (level, *one.levels), (here, *one.place))
       )
     return [*carry, *ys]
+
+
+def _scan_arguments(params, values: list) -> tuple[list, list, list]:
+  """Constants, initial carry and scanned arrays among a scan's arguments."""
+  if "ft_in" in params:  # since jax 0.12
+    consts, init, scanned = params["ft_in"].update(values).unpack()
+    return list(consts), list(init), list(scanned)
+
+  first, end = params["num_consts"], params["num_carry"]
+  end += first
+  return values[:first], values[first:end], values[end:]
 
 
 def _evaluated(jaxpr, eqn, values: list) -> list:
