@@ -16,23 +16,9 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, DropVar, Literal, jaxpr_as_fun
 
 from attnjax.ops.attention.observe import CALL, OUTPUT, Site, observing
+from attnjax.ops.inlined import called
 
 __all__ = ["Found", "Level", "Program", "in_order", "trace"]
-
-# Equations that only call an inner program, by the parameter that holds it.
-_INLINED = ("jaxpr", "call_jaxpr", "fun_jaxpr")
-_CALLS = {
-  "jit",
-  "pjit",
-  "closed_call",
-  "core_call",
-  "remat",
-  "remat2",
-  "checkpoint",
-  "custom_jvp_call",
-  "custom_vjp_call",
-  "custom_vjp_call_jaxpr",
-}
 
 
 class Level(NamedTuple):
@@ -216,9 +202,9 @@ class _Walk:
     name = eqn.primitive.name
     if name == "scan":
       return self._scan(eqn.params, values, here)
-    if name in _CALLS:
-      inner = next(eqn.params[k] for k in _INLINED if k in eqn.params)
-      return self.run(_closed(inner), values, here)
+    inner = called(eqn)
+    if inner is not None:
+      return self.run(inner, values, here)
     raise NotImplementedError(
       f"capture: a call of attention is inside of a {name!r}, out of which its"
       " arrays cannot be brought; capture a function that calls attention in no"
@@ -308,11 +294,6 @@ def _gated(out, gate):
     return out
   gate = gate.astype(out.dtype).reshape((1,) * (out.ndim - 2) + (-1, 1))
   return out * gate
-
-
-def _closed(inner) -> ClosedJaxpr:
-  """A program with its constants, of which an open one has none."""
-  return inner if hasattr(inner, "consts") else ClosedJaxpr(inner, ())
 
 
 def _count_in(params) -> int:

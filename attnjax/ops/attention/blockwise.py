@@ -4,9 +4,7 @@ import dataclasses
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
 from attnjax.ops.attention.arguments import Aux, Call
 from attnjax.ops.attention.block_sizes import (
@@ -27,7 +25,11 @@ from attnjax.ops.attention.live_tiles import (
   live_tiles,
 )
 from attnjax.ops.attention.logits import Rules
-from attnjax.ops.attention.online_softmax import finished, online_softmax
+from attnjax.ops.attention.online_softmax import (
+  as_called,
+  finished,
+  online_softmax,
+)
 from attnjax.ops.attention.tile_operands import (
   CallOperands,
   bounded,
@@ -160,11 +162,7 @@ class Blockwise:
     else:
       out, aux = found_by_device(call, blocks, split)
 
-    # Without the padding; the output also with heads after tokens.
-    length = call.shape[2]
-    cut = lambda x: lax.slice_in_dim(x, 0, length, axis=2)
-    out = jnp.moveaxis(cut(out), 1, 2).astype(call.value.dtype)
-    return out, jax.tree.map(cut, aux)
+    return as_called(call, out, aux)
 
   def blocks(self, call: Call) -> Blocks:
     """The blocks of a call."""

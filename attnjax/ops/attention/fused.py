@@ -5,7 +5,6 @@ import functools
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from attnjax.ops.attention.arguments import Aux, Call
 from attnjax.ops.attention.block_sizes import Blocks, pad, padded
@@ -18,7 +17,11 @@ from attnjax.ops.attention.fused_blocks import (
 )
 from attnjax.ops.attention.index_masks import by_index
 from attnjax.ops.attention.live_tiles import live_tiles
-from attnjax.ops.attention.online_softmax import finished, online_softmax
+from attnjax.ops.attention.online_softmax import (
+  as_called,
+  finished,
+  online_softmax,
+)
 from attnjax.ops.attention.tile_operands import CallOperands
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.scoring import Scoring
@@ -168,11 +171,7 @@ class Fused:
     sweep = sweep._replace(kernel=kernel, listed=False)
 
     found = online_softmax(sweep.uncoded, sweep.codes, operands)
-    out, aux = finished(call, found)
-    length = call.shape[2]
-    cut = lambda x: lax.slice_in_dim(x, 0, length, axis=2)
-    out = jnp.moveaxis(cut(out), 1, 2).astype(call.value.dtype)
-    return out, jax.tree.map(cut, aux)
+    return as_called(call, *finished(call, found))
 
   def blocks(self, call: Call) -> KernelBlocks:
     """The blocks of a call."""

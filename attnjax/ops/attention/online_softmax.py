@@ -20,6 +20,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.custom_derivatives import SymbolicZero, zero_from_primal
 
 from attnjax.ops.attention.arguments import Aux, Call
@@ -35,7 +36,7 @@ from attnjax.ops.tiles import (
 from attnjax.ops.vmap_consistent import vmap_consistent
 from attnjax.typing import Array, Float, Int
 
-__all__ = ["finished", "online_softmax"]
+__all__ = ["as_called", "finished", "online_softmax"]
 
 
 # The codes are an argument of their own, as all that may be traced: JAX keeps
@@ -336,3 +337,10 @@ def finished(
 
   known = found | {"entropy": entropy}
   return out, Aux(**{name: known[name] for name in call.aux})
+
+
+def as_called(call: Call, out, aux: Aux) -> tuple[Float[Array, "B T H E"], Aux]:
+  """(out, aux) without padding, the output with heads after tokens again."""
+  cut = lambda x: lax.slice_in_dim(x, 0, call.shape[2], axis=2)
+  out = jnp.moveaxis(cut(out), 1, 2).astype(call.value.dtype)
+  return out, jax.tree.map(cut, aux)

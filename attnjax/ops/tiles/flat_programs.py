@@ -12,12 +12,10 @@ import jax
 import jax.extend.core as jex
 import numpy as np
 
+from attnjax.ops.inlined import inlined
+
 __all__ = ["CannotLower", "FlatProgram", "flat_program", "is_zero"]
 
-# Where an operation is a program itself, the name of its parameter.
-_CALLS = dict.fromkeys(
-  ("jit", "pjit", "closed_call", "core_call", "checkpoint", "remat2"), "jaxpr"
-) | {"custom_jvp_call": "call_jaxpr", "custom_vjp_call": "call_jaxpr"}
 # No axis goes through these.
 _LOOKUPS = (
   *("gather", "slice", "dynamic_slice", "concatenate", "scatter-add", "pad"),
@@ -82,8 +80,8 @@ def flat_program(
   ([('f4',)], {'t': 8, 'f4': 4})
   """
   nested = jax.make_jaxpr(function)(*arguments)
-  inlined = lambda *xs: _evaluated(nested.jaxpr, nested.consts, xs)
-  closed = jax.make_jaxpr(inlined)(*arguments)
+  flat = lambda *xs: inlined(nested.jaxpr, nested.consts, xs)
+  closed = jax.make_jaxpr(flat)(*arguments)
   jaxpr = closed.jaxpr.replace(eqns=_needed(closed.jaxpr))
 
   seeds = {}
@@ -94,26 +92,6 @@ def flat_program(
         seeds[v, d] = letter if letter in ("t", "s") else f"f{size}"
   names, sizes = _named(jaxpr, seeds)
   return FlatProgram(jaxpr, closed.consts, names, sizes)
-
-
-def _evaluated(jaxpr, consts, arguments) -> list:
-  """Evaluates a program, its inner programs in place."""
-  values = dict(zip(jaxpr.constvars, consts, strict=True))
-  values |= dict(zip(jaxpr.invars, arguments, strict=True))
-  read = lambda v: v.val if isinstance(v, jex.Literal) else values[v]
-
-  for line in jaxpr.eqns:
-    ins, name = list(map(read, line.invars)), line.primitive.name
-    if name in _CALLS:
-      inner = line.params[_CALLS[name]]
-      outs = _evaluated(
-        getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), ins
-      )
-    else:
-      outs = line.primitive.bind(*ins, **line.params)
-      outs = outs if line.primitive.multiple_results else [outs]
-    values.update(zip(line.outvars, outs, strict=True))
-  return list(map(read, jaxpr.outvars))
 
 
 def _needed(jaxpr) -> list:

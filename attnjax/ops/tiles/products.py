@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import jax
 from jax import lax
-from jax.extend import core
+
+from attnjax.ops.inlined import inlined
 
 __all__ = ["small_left_operands"]
 
@@ -31,40 +32,18 @@ def small_left_operands(function: Callable) -> Callable:
 
   def turned(*args):
     closed, shape = jax.make_jaxpr(function, return_shape=True)(*args)
-    found = _evaluated(closed.jaxpr, closed.consts, jax.tree.leaves(args))
+    leaves = jax.tree.leaves(args)
+    found = inlined(closed.jaxpr, closed.consts, leaves, _turned)
     return jax.tree.unflatten(jax.tree.structure(shape), found)
 
   return turned
 
 
-def _evaluated(jaxpr: core.Jaxpr, consts, args) -> list:
-  """The results of a jaxpr, its products turned."""
-  names = [*jaxpr.constvars, *jaxpr.invars]
-  values = dict(zip(names, [*consts, *args], strict=True))
-  read = lambda x: x.val if isinstance(x, core.Literal) else values[x]
-
-  for equation in jaxpr.eqns:
-    operands, inner = list(map(read, equation.invars)), _called(equation)
-    if inner is not None:
-      found = _evaluated(inner.jaxpr, inner.consts, operands)
-    elif equation.primitive is lax.dot_general_p:
-      found = [_product(*operands, **equation.params)]
-    else:
-      found = equation.primitive.bind(*operands, **equation.params)
-      found = found if equation.primitive.multiple_results else [found]
-    values.update(zip(equation.outvars, found, strict=True))
-
-  return list(map(read, jaxpr.outvars))
-
-
-def _called(equation) -> core.ClosedJaxpr | None:
-  """What a call computes, also one whose derivative is custom: it is taken."""
-  called = equation.params.get("call_jaxpr")
-  if equation.primitive.name in ("jit", "pjit"):
-    called = equation.params["jaxpr"]
-  if isinstance(called, core.Jaxpr):
-    return core.ClosedJaxpr(called, ())
-  return called
+def _turned(equation, operands: list) -> list | None:
+  """The result of an equation that is a product; None of others."""
+  if equation.primitive is not lax.dot_general_p:
+    return None
+  return [_product(*operands, **equation.params)]
 
 
 def _product(left, right, *, dimension_numbers, **params):
