@@ -188,8 +188,15 @@ _SMALLEST = {
 _OF_TEXT = ("language_model", "memory_lm", "scaling")
 
 
-# Another config than that of the other presets.
+# Presets of attention_speed with another config than the others have.
 _OF_MODEL = ("--preset=model", "--preset=model_long")
+_OF_TILES = {
+  "length": 8,
+  "heads": 2,
+  "head_widths": 4,
+  "sizes": "2,4,8",
+  "calls": 1,
+}
 
 
 def flags(experiment: str, data: Path, words: Sequence[str] = ()) -> list[str]:
@@ -204,6 +211,8 @@ def flags(experiment: str, data: Path, words: Sequence[str] = ()) -> list[str]:
   if experiment == "attention_speed" and {*words} & {*_OF_MODEL}:
     leaves = _ROUNDS | _TEXT | _MODEL
     leaves |= {"contenders": "attnjax,flax", "data.path": f"{data}/texts"}
+  if experiment == "attention_speed" and "--preset=tiles" in words:
+    leaves = _OF_TILES
   if experiment in _OF_TEXT:
     leaves["data.path"] = f"{data}/texts"
   given = [word.partition("=")[0] for word in words]
