@@ -521,7 +521,7 @@ MODULES = (
 )
 # Names that neither take an array nor make one.
 NO_ARRAYS = {"attnjax.masks.Tile", "attnjax.masks.check"}
-NO_ARRAYS |= {"attnjax.models.DecoderConfig"}
+NO_ARRAYS |= {"attnjax.models.DecoderConfig", "attnjax.models.RotaryConfig"}
 NO_ARRAYS |= {"attnjax.Explanation", "attnjax.Verdict", "attnjax.explain"}
 NO_ARRAYS |= {
   f"attnjax.models.{name}Config"

@@ -7,9 +7,10 @@ from attnjax.models.beam_search import (
   beam_search,
   greedy,
 )
-from attnjax.models.decoder import (
+from attnjax.models.decoder import DecoderLM
+from attnjax.models.decoder_config import (
   DecoderConfig,
-  DecoderLM,
+  RotaryConfig,
   decoder_parameters,
   total,
 )
@@ -40,6 +41,7 @@ __all__ = [
   "MemoryLM",
   "MemoryLMConfig",
   "NextToken",
+  "RotaryConfig",
   "Seq2Seq",
   "Seq2SeqConfig",
   "SequenceMemory",

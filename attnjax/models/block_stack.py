@@ -102,8 +102,6 @@ def make_attention(
   rngs: nnx.Rngs,
   *,
   position_encoding: Callable | None = None,
-  kv_heads: int | None = None,
-  head_width: int | None = None,
 ) -> MultiHeadAttention:
   """The attention of a block; its output has variance 1 / additions.
 
@@ -113,8 +111,6 @@ def make_attention(
   return MultiHeadAttention(
     config.width,
     config.heads,
-    kv_heads=kv_heads,
-    head_width=head_width,
     use_bias=config.use_bias,
     position_encoding=position_encoding,
     attend=attend,
@@ -144,8 +140,6 @@ def make_block(
   rngs: nnx.Rngs,
   *,
   position_encoding: Callable | None = None,
-  kv_heads: int | None = None,
-  head_width: int | None = None,
 ) -> TransformerBlock:
   """One pre-norm self-attention block of a stack of `depth`."""
   attention = make_attention(
@@ -154,8 +148,6 @@ def make_block(
     attend,
     rngs,
     position_encoding=position_encoding,
-    kv_heads=kv_heads,
-    head_width=head_width,
   )
 
   # 2 depth additions: attention and feed-forward of each block.

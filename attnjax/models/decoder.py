@@ -1,6 +1,5 @@
 """`DecoderLM`: a decoder-only transformer language model."""
 
-import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -8,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from attnjax.config import Config, setting
-from attnjax.models.block_stack import (
-  block_setting,
-  check_heads,
-  make_block,
+from attnjax.models.decoder_config import (
+  DecoderConfig,
+  RotaryConfig,
+  decoder_parameters,
+  total,
 )
+from attnjax.models.decoder_layers import make_decoder_block, scan_layers
 from attnjax.nn import Embedding, with_attend
 from attnjax.nn.embed import add_positions
 from attnjax.nn.norm import make_norm
@@ -24,76 +24,26 @@ from attnjax.ops.attention import attend as default_attend
 from attnjax.ops.forgotten_tokens import sees_forgotten
 from attnjax.typing import Array, Bool, DTypeLike, Float, Int
 
-__all__ = ["DecoderConfig", "DecoderLM", "decoder_parameters", "total"]
-
-POSITIONS = ("rotary", "learned", "sinusoidal", "alibi", "none")
-
-
-@dataclasses.dataclass(frozen=True)
-class DecoderConfig(Config):
-  """Sizes and choices of a `DecoderLM`."""
-
-  width: int = block_setting("width", 256)
-  depth: int = block_setting("depth", 4)
-  heads: int = setting(
-    4, "query heads H of a block; divide the width", at_least=1
-  )
-  kv_heads: int | None = setting(
-    None, "key/value heads K, a divisor of the heads; none: as many", at_least=1
-  )
-  head_width: int | None = setting(
-    None,
-    "width D of a query and a key, features; none: width / heads",
-    at_least=1,
-  )
-  hidden: int = block_setting("hidden", 1024)
-  activation: str = block_setting("activation", "gelu")
-  norm: str = block_setting("norm", "rms")
-  use_bias: bool = block_setting("use_bias", False)
-  positions: str = setting(
-    "rotary", "how the model knows positions", choices=POSITIONS
-  )
-  window: int | None = setting(
-    None, "positions before its own that a query sees; none: all", at_least=0
-  )
-  max_length: int = setting(
-    2048,
-    "positions that a learned table holds; no other kind has a limit",
-    at_least=1,
-  )
-  tied: bool = setting(True, "read out by the table that embeds")
-  remat: bool = setting(
-    False, "recompute a block's activations in the backward pass"
-  )
-  unroll: int = block_setting("unroll", 1)
-
-  def __post_init__(self):
-    super().__post_init__()
-    if self.head_width is None:
-      check_heads(self, ", or give head_width")
-    # K = H is multi-head attention, K = 1 multi-query, else grouped-query.
-    if self.kv_heads is not None and self.heads % self.kv_heads:
-      raise ValueError(
-        f"model: kv_heads={self.kv_heads} must divide heads={self.heads}"
-      )
-
-    head_width = self.head_width or self.width // self.heads
-    if self.positions == "rotary" and head_width % 2:
-      raise ValueError(
-        f"model: rotary positions turn pairs of features, so the width of a"
-        f" head must be even, got {head_width}"
-      )
+__all__ = [
+  "DecoderConfig",
+  "DecoderLM",
+  "RotaryConfig",
+  "decoder_parameters",
+  "total",
+]
 
 
 class DecoderLM(nnx.Module):
-  """A pre-norm decoder-only transformer language model.
+  """A decoder-only transformer language model, pre-norm unless it says else.
 
       x      = embed(tokens) [+ position]
       x      = block[l](x), l = 0 .. L-1, causal
       logits = norm(x) · table
 
-  The layers are stacked along a leading axis and scanned, so that compile time
-  does not grow with depth.
+  In the order "post" x leaves the last block normalised, and the norm before
+  the readout is one more. The layers are stacked along a leading axis and
+  scanned, so that compile time does not grow with depth: where kinds of
+  attention alternate, a turn of the scan is a period of them.
 
   Args:
     config: sizes and choices.
@@ -138,23 +88,16 @@ class DecoderLM(nnx.Module):
     table = lambda rows: Embedding(rows, config.width, rngs=rngs)
     self.embed = table(vocabulary)
     learned = config.positions == "learned"
-    self.position_table = table(config.max_length) if learned else None
-
-    rotary = encodings.Rotary() if config.positions == "rotary" else None
-    block = lambda key: make_block(
-      config,
-      config.depth,
-      attend,
-      nnx.Rngs(key),
-      position_encoding=rotary,
-      kv_heads=config.kv_heads,
-      head_width=config.head_width,
-    )
+    rows = config.max_length + config.position_offset
+    self.position_table = table(rows) if learned else None
+    block = lambda key: make_decoder_block(config, attend, nnx.Rngs(key))
 
     # Stacked parameters, so that a scan compiles one block whatever the depth.
     keys = jax.random.split(rngs.params(), config.depth)
     self.blocks = jax.vmap(block)(keys)
-    self.norm = make_norm(config.norm, config.width, config.use_bias, rngs)
+    self.norm = make_norm(
+      config.norm, config.width, config.use_bias, rngs, epsilon=config.epsilon
+    )
     self.readout = None if config.tied else table(vocabulary)
 
   def __call__(
@@ -172,8 +115,8 @@ class DecoderLM(nnx.Module):
       tokens: int ``*B T``, in [0, V); another id makes its row NaN.
       positions: int ``*B T``; None is 0, 1, 2...
       segment_ids: int ``*B T``; packed documents do not see each other.
-      mask: a mask, or a bool array that broadcasts to ``*B H T S``; None is
-        causal, within the window of the config.
+      mask: a mask, or a bool array that broadcasts to ``*B H T S``, of every
+        layer; None is causal, within the window of the config.
       aux: what to keep of every attention, as in `attnjax.attend`.
 
     Returns:
@@ -184,7 +127,6 @@ class DecoderLM(nnx.Module):
       # numpy, so that a sharded attention knows their values under `jit`.
       positions = np.arange(tokens.shape[-1], dtype=np.int32)
     attend_kw = {
-      "mask": self._mask() if mask is None else mask,
       "positions": positions,
       "query_segment_ids": segment_ids,
       "key_segment_ids": segment_ids,
@@ -192,17 +134,22 @@ class DecoderLM(nnx.Module):
       "aux": aux,
     }
 
-    def layer(x, block):
-      result = block(x, **attend_kw)
+    def layer(kind, x, block):
+      result = block(
+        x,
+        mask=self._mask(kind) if mask is None else mask,
+        position_encoding=self._encoding(kind, tokens.shape[-1]),
+        **attend_kw,
+      )
       return result if isinstance(result, tuple) else (result, None)
 
     # By block: the scan then saves only the residual stream between blocks.
-    body = jax.checkpoint(layer) if self.config.remat else layer
-
-    x, extra = jax.lax.scan(
-      body,
+    remat = jax.checkpoint(layer, static_argnums=0)
+    x, extra = scan_layers(
+      remat if self.config.remat else layer,
       self._embed(tokens, positions),
       self.blocks,
+      self.config.kinds,
       unroll=self.config.unroll,
     )
     logits = self._read_out(x)
@@ -250,106 +197,65 @@ class DecoderLM(nnx.Module):
     first, count = jax.tree.map(lambda x: x[0], cache), tokens.shape[-1]
     # Checked before the scan, in which lengths are traced.
     caches.overflows(first, count if lengths is None else lengths)
-    sees_forgotten(
-      self._mask(), first.length, first.forgotten, count, lengths=lengths
-    )
+    for kind in sorted({*self.config.kinds}):
+      sees_forgotten(
+        self._mask(kind), first.length, first.forgotten, count, lengths=lengths
+      )
     positions = first.next_positions(count)
 
-    def layer(x, block_and_cache):
+    def layer(kind, x, block_and_cache):
       block, cache = block_and_cache
       return block.decode(
         x,
         cache,
         lengths=lengths,
-        mask=self._mask(),
+        mask=self._mask(kind),
+        position_encoding=self._encoding(kind, cache.capacity),
         score_mod=self._score_mod(),
       )
 
     x = self._embed(tokens, positions)
-    x, cache = jax.lax.scan(layer, x, (self.blocks, cache))
+    x, cache = scan_layers(layer, x, (self.blocks, cache), self.config.kinds)
     return self._read_out(x), cache
 
   def _embed(self, tokens, positions):
     """Token embeddings plus position encodings."""
     kind, table = self.config.positions, self.position_table
-    return add_positions(self.embed(tokens), positions, kind, table)
+    x, scale = self.embed(tokens), self.config.embedding_scale
+    # As an array of the dtype of x: published models round the scale to it.
+    x = x if scale == 1 else x * jnp.asarray(scale, x.dtype)
+    if kind == "learned" and self.config.position_offset:
+      # Positions below 0 stay outside of the table.
+      shifted = positions + self.config.position_offset
+      positions = jnp.where(positions < 0, -1, shifted)
+    return add_positions(x, positions, kind, table)
 
-  def _mask(self):
-    """Causal, within the window of the config."""
-    if self.config.window is None:
+  def _encoding(self, kind: str, length: int) -> encodings.Rotary | None:
+    """Rotary positions of a layer, or None where it has none."""
+    if self.config.positions != "rotary" or kind.endswith("unrotated"):
+      return None
+    local = kind.startswith("window")
+    return self.config.rotary.encoding(local=local).of_length(length)
+
+  def _mask(self, kind: str) -> masks.Mask:
+    """Causal, within the window of the config in layers that have it."""
+    if self.config.window is None or kind.startswith("full"):
       return masks.causal()
     return masks.sliding_window(self.config.window)
 
-  def _score_mod(self):
-    """ALiBi, or None for other kinds of positions."""
-    if self.config.positions != "alibi":
+  def _score_mod(self) -> score_mods.ScoreMod | None:
+    """ALiBi, a softcap, or None where there is neither."""
+    if self.config.positions == "alibi":
+      bias = score_mods.alibi(encodings.alibi_slopes(self.config.heads))
+      if self.config.softcap is None:
+        return bias
+      return score_mods.compose(score_mods.softcap(self.config.softcap), bias)
+    if self.config.softcap is None:
       return None
-    return score_mods.alibi(encodings.alibi_slopes(self.config.heads))
+    return score_mods.softcap(self.config.softcap)
 
   def _read_out(self, x):
     """Logits of the last block's output, in float32 or wider."""
     table = self.embed if self.readout is None else self.readout
-    return table.logits(self.norm(x))
-
-
-def decoder_parameters(
-  config: DecoderConfig, vocabulary: int
-) -> dict[str, int]:
-  """Number of parameters of a `DecoderLM`, by part.
-
-      attention    = L (M H D + 2 M K D + H D M)
-      feed-forward = L n M F, n = 3 for swiglu and 2 else
-      embedding    = V M, and as much again for a readout of its own
-
-  Args:
-    config: of the decoder.
-    vocabulary: V.
-
-  Returns:
-    Counts by name: embedding, readout, attention, feed_forward, and the small
-    parts: positions, biases, norms.
-
-  GPT-3 as published counts matrices alone:
-
-  >>> from attnjax.models.decoder import DecoderConfig
-  >>> gpt3 = DecoderConfig(width=12288, depth=96, heads=96, hidden=49152,
-  ...   norm="layer", use_bias=True, positions="learned", tied=False)
-  >>> parts = decoder_parameters(gpt3, 50257)
-  >>> matrices = "embedding", "readout", "attention", "feed_forward"
-  >>> sum(parts[name] for name in matrices)
-  175181291520
-
-  Reference:
-    Brown et al., "Language Models are Few-Shot Learners", 2020, arXiv
-    2005.14165, table 2.1; the count: 3Blue1Brown, "Attention in transformers,
-    step-by-step", 2024.
-  """
-  m, f, depth = config.width, config.hidden, config.depth
-  h = config.heads
-  k = h if config.kv_heads is None else config.kv_heads
-  d = m // h if config.head_width is None else config.head_width
-  maps = 3 if config.activation == "swiglu" else 2
-  learned = config.positions == "learned"
-
-  # Biases of queries, keys and values, output, the maps up, and the map down.
-  per_block_bias = h * d + 2 * k * d + m + (maps - 1) * f + m
-  norm = m * (2 if config.norm == "layer" and config.use_bias else 1)
-  return {
-    "embedding": vocabulary * m,
-    "readout": 0 if config.tied else vocabulary * m,
-    "attention": depth * (2 * m * h * d + 2 * m * k * d),
-    "feed_forward": depth * maps * m * f,
-    "positions": config.max_length * m if learned else 0,
-    "biases": depth * per_block_bias if config.use_bias else 0,
-    # Two a block, and the one before the readout.
-    "norms": (2 * depth + 1) * norm,
-  }
-
-
-def total(parts: dict[str, int]) -> int:
-  """The sum of the counts of `decoder_parameters`.
-
-  >>> total({"embedding": 3, "norms": 2})
-  5
-  """
-  return sum(parts.values())
+    logits, cap = table.logits(self.norm(x)), self.config.logits_softcap
+    return logits if cap is None else cap * jnp.tanh(logits / cap)

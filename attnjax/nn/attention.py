@@ -3,9 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any, overload
 
+import jax.numpy as jnp
 from flax import nnx
 
 from attnjax.nn.initializers import FAN_IN
+from attnjax.nn.norm import HeadNorm
 from attnjax.ops import heads as maps
 from attnjax.ops.attention import Aux
 from attnjax.ops.attention import attend as default_attend
@@ -17,6 +19,8 @@ from attnjax.ops.multi_head import (
   multi_head_attention,
   self_attention,
 )
+from attnjax.ops.normalizers import softmax
+from attnjax.ops.scoring import scaled_dot
 from attnjax.typing import Array, Float
 
 __all__ = ["MultiHeadAttention", "SelfAttention"]
@@ -34,6 +38,15 @@ class MultiHeadAttention(nnx.Module):
     head_width: D, of a query and a key; None is M / H.
     value_width: E, of a value; None is D.
     use_bias: whether the four projections have biases.
+    output_bias: whether that of the output has one; None is `use_bias`.
+    query_key_norm: norms of queries and keys before positions are encoded:
+      "none"; "head", one over the D features of each head; or "heads", one over
+      the H D features of all.
+    norm: of these, a name of `make_norm`.
+    epsilon: of these.
+    scale: of the logits q · k; None is 1 / sqrt(D).
+    sinks: whether each head has a learned logit that takes weight from the
+      keys; see `normalizers.softmax`.
     position_encoding: ``(x, positions) -> x`` on queries and keys, such as
       `positions.Rotary()`; None encodes nothing.
     combine: "concatenate" or "sum"; see `multi_head_attention`.
@@ -44,7 +57,8 @@ class MultiHeadAttention(nnx.Module):
     rngs: Flax NNX random streams; uses "params".
 
   Raises:
-    ValueError: if heads do not divide the width, or K does not divide H.
+    ValueError: if heads do not divide the width, K does not divide H, or
+      `query_key_norm` is none of the three.
 
   >>> from flax import nnx
   >>> import jax.numpy as jnp
@@ -66,6 +80,12 @@ class MultiHeadAttention(nnx.Module):
     head_width: int | None = None,
     value_width: int | None = None,
     use_bias: bool = False,
+    output_bias: bool | None = None,
+    query_key_norm: str = "none",
+    norm: str = "rms",
+    epsilon: float = 1e-6,
+    scale: float | None = None,
+    sinks: bool = False,
     position_encoding: Callable | None = None,
     combine: maps.Combine = "concatenate",
     attend: Callable = default_attend,
@@ -90,13 +110,13 @@ class MultiHeadAttention(nnx.Module):
 
     # Only the output projection has a tuple of inputs: it contracts two axes,
     # heads and their features.
-    def projection(inputs, outputs, init):
+    def projection(inputs, outputs, init, bias=use_bias):
       axis = (-2, -1) if isinstance(inputs, tuple) else -1
       return nnx.LinearGeneral(
         inputs,
         outputs,
         axis=axis,
-        use_bias=use_bias,
+        use_bias=bias,
         kernel_init=init,
         rngs=rngs,
       )
@@ -104,7 +124,20 @@ class MultiHeadAttention(nnx.Module):
     self.query = projection(width, (heads, head_width), kernel_init)
     self.key = projection(width, (kv_heads, head_width), kernel_init)
     self.value = projection(width, (kv_heads, value_width), kernel_init)
-    self.output = projection((heads, value_width), width, output_init)
+    self.output = projection(
+      (heads, value_width),
+      width,
+      output_init,
+      use_bias if output_bias is None else output_bias,
+    )
+    head_norm = lambda n: (
+      None
+      if query_key_norm == "none"
+      else HeadNorm(norm, n, head_width, query_key_norm, epsilon, rngs)
+    )
+    self.query_norm, self.key_norm = head_norm(heads), head_norm(kv_heads)
+    self.sink = nnx.Param(jnp.zeros((heads,), jnp.float32)) if sinks else None
+    self.scale = scale
     self.position_encoding = position_encoding
     self.combine = combine
     self.attend = attend
@@ -155,7 +188,7 @@ class MultiHeadAttention(nnx.Module):
   ):
     """Attends; see `attnjax.multi_head_attention` for the keywords."""
     return multi_head_attention(
-      self.params, inputs, memory, **self._options(), **attend_kw
+      self.params, inputs, memory, **(self._options() | attend_kw)
     )
 
   def decode(
@@ -166,7 +199,7 @@ class MultiHeadAttention(nnx.Module):
   ):
     """(out, cache) of new tokens over a cache; see `decode_attention`."""
     return decode_attention(
-      self.params, inputs, cache, **self._options(), **attend_kw
+      self.params, inputs, cache, **(self._options() | attend_kw)
     )
 
   def project_memory(self, memory: Float[Array, "*B S M"]):
@@ -216,7 +249,15 @@ class MultiHeadAttention(nnx.Module):
     """Attends over projected keys and values, without position encoding.
 
     Positions of two different sequences are not comparable.
+
+    Raises:
+      NotImplementedError: if queries and keys have norms.
     """
+    if self.query_norm is not None:
+      raise NotImplementedError(
+        "MultiHeadAttention.read: query_key_norm must be 'none', for projected"
+        " keys have had no norm; call the module on the memory itself"
+      )
     return read_memory(
       self.params,
       inputs,
@@ -224,16 +265,27 @@ class MultiHeadAttention(nnx.Module):
       value,
       combine=self.combine,
       attend=self.attend,
-      **attend_kw,
+      **(self._weighing() | attend_kw),
     )
 
   def _options(self) -> dict:
     """Options of this module that the primitives take as keywords."""
-    return {
+    return self._weighing() | {
       "position_encoding": self.position_encoding,
+      "query_norm": self.query_norm,
+      "key_norm": self.key_norm,
       "combine": self.combine,
       "attend": self.attend,
     }
+
+  def _weighing(self) -> dict:
+    """Scoring and normalizer, where they are not the defaults of `attend`."""
+    found: dict[str, Any] = {}
+    if self.scale is not None:
+      found["scoring"] = scaled_dot(self.scale)
+    if self.sink is not None:
+      found["normalizer"] = softmax(sink=self.sink[...])
+    return found
 
 
 def _projection(layer: nnx.Linear | nnx.LinearGeneral) -> maps.Projection:

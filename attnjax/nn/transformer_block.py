@@ -1,7 +1,7 @@
 """Transformer blocks, without and with cross-attention, and feed-forward."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,15 +16,31 @@ from attnjax.ops.feature_dropout import Dropout
 from attnjax.ops.masks import Mask
 from attnjax.typing import Array, Bool, Float
 
-__all__ = ["CrossBlock", "FeedForward", "TransformerBlock"]
+__all__ = [
+  "ACTIVATIONS",
+  "GATED",
+  "ORDERS",
+  "CrossBlock",
+  "FeedForward",
+  "TransformerBlock",
+]
 
-# Without "swiglu", which is no function of one map's output.
 _ACTIVATIONS = {
   "gelu": jax.nn.gelu,
   "gelu_erf": lambda x: jax.nn.gelu(x, approximate=False),
+  "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
   "relu": jax.nn.relu,
+  "silu": jax.nn.silu,
   "squared_relu": lambda x: jnp.square(jax.nn.relu(x)),
 }
+# Of two maps' outputs: the activation of one times the other.
+GATED = {
+  "geglu": "gelu",
+  "geglu_erf": "gelu_erf",
+  "reglu": "relu",
+  "swiglu": "silu",
+}
+ACTIVATIONS = (*_ACTIVATIONS, *GATED)
 
 _NO_DROPOUT = Dropout(0.0, None)
 
@@ -32,15 +48,17 @@ _NO_DROPOUT = Dropout(0.0, None)
 class FeedForward(nnx.Module):
   """Feed-forward layer: two linear maps of each position, and an activation.
 
-      gelu, relu:    act(x W_up) W_down
-      gelu_erf:      the same, by the error function; gelu approximates by tanh
-      squared_relu:  max(x W_up, 0)² W_down
-      swiglu:        (silu(x W_gate) ⊙ x W_up) W_down
+      gelu, relu, silu:  act(x W_up) W_down
+      gelu_erf:          by the error function; gelu approximates it by tanh
+      quick_gelu:        by a sigmoid, u sigmoid(1.702 u)
+      squared_relu:      max(x W_up, 0)² W_down
+      swiglu:            (silu(x W_gate) ⊙ x W_up) W_down
+      geglu, geglu_erf, reglu: the same with gelu, gelu_erf, relu
 
   Args:
     width: M.
     hidden: F, features between the maps.
-    activation: "gelu", "gelu_erf", "relu", "squared_relu" or "swiglu".
+    activation: one of these names.
     use_bias: whether the maps have biases.
     output_init: of the map down.
     rngs: Flax NNX random streams; uses "params".
@@ -71,17 +89,17 @@ class FeedForward(nnx.Module):
     output_init: Callable = FAN_IN,
     rngs: nnx.Rngs,
   ):
-    if activation not in (*_ACTIVATIONS, "swiglu"):
+    if activation not in ACTIVATIONS:
       raise ValueError(
-        f"FeedForward: activation must be one of {[*_ACTIVATIONS, 'swiglu']},"
-        f" got {activation!r}"
+        f"FeedForward: activation must be one of {[*ACTIVATIONS]}, got"
+        f" {activation!r}"
       )
 
     linear = lambda n, m, init: nnx.Linear(
       n, m, use_bias=use_bias, kernel_init=init, rngs=rngs
     )
     # Three maps: at 2/3 of the hidden width, as many parameters as two.
-    gated = activation == "swiglu"
+    gated = activation in GATED
     self.gate = linear(width, hidden, FAN_IN) if gated else None
     self.up = linear(width, hidden, FAN_IN)
     self.down = linear(hidden, width, output_init)
@@ -90,29 +108,37 @@ class FeedForward(nnx.Module):
   def __call__(self, x: Float[Array, "*B T M"]) -> Float[Array, "*B T M"]:
     """The output of each position, which a block adds to x."""
     if self.gate is not None:
-      return self.down(jax.nn.silu(self.gate(x)) * self.up(x))
+      act = _ACTIVATIONS[GATED[self.activation]]
+      return self.down(act(self.gate(x)) * self.up(x))
     return self.down(_ACTIVATIONS[self.activation](self.up(x)))
 
 
-class TransformerBlock(nnx.Module):
-  """Self-attention and feed-forward with residuals, pre-norm or post-norm.
+ORDERS = ("pre", "post", "output", "sandwich", "parallel", "parallel_one")
 
-      pre:  x <- x + attention(norm(x))    post: x <- norm(x + attention(x))
-            x <- x + feed_forward(norm(x))       x <- norm(x + feed_forward(x))
+
+class TransformerBlock(nnx.Module):
+  """Self-attention and feed-forward with residuals and norms in any order.
+
+      pre:       x <- x + f(norm(x)),  f attention, then feed-forward
+      post:      x <- norm(x + f(x))
+      output:    x <- x + norm(f(x))
+      sandwich:  x <- x + norm'(f(norm(x)))
+      parallel:  x <- x + attention(norm(x)) + feed_forward(norm'(x))
+      parallel_one: the same with one norm for both
 
   Args:
     attention: a `MultiHeadAttention`.
     feed_forward: a `FeedForward`.
     width: M.
-    norm: "rms" or "layer".
+    norm: "rms", "rms_plus_one" or "layer".
     use_bias: whether layer norms have a bias.
-    order: "pre", where the residual stream is never normalised; or "post", as
-      in the original transformer.
+    order: one of `ORDERS`; in "post" alone, that of the original transformer,
+      the residual stream is normalised.
     epsilon: of the norms, added to the mean square or the variance.
     rngs: Flax NNX random streams; uses "params".
 
   Raises:
-    ValueError: if the norm or the order is neither of its two.
+    ValueError: if the norm or the order is unknown.
 
   >>> from attnjax.nn.attention import MultiHeadAttention
   >>> from flax import nnx
@@ -126,7 +152,11 @@ class TransformerBlock(nnx.Module):
 
   Reference:
     Xiong et al., "On Layer Normalization in the Transformer Architecture",
-    2020, arXiv 2002.04745; "post": Vaswani et al., 2017, arXiv 1706.03762.
+    2020, arXiv 2002.04745; "post": Vaswani et al., 2017, arXiv 1706.03762;
+    "output": OLMo Team, "2 OLMo 2 Furious", 2025, arXiv 2501.00656; "sandwich":
+    Ding et al., "CogView", 2021, arXiv 2105.13290; "parallel": Wang,
+    Komatsuzaki, "GPT-J-6B", 2021, and Black et al., "GPT-NeoX-20B", 2022, arXiv
+    2204.06745.
   """
 
   def __init__(
@@ -137,20 +167,23 @@ class TransformerBlock(nnx.Module):
     width: int,
     norm: str = "rms",
     use_bias: bool = False,
-    order: Literal["pre", "post"] = "pre",
+    order: str = "pre",
     epsilon: float = 1e-6,
     rngs: nnx.Rngs,
   ):
-    if order not in ("pre", "post"):
+    if order not in ORDERS:
       raise ValueError(
-        f"TransformerBlock: order must be 'pre' or 'post', got {order!r}"
+        f"TransformerBlock: order must be one of {[*ORDERS]}, got {order!r}"
       )
-    # Either order has one norm a layer; only their place differs.
     make = lambda: make_norm(norm, width, use_bias, rngs, epsilon=epsilon)
+    sandwich = order == "sandwich"
     self.attention_norm = make()
     self.attention = attention
-    self.feed_forward_norm = make()
+    self.attention_output_norm = make() if sandwich else None
+    # Any: of no union of types would a checker allow `.scale`.
+    self.feed_forward_norm: Any = None if order == "parallel_one" else make()
     self.feed_forward = feed_forward
+    self.feed_forward_output_norm = make() if sandwich else None
     self.order = order
 
   def __call__(
@@ -184,14 +217,28 @@ class TransformerBlock(nnx.Module):
 
   def _add(self, x, change, drop):
     """x plus the attention's output, then plus the feed-forward layer's."""
+    first, second = self.attention_norm, self.feed_forward_norm
+    change = self._changed(first, self.attention_output_norm, change)
     # Each dropout has a number of its own, so that their masks differ.
-    x = self._after(self.attention_norm, x + drop(change, 0))
-    change = self.feed_forward(self._before(self.feed_forward_norm, x))
-    return self._after(self.feed_forward_norm, x + drop(change, 1))
+    added = self._after(first, x + drop(change, 0))
+
+    # In parallel both layers read x as it was before the block.
+    x = x if self.order.startswith("parallel") else added
+    inputs = self._before(first if second is None else second, x)
+    change = self._changed(
+      second, self.feed_forward_output_norm, self.feed_forward(inputs)
+    )
+    return self._after(second, added + drop(change, 1))
 
   def _before(self, norm, x):
-    """The input of a layer: normalised in pre-norm."""
-    return norm(x) if self.order == "pre" else x
+    """The input of a layer: normalised unless the norms come later."""
+    return x if self.order in ("post", "output") else norm(x)
+
+  def _changed(self, norm, output_norm, change):
+    """What a layer adds: normalised in the orders "output" and "sandwich"."""
+    if self.order == "output":
+      return norm(change)
+    return change if output_norm is None else output_norm(change)
 
   def _after(self, norm, x):
     """x after a residual addition: normalised in post-norm."""

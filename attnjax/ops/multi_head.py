@@ -159,6 +159,8 @@ def multi_head_attention(
   positions: Int[Array | np.ndarray, "..."] | None = None,
   memory_positions: Int[Array | np.ndarray, "..."] | None = None,
   position_encoding: Callable | None = None,
+  query_norm: Callable | None = None,
+  key_norm: Callable | None = None,
   combine: Combine = "concatenate",
   attend: Callable = default_attend,
   **attend_kw,
@@ -179,6 +181,9 @@ def multi_head_attention(
       0, 1, 2... else.
     position_encoding: ``(x, positions) -> x`` for queries and keys, such as
       `positions.Rotary()`.
+    query_norm: ``x -> x`` on queries before that, such as an RMS norm of each
+      head; None is none.
+    key_norm: the same on keys.
     combine: "concatenate" the heads and transform, or transform each and
       "sum"; equal but for rounding.
     attend: the attention to call.
@@ -205,13 +210,15 @@ def multi_head_attention(
 
   Reference:
     Vaswani et al., "Attention Is All You Need", 2017, arXiv 1706.03762,
-    section 3.2.2. The sum: Elhage et al., "A Mathematical Framework for
-    Transformer Circuits", 2021.
+    section 3.2.2. Norms of queries and keys: Henry et al., "Query-Key
+    Normalization for Transformers", 2020, arXiv 2010.04245. The sum: Elhage et
+    al., "A Mathematical Framework for Transformer Circuits", 2021.
   """
   if memory is None and memory_positions is None:
     memory_positions = positions
 
   query, key, value = project_heads(params, inputs, memory)
+  query, key = _normed(query, query_norm), _normed(key, key_norm)
   if position_encoding is not None:
     query = position_encoding(query, _or_range(positions, query))
     key = position_encoding(key, _or_range(memory_positions, key))
@@ -237,6 +244,8 @@ def decode_attention(
   lengths: Int[Array, "*B"] | None = None,
   mask: Mask | Bool[Array | np.ndarray, "..."] | None = None,
   position_encoding: Callable | None = None,
+  query_norm: Callable | None = None,
+  key_norm: Callable | None = None,
   combine: Combine = "concatenate",
   store: Callable = append,
   attend: Callable = default_attend,
@@ -256,6 +265,8 @@ def decode_attention(
       ``sliding_window(C - 1)``. A boolean array, alone or composed with a mask,
       is looked up by index: its columns are the slots of the cache.
     position_encoding: as in `multi_head_attention`.
+    query_norm: as in `multi_head_attention`.
+    key_norm: as in `multi_head_attention`.
     combine: as in `multi_head_attention`.
     store: `cache.append`, which refuses an overflow, or `cache.roll`, with
       which each query sees the C tokens up to its own, however many come.
@@ -307,6 +318,7 @@ def decode_attention(
 
   positions = cache.next_positions(count)
   query, key, value = project_heads(params, inputs, None)
+  query, key = _normed(query, query_norm), _normed(key, key_norm)
   if position_encoding is not None:
     query, key = (position_encoding(x, positions) for x in (query, key))
 
@@ -340,6 +352,11 @@ def decode_attention(
   )
   heads, *aux = result if isinstance(result, tuple) else (result,)
   return (combine_heads(params.output, heads, combine), new, *aux)
+
+
+def _normed(x, norm: Callable | None):
+  """Queries or keys after their norm, if there is one."""
+  return x if norm is None else norm(x)
 
 
 def _or_range(positions, x):

@@ -16,6 +16,7 @@ import numpy as np
 
 from attnjax.ops.explicit_axes import rows_of
 from attnjax.ops.integers import int32, narrowed
+from attnjax.ops.rotary_scaling import RotaryScaling
 from attnjax.ops.value_checks import known, poison
 from attnjax.typing import Array, Float, Int
 
@@ -103,24 +104,30 @@ def rotary(
   *,
   base: float = 10_000.0,
   interleaved: bool = False,
+  features: int | None = None,
+  scaling: RotaryScaling | None = None,
+  length: int | None = None,
 ) -> Float[Array, "*B T H D"]:
   """Rotates feature pairs by an angle proportional to the position.
 
       (x[i], x[j]) -> (x[i] cos a - x[j] sin a, x[i] sin a + x[j] cos a)
-      a = position / base^(2i / D)
+      a = position / base^(2i / R)
 
   Where queries and keys are both rotated, their dot product depends on the
   positions only through their difference.
 
   Args:
-    x: queries or keys, ``*B T H D``, D even.
+    x: queries or keys, ``*B T H D``.
     positions: int ``*B T`` (or ``T``).
     base: of the wavelengths.
     interleaved: pair features (2i, 2i + 1), as the paper does; False pairs
-      (i, i + D/2), as most published weights do.
+      (i, i + R/2), as most published weights do.
+    features: R, even, how many of the D are rotated, the first; None is all.
+    scaling: changes the frequencies; see `attnjax.ops.rotary_scaling`.
+    length: tokens of the text, for scalings that ask; None is T.
 
   Raises:
-    ValueError: if D is odd.
+    ValueError: if R is odd or above D.
 
   >>> import jax.numpy as jnp
   >>> x = jnp.ones((6, 1, 4))
@@ -132,11 +139,30 @@ def rotary(
     Su et al., "RoFormer: Enhanced Transformer with Rotary Position Embedding",
     2021, arXiv 2104.09864, equation 34.
   """
+  if features is not None and features < x.shape[-1]:
+    turned, rest = x[..., :features], x[..., features:]
+    turned = rotary(
+      turned,
+      positions,
+      base=base,
+      interleaved=interleaved,
+      scaling=scaling,
+      length=length,
+    )
+    return jnp.concatenate([turned, rest], axis=-1)
+  width = x.shape[-1] if features is None else features
+  if width != x.shape[-1]:
+    raise ValueError(
+      f"rotary: features must be at most the {x.shape[-1]} of a head, got"
+      f" {features}"
+    )
+
   # Computed in float32 or wider, and rounded once, to the dtype of x.
   dtype = jnp.float64 if x.dtype == jnp.float64 else jnp.float32
+  length = x.shape[-3] if length is None else length
   sin, cos = (
     f.reshape((1,) * (x.ndim - f.ndim - 1) + (*f.shape[:-1], 1, f.shape[-1]))
-    for f in sine_and_cosine(positions, x.shape[-1], base, dtype)
+    for f in sine_and_cosine(positions, width, base, dtype, scaling, length)
   )
 
   wide = x.astype(dtype)
@@ -163,12 +189,22 @@ class Rotary:
 
   base: float = 10_000.0
   interleaved: bool = False
+  features: int | None = None
+  scaling: RotaryScaling | None = None
+  length: int | None = None
 
   def __call__(
     self, x: Float[Array, "*B T H D"], positions: Int[Array | np.ndarray, "..."]
   ) -> Float[Array, "*B T H D"]:
     """Encodes queries or keys."""
-    return rotary(x, positions, base=self.base, interleaved=self.interleaved)
+    # `vars` and not `asdict`, which would copy the scaling to a dict.
+    return rotary(x, positions, **vars(self))
+
+  def of_length(self, length: int) -> "Rotary":
+    """The encoding of a text of so many tokens, where its scaling asks."""
+    if self.scaling is None or not self.scaling.by_length:
+      return self
+    return dataclasses.replace(self, length=length)
 
 
 def alibi_slopes(heads: int) -> Float[Array, " H"]:
@@ -211,8 +247,12 @@ def sine_and_cosine(
   width: int,
   base: float,
   dtype=jnp.float32,
+  scaling: RotaryScaling | None = None,
+  length: int = 0,
 ) -> tuple[Float[Array, "*B T M2"], Float[Array, "*B T M2"]]:
-  """sin and cos of position / base^(2i / width), for each pair i of features.
+  """sin and cos of position · frequency[i], for each pair i of features.
+
+  Without a scaling frequency[i] is base^(-2i / width).
 
   Positions are int32 of any sign. In float32 the error stays below 3e-7, at
   position 2^31 - 1 as at 1, for some twenty integer operations per angle.
@@ -234,22 +274,26 @@ def sine_and_cosine(
       "positions: base must be a finite number > 0, known while tracing, got"
       f" {base}"
     )
+  scaling = RotaryScaling() if scaling is None else scaling
+  frequency = tuple(scaling.frequencies(width, base, length).tolist())
 
   if isinstance(positions, np.ndarray) and positions.size * width <= _TABLE:
     # A constant of the program. Otherwise each layer would compute them, of
     # queries and of keys, and again in the backward pass: 7 % of a small step.
     with jax.ensure_compile_time_eval():
-      sin, cos = _sine_and_cosine(positions, width, base, dtype)
-    return jnp.asarray(np.asarray(sin)), jnp.asarray(np.asarray(cos))
+      sin, cos = _sine_and_cosine(positions, frequency, dtype)
+    sin, cos = jnp.asarray(np.asarray(sin)), jnp.asarray(np.asarray(cos))
+  else:
+    sin, cos = _sine_and_cosine(positions, frequency, dtype)
 
-  return _sine_and_cosine(positions, width, base, dtype)
+  gain = scaling.magnitude
+  return (sin, cos) if gain == 1 else (sin * gain, cos * gain)
 
 
 def _sine_and_cosine(
-  positions, width: int, base: float, dtype
+  positions, frequency: tuple[float, ...], dtype
 ) -> tuple[Array, Array]:
-  """`sine_and_cosine`, computed where it stands."""
-  frequency = _frequencies(width, base)
+  """`sine_and_cosine` of frequencies, computed where it stands."""
   if dtype == jnp.float64:
     positions = jnp.asarray(positions)
     if not jnp.issubdtype(positions.dtype, jnp.integer):
@@ -268,12 +312,6 @@ def _sine_and_cosine(
 
   sin = jnp.where(positions[..., None] < 0, -sin, sin)
   return poison((sin, cos), wrong)
-
-
-@functools.cache
-def _frequencies(width: int, base: float) -> tuple[float, ...]:
-  """Frequencies base^(-2i / width) of each pair i, in float64."""
-  return tuple((base ** (-np.arange(0, width, 2) / width)).tolist())
 
 
 @functools.cache

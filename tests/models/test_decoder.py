@@ -362,7 +362,7 @@ def _matrix(part, path):
     ({"head_width": None}, "heads=4 must divide width=10"),
     ({"kv_heads": 3}, "kv_heads=3 must divide heads=4"),
     ({"positions": "rope"}, r"positions must be one of .*rotary.*'rope'"),
-    ({"norm": "batch"}, "norm must be one of rms, layer, got 'batch'"),
+    ({"norm": "batch"}, "norm must be one of rms, .*layer, got 'batch'"),
     ({"activation": "tanh"}, "activation must be one of .*gelu.*'tanh'"),
     ({"depth": 0}, "depth must be at least 1, got 0"),
   ],

@@ -1,0 +1,308 @@
+"""Sizes and choices of a `DecoderLM`, and the number of its parameters."""
+
+import dataclasses
+
+from attnjax.config import Config, setting
+from attnjax.models.block_stack import block_setting, check_heads
+from attnjax.nn.transformer_block import ACTIVATIONS, GATED, ORDERS
+from attnjax.ops import rotary_scaling
+from attnjax.ops.positions import Rotary
+
+__all__ = ["DecoderConfig", "RotaryConfig", "decoder_parameters", "total"]
+
+POSITIONS = ("rotary", "learned", "sinusoidal", "alibi", "none")
+SCALINGS = ("none", "linear", "dynamic", "yarn", "llama3", "longrope")
+LAYERS = ("full", "window", "full_unrotated", "window_unrotated")
+
+
+@dataclasses.dataclass(frozen=True)
+class RotaryConfig(Config):
+  """Rotary positions: which features turn, how fast, and in which layers.
+
+  The scalings are those of `attnjax.ops.rotary_scaling`, which names their
+  sources.
+  """
+
+  base: float = setting(10_000.0, "of the wavelengths", above=1)
+  local_base: float | None = setting(
+    None, "base of windowed layers, then without scaling; none: base", above=1
+  )
+  features: int | None = setting(
+    None, "features of a head that turn, even; none: all", at_least=2
+  )
+  interleaved: bool = setting(
+    False, "pair features 2i and 2i + 1, and not i and i + features / 2"
+  )
+  scaling: str = setting(
+    "none", "of the frequencies for long texts", choices=SCALINGS
+  )
+  factor: float = setting(
+    1.0, "of every scaling but longrope: texts grow by it", at_least=1
+  )
+  original_length: int = setting(
+    2048, "tokens of the texts in training, for scalings", at_least=1
+  )
+  gain: float | None = setting(
+    None,
+    "of yarn and longrope: sines and cosines times it; none: by the factor",
+    above=0,
+  )
+  fast: float = setting(
+    32.0, "of yarn: turns above which a pair stays", above=0
+  )
+  slow: float = setting(
+    1.0, "of yarn: turns below which a pair has the factor", above=0
+  )
+  whole: bool = setting(True, "of yarn: the ramp ends at whole pairs")
+  low: float = setting(
+    1.0, "of llama3: turns below which a pair has the factor", above=0
+  )
+  high: float = setting(
+    4.0, "of llama3: turns above which a pair stays", above=0
+  )
+  short: tuple[float, ...] = setting(
+    (), "of longrope: a factor a pair, of texts up to original_length", above=0
+  )
+  long: tuple[float, ...] = setting(
+    (), "of longrope: a factor a pair, of longer texts", above=0
+  )
+
+  def encoding(self, *, local: bool = False) -> Rotary:
+    """The position encoding of a layer; `local` if it has a window.
+
+    >>> RotaryConfig(local_base=100.0).encoding(local=True).base
+    100.0
+    """
+    apart = local and self.local_base is not None
+    return Rotary(
+      base=self.local_base if apart else self.base,  # type: ignore[arg-type]
+      interleaved=self.interleaved,
+      features=self.features,
+      scaling=None if apart else self._scaling(),
+    )
+
+  def _scaling(self) -> rotary_scaling.RotaryScaling | None:
+    """The scaling of the frequencies, or None."""
+    factor, length = self.factor, self.original_length
+    makers = {
+      "none": lambda: None,
+      "linear": lambda: rotary_scaling.Linear(factor),
+      "dynamic": lambda: rotary_scaling.DynamicNTK(factor, length),
+      "yarn": lambda: rotary_scaling.Yarn(
+        factor, length, self.fast, self.slow, self.gain, self.whole
+      ),
+      "llama3": lambda: rotary_scaling.Llama3(
+        factor, length, self.low, self.high
+      ),
+      "longrope": lambda: rotary_scaling.LongRope(
+        self.short, self.long, length, self.gain or 1.0
+      ),
+    }
+    return makers[self.scaling]()
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.features is not None and self.features % 2:
+      raise ValueError(
+        f"rotary.features must be even, for pairs turn, got {self.features}"
+      )
+    if self.scaling == "llama3" and not self.low < self.high:
+      raise ValueError(
+        f"rotary.low must be below rotary.high, got {self.low} and {self.high}"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig(Config):
+  """Sizes and choices of a `DecoderLM`."""
+
+  width: int = block_setting("width", 256)
+  depth: int = block_setting("depth", 4)
+  heads: int = setting(
+    4, "query heads H of a block; divide the width", at_least=1
+  )
+  kv_heads: int | None = setting(
+    None, "key/value heads K, a divisor of the heads; none: as many", at_least=1
+  )
+  head_width: int | None = setting(
+    None,
+    "width D of a query and a key, features; none: width / heads",
+    at_least=1,
+  )
+  hidden: int = block_setting("hidden", 1024)
+  activation: str = setting(
+    "gelu", "feed-forward nonlinearity", choices=ACTIVATIONS
+  )
+  norm: str = setting(
+    "rms", "normalisation", choices=("rms", "rms_plus_one", "layer")
+  )
+  epsilon: float = setting(
+    1e-6, "added to the mean square or the variance in norms", above=0
+  )
+  order: str = setting(
+    "pre", "where the norms of a block stand", choices=ORDERS
+  )
+  use_bias: bool = block_setting("use_bias", False)
+  attention_bias: bool | None = setting(
+    None, "biases of queries, keys and values; none: as use_bias"
+  )
+  attention_output_bias: bool | None = setting(
+    None, "bias of the attention's output map; none: as use_bias"
+  )
+  query_key_norm: str = setting(
+    "none",
+    "norm of queries and keys: none, of each head, or over all heads",
+    choices=("none", "head", "heads"),
+  )
+  scale: float | None = setting(
+    None, "of the logits q · k; none: 1 / sqrt(head width)", above=0
+  )
+  softcap: float | None = setting(
+    None, "attention logits stay within ± this, by tanh; none: free", above=0
+  )
+  sinks: bool = setting(
+    False, "a learned logit a head that takes weight from the keys"
+  )
+  positions: str = setting(
+    "rotary", "how the model knows positions", choices=POSITIONS
+  )
+  rotary: RotaryConfig = RotaryConfig()
+  window: int | None = setting(
+    None, "positions before its own that a query sees; none: all", at_least=0
+  )
+  layers: tuple[str, ...] = setting(
+    (),
+    "kinds of attention, repeated over the depth; empty: all windowed if there"
+    " is a window, else all full",
+    choices=LAYERS,
+  )
+  max_length: int = setting(
+    2048,
+    "positions that a learned table holds; no other kind has a limit",
+    at_least=1,
+  )
+  position_offset: int = setting(
+    0, "rows of a learned table before that of position 0", at_least=0
+  )
+  embedding_scale: float = setting(
+    1.0, "token embeddings are multiplied by it", above=0
+  )
+  logits_softcap: float | None = setting(
+    None, "logits of tokens stay within ± this, by tanh; none: free", above=0
+  )
+  tied: bool = setting(True, "read out by the table that embeds")
+  remat: bool = setting(
+    False, "recompute a block's activations in the backward pass"
+  )
+  unroll: int = block_setting("unroll", 1)
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.head_width is None:
+      check_heads(self, ", or give head_width")
+    # K = H is multi-head attention, K = 1 multi-query, else grouped-query.
+    if self.kv_heads is not None and self.heads % self.kv_heads:
+      raise ValueError(
+        f"model: kv_heads={self.kv_heads} must divide heads={self.heads}"
+      )
+
+    width = self.head_width or self.width // self.heads
+    turned = width if self.rotary.features is None else self.rotary.features
+    if self.positions == "rotary" and (turned % 2 or turned > width):
+      raise ValueError(
+        f"model: rotary positions turn pairs of features, so the width of a"
+        f" head must be even, got {width}, or an even rotary.features up to it,"
+        f" got {self.rotary.features}"
+      )
+    windowed = any(kind.startswith("window") for kind in self.layers)
+    if self.window is None and windowed:
+      raise ValueError(
+        f"model: window must be given where layers has windows, got"
+        f" {self.layers}"
+      )
+
+  @property
+  def kinds(self) -> tuple[str, ...]:
+    """The kind of attention of every layer, from first to last.
+
+    >>> DecoderConfig(depth=3, window=5, layers=("window", "full")).kinds
+    ('window', 'full', 'window')
+    """
+    one = "full" if self.window is None else "window"
+    pattern = self.layers or (one,)
+    return tuple(pattern[i % len(pattern)] for i in range(self.depth))
+
+
+def decoder_parameters(
+  config: DecoderConfig, vocabulary: int
+) -> dict[str, int]:
+  """Number of parameters of a `DecoderLM`, by part.
+
+      attention    = L (M H D + 2 M K D + H D M)
+      feed-forward = L n M F, n = 3 for gated activations and 2 else
+      embedding    = V M, and as much again for a readout of its own
+
+  Args:
+    config: of the decoder.
+    vocabulary: V.
+
+  Returns:
+    Counts by name: embedding, readout, attention, feed_forward, and the small
+    parts: positions, biases (and sinks), norms.
+
+  GPT-3 as published counts matrices alone:
+
+  >>> from attnjax.models.decoder import DecoderConfig
+  >>> gpt3 = DecoderConfig(width=12288, depth=96, heads=96, hidden=49152,
+  ...   norm="layer", use_bias=True, positions="learned", tied=False)
+  >>> parts = decoder_parameters(gpt3, 50257)
+  >>> matrices = "embedding", "readout", "attention", "feed_forward"
+  >>> sum(parts[name] for name in matrices)
+  175181291520
+
+  Reference:
+    Brown et al., "Language Models are Few-Shot Learners", 2020, arXiv
+    2005.14165, table 2.1; the count: 3Blue1Brown, "Attention in transformers,
+    step-by-step", 2024.
+  """
+  m, f, depth = config.width, config.hidden, config.depth
+  h = config.heads
+  k = h if config.kv_heads is None else config.kv_heads
+  d = m // h if config.head_width is None else config.head_width
+  maps = 3 if config.activation in GATED else 2
+  learned = config.positions == "learned"
+  rows = config.max_length + config.position_offset
+
+  bias = config.use_bias
+  into, out = config.attention_bias, config.attention_output_bias
+  # Of queries, keys and values, output, the maps up, and the map down.
+  per_block_bias = (
+    (h + 2 * k) * d * (bias if into is None else into)
+    + m * (bias if out is None else out)
+    + ((maps - 1) * f + m) * bias
+    + h * config.sinks
+  )
+  norm = m * (2 if config.norm == "layer" and config.use_bias else 1)
+  norms = {"sandwich": 4, "parallel_one": 1}.get(config.order, 2)
+  head_norms = {"none": 0, "head": 2 * d, "heads": (h + k) * d}
+
+  return {
+    "embedding": vocabulary * m,
+    "readout": 0 if config.tied else vocabulary * m,
+    "attention": depth * (2 * m * h * d + 2 * m * k * d),
+    "feed_forward": depth * maps * m * f,
+    "positions": rows * m if learned else 0,
+    "biases": depth * per_block_bias,
+    # Those of each block, and the one before the readout.
+    "norms": depth * head_norms[config.query_key_norm]
+    + (depth * norms + 1) * norm,
+  }
+
+
+def total(parts: dict[str, int]) -> int:
+  """The sum of the counts of `decoder_parameters`.
+
+  >>> total({"embedding": 3, "norms": 2})
+  5
+  """
+  return sum(parts.values())

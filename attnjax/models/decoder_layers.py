@@ -1,0 +1,172 @@
+"""Blocks of a decoder whose layers differ: made, and scanned by period.
+
+Layers of one decoder have the same parameters, stacked along a leading axis,
+and may differ in mask and position encoding. A scan compiles its body once, so
+that its body has to be a whole period of the kinds of layers.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from attnjax.models.block_stack import make_feed_forward
+from attnjax.models.decoder_config import DecoderConfig
+from attnjax.nn import MultiHeadAttention, TransformerBlock
+from attnjax.nn.initializers import fan_in
+from attnjax.typing import PyTree
+
+__all__ = ["make_decoder_block", "periods", "scan_layers"]
+
+
+def make_decoder_block(
+  config: DecoderConfig, attend: Callable, rngs: nnx.Rngs
+) -> TransformerBlock:
+  """One block of a decoder, with the encoding of layers without a window."""
+  rotary = config.positions == "rotary"
+  # 2 depth additions: attention and feed-forward of each block.
+  additions = 2 * config.depth
+  bias = config.attention_bias
+  attention = MultiHeadAttention(
+    config.width,
+    config.heads,
+    kv_heads=config.kv_heads,
+    head_width=config.head_width,
+    use_bias=config.use_bias if bias is None else bias,
+    output_bias=(
+      config.use_bias
+      if config.attention_output_bias is None
+      else config.attention_output_bias
+    ),
+    query_key_norm=config.query_key_norm,
+    norm=config.norm,
+    epsilon=config.epsilon,
+    scale=config.scale,
+    sinks=config.sinks,
+    position_encoding=config.rotary.encoding() if rotary else None,
+    attend=attend,
+    output_init=fan_in(1 / additions),
+    rngs=rngs,
+  )
+  return TransformerBlock(
+    attention,
+    make_feed_forward(config, additions, rngs),
+    width=config.width,
+    norm=config.norm,
+    use_bias=config.use_bias,
+    order=config.order,
+    epsilon=config.epsilon,
+    rngs=rngs,
+  )
+
+
+@functools.cache
+def periods(kinds: Sequence[str]) -> tuple[tuple[tuple[str, ...], int], ...]:
+  """Cuts a row of kinds into repeated patterns, as short together as can be.
+
+  Args:
+    kinds: of all layers, a tuple.
+
+  Returns:
+    Pairs of a pattern and how often it is repeated.
+
+  >>> periods(("a", "a", "b") * 4 + ("a", "a"))
+  ((('a', 'a', 'b'), 4), (('a',), 2))
+  >>> periods(("a",) * 9 + ("b",) * 5)
+  ((('a',), 9), (('b',), 5))
+  """
+  # From the end: `best[i]` is what is written for the rest from i on (kinds,
+  # then patterns), and its first pattern; of equals the one that covers most.
+  count = len(kinds)
+  best: list[tuple[int, ...]] = [(0, 0, 0, 0)] * (count + 1)
+  for i in reversed(range(count)):
+    choices = []
+    for size in range(1, count - i + 1):
+      turns, pattern = 1, kinds[i : i + size]
+      while kinds[i + turns * size : i + (turns + 1) * size] == pattern:
+        turns += 1
+      written, patterns, *_ = best[i + turns * size]
+      choices.append((size + written, 1 + patterns, -size * turns, size))
+    best[i] = min(choices)
+
+  found, i = [], 0
+  while i < count:
+    *_, covered, size = best[i]
+    turns = -covered // size
+    found.append((tuple(kinds[i : i + size]), turns))
+    i += size * turns
+  return tuple(found)
+
+
+def scan_layers(
+  layer: Callable,
+  x: PyTree,
+  stacked: PyTree,
+  kinds: tuple[str, ...],
+  *,
+  unroll: int = 1,
+) -> tuple[PyTree, PyTree]:
+  """Runs layers one after another; compile time is that of one period.
+
+  Args:
+    layer: ``(kind, x, parts) -> (x, extra)``, parts those of one layer.
+    x: what the first layer gets.
+    stacked: arrays with a leading axis of layers, such as the parameters.
+    kinds: of the layers.
+    unroll: layers in one turn of the scan.
+
+  Returns:
+    x after the last layer, and what they gave beside it, stacked.
+
+  >>> import jax.numpy as jnp
+  >>> step = lambda kind, x, add: (x + add if kind == "a" else x * add, x)
+  >>> x, before = scan_layers(step, 1.0, jnp.arange(1.0, 6.0), ("a", "b") * 2
+  ...                         + ("a",))
+  >>> float(x), before.tolist()
+  (33.0, [1.0, 2.0, 4.0, 7.0, 28.0])
+  """
+  start, extras = 0, []
+  for pattern, turns in periods(kinds):
+    part = _part(stacked, start, len(pattern), turns, len(kinds))
+    x, extra = _scan_period(layer, x, part, pattern, unroll)
+    extras.append(extra)
+    start += len(pattern) * turns
+
+  if len(extras) == 1:
+    return x, extras[0]
+  return x, jax.tree.map(lambda *all: jnp.concatenate(all), *extras)
+
+
+def _scan_period(layer, x, stacked, pattern: tuple[str, ...], unroll: int):
+  """One scan, whose body runs the layers of a pattern."""
+  if len(pattern) == 1:
+    return jax.lax.scan(
+      functools.partial(layer, pattern[0]), x, stacked, unroll=unroll
+    )
+
+  def body(x, parts):
+    extras = []
+    for place, kind in enumerate(pattern):
+      one = jax.tree.map(lambda a, place=place: a[place], parts)
+      x, extra = layer(kind, x, one)
+      extras.append(extra)
+    return x, jax.tree.map(lambda *all: jnp.stack(all), *extras)
+
+  turns = max(1, unroll // len(pattern))
+  x, extras = jax.lax.scan(body, x, stacked, unroll=turns)
+  # Turns and places of a period are layers again.
+  flat = lambda a: a.reshape((a.shape[0] * a.shape[1], *a.shape[2:]))
+  return x, jax.tree.map(flat, extras)
+
+
+def _part(stacked, start: int, size: int, turns: int, count: int):
+  """Layers `start` to `start + size * turns`, by period if it has several."""
+
+  def part(a):
+    # The whole as it is: a slice of all layers would be one more operation.
+    a = a if size * turns == count else a[start : start + size * turns]
+    return a if size == 1 else a.reshape((turns, size, *a.shape[1:]))
+
+  return jax.tree.map(part, stacked)
