@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnjax.viz import style
-from attnjax.viz.panels import PanelLayout, Panels, label_fonts
+from attnjax.viz.captured import chosen
+from attnjax.viz.panels import PAGE, PanelLayout, Panels, label_fonts
 from attnjax.viz.plain_text import drawable
-from attnjax.viz.tokens import LONGEST, Token, visible_all
+from attnjax.viz.tokens import Token, visible_all
 
 if TYPE_CHECKING:
   import matplotlib.figure
@@ -33,11 +34,17 @@ def attention_figure(
   titles: Sequence[str] | None = None,
   columns: int | None = None,
   largest: float | None = 1.0,
+  queries: Sequence[int] | None = None,
+  keys: Sequence[int] | None = None,
+  longest: int | None = None,
+  page: tuple[float, float] = PAGE,
 ) -> "matplotlib.figure.Figure":
   """Draws attention weights, one panel a head, on one colour scale.
 
   White is a weight of 0, so that hidden keys have the colour of the paper. The
   tokens are on the outer panels; spaces, newlines and lone bytes are glyphs.
+  The figure fits a page. Of a sentence that leaves no room for its labels every
+  n-th is written, which the axis says; choose some of its rows by `queries`.
 
   Args:
     weights: "H T S" or "L H T S", at least 0; each row sums to at most 1. Four
@@ -51,13 +58,19 @@ def attention_figure(
       where there are layers.
     largest: the weight drawn darkest in every panel; None gives each panel its
       own scale, up to its largest weight, which its title then states.
+    queries: indices of the queries to draw, negative ones from the end; None
+      draws all.
+    keys: indices of the keys to draw; weight on the others is not seen.
+    longest: characters of a token that are written; None writes all of it.
+    page: width and height that the figure fits, inches; it exceeds them only
+      where the labels alone fill them.
 
   Returns:
     A matplotlib Figure, to save or to display.
 
   Raises:
-    ValueError: shapes disagree, a weight is negative or not finite, or a row
-      sums to more than 1.
+    ValueError: shapes disagree, an index is outside, a weight is negative or
+      not finite, or a row sums to more than 1.
     ImportError: matplotlib is not installed.
 
   >>> import numpy as np
@@ -70,14 +83,26 @@ def attention_figure(
   """
   # Everything is validated before matplotlib draws anything.
   panels, heads = _validate_weights(weights)
-  queries, keys = _validate_tokens(panels, query_tokens, key_tokens)
+  labels = _validate_tokens(panels, query_tokens, key_tokens, longest)
   names = _titles(panels, heads, np.ndim(weights) == 4, titles)
   columns = _columns(len(panels), heads, np.ndim(weights) == 4, columns)
   if layout not in ("rows", "columns"):
     raise ValueError(f'layout={layout!r}: expected "rows" or "columns"')
   if largest is not None and not largest > 0:
     raise ValueError(f"largest={largest}: expected a weight above 0 or None")
-  return Panels(panels, queries, keys, names, layout, columns, largest).draw()
+
+  rows = chosen("queries", queries, panels.shape[1])
+  held = chosen("keys", keys, panels.shape[2])
+  return Panels(
+    panels[:, rows][:, :, held],
+    [labels[0][t] for t in rows],
+    [labels[1][s] for s in held],
+    names,
+    layout,
+    columns,
+    largest,
+    page,
+  ).draw()
 
 
 def save_attention(
@@ -139,6 +164,7 @@ def _validate_tokens(
   panels: np.ndarray,
   query_tokens: Sequence[Token],
   key_tokens: Sequence[Token] | None,
+  longest: int | None,
 ) -> tuple[list[str], list[str]]:
   """Labels of queries and keys, as many as their axes are long."""
   texts = []
@@ -151,8 +177,8 @@ def _validate_tokens(
         f"{name}: expected {panels.shape[axis]} tokens (axis {'_TS'[axis]} of"
         f" the weights), got {len(tokens)}"
       )
-    labels = visible_all(tokens)
-    texts.append([drawable(x, label_fonts(), longest=LONGEST) for x in labels])
+    labels = visible_all(tokens, longest=longest)
+    texts.append([drawable(x, label_fonts(), longest=longest) for x in labels])
 
   return texts[0], texts[1]
 

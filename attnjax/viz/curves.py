@@ -1,6 +1,5 @@
 """Figures of learning curves, with horizontal lines to compare with."""
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -145,26 +144,26 @@ def _curves(
 def _draw_curves(axes: Any, curves: Curves) -> list[Label]:
   """Draws each split as a line; returns the labels."""
   labels = []
-  # More than six splits share colours.
-  for (name, (steps, values)), color in zip(
-    curves.items(), itertools.cycle(style.PALETTE), strict=False
-  ):
+  for index, (name, (steps, values)) in enumerate(curves.items()):
+    look = style.line_look(index)
     # Thin and pale: the training loss of single batches is noisy.
     noisy = name == "train"
+    marked = len(steps) == 1 or (not noisy and len(steps) < 60)
     axes.plot(
       steps,
       values,
-      color=color,
+      **look | {"marker": look["marker"] if marked else ""},
       linewidth=1.0 if noisy else 1.8,
       alpha=0.6 if noisy and len(steps) > 1 else 1.0,
-      marker="o" if len(steps) == 1 or (not noisy and len(steps) < 60) else "",
-      markersize=3.5,
+      markersize=4,
       zorder=2 if noisy else 3,
     )
 
     finite = [value for value in values if math.isfinite(value)]
     if finite:
-      labels.append(Label(finite[-1], f"{name} {finite[-1]:.3f}", color))
+      labels.append(
+        Label(finite[-1], f"{name} {finite[-1]:.3f}", look["color"])
+      )
 
   return labels
 

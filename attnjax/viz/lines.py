@@ -19,8 +19,6 @@ __all__ = [
 ]
 
 
-# In turn, for lines that share a colour.
-_DASHES = ("-", "--", ":")
 _WIDTH, _HEIGHT, _FONT = 6.4, 3.8, 8.5  # inches, inches, points
 
 
@@ -68,11 +66,9 @@ def lines_figure(
   labels = []
 
   for index, (name, (x, y)) in enumerate(series.items()):
-    # After six lines the colours repeat with another dash.
-    again, place = divmod(index, len(style.PALETTE))
-    color = style.PALETTE[place]
-    last = _draw(axes, *_validate(name, x, y), color, _DASHES[again % 3])
-    labels.append(Label(last, name, color))
+    look = style.line_look(index)
+    last = _draw(axes, *_validate(name, x, y), look)
+    labels.append(Label(last, name, look["color"]))
 
   for name, level in (levels or {}).items():
     axes.axhline(level, color=style.QUIET, linewidth=0.9, dashes=(4, 3))
@@ -116,18 +112,17 @@ def _validate(name: str, x: Any, y: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw(
-  axes: Any, x: np.ndarray, y: np.ndarray, color: str, dashes: str
+  axes: Any, x: np.ndarray, y: np.ndarray, look: dict[str, str]
 ) -> float:
   """Draws a line and its band; returns the last finite value."""
   mean = y.mean(0)
-  marker = "o" if len(x) < 40 else ""
-  axes.plot(
-    x, mean, dashes, color=color, linewidth=1.6, marker=marker, markersize=3.5
-  )
+  # Of many points only some are marked, or the marks would be the line.
+  every = max(1, len(x) // 20)
+  axes.plot(x, mean, **look, linewidth=1.6, markersize=4, markevery=every)
 
   if len(y) > 1:
     axes.fill_between(
-      x, y.min(0), y.max(0), color=color, alpha=0.18, linewidth=0
+      x, y.min(0), y.max(0), color=look["color"], alpha=0.18, linewidth=0
     )
 
   finite = mean[np.isfinite(mean)]

@@ -15,7 +15,10 @@ __all__ = [
   "PALETTE",
   "QUIET",
   "RULE",
+  "draw_colour_bar",
+  "ink_on",
   "label_axes",
+  "line_look",
   "new_figure",
   "quiet_axes",
   "require_matplotlib",
@@ -25,7 +28,18 @@ __all__ = [
 
 
 INK, QUIET, RULE = "#222222", "#777777", "#d9d9d9"
-PALETTE = ("#2e6ab6", "#d1495b", "#2a9d8f", "#8d5fb0", "#c98a1b", "#5c6770")
+PALETTE = (
+  *("#2e6ab6", "#d1495b", "#2a9d8f", "#8d5fb0", "#c98a1b", "#5c6770"),
+  *("#5bb8e8", "#7a3b1e", "#e38fc6", "#1a1a1a"),
+)
+# A line is told from another without its colour too, in print and by eyes that
+# see few colours.
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
+_DASHES = ("-", "--", ":")
+# Type 42 embeds fonts as they are: publishers refuse Type 3. Without a date and
+# with one salt, the same figure is the same bytes.
+_SETTINGS = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.hashsalt": "attnjax"}
+_NO_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 # White to navy. The lightness of OKLab falls in equal steps, so that twice the
 # weight looks twice as dark and a hidden key is the colour of the paper.
@@ -68,6 +82,42 @@ def new_figure(width: float, height: float) -> "matplotlib.figure.Figure":
   return figure
 
 
+def line_look(index: int) -> dict[str, str]:
+  """Colour, marker and dashes of the line of a number; thirty all differ.
+
+  Args:
+    index: from 0.
+
+  >>> looks = [tuple(line_look(n).values()) for n in range(30)]
+  >>> len(set(looks)), line_look(0)["color"] == PALETTE[0]
+  (30, True)
+  """
+  again, place = divmod(index, len(PALETTE))
+  return {
+    "color": PALETTE[place],
+    "marker": _MARKERS[place],
+    "linestyle": _DASHES[again % len(_DASHES)],
+  }
+
+
+def ink_on(color: tuple[float, ...]) -> str:
+  """White or dark, whichever is easier to read on a colour.
+
+  Args:
+    color: red, green and blue, 0 to 1; more is not looked at.
+
+  >>> ink_on((0.1, 0.1, 0.4)), ink_on((0.5, 0.8, 0.9)) == INK
+  ('white', True)
+  """
+  linear = [
+    x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4
+    for x in color[:3]
+  ]
+  # Relative luminance, as the contrast of the Web's guidelines (WCAG 2).
+  light = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+  return "white" if light < 0.179 else INK
+
+
 def require_matplotlib() -> None:
   """Raises an ImportError that names the extra, without matplotlib.
 
@@ -86,6 +136,48 @@ def weight_colormap() -> "matplotlib.colors.Colormap":
   from matplotlib.colors import LinearSegmentedColormap
 
   return LinearSegmentedColormap.from_list("attention", _SHADES)
+
+
+def draw_colour_bar(
+  figure: "matplotlib.figure.Figure",
+  image: Any,
+  panels: list[Any],
+  text: str,
+  *,
+  length: float = 2.4,
+) -> Any:
+  """Draws a colour bar of one size in inches, whatever that of the figure.
+
+  Args:
+    figure: that has the panels.
+    image: what it explains.
+    panels: axes that it stands beside.
+    text: its name, with the unit.
+    length: inches, at most the height of the figure.
+
+  >>> figure = new_figure(4.0, 3.0)
+  >>> axes = figure.subplots()
+  >>> bar = draw_colour_bar(figure, axes.imshow([[1.0]]), [axes], "weight")
+  >>> bar.ax.get_ylabel()
+  'weight'
+  """
+  from matplotlib.ticker import MaxNLocator
+
+  width, height = figure.get_size_inches()
+  bar = figure.colorbar(
+    image,
+    ax=panels,
+    # A bar 0.12 inch wide: colorbar takes parts of the figure's width.
+    fraction=0.12 / width,
+    aspect=length / 0.12,
+    shrink=min(1.0, length / height),
+    pad=0.12 / width,
+    ticks=MaxNLocator(4),
+  )
+  bar.outline.set_visible(False)
+  bar.set_label(text, color=QUIET, fontsize=8)
+  bar.ax.tick_params(length=0, labelsize=7.5, labelcolor=QUIET)
+  return bar
 
 
 def quiet_axes(axes: Any, *, sides: tuple[str, ...]) -> None:
@@ -139,7 +231,8 @@ def label_axes(
 def save_figure(figure: "matplotlib.figure.Figure", path: str | Path) -> Path:
   """Saves a figure; the suffix is the format (png, pdf, svg).
 
-  Its text is drawn literally, without markup, see `write_plainly`.
+  Its text is drawn literally, without markup, see `write_plainly`. The same
+  figure makes the same bytes; a PDF embeds its fonts whole (Type 42).
 
   Args:
     figure: to save.
@@ -167,6 +260,10 @@ def save_figure(figure: "matplotlib.figure.Figure", path: str | Path) -> Path:
   # After the check, so that a wrong suffix leaves no directory behind.
   path.parent.mkdir(parents=True, exist_ok=True)
   write_plainly(figure)
-  figure.savefig(path, facecolor="white")
+  from matplotlib import rc_context
+
+  with rc_context(_SETTINGS):
+    metadata = _NO_DATE.get(path.suffix.removeprefix("."))
+    figure.savefig(path, facecolor="white", metadata=metadata)
 
   return path

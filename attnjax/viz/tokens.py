@@ -1,5 +1,6 @@
 """Tokens as visible text: glyphs for spaces, newlines and lone bytes."""
 
+import re
 from collections.abc import Sequence
 
 __all__ = [
@@ -15,30 +16,35 @@ __all__ = [
 
 Token = str | bytes | int
 _VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍", "": "∅"}
-
-
+_GAP = re.compile(r"(?<=\S) (?=\S)")
 LONGEST = 14  # characters of a label
 
 
-def visible(token: Token, *, longest: int = LONGEST) -> str:
+def visible(token: Token, *, longest: int | None = LONGEST) -> str:
   r"""A token as text of visible characters.
+
+  A space at either end, or beside another space, is a glyph; one between two
+  words is the gap that it is.
 
   Args:
     token: text; bytes, shown as text where they are UTF-8 and in hexadecimal
       where they are not; or an int, shown as its digits.
     longest: characters kept, at least 2; a longer text ends in an ellipsis.
+      None keeps all.
 
   Raises:
     ValueError: `longest` is less than 2.
 
-  >>> visible("a b"), visible("\n"), visible(b"\xe2"), visible(17)
-  ('a␣b', '⏎', '⟨e2⟩', '17')
+  >>> visible(" a b"), visible("\n"), visible(b"\xe2"), visible(17)
+  ('␣a b', '⏎', '⟨e2⟩', '17')
   """
-  if longest < 2:
+  if longest is not None and longest < 2:
     raise ValueError(f"longest={longest}: expected at least 2 characters")
   text = _text(token)
-  shown = "".join(glyph(character) for character in text) or _VISIBLE[""]
-  return shortened(shown, longest)
+  inner = {m.start() for m in _GAP.finditer(text)}
+  shown = "".join(x if n in inner else glyph(x) for n, x in enumerate(text))
+  shown = shown or _VISIBLE[""]
+  return shown if longest is None else shortened(shown, longest)
 
 
 def shortened(text: str, longest: int) -> str:
@@ -50,8 +56,14 @@ def shortened(text: str, longest: int) -> str:
   return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def visible_all(tokens: Sequence[Token]) -> list[str]:
+def visible_all(
+  tokens: Sequence[Token], *, longest: int | None = LONGEST
+) -> list[str]:
   """Every token of a sequence; a str is a sequence of its characters.
+
+  Args:
+    tokens: to show.
+    longest: as of `visible`.
 
   >>> visible_all("to be")
   ['t', 'o', '␣', 'b', 'e']
@@ -59,7 +71,7 @@ def visible_all(tokens: Sequence[Token]) -> list[str]:
   # Else its items would be ints.
   if isinstance(tokens, bytes):
     tokens = [bytes([byte]) for byte in tokens]
-  return [visible(token) for token in tokens]
+  return [visible(token, longest=longest) for token in tokens]
 
 
 def _text(token: Token) -> str:

@@ -17,7 +17,7 @@ def main(config: LanguageModelConfig, workdir: Path) -> None:
   known = yardsticks(text.train, text.heldout) if config.yardsticks else {}
   report.print_table(workdir, records[-1]["bits_per_byte"], known)
   print("\n" + report.write_sample(workdir, params, text, config.sample))
-  print(report.draw_attention(workdir, params, text, config.sample))
+  print(*report.draw_attention(workdir, params, text, config.sample), sep="\n")
   print(report.draw_curves(workdir, records, known))
 
 

@@ -27,6 +27,8 @@ __all__ = [
   "write_sample",
 ]
 
+_ROWS = 12  # queries of a sentence that are drawn with their tokens
+
 
 def print_text(text: TextData) -> None:
   """Prints the vocabulary and the sizes of the train and held-out splits."""
@@ -132,14 +134,27 @@ def write_sample(
 
 def draw_attention(
   workdir: Path, model: DecoderLM, text: TextData, config: SampleConfig
-) -> Path:
-  """Draws the attention weights of every head on one sentence."""
+) -> list[Path]:
+  """Draws attention on one sentence: all heads, and rows of the last layer."""
   ids = _encoded(text, config.sentence)
   _, aux = jax.jit(lambda model, ids: model(ids, aux=("weights",)))(
     model, jnp.asarray(ids)
   )
   tokens = [show(text.tokenizer, token) for token in ids]
-  return save_attention(workdir / "attention.png", aux.weights, tokens)
+  weights = np.asarray(aux.weights)
+  overview = viz.head_overview_figure(weights)
+  last = len(weights) - 1
+  return [
+    viz.save_figure(overview, workdir / "attention.png"),
+    save_attention(
+      workdir / "last_layer.png",
+      weights[last],
+      tokens,
+      queries=range(-min(_ROWS, len(tokens)), 0),
+      titles=[f"layer {last}, head {n}" for n in range(weights.shape[1])],
+      columns=2,
+    ),
+  ]
 
 
 def attention_page(

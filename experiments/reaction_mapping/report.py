@@ -7,8 +7,8 @@ import numpy as np
 
 from attnjax.data import smiles_tokens
 from attnjax.runs import spread, table
-from attnjax.viz import attention_figure, style
-from experiments.reaction_mapping.config import MODEL, MappingConfig
+from attnjax.viz import attention_figure, head_values_figure, style
+from experiments.reaction_mapping.config import MappingConfig
 from experiments.reaction_mapping.mapping import (
   AtomMap,
   between_atoms,
@@ -168,8 +168,6 @@ def draw_attention(
   panel = figure.axes[0]
   panel.set_xlabel("reactant atom (key)")
   panel.set_ylabel("product atom (query)")
-  width, height = figure.get_size_inches()
-  figure.set_size_inches(width + 0.4, height)  # the name is a longer one
 
   return style.save_figure(figure, path)
 
@@ -189,28 +187,9 @@ def draw_largest(
 
 def draw_heads(path: Path, heads: np.ndarray) -> Path:
   """Draws a heat map, layers by heads, of the share of atoms right."""
-  figure = style.new_figure(4.6, 5.2)
-  axes = figure.subplots()
-  image = axes.imshow(heads, cmap=style.weight_colormap(), vmin=0, vmax=1)
-  axes.set_xticks(range(MODEL.heads))
-  axes.set_yticks(range(MODEL.depth))
-  axes.set_xlabel("head", fontsize=9, color=style.QUIET)
-  axes.set_ylabel("layer", fontsize=9, color=style.QUIET)
-
-  for (layer, head), value in np.ndenumerate(heads):
-    # White where the cell is dark.
-    ink = "white" if value > 0.5 else style.INK
-    text = f"{value:.2f}"
-    axes.text(
-      head, layer, text, ha="center", va="center", fontsize=7, color=ink
-    )
-
-  style.quiet_axes(axes, sides=())
-  bar = figure.colorbar(image, ax=axes, shrink=0.6)
-  bar.outline.set_visible(False)
-  bar.set_label("atoms mapped as published", fontsize=9, color=style.QUIET)
-  bar.ax.tick_params(length=0, labelsize=8, labelcolor=style.QUIET)
-
+  figure = head_values_figure(
+    heads, label="atoms mapped as published", limits=(0.0, 1.0)
+  )
   return style.save_figure(figure, path)
 
 

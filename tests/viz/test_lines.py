@@ -57,9 +57,12 @@ def test_what_does_not_fit_is_named(series, words):
 
 
 def test_lines_of_one_color_are_dashed_apart():
-  series = {str(n): ([1, 2], [n, n]) for n in range(9)}
+  series = {str(n): ([1, 2], [n, n]) for n in range(23)}
   figure = lines_figure(series, x_label="x", y_label="y")
-  looks = {
+  looks = [
     (line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines
-  }
-  assert len(looks) == 9
+  ]
+  assert len(set(looks[:23])) == 23
+  # Without any colour, as in print, ten are told by their marks alone.
+  assert len({x.get_marker() for x in figure.axes[0].lines[:10]}) == 10
+  assert len({color for color, _ in looks[:10]}) == 10

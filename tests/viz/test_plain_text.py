@@ -84,9 +84,11 @@ def test_what_no_font_has_is_written_as_its_number():
 
 
 def test_the_label_that_is_drawn_is_no_longer_than_its_place():
-  figure = attention_figure(np.eye(2)[None], ["\U0010fffe" * 14, "b"])
-  label = figure.axes[0].get_yticklabels()[0].get_text()
-  assert len(label) == 14
+  hard = ["\U0010fffe" * 14, "b"]
+  for longest, expected in ((14, 14), (None, 14 * len("⟨10fffe⟩"))):
+    figure = attention_figure(np.eye(2)[None], hard, longest=longest)
+    label = figure.axes[0].get_yticklabels()[0].get_text()
+    assert len(label) == expected
 
 
 def test_legends_and_titles_of_whole_figures_are_words_too(tmp_path):
