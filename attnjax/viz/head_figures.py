@@ -52,7 +52,8 @@ def head_overview_figure(weights: Any) -> "matplotlib.figure.Figure":
   figure = style.new_figure(
     heads * (side + 0.06) + 0.5, layers * (high + 0.06) + 0.5
   )
-  figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+  engine: Any = figure.get_layout_engine()
+  engine.set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
   grid = figure.subplots(layers, heads, squeeze=False)
 
   for (layer, head), axes in np.ndenumerate(grid):

@@ -38,7 +38,11 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p")
 _DASHES = ("-", "--", ":")
 # Type 42 embeds fonts as they are: publishers refuse Type 3. Without a date and
 # with one salt, the same figure is the same bytes.
-_SETTINGS = {"pdf.fonttype": 42, "ps.fonttype": 42, "svg.hashsalt": "attnjax"}
+_SETTINGS: Any = {
+  "pdf.fonttype": 42,
+  "ps.fonttype": 42,
+  "svg.hashsalt": "attnjax",
+}
 _NO_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 # White to navy. The lightness of OKLab falls in equal steps, so that twice the
