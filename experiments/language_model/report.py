@@ -152,7 +152,7 @@ def draw_attention(
       tokens,
       queries=range(-min(_ROWS, len(tokens)), 0),
       titles=[f"layer {last}, head {n}" for n in range(weights.shape[1])],
-      columns=2,
+      columns=1,
     ),
   ]
 
