@@ -162,6 +162,7 @@ def run_table(
   from rich.table import Table
   from rich.text import Text
 
+  columns: tuple[str, ...]
   columns = ("run", "step", "loss", "", f"eval {metric}", "learning rate")
   columns += ("gradient", "tokens/s", "left", "written")
   # What a narrow terminal can do without, the first to go first.
