@@ -34,6 +34,8 @@ _TRIP_COUNT = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 class Array:
   """Dtype, shape and memory space of one array; space 0 is HBM.
 
+  `layout` is the text between braces: the order of axes, minor first, tiles.
+
   >>> Array("bf16", (3, 5), 0).bytes
   30
   """
@@ -41,6 +43,7 @@ class Array:
   dtype: str
   shape: tuple[int, ...]
   space: int
+  layout: str = ""
 
   @property
   def bytes(self) -> int:
@@ -232,7 +235,7 @@ def _instruction(name: str, text: str, root: bool) -> Instruction | None:
     # `{1,0:T(8,128)S(1)}`: order of axes, tiles, memory space.
     space = re.search(r"S\((\d+)\)", layout)
     sizes = tuple(int(size) for size in sizes.split(",") if size)
-    arrays.append(Array(dtype, sizes, int(space[1]) if space else 0))
+    arrays.append(Array(dtype, sizes, int(space[1]) if space else 0, layout))
 
   return Instruction(
     name,

@@ -1,5 +1,6 @@
 """Measures the speed of attention: cases, contenders, rounds, table, figure."""
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +9,22 @@ import jax
 from attnjax import config as configs
 from attnjax.ops.attention import block_sizes
 from attnjax.ops.target import cpu_threads
-from experiments.attention_speed import attention, model, report, tile_cost
+from experiments.attention_speed import (
+  attention,
+  model,
+  report,
+  tile_cost,
+  tpu_cost,
+  tpu_report,
+)
 from experiments.attention_speed.config import (
   PRESETS,
+  TPUS,
   AttentionSpeedConfig,
   ModelSpeedConfig,
   TileCostConfig,
+  TpuCostConfig,
+  listed,
 )
 from experiments.timing.jax_timing import matmul_rate
 from experiments.timing.records import Progress, summary, write_csv
@@ -22,10 +33,19 @@ from experiments.timing.torch_process import TorchChild
 
 
 def main(
-  config: AttentionSpeedConfig | ModelSpeedConfig | TileCostConfig,
+  config: AttentionSpeedConfig
+  | ModelSpeedConfig
+  | TileCostConfig
+  | TpuCostConfig,
   workdir: Path,
 ) -> None:
   """Measures attention calls, the model or tiles; writes tables and figures."""
+  if isinstance(config, TpuCostConfig):
+    tpu_cost.check()
+    begin(workdir, config, "attention_speed")
+    count_on_tpus(config, workdir)
+    return
+
   if isinstance(config, TileCostConfig):
     begin(workdir, config, "attention_speed")
     measure_tiles(config, workdir)
@@ -75,6 +95,31 @@ def measure_model(
   table = report.model_table(records)
   print(write_tables(workdir, [table], child.version))
   print(report.draw_model(workdir / "model.png", records))
+
+
+def count_on_tpus(config: TpuCostConfig, workdir: Path) -> None:
+  """Counts case after case; what the CSV has already is not counted again."""
+  path = workdir / "results.csv"
+  records: list[dict[str, Any]] = []
+  if path.exists():
+    with path.open(newline="", encoding="utf-8") as file:
+      records = list(csv.DictReader(file))
+  done = {tpu_cost.place(each) for each in records}
+
+  cases = [
+    (chip, case)
+    for chip in listed(config.chips, "chips", TPUS)
+    for case in tpu_cost.cases_of(config)
+  ]
+  with Progress(len(cases)) as progress:
+    for chip, case in cases:
+      if tpu_cost.place({"chip": chip, **case._asdict()}) not in done:
+        records += tpu_cost.records_of_case(config, chip, case, records)
+        write_csv(path, records)
+      progress.done(f"{chip}: {case.title}")
+
+  tables = tpu_report.tpu_tables(records)
+  print(write_tables(workdir, tables, None, facts=tpu_report.versions()))
 
 
 def measure_tiles(config: TileCostConfig, workdir: Path) -> None:

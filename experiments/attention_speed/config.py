@@ -12,9 +12,11 @@ __all__ = [
   "CONTENDERS",
   "MODEL_CONTENDERS",
   "PRESETS",
+  "TPUS",
   "AttentionSpeedConfig",
   "ModelSpeedConfig",
   "TileCostConfig",
+  "TpuCostConfig",
   "integers",
   "listed",
 ]
@@ -23,6 +25,9 @@ __all__ = [
 CONTENDERS = ("attnjax", "jax.nn", "flax", "torch_sdpa", "torch_flex")
 MODEL_CONTENDERS = ("attnjax", "attnjax_reference", "flax", "torch_eager")
 PASSES = ("forward", "forward_backward")
+TPU_PASSES = ("forward", "backward", "jvp", "second_order")
+TPU_CASES = ("causal", "full", "window", "documents", "softcap_alibi")
+TPUS = ("v5e", "v5p", "v6e", "tpu7x")
 # Those of the experiment language_model in its preset tiny.
 _MODEL = DecoderConfig(
   width=128,
@@ -51,7 +56,7 @@ def listed(text: str, name: str, allowed: tuple[str, ...]) -> tuple[str, ...]:
   return names
 
 
-def integers(text: str, name: str) -> tuple[int, ...]:
+def integers(text: str, name: str, *, distinct: bool = True) -> tuple[int, ...]:
   """Splits a text at its commas into positive integers."""
   try:
     values = tuple(int(part) for part in text.split(",") if part.strip())
@@ -63,7 +68,8 @@ def integers(text: str, name: str) -> tuple[int, ...]:
   for value in values:
     if value < 1:
       raise ValueError(f"{name}: expected integers >= 1, got {value}")
-  _check_each_once(values, name)
+  if distinct:
+    _check_each_once(values, name)
   return values
 
 
@@ -157,6 +163,57 @@ class TileCostConfig(Config):
     integers(self.sizes, "sizes")
 
 
+@dataclasses.dataclass(frozen=True)
+class TpuCostConfig(Config):
+  """Static cost on TPUs that are not here. All is bfloat16."""
+
+  chips: str = setting(",".join(TPUS), "commas between them")
+  cases: str = setting(",".join(TPU_CASES), "commas between them")
+  passes: str = setting(",".join(TPU_PASSES), "commas between them")
+  length: int = setting(4096, "T, tokens", at_least=128)
+  long: int = setting(
+    16384,
+    "T of the three cases that are repeated for it; 0 for none",
+    at_least=0,
+  )
+  heads: int = setting(8, "H", at_least=1)
+  blocks: str = setting(
+    "1024x1024x512,1024x1024x256",
+    "queries x keys x keys at once, of peers, of which the best count;"
+    " commas between them",
+  )
+  window_blocks: str = setting(
+    "1024x1024x512,512x512x512,512x1024x512", "the same of windows"
+  )
+  backward_blocks: str = setting(
+    "1024x1024x1024,1024x1024x512", "the same of backward passes"
+  )
+  seconds: float = setting(
+    600.0, "of one compilation, at most; the call then has no cost", above=0
+  )
+
+  def __post_init__(self):
+    super().__post_init__()
+    listed(self.chips, "chips", TPUS)
+    listed(self.cases, "cases", TPU_CASES)
+    listed(self.passes, "passes", TPU_PASSES)
+    for name in ("blocks", "window_blocks", "backward_blocks"):
+      self.sizes(name)
+
+  def sizes(self, name: str) -> list[tuple[int, int, int]]:
+    """The sizes that a setting of blocks has."""
+    found = [
+      integers(part.replace("x", ","), name, distinct=False)
+      for part in getattr(self, name).split(",")
+    ]
+    if any(len(sizes) != 3 for sizes in found):
+      raise ValueError(
+        f"{name}: expected three sizes with an x between them, such as"
+        f" 1024x1024x512, got {getattr(self, name)!r}"
+      )
+    return [(a, b, c) for a, b, c in found]
+
+
 def tiny() -> AttentionSpeedConfig:
   """Short rows, a minute on two cores: the main job."""
   return AttentionSpeedConfig(
@@ -196,6 +253,11 @@ def tiles() -> TileCostConfig:
   return TileCostConfig()
 
 
+def tpu() -> TpuCostConfig:
+  """Static cost on four TPUs, of ours and of the peers: an hour on one core."""
+  return TpuCostConfig()
+
+
 PRESETS = {
   "tiny": tiny,
   "base": base,
@@ -203,4 +265,5 @@ PRESETS = {
   "model": model,
   "model_long": model_long,
   "tiles": tiles,
+  "tpu": tpu,
 }

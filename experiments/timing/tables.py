@@ -58,6 +58,7 @@ def write_tables(
   tables: Sequence[Table],
   torch_version: str | None,
   rates: Mapping[str, float] | None = None,
+  facts: Mapping[str, str] | None = None,
 ) -> Path:
   """Prints tables and writes them to `table.md`, below a line on the machine.
 
@@ -66,11 +67,12 @@ def write_tables(
     tables: in order.
     torch_version: of the PyTorch process; None where it did not run.
     rates: FLOP/s of matrix products, by name.
+    facts: what the figures are of, by name; None is this machine.
   """
-  facts: dict[str, str | int] = machine.describe(torch_version)
+  known: dict[str, str | int] = dict(facts or machine.describe(torch_version))
   for name, rate in (rates or {}).items():
-    facts[f"matmul of {name}"] = f"{rate / 1e9:.0f} GFLOP/s"
-  line = ", ".join(f"{name} {value}" for name, value in facts.items())
+    known[f"matmul of {name}"] = f"{rate / 1e9:.0f} GFLOP/s"
+  line = ", ".join(f"{name} {value}" for name, value in known.items())
 
   print(f"\n{line}")
   for table in tables:

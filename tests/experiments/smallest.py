@@ -197,6 +197,14 @@ _OF_TILES = {
   "sizes": "2,4,8",
   "calls": 1,
 }
+_OF_TPU = {
+  "chips": "v5e",
+  "cases": "full",
+  "passes": "forward",
+  "length": 256,
+  "long": 0,
+  "blocks": "128x128x128",
+}
 
 
 def flags(experiment: str, data: Path, words: Sequence[str] = ()) -> list[str]:
@@ -213,6 +221,8 @@ def flags(experiment: str, data: Path, words: Sequence[str] = ()) -> list[str]:
     leaves |= {"contenders": "attnjax,flax", "data.path": f"{data}/texts"}
   if experiment == "attention_speed" and "--preset=tiles" in words:
     leaves = _OF_TILES
+  if experiment == "attention_speed" and "--preset=tpu" in words:
+    leaves = _OF_TPU
   if experiment in _OF_TEXT:
     leaves["data.path"] = f"{data}/texts"
   given = [word.partition("=")[0] for word in words]

@@ -96,7 +96,7 @@ def walk(
     ),
     out_shape=outs,
     interpret=kernel.interpret,
-    name="attnjax_tiles",
+    name="attnjax_sum" if adds else "attnjax_fold",
     compiler_params=pltpu.CompilerParams(
       dimension_semantics=_semantics(plan), vmem_limit_bytes=kernel.limit
     ),

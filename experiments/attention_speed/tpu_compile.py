@@ -1,0 +1,103 @@
+"""Compiles one attention call for a TPU that is not here, in its own process.
+
+libtpu reads once, when it is loaded, where to write its schedules, and does not
+return from some programs although all is written. So the parent process,
+`tpu_cost`, reads the files and ends this one.
+"""
+
+import functools
+import json
+import pathlib
+import pickle
+import sys
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attnjax.ops.inlined import inlined
+from attnjax.ops.tiles.tile_sum import sum_by_kernel
+from attnjax.plan.topology import devices_of, topology
+from experiments.attention_speed.tpu_calls import Blocks, TpuCase, call_of
+
+__all__ = ["compile_call", "tables_of"]
+
+
+def compile_call(folder: pathlib.Path) -> None:
+  """Compiles the call that `call.json` of a folder names.
+
+  Writes `tables.pickle` before: what kernels fetch before they start, where it
+  is computed by the program, and how many turns loops take. And
+  `memory.json` after: bytes, if the compiler returns.
+  """
+  asked = json.loads((folder / "call.json").read_text())
+  case = TpuCase(*asked["case"])
+  blocks = asked["blocks"] and Blocks.read(asked["blocks"])
+  function, arguments, values = call_of(case, asked["contender"], blocks)
+
+  devices = devices_of(topology(asked["topology"]))
+  mesh = jax.sharding.Mesh(np.array(devices[:1]), "x")
+  place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+  with jax.set_mesh(mesh):
+    traced = jax.jit(function).trace(
+      *(x.update(sharding=place) for x in arguments)
+    )
+    found = tables_of(traced.jaxpr, arguments, values) if values else ([], None)
+    (folder / "tables.pickle").write_bytes(pickle.dumps(found))
+    # Where they would be in a model, whose arrays do not fit VMEM.
+    hbm = {"xla_msa_enable": "false"} if asked["operands_in_hbm"] else {}
+    memory = traced.lower().compile(hbm).memory_analysis()
+  taken = {"temporary": memory.temp_size_in_bytes}
+  (folder / "memory.json").write_text(json.dumps(taken))
+
+
+def tables_of(
+  program, arguments: Sequence, values: dict[int, np.ndarray]
+) -> tuple[list[list[np.ndarray]], float | None]:
+  """What a program computes for its kernels, and turns of its loops.
+
+  Args:
+    program: closed jaxpr.
+    arguments: shapes.
+    values: of the arguments that it depends on, by place.
+
+  Returns:
+    (tables, turns): of each kernel the operands that are fetched first, in
+    order; and how often a loop of a traced length turns, on average.
+  """
+  tables: list[list[np.ndarray]] = []
+  turns: list[float] = []
+  zeros = lambda line: [
+    jnp.zeros(v.aval.shape, v.aval.dtype) for v in line.outvars
+  ]
+
+  def bind(line, operands):
+    name = line.primitive.name
+    if name == "pallas_call":
+      count = line.params["grid_mapping"].num_index_operands
+      tables.append([np.asarray(x) for x in operands[:count]])
+      return zeros(line)
+    if name == "tile_sum":
+      lower = functools.partial(sum_by_kernel, **line.params)
+      if line.params["form"].kernel is not None:
+        inner = jax.make_jaxpr(lower)(*operands)
+        inlined(inner.jaxpr, inner.consts, operands, bind)
+      return zeros(line)
+    if name == "while":
+      # `fori_loop`: after what its parts capture, where it is and its end.
+      first = sum(line.params[n] for n in ("cond_nconsts", "body_nconsts"))
+      turns.append(float(operands[first + 1]))
+      return operands[first:]
+    return None
+
+  inputs = [
+    jnp.asarray(values.get(n, jnp.zeros(x.shape, x.dtype)))
+    for n, x in enumerate(arguments)
+  ]
+  inlined(program.jaxpr, program.consts, inputs, bind)
+  return tables, sum(turns) / len(turns) if turns else None
+
+
+if __name__ == "__main__":
+  compile_call(pathlib.Path(sys.argv[1]))
