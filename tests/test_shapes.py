@@ -533,6 +533,10 @@ NO_ARRAYS |= {
 }
 # Its arrays have no letters here; tests/models/test_albert.py has their shapes.
 NO_ARRAYS |= {"attnjax.models.load_albert"}
+# Of directories; tests/models/test_published.py.
+NO_ARRAYS |= {
+  f"attnjax.models.{name}" for name in ("PublishedTokenizer", "load", "save")
+}
 NO_ARRAYS |= {
   f"attnjax.memory.{name}"
   for name in ("Algorithm", "Rule", "gradient_descent", "momentum", "muon")

@@ -23,6 +23,7 @@ from attnjax.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from attnjax.models.generate import generate
 from attnjax.models.memory_lm import MemoryLM, MemoryLMConfig, norms_by_layer
 from attnjax.models.partition import partition_rules
+from attnjax.models.published import PublishedTokenizer, load, save
 from attnjax.models.sampling import sample
 from attnjax.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from attnjax.models.translate import translate
@@ -41,6 +42,7 @@ __all__ = [
   "MemoryLM",
   "MemoryLMConfig",
   "NextToken",
+  "PublishedTokenizer",
   "RotaryConfig",
   "Seq2Seq",
   "Seq2SeqConfig",
@@ -51,10 +53,12 @@ __all__ = [
   "decoder_parameters",
   "generate",
   "greedy",
+  "load",
   "load_albert",
   "norms_by_layer",
   "partition_rules",
   "sample",
+  "save",
   "total",
   "translate",
 ]

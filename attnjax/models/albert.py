@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +11,7 @@ from flax import nnx
 
 from attnjax.config import Config, setting
 from attnjax.models.block_stack import check_heads
+from attnjax.models.leaf_paths import leaf_path
 from attnjax.nn import (
   Embedding,
   FeedForward,
@@ -261,7 +261,7 @@ def load_albert(
   # `eval_shape`: no parameter is drawn only to be replaced.
   shapes = jax.eval_shape(lambda: Albert(config, rngs=nnx.Rngs(0)))
   leaves, tree = jax.tree.flatten_with_path(shapes)
-  ours = [_Leaf(_name(path), leaf.shape) for path, leaf in leaves]
+  ours = [_Leaf(leaf_path(path), leaf.shape) for path, leaf in leaves]
   _check_names(weights, [leaf.published for leaf in ours])
   loaded = [leaf.read(weights[leaf.published]) for leaf in ours]
   return jax.tree.unflatten(tree, loaded)
@@ -303,14 +303,6 @@ class _Leaf:
       )
     array = tensor.T if self.name.endswith(".kernel") else tensor
     return jnp.asarray(array.reshape(self.shape), jnp.float32)
-
-
-def _name(path: tuple[Any, ...]) -> str:
-  """Dotted path of a parameter, without the `value` that Flax appends."""
-  names = [jax.tree_util.keystr((key,), simple=True) for key in path]
-  if names[-1] in ("value", "raw_value"):
-    names.pop()
-  return ".".join(names)
 
 
 def _check_names(weights: Mapping[str, np.ndarray], used: list[str]) -> None:

@@ -1,0 +1,12 @@
+"""Published models: the Hugging Face layout read into our modules and written.
+
+`load` makes a model and its tokenizer of a directory, `save` writes them back.
+What a family calls its settings and its tensors is one table each, in
+`families`.
+"""
+
+from attnjax.models.published.load import load
+from attnjax.models.published.save import save
+from attnjax.models.published.tokenizer import PublishedTokenizer
+
+__all__ = ["PublishedTokenizer", "load", "save"]

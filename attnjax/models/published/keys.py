@@ -1,0 +1,317 @@
+"""Keys of a published config.json and the leaves of our config that they mean.
+
+A rule reads keys into leaves and writes leaves back to keys. What no rule reads
+is refused by name, unless it is known to change no number.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Protocol, runtime_checkable
+
+from attnjax.models.decoder_config import DecoderConfig
+
+__all__ = [
+  "Biases",
+  "Choice",
+  "Derived",
+  "Fixed",
+  "InnerWidth",
+  "InverseSquareRoot",
+  "Keys",
+  "Nullable",
+  "Off",
+  "RootOfWidth",
+  "Rule",
+  "Same",
+  "leaf",
+]
+
+# Keys that change no number of a forward pass: names, tokens, training, caches
+# and what a call returns.
+_INERT = frozenset(
+  (
+    *("_attn_implementation", "_name_or_path", "_sliding_window_pattern"),
+    *("architectures", "attention_dropout", "attn_pdrop", "auto_map"),
+    *("bos_token_id", "cache_implementation", "chunk_size_feed_forward"),
+    *("classifier_dropout", "decoder_start_token_id", "do_sample", "dtype"),
+    *("embd_pdrop", "eos_token_id", "finetuning_task", "hidden_dropout"),
+    *("forced_eos_token_id", "gradient_checkpointing", "id2label"),
+    *("initializer_range", "is_decoder", "label2id", "model_type"),
+    *("num_labels", "output_attentions", "output_hidden_states"),
+    *("output_router_logits", "pad_token_id", "prefix", "pretraining_tp"),
+    *("problem_type", "reorder_and_upcast_attn", "resid_pdrop"),
+    *("return_dict", "router_aux_loss_coef", "sep_token_id"),
+    *("summary_activation", "summary_first_dropout", "summary_type"),
+    *("summary_proj_to_labels", "summary_use_proj", "task_specific_params"),
+    *("tokenizer_class", "torch_dtype", "transformers.js_config"),
+    *("transformers_version", "unk_token_id", "use_cache"),
+  )
+)
+
+
+class Keys:
+  """A config.json while it is read: which keys were asked for.
+
+  Args:
+    values: of the file.
+    model_type: of the file, for errors.
+
+  >>> keys = Keys({"hidden_size": 8, "router": 1}, "llama")
+  >>> keys.get("hidden_size"), keys.get("head_dim", 4)
+  (8, 4)
+  >>> keys.refuse_unread(())
+  Traceback (most recent call last):
+    ...
+  ValueError: config.json: router=1 is no option that is honoured for llama...
+  """
+
+  def __init__(self, values: Mapping[str, Any], model_type: str):
+    self.values, self.model_type = dict(values), model_type
+    self.asked: set[str] = set()
+
+  def get(self, name: str, default: Any = None) -> Any:
+    """The value of a key; the default where there is none, or null."""
+    self.asked.add(name)
+    value = self.values.get(name)
+    return default if value is None else value
+
+  def need(self, name: str) -> Any:
+    """The value of a key that has no default.
+
+    Raises:
+      ValueError: the key is missing.
+    """
+    value = self.get(name)
+    if value is None:
+      raise ValueError(
+        f"config.json: {name} must be given for {self.model_type}, for the"
+        " tables have no default of it"
+      )
+    return value
+
+  def refuse_unread(self, ignore: tuple[str, ...]) -> None:
+    """Raises ValueError for a key that nobody asked for and that may matter."""
+    for name, value in self.values.items():
+      unread = name not in self.asked and name not in _INERT
+      # Null and false say that an option is not used.
+      if unread and name not in ignore and value not in (None, False):
+        raise ValueError(
+          f"config.json: {name}={value!r} is no option that is honoured for"
+          f" {self.model_type}, so the numbers might be others; give"
+          f" ignore=({name!r},) if it changes none"
+        )
+
+
+@runtime_checkable
+class Rule(Protocol):
+  """What some keys of a config.json mean.
+
+  >>> isinstance(Same("hidden_size", "width"), Rule)
+  True
+  """
+
+  def read(self, keys: Keys) -> dict[str, Any]:
+    """Values of leaves, by dotted name."""
+
+  def write(self, config: DecoderConfig) -> dict[str, Any]:
+    """Values of keys."""
+
+
+def leaf(config: Any, name: str) -> Any:
+  """The value of a leaf by its dotted name.
+
+  >>> from attnjax.models import DecoderConfig
+  >>> leaf(DecoderConfig(), "rotary.base")
+  10000.0
+  """
+  for part in name.split("."):
+    config = getattr(config, part)
+  return config
+
+
+@dataclasses.dataclass(frozen=True)
+class Same:
+  """A key that is a leaf; without a default it has to be there."""
+
+  key: str
+  name: str
+  default: Any = None
+
+  def read(self, keys: Keys) -> dict[str, Any]:
+    """The value, or the default."""
+    if self.default is None:
+      return {self.name: keys.need(self.key)}
+    return {self.name: keys.get(self.key, self.default)}
+
+  def write(self, config: DecoderConfig) -> dict[str, Any]:
+    """The leaf under the name of the key."""
+    return {self.key: _resolved(config, self.name)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Derived(Same):
+  """A key that follows from others where it is missing or null."""
+
+  def read(self, keys: Keys) -> dict[str, Any]:
+    """The value, or None, which lets our config derive the same."""
+    return {self.name: keys.get(self.key)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Nullable:
+  """A key whose null means none, and whose absence means a default."""
+
+  key: str
+  name: str
+  default: Any = None
+
+  def read(self, keys: Keys) -> dict[str, Any]:
+    """The value, None, or the default."""
+    value = keys.get(self.key)
+    return {self.name: value if self.key in keys.values else self.default}
+
+  def write(self, config: DecoderConfig) -> dict[str, Any]:
+    """The leaf, null for None."""
+    return {self.key: leaf(config, self.name)}
+
+
+def _resolved(config: DecoderConfig, name: str) -> Any:
+  """A leaf, of which None says that it follows from others."""
+  if name == "kv_heads":
+    return config.kv_heads or config.heads
+  if name == "head_width":
+    return config.head_width or config.width // config.heads
+  return leaf(config, name)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fixed:
+  """Leaves that a family always has so, and says nothing of."""
+
+  leaves: tuple[tuple[str, Any], ...]
+
+  def read(self, keys: Keys) -> dict[str, Any]:
+    """The leaves."""
+    del keys
+    return dict(self.leaves)
+
+  def write(self, config: DecoderConfig) -> dict[str, Any]:
+    """Nothing: `save` compares what is read again."""
+    del config
+    return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Off:
+  """A key of an option that is not honoured, with the values that mean off."""
+
+  key: str
+  values: tuple[Any, ...]
+
+  def read(self, keys: Keys) -> dict[str, Any]:
+    """Nothing; raises ValueError where the option is on."""
+    value = keys.get(self.key)
+    if value is not None and value not in self.values:
+      raise ValueError(
+        f"config.json: {self.key}={value!r} is not honoured for"
+        f" {keys.model_type}; expected {self.values[0]!r}"
+      )
+    return {}
+
+  def write(self, config: DecoderConfig) -> dict[str, Any]:
+    """The first value that means off."""
+    del config
+    return {self.key: self.values[0]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+  """A key whose values have other names as a leaf."""
+
+  key: str
+  name: str
+  values: tuple[tuple[Any, Any], ...]
+  default: Any
+
+  def read(self, keys: Keys) -> dict[str, Any]:
+    """Our name of the value; raises ValueError for an unknown one."""
+    given, known = keys.get(self.key, self.default), dict(self.values)
+    if given not in known:
+      raise ValueError(
+        f"config.json: {self.key} must be one of {[*known]}, got {given!r}"
+      )
+    return {self.name: known[given]}
+
+  def write(self, config: DecoderConfig) -> dict[str, Any]:
+    """The first value that means ours; none where the family has none."""
+    ours = leaf(config, self.name)
+    found = [theirs for theirs, value in self.values if value == ours]
+    return {self.key: found[0]} if found else {}
+
+
+@dataclasses.dataclass(frozen=True)
+class InnerWidth:
+  """A feed-forward width that is four times the model width where null."""
+
+  key: str
+  width: str
+
+  def read(self, keys: Keys) -> dict[str, Any]:
+    """The width."""
+    return {"hidden": keys.get(self.key, 4 * keys.need(self.width))}
+
+  def write(self, config: DecoderConfig) -> dict[str, Any]:
+    """The width."""
+    return {self.key: config.hidden}
+
+
+@dataclasses.dataclass(frozen=True)
+class Biases:
+  """One key for the biases of several maps."""
+
+  key: str
+  names: tuple[str, ...]
+  default: bool
+
+  def read(self, keys: Keys) -> dict[str, Any]:
+    """The same value for every map."""
+    value = keys.get(self.key, self.default)
+    return dict.fromkeys(self.names, value)
+
+  def write(self, config: DecoderConfig) -> dict[str, Any]:
+    """The value of the first map."""
+    value = leaf(config, self.names[0])
+    return {self.key: config.use_bias if value is None else value}
+
+
+@dataclasses.dataclass(frozen=True)
+class InverseSquareRoot:
+  """A key whose inverse square root is the scale of the logits."""
+
+  key: str
+
+  def read(self, keys: Keys) -> dict[str, Any]:
+    """The scale."""
+    return {"scale": float(keys.need(self.key)) ** -0.5}
+
+  def write(self, config: DecoderConfig) -> dict[str, Any]:
+    """The key; a whole number, as published configs have it."""
+    if config.scale is None:
+      return {self.key: config.head_width or config.width // config.heads}
+    return {self.key: round(config.scale**-2)}
+
+
+@dataclasses.dataclass(frozen=True)
+class RootOfWidth:
+  """Embeddings that are scaled by the root of the model width."""
+
+  key: str = "hidden_size"
+
+  def read(self, keys: Keys) -> dict[str, Any]:
+    """The scale, which no key has."""
+    return {"embedding_scale": float(keys.need(self.key)) ** 0.5}
+
+  def write(self, config: DecoderConfig) -> dict[str, Any]:
+    """Nothing: `save` compares what is read again."""
+    del config
+    return {}

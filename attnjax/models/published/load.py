@@ -1,0 +1,190 @@
+"""`load`: a directory in the Hugging Face layout becomes a model."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from attnjax.models.decoder import DecoderLM
+from attnjax.models.leaf_paths import leaves_by_path
+from attnjax.models.published.families import FAMILIES, Family
+from attnjax.models.published.hub import downloaded
+from attnjax.models.published.places import (
+  Tensor,
+  published_shape,
+  split,
+  tensors_of,
+)
+from attnjax.models.published.read_config import config_of, read_json
+from attnjax.models.published.tokenizer import PublishedTokenizer
+from attnjax.models.published.weights import Weights, open_weights
+from attnjax.ops.attention import attend as default_attend
+from attnjax.typing import DTypeLike
+
+__all__ = ["load"]
+
+
+def load(
+  path: str | Path,
+  *,
+  revision: str | None = None,
+  dtype: DTypeLike | None = jnp.float32,
+  attend: Callable = default_attend,
+  ignore: tuple[str, ...] = (),
+) -> tuple[DecoderLM, PublishedTokenizer | None]:
+  """A published decoder and its tokenizer, by our own modules.
+
+  Read are `config.json`, `model.safetensors` or its shards, and
+  `tokenizer.json`. Nothing is executed: pickles are refused, and so is every
+  option of the config that would change a number and that no table has.
+
+  Args:
+    path: of the directory; or a name of the Hugging Face hub, ``owner/name``,
+      with `revision`.
+    revision: the commit of a hub name, 40 hexadecimal digits, so that the same
+      call gives the same numbers.
+    dtype: of the parameters; None is that of the files.
+    attend: the attention to call; see `nn.MultiHeadAttention`.
+    ignore: keys of the config that no table has and that are known to change
+      nothing.
+
+  Returns:
+    The model, and its tokenizer, or None where there is no `tokenizer.json`.
+
+  Raises:
+    ValueError: the family is unknown (the nearest is named), an option is not
+      honoured, a tensor is missing, is one too many or has another shape, a
+      file is broken, weights are a pickle, or the tokenizer has more tokens
+      than the model.
+    ImportError: a library is missing: `pip install 'attnjax[published]'`.
+
+  >>> import tempfile
+  >>> import jax.numpy as jnp
+  >>> from attnjax.models import DecoderConfig, DecoderLM, save
+  >>> from flax import nnx
+  >>> config = DecoderConfig(
+  ...   width=8, depth=2, heads=2, hidden=16, activation="swiglu")
+  >>> model = DecoderLM(config, 11, rngs=nnx.Rngs(0))
+  >>> with tempfile.TemporaryDirectory() as folder:
+  ...   save(folder, model)
+  ...   again, tokenizer = load(folder)
+  'llama'
+  >>> tokens = jnp.array([[3, 1, 4]])
+  >>> bool((again(tokens) == model(tokens)).all()), tokenizer
+  (True, None)
+
+  Reference:
+    The layout: Wolf et al., "Transformers: State-of-the-Art Natural Language
+    Processing", 2020, arXiv 1910.03771.
+  """
+  folder = Path(path)
+  if not folder.is_dir():
+    folder = downloaded(str(path), revision)
+
+  values = read_json(folder / "config.json")
+  name, config, vocabulary = config_of(values, ignore=ignore)
+  family = FAMILIES[name]
+  make = lambda: DecoderLM(config, vocabulary, attend=attend, rngs=nnx.Rngs(0))
+  # `eval_shape`: no parameter is drawn only to be replaced.
+  shapes = jax.eval_shape(make)
+  with open_weights(folder) as weights:
+    arrays = _read(weights, family, leaves_by_path(shapes), dtype)
+  model = jax.tree.unflatten(jax.tree.structure(shapes), arrays)
+  return model, PublishedTokenizer.read(folder, vocabulary)
+
+
+def _read(weights: Weights, family: Family, leaves, dtype) -> list[jax.Array]:
+  """Our leaves, in their order."""
+  shapes = {name: leaf.shape for name, leaf in leaves.items()}
+  tensors = list(tensors_of(family.places, shapes))
+  found = _named(weights, family, tensors)
+  by_leaf: dict[str, list[Tensor]] = {}
+  for tensor in tensors:
+    _check_shape(tensor, weights.shape(found[tensor.name]), shapes)
+    for name in tensor.ours:
+      by_leaf.setdefault(name, []).append(tensor)
+
+  read: dict[str, jax.Array] = {}
+  for name in shapes:
+    # Leaves that share their tensors are filled together, and one group after
+    # another: beside the parameters only one group is ever held twice.
+    if name not in read:
+      read |= _fill(by_leaf[name], weights, found, shapes, dtype)
+  return [read[name] for name in shapes]
+
+
+def _fill(tensors, weights, found, shapes, dtype) -> dict[str, jax.Array]:
+  """The leaves that some tensors hold together, over all layers."""
+  names = tensors[0].ours
+  stacked: dict[str, np.ndarray] = {}
+  for tensor in tensors:
+    array = weights.get(found[tensor.name])
+    one = [shapes[n][tensor.layer is not None :] for n in names]
+    for name, part in zip(names, split(tensor, array, one), strict=True):
+      if name not in stacked:
+        kind = part.dtype if dtype is None else np.dtype(dtype)
+        stacked[name] = np.empty(shapes[name], kind)
+      where = ... if tensor.layer is None else tensor.layer
+      stacked[name][where] = part
+  return {name: jnp.asarray(stacked.pop(name)) for name in names}
+
+
+def _named(
+  weights: Weights, family: Family, tensors: Sequence[Tensor]
+) -> dict[str, str]:
+  """Our name of each tensor -> the name in the files.
+
+  Raises:
+    ValueError: one is missing, or one too many.
+  """
+  inside = weights.names()
+  other = {ours: theirs for theirs, ours in family.aliases if theirs in inside}
+  # A file of the model without its readout has names without the base.
+  bare = not any(name.startswith(family.base) for name in inside)
+  known = {
+    t.name: t.name.removeprefix(family.base)
+    if bare
+    else other.get(t.name, t.name)
+    for t in tensors
+  }
+
+  if missing := sorted({*known.values()} - inside):
+    raise ValueError(
+      f"weights must have {', '.join(missing[:5])}"
+      f"{' and others' if len(missing) > 5 else ''}, and do not; is this"
+      f" config.json theirs?"
+    )
+  extra = {
+    name
+    for name in inside - {*known.values()}
+    if not name.endswith(family.unused)
+  }
+  # A readout that is tied may be saved once more.
+  tied = {"lm_head.weight", "embed_out.weight"} & extra
+  for name in tied:
+    table = next(t.name for t in tensors if t.ours == ("embed.embedding",))
+    if not np.array_equal(weights.get(name), weights.get(known[table])):
+      raise ValueError(
+        f"weights: {name} must equal {known[table]}, for config.json says that"
+        " the two are tied; give tie_word_embeddings=false there"
+      )
+  if extra := extra - tied:
+    raise ValueError(
+      f"weights have {', '.join(sorted(extra)[:5])}, which no part of the model"
+      " is for; is this config.json theirs?"
+    )
+  return known
+
+
+def _check_shape(tensor: Tensor, got: tuple[int, ...], shapes) -> None:
+  """Raises ValueError unless a published tensor has the shape of its leaves."""
+  one = [shapes[n][tensor.layer is not None :] for n in tensor.ours]
+  expected = published_shape(tensor, one)
+  if got != expected:
+    raise ValueError(
+      f"weights: {tensor.name} must have shape {list(expected)} by config.json,"
+      f" got {list(got)}"
+    )

@@ -1,0 +1,87 @@
+"""`save`: a decoder becomes a directory in the Hugging Face layout."""
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from attnjax.extras import needs_extra
+from attnjax.models.decoder import DecoderLM
+from attnjax.models.leaf_paths import leaves_by_path
+from attnjax.models.published.families import FAMILIES
+from attnjax.models.published.places import join, tensors_of
+from attnjax.models.published.read_config import keys_of
+from attnjax.models.published.tokenizer import PublishedTokenizer
+
+__all__ = ["save"]
+
+
+def save(
+  path: str | Path,
+  model: DecoderLM,
+  tokenizer: PublishedTokenizer | None = None,
+  *,
+  family: str | None = None,
+) -> str:
+  """Writes a decoder so that `load` and the `transformers` library open it.
+
+  Args:
+    path: of the directory, which is made.
+    model: the decoder; its parameters keep their dtype.
+    tokenizer: as `load` returned it; None writes none.
+    family: whose names and keys to write, a name of
+      `attnjax.models.published.families.FAMILIES`; None is the first that can
+      say the config.
+
+  Returns:
+    The family.
+
+  Raises:
+    ValueError: the family cannot say the config, or none can; the leaves that
+      it cannot say are named.
+    ImportError: safetensors is missing: `pip install 'attnjax[published]'`.
+
+  A family that has no way to say it refuses:
+
+  >>> from flax import nnx
+  >>> from attnjax.models import DecoderConfig, DecoderLM
+  >>> config = DecoderConfig(width=8, depth=1, heads=2, hidden=16)
+  >>> model = DecoderLM(config, 11, rngs=nnx.Rngs(0))
+  >>> save("/no/such/folder", model, family="llama")
+  Traceback (most recent call last):
+    ...
+  ValueError: config: must be one that a published family can say; the ...
+  """
+  with needs_extra("published", "published weights need safetensors"):
+    import safetensors.numpy
+
+  name, keys = keys_of(model.config, model.vocabulary, family)
+  leaves = leaves_by_path(model)
+  shapes = {path: leaf.shape for path, leaf in leaves.items()}
+  arrays = jax.tree.map(np.asarray, leaves)
+
+  tensors = {}
+  for tensor in tensors_of(FAMILIES[name].places, shapes):
+    layer = ... if tensor.layer is None else tensor.layer
+    whole = join(tensor, [arrays[ours][layer] for ours in tensor.ours])
+    tensors[tensor.name] = np.ascontiguousarray(whole)
+
+  dtypes = {str(x.dtype) for x in tensors.values()}
+  keys["dtype"] = dtypes.pop() if len(dtypes) == 1 else "float32"
+  # Null and not left out, for defaults may be beyond the vocabulary.
+  keys |= dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+  if tokenizer is not None and tokenizer.stop:
+    keys["eos_token_id"] = list(tokenizer.stop)
+
+  folder = Path(path)
+  folder.mkdir(parents=True, exist_ok=True)
+  # The format says to others which library's names these are.
+  safetensors.numpy.save_file(
+    tensors, folder / "model.safetensors", metadata={"format": "pt"}
+  )
+  text = json.dumps(keys, indent=2) + "\n"
+  (folder / "config.json").write_text(text, encoding="utf-8")
+  if tokenizer is not None:
+    tokenizer.write(folder)
+  return name

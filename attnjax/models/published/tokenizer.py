@@ -1,0 +1,160 @@
+"""`PublishedTokenizer`: tokens of a published model, and its chat template."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attnjax.extras import needs_extra
+from attnjax.models.published.read_config import read_json
+
+__all__ = ["PublishedTokenizer"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PublishedTokenizer:
+  """Text to the tokens of a published model and back.
+
+  Args:
+    engine: a `tokenizers.Tokenizer`.
+    stop: tokens that end a text.
+    template: of chats, in Jinja; None where the model has none.
+    special: texts of special tokens by name, for the template.
+
+  >>> import tokenizers
+  >>> words = tokenizers.models.WordLevel({"a": 0, "b": 1}, unk_token="b")
+  >>> engine = tokenizers.Tokenizer(words)
+  >>> engine.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+  >>> tokenizer = PublishedTokenizer(engine)
+  >>> tokenizer.encode("a b a"), tokenizer.decode([0, 1])
+  (array([0, 1, 0], dtype=int32), 'a b')
+  """
+
+  engine: Any
+  stop: tuple[int, ...] = ()
+  template: str | None = None
+  special: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+  @classmethod
+  def read(cls, folder: Path, vocabulary: int) -> "PublishedTokenizer | None":
+    """The tokenizer of a directory; None where it has no `tokenizer.json`.
+
+    Raises:
+      ValueError: it has tokens that the model has not, or is broken.
+      ImportError: a library is missing: `pip install 'attnjax[published]'`.
+    """
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+      return None
+    with needs_extra("published", "published tokenizers need tokenizers"):
+      import tokenizers
+
+    try:
+      engine = tokenizers.Tokenizer.from_file(str(file))
+    except Exception as error:  # the library has no class of its own
+      raise ValueError(f"{file} is no tokenizer: {error}") from error
+    most = max(engine.get_vocab(with_added_tokens=True).values(), default=-1)
+    if most >= vocabulary:
+      raise ValueError(
+        f"{file} has the token {most}, and the model only {vocabulary} tokens;"
+        " is it of another model?"
+      )
+
+    about = _json_if_any(folder / "tokenizer_config.json")
+    special = {
+      name: value["content"] if isinstance(value, dict) else value
+      for name, value in about.items()
+      if name.endswith("_token") and isinstance(value, str | dict)
+    }
+    return cls(engine, _stop(folder), _template(folder, about), special)
+
+  @property
+  def vocabulary_size(self) -> int:
+    """How many tokens there are."""
+    return self.engine.get_vocab_size(with_added_tokens=True)
+
+  def encode(self, text: str, *, special: bool = True) -> np.ndarray:
+    """int32 tokens of a text.
+
+    Args:
+      text: to encode.
+      special: whether tokens that the tokenizer puts around a text are added,
+        such as that of its beginning.
+    """
+    ids = self.engine.encode(text, add_special_tokens=special).ids
+    return np.asarray(ids, np.int32)
+
+  def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
+    """The text of some tokens, without special ones."""
+    return self.engine.decode(np.asarray(tokens).tolist())
+
+  def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
+    """The text of a chat up to the model's turn, by the model's own template.
+
+    Args:
+      messages: each with a "role" ("system", "user", "assistant") and
+        "content".
+
+    Raises:
+      ValueError: the model has no template, or the template refuses them.
+      ImportError: jinja2 is missing: `pip install 'attnjax[published]'`.
+    """
+    if self.template is None:
+      raise ValueError(
+        "chat: the tokenizer must have a chat template, and has none; encode"
+        " the text itself"
+      )
+    with needs_extra("published", "chat templates need jinja2"):
+      import jinja2
+      from jinja2 import sandbox
+
+    def refuse(message: str):
+      raise ValueError(f"chat: the model's template refuses: {message}")
+
+    # A template is a program of somebody else.
+    world = sandbox.ImmutableSandboxedEnvironment(
+      trim_blocks=True, lstrip_blocks=True, undefined=jinja2.ChainableUndefined
+    )
+    world.globals["raise_exception"] = refuse
+    return world.from_string(self.template).render(
+      messages=list(messages), add_generation_prompt=True, **self.special
+    )
+
+  def write(self, folder: Path) -> None:
+    """Writes `tokenizer.json` and `tokenizer_config.json`."""
+    self.engine.save(str(folder / "tokenizer.json"))
+    about: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    about |= self.special
+    if self.template is not None:
+      about["chat_template"] = self.template
+    text = json.dumps(about, indent=2) + "\n"
+    (folder / "tokenizer_config.json").write_text(text, encoding="utf-8")
+
+
+def _json_if_any(path: Path) -> dict[str, Any]:
+  """The content of a JSON file, or nothing."""
+  return read_json(path) if path.is_file() else {}
+
+
+def _stop(folder: Path) -> tuple[int, ...]:
+  """Tokens that end a text: of the generation's config, else the model's."""
+  for name in ("generation_config.json", "config.json"):
+    found = _json_if_any(folder / name).get("eos_token_id")
+    if found is not None:
+      return (found,) if isinstance(found, int) else tuple(found)
+  return ()
+
+
+def _template(folder: Path, about: Mapping[str, Any]) -> str | None:
+  """The chat template: a file of its own, or in the tokenizer's config."""
+  file = folder / "chat_template.jinja"
+  if file.is_file():
+    return file.read_text(encoding="utf-8")
+  template = about.get("chat_template")
+  if isinstance(template, list):
+    named = {one["name"]: one["template"] for one in template}
+    return named.get("default")
+  return template

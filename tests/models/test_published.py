@@ -1,0 +1,346 @@
+"""Published models: a golden, round trips of tables, and what is refused."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attnjax.models import DecoderConfig, DecoderLM, RotaryConfig, load, save
+from attnjax.models.published.families import FAMILIES
+from attnjax.models.published.layer_keys import shortest_pattern
+from attnjax.models.published.read_config import config_of, keys_of
+from tests import drawn
+from tests.models.numpy_decoder import logits_of
+
+safetensors = pytest.importorskip("safetensors.numpy")
+
+V, M, L, H, K, D, F = 11, 6, 2, 2, 1, 4, 5
+LLAMA = {
+  "model_type": "llama",
+  "architectures": ["LlamaForCausalLM"],
+  "vocab_size": V,
+  "hidden_size": M,
+  "num_hidden_layers": L,
+  "num_attention_heads": H,
+  "num_key_value_heads": K,
+  "head_dim": D,
+  "intermediate_size": F,
+  "rms_norm_eps": 1e-5,
+  "rope_theta": 100.0,
+  "max_position_embeddings": 32,
+  "tie_word_embeddings": False,
+  "torch_dtype": "float32",
+}
+
+
+def published_tensors():
+  """Tensors of a Llama under their published names: ``[out, in]``."""
+  rng = np.random.default_rng(0)
+  draw = lambda *shape: rng.normal(0, 0.4, shape).astype(np.float32)
+  tensors = {
+    "model.embed_tokens.weight": draw(V, M),
+    "model.norm.weight": draw(M),
+    "lm_head.weight": draw(V, M),
+  }
+  for i in range(L):
+    block = f"model.layers.{i}"
+    tensors |= {
+      f"{block}.input_layernorm.weight": draw(M),
+      f"{block}.post_attention_layernorm.weight": draw(M),
+      f"{block}.self_attn.q_proj.weight": draw(H * D, M),
+      f"{block}.self_attn.k_proj.weight": draw(K * D, M),
+      f"{block}.self_attn.v_proj.weight": draw(K * D, M),
+      f"{block}.self_attn.o_proj.weight": draw(M, H * D),
+      f"{block}.mlp.gate_proj.weight": draw(F, M),
+      f"{block}.mlp.up_proj.weight": draw(F, M),
+      f"{block}.mlp.down_proj.weight": draw(M, F),
+    }
+  return tensors
+
+
+def write(folder, tensors, config=LLAMA, **changes):
+  """A published directory."""
+  folder.mkdir(exist_ok=True)
+  safetensors.save_file(tensors, folder / "model.safetensors")
+  (folder / "config.json").write_text(json.dumps(config | changes))
+  return folder
+
+
+def test_a_llama_has_the_logits_that_its_names_say(tmp_path):
+  tensors = published_tensors()
+  model, tokenizer = load(write(tmp_path, tensors))
+  stack = lambda name: np.stack(
+    [tensors[f"model.layers.{i}.{name}.weight"] for i in range(L)]
+  )
+  turned = lambda name: np.swapaxes(stack(name), 1, 2)
+  heads = lambda name, n: turned(f"self_attn.{name}").reshape(L, M, n, D)
+  weights = {
+    "embed.embedding": tensors["model.embed_tokens.weight"],
+    "norm.scale": tensors["model.norm.weight"],
+    "readout.embedding": tensors["lm_head.weight"],
+    "blocks.attention_norm.scale": stack("input_layernorm"),
+    "blocks.feed_forward_norm.scale": stack("post_attention_layernorm"),
+    "blocks.attention.query.kernel": heads("q_proj", H),
+    "blocks.attention.key.kernel": heads("k_proj", K),
+    "blocks.attention.value.kernel": heads("v_proj", K),
+    "blocks.attention.output.kernel": turned("self_attn.o_proj").reshape(
+      L, H, D, M
+    ),
+  } | {
+    f"blocks.feed_forward.{name}.kernel": turned(f"mlp.{name}_proj")
+    for name in ("gate", "up", "down")
+  }
+  tokens = np.array([3, 1, 4, 1, 5, 9, 2])
+  frequencies = lambda kind, n: ([1.0, 0.1], 1.0)  # 100^(-2i / 4)
+  expected = logits_of(model.config, weights, tokens, frequencies)
+  got = jax.jit(lambda m, t: m(t))(model, jnp.asarray(tokens))
+  np.testing.assert_allclose(got, expected, atol=2e-6 * np.ptp(expected))
+  assert tokenizer is None
+
+
+def test_what_is_saved_is_what_was_loaded(tmp_path):
+  tensors = published_tensors()
+  model, _ = load(write(tmp_path / "one", tensors))
+  assert save(tmp_path / "two", model) == "llama"
+  again = safetensors.load_file(tmp_path / "two" / "model.safetensors")
+  assert again.keys() == tensors.keys()
+  for name in tensors:
+    np.testing.assert_array_equal(again[name], tensors[name])
+  two, _ = load(tmp_path / "two")
+  # What follows from other sizes is written out.
+  assert two.config == model.config
+
+
+SWIGLU = {"activation": "swiglu", "tied": False}
+CONFIGS = {
+  "llama": SWIGLU | {"attention_bias": True, "attention_output_bias": True},
+  "mistral": SWIGLU | {"window": 6, "kv_heads": 2},
+  "qwen2": SWIGLU
+  | {
+    "attention_bias": True,
+    "window": 3,
+    "layers": ("full", "full", "window", "window"),
+  },
+  "qwen3": SWIGLU | {"query_key_norm": "head", "head_width": 10},
+  "gemma": {
+    "activation": "geglu",
+    "norm": "rms_plus_one",
+    "embedding_scale": 16.0**0.5,
+  },
+  "gemma2": {
+    "activation": "geglu",
+    "norm": "rms_plus_one",
+    "order": "sandwich",
+    "embedding_scale": 16.0**0.5,
+    "scale": 20.0**-0.5,
+    "softcap": 50.0,
+    "window": 4,
+    "layers": ("window", "full"),
+  },
+  "gemma3_text": {
+    "activation": "geglu",
+    "norm": "rms_plus_one",
+    "order": "sandwich",
+    "query_key_norm": "head",
+    "embedding_scale": 16.0**0.5,
+    "window": 4,
+    "layers": ("window", "window", "full"),
+    "rotary": RotaryConfig(
+      base=1e6, local_base=1e4, scaling="linear", factor=8.0
+    ),
+  },
+  "phi3": SWIGLU
+  | {
+    "rotary": RotaryConfig(
+      scaling="longrope",
+      short=(1.0, 2.0),
+      long=(1.0, 3.0),
+      original_length=64,
+      gain=1.25,
+    )
+  },
+  "olmo2": SWIGLU | {"order": "output", "query_key_norm": "heads"},
+  "smollm3": SWIGLU
+  | {"tied": True, "layers": ("full", "full", "full", "full_unrotated")},
+  "gpt2": {
+    "norm": "layer",
+    "use_bias": True,
+    "positions": "learned",
+    "max_length": 64,
+  },
+  "gpt_neox": {
+    "norm": "layer",
+    "use_bias": True,
+    "order": "parallel",
+    "activation": "gelu_erf",
+    "rotary": RotaryConfig(features=2),
+  },
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_is_written_and_read_as_the_same(family, tmp_path):
+  sizes = {"width": 16, "depth": 4, "heads": 4, "hidden": 12}
+  config = DecoderConfig(**(sizes | CONFIGS[family]))
+  # The first family that can say it may be another: Mistral without a window
+  # is a Llama.
+  name, keys = keys_of(config, V)
+  assert config_of(keys)[0] == name
+  _, keys = keys_of(config, V, family)
+  _, again, vocabulary = config_of(json.loads(json.dumps(keys)))
+  assert (again.kinds, again.window) == (config.kinds, config.window)
+  assert vocabulary == V
+
+  make = lambda: DecoderLM(config, V, rngs=nnx.Rngs(0))
+  model = drawn.module(make)
+  save(tmp_path, model, family=family)
+  loaded, _ = load(tmp_path)
+  for a, b in zip(*map(jax.tree.leaves, (model, loaded)), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    ({"model_type": "lama"}, r"model_type='lama' is no family.*nearest is 'll"),
+    (
+      {"model_type": "x", "architectures": ["Qwen2MoeForCausalLM"]},
+      r"no family.*nearest is 'qwen2'",
+    ),
+    ({"clip_qkv": 8.0}, r"clip_qkv=8.0 is no option that is honoured for llam"),
+    ({"hidden_act": "tanh"}, r"hidden_act must be one of .*got 'tanh'"),
+    (
+      {"rope_scaling": {"rope_type": "ntk", "factor": 2.0}},
+      r"rope_type must be default or one of .*dynamic.*got 'ntk'",
+    ),
+    (
+      {"rope_scaling": {"type": "linear", "factor": 2.0, "mscale": 3.0}},
+      r"rope_parameters has .*'mscale': 3.0.*which linear does not honour",
+    ),
+    (
+      {"rope_scaling": {"type": "linear"}},
+      r"rope_parameters must have 'factor",
+    ),
+    ({"num_attention_heads": None}, r"num_attention_heads must be given"),
+    ({"num_attention_heads": 3, "num_key_value_heads": 2}, r"must divide"),
+    (
+      {"intermediate_size": F + 1},
+      r"gate_proj.weight must have shape \[6, 6\]",
+    ),
+    ({"tie_word_embeddings": True}, r"lm_head.weight must equal model.embed"),
+    ({"num_hidden_layers": L + 1}, r"weights must have model.layers.2"),
+    ({"num_hidden_layers": L - 1}, r"weights have model.layers.1.*no part"),
+  ],
+)
+def test_what_is_not_honoured_is_refused_by_name(tmp_path, changes, words):
+  folder = write(tmp_path, published_tensors(), **changes)
+  with pytest.raises(ValueError, match=words):
+    load(folder)
+
+
+def test_a_key_that_changes_nothing_may_be_ignored(tmp_path):
+  folder = write(tmp_path, published_tensors(), clip_qkv=8.0)
+  load(folder, ignore=("clip_qkv",))
+
+
+def test_files_that_are_not_whole_are_refused(tmp_path):
+  folder = write(tmp_path, published_tensors())
+  file = folder / "model.safetensors"
+  file.write_bytes(file.read_bytes()[:-3])
+  with pytest.raises(ValueError, match=r"is no whole safetensors file.*again"):
+    load(folder)
+
+  file.rename(folder / "pytorch_model.bin")
+  with pytest.raises(ValueError, match=r"pickle, pytorch_model.bin.*convert"):
+    load(folder)
+  (folder / "pytorch_model.bin").unlink()
+  with pytest.raises(ValueError, match=r"must have model.safetensors or"):
+    load(folder)
+
+  (folder / "config.json").write_text("{")
+  with pytest.raises(ValueError, match=r"config.json cannot be read as JSON"):
+    load(folder)
+
+
+def test_an_index_that_its_shards_belie_is_refused(tmp_path):
+  tensors = published_tensors()
+  folder = write(tmp_path, tensors)
+  (folder / "model.safetensors").rename(folder / "a.safetensors")
+  index = {"weight_map": dict.fromkeys(tensors, "a.safetensors")}
+  path = folder / "model.safetensors.index.json"
+  path.write_text(json.dumps(index))
+  model, _ = load(folder)
+  assert model.vocabulary == V
+  index["weight_map"]["model.more.weight"] = "a.safetensors"
+  path.write_text(json.dumps(index))
+  with pytest.raises(ValueError, match=r"lacks model.more.weight"):
+    load(folder)
+
+
+@pytest.mark.parametrize(
+  ("path", "revision", "words"),
+  [
+    ("no/such/folder", None, "must be a directory, or owner/name"),
+    ("owner/name", None, "give its revision=, a commit"),
+    ("owner/name", "main", "a branch moves"),
+  ],
+)
+def test_a_hub_name_is_pinned(path, revision, words):
+  with pytest.raises(ValueError, match=words):
+    load(path, revision=revision)
+
+
+def test_what_no_family_says_is_named(tmp_path):
+  config = DecoderConfig(width=8, depth=1, heads=2, activation="swiglu")
+  odd = DecoderConfig(**(vars(config) | {"sinks": True, "softcap": 5.0}))
+  model = nnx.eval_shape(lambda: DecoderLM(odd, V, rngs=nnx.Rngs(0)))
+  with pytest.raises(ValueError, match=r"cannot say .*softcap=5.0, sinks=True"):
+    save(tmp_path / "x", model)
+  with pytest.raises(ValueError, match="family must be one of"):
+    save(tmp_path / "x", model, family="lama")
+  assert not (tmp_path / "x").exists()
+
+
+def test_a_tokenizer_comes_along(tmp_path):
+  tokenizers = pytest.importorskip("tokenizers")
+  pytest.importorskip("jinja2")
+  words = {word: i for i, word in enumerate(["a", "b", "c", "<s>", "</s>"])}
+  engine = tokenizers.Tokenizer(
+    tokenizers.models.WordLevel(words, unk_token="c")
+  )
+  engine.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+  folder = write(tmp_path / "one", published_tensors(), eos_token_id=[4, 0])
+  engine.save(str(folder / "tokenizer.json"))
+  template = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'tool' %}"
+    "{{ raise_exception('no tools') }}{% endif %}{{ m.role }}: {{ m.content }}"
+    "\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+  )
+  about = {"chat_template": template, "bos_token": {"content": "<s>"}}
+  (folder / "tokenizer_config.json").write_text(json.dumps(about))
+
+  model, one = load(folder)
+  save(tmp_path / "two", model, one)
+  _, two = load(tmp_path / "two")
+  for tokenizer in (one, two):
+    assert tokenizer.encode("b a b").tolist() == [1, 0, 1]
+    assert tokenizer.decode(np.array([1, 0])) == "b a"
+    assert (tokenizer.vocabulary_size, tokenizer.stop) == (5, (4, 0))
+    chat = tokenizer.chat([{"role": "user", "content": "a"}])
+    assert chat == "<s>user: a\nassistant:"
+    with pytest.raises(ValueError, match="refuses: no tools"):
+      tokenizer.chat([{"role": "tool", "content": "a"}])
+
+  # One of a larger model.
+  engine.add_tokens([f"more{i}" for i in range(V)])
+  engine.save(str(folder / "tokenizer.json"))
+  with pytest.raises(ValueError, match=r"has the token 15, and the model only"):
+    load(folder)
+
+
+def test_patterns_are_the_shortest():
+  assert shortest_pattern(tuple("aabaabaa")) == ("a", "a", "b")
+  assert shortest_pattern(tuple("abc")) == tuple("abc")

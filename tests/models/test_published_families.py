@@ -1,0 +1,103 @@
+"""Families of published models against the library that publishes them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attnjax.models import generate, load, save
+from tests.models import transformers_models as oracle
+
+pytestmark = [
+  pytest.mark.slow,
+  pytest.mark.filterwarnings("ignore"),
+]
+T = 29
+TOKENS = np.random.default_rng(1).integers(3, 37, (2, T)).astype(np.int32)
+
+
+@pytest.fixture(autouse=True)
+def needs_transformers():
+  pytest.importorskip("torch", reason="the oracle is PyTorch's")
+  pytest.importorskip("transformers", reason="the oracle is its models")
+
+
+@jax.jit
+def run(model, tokens):
+  return model(tokens)
+
+
+@jax.jit
+def step(model, tokens, cache):
+  return model.decode(tokens, cache)
+
+
+def close(got, expected, share=1e-5):
+  """Largest difference, as a share of the range of the logits."""
+  error = np.abs(np.asarray(got, np.float64) - expected).max()
+  assert error < share * np.ptp(expected), error / np.ptp(expected)
+
+
+@pytest.mark.parametrize(("kind", "options"), oracle.OPTIONS, ids=str)
+def test_a_family_has_the_logits_of_its_library(kind, options, tmp_path):
+  theirs = oracle.make(tmp_path / "theirs", kind, options)
+  model, tokenizer = load(tmp_path / "theirs")
+  assert tokenizer is None
+  expected = oracle.logits_of(theirs, TOKENS)
+  got = np.asarray(run(model, TOKENS))
+  close(got, expected)
+
+  # A cache with room for no more: the frequencies of a length are those of it.
+  cache, parts = model.init_cache((2,), T), []
+  for chunk in (TOKENS[:, :20], TOKENS[:, 20:28], TOKENS[:, 28:]):
+    logits, cache = step(model, chunk, cache)
+    parts.append(np.asarray(logits))
+  close(np.concatenate(parts, 1), expected)
+
+  assert save(tmp_path / "ours", model, family=kind) == kind
+  again = oracle.opened(tmp_path / "ours")
+  np.testing.assert_array_equal(oracle.logits_of(again, TOKENS), expected)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma2", "gpt2"])
+def test_padding_at_the_start_changes_nothing(kind, tmp_path):
+  options = next(o for k, o in oracle.OPTIONS if k == kind)
+  oracle.make(tmp_path, kind, options)
+  model, _ = load(tmp_path)
+  key = jax.random.key(0)
+  continued = lambda prompt, **kw: np.asarray(
+    generate(
+      model, jnp.asarray(prompt), steps=6, key=key, temperature=0.0, **kw
+    )
+  )
+  padded = np.zeros((2, T), np.int32)
+  real = np.zeros((2, T), bool)
+  for row, length in enumerate((T, 11)):
+    padded[row, T - length :] = TOKENS[row, :length]
+    real[row, T - length :] = True
+  together = continued(padded, prompt_mask=real)
+  for row, length in enumerate((T, 11)):
+    alone = continued(TOKENS[row : row + 1, :length])
+    np.testing.assert_array_equal(together[row], alone[0])
+
+
+def test_shards_are_one_model(tmp_path):
+  theirs = oracle.make(tmp_path / "one", "llama", {})
+  theirs.save_pretrained(tmp_path / "many", max_shard_size="10KB")
+  assert len(list((tmp_path / "many").glob("*.safetensors"))) > 1
+  one, many = (load(tmp_path / name)[0] for name in ("one", "many"))
+  for a, b in zip(*map(jax.tree.leaves, (one, many)), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_half_precision_is_kept_or_widened(tmp_path):
+  theirs = oracle.make(tmp_path / "theirs", "llama", {})
+  theirs.bfloat16().save_pretrained(tmp_path / "half")
+  half, _ = load(tmp_path / "half", dtype=None)
+  wide, _ = load(tmp_path / "half")
+  assert half.norm.scale.dtype == jnp.bfloat16
+  assert wide.norm.scale.dtype == jnp.float32
+  for a, b in zip(*map(jax.tree.leaves, (half, wide)), strict=True):
+    np.testing.assert_array_equal(a.astype(jnp.float32), b)
+  save(tmp_path / "again", half)
+  assert oracle.opened(tmp_path / "again").dtype == theirs.dtype
