@@ -1,7 +1,8 @@
-"""Attention as Pallas kernels, one for each walk over the tiles."""
+"""Attention as kernels, one or two for each walk over the tiles."""
 
 import dataclasses
 import functools
+from typing import Any, Literal, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from attnjax.ops.attention.fused_blocks import (
   chip_of,
   kernel_blocks,
 )
+from attnjax.ops.attention.fused_gpus import Gpu, gpu_blocks, gpu_of, missing
 from attnjax.ops.attention.index_masks import by_index
 from attnjax.ops.attention.live_tiles import live_tiles
 from attnjax.ops.attention.online_softmax import (
@@ -26,8 +28,9 @@ from attnjax.ops.attention.tile_operands import CallOperands
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.scoring import Scoring
 from attnjax.ops.shard_map_axes import varying_axes
-from attnjax.ops.target import target_platform
+from attnjax.ops.target import target_device, target_platform
 from attnjax.ops.tiles.flat_programs import CannotLower
+from attnjax.ops.tiles.gpu.kernel import GpuKernel
 from attnjax.ops.tiles.kernel import Kernel
 from attnjax.ops.tiles.tile_sum import sum_by_kernel
 from attnjax.ops.tiles.visits import Visits
@@ -39,18 +42,22 @@ __all__ = ["Fused"]
 
 @dataclasses.dataclass(frozen=True)
 class Fused:
-  """Online softmax as one kernel for TPUs, and every derivative as another.
+  """Online softmax as one kernel for a TPU or GPU, and derivatives as others.
 
   The tiles and their arithmetic are those of `Blockwise`. A walk over them, of
-  the forward pass or of any derivative, becomes one Pallas kernel, whatever
-  the mask, the score mod and the normalizer are; no logits leave the chip.
+  the forward pass or of any derivative, becomes one kernel, on a GPU one for
+  sums of the same axes each, whatever the mask, the score mod and the
+  normalizer are; no logits leave the chip. Kernels are written in Pallas for
+  TPUs, in Triton for NVIDIA GPUs of compute capability 8.0 and above.
 
   Args:
     query_block: queries that are brought to the chip at once; None chooses by
-      chip and width. A multiple of 128, but where it is interpreted.
+      chip and width. On a TPU a multiple of 128, on a GPU a power of 2 and at
+      least 16.
     key_block: keys, the same.
-    interpret: whether Pallas interprets the kernels, which any platform can:
-      slow, for tests.
+    interpret: whether the kernels are interpreted, which any platform can:
+      slow, for tests. True is those of a TPU, "gpu" those of a GPU, which need
+      Triton installed.
 
   Raises:
     ValueError: if a size is below 1, or the blocks do not fit the memory of
@@ -74,29 +81,32 @@ class Fused:
 
   query_block: int | None = None
   key_block: int | None = None
-  interpret: bool = False
+  interpret: bool | Literal["gpu"] = False
 
   def __post_init__(self):
-    """Sizes are positive, and such as a TPU's registers have."""
+    """Sizes are positive, and such as one of the machines has."""
+    if self.interpret not in (True, False, "gpu"):
+      raise ValueError(
+        f"Fused: interpret must be True, False or 'gpu', got {self.interpret!r}"
+      )
     for name in ("query_block", "key_block"):
       size = getattr(self, name)
-      if size is None:
+      if size is None or (self.interpret is True and _is_count(size)):
         continue
-      least = 1 if self.interpret else 128
-      if not isinstance(size, int) or size < 1 or size % least:
+      fits_gpu = _is_count(size) and size >= 16 and size & (size - 1) == 0
+      fits_tpu = _is_count(size) and size % 128 == 0 and not self.interpret
+      if not (fits_gpu or fits_tpu):
         raise ValueError(
           f"Fused: {name} must be a Python int >= 1, on a TPU a multiple of"
-          f" 128, or None to let it be chosen, got {size!r}"
+          " 128, on a GPU a power of 2 and at least 16, or None to let it be"
+          f" chosen, got {size!r}"
         )
 
   def refuses(self, call: Call) -> str | None:
     """Why it cannot honour a call, forward and backward; None if it can."""
-    platform = target_platform(*jax.tree.leaves(call))
-    if not self.interpret and platform != "tpu":
-      return (
-        f"its kernels are for a TPU, and this program is for {platform!r};"
-        " Fused(interpret=True) runs them here, slowly"
-      )
+    reason = self._refuses_machine(call)
+    if reason is not None:
+      return reason
     if not all(isinstance(size, int) for size in call.shape):
       return f"tiles are cut of sizes that are known, not of {call.shape}"
     if split_of(call) is not None:
@@ -116,7 +126,8 @@ class Fused:
     if call.logits_dtype != jnp.float32:
       return f"kernels have logits of float32, not of {call.logits_dtype}"
     dtypes = {x.dtype for x in (call.query, call.key, call.value)}
-    if not self.interpret and jnp.dtype(jnp.float16) in dtypes:
+    on_tpu = not self.interpret and not self._is_for_gpu(call)
+    if on_tpu and jnp.dtype(jnp.float16) in dtypes:
       return "a TPU has no vectors of float16, give bfloat16"
     if call.normalizer.keep is not None:
       return f"the normalizer {call.normalizer!r} needs whole rows to choose"
@@ -125,10 +136,49 @@ class Fused:
         return f"this {name} is defined on whole rows only"
     return self._unlowered(call)
 
+  def _is_for_gpu(self, call: Call) -> bool:
+    """Whether the kernels are those of a GPU."""
+    if self.interpret:
+      return self.interpret == "gpu"
+    return target_platform(*jax.tree.leaves(call)) == "gpu"
+
+  def _refuses_machine(self, call: Call) -> str | None:
+    """Why there are no kernels for the machine that a call is traced for."""
+    leaves = jax.tree.leaves(call)
+    platform = target_platform(*leaves)
+    if self.interpret == "gpu":
+      lacks = missing(to_compile=False)
+      return lacks and f"its kernels need {lacks}: pip install 'attnjax[cuda]'"
+    if self.interpret:
+      return None
+
+    if platform not in ("tpu", "gpu"):
+      return (
+        "its kernels are for a TPU or a GPU, and this program is for"
+        f" {platform!r}; Fused(interpret=True) runs them here, slowly"
+      )
+    for name in ("query_block", "key_block"):
+      size = getattr(self, name)
+      if platform == "tpu" and size is not None and size % 128:
+        return f"on a TPU {name} must be a multiple of 128, got {size}"
+      if platform == "gpu" and size is not None and size & (size - 1):
+        return f"on a GPU {name} must be a power of 2, got {size}"
+    if platform == "gpu":
+      gpu, lacks = gpu_of(*leaves), missing()
+      if gpu is None:
+        return (
+          f"the GPU {target_device(*leaves)[1]!r} is none that it knows, of"
+          " compute capability 8.0 or above"
+        )
+      return lacks and f"its kernels need {lacks}: pip install 'attnjax[cuda]'"
+    return None
+
   def describes(self, call: Call) -> str:
     """How it computes a call."""
     blocks = self.blocks(call)
-    chip = chip_of(*jax.tree.leaves(call)).name
+    leaves = jax.tree.leaves(call)
+    gpu = gpu_of(*leaves)
+    chip = chip_of(*leaves).name if gpu is None else gpu.name
     kind = "interpreted" if self.interpret else f"for {chip}"
     query, key = blocks.visit
     return (
@@ -162,22 +212,50 @@ class Fused:
       whole.query_positions,
       whole.key_positions,
     )
-    kernel = Kernel(
-      Visits.of(sweep, chosen.macro),
-      interpret=self.interpret,
-      narrow=not self.interpret,
-      limit=chip_of(*jax.tree.leaves(call)).vmem,
-    )
+    kernel = self._kernel(call, Visits.of(sweep, chosen.macro))
     sweep = sweep._replace(kernel=kernel, listed=False)
 
     found = online_softmax(sweep.uncoded, sweep.codes, operands)
     return as_called(call, *finished(call, found))
 
+  def _kernel(self, call: Call, visits: Visits) -> Kernel | GpuKernel:
+    """The kernel for some visits, on the machine that a call is traced for."""
+    leaves = jax.tree.leaves(call)
+    if not self._is_for_gpu(call):
+      return Kernel(
+        visits,
+        interpret=bool(self.interpret),
+        narrow=not self.interpret,
+        limit=chip_of(*leaves).vmem,
+      )
+    width = max(call.query.shape[-1], call.value.shape[-1])
+    chosen = gpu_blocks(call.shape[2:], width, call.query.dtype)[1]
+    gpu = None if self.interpret else gpu_of(*leaves)
+    # Factors of 16 bits stay so, as all of a tile's products are of them.
+    dtypes = {jnp.dtype(x.dtype) for x in (call.query, call.key, call.value)}
+    short = [x for x in dtypes if x.itemsize == 2]
+    is_short = len(dtypes) == len(short) == 1 and gpu is not None
+    return GpuKernel(
+      visits,
+      machine=None if gpu is None else gpu.machine,
+      chosen=chosen,
+      narrow=short[0].name if is_short else None,
+    )
+
   def blocks(self, call: Call) -> KernelBlocks:
     """The blocks of a call."""
+    width = max(call.query.shape[-1], call.value.shape[-1])
+    if self._is_for_gpu(call):
+      return gpu_blocks(
+        call.shape[2:],
+        width,
+        call.query.dtype,
+        query=self.query_block,
+        key=self.key_block,
+      )[0]
     return kernel_blocks(
       call.shape[2:],
-      max(call.query.shape[-1], call.value.shape[-1]),
+      width,
       chip_of(*jax.tree.leaves(call)),
       query=self.query_block,
       key=self.key_block,
@@ -187,11 +265,12 @@ class Fused:
     """What of a call, or of its gradient, no kernel can be made of."""
     leaves, tree = jax.tree.flatten(call)
     shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
-    return _traced(self, tree, shapes, chip_of(*leaves))
+    chip = gpu_of(*leaves) or chip_of(*leaves)
+    return _traced(self, tree, shapes, chip)
 
 
 @functools.lru_cache(maxsize=512)
-def _traced(fused: Fused, tree, shapes: tuple, chip: Chip) -> str | None:
+def _traced(fused: Fused, tree, shapes: tuple, chip: Chip | Gpu) -> str | None:
   """Traces a call and its gradient, and says what could not be lowered."""
   del chip  # the trace asks for it, and the answer is kept for each
   arrays = [jax.ShapeDtypeStruct(*x) for x in shapes]
@@ -228,3 +307,8 @@ def _lower_sums(jaxpr) -> None:
     for inner in jax.tree.leaves(list(line.params.values())):
       if hasattr(inner, "eqns"):
         _lower_sums(getattr(inner, "jaxpr", inner))
+
+
+def _is_count(size: Any) -> TypeGuard[int]:
+  """Whether a size is one that blocks can have."""
+  return isinstance(size, int) and size >= 1

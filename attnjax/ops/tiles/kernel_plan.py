@@ -19,7 +19,13 @@ from attnjax.ops.tiles.plane_program import evaluate
 from attnjax.ops.tiles.planes import Layout, Plane, Whole, scalar
 from attnjax.ops.tiles.visits import Held, Visits, held
 
-__all__ = ["Plan", "planned"]
+__all__ = [
+  "Plan",
+  "block_counts",
+  "narrowed_operands",
+  "planned",
+  "tile_program",
+]
 
 
 class Plan(NamedTuple):
@@ -118,11 +124,11 @@ def planned(
       f"tiles of {blocks.rows} batch rows and {blocks.heads} heads: a kernel"
       " takes them one by one"
     )
-  counts = _counts(blocks, [*operands, *sums], visits)
+  counts = block_counts(blocks, [*operands, *sums], visits)
   mapped = sorted(a for a in counts if a.isdigit())
 
   programs = {
-    kind: _program(function, sweep, kind, operands, sums, adds)
+    kind: tile_program(function, sweep, kind, operands, sums, adds)
     for kind in sweep.kinds
     if kind != EMPTY
   }
@@ -166,7 +172,7 @@ def planned(
       column and not filled.value and jnp.issubdtype(filled.dtype, jnp.floating)
       for column, filled in zip(columns, start, strict=True)
     ],
-    narrowed=_narrowed(operands, programs, narrow),
+    narrowed=narrowed_operands(operands, programs, narrow),
     pairs=pairs,
     numbers=numbers,
     programs=programs,
@@ -175,7 +181,9 @@ def planned(
   return plan._replace(partial=_kept_partial(plan, adds))
 
 
-def _counts(blocks, arrays: Sequence[GivenArray], visits) -> dict[str, int]:
+def block_counts(
+  blocks, arrays: Sequence[GivenArray], visits
+) -> dict[str, int]:
   """How many blocks of a visit there are along each letter."""
   sizes: dict[str, int] = {}
   for array in arrays:
@@ -195,7 +203,7 @@ def _counts(blocks, arrays: Sequence[GivenArray], visits) -> dict[str, int]:
   }
 
 
-def _program(function, sweep: Sweep, kind: int, given, sums, adds: bool):
+def tile_program(function, sweep: Sweep, kind: int, given, sums, adds: bool):
   """The flat program of a tile of one kind."""
   number = jax.ShapeDtypeStruct((), jnp.int32)
   arrays = [*given, *([] if adds else sums)]
@@ -274,7 +282,7 @@ def _example(plan: Plan, array: GivenArray, partial: bool):
   return Plane(zeros, sub, lane, array.dtype, partial)
 
 
-def _narrowed(operands, programs: dict, narrow: bool) -> list[bool]:
+def narrowed_operands(operands, programs: dict, narrow: bool) -> list[bool]:
   """Which float32 operands are only factors of products of default precision.
 
   Rounded before they come to the kernel they take half of its memory.

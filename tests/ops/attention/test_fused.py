@@ -115,7 +115,7 @@ def test_blocks_that_do_not_fit_are_refused_with_the_numbers(monkeypatch):
 
 
 @pytest.mark.usefixtures("as_a_user")
-@pytest.mark.parametrize("size", [0, 2.0, 64])
+@pytest.mark.parametrize("size", [0, 2.0, 96])
 def test_a_block_is_a_multiple_of_what_registers_hold(size):
   with pytest.raises(ValueError, match=r"key_block must be .* multiple of 128"):
     attnjax.Fused(key_block=size)
