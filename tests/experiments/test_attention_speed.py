@@ -149,6 +149,7 @@ def _check_row(row):
   assert row["seconds"] == row["ratio"] == row["compile_seconds"] == ""
 
 
+@pytest.mark.slow
 def test_without_torch_its_rows_say_what_to_install(tmp_path):
   done = _run(
     tmp_path / "run",

@@ -30,6 +30,7 @@ def _recall(reader, size, noise):
   )
 
 
+@pytest.mark.slow
 def test_a_small_store_and_little_noise_are_recalled_by_all():
   for reader in READERS:
     assert _recall(reader, 8, 0.01) > 0.99, reader
@@ -40,6 +41,7 @@ def test_attention_recalls_from_a_store_that_a_linear_memory_cannot_hold():
   assert _recall("linear memory", 1024, 0.1) < 0.5
 
 
+@pytest.mark.slow
 def test_more_noise_and_a_larger_store_recall_less():
   assert _recall(SHARP, 64, 0.2) > _recall(SHARP, 64, 0.6)
   assert _recall(SHARP, 16, 0.4) > _recall(SHARP, 1024, 0.4)

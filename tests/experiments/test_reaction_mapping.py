@@ -248,6 +248,7 @@ def test_a_reaction_of_ones_own(nothing_published, tmp_path, typed):
   assert "confidence in all of it" in ended.out
 
 
+@pytest.mark.slow
 def test_a_reaction_of_unknown_tokens_is_mapped_if_asked(
   nothing_published, tmp_path
 ):
@@ -303,6 +304,7 @@ def real():
   return published.load()
 
 
+@pytest.mark.slow
 def test_the_published_network_fills_in_tokens(real):
   first = real.cases[0].read
   found = filling.filled(real.model, real.vocabulary, [first])

@@ -73,6 +73,7 @@ def test_batches_are_of_their_step_and_seed_alone():
   assert (draw(1, 2) != draw(2, 2)).any()
 
 
+@pytest.mark.slow
 def test_variants_have_about_as_many_parameters():
   config = PRESETS["tiny"]()
   for variant in VARIANTS:
@@ -80,6 +81,7 @@ def test_variants_have_about_as_many_parameters():
     assert abs(found / config.parameters - 1) < 0.01, variant
 
 
+@pytest.mark.slow
 def test_a_state_grows_with_the_length_of_full_attention_alone():
   config = small()
   sizes = {

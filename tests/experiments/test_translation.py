@@ -182,6 +182,7 @@ def test_nothing_is_dropped_without_a_key(corpus):
     assert calm[0] == calm[1] != wild
 
 
+@pytest.mark.slow
 def test_the_fixed_vector_has_no_attention_and_the_other_has(corpus):
   made = [task.make(small(), corpus, v, 0) for v in ("attentive", "fixed")]
   assert [model.attention is None for model in made] == [False, True]
@@ -246,6 +247,7 @@ def test_a_run_writes_its_numbers_and_figures(tmp_path, capsys):
   assert said.count("reference: ") == report.SHOWN
 
 
+@pytest.mark.slow
 def test_a_run_may_have_no_model_that_looks(monkeypatch, tmp_path, typed):
   monkeypatch.setattr(corpora, "load_verses", verses)
   leaves = SMALL | {"variants": "fixed", "buckets": 24}

@@ -69,6 +69,7 @@ def test_blinded_attention_weighs_all_that_it_sees_alike(pool):
     np.testing.assert_allclose(aux.weights, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_blinded_attention_has_no_use_for_queries_and_keys():
   labels, weights = np.arange(7, dtype=np.int32), np.ones(7, np.float32)
   batch = {"image": IMAGES, "label": labels, "weights": weights}
@@ -89,7 +90,8 @@ def test_without_positions_the_patches_may_be_shuffled():
     assert (gap < 1e-4) == same
 
 
-@pytest.mark.parametrize("preset", few(PRESETS, "tiny"))
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", PRESETS)
 def test_the_convolution_is_as_large_as_the_transformer_and_no_larger(preset):
   whole = PRESETS[preset]()
   sizes = {

@@ -80,10 +80,8 @@ def running(place):
   raise TimeoutError("two points never ran")
 
 
-@pytest.mark.parametrize(
-  ("number", "code"),
-  [("SIGTERM", 75), pytest.param("SIGINT", 130, marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 75), ("SIGINT", 130)])
 def test_a_stopped_sweep_saves_and_goes_on(tmp_path, started, number, code):
   place = tmp_path / "sweep"
   launcher = started()

@@ -166,6 +166,7 @@ def test_dropout_is_a_function_of_its_key_and_of_training_alone():
   )
 
 
+@pytest.mark.slow
 def test_starts_out_knowing_nothing():
   config = EncoderDecoderConfig(64, 1, 1, hidden=64)
   make = lambda key: EncoderDecoder(config, 300, 300, rngs=nnx.Rngs(key))
@@ -192,6 +193,7 @@ def test_learns_to_reverse_a_few_words():
   np.testing.assert_array_equal(found.lengths[:, 0], lengths)
 
 
+@pytest.mark.slow
 def test_a_beam_takes_its_caches_with_it():
   # Scores of a wide beam are those of the sequences it has found.
   model = network(vocabulary=5)

@@ -33,7 +33,8 @@ def made(kind):
   return drawn.module(lambda: MemoryLM(config, V, rngs=nnx.Rngs(0)))
 
 
-@pytest.mark.parametrize("kind", few(KINDS, "mac"))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_generation_says_what_the_whole_text_says(kind):
   model, steps = made(kind), 5
   text = np.zeros((2, PROMPT.shape[1] + steps), np.int32)

@@ -50,6 +50,7 @@ def test_no_logit_depends_on_a_later_target(model):
   np.testing.assert_array_equal(reach, np.tri(T, dtype=bool))
 
 
+@pytest.mark.slow
 def test_padding_of_the_source_has_no_say_and_no_gradient(model):
   before = forward(model, SOURCE, TARGET, LENGTHS)
   anything = SOURCE.at[1, 1:].set(-1).at[2, 4:].set(VS)
@@ -173,6 +174,7 @@ def test_dropout_is_a_function_of_its_key_and_of_training_alone():
   )
 
 
+@pytest.mark.slow
 def test_starts_out_knowing_nothing():
   source, target = np.random.default_rng(0).integers(0, 300, (2, 5, 9))
 
@@ -185,7 +187,8 @@ def test_starts_out_knowing_nothing():
   np.testing.assert_allclose(-log.mean(), np.log(300), atol=0.05)
 
 
-@pytest.mark.parametrize("kind", few(KINDS, "additive"))
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
 def test_learns_to_reverse_a_few_words(kind):
   config = Seq2SeqConfig(16, 32, depth=1, attention=kind, dropout=0.0)
   make = jax.jit(

@@ -102,6 +102,7 @@ def test_dropout_is_a_function_of_its_key_and_of_training_alone():
   np.testing.assert_array_equal(forward(model, IMAGES), forward(vit(), IMAGES))
 
 
+@pytest.mark.slow
 def test_learns_a_few_images():
   config = ViTConfig(**SIZES)
   make = jax.jit(lambda key: ViT(config, V, rngs=nnx.Rngs(key)))

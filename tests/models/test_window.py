@@ -25,6 +25,7 @@ def test_it_sees_depth_times_the_window_and_no_more(window, depth):
     assert seen.max() == last
 
 
+@pytest.mark.slow
 def test_decoding_honours_it():
   model = decoder(window=2)
   prompt = TOKENS[None, :5]

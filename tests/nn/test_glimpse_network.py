@@ -160,7 +160,8 @@ def test_scored_by_content_any_length_and_any_order():
   assert np.abs(np.asarray(other.weights - aux.weights)).max() > 0.1
 
 
-@pytest.mark.parametrize("name", few(["none", "softmax", "sigmoid"], "softmax"))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["none", "softmax", "sigmoid"])
 def test_it_learns_where_to_look(name):
   """The notes' task, small: three contexts, four numbers, one of them asked."""
   places = jnp.array([2, 0, 3])

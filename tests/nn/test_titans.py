@@ -65,7 +65,7 @@ def made(name):
 
 
 # The others mix as a part of these does.
-@pytest.fixture(params=few(MIXERS, "all", "mac", "mag", "mal"))
+@pytest.fixture(params=few(MIXERS, "all", "mac"))
 def mixer(request):
   return made(request.param)
 

@@ -52,7 +52,7 @@ def close(found, expected, atol=1e-5):
   )
 
 
-@pytest.mark.parametrize("name", FOUND)
+@pytest.mark.parametrize("name", few(FOUND, "and", "by head", "several"))
 def test_an_array_composes_by_index_on_every_implementation(qkv, name):
   mask, seen = FOUND[name]
   expected = attnjax.attend(*qkv, mask=seen, implementation="reference")

@@ -145,6 +145,7 @@ def test_positions_of_every_integer_type(dtype):
     np.testing.assert_allclose(found, average(of, at, at), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_divided_tokens_at_both_ends_of_int32():
   q = k = np.array([LEAST, LEAST + 1, 0, 1, 2, 3, MOST - 1, MOST], np.int32)
   mesh = parallel.make_mesh(jax.devices()[:2], sequence=2)

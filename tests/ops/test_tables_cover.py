@@ -87,6 +87,7 @@ def test_rows_without_an_answer_are_nan_where_positions_are_traced(
   assert jnp.isfinite(out[:, ~lost]).all()
 
 
+@pytest.mark.slow
 def test_a_pair_that_another_rule_hides_needs_no_entry(x):
   real = REAL[:, None, None, :]
   mask = masks.causal() & real & masks.dense(TRI)

@@ -176,6 +176,7 @@ def memory(length, shards, layout="zigzag", kind="ring"):
   return found.temp_size_in_bytes + found.argument_size_in_bytes
 
 
+@pytest.mark.slow
 def test_memory_a_device_falls_with_the_devices_and_stays_level():
   few, many, shorter = memory(8192, 2), memory(8192, 8), memory(4096, 4)
   assert many < 1.2 * few / 4

@@ -43,6 +43,7 @@ def run(env=None):
   return kept == "True", int(faults)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
   platform.libc_ver()[0] != "glibc", reason="needs glibc's allocator"
 )

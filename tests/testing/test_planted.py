@@ -281,7 +281,7 @@ def test_attention_in_square_memory_is_caught():
 @pytest.mark.parametrize(
   "defect",
   [
-    ignores_segment_ids,
+    pytest.param(ignores_segment_ids, marks=pytest.mark.slow),
     leaks_one_future_key,
     pytest.param(window_one_too_narrow, marks=pytest.mark.slow),
   ],

@@ -57,6 +57,7 @@ def child(address, process, directory):
   print("done", flush=True)
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path):
   source = (
     "import sys; sys.path[:0] = ['tests/training'];"

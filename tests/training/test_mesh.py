@@ -29,7 +29,7 @@ def alone():
   return losses
 
 
-@pytest.mark.parametrize("sizes", few(MESHES, MESHES[1], MESHES[2]), ids=str)
+@pytest.mark.parametrize("sizes", few(MESHES, MESHES[1]), ids=str)
 def test_losses_of_twenty_steps_agree(alone, sizes):
   losses, state = decoder_run.train(**sizes)
   np.testing.assert_allclose(losses, alone, rtol=1e-5)

@@ -74,6 +74,7 @@ def test_a_run_read_by_head_trains_to_its_end(tmp_path):
   assert (tmp_path / "checkpoints" / "60").exists()
 
 
+@pytest.mark.slow
 def test_an_experiment_read_by_head_ends_with_code_0(tmp_path):
   """Prints of the experiment itself, and of Python as it ends."""
   script = tmp_path / "demo.py"

@@ -30,9 +30,8 @@ TOKENS = jnp.arange(14).reshape(2, 7) % 17
 ALIBI = {"remat": True, "kv_heads": 1, "positions": "alibi"}
 
 
-@pytest.mark.parametrize(
-  "options", [{}, pytest.param(ALIBI, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, ALIBI])
 def test_layers_of_a_scan_come_out_with_their_weights(options):
   model = decoder(**options)
   out, aux = model(TOKENS, aux=("weights",))

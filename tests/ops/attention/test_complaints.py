@@ -128,6 +128,7 @@ def test_jax_35916_flash_attn_jax_3_the_other_layout_is_told():
     attnjax.attend(q, k, k)
 
 
+@pytest.mark.slow
 def test_jax_32242_30593_24047_gradients_to_any_bias(qkv):
   q, k, v = (x.astype(jnp.bfloat16) for x in qkv)
   for shape in ((1, H, T, T), (B, 1, T, T), (T, T), (B, H, 1, T)):
@@ -195,6 +196,7 @@ def shifted(logit, b, h, q, k, table):
   return logit + table[h, q, k].astype(logit.dtype)
 
 
+@pytest.mark.slow
 def test_gym_20_torch_145208_gradients_of_learned_biases(qkv):
   table = jnp.zeros((H, T, T)) + 0.1
   slopes = [

@@ -195,6 +195,7 @@ def test_nothing_is_gathered(mesh):
   ]
 
 
+@pytest.mark.slow
 def test_a_gradient_of_each_row_of_a_divided_batch(mesh):
   x = draw(1, B, T, H, D)
   f = lambda y: jnp.sin(outputs((y, y, y), {"mask": masks.causal()})).sum()
@@ -203,6 +204,7 @@ def test_a_gradient_of_each_row_of_a_divided_batch(mesh):
   assert spec(got)[0] == "data"
 
 
+@pytest.mark.slow
 def test_several_batch_axes_keep_their_divisions(mesh):
   x = draw(1, 2, 2, T, H, D)
   run = jax.jit(lambda y: outputs((y, y, y), {}))
@@ -318,6 +320,7 @@ def test_decoding_with_a_divided_cache(mesh):
   assert spec(got[1].key) == PartitionSpec("data", None, "model", None)
 
 
+@pytest.mark.slow
 def test_a_decoder_of_a_divided_batch(mesh):
   config = DecoderConfig(width=8, depth=2, heads=2)
   config = dataclasses.replace(config, positions="learned")

@@ -72,12 +72,19 @@ def early(q, k, v, **options):
   return out[: T // 2]
 
 
+# Known they become tables in another way than these do.
+OTHERWISE = ("dense", "positions")
+
+
 def known_and_traced():
-  """Each, known and traced; without arrays both are the same program."""
+  """Each, known and traced; by default what has arrays is traced."""
   for name, options in HIDES.items():
-    same = [] if jax.tree.leaves(options) else [pytest.mark.slow]
-    yield pytest.param(name, False, id=f"{name}-known")
-    yield pytest.param(name, True, id=f"{name}-traced", marks=same)
+    arrays = bool(jax.tree.leaves(options))
+    for traced in (False, True):
+      default = traced == arrays or name in OTHERWISE
+      marks = [] if default else [pytest.mark.slow]
+      identity = f"{name}-{'traced' if traced else 'known'}"
+      yield pytest.param(name, traced, id=identity, marks=marks)
 
 
 @pytest.mark.parametrize(("name", "traced"), list(known_and_traced()))

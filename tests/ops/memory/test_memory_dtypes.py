@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from attnjax import memory
+from tests.few import few
 from tests.ops.memory.rows import PRESETS, ROWS, Problem
 from tests.ops.memory.streams import quick
 
@@ -18,7 +19,7 @@ def cast(tree, dtype):
   return jax.tree.map(lambda x: jnp.asarray(x, dtype), tree)
 
 
-@pytest.mark.parametrize("name", STEADY)
+@pytest.mark.parametrize("name", few(STEADY, "titans"))
 def test_low_precision_stays_near_float64(name):
   given = Problem(PRESETS[name][0])
   run = quick(lambda s, x: memory.stream(s, *x))

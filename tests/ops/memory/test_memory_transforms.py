@@ -10,7 +10,6 @@ from jax.sharding import PartitionSpec as Spec
 from jax.test_util import check_grads
 
 from attnjax import memory
-from tests.few import few
 from tests.ops.memory.rows import PRESETS, ROWS, Problem
 from tests.ops.memory.streams import near, problem, quick, streamed
 
@@ -106,8 +105,9 @@ def test_it_survives_export(name):
   near(exported.call(*flat), streamed(name, "chunked")[1])
 
 
-@pytest.mark.parametrize("way", few(["chunked", "sequential"], "chunked"))
-@pytest.mark.parametrize("name", ["titans", slow("window"), slow("lact")])
+@pytest.mark.slow
+@pytest.mark.parametrize("way", ["chunked", "sequential"])
+@pytest.mark.parametrize("name", ["titans", "window", "lact"])
 def test_sharded_over_the_batch_it_is_the_same(name, way):
   """The state begins as a constant inside, and comes out varying.
 

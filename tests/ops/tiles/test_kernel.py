@@ -117,7 +117,7 @@ def derived(kernel, how, codes, operands):
 @pytest.mark.parametrize(
   ("how", "macro", "known"),
   [
-    ("gradient", (1, 2), True),
+    pytest.param("gradient", (1, 2), True, marks=pytest.mark.slow),
     ("vmap of gradient", (1, 1), False),
     pytest.param("forward", (1, 1), True, marks=pytest.mark.slow),
     pytest.param("gradient", (1, 4), False, marks=pytest.mark.slow),
