@@ -4,13 +4,29 @@ It is not always the one that Python runs on: a step may be compiled here for a
 TPU that is elsewhere.
 """
 
+import contextlib
 import os
 
 import jax
+from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from attnjax.ops.explicit_axes import mesh_of
 
-__all__ = ["cpu_threads", "target_device", "target_platform"]
+__all__ = ["cpu_threads", "target_device", "target_platform", "traced_for"]
+
+# Platform, kind and cores of devices, by the names that `traced_for` takes.
+_DEVICES = {
+  "cpu": ("cpu", "cpu", None),
+  "tpu:v4": ("tpu", "TPU v4", 2),
+  "tpu:v5e": ("tpu", "TPU v5 lite", 1),
+  "tpu:v5p": ("tpu", "TPU v5", 2),
+  "tpu:v6e": ("tpu", "TPU v6 lite", 1),
+  "tpu:tpu7x": ("tpu", "TPU7x", 1),
+  "gpu:a100": ("gpu", "NVIDIA A100-SXM4-80GB", None),
+  "gpu:h100": ("gpu", "NVIDIA H100 80GB HBM3", None),
+  "gpu:h200": ("gpu", "NVIDIA H200", None),
+  "gpu:b200": ("gpu", "NVIDIA B200", None),
+}
 
 
 def target_platform(*arrays) -> str:
@@ -52,6 +68,36 @@ def target_device(*arrays) -> tuple[str, str]:
   if isinstance(default, str):
     default = jax.devices(default)[0]
   return default.platform, default.device_kind
+
+
+def traced_for(platform: str | None) -> contextlib.AbstractContextManager:
+  """Within it, programs are traced for one device of a kind that is named.
+
+  Args:
+    platform: such as "tpu:v5e", "gpu:h100" or "cpu"; None changes nothing.
+
+  Raises:
+    ValueError: of another name.
+
+  >>> with traced_for("tpu:v5e"):
+  ...   target_device()
+  ('tpu', 'TPU v5 lite')
+  """
+  if platform is None:
+    return contextlib.nullcontext()
+  if platform not in _DEVICES:
+    raise ValueError(
+      f"platform: expected one of {', '.join(_DEVICES)}, or None for the one"
+      f" that programs are traced for now, got {platform!r}"
+    )
+  name, kind, cores = _DEVICES[platform]
+  mesh = AbstractMesh(
+    (1,),
+    ("device",),
+    axis_types=(AxisType.Auto,),
+    abstract_device=AbstractDevice(kind, cores, name),
+  )
+  return jax.sharding.use_abstract_mesh(mesh)
 
 
 def cpu_threads() -> int:

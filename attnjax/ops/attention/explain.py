@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Unpack
 
-from attnjax.ops.attention.arguments import AttendOptions, checked_call
+import jax
+
+from attnjax.ops.attention.arguments import AttendOptions, Call, checked_call
 from attnjax.ops.attention.implementations import (
   IMPLEMENTATIONS,
   Implementation,
   named,
 )
+from attnjax.ops.target import target_platform, traced_for
 from attnjax.typing import Array, Float
 
 __all__ = ["Explanation", "Verdict", "explain"]
@@ -75,6 +78,7 @@ def explain(
   *,
   aux: Sequence[str] = (),
   implementation: str | Implementation | None = None,
+  platform: str | None = None,
   **options: Unpack[AttendOptions],
 ) -> Explanation:
   """Says which implementation computes a call of `attend`, and why.
@@ -86,13 +90,17 @@ def explain(
     aux: as for `attend`.
     implementation: as for `attend`; one that is asked for computes the call or
       nobody does.
+    platform: that the call would be compiled for, such as "tpu:v5e" or
+      "gpu:h100", which need not be here; None is the one that programs are
+      traced for now.
     **options: as for `attend`.
 
   Returns:
     One verdict an implementation, forward and backward, with the reason.
 
   Raises:
-    ValueError: as `attend`.
+    ValueError: as `attend`; or of a platform that is not known, or is not that
+      of the mesh in the types of the arrays.
 
   >>> import attnjax, jax.numpy as jnp
   >>> x = jnp.ones((4, 1, 2))
@@ -101,11 +109,29 @@ def explain(
     blockwise       no       no        aux 'weights' are T x S ...
     fused           no       no        its kernels are for ...
   > reference       yes      yes       every logit at once: 64 B of them
+  >>> x = jnp.ones((256, 1, 64), jnp.bfloat16)
+  >>> told = attnjax.explain(x, x, x, platform="tpu:v5e")
+  >>> [v.reason for v in told.verdicts if v.name == "fused"]
+  ['kernels for v5e, blocks of 256 x 256 in tiles of 256 x 256']
   """
   call = checked_call(query, key, value, {**options, "aux": aux})
+  with traced_for(platform):
+    return _explained(call, implementation, platform)
+
+
+def _explained(
+  call: Call, asked_for: str | Implementation | None, platform: str | None
+) -> Explanation:
+  """The verdicts on a call, of a program that is traced now."""
+  found = target_platform(*jax.tree.leaves(call))
+  if platform is not None and found != platform.partition(":")[0]:
+    raise ValueError(
+      f"platform: the arrays are on a mesh of {found!r}, got {platform!r}; give"
+      " arrays of no mesh"
+    )
   every, wanted = dict(IMPLEMENTATIONS), None
-  if implementation is not None:
-    wanted, asked = named(implementation)
+  if asked_for is not None:
+    wanted, asked = named(asked_for)
     every = {wanted: asked} | {n: x for n, x in every.items() if n != wanted}
   verdicts, chosen = [], None
   for name, one in every.items():

@@ -125,3 +125,35 @@ def test_an_unknown_implementation_gets_the_list(asked):
 def test_a_block_has_a_size(size):
   with pytest.raises(ValueError, match="query_block must be a Python int >= 1"):
     attnjax.Blockwise(query_block=size)
+
+
+@pytest.mark.parametrize(
+  ("platform", "says"),
+  [("tpu:v5e", "for v5e"), ("tpu:tpu7x", "for tpu7x")],
+)
+def test_a_call_is_explained_for_a_machine_that_is_not_here(platform, says):
+  x = jnp.ones((1, 512, 2, 64), jnp.bfloat16)
+  told = attnjax.explain(
+    x,
+    x,
+    x,
+    mask=masks.causal() & masks.lengths(key=jnp.array([300])),
+    platform=platform,
+  )
+  fused = next(v for v in told.verdicts if v.name == "fused")
+  assert fused.forward, fused.reason
+  assert says in fused.reason
+  # What is asked here is answered for here.
+  here = attnjax.explain(x, x, x)
+  assert not next(v for v in here.verdicts if v.name == "fused").forward
+
+
+def test_tiles_are_those_of_the_machine_asked_for():
+  x = jnp.ones((1, 4096, 8, 128), jnp.bfloat16)
+  of = lambda platform: attnjax.explain(x, x, x, platform=platform)
+  assert of("cpu").verdicts[0].reason != of("tpu:v5e").verdicts[0].reason
+
+
+def test_an_unknown_platform_is_refused():
+  with pytest.raises(ValueError, match="expected one of cpu, tpu:v4"):
+    attnjax.explain(X, X, X, platform="tpu:v9")
