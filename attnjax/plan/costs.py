@@ -89,11 +89,23 @@ def flops_of(instruction: Instruction, computation: Computation) -> float:
     return _dot(instruction, computation, "lhs_contracting_dims={([\\d,]*)}")
   if instruction.opcode == "convolution":
     return _convolution(instruction, computation)
+  if told := _told_by_kernel(instruction, "flops"):
+    return told
   # XLA writes products for cuBLAS as custom calls with a JSON attribute.
   if "gemm" in _custom_call_target(instruction):
     pattern = r'"lhs_contracting_dimensions":\[([\d",]*)\]'
     return _dot(instruction, computation, pattern)
   return 0.0
+
+
+def _told_by_kernel(instruction: Instruction, what: str) -> float:
+  """What a kernel told the compiler that it takes; 0 where it told nothing."""
+  if instruction.opcode != "custom-call":
+    return 0.0
+  match = re.search(
+    rf'"cost_estimate":{{[^}}]*"{what}":"?(\d+)', instruction.rest
+  )
+  return float(match[1]) if match else 0.0
 
 
 def _custom_call_target(instruction: Instruction) -> str:
@@ -208,7 +220,10 @@ def bytes_of(
   starts = opcode in ("copy-start", "slice-start", "all-gather-start")
   written = _in_memory(instruction, first=1 if starts else None)
   made = computation.instructions
-  return written + sum(_in_memory(made[name]) for name in instruction.operands)
+  once = written + sum(_in_memory(made[name]) for name in instruction.operands)
+  # A kernel may read an operand several times, if it is in HBM.
+  told = _told_by_kernel(instruction, "bytes_accessed")
+  return max(once, told) if once else 0.0
 
 
 def _in_memory(instruction: Instruction, first: int | None = None) -> float:

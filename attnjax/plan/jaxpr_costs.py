@@ -1,5 +1,6 @@
 """FLOPs and residual bytes of a function as written, before any compiler."""
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import cast
@@ -8,6 +9,7 @@ import jax
 from jax.extend.core import Jaxpr, JaxprEqn
 
 from attnjax.ops.tiles.fold import AT_MOST
+from attnjax.ops.tiles.tile_sum import sum_over_tiles
 from attnjax.typing import PyTree
 
 __all__ = ["jaxpr_flops", "residual_bytes"]
@@ -18,7 +20,7 @@ def jaxpr_flops(function: Callable, *arguments: PyTree) -> float:
 
   Loops count at each trip, a branch as its dearest side. A `while`, whose trip
   count is not part of the jaxpr, counts once; the loop over the tiles of a mask
-  that is known at run time counts every tile.
+  that is known at run time counts every tile. A kernel counts what it says.
 
   Args:
     function: arrays -> anything.
@@ -78,6 +80,15 @@ def _flops(jaxpr: Jaxpr) -> float:
     name = equation.primitive.name
     if name == "dot_general":
       total += _dot(equation)
+    elif name == "pallas_call" and equation.params.get("cost_estimate"):
+      # The jaxpr of a kernel is of one place of its grid.
+      total += equation.params["cost_estimate"].flops
+    elif name == "tile_sum":
+      # Derivatives of attention; what it computes is not in the equation.
+      shapes = [v.aval for v in equation.invars]
+      total += jaxpr_flops(
+        functools.partial(sum_over_tiles, **equation.params), *shapes
+      )
     elif name == "cond":
       total += max(inner, default=0.0)
     else:

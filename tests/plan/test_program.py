@@ -7,7 +7,8 @@ import pytest
 from jax.sharding import NamedSharding, PartitionSpec
 
 import attnjax
-from attnjax import plan
+from attnjax import masks, plan
+from attnjax.ops.target import traced_for
 from attnjax.plan import (
   collectives,
   costs,
@@ -242,3 +243,47 @@ def test_an_old_property_of_a_roofline_warns(old, new):
   times = plan.Roofline(2.0, 1.0, 0.5, None, 3.0, 3.0)
   with pytest.warns(DeprecationWarning, match=f"read Roofline.{new}"):
     assert getattr(times, old) == getattr(times, new)
+
+
+def test_a_kernel_counts_what_it_told_the_compiler():
+  told = '"cost_estimate":{"flops":"70","transcendentals":"5",'
+  told += '"bytes_accessed":"900","remote_bytes_transferred":"0"}'
+  text = f"""
+ENTRY %main (p: f32[8,8]) -> f32[8,8] {{
+  %p = f32[8,8]{{1,0}} parameter(0)
+  ROOT %k = f32[8,8]{{1,0}} custom-call(%p), CALL, backend_config={{{told}}}
+}}
+"""
+  text = text.replace("CALL", 'custom_call_target="tpu_custom_call"')
+  found = costs(read_program(text))
+  assert (found.flops, found.bytes, found.opaque) == (70.0, 900.0, {})
+  silent = costs(read_program(text.replace("cost_estimate", "nothing")))
+  assert (silent.flops, silent.bytes) == (0.0, 2 * 8 * 8 * 4)
+  assert silent.opaque == {"tpu_custom_call": 1.0}
+
+
+@pytest.mark.parametrize("implementation", ["blockwise", "fused"])
+def test_a_gradient_of_attention_has_the_products_of_its_tiles(implementation):
+  x = jnp.ones((2, 512, 4, 128), jnp.bfloat16)
+  y = jnp.ones((2, 512, 2, 128), jnp.bfloat16)
+  if implementation == "fused":
+    implementation = attnjax.Fused(128, 128)
+
+  def forward(query, key, value):
+    return attnjax.attend(
+      query, key, value, mask=masks.causal(), implementation=implementation
+    ).sum()
+
+  with traced_for("tpu:v5e"):
+    flops = jaxpr_flops(forward, x, y, y)
+    both = jaxpr_flops(jax.grad(forward, (0, 1, 2)), x, y, y)
+  pairs = flops / (2 * 2 * 4 * 2 * 128)
+  # Of 4 x 4 tiles 10 are not empty; ours as a loop may have larger ones.
+  if implementation == "blockwise":
+    assert 512 * 513 / 2 <= pairs <= 512**2
+    # Of a tile's products one is needed by nothing, as it is written.
+    assert both == 4.0 * flops
+  else:
+    assert pairs == 10 * 128**2
+    # Forward has 2 products a tile, backward 5.
+    assert both == 3.5 * flops

@@ -18,6 +18,7 @@ from attnjax.ops.shard_map_axes import varying_axes, varying_struct
 from attnjax.ops.tiles.flat_programs import CannotLower, is_zero
 from attnjax.ops.tiles.fold import FULL, Filled, Subscripts, Sweep
 from attnjax.ops.tiles.kernel_arrays import GivenArray
+from attnjax.ops.tiles.kernel_estimate import estimate
 from attnjax.ops.tiles.kernel_plan import Plan, planned
 from attnjax.ops.tiles.plane_program import started
 from attnjax.ops.tiles.planes import (
@@ -95,6 +96,7 @@ def walk(
       scratch_shapes=scratch,
     ),
     out_shape=outs,
+    cost_estimate=estimate(plan, visits),
     interpret=kernel.interpret,
     name="attnjax_sum" if adds else "attnjax_fold",
     compiler_params=pltpu.CompilerParams(

@@ -43,7 +43,7 @@ from attnjax.ops.tiles.fold import (
 )
 from attnjax.ops.tiles.products import small_left_operands
 
-__all__ = ["sum_by_kernel", "tile_sum", "tile_sum_tangent"]
+__all__ = ["sum_by_kernel", "sum_over_tiles", "tile_sum", "tile_sum_tangent"]
 
 
 class _Form(NamedTuple):
@@ -181,7 +181,7 @@ def sum_by_kernel(tiles, codes, *operands, form: _Form) -> list | None:
   )
 
 
-def _evaluate(
+def sum_over_tiles(
   tiles, codes, *operands, form: _Form, keys_last: bool = False
 ) -> list:
   """Lowering: the sum as a kernel, or as a loop over tiles.
@@ -358,7 +358,7 @@ ad.primitive_jvps[_tile_sum_p] = _jvp
 ad.primitive_transposes[_tile_sum_p] = _transpose
 batching.primitive_batchers[_tile_sum_p] = _batch
 mlir.register_lowering(
-  _tile_sum_p, mlir.lower_fun(_evaluate, multiple_results=True)
+  _tile_sum_p, mlir.lower_fun(sum_over_tiles, multiple_results=True)
 )
 # XLA's CPU compiler is fast where the small operand is on the left, see
 # `small_left_operands`: dVᵀ = dOᵀ P takes half the time of dV = Pᵀ dO, if the
@@ -366,7 +366,7 @@ mlir.register_lowering(
 mlir.register_lowering(
   _tile_sum_p,
   mlir.lower_fun(
-    functools.partial(_evaluate, keys_last=True), multiple_results=True
+    functools.partial(sum_over_tiles, keys_last=True), multiple_results=True
   ),
   platform="cpu",
 )
