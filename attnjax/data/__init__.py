@@ -29,6 +29,7 @@ from attnjax.data.pronunciations import (
   phoneme_vocabulary,
   split_words,
 )
+from attnjax.data.published_files import smollm2
 from attnjax.data.reactions import (
   MappedReaction,
   ReactionVocabulary,
@@ -108,6 +109,7 @@ __all__ = [
   "shared_lines",
   "show",
   "smiles_tokens",
+  "smollm2",
   "split",
   "split_sentences",
   "split_verses",

