@@ -23,6 +23,7 @@ class WatchedRun:
     path: directory of the run.
 
   >>> import tempfile
+  >>> from pathlib import Path
   >>> folder = Path(tempfile.mkdtemp())
   >>> text = '{"step": 5, "split": "train", "loss": 2.5, "weight": 10.0,'
   >>> text += ' "tokens_per_second": 20.0}'
@@ -148,6 +149,7 @@ def find_runs(places: Sequence[Path]) -> list[WatchedRun]:
     places: directories of runs, or directories that hold some, as of a sweep.
 
   >>> import tempfile
+  >>> from pathlib import Path
   >>> place = Path(tempfile.mkdtemp())
   >>> for seed in (0, 1):
   ...   (place / f"seed={seed}").mkdir()

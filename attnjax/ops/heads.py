@@ -3,6 +3,7 @@
 import math
 from typing import Literal, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from attnjax.ops.explicit_axes import einsum
@@ -118,10 +119,11 @@ def project_heads(params: MultiHeadParams, inputs, memory):
   (5, 2, 3)
   """
   memory = inputs if memory is None else memory
-  return tuple(
-    _add(jnp.einsum("...tm,mhd->...thd", x, p.kernel), p.bias)
-    for p, x in zip(params[:3], (inputs, memory, memory), strict=True)
-  )
+  with jax.named_scope("project"):
+    return tuple(
+      _add(jnp.einsum("...tm,mhd->...thd", x, p.kernel), p.bias)
+      for p, x in zip(params[:3], (inputs, memory, memory), strict=True)
+    )
 
 
 def linear(projection: Projection, x):
@@ -131,9 +133,10 @@ def linear(projection: Projection, x):
   >>> linear(Projection(jnp.eye(2), jnp.ones(2)), jnp.zeros((1, 2))).tolist()
   [[1.0, 1.0]]
   """
-  return _add(
-    jnp.einsum("...tm,md->...td", x, projection.kernel), projection.bias
-  )
+  with jax.named_scope("project"):
+    return _add(
+      jnp.einsum("...tm,md->...td", x, projection.kernel), projection.bias
+    )
 
 
 def _add(x, bias):

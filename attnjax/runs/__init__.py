@@ -24,6 +24,7 @@ from attnjax.runs.attention import (
   TakesAttention,
   loss_on,
 )
+from attnjax.runs.attention_watch import AttentionWatch
 from attnjax.runs.config import FitConfig, TrainConfig, what_decides
 from attnjax.runs.entry import processes_of, run
 from attnjax.runs.fitting import Fitted, fit, make_model
@@ -44,6 +45,7 @@ from attnjax.runs.trials import (
 
 __all__ = [
   "BATCH_DTYPES",
+  "AttentionWatch",
   "FitConfig",
   "Fitted",
   "MeshAttention",

@@ -53,6 +53,13 @@ def run(
   ValueError: default='tiny' is not a preset; there are base
   """
   keep_freed_memory()
+  if "profile" not in flags.FLAGS:  # defined once a process
+    flags.DEFINE_integer(
+      "profile",
+      0,
+      "steps of each training to trace by jax.profiler, into <workdir>/profile",
+      lower_bound=0,
+    )
   if view is not None:
     flags.DEFINE_boolean(
       "view", False, "write attention.html, a page to look at, and no report"
@@ -98,6 +105,45 @@ def processes_of(config: Any) -> training.ProcessesConfig:
   return asked
 
 
+def profiled(config: Any, steps: int) -> Any:
+  """A config all of whose trainings trace some of their steps.
+
+  Args:
+    config: of an experiment.
+    steps: how many.
+
+  Raises:
+    ValueError: the experiment trains nothing by `fit`.
+
+  >>> import dataclasses
+  >>> from attnjax.runs.config import TrainConfig
+  >>> @dataclasses.dataclass(frozen=True)
+  ... class Config:
+  ...   train: TrainConfig = TrainConfig()
+  >>> profiled(Config(), 5).train.profile_steps
+  5
+  """
+  if not any(True for _ in _parts(config, training.LoopConfig)):
+    raise ValueError(
+      "profile: this experiment has no training of its own to trace; leave the"
+      " flag out"
+    )
+  return _with_steps(config, steps)
+
+
+def _with_steps(config: Any, steps: int) -> Any:
+  """The config with `profile_steps` in each loop, at any depth."""
+  if isinstance(config, training.LoopConfig):
+    return dataclasses.replace(config, profile_steps=steps)
+  parts = {x.name: getattr(config, x.name) for x in dataclasses.fields(config)}
+  changed = {
+    name: _with_steps(part, steps)
+    for name, part in parts.items()
+    if dataclasses.is_dataclass(part)
+  }
+  return dataclasses.replace(config, **changed)
+
+
 def _parts(config: Any, kind: type, path: str = "") -> Iterator[tuple]:
   """(path, part) of each nested config of a type, at any depth."""
   for field in dataclasses.fields(config):
@@ -118,6 +164,8 @@ class _AgreeingMain:
 
   def __call__(self, config: Any, workdir: Path) -> None:
     """Compares the config, without how each process joins, and runs `main`."""
+    if flags.FLAGS.profile:
+      config = profiled(config, flags.FLAGS.profile)
     asked = configs.to_dict(config)
     for path, _ in _parts(config, training.ProcessesConfig):
       *above, last = path.split(".")

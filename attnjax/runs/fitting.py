@@ -55,6 +55,7 @@ def fit(
   evaluate: Callable[[Any], Mapping[str, float]] | None = None,
   mesh: Mesh | None = None,
   rules: Rules | None = None,
+  observe: Callable[[Any], training.Observation] | None = None,
 ) -> Fitted:
   """Trains a model in a directory, or resumes the training there.
 
@@ -87,6 +88,9 @@ def fit(
       None makes that of `train.mesh`.
     rules: which part of each array a device of the mesh has, see
       `training.shardings`; None: those of `models.partition_rules`.
+    observe: parameters -> what is recorded of them beside each evaluation, such
+      as an `AttentionWatch`. On a mesh they are brought whole onto one device
+      for it. None: nothing.
 
   Returns:
     The trained parameters and the records of every evaluation. On a mesh the
@@ -145,6 +149,8 @@ def fit(
   new = lambda: not (Path(workdir) / "metrics.jsonl").exists()
   if evaluate is not None and training.from_primary(new):
     check_evaluation(evaluate, ready.state.params)
+    if observe is not None:
+      observe(training.gather_tree(ready.state.params))
 
   path = training.claim_workdir(workdir, experiment, decides)
   training.probe_workdir(path)
@@ -162,6 +168,8 @@ def fit(
       config=train,
       evaluate=evaluate,
       place=ready.place,
+      observe=_on_whole(observe),
+      trace=training.StepTrace(path / "profile", train.profile_steps),
     )
     params = state.params
     if train.mesh.gather:
@@ -193,6 +201,14 @@ def make_model(
     # Rules from shapes alone: the model may be too large for one device.
     rules = partition_rules(jax.eval_shape(make))
   return training.initialise(make, mesh=mesh, rules=rules)
+
+
+def _on_whole(observe: Callable | None) -> Callable | None:
+  """The same of parameters that may be divided over a mesh."""
+  if observe is None:
+    return None
+  # Attention is captured on one device: a map over devices hides its inside.
+  return lambda params: observe(training.gather_tree(params))
 
 
 def _shard_attention(

@@ -8,6 +8,7 @@ from attnjax.training.global_batches import GlobalBatches, check_shares
 from attnjax.training.loop import LoopConfig, train
 from attnjax.training.losses import cross_entropy
 from attnjax.training.metrics import Metrics, read_metrics
+from attnjax.training.observation import Observation
 from attnjax.training.optimizer import (
   OptimizerConfig,
   decay_mask,
@@ -30,6 +31,7 @@ from attnjax.training.progress import Progress, Throughput
 from attnjax.training.state import TrainState, step_key
 from attnjax.training.state import init as init_state
 from attnjax.training.step import jit_step, make_step, pmap_step
+from attnjax.training.step_trace import StepTrace
 from attnjax.training.workdir import claim as claim_workdir
 from attnjax.training.workdir import probe_workdir
 
@@ -40,10 +42,12 @@ __all__ = [
   "GlobalBatches",
   "LoopConfig",
   "Metrics",
+  "Observation",
   "OptimizerConfig",
   "ProcessesConfig",
   "Progress",
   "Restored",
+  "StepTrace",
   "Throughput",
   "TrainState",
   "check_shares",

@@ -17,11 +17,14 @@ import jax
 from attnjax.config import Config, setting
 from attnjax.training.checkpoint import CheckpointConfig, Checkpoints
 from attnjax.training.evaluation import scalars
+from attnjax.training.finite import require_finite
 from attnjax.training.interruption import EXIT_CODE, Interruption
 from attnjax.training.metrics import Metrics
+from attnjax.training.observation import Observation
 from attnjax.training.processes import exit_when_peer_lost
 from attnjax.training.progress import Progress, Throughput
 from attnjax.training.state import TrainState
+from attnjax.training.step_trace import StepTrace
 
 __all__ = ["LoopConfig", "train"]
 
@@ -53,6 +56,12 @@ class LoopConfig(Config):
     at_least=0,
     decides=False,
   )
+  profile_steps: int = setting(
+    0,
+    "steps traced by jax.profiler once the run is warm; 0: none",
+    at_least=0,
+    decides=False,
+  )
   checkpoint: CheckpointConfig = CheckpointConfig()
 
 
@@ -66,6 +75,8 @@ def train(
   config: LoopConfig,
   evaluate: Callable[[Any], Mapping[str, float]] | None = None,
   place: Callable[[Any], Any] = jax.device_put,
+  observe: Callable[[Any], Observation] | None = None,
+  trace: StepTrace | None = None,
 ) -> TrainState:
   """Trains until `config.steps`, from the newest whole checkpoint on.
 
@@ -88,6 +99,9 @@ def train(
     evaluate: parameters -> scalars with a `loss`, lower being better, that
       are recorded and choose the best checkpoint. None: no evaluation.
     place: moves a batch to its devices; called while the device computes.
+    observe: parameters -> what is recorded of them beside each evaluation, as
+      the split "attention". None: nothing.
+    trace: of some steps; None traces none.
 
   Returns:
     The state after the last step.
@@ -140,9 +154,14 @@ def train(
       place=place,
       progress=progress,
       interruption=interruption,
+      observe=observe,
+      trace=StepTrace("", 0) if trace is None else trace,
     )
 
-    return run.steps_after(first, state)
+    try:
+      return run.steps_after(first, state)
+    finally:
+      run.trace.close()
 
 
 def _restore(
@@ -180,11 +199,6 @@ def _shape(x: Any) -> jax.ShapeDtypeStruct:
   )
 
 
-def _must_be_finite(name: str) -> bool:
-  """The loss, and every norm: of gradients, of parameters, of memories."""
-  return name == "loss" or name.endswith("_norm")
-
-
 @dataclasses.dataclass
 class _Run:
   """A run of the loop: the arguments of `train`, and its state between steps.
@@ -204,6 +218,8 @@ class _Run:
   place: Callable[[Any], Any]
   progress: Progress
   interruption: Interruption
+  observe: Callable[[Any], Observation] | None
+  trace: StepTrace
   pending: tuple[int, Any] | None = None
   saved: int = -1
   compiled: bool = False
@@ -219,9 +235,13 @@ class _Run:
       self._exit_if_interrupted()
       return state
 
+    self.trace.plan(first, steps)
     batch = self.place(self.batch_at(first))
     for done in range(first + 1, steps + 1):
-      state, current = self.step(state, batch)
+      with self.trace.step(done):
+        state, current = self.step(state, batch)
+      if (said := self.trace.after(done, current)) is not None:
+        self.progress.say(said)
       # Step `done` runs on the device while Python prepares the next batch and
       # reads the metrics of the step before.
       if done < steps:
@@ -285,7 +305,7 @@ class _Run:
 
     (done, current), self.pending = self.pending, None
     values = {k: float(v) for k, v in jax.device_get(current).items()}
-    self._check_finite(done, values)
+    require_finite(self.checkpoints, done, values)
     self.throughput.add(values["weight"])
     self.progress.update(done, values["loss"], self.throughput)
 
@@ -312,11 +332,15 @@ class _Run:
     """Evaluates and records; returns the loss, and whether to save as best."""
     self._record_pending()
     values = scalars(evaluate(state.params))
-    self._check_finite(done, values, of="evaluation")
+    require_finite(self.checkpoints, done, values, of="evaluation")
     # Of all runs in this directory, so that a resumed run knows the best.
     before = [record["loss"] for record in self.metrics.evaluations()]
     self.metrics.write(done, "eval", values)
     self.progress.evaluated(done, values["loss"])
+    if self.observe is not None:
+      seen = self.observe(state.params)
+      self.metrics.write(done, "attention", seen.scalars)
+      self.metrics.draw(done, "attention", seen.pictures)
     self.throughput.restart()
     best = values["loss"] < min(before, default=math.inf)
     return values["loss"], best and self.config.checkpoint.keep_best
@@ -355,44 +379,3 @@ class _Run:
       " saved; the same command goes on from there"
     )
     raise SystemExit(EXIT_CODE)
-
-  def _check_finite(
-    self, done: int, values: Mapping[str, float], of: str = ""
-  ) -> None:
-    """Raises where a loss or a norm is infinite or NaN.
-
-    Args:
-      done: number of updates.
-      values: of a step, or of an evaluation after it.
-      of: "evaluation", or nothing for a step.
-    """
-    bad = [
-      f"{name} is {values[name]}"
-      for name in sorted(values, key=lambda name: (name != "loss", name))
-      if _must_be_finite(name) and not math.isfinite(values[name])
-    ]
-
-    if not bad:
-      return
-
-    self.checkpoints.wait()
-    steps = self.checkpoints.steps()
-    good = f"step {max(steps)}" if steps else "none"
-    in_evaluation = f" in its {of}" if of else ""
-
-    if of:
-      # The step itself was finite, or it would have been said before.
-      where = (
-        "The training loss of that step is finite: look at what `evaluate`"
-        " reads (the held-out batches) and at what it does with it"
-      )
-    else:
-      where = f"Look at batch_at({done - 1})"
-
-    # A new workdir, for the same command would compute the same numbers.
-    raise FloatingPointError(
-      f"step {done}: {' and '.join(bad)}{in_evaluation}. Last good checkpoint:"
-      f" {good}. {where}; lower the learning rate or clip_norm,"
-      " or compute in float32, in a new workdir or in a copy of this one whose"
-      " config.json says so too"
-    )

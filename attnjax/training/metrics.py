@@ -170,6 +170,11 @@ class TensorBoard:
         tag = f"{record['split']}/{name}"
         self._writer.add_scalar(tag, float(value), record["step"])
 
+  def draw(self, step: int, split: str, pictures: Mapping[str, Any]) -> None:
+    """Logs pictures, uint8 ``Y X 3``, under a step."""
+    for name, pixels in pictures.items():
+      self._writer.add_image(f"{split}/{name}", pixels, step, dataformats="HWC")
+
   def sync(self) -> None:
     """Writes the queued scalars to the file."""
     with naming_disk_errors(self._directory, "write records"):
@@ -264,7 +269,7 @@ class Metrics:
 
     Args:
       step: number of updates done.
-      split: `train` or `eval`.
+      split: `train`, `eval`, or what else is recorded.
       values: name -> a number.
 
     Raises:
@@ -292,6 +297,18 @@ class Metrics:
 
     for writer in self._writers:
       writer.write(record)
+
+  def draw(self, step: int, split: str, pictures: Mapping[str, Any]) -> None:
+    """Records pictures, in TensorBoard alone.
+
+    Args:
+      step: number of updates done.
+      split: what they are of.
+      pictures: name -> uint8 ``Y X 3``.
+    """
+    for writer in self._writers:
+      if isinstance(writer, TensorBoard):
+        writer.draw(step, split, pictures)
 
   def evaluations(self) -> list[Record]:
     """The `eval` records so far, those of earlier runs included."""

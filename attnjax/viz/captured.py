@@ -19,7 +19,7 @@ from attnjax.ops.attention.weights import attention_logits, attention_weights
 from attnjax.viz.harvest import Found, in_order, trace
 from attnjax.viz.named_array import NamedArray
 
-__all__ = ["AttentionCall", "Captured", "capture"]
+__all__ = ["AttentionCall", "Capture", "Captured", "capture"]
 
 # Weights that are made without being asked for by number: 256 MiB of float32.
 _MANY = 2**26
@@ -236,14 +236,45 @@ def capture(model: Callable, *inputs: Any, **options: Any) -> Captured:
   >>> captured.weights(layers=[0, 2], queries=[-1]).shape
   (2, 1, 2, 1, 5)
   """
-  program = trace(model, *inputs, **options)
-  out, found = jax.jit(program.run)(program.leaves)
-  if not found:
-    raise ValueError(
-      "model must call attention, and none was seen; its layers call"
-      " attnjax.attend, or are given it as attend="
-    )
-  return Captured(out, tuple(_call(found[k], at) for k, at in in_order(found)))
+  return Capture()(model, *inputs, **options)
+
+
+class Capture:
+  """`capture` for one model again and again, as it trains: compiled once.
+
+  It is traced anew where more than the values of arrays differs from the call
+  before.
+
+  >>> import attnjax, jax.numpy as jnp
+  >>> again = Capture()
+  >>> for n in (1.0, 2.0):
+  ...   x = jnp.full((3, 1, 2), n)
+  ...   print(float(again(attnjax.attend, x, x, x).out.max()))
+  1.0
+  2.0
+  """
+
+  def __init__(self) -> None:
+    self._of: Any = None
+    self._run: Callable | None = None
+
+  def __call__(self, model: Callable, *inputs: Any, **options: Any) -> Captured:
+    """As `capture`."""
+    leaves, tree = jax.tree.flatten((model, inputs, options))
+    arrays = [x for x in leaves if isinstance(x, jax.Array)]
+    of = tree, [_abstract(x) for x in leaves]
+    if self._run is None or not _same(of, self._of):
+      program = trace(model, *inputs, **options)
+      self._run, self._of = jax.jit(program.run), of
+
+    out, found = self._run(arrays)
+    if not found:
+      raise ValueError(
+        "model must call attention, and none was seen; its layers call"
+        " attnjax.attend, or are given it as attend="
+      )
+    calls = tuple(_call(found[k], at) for k, at in in_order(found))
+    return Captured(out, calls)
 
 
 def chosen(name: str, which, size: int) -> tuple[int, ...]:
@@ -260,6 +291,22 @@ def chosen(name: str, which, size: int) -> tuple[int, ...]:
       f"{name} must be some of the {size} there are, got {list(numbers)}"
     )
   return tuple(k % size for k in numbers)
+
+
+def _abstract(x: Any) -> Any:
+  """Shape and dtype of a traced array; all else as it is."""
+  return (x.shape, x.dtype) if isinstance(x, jax.Array) else x
+
+
+def _same(one: Any, other: Any) -> bool:
+  """Whether two calls differ in no more than the values of arrays."""
+  if other is None or one[0] != other[0]:
+    return False
+  # By identity first: numpy arrays are not compared as one truth.
+  pairs = zip(one[1], other[1], strict=True)
+  return all(
+    x is y or (not isinstance(x, np.ndarray) and bool(x == y)) for x, y in pairs
+  )
 
 
 def _call(found: Found, at: tuple[int, ...]) -> AttentionCall:

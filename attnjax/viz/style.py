@@ -15,6 +15,7 @@ __all__ = [
   "PALETTE",
   "QUIET",
   "RULE",
+  "SHADES",
   "draw_colour_bar",
   "ink_on",
   "label_axes",
@@ -47,7 +48,7 @@ _NO_DATE = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 # White to navy. The lightness of OKLab falls in equal steps, so that twice the
 # weight looks twice as dark and a hidden key is the colour of the paper.
-_SHADES = (
+SHADES = (
   "#ffffff",
   "#bce9f3",
   "#82cdea",
@@ -139,7 +140,7 @@ def weight_colormap() -> "matplotlib.colors.Colormap":
   """
   from matplotlib.colors import LinearSegmentedColormap
 
-  return LinearSegmentedColormap.from_list("attention", _SHADES)
+  return LinearSegmentedColormap.from_list("attention", SHADES)
 
 
 def draw_colour_bar(

@@ -48,6 +48,7 @@ def trained(
     optimizer=config.optimizer,
     train=config.train,
     evaluate=task.heldout(config, text),
+    observe=report.attention_watch(text, config.sample),
   )
   # Beside the checkpoints, which mean nothing without it.
   text.tokenizer.save(workdir)

@@ -35,6 +35,11 @@ class SampleConfig(Config):
     None, "sentence whose attention is drawn; none: one that was held out"
   )
   seed: int = setting(0, "of the draws", at_least=0, below=2**32)
+  watch: bool = setting(
+    False,
+    "record each head's entropy on the sentence, and a picture for TensorBoard,"
+    " with every evaluation",
+  )
 
   def __post_init__(self):
     super().__post_init__()
@@ -84,6 +89,7 @@ def tiny() -> LanguageModelConfig:
     data=TextConfig(corpus="english", length=128, batch_size=16),
     # Warms up for 50 of 1,200 steps.
     optimizer=OptimizerConfig(peak_learning_rate=2e-3, warmup=0.042),
+    sample=SampleConfig(watch=True),
     train=TrainConfig(
       steps=1200,
       evaluate_every=200,
@@ -123,7 +129,7 @@ def base() -> LanguageModelConfig:
       evaluate_every=2000,
       checkpoint=CheckpointConfig(every_steps=250),
     ),
-    sample=SampleConfig(prompt="def "),
+    sample=SampleConfig(prompt="def ", watch=True),
   )
 
 

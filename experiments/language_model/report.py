@@ -13,12 +13,14 @@ import numpy as np
 from attnjax import viz
 from attnjax.data import TextData, show
 from attnjax.models import DecoderLM, generate
+from attnjax.runs import AttentionWatch
 from attnjax.viz.attention import save_attention
 from attnjax.viz.curves import save_curves
 from experiments.language_model.config import SampleConfig
 
 __all__ = [
   "attention_page",
+  "attention_watch",
   "check_sample",
   "draw_attention",
   "draw_curves",
@@ -167,6 +169,15 @@ def attention_page(
     [show(text.tokenizer, token) for token in ids],
     title="language_model: what each head attends to",
   )
+
+
+def attention_watch(
+  text: TextData, config: SampleConfig
+) -> AttentionWatch | None:
+  """Watches every head on the sentence that is drawn, if asked to."""
+  if not config.watch:
+    return None
+  return AttentionWatch(jnp.asarray(_encoded(text, config.sentence))[None])
 
 
 def _encoded(text: TextData, given: str | None) -> np.ndarray:

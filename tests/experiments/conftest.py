@@ -36,7 +36,7 @@ def typed(capsys, monkeypatch):
 
     Those of libraries stay, which define them once, when they are imported.
     """
-    ours = ("preset", "workdir", "debug", "view")
+    ours = ("preset", "workdir", "debug", "view", "profile")
     for name in list(flags.FLAGS):
       if name in ours or name.startswith("config."):
         delattr(flags.FLAGS, name)

@@ -101,8 +101,11 @@ def test_a_run_shows_what_it_promises(corpus, tmp_path, typed):
   saved = json.loads((tmp_path / "run/config.json").read_text())
   assert saved["experiment"] == "language_model"
   assert saved["config"]["model"]["width"] == 16
-  first, *_, last = _curve(tmp_path / "run")
+  records = _curve(tmp_path / "run")
+  first, *_, last = [r for r in records if r["split"] != "attention"]
   assert last["loss"] < first["loss"]
+  # Beside the evaluations, what each head looks at.
+  assert "entropy/layer0/head0" in records[-1]
 
 
 @pytest.mark.slow

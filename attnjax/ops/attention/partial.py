@@ -68,7 +68,8 @@ def merge(partials: Iterable[Partial]) -> Partial:
       "merge: expected one or more partials of equal shapes, got"
       f" {sorted(shapes) or 'none'}"
     )
-  return functools.reduce(_pair, partials)
+  with jax.named_scope("merge"):
+    return functools.reduce(_pair, partials)
 
 
 def _pair(one: Partial, other: Partial) -> Partial:

@@ -1,0 +1,104 @@
+"""What heads attend to is recorded while a model trains."""
+
+import json
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from attnjax import runs, training, viz
+from attnjax.models import DecoderConfig, DecoderLM
+from attnjax.runs import entry
+from attnjax.viz.pixels import head_pixels
+from attnjax.viz.style import SHADES
+
+TOKENS = jnp.arange(7)[None] % 5
+
+
+def model(seed=0):
+  config = DecoderConfig(width=8, depth=2, heads=2, hidden=16)
+  return DecoderLM(config, 5, rngs=nnx.Rngs(seed))
+
+
+def batches(step):
+  del step
+  return {
+    "tokens": np.arange(14).reshape(2, 7) % 5,
+    "targets": np.arange(1, 15).reshape(2, 7) % 5,
+    "weights": np.ones((2, 7), np.float32),
+    "positions": np.tile(np.arange(7), (2, 1)),
+    "segment_ids": np.zeros((2, 7), np.int32),
+  }
+
+
+def test_entropies_and_pictures_of_a_training_are_in_both_files(tmp_path):
+  loss = runs.next_token_loss
+  fitted = runs.fit(
+    model(),
+    loss,
+    batches,
+    workdir=tmp_path,
+    experiment="watched",
+    identity={},
+    optimizer=training.OptimizerConfig(0.01, warmup_steps=0),
+    train=runs.TrainConfig(steps=4, evaluate_every=2),
+    evaluate=training.make_evaluate(loss).on([batches(0)]),
+    observe=runs.AttentionWatch(TOKENS),
+  )
+  records = training.read_metrics(tmp_path / "metrics.jsonl")
+  seen = [r for r in records if r["split"] == "attention"]
+  assert [r["step"] for r in seen] == [2, 4]
+  assert {name for name in seen[0] if "/" in name} == {
+    f"entropy/layer{n}/head{h}" for n in (0, 1) for h in (0, 1)
+  }
+  # As viz says of the trained model.
+  numbers = viz.head_statistics(viz.capture(fitted.params, TOKENS))
+  last = numbers.at(layer=1, head=1, statistic="entropy")
+  assert seen[-1]["entropy/layer1/head1"] == pytest.approx(
+    float(last), abs=1e-6
+  )
+
+  events = b"".join(
+    x.read_bytes() for x in (tmp_path / "tensorboard").glob("*")
+  )
+  for tag in ("entropy/layer1/head1", "attention/layer0", "eval/loss"):
+    assert tag.encode() in events, tag
+  assert events.count(b"\x89PNG") == 4  # two layers, twice
+  for tag in ("gradient_norm", "learning_rate", "tokens_per_second", "loss"):
+    assert f"train/{tag}".encode() in events, tag
+
+
+def test_one_program_serves_all_models_of_a_shape(monkeypatch):
+  from attnjax.viz import captured
+
+  traced, trace = [], captured.trace
+  counting = lambda *args, **kw: traced.append(1) or trace(*args, **kw)
+  monkeypatch.setattr(captured, "trace", counting)
+  watch = runs.AttentionWatch(TOKENS)
+  found = [watch(model(seed)).scalars for seed in (0, 1)]
+  assert len(traced) == 1
+  assert found[0] != found[1]
+
+
+def test_a_pixel_is_the_largest_of_the_weights_under_it():
+  weights = np.zeros((2, 300, 300))
+  weights[0, 151, 7] = 0.5
+  found = head_pixels(weights)
+  assert found.shape == (96, 195, 3)
+  dark = [int(SHADES[-1][i : i + 2], 16) for i in (1, 3, 5)]
+  (place,) = np.argwhere((found == dark).all(-1))
+  assert place.tolist() == [151 * 96 // 300, 7 * 96 // 300]
+  assert (found[:, 99:] == 255).all()
+  with pytest.raises(ValueError, match="H T S"):
+    head_pixels(np.ones((2, 2)))
+
+
+def test_the_flag_traces_every_training_of_an_experiment():
+  from experiments.heads.config import PRESETS
+
+  config = entry.profiled(PRESETS["tiny"](), 7)
+  assert config.train.profile_steps == 7
+  assert json.dumps(config.train.steps)
+  with pytest.raises(ValueError, match="profile: this experiment has no"):
+    entry.profiled(training.ProcessesConfig(), 7)
