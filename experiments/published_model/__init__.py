@@ -1,0 +1,1 @@
+"""A published model through our modules: text, bits per byte, speed, heads."""
