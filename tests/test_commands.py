@@ -172,6 +172,11 @@ def wants_tpu(command):
   )
 
 
+def wants_triton(command):
+  """Whether it is of kernels for GPUs, which Triton compiles or interprets."""
+  return any(word.startswith("--preset=gpu") for word in command.words)
+
+
 def test_an_experiment_runs_from_another_directory(tmp_path):
   smallest.write_data(tmp_path)
   (command,) = split("", "python -m experiments.context_cost --workdir=out/a")
@@ -191,9 +196,12 @@ def test_the_commands_of_a_page_run_one_after_the_other(page, tmp_path):
     if kind(command) not in ("experiments", "beside"):
       continue
     wanted = smallest.assets(command.module.split(".")[1], command.words)
-    if any(cached(name) is None for name in wanted) or (
-      wants_tpu(command) and importlib.util.find_spec("libtpu") is None
-    ):
+    missing = [
+      wants
+      for wants, library in ((wants_tpu, "libtpu"), (wants_triton, "triton"))
+      if wants(command) and importlib.util.find_spec(library) is None
+    ]
+    if missing or any(cached(name) is None for name in wanted):
       continue
     ended = run_small(command, tmp_path)
     # absl ends `--helpfull` with 1.

@@ -11,6 +11,8 @@ from attnjax.ops.attention import block_sizes
 from attnjax.ops.target import cpu_threads
 from experiments.attention_speed import (
   attention,
+  gpu_cost,
+  gpu_speed,
   model,
   report,
   tile_cost,
@@ -21,6 +23,8 @@ from experiments.attention_speed.config import (
   PRESETS,
   TPUS,
   AttentionSpeedConfig,
+  GpuCostConfig,
+  GpuSpeedConfig,
   ModelSpeedConfig,
   TileCostConfig,
   TpuCostConfig,
@@ -36,7 +40,9 @@ def main(
   config: AttentionSpeedConfig
   | ModelSpeedConfig
   | TileCostConfig
-  | TpuCostConfig,
+  | TpuCostConfig
+  | GpuCostConfig
+  | GpuSpeedConfig,
   workdir: Path,
 ) -> None:
   """Measures attention calls, the model or tiles; writes tables and figures."""
@@ -44,6 +50,18 @@ def main(
     tpu_cost.check()
     begin(workdir, config, "attention_speed")
     count_on_tpus(config, workdir)
+    return
+
+  if isinstance(config, GpuSpeedConfig | GpuCostConfig):
+    gpu_speed.check()
+  if isinstance(config, GpuSpeedConfig):
+    begin(workdir, config, "attention_speed")
+    measure_on_gpu(config, workdir)
+    return
+
+  if isinstance(config, GpuCostConfig):
+    begin(workdir, config, "attention_speed")
+    count_on_gpus(config, workdir)
     return
 
   if isinstance(config, TileCostConfig):
@@ -120,6 +138,38 @@ def count_on_tpus(config: TpuCostConfig, workdir: Path) -> None:
 
   tables = tpu_report.tpu_tables(records)
   print(write_tables(workdir, tables, None, facts=tpu_report.versions()))
+
+
+def measure_on_gpu(config: GpuSpeedConfig, workdir: Path) -> None:
+  """Checks some cases, then measures case after case; the CSV grows."""
+  said, cases = [], gpu_speed.cases_of(config)
+  for name, what in gpu_speed.conformance(config):
+    said.append((name, what))
+    print(f"{name}: {what}", flush=True)
+  records: list[dict[str, Any]] = []
+  with Progress(len(cases)) as progress:
+    for case in cases:
+      rows = gpu_speed.records_of_case(config, case)
+      records += rows
+      write_csv(workdir / "results.csv", records)
+      progress.done(f"{case.title}: {summary(rows)}")
+  facts = {"device": jax.devices()[0].device_kind}
+  facts |= tpu_report.versions("jax", "triton", "tokamax", "torch")
+  tables = gpu_speed.speed_tables(said, records)
+  print(write_tables(workdir, tables, None, facts=facts))
+
+
+def count_on_gpus(config: GpuCostConfig, workdir: Path) -> None:
+  """Counts what the kernels of each case take; the CSV grows with each."""
+  cases = gpu_cost.cases_of(config)
+  records: list[dict[str, Any]] = []
+  with Progress(len(cases)) as progress:
+    for gpu, case in cases:
+      records += gpu_cost.records_of_case(gpu, case)
+      write_csv(workdir / "results.csv", records)
+      progress.done(f"{gpu}: {case.title}")
+  facts = tpu_report.versions("jax", "triton")
+  print(write_tables(workdir, [gpu_cost.gpu_table(records)], None, facts=facts))
 
 
 def measure_tiles(config: TileCostConfig, workdir: Path) -> None:

@@ -10,10 +10,15 @@ from experiments.timing.rounds import RoundsConfig
 
 __all__ = [
   "CONTENDERS",
+  "GPUS",
+  "GPU_CASES",
+  "GPU_CONTENDERS",
   "MODEL_CONTENDERS",
   "PRESETS",
   "TPUS",
   "AttentionSpeedConfig",
+  "GpuCostConfig",
+  "GpuSpeedConfig",
   "ModelSpeedConfig",
   "TileCostConfig",
   "TpuCostConfig",
@@ -27,6 +32,20 @@ MODEL_CONTENDERS = ("attnjax", "attnjax_reference", "flax", "torch_eager")
 PASSES = ("forward", "forward_backward")
 TPU_PASSES = ("forward", "backward", "jvp", "second_order")
 TPU_CASES = ("causal", "full", "window", "documents", "softcap_alibi")
+GPU_CASES = ("causal", "full", "window", "documents", "softcap_alibi")
+GPU_CONTENDERS = (
+  *("fused", "blockwise", "cudnn", "tokamax"),
+  *("torch_sdpa", "torch_flex"),
+)
+# Cases of the conformance suite that together have each kind of kernel.
+_CONFORMANCE = (
+  "plain/plain,dtype/bfloat16,dtype/float16,mask/causal,mask/window,"
+  "bias/T S,segments/packed and causal,length/T=127 S=129,heads/H=6 K=1,"
+  "score_mod/softcap then alibi,normalizer/sink,aux/entropy,"
+  "empty rows/by a mask,second/causal with bias and score mod,vmap/query,"
+  "dropout/as the reference"
+)
+GPUS = ("a100", "h100", "b200")
 TPUS = ("v5e", "v5p", "v6e", "tpu7x")
 # Those of the experiment language_model in its preset tiny.
 _MODEL = DecoderConfig(
@@ -214,6 +233,57 @@ class TpuCostConfig(Config):
     return [(a, b, c) for a, b, c in found]
 
 
+@dataclasses.dataclass(frozen=True)
+class GpuCostConfig(Config):
+  """What compilers make of kernels for GPUs that are not here."""
+
+  gpus: str = setting(",".join(GPUS), "commas between them")
+  length: int = setting(4096, "T, tokens", at_least=64)
+  calls: int = setting(6, "of the list of calls, the first", at_least=1)
+
+  def __post_init__(self):
+    super().__post_init__()
+    listed(self.gpus, "gpus", GPUS)
+
+
+@dataclasses.dataclass(frozen=True)
+class GpuSpeedConfig(Config):
+  """Which calls are measured on a GPU, and of whom. All is bfloat16."""
+
+  lengths: str = setting("4096,16384", "T, tokens; commas between them")
+  head_widths: str = setting("64,128", "D, features; commas between them")
+  cases: str = setting(",".join(GPU_CASES), "commas between them")
+  contenders: str = setting(
+    ",".join(GPU_CONTENDERS), "the first is ours; commas between them"
+  )
+  conformance: str = setting(
+    _CONFORMANCE, "cases of the suite that are checked before; commas"
+  )
+  heads: int = setting(8, "H", at_least=1)
+  memory_limit_gb: float = setting(
+    16.0, "a call that needs more is not run but says so, 10^9 bytes", above=0
+  )
+  rounds: RoundsConfig = RoundsConfig(seconds=0.5, most=20)
+
+  def __post_init__(self):
+    super().__post_init__()
+    listed(self.cases, "cases", GPU_CASES)
+    names = listed(self.contenders, "contenders", GPU_CONTENDERS)
+    if names[0] != "fused":
+      raise ValueError(
+        "contenders: the first must be fused, with whose results those of the"
+        f" others are compared, got {self.contenders!r}"
+      )
+    integers(self.lengths, "lengths")
+    integers(self.head_widths, "head_widths")
+
+  def sizes(self) -> list[tuple[int, int]]:
+    """Every (head width, length)."""
+    widths = integers(self.head_widths, "head_widths")
+    lengths = integers(self.lengths, "lengths")
+    return [(width, length) for width in widths for length in lengths]
+
+
 def tiny() -> AttentionSpeedConfig:
   """Short rows, a minute on two cores: the main job."""
   return AttentionSpeedConfig(
@@ -258,6 +328,16 @@ def tpu() -> TpuCostConfig:
   return TpuCostConfig()
 
 
+def gpu_static() -> GpuCostConfig:
+  """Registers, spills and instructions on three GPUs: ten minutes a core."""
+  return GpuCostConfig()
+
+
+def gpu() -> GpuSpeedConfig:
+  """What conforms and how fast, on the GPU that is here: eight minutes."""
+  return GpuSpeedConfig()
+
+
 PRESETS = {
   "tiny": tiny,
   "base": base,
@@ -266,4 +346,6 @@ PRESETS = {
   "model_long": model_long,
   "tiles": tiles,
   "tpu": tpu,
+  "gpu": gpu,
+  "gpu_static": gpu_static,
 }

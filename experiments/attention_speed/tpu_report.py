@@ -46,10 +46,10 @@ def tpu_tables(records: Sequence[Record]) -> list[Table]:
   return tables
 
 
-def versions() -> dict[str, str]:
+def versions(*names: str) -> dict[str, str]:
   """The versions that static figures are of."""
   found = {}
-  for name in ("jax", "libtpu", "tokamax"):
+  for name in names or ("jax", "libtpu", "tokamax"):
     try:
       found[name] = importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

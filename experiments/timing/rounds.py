@@ -123,6 +123,7 @@ def measure(
   *,
   ours: str,
   unlike: Collection[str] = (),
+  tolerance: float = _TOLERANCE,
 ) -> list[Measured]:
   """Prepares contenders that do the same, checks that they agree, times them.
 
@@ -133,6 +134,7 @@ def measure(
       whose time theirs is divided by.
     unlike: names of contenders that compute something else, and need not
       equal ours.
+    tolerance: how far results may be from ours, relative to the largest.
 
   Returns:
     One row a contender, in the order given, whether it ran or not.
@@ -145,7 +147,7 @@ def measure(
       continue
     if isinstance(result, Prepared):
       far = difference(result.witness, expected.witness)
-      if far > _TOLERANCE:
+      if far > tolerance:
         # A fast wrong answer has no time in any table.
         reason = f"wrong: differs from {ours} by {far:.2g} of the largest"
         ready[name] = Refused(reason)

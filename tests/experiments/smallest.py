@@ -199,6 +199,17 @@ _OF_TILES = {
   "sizes": "2,4,8",
   "calls": 1,
 }
+_OF_GPU = {
+  "lengths": "64",
+  "head_widths": 16,
+  "cases": "causal",
+  "contenders": "fused,blockwise,cudnn,torch_sdpa",
+  "conformance": "mask/causal",
+  "heads": 1,
+  "rounds.seconds": 0,
+  "rounds.least": 1,
+  "rounds.most": 1,
+}
 _OF_TPU = {
   "chips": "v5e",
   "cases": "full",
@@ -223,6 +234,10 @@ def flags(experiment: str, data: Path, words: Sequence[str] = ()) -> list[str]:
     leaves |= {"contenders": "attnjax,flax", "data.path": f"{data}/texts"}
   if experiment == "attention_speed" and "--preset=tiles" in words:
     leaves = _OF_TILES
+  if experiment == "attention_speed" and "--preset=gpu" in words:
+    leaves = _OF_GPU
+  if experiment == "attention_speed" and "--preset=gpu_static" in words:
+    leaves = {"gpus": "h100", "length": 256, "calls": 1}
   if experiment == "attention_speed" and "--preset=tpu" in words:
     leaves = _OF_TPU
   if experiment in _OF_TEXT:

@@ -30,6 +30,7 @@ from attnjax.ops.scoring import Scoring
 from attnjax.ops.shard_map_axes import varying_axes
 from attnjax.ops.target import target_device, target_platform
 from attnjax.ops.tiles.flat_programs import CannotLower
+from attnjax.ops.tiles.gpu.compiled import Chosen
 from attnjax.ops.tiles.gpu.kernel import GpuKernel
 from attnjax.ops.tiles.kernel import Kernel
 from attnjax.ops.tiles.tile_sum import sum_by_kernel
@@ -228,8 +229,7 @@ class Fused:
         narrow=not self.interpret,
         limit=chip_of(*leaves).vmem,
       )
-    width = max(call.query.shape[-1], call.value.shape[-1])
-    chosen = gpu_blocks(call.shape[2:], width, call.query.dtype)[1]
+    _, chosen = self._gpu_blocks(call)
     gpu = None if self.interpret else gpu_of(*leaves)
     # Factors of 16 bits stay so, as all of a tile's products are of them.
     dtypes = {jnp.dtype(x.dtype) for x in (call.query, call.key, call.value)}
@@ -244,19 +244,24 @@ class Fused:
 
   def blocks(self, call: Call) -> KernelBlocks:
     """The blocks of a call."""
-    width = max(call.query.shape[-1], call.value.shape[-1])
     if self._is_for_gpu(call):
-      return gpu_blocks(
-        call.shape[2:],
-        width,
-        call.query.dtype,
-        query=self.query_block,
-        key=self.key_block,
-      )[0]
+      return self._gpu_blocks(call)[0]
     return kernel_blocks(
       call.shape[2:],
-      width,
+      max(call.query.shape[-1], call.value.shape[-1]),
       chip_of(*jax.tree.leaves(call)),
+      query=self.query_block,
+      key=self.key_block,
+    )
+
+  def _gpu_blocks(
+    self, call: Call
+  ) -> tuple[KernelBlocks, tuple[Chosen, Chosen]]:
+    """The same on a GPU, and how its kernels are laid."""
+    return gpu_blocks(
+      call.shape[2:],
+      max(call.query.shape[-1], call.value.shape[-1]),
+      call.query.dtype,
       query=self.query_block,
       key=self.key_block,
     )

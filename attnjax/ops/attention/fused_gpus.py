@@ -135,4 +135,6 @@ def gpu_blocks(
       lengths, tile.block, (query, key), strict=True
     )
   ]
-  return KernelBlocks((sizes[0], sizes[1]), (1, 1)), (tile.fold, tile.sums)
+  # A warp group has 64 rows of a product.
+  fold = tile.fold._replace(warps=8) if sizes[0] > 64 else tile.fold
+  return KernelBlocks((sizes[0], sizes[1]), (1, 1)), (fold, tile.sums)

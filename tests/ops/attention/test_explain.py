@@ -28,7 +28,10 @@ def test_the_engine_is_chosen_and_says_how():
   names = ["blockwise", "fused", "reference"]
   assert [v.name for v in told.verdicts] == names
   assert all(v.forward and v.backward for v in told.verdicts[::2])
-  assert "for a TPU, and this program is for 'cpu'" in told.verdicts[1].reason
+  assert (
+    "for a TPU or a GPU, and this program is for 'cpu'"
+    in told.verdicts[1].reason
+  )
   assert "1 of 1 hold something, 0 whole" in str(told)
   assert "128 KiB" in str(told)
 
