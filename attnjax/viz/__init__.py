@@ -22,6 +22,7 @@ from attnjax.viz.heads import (
 from attnjax.viz.html_page import Page, page
 from attnjax.viz.lines import lines_figure, save_lines
 from attnjax.viz.mask_figure import mask_figure
+from attnjax.viz.memory_trace import MemoryTrace, memory_trace
 from attnjax.viz.named_array import NamedArray
 from attnjax.viz.page_picture import patch_tokens
 from attnjax.viz.rollout_figure import rollout_figure
@@ -31,6 +32,7 @@ from attnjax.viz.tokens import visible
 __all__ = [
   "AttentionCall",
   "Captured",
+  "MemoryTrace",
   "NamedArray",
   "Page",
   "alignment_figure",
@@ -49,6 +51,7 @@ __all__ = [
   "mask_figure",
   "mass_on",
   "mean_distance",
+  "memory_trace",
   "page",
   "patch_tokens",
   "rollout",

@@ -7,6 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from attnjax.viz.captured import chosen
+from attnjax.viz.named_array import NamedArray
 from attnjax.viz.page_data import Sentence, model_data, source_of
 from attnjax.viz.page_picture import picture_data
 from attnjax.viz.tokens import Token
@@ -62,8 +66,12 @@ def page(
   most: int = 512,
   image: Any = None,
   patches: tuple[int, int] | None = None,
+  ablation: Any = None,
 ) -> Page:
   """A page of attention: sentence, edges, matrix, dots and numbers of heads.
+
+  Of a captured model it also shows the mask of each layer, and of
+  self-attention the rollout of the chosen token.
 
   It opens from a file, asks the network for nothing, works by keyboard, and its
   address restores what is shown. Weights are packed in 8 bits, with an error of
@@ -71,9 +79,9 @@ def page(
   / 127.
 
   Args:
-    source: what `capture` returns; or weights, ``L H T S`` or ``H T S``; or a
-      mapping of names to these, models or steps of a training, which are shown
-      side by side.
+    source: what `capture` returns; or weights, ``L H T S`` or ``H T S``; or
+      what `memory_trace` returns; or a mapping of names to these, models or
+      steps of a training, which are shown side by side.
     tokens: of the queries: text, bytes or ints. They are shown as text, never
       run; bytes that are no text are shown in hexadecimal.
     key_tokens: of the keys where these are others, as in cross-attention. Each
@@ -88,6 +96,9 @@ def page(
     image: ``Y X``, ``Y X 1`` or ``Y X 3``, whose patches are the last tokens:
       a view shows where in it each looks. See `patch_tokens`.
     patches: (rows, columns) of patches; needed with an image.
+    ablation: change of a loss when a head is silenced, ``L H`` of the layers
+      shown, as `head_ablation` returns: a column of the table of heads. Of
+      several models a mapping by their names.
 
   Raises:
     ValueError: tokens are not as many as queries or keys; weights are negative,
@@ -121,6 +132,8 @@ def page(
       )
     picture = picture_data(image, patches, count)
 
+  changes = _ablation(ablation, sources, layers)
+
   def data(levels: int) -> str:
     models, notes = [], [x.note for x in sentences if x.note is not None]
     for name, one in sources.items():
@@ -131,6 +144,7 @@ def page(
         batch=batch,
         layers=layers,
         levels=levels,
+        ablation=changes.get(name),
       )
       models.append(made)
       notes += more
@@ -149,6 +163,39 @@ def page(
     packed = data(_FEWER)
   template = _TEMPLATE.read_text(encoding="utf-8")
   return Page(template.replace("/*DATA*/", packed))
+
+
+def _ablation(
+  given: Any, sources: Mapping[Any, Any], layers: Sequence[int] | None
+) -> dict[Any, np.ndarray]:
+  """Change of the loss without each head, of each model where it is known."""
+  if given is None:
+    return {}
+  if not isinstance(given, Mapping):
+    if len(sources) > 1:
+      raise ValueError(
+        "ablation must be a mapping by the names of the models, of which there"
+        f" are {len(sources)}"
+      )
+    given = {next(iter(sources)): given}
+
+  found = {}
+  for name, one in given.items():
+    values = np.asarray(one.values if isinstance(one, NamedArray) else one)
+    if name not in sources or values.ndim != 2:
+      raise ValueError(
+        f"ablation must be L H of one of {[*sources]}, got shape"
+        f" {list(values.shape)} of {name!r}"
+      )
+    source = source_of(str(name), sources[name])
+    heads = [source[k].heads for k in chosen("layers", layers, len(source))]
+    if values.shape != (len(heads), max(heads)):
+      raise ValueError(
+        f"ablation of {name!r} must have a row for each of {len(heads)} layers"
+        f" shown and {max(heads)} heads, got shape {list(values.shape)}"
+      )
+    found[name] = values.astype(np.float64)
+  return found
 
 
 def _json(data: Mapping[str, Any]) -> str:

@@ -11,7 +11,9 @@ __all__ = ["build"]
 
 _SOURCE = Path(__file__).with_name("page_source")
 # Each after those that it imports.
-_MODULES = ("data", "fragment", "colour", "grid", "views", "main")
+_MODULES = (
+  *("data", "fragment", "colour", "derived", "grid", "views", "bars", "main"),
+)
 
 
 def build() -> str:

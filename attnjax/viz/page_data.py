@@ -1,13 +1,14 @@
 """What a page carries: tokens, packed weights and statistics of heads."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from attnjax.viz.captured import Captured, chosen
+from attnjax.viz.captured import AttentionCall, Captured, chosen
 from attnjax.viz.heads import head_statistics
+from attnjax.viz.memory_trace import MemoryTrace
 from attnjax.viz.packing import pack
 from attnjax.viz.tokens import Token, visible
 
@@ -102,7 +103,9 @@ class GivenWeights:
     return np.arange(length)[None], np.arange(keys)[None]
 
 
-def source_of(name: str, source: Any) -> Captured | Sequence[GivenWeights]:
+def source_of(
+  name: str, source: Any
+) -> Captured | Sequence[GivenWeights] | Sequence[MemoryTrace]:
   """Captured attention, or weights ``L H T S`` or ``H T S`` as such.
 
   >>> import numpy as np
@@ -111,12 +114,15 @@ def source_of(name: str, source: Any) -> Captured | Sequence[GivenWeights]:
   """
   if isinstance(source, Captured):
     return source
+  if isinstance(source, MemoryTrace):
+    return [source]
   array = np.asarray(source)
   if array.ndim == 3:
     array = array[None]
   if array.ndim != 4 or 0 in array.shape:
     raise ValueError(
-      f"{name}: expected what viz.capture returns, or weights L H T S or H T S"
+      f"{name}: expected what viz.capture or viz.memory_trace returns, or"
+      " weights L H T S or H T S"
       f" with no axis empty, got {type(source).__name__} of shape"
       f" {list(array.shape)}; index the batch first"
     )
@@ -125,12 +131,13 @@ def source_of(name: str, source: Any) -> Captured | Sequence[GivenWeights]:
 
 def model_data(
   name: str,
-  captured: Captured | Sequence[GivenWeights],
+  captured: Captured | Sequence[GivenWeights] | Sequence[MemoryTrace],
   sentences: Sequence[Sentence],
   *,
   batch: int,
   layers: Sequence[int] | None,
   levels: int,
+  ablation: Any = None,
 ) -> tuple[dict[str, Any], list[str]]:
   """What a page carries of one model, and notes for its reader.
 
@@ -141,12 +148,14 @@ def model_data(
     batch: the batch row to show.
     layers: those to show; None is all.
     levels: see `packing.quantized`.
+    ablation: change of a loss without each head, a row a layer shown; None
+      where it is not known.
 
   Raises:
     ValueError: no sentence is as long as the queries or the keys of a layer,
       weights are not in [0, 1], or queries and keys are swapped.
   """
-  data: dict[str, Any] = {"name": name, "layers": []}
+  data: dict[str, Any] = {"name": name, "kind": "attention", "layers": []}
   values, names, notes = [], (), []
 
   for number in chosen("layers", layers, len(captured)):
@@ -155,8 +164,10 @@ def model_data(
       raise ValueError(f"batch must be below {call.batch}, got {batch}")
     queries, keys = _sides(f"{name}, layer {number}", call.lengths, sentences)
     shown, held = sentences[queries].shown, sentences[keys].shown
-    weights = _weights(call, shown, batch)
-    notes += _checked(f"{name}, layer {number}", weights)
+    weights = _rows_of(call.weights, call, shown, batch)
+    more = _checked(f"{name}, layer {number}", weights)
+    # What reads are like is no share of anything.
+    notes += [] if isinstance(call, MemoryTrace) else more
     data["layers"].append(
       {
         "name": str(number),
@@ -168,6 +179,14 @@ def model_data(
         "packed": pack(weights[..., list(held)], levels),
       }
     )
+    if isinstance(call, MemoryTrace):
+      data["kind"] = "memory"
+      names, told = call.statistics()
+      values.append(told)
+      data["layers"][-1]["written"] = call.written[:, list(held)].tolist()
+      continue
+    if isinstance(call, AttentionCall):
+      data["layers"][-1]["mask"] = _mask(call, shown, held, batch)
 
     found = head_statistics(
       captured,
@@ -185,7 +204,13 @@ def model_data(
   ]
   # Cross-attention has no induction score: nothing there repeats.
   rows = [[h + [None] * (len(names) - len(h)) for h in layer] for layer in rows]
-  data["statistics"] = {"names": list(names), "values": rows}
+  names = list(names)
+  if ablation is not None:
+    names.append("loss without it")
+    for layer, change in zip(rows, ablation, strict=True):
+      for head, value in zip(layer, change, strict=False):
+        head.append(None if np.isnan(value) else round(float(value), 5))
+  data["statistics"] = {"names": names, "values": rows}
   return data, list(dict.fromkeys(notes))
 
 
@@ -206,14 +231,24 @@ def _sides(
   return sizes.index(lengths[0]), sizes.index(lengths[1])
 
 
-def _weights(call: Any, rows: Sequence[int], batch: int) -> np.ndarray:
+def _mask(
+  call: AttentionCall, rows: Sequence[int], keys: Sequence[int], batch: int
+) -> str:
+  """Packed visible pairs, of one head where all heads see alike."""
+  logits = _rows_of(call.logits, call, rows, batch)[..., list(keys)]
+  seen = ~np.isneginf(logits)
+  alike = (seen == seen[:1]).all()
+  return pack((seen[:1] if alike else seen).astype(np.float32))
+
+
+def _rows_of(
+  rows_of: Callable, call: Any, rows: Sequence[int], batch: int
+) -> np.ndarray:
   """Weights ``H N S`` of some rows, as float32, a few rows at a time."""
   few = max(1, _ROWS // max(1, call.batch * call.heads * call.lengths[1]))
   return np.concatenate(
     [
-      np.asarray(call.weights(queries=rows[k : k + few]))[batch].astype(
-        np.float32
-      )
+      np.asarray(rows_of(queries=rows[k : k + few]))[batch].astype(np.float32)
       for k in range(0, len(rows), few)
     ],
     axis=1,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from attnjax.data import VersePair
 from attnjax.runs import run, write_results
+from attnjax.viz import Page
 from experiments.translation import measure, report, task
 from experiments.translation.config import NAMES, PRESETS, TranslationConfig
 from experiments.translation.corpus import load
@@ -56,5 +57,16 @@ def main(
   print(report.draw_curves(workdir, records))
 
 
+def view(
+  config: TranslationConfig,
+  workdir: Path,
+  verses: Sequence[VersePair] | None = None,
+) -> Page:
+  """Trains or resumes the first variant; makes a page of a held-out verse."""
+  corpus = load(config, verses)
+  fitted = task.fit(config, corpus, config.variants[0], 0, workdir)
+  return report.attention_page(corpus, fitted.params)
+
+
 if __name__ == "__main__":
-  run(main, PRESETS, experiment="translation")
+  run(main, PRESETS, experiment="translation", view=view)

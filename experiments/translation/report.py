@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attnjax import viz
 from attnjax.runs import spread, table
 from attnjax.viz import save_attention, save_lines
 from experiments.translation.config import NAMES
@@ -15,6 +16,7 @@ from experiments.translation.measure import Measures, length_groups, scores
 from experiments.translation.task import Model
 
 __all__ = [
+  "attention_page",
   "draw_alignment",
   "draw_curves",
   "example_table",
@@ -111,11 +113,7 @@ def draw_alignment(
   if not looking:
     return []
 
-  # Of the first bucket: its rows come first in `lengths`.
-  split = corpus.splits["test"]
-  first = split.buckets[0]
-  far = np.abs(np.array(split.lengths[: len(first)]) - DRAWN)
-  row = first[int(far.argmin())]
+  row = _drawn(corpus)
   heard, said = row["source_lengths"], row["target_lengths"]
   weights = np.stack([_looks(models[name], row) for name in looking])
   path = save_attention(
@@ -128,6 +126,33 @@ def draw_alignment(
   )
 
   return [path]
+
+
+def _drawn(corpus: Corpus) -> Mapping:
+  """The test verse that is drawn, of about so many pieces."""
+  # Of the first bucket: its rows come first in `lengths`.
+  split = corpus.splits["test"]
+  first = split.buckets[0]
+  far = np.abs(np.array(split.lengths[: len(first)]) - DRAWN)
+  return first[int(far.argmin())]
+
+
+def attention_page(corpus: Corpus, model: Model) -> viz.Page:
+  """A page of a translator on one test verse: both sentences, all layers.
+
+  Encoder and decoder look at their own sentence, cross-attention from the
+  target, which is given, at the source.
+  """
+  row = _drawn(corpus)
+  heard, said = int(row["source_lengths"]), int(row["target_lengths"])
+  source = jnp.asarray(row["source"])[:heard]
+  inputs = jnp.asarray(row["inputs"])[:said]
+  return viz.page(
+    viz.capture(model, source, inputs),
+    ["<s>", *corpus.target.spelled(row["targets"][: said - 1])],
+    corpus.source.spelled(row["source"][:heard]),
+    title="translation: a held-out verse",
+  )
 
 
 def _looks(model: Model, row: Mapping) -> np.ndarray:

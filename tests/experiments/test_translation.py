@@ -3,6 +3,7 @@
 import collections
 import itertools
 import json
+import re
 import sys
 
 import jax
@@ -14,7 +15,7 @@ from attnjax.config import replace_leaves
 from attnjax.data import AssetError, Examples, VersePair
 from experiments.translation import corpus as corpora
 from experiments.translation import measure, report, task
-from experiments.translation.__main__ import main
+from experiments.translation.__main__ import main, view
 from experiments.translation.config import NAMES, PRESETS, TranslationConfig
 
 SMALL = {
@@ -229,6 +230,23 @@ def test_bad_settings_are_named():
     small(variants=("fixed", "fixed"))
   with pytest.raises(ValueError, match="fixed vector twice"):
     small(**{"rnn.attention": "none"})
+
+
+@pytest.mark.slow
+def test_a_page_shows_both_sentences_and_all_attention(tmp_path):
+  cut = {"variants": ("transformer",), "seeds": 1}
+  made = view(small(**cut), tmp_path, verses())
+  block = re.search(r'id="data">(.*?)</script>', made.html, re.DOTALL)
+  data = json.loads(block[1])
+  target, source = data["sentences"]
+  assert target[0] == "<s>"
+  sides = [
+    (x["querySentence"], x["keySentence"]) for x in data["models"][0]["layers"]
+  ]
+  # The encoder over the source, then by turns the decoder over itself and it.
+  assert set(sides) == {(1, 1), (0, 0), (0, 1)}
+  assert sides[0] == (1, 1)
+  assert len(target) != len(source)
 
 
 @pytest.mark.slow

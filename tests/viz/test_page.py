@@ -196,3 +196,72 @@ def test_a_picture_is_carried_in_8_bits():
   ):
     with pytest.raises(ValueError, match=message):
       viz.page(draws(1, 7, 7), tokens, image=wrong, patches=patches)
+
+
+def test_the_mask_of_each_layer_is_carried_and_of_plain_weights_none():
+  x = jax.random.normal(jax.random.key(0), (1, 7, 2, 4))
+  local = masks.causal() & masks.sliding_window(2)
+  model = lambda x: attnjax.attend(x, attnjax.attend(x, x, x, mask=local), x)
+  first, second = carried(viz.page(viz.capture(model, x), "abcdefg"))["models"][
+    0
+  ]["layers"]
+  unpacked = np.frombuffer(
+    zlib.decompress(base64.b64decode(first["mask"]), -15), np.uint8
+  )
+  seen = np.asarray(local.dense(7, 7))[0]
+  # One head, for all see alike.
+  np.testing.assert_array_equal(unpacked.reshape(7, 7) == 255, seen)
+  assert zlib.decompress(base64.b64decode(second["mask"]), -15) == b"\xff" * 49
+  plain = carried(viz.page(draws(1, 2, 2), "ab"))["models"][0]
+  assert "mask" not in plain["layers"][0]
+
+
+def test_what_a_head_is_worth_is_a_column_of_its_numbers():
+  weights, worth = draws(2, 3, 4, 4), np.arange(6.0).reshape(2, 3)
+  found = carried(viz.page(weights, "abcd", ablation=worth))["models"][0]
+  assert found["statistics"]["names"][-1] == "loss without it"
+  last = [[h[-1] for h in layer] for layer in found["statistics"]["values"]]
+  assert last == worth.tolist()
+  two = {"a": weights, "b": weights}
+  models = carried(viz.page(two, "abcd", ablation={"b": worth}))["models"]
+  lengths = [len(m["statistics"]["names"]) for m in models]
+  assert lengths[1] == lengths[0] + 1
+  for wrong, message in (
+    (worth, "a mapping by the names"),
+    ({"c": worth}, "one of"),
+    ({"a": worth[:1]}, "a row for each of 2 layers"),
+  ):
+    with pytest.raises(ValueError, match=message):
+      viz.page(two, "abcd", ablation=wrong)
+
+
+def test_a_memory_says_what_it_wrote_and_reads_what_it_was_told():
+  from attnjax import memory
+
+  key = jax.random.normal(jax.random.key(1), (6, 2, 4))
+  key = key / np.linalg.norm(key, axis=-1, keepdims=True)
+  value = jax.random.normal(jax.random.key(2), (6, 2, 3))
+  state = memory.init(memory.delta_net(), (), heads=2, width=4, value_width=3)
+  gates = memory.Gates(rate=np.ones((6, 2), np.float32))
+  trace = viz.memory_trace(state, key, key, value, gates)
+  # With rate 1 the delta rule gives back what was just written.
+  own = np.diagonal(trace.alike, axis1=1, axis2=2)
+  np.testing.assert_allclose(own, 1, atol=1e-5)
+  assert not np.triu(trace.alike, 1).any()
+  # Of the first token the change is the outer product of unit key and value.
+  np.testing.assert_allclose(
+    trace.written[:, 0], np.linalg.norm(value[0], axis=-1), rtol=1e-5
+  )
+  # What is written twice changes nothing the second time.
+  twice = lambda x: np.concatenate([x[:1], x[:1]])
+  again = viz.memory_trace(
+    state, *(twice(x) for x in (key, key, value)), jax.tree.map(twice, gates)
+  )
+  np.testing.assert_allclose(again.written[:, 1], 0, atol=1e-5)
+
+  data = carried(viz.page(trace, "abcdef"))["models"][0]
+  assert data["kind"] == "memory"
+  assert carried(viz.page(trace, "abcdef"))["notes"] == []
+  np.testing.assert_allclose(data["layers"][0]["written"], trace.written)
+  with pytest.raises(ValueError, match="one token or more"):
+    viz.memory_trace(state, key[:0], key[:0], value[:0], gates)

@@ -130,7 +130,7 @@ def test_hover_click_and_keys_change_what_is_shown(opened):
   tab.keyboard.press("ArrowLeft")
   assert "head=1" in tab.url
   tab.focus("#tab-sentence")
-  for view in ("edges", "matrix", "dots", "heads"):
+  for view in ("edges", "matrix", "dots", "rollout", "heads"):
     tab.keyboard.press("ArrowRight")
     assert f"view={view}" in tab.url
     assert tab.locator(f"#first .view.{view}").is_visible()
@@ -226,12 +226,105 @@ def test_512_tokens_open_in_2_seconds_and_answer_in_50_ms(opened):
   assert statistics.median(times) < 50, times
 
 
+def remembering():
+  from attnjax import memory
+
+  random = np.random.default_rng(3)
+  key = random.normal(size=(5, 2, 4)).astype(np.float32)
+  key /= np.linalg.norm(key, axis=-1, keepdims=True)
+  key[4] = key[1]  # asked for again
+  value = random.normal(size=(5, 2, 4)).astype(np.float32)
+  state = memory.init(memory.delta_net(), (), heads=2, width=4)
+  gates = memory.Gates(rate=np.ones((5, 2), np.float32))
+  return viz.page(
+    viz.memory_trace(state, key, key, value, gates),
+    ["red", "blue", "green", "grey", "blue"],
+    title="a memory",
+  )
+
+
+def masked():
+  import attnjax
+
+  x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 9, 2, 4)))
+  local = masks.causal() & masks.sliding_window(2)
+  model = lambda x: attnjax.attend(
+    attnjax.attend(x, x, x, mask=local), x, x, mask=masks.causal()
+  )
+  worth = np.array([[0.25, -0.5], [0.0, 1.5]])
+  return viz.page(viz.capture(model, x), "abcdefghi", ablation=worth)
+
+
+def test_a_mask_shows_which_pairs_are_visible(opened):
+  tab = opened(masked(), "#view=mask")
+  pane = "#first .view.mask"
+  tab.wait_for_function(f"document.querySelector('{pane} .told').textContent")
+  # 3 keys a query but the first two, of 81 pairs.
+  assert "30" in tab.inner_text(f"{pane} .told")
+  area = tab.locator(f"{pane} canvas").bounding_box()
+  tab.mouse.move(area["x"] + 118, area["y"] + 118)
+  assert tab.inner_text(f"{pane} .read") == "a sees a"
+  tab.mouse.move(area["x"] + 118 + 3 * 28, area["y"] + 118)
+  assert tab.inner_text(f"{pane} .read") == "a does not see d"
+  keep(tab, "mask")
+  tab.select_option("#layer", "1")
+  tab.wait_for_function(
+    f"document.querySelector('{pane} .told').textContent.includes('56')"
+  )
+
+
+def test_rollout_follows_a_token_through_the_layers(opened):
+  made = masked()
+  tab = opened(made, "#view=rollout&token=8")
+  pane = "#first .view.rollout"
+  tab.wait_for_function(f"document.querySelector('{pane} .told').textContent")
+  assert "What is in i after each layer" in tab.inner_text(f"{pane} .told")
+  area = tab.locator(f"{pane} canvas").bounding_box()
+  # The token itself keeps half of what it was after the first layer.
+  tab.mouse.move(area["x"] + 118 + 8 * 28, area["y"] + 118)
+  said = tab.inner_text(f"{pane} .read")
+  assert said.startswith("after layer 0: ")
+  assert int(said.split()[3].split("\u00a0")[0]) >= 50
+  tab.focus(f"{pane} canvas")
+  tab.keyboard.press("ArrowLeft")
+  assert "token=7" in tab.url
+  keep(tab, "rollout")
+
+
+def test_what_a_head_is_worth_sorts_the_table(opened):
+  tab = opened(masked(), "#view=heads")
+  tab.click("#first th button >> text=loss without it")
+  first = tab.locator("#first tbody tr").first.inner_text().split("\t")
+  assert first[-1].strip() == "1.500"
+
+
+def test_a_memory_shows_what_was_written_and_what_a_read_returns(opened):
+  tab = opened(remembering(), "#view=written&head=0")
+  assert tab.locator("#tab-mask").is_hidden()
+  assert tab.locator("#tab-rollout").is_hidden()
+  canvas = tab.locator("#first canvas.bars")
+  area = canvas.bounding_box()
+  tab.mouse.click(area["x"] + 10, area["y"] + 8 + 22 * 1.5)
+  assert "token=1" in tab.url
+  assert "is like what is read at blue" in tab.inner_text("#first .words")
+  keep(tab, "written")
+  tab.click("#tab-sentence")
+  tab.locator("#first .token").nth(4).click()
+  said = tab.inner_text("#first .words")
+  assert "reads what is like the values of blue (4) 100" in said
+  keep(tab, "memory")
+
+
 def test_nothing_serious_for_those_who_do_not_see_or_point(opened):
   axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+  plain = ("sentence", "edges", "matrix", "dots", "rollout", "heads")
+  pages = [(small(), view) for view in plain]
+  pages += [(masked(), "mask"), (masked(), "rollout")]
+  pages += [(remembering(), "written"), (remembering(), "sentence")]
   for theme in ("light", "dark"):
-    for view in ("sentence", "edges", "matrix", "dots", "heads"):
+    for made, view in pages:
       tab = opened(
-        small(), f"#view={view}&theme={theme}&token=3&other=1", bypass_csp=True
+        made, f"#view={view}&theme={theme}&token=3&other=1", bypass_csp=True
       )
       found = axe.run(tab).response["violations"]
       tab.close()

@@ -3,8 +3,8 @@
 
 /**
  * @typedef {{heads: number, queries: number[], keys: number[], querySentence: number,
- *   keySentence: number, name: string, packed: string}} LayerData
- * @typedef {{name: string, layers: LayerData[],
+ *   keySentence: number, name: string, packed: string, mask?: string, written?: number[][]}} LayerData
+ * @typedef {{name: string, kind: string, layers: LayerData[],
  *   statistics: {names: string[], values: (number|null)[][][]}}} ModelData
  * @typedef {{width: number, height: number, packed: string, rows: number, columns: number,
  *   before: number}} PictureData

@@ -5,7 +5,7 @@
  *   token: number, side: string, threshold: number, scale: string, find: string, theme: string}} State
  */
 
-export const VIEWS = ["sentence", "edges", "matrix", "dots", "picture", "heads"];
+export const VIEWS = ["sentence", "edges", "matrix", "dots", "rollout", "mask", "written", "picture", "heads"];
 
 /** @returns {State} */
 export function initial() {

@@ -1,6 +1,6 @@
 // The matrix and the dots: one canvas of all pairs, with zoom.
 
-import {darkest, percent} from "./data.js";
+import {darkest} from "./data.js";
 /** @typedef {import("./data.js").Layer} Layer */
 
 /**
@@ -10,7 +10,7 @@ export class Grid {
   /**
    * @param {HTMLCanvasElement} canvas
    * @param {{tokens: (side: string) => string[], choose: (t: number, side: string) => void,
-   *   point: (text: string) => void}} page
+   *   point: (text: string) => void, say: (query: string, key: string, w: number) => string}} page
    * @param {boolean} dots
    */
   constructor(canvas, page, dots) {
@@ -213,7 +213,7 @@ export class Grid {
     if (!cell || !layer) return this.page.point("");
     const w = layer.weight(this.head, cell.t, cell.s);
     const query = this.page.tokens("query")[cell.t], key = this.page.tokens("key")[cell.s];
-    this.page.point(`${query} attends to ${key}: ${percent(w)}`);
+    this.page.point(this.page.say(query, key, w));
   }
 
   /** @param {number} factor @param {number} [x] @param {number} [y] */

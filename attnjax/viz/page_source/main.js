@@ -1,10 +1,12 @@
 // The page: its state, its controls, and what is drawn when they change.
 
-import {WEIGHT, matches, unpack} from "./data.js";
+import {WEIGHT, matches, percent, unpack} from "./data.js";
 import {VIEWS, fromFragment, initial, toFragment} from "./fragment.js";
 import {palette} from "./colour.js";
 import {Grid} from "./grid.js";
+import {canRollOut, rollOut, visiblePairs, visibleShare} from "./derived.js";
 import {Edges, HeadTable, Picture, Sentence, element, inWords} from "./views.js";
+import {Bars} from "./bars.js";
 /**
  * @typedef {import("./data.js").Layer} Layer
  * @typedef {import("./data.js").PageData} PageData
@@ -33,6 +35,25 @@ function load(m, l) {
   return found;
 }
 
+/** @type {Map<string, Promise<Layer>>} */
+const masks = new Map();
+/** The visible pairs of a layer, unpacked once. @param {number} m @param {number} l */
+function loadMask(m, l) {
+  const name = `${m} ${l}`, found = masks.get(name) ?? visiblePairs(data.models[m].layers[l]);
+  masks.set(name, found);
+  return found;
+}
+
+/** Whether a view has something to show of the chosen model. @param {string} view */
+function offered(view) {
+  const {layers, kind} = data.models[state.model];
+  if (view === "picture") return Boolean(data.picture);
+  if (view === "rollout") return kind === "attention" && canRollOut(layers);
+  if (view === "mask") return layers.some(x => x.mask);
+  if (view === "written") return layers.some(x => x.written);
+  return true;
+}
+
 /** @type {Map<string, Texts>} */
 const textsOf = new Map();
 /** Tokens of the queries and keys of a layer. @param {number} m @param {number} l */
@@ -55,7 +76,7 @@ function clamp() {
   state.layer = Math.min(state.layer, model.layers.length - 1);
   state.head = Math.min(state.head, model.layers[state.layer].heads - 1);
   const count = texts(state.model, state.layer);
-  if (state.view === "picture" && !data.picture) state.view = "sentence";
+  if (!offered(state.view)) state.view = "sentence";
   if (state.token >= (state.side === "query" ? count.query : count.key).length) state.token = -1;
 }
 
@@ -94,6 +115,8 @@ class Pane {
         drawPanes();
       },
     };
+    /** @type {Map<string, HTMLElement>} */
+    this.told = new Map();
     this.views = Object.fromEntries(VIEWS.map(view => [view, make(view)]));
     this.sentence = new Sentence(this.views.sentence, {...chooser, choose: (t, side) => set({token: t, side})});
     this.words = element("p", {class: "words"});
@@ -101,21 +124,38 @@ class Pane {
     this.edges = new Edges(this.views.edges, chooser);
     /** @type {Texts} */
     this.texts = {query: [], key: [], same: true};
-    this.grids = Object.fromEntries(["matrix", "dots"].map(view => [view, this.makeGrid(view, chooser.choose)]));
+    this.kind = "attention";
+    /** @type {string[]} */
+    this.layerNames = [];
+    /** @type {Record<string, (query: string, key: string, w: number) => string>} */
+    const says = {
+      mask: (query, key, w) => `${query} ${w ? "sees" : "does not see"} ${key}`,
+      rollout: (layer, token, w) => `after ${layer}: ${percent(w)} of ${token}`,
+    };
+    const attends = (/** @type {string} */ query, /** @type {string} */ key, /** @type {number} */ w) =>
+      this.kind === "memory" ? `a read at ${query} is like the value of ${key}: ${percent(w)}` : `${query} attends to ${key}: ${percent(w)}`;
+    this.grids = Object.fromEntries(["matrix", "dots", "mask", "rollout"].map(view => [view, this.makeGrid(view, chooser.choose, says[view] ?? attends)]));
+    this.bars = new Bars(this.views.written, chooser);
+    this.keys(this.bars.canvas, "key");
     this.table = new HeadTable(this.views.heads, (layer, head) => set({layer, head, view: "sentence"}));
     this.picture = new Picture(this.views.picture, chooser, data.picture);
     this.keys(this.edges.canvas);
     this.keys(this.picture.canvas);
   }
 
-  /** @param {string} view @param {(t: number, side: string) => void} choose */
-  makeGrid(view, choose) {
+  /**
+   * @param {string} view @param {(t: number, side: string) => void} choose
+   * @param {(query: string, key: string, w: number) => string} say
+   */
+  makeGrid(view, choose, say) {
     const canvas = /** @type {HTMLCanvasElement} */ (element("canvas", {class: "grid", role: "img", tabindex: "0"}));
     const read = element("p", {class: "read"}, "Point at a pair. Arrow keys choose a query, + and − zoom, drag moves.");
     const first = read.textContent ?? "";
     const grid = new Grid(canvas, {
-      tokens: side => (side === "query" ? this.texts.query : this.texts.key),
-      choose,
+      tokens: side => (side === "key" ? this.texts.key : view === "rollout" ? this.layerNames : this.texts.query),
+      // A row of rollout is a layer, and of the other grids a query.
+      choose: view === "rollout" ? layer => set({layer}) : choose,
+      say,
       point: text => { read.textContent = text || first; },
     }, view === "dots");
     const zoom = element("div", {class: "zoom"});
@@ -129,18 +169,20 @@ class Pane {
       else if (e.key === "-") grid.zoomBy(1 / 1.5);
     });
     this.keys(canvas);
-    this.views[view].append(zoom, canvas, read);
+    const told = element("p", {class: "told"});
+    this.views[view].append(told, zoom, canvas, read);
+    this.told.set(view, told);
     return grid;
   }
 
-  /** Arrow keys on a canvas choose a query. @param {HTMLElement} canvas */
-  keys(canvas) {
+  /** Arrow keys on a canvas choose a token. @param {HTMLElement} canvas @param {string} [side] */
+  keys(canvas, side = "query") {
     canvas.addEventListener("keydown", e => {
       const step = /** @type {Record<string, number>} */ ({ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1})[e.key];
       if (!step) return;
       e.preventDefault();
-      const last = this.texts.query.length - 1;
-      set({token: Math.max(0, Math.min(last, (state.side === "query" ? state.token : -1) + step)), side: "query"});
+      const last = (side === "query" ? this.texts.query : this.texts.key).length - 1;
+      set({token: Math.max(0, Math.min(last, (state.side === side ? state.token : -1) + step)), side});
     });
   }
 
@@ -149,6 +191,7 @@ class Pane {
     const model = data.models[m], l = Math.min(state.layer, model.layers.length - 1);
     const layer = await load(m, l);
     const head = Math.min(state.head, layer.data.heads - 1);
+    this.kind = model.kind;
     const text = this.texts = texts(m, l);
     const pointed = hovered >= 0, token = pointed ? hovered : state.token, side = pointed ? hoveredSide : state.side;
     const inside = token < (side === "query" ? text.query : text.key).length ? token : -1;
@@ -162,12 +205,29 @@ class Pane {
     } else if (state.view === "edges") {
       this.edges.canvas.setAttribute("aria-label", `lines from queries to keys, ${said}`);
       this.edges.draw(layer, head, inside, side, text, state.threshold);
+    } else if (state.view === "rollout") {
+      const all = await Promise.all(model.layers.map((_, k) => load(m, k)));
+      this.layerNames = model.layers.map(x => `layer ${x.name}`);
+      const rolled = rollOut(all, Math.max(inside, 0)), name = text.query[Math.max(inside, 0)];
+      this.tell("rollout", `What is in ${name} after each layer, mean of the heads, half of it kept by the residual stream. Arrow keys choose the token, a click the layer.`);
+      this.grids.rollout.canvas.setAttribute("aria-label", `rollout of ${name}: layers down, input tokens across`);
+      this.grids.rollout.draw(rolled, 0, l, "query", colours, state.threshold, state.scale);
+    } else if (state.view === "mask" && layer.data.mask) {
+      const seen = await loadMask(m, l), h = Math.min(Math.max(head, 0), seen.data.heads - 1);
+      this.tell("mask", `Layer ${layer.data.name} shows ${percent(visibleShare(seen, h))} of all pairs${seen.data.heads > 1 ? `, in head ${h}` : ", in every head"}.`);
+      this.grids.mask.canvas.setAttribute("aria-label", `pairs that layer ${layer.data.name} shows: queries down, keys across`);
+      this.grids.mask.draw(seen, h, inside, side, colours, 0, "one");
+    } else if (state.view === "written" && layer.data.written) {
+      const of = layer.data.written, count = text.key.length;
+      const bars = head < 0 ? Array.from({length: count}, (_, s) => of.reduce((sum, x) => sum + x[s], 0) / of.length) : of[head];
+      this.bars.canvas.setAttribute("aria-label", `change of the memory's weights at each token, ${said}`);
+      this.bars.draw(bars, text.key, side === "key" || text.same ? inside : -1);
     } else if (state.view === "picture") {
       this.picture.canvas.setAttribute("aria-label", `where the chosen patch looks, ${said}`);
       await this.picture.draw(layer, head, inside, side);
     } else if (state.view === "heads") {
       this.table.draw(model.statistics, model.layers.map(x => x.name), l, head);
-    } else {
+    } else if (state.view in this.grids && state.view !== "mask") {
       const grid = this.grids[state.view];
       grid.canvas.setAttribute("aria-label", `${state.view} of attention weights, ${said}`);
       grid.draw(layer, head, inside, side, colours, state.threshold, state.scale);
@@ -175,15 +235,21 @@ class Pane {
     this.describe(layer, head, inside, side, text, said);
   }
 
+  /** @param {string} view @param {string} text */
+  tell(view, text) {
+    const told = this.told.get(view);
+    if (told) told.textContent = text;
+  }
+
   /** @param {Layer} layer @param {number} head @param {number} token @param {string} side @param {Texts} text @param {string} said */
   describe(layer, head, token, side, text, said) {
-    const grid = state.view === "matrix" || state.view === "dots";
+    const grid = state.view in this.grids;
     this.words.hidden = state.view === "heads" || (grid && token < 0);
     if (token < 0) {
       this.words.textContent = "Point at a token, click it, or move with the arrow keys.";
       return;
     }
-    const {name, parts} = inWords(layer, head, token, side, text);
+    const {name, parts} = inWords(layer, head, token, side, text, this.kind);
     this.words.replaceChildren(element("strong", {}, element("bdi", {}, name)), ...parts.map((x, i) => element("span", {class: i ? "back" : "to"}, ` ${x}`)));
     if (token === state.token && side === state.side && this === panes[0]) get("live").textContent = `${said}: ${name} ${parts.join("; ")}`;
   }
@@ -308,7 +374,6 @@ function render() {
   get("threshold").value = String(state.threshold);
   get("threshold-value").textContent = `${(100 * state.threshold).toFixed(1)}\u00a0%`;
   get("scale").value = state.scale;
-  get("tab-picture").hidden = !data.picture;
   if (get("find").value !== state.find) get("find").value = state.find;
   const found = matches(texts(state.model, state.layer).query, state.find).length;
   get("found").textContent = state.find ? `${found} found` : "";
@@ -316,6 +381,7 @@ function render() {
   get("panes").classList.toggle("two", state.other >= 0);
   get("theme").textContent = dark ? "light" : "dark";
   for (const view of VIEWS) {
+    get(`tab-${view}`).hidden = !offered(view);
     get(`tab-${view}`).setAttribute("aria-selected", String(view === state.view));
     get(`tab-${view}`).tabIndex = view === state.view ? 0 : -1;
   }
@@ -351,7 +417,7 @@ function start() {
     tab.addEventListener("keydown", (/** @type {KeyboardEvent} */ e) => {
       const step = /** @type {Record<string, number>} */ ({ArrowRight: 1, ArrowLeft: -1})[e.key];
       if (!step) return;
-      const shown = VIEWS.filter(x => x !== "picture" || data.picture);
+      const shown = VIEWS.filter(offered);
       const next = shown[(shown.indexOf(view) + step + shown.length) % shown.length];
       set({view: next});
       get(`tab-${next}`).focus();

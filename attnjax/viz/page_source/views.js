@@ -273,16 +273,24 @@ export class HeadTable {
   }
 }
 
+/** @type {Record<string, [string, string]>} */
+const VERBS = {
+  attention: ["attends to", "is attended to by"],
+  memory: ["reads what is like the values of", "is like what is read at"],
+};
+
 /**
  * What a token attends to and what attends to it, in words.
  * @param {Layer} layer @param {number} head @param {number} token @param {string} side @param {Texts} texts
+ * @param {string} [kind] of the model: attention, or a memory
  */
-export function inWords(layer, head, token, side, texts) {
+export function inWords(layer, head, token, side, texts, kind = "attention") {
   const list = (/** @type {Float32Array} */ weights, /** @type {string[]} */ names) =>
     strongest(weights, 6, 0.005).map(([i, w]) => `${distinct(names, i)} ${percent(w)}`).join(", ") || "nothing";
   const parts = [];
-  if (texts.same || side === "query") parts.push(`attends to ${list(layer.row(head, token), texts.key)}`);
-  if (texts.same || side === "key") parts.push(`is attended to by ${list(layer.column(head, token), texts.query)}`);
+  const [to, back] = VERBS[kind] ?? VERBS.attention;
+  if (texts.same || side === "query") parts.push(`${to} ${list(layer.row(head, token), texts.key)}`);
+  if (texts.same || side === "key") parts.push(`${back} ${list(layer.column(head, token), texts.query)}`);
   const name = side === "query" ? texts.query[token] : texts.key[token];
   return {name, parts};
 }

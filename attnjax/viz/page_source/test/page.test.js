@@ -5,6 +5,7 @@ import {deflateRawSync} from "node:zlib";
 import {Layer, WEIGHT, distinct, matches, percent, sortedOrder, strongest, unpack} from "../data.js";
 import {fromFragment, initial, toFragment} from "../fragment.js";
 import {inkOn, palette} from "../colour.js";
+import {canRollOut, rollOut, visiblePairs, visibleShare} from "../derived.js";
 
 const layer = {heads: 2, queries: [0, 1], keys: [0, 1, 2], querySentence: 0, keySentence: 0, name: "0", packed: ""};
 const bytes = Uint8Array.from([255, 0, 0, 180, 180, 0, 0, 255, 0, 147, 147, 147]);
@@ -72,4 +73,26 @@ test("ink can be read on every colour, in light and dark", () => {
       assert.ok(ratio >= 4.5, `${rgb} ${ratio}`);
     }
   }
+});
+
+test("rollout of heads that look at the token before, as counted by hand", () => {
+  // Token 2 sees 1, 1 sees 0, 0 sees itself; half of each stays.
+  const square = {...layer, heads: 1, queries: [0, 1, 2], keys: [0, 1, 2]};
+  const previous = Uint8Array.from([255, 0, 0, 255, 0, 0, 0, 255, 0]);
+  const layers = [new Layer(square, previous), new Layer(square, previous)];
+  const found = rollOut(layers, 2);
+  const rounded = l => [...found.row(0, l)].map(x => Math.round(100 * x) / 100);
+  assert.deepEqual(rounded(0), [0, 0.5, 0.5]);
+  assert.deepEqual(rounded(1), [0.25, 0.5, 0.25]);
+  assert.ok(canRollOut([square, square]));
+  assert.ok(!canRollOut([layer]));
+  assert.ok(!canRollOut([square, {...square, keySentence: 1}]));
+});
+
+test("visible pairs are unpacked, and counted", async () => {
+  const mask = deflateRawSync(Uint8Array.from([255, 0, 0, 255, 255, 0])).toString("base64");
+  const seen = await visiblePairs({...layer, mask});
+  assert.equal(seen.data.heads, 1);
+  assert.equal(visibleShare(seen, 0), 0.5);
+  assert.deepEqual([...seen.row(0, 1)], [1, 1, 0]);
 });
