@@ -120,7 +120,7 @@ def memory_trace(
   return MemoryTrace(np.asarray(written, np.float64).T, alike)
 
 
-def _alike(out: jax.Array, value: jax.Array, reads: str) -> jax.Array:
+def _alike(out: Any, value: Any, reads: str) -> jax.Array:
   """Cosines ``H T T`` of reads and of values that were written by then."""
   unit = lambda x: (
     x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)

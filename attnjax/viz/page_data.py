@@ -156,7 +156,9 @@ def model_data(
       weights are not in [0, 1], or queries and keys are swapped.
   """
   data: dict[str, Any] = {"name": name, "kind": "attention", "layers": []}
-  values, names, notes = [], (), []
+  values: list[np.ndarray] = []
+  names: tuple[str, ...] = ()
+  notes: list[str] = []
 
   for number in chosen("layers", layers, len(captured)):
     call: Any = captured[number]
@@ -204,13 +206,13 @@ def model_data(
   ]
   # Cross-attention has no induction score: nothing there repeats.
   rows = [[h + [None] * (len(names) - len(h)) for h in layer] for layer in rows]
-  names = list(names)
+  columns = list(names)
   if ablation is not None:
-    names.append("loss without it")
+    columns.append("loss without it")
     for layer, change in zip(rows, ablation, strict=True):
       for head, value in zip(layer, change, strict=False):
         head.append(None if np.isnan(value) else round(float(value), 5))
-  data["statistics"] = {"names": names, "values": rows}
+  data["statistics"] = {"names": columns, "values": rows}
   return data, list(dict.fromkeys(notes))
 
 
