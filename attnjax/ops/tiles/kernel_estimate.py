@@ -55,7 +55,8 @@ def live_counts(visits: Visits, batch: int) -> dict[int, int]:
     batch: rows of the batch.
 
   >>> import numpy as np
-  >>> from attnjax.ops.tiles.fold import Blocks, Sweep
+  >>> from attnjax.ops.tiles.fold import FULL, MIXED, Blocks, Sweep
+  >>> from attnjax.ops.tiles.visits import Visits
   >>> tiles = np.array([[0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 1, 1]])
   >>> codes = np.array([MIXED, FULL, MIXED])
   >>> sweep = Sweep(tiles, codes, Blocks(1, 1, 8, 8), (FULL, MIXED))
