@@ -268,6 +268,11 @@ def _figures(
   cycles = sum(x.runs * x.cycles for x in written)
   busy = sum(x.runs * x.cycles * x.matrix for x in written)
   unknown = sum(x.unknown for x in written)
+  unread = sum(not x.read for x in costs)
+  notes = [
+    *([f"{unknown} branches of values not known"] if unknown else []),
+    *([f"without {unread} small kernels of XLA"] if unread else []),
+  ]
   whole = sum(x.seconds(clock) for x in costs) * 1e6
   return {
     "status": OK,
@@ -280,5 +285,5 @@ def _figures(
     "matrix": busy / cycles if cycles else None,
     "spills": sum(x.spills for x in written),
     "temporary": None,
-    "note": f"{unknown} branches of values not known" if unknown else "",
+    "note": "; ".join(notes),
   }
