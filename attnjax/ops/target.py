@@ -5,6 +5,7 @@ TPU that is elsewhere.
 """
 
 import contextlib
+import math
 import os
 
 import jax
@@ -12,7 +13,13 @@ from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from attnjax.ops.explicit_axes import mesh_of
 
-__all__ = ["cpu_threads", "target_device", "target_platform", "traced_for"]
+__all__ = [
+  "cpu_threads",
+  "is_of_one_device",
+  "target_device",
+  "target_platform",
+  "traced_for",
+]
 
 # Platform, kind and cores of devices, by the names that `traced_for` takes.
 _DEVICES = {
@@ -68,6 +75,30 @@ def target_device(*arrays) -> tuple[str, str]:
   if isinstance(default, str):
     default = jax.devices(default)[0]
   return default.platform, default.device_kind
+
+
+def is_of_one_device() -> bool:
+  """Whether the program being traced is surely of one device.
+
+  One within `jax.shard_map` over all axes of its mesh is: each device has a
+  program of its own. One that may be divided over devices by the compiler is
+  not, and neither is one of which nothing is known, where there are several.
+
+  >>> import jax
+  >>> from jax.sharding import AbstractMesh, AxisType
+  >>> mesh = AbstractMesh((4,), ("x",), axis_types=(AxisType.Auto,))
+  >>> with traced_for("tpu:v5e"):
+  ...   is_of_one_device()
+  True
+  >>> with jax.sharding.use_abstract_mesh(mesh):
+  ...   is_of_one_device()
+  False
+  """
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return jax.device_count() == 1
+  axes = zip(mesh.axis_sizes, mesh.axis_types, strict=True)
+  return math.prod(n for n, kind in axes if kind != AxisType.Manual) == 1
 
 
 def traced_for(platform: str | None) -> contextlib.AbstractContextManager:

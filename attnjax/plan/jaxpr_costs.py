@@ -89,6 +89,9 @@ def _flops(jaxpr: Jaxpr) -> float:
       total += jaxpr_flops(
         functools.partial(sum_over_tiles, **equation.params), *shapes
       )
+    elif name == "cond" and equation.params.get("branches_platforms"):
+      # The first is for the platform that the program was traced for.
+      total += inner[0]
     elif name == "cond":
       total += max(inner, default=0.0)
     else:

@@ -84,6 +84,9 @@ def tables_of(
         inner = jax.make_jaxpr(lower)(*operands)
         inlined(inner.jaxpr, inner.consts, operands, bind)
       return zeros(line)
+    if name == "cond" and line.params.get("branches_platforms"):
+      inner = line.params["branches"][0]  # that of the TPU
+      return inlined(inner.jaxpr, inner.consts, operands[1:], bind)
     if name == "while":
       # `fori_loop`: after what its parts capture, where it is and its end.
       first = sum(line.params[n] for n in ("cond_nconsts", "body_nconsts"))

@@ -7,9 +7,9 @@ import jax
 
 from attnjax.ops.attention.arguments import AttendOptions, Call, checked_call
 from attnjax.ops.attention.implementations import (
-  IMPLEMENTATIONS,
   Implementation,
   named,
+  ranked,
 )
 from attnjax.ops.target import target_platform, traced_for
 from attnjax.typing import Array, Float
@@ -129,7 +129,7 @@ def _explained(
       f"platform: the arrays are on a mesh of {found!r}, got {platform!r}; give"
       " arrays of no mesh"
     )
-  every, wanted = dict(IMPLEMENTATIONS), None
+  every, wanted = ranked(call), None
   if asked_for is not None:
     wanted, asked = named(asked_for)
     every = {wanted: asked} | {n: x for n, x in every.items() if n != wanted}

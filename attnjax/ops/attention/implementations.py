@@ -2,13 +2,18 @@
 
 from typing import Protocol, runtime_checkable
 
+import jax
+
 from attnjax.ops.attention.arguments import Aux, Call
 from attnjax.ops.attention.blockwise import Blockwise
 from attnjax.ops.attention.fused import Fused
 from attnjax.ops.attention.reference import Reference
+from attnjax.ops.target import is_of_one_device, target_platform
 from attnjax.typing import Array
 
-__all__ = ["IMPLEMENTATIONS", "Implementation", "choose", "named"]
+__all__ = ["IMPLEMENTATIONS", "Implementation", "choose", "named", "ranked"]
+
+_KERNELS_FIRST = ("tpu",)  # platforms
 
 
 @runtime_checkable
@@ -25,14 +30,27 @@ class Implementation(Protocol):
     """The output ``B T H E`` and what else was asked for."""
 
 
-# By name, in the order in which None tries them. "fused" is after "blockwise",
-# which honours all that it does: arrays that the compiler divides over devices
-# among them, which no kernel can be asked about beforehand.
+# By name; see `ranked` for the order in which None tries them.
 IMPLEMENTATIONS: dict[str, Implementation] = {
   "blockwise": Blockwise(),
   "fused": Fused(),
   "reference": Reference(),
 }
+
+
+def ranked(call: Call) -> dict[str, Implementation]:
+  """The implementations by name, in the order in which None tries them.
+
+  The kernels of "fused" are first in programs for a TPU that are of one device,
+  those within `jax.shard_map` among them. Elsewhere "blockwise" is, which
+  honours all that they do: the compiler may divide its arrays over devices,
+  which it cannot do with those of a kernel, and does not tell beforehand.
+  """
+  platform = target_platform(*jax.tree.leaves(call))
+  names = list(IMPLEMENTATIONS)
+  if platform in _KERNELS_FIRST and is_of_one_device():
+    names = ["fused", *(name for name in names if name != "fused")]
+  return {name: IMPLEMENTATIONS[name] for name in names}
 
 
 def choose(call: Call, asked: str | Implementation | None) -> Implementation:
@@ -65,7 +83,7 @@ def named(asked: str | Implementation) -> tuple[str, Implementation]:
 def _best(call: Call) -> Implementation:
   """The first that refuses nothing; an ExceptionGroup if each refuses."""
   reasons = []
-  for name, implementation in IMPLEMENTATIONS.items():
+  for name, implementation in ranked(call).items():
     reason = implementation.refuses(call)
     if reason is None:
       return implementation

@@ -4,8 +4,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 
-from attnjax.ops.tiles.fold import Filled, Subscripts, Sweep
+from attnjax.ops.tiles.fold import WHOLE, Filled, Subscripts, Sweep, fold
 from attnjax.ops.tiles.visits import Visits
 
 __all__ = ["Kernel"]
@@ -15,8 +16,9 @@ __all__ = ["Kernel"]
 class Kernel:
   """How a kernel visits the tiles of a sweep; static, part of a program.
 
-  `fold` and `tile_sum` lower to it: so do all derivatives, which are sums over
-  the same tiles.
+  In a program that is lowered for another platform than a TPU the same tiles
+  are a loop. `fold` and `tile_sum` lower to it: so do all derivatives, which
+  are sums over the same tiles.
 
   Args:
     visits: in which order.
@@ -64,13 +66,75 @@ class Kernel:
     # Pallas takes a second to import, and is needed by kernels alone.
     from attnjax.ops.tiles.mosaic import walk
 
-    return walk(
-      self,
-      function,
-      sweep,
-      operands,
-      subscripts,
-      start,
-      start_subscripts,
-      adds=adds,
+    rest = subscripts, start, start_subscripts
+
+    def by_kernel(tiles, codes, *operands):
+      here = sweep._replace(tiles=tiles, codes=codes)
+      return walk(self, function, here, operands, *rest, adds=adds)
+
+    def by_loop(tiles, codes, *operands):
+      here = sweep._replace(tiles=tiles, codes=codes, kernel=None)
+      return _loop(function, here, operands, *rest, adds=adds)
+
+    if self.interpret:
+      return by_kernel(sweep.tiles, sweep.codes, *operands)
+    # For which platform a program is lowered is known last of all: one traced
+    # where a TPU is may be run on the CPU beside it.
+    return jax.lax.platform_dependent(
+      jnp.asarray(sweep.tiles),
+      jnp.asarray(sweep.codes),
+      *operands,
+      tpu=by_kernel,
+      default=by_loop,
     )
+
+
+def _loop(
+  function: Callable,
+  sweep: Sweep,
+  operands: Sequence,
+  subscripts: Sequence[Subscripts],
+  start: Sequence[Filled],
+  start_subscripts: Sequence[Subscripts],
+  *,
+  adds: bool,
+) -> list[jax.Array]:
+  """The same as a loop of XLA, of the same tiles: slow, and right."""
+  mapped = sorted({a for axes in subscripts for a in axes if a.isdigit()})
+  if mapped:
+    letter = mapped[0]
+    where = lambda axes: axes.index(letter) if letter in axes else None
+    without = lambda axes: axes.replace(letter, "")
+    one = [
+      x._replace(shape=x.shape[: (n := where(axes))] + x.shape[n + 1 :])
+      for x, axes in zip(start, start_subscripts, strict=True)
+    ]
+    return jax.vmap(
+      lambda *xs: _loop(
+        function,
+        sweep,
+        xs,
+        list(map(without, subscripts)),
+        one,
+        list(map(without, start_subscripts)),
+        adds=adds,
+      ),
+      in_axes=tuple(map(where, subscripts)),
+      out_axes=list(map(where, start_subscripts)),
+    )(*operands)
+
+  def step(full, tile, parts, held):
+    if not adds:
+      return function(full, tile, parts, held)
+    new = function(full, tile, *parts)
+    return [x + y.astype(x.dtype) for x, y in zip(held, new, strict=True)]
+
+  whole = lambda axes: "" if set(axes) == {WHOLE} else axes
+  return fold(
+    step,
+    sweep,
+    operands,
+    list(map(whole, subscripts)),
+    start,
+    list(map(whole, start_subscripts)),
+  )

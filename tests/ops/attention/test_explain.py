@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
 
 import attnjax
 from attnjax import masks, normalizers
 from attnjax.ops.attention import implementations
+from attnjax.ops.target import traced_for
 
 X = jnp.ones((2, 64, 4, 8))
 
@@ -160,3 +162,33 @@ def test_tiles_are_those_of_the_machine_asked_for():
 def test_an_unknown_platform_is_refused():
   with pytest.raises(ValueError, match="expected one of cpu, tpu:v4"):
     attnjax.explain(X, X, X, platform="tpu:v9")
+
+
+def test_kernels_are_chosen_where_a_program_is_of_one_tpu():
+  x = jnp.ones((1, 256, 2, 64), jnp.bfloat16)
+  told = attnjax.explain(x, x, x, platform="tpu:v5e")
+  assert (told.chosen, told.verdicts[0].name) == ("fused", "fused")
+  program = lambda *x: str(jax.make_jaxpr(attnjax.attend)(*x))
+  with traced_for("tpu:v5e"):
+    assert "attnjax_fold" in program(x, x, x)
+    # What no kernel computes is blockwise as before.
+    y = x.astype(jnp.float16)
+    assert "attnjax_fold" not in program(y, y, y)
+  assert "attnjax_fold" not in program(x, x, x)
+
+
+@pytest.mark.parametrize(
+  ("kinds", "chosen"),
+  [
+    ((AxisType.Auto, AxisType.Manual), "blockwise"),
+    ((AxisType.Manual, AxisType.Manual), "fused"),
+  ],
+)
+def test_arrays_that_the_compiler_divides_are_left_to_it(kinds, chosen):
+  x = jnp.ones((1, 256, 2, 64), jnp.bfloat16)
+  tpu = jax.sharding.AbstractDevice("TPU v5 lite", 1, "tpu")
+  mesh = jax.sharding.AbstractMesh(
+    (2, 2), ("a", "b"), axis_types=kinds, abstract_device=tpu
+  )
+  with jax.sharding.use_abstract_mesh(mesh):
+    assert attnjax.explain(x, x, x).chosen == chosen

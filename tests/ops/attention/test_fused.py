@@ -20,6 +20,7 @@ import pytest
 import attnjax
 from attnjax import masks, normalizers, score_mods, testing
 from attnjax.ops.attention import fused_blocks
+from attnjax.ops.target import traced_for
 from tests.features import slow_but
 
 INTERPRETED = attnjax.Fused(8, 16, interpret=True)
@@ -144,6 +145,37 @@ def test_several_tiles_a_visit_are_one_program(monkeypatch):
   )
 
 
+def test_a_program_traced_for_a_tpu_runs_on_the_cpu_beside_it():
+  draw = lambda n, *shape: jax.random.normal(jax.random.key(n), shape)
+  query, key, value = draw(0, 2, 150, 4, 8), *draw(1, 2, 2, 140, 2, 8)
+  slopes = draw(2, 3, 4)
+
+  def of(implementation):
+    def loss(query, slopes):
+      out = attnjax.attend(
+        query,
+        key,
+        value,
+        mask=masks.causal() & masks.lengths(key=jnp.array([100, 0])),
+        score_mod=score_mods.alibi(slopes),
+        implementation=implementation,
+      )
+      return (out**2).sum()
+
+    gradient = jax.grad(loss, (0, 1))
+    # One axis of queries, and of slopes, that no kernel's function has.
+    return jax.vmap(gradient, (None, 0))
+
+  with traced_for("tpu:v5e"):
+    program = jax.make_jaxpr(of("fused"))(query, slopes)
+  assert "pallas_call" in str(program)
+  run = jax.jit(jax.extend.core.jaxpr_as_fun(program))
+  for x, y in zip(
+    run(query, slopes), of("blockwise")(query, slopes), strict=True
+  ):
+    np.testing.assert_allclose(x, y, rtol=1e-4, atol=2e-3)
+
+
 # In a process of its own: libtpu ends one that has flags for CPUs in XLA_FLAGS,
 # as tests have. Grouped heads, a width and lengths that fill no register.
 COMPILE = """
@@ -164,7 +196,7 @@ for options in (
   dict(mask=masks.sliding_window(99), aux=("entropy", "max_logit")),
 ):
   def loss(*x):
-    found = attnjax.attend(*x, implementation="fused", **options)
+    found = attnjax.attend(*x, **options)  # fused, of one TPU
     return sum(x.astype(jnp.float32).sum() for x in jax.tree.leaves(found))
   with jax.set_mesh(mesh):
     gradient = jax.jit(jax.grad(loss, (0, 1, 2)))
