@@ -85,6 +85,8 @@ def kernel_blocks(
 
   >>> kernel_blocks((4096, 200), 128, CHIPS["TPU v5 lite"])
   KernelBlocks(tile=(512, 256), macro=(2, 1))
+  >>> kernel_blocks((4096, 4096), 600, CHIPS["TPU v5 lite"]).visit
+  (128, 128)
   """
   tiles, macro = [], []
   for length, given, most, tile in zip(
@@ -93,7 +95,7 @@ def kernel_blocks(
     if given is None:
       # A wide head takes the memory of more queries and keys. Blocks are of
       # 128, as many as registers have lanes.
-      most = max(most // max(-(-width // 128), 1), 128)
+      most = max(most // max(-(-width // 128), 1) // 128, 1) * 128
       given = min(most, -(-max(length, 1) // 128) * 128)
     size = given if given <= tile else math.gcd(given, tile)
     tiles.append(size)
