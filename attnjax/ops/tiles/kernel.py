@@ -105,9 +105,10 @@ def _loop(
     letter = mapped[0]
     where = lambda axes: axes.index(letter) if letter in axes else None
     without = lambda axes: axes.replace(letter, "")
+    places = [axes.index(letter) for axes in start_subscripts]
     one = [
-      x._replace(shape=x.shape[: (n := where(axes))] + x.shape[n + 1 :])
-      for x, axes in zip(start, start_subscripts, strict=True)
+      x._replace(shape=x.shape[:n] + x.shape[n + 1 :])
+      for x, n in zip(start, places, strict=True)
     ]
     return jax.vmap(
       lambda *xs: _loop(
@@ -120,7 +121,7 @@ def _loop(
         adds=adds,
       ),
       in_axes=tuple(map(where, subscripts)),
-      out_axes=list(map(where, start_subscripts)),
+      out_axes=places,
     )(*operands)
 
   def step(full, tile, parts, held):
