@@ -4,9 +4,12 @@ It is not always the one that Python runs on: a step may be compiled here for a
 TPU that is elsewhere.
 """
 
+import concurrent.futures
 import contextlib
 import math
 import os
+from collections.abc import Callable
+from typing import Any
 
 import jax
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
@@ -14,6 +17,7 @@ from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 from attnjax.ops.explicit_axes import mesh_of
 
 __all__ = [
+  "computed_here",
   "cpu_threads",
   "is_of_one_device",
   "target_device",
@@ -129,6 +133,35 @@ def traced_for(platform: str | None) -> contextlib.AbstractContextManager:
     abstract_device=AbstractDevice(kind, cores, name),
   )
   return jax.sharding.use_abstract_mesh(mesh)
+
+
+def computed_here(function: Callable) -> Any:
+  """The result of a function whose arrays are all known, while tracing.
+
+  Within a mesh of devices that are not here JAX runs nothing, not even on the
+  devices that are. A thread of its own knows of no mesh.
+
+  Args:
+    function: of no argument.
+
+  >>> import jax
+  >>> import jax.numpy as jnp
+  >>> jax.jit(lambda x: computed_here(lambda: int(jnp.ones(3).sum())) * x)(2)
+  Array(6, dtype=int32...)
+  """
+  here = {device.platform for device in jax.devices()}
+  if jax.sharding.get_abstract_mesh().empty or target_platform() in here:
+    with jax.ensure_compile_time_eval():
+      return function()
+
+  wide = jax.config.read("jax_enable_x64")
+
+  def run():
+    with jax.enable_x64(wide):
+      return function()
+
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    return pool.submit(run).result()
 
 
 def cpu_threads() -> int:

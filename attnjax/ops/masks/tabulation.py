@@ -21,6 +21,7 @@ import numpy as np
 from attnjax.ops.grid import Area, unfolded
 from attnjax.ops.masks.bounds import SomeEvery
 from attnjax.ops.masks.function_value import FunctionValue, value_key
+from attnjax.ops.target import computed_here
 from attnjax.typing import Array
 
 __all__ = [
@@ -223,8 +224,7 @@ def _evaluate(evaluated: Evaluated, axes: tuple[Axis, Axis], b: int, h: int):
   rows, columns = _step(query.size, _QUERIES), _step(key.size, _KEYS)
   program = _program(evaluated.value)
 
-  # Within `jit` all operations are traced but these.
-  with jax.ensure_compile_time_eval():
+  def tabulate():
     for i in range(0, query.size, rows):
       for j in range(0, key.size, columns):
         places = query.places(i, rows), key.places(j, columns)
@@ -234,6 +234,8 @@ def _evaluate(evaluated: Evaluated, axes: tuple[Axis, Axis], b: int, h: int):
         for table, x in zip((some, every), found, strict=True):
           into = table[part][: x.shape[0], : x.shape[1]]
           into[...] = x[: into.shape[0], : into.shape[1]]
+
+  computed_here(tabulate)
   return some, every
 
 
@@ -296,8 +298,9 @@ def _depends_on(evaluated: Evaluated) -> tuple[bool, bool]:
   of = lambda b, h, q, k, arrays: evaluate(
     evaluated.value.fn, arrays, *_coordinates(b, h, q, k)
   )
-  with jax.ensure_compile_time_eval():
-    program = jax.make_jaxpr(of)(one, one, one, one, evaluated.arrays).jaxpr
+  program = computed_here(
+    lambda: jax.make_jaxpr(of)(one, one, one, one, evaluated.arrays)
+  ).jaxpr
   others = [False] * (len(program.invars) - 2)
   marks = ([True, False, *others], [False, True, *others])
   by_row, by_head = (_reaches(program, mark) for mark in marks)
