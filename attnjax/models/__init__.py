@@ -22,7 +22,7 @@ from attnjax.models.encoded_source import (
 from attnjax.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from attnjax.models.generate import generate
 from attnjax.models.memory_lm import MemoryLM, MemoryLMConfig, norms_by_layer
-from attnjax.models.partition import partition_rules
+from attnjax.models.partition import MATRICES, partition_rules
 from attnjax.models.published import PublishedTokenizer, load, save
 from attnjax.models.sampling import sample
 from attnjax.models.seq2seq import Seq2Seq, Seq2SeqConfig
@@ -30,6 +30,7 @@ from attnjax.models.translate import translate
 from attnjax.models.vit import ViT, ViTConfig
 
 __all__ = [
+  "MATRICES",
   "Albert",
   "AlbertConfig",
   "CrossMemory",

@@ -16,7 +16,7 @@ from typing import Any
 
 from jax.sharding import PartitionSpec as P
 
-__all__ = ["DECODER", "MEMORY", "partition_rules"]
+__all__ = ["DECODER", "MATRICES", "MEMORY", "partition_rules"]
 
 _WORDS = (
   (r"position_table\.embedding", P(None, "fsdp")),
@@ -58,6 +58,15 @@ MEMORY = (
   (r"feed_forward\.(up|gate)\.kernel", P("fsdp", "tensor"), P("fsdp", None)),
   (r"feed_forward\.down\.kernel", P("tensor", "fsdp"), P(None, "fsdp")),
   *_THE_REST,
+)
+
+# Which axes of a kernel are summed over and which come out, counted from the
+# last: what an optimizer must know that takes weights for matrices.
+MATRICES = (
+  (r"attention\.(query|key|value)\.kernel", (-3,), (-2, -1)),
+  (r"attention\.output\.kernel", (-3, -2), (-1,)),
+  (r"(feed_forward|memory|gated)\.\w+\.kernel", (-2,), (-1,)),
+  (r"(inputs|state)_kernel", (-3,), (-1,)),  # one for each of three gates
 )
 
 _TABLES = {"DecoderLM": DECODER, "MemoryLM": MEMORY}

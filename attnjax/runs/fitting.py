@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from attnjax import training
 from attnjax.config import check_local, decisive
-from attnjax.models import partition_rules
+from attnjax.models import MATRICES, partition_rules
 from attnjax.runs.attention import loss_on
 from attnjax.runs.config import TrainConfig, what_decides
 from attnjax.runs.mesh import MeshConfig
@@ -133,7 +133,7 @@ def fit(
   # Everything that can be wrong is checked before anything is written.
   mesh = train.mesh.make() if mesh is None else mesh
   loss, evaluate = _shard_attention(mesh, train.mesh, model, loss, evaluate)
-  transform = training.make_optimizer(optimizer, train.steps)
+  transform = training.make_optimizer(optimizer, train.steps, MATRICES)
   step = training.make_step(
     loss,
     transform,

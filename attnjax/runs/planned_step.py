@@ -7,7 +7,7 @@ import jax
 from jax.sharding import Mesh
 
 from attnjax import training
-from attnjax.models import partition_rules
+from attnjax.models import MATRICES, partition_rules
 from attnjax.runs.attention import loss_on
 from attnjax.runs.config import TrainConfig
 
@@ -74,7 +74,7 @@ def planned_step(
   >>> kernel.shape, kernel.sharding.shard_shape(kernel.shape)
   ((8, 3), (1, 3))
   """
-  transform = training.make_optimizer(optimizer, train.steps)
+  transform = training.make_optimizer(optimizer, train.steps, MATRICES)
   # Abstract: a model of any size is planned without memory for it.
   shapes = jax.eval_shape(lambda: training.init_state(make_model(), transform))
   # As for `fit`, a mesh of one device is none.

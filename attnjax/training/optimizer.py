@@ -1,13 +1,19 @@
-"""AdamW with gradient clipping, linear warm-up and cosine decay."""
+"""AdamW or Muon with clipping, linear warm-up and cosine decay."""
 
 import dataclasses
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import optax
 
 from attnjax.config import Config, setting
+from attnjax.training.muon import (
+  MatrixAxes,
+  scale_by_muon_or_adam,
+  with_promotion,
+)
 from attnjax.typing import PyTree
 
 __all__ = [
@@ -73,6 +79,15 @@ class OptimizerConfig(Config):
     "share of the run that warms up, where warmup_steps is none, in [0, 1)",
     at_least=0,
     below=1,
+  )
+
+  kind: str = setting(
+    "adamw",
+    "of the update of matrices; muon: orthogonal ones, all else by AdamW",
+    choices=("adamw", "muon"),
+  )
+  momentum: float = setting(
+    0.95, "decay of Muon's average of a matrix", at_least=0, below=1
   )
 
   def __post_init__(self):
@@ -216,18 +231,23 @@ def leaf_name(path: tuple[Any, ...]) -> str:
   return names[-1] if names else ""
 
 
-def make(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
-  r"""AdamW after a clip of the gradient's global norm.
+def make(
+  config: OptimizerConfig, steps: int, matrices: MatrixAxes | None = None
+) -> optax.GradientTransformation:
+  r"""AdamW or Muon after a clip of the gradient's global norm.
 
   .. math:: g' = g \min(1, c / |g|), \qquad
-    \theta' = \theta - \eta_n (\hat m / (\sqrt{\hat v} + \epsilon)
-      + \lambda \theta)
+    \theta' = \theta - \eta_n (\Delta + \lambda \theta), \qquad
+    \Delta = \hat m / (\sqrt{\hat v} + \epsilon)
 
+  With `kind="muon"` the `Δ` of a matrix is that of `scale_by_muon_or_adam`.
   Its state holds the learning rate, which `make_step` reports.
 
   Args:
     config: hyper-parameters.
     steps: length of the run, in updates; the schedule ends there.
+    matrices: which axes of which leaves Muon takes for those of a matrix, see
+      `attnjax.training.muon.matrix_axes`.
 
   Returns:
     An Optax transformation. Its `init` raises ValueError where weights should
@@ -247,29 +267,46 @@ def make(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
   >>> bool(jnp.all(updates["kernel"] < 0))
   True
   """
+  # Injected: so the learning rate of a step is part of the state.
+  inject, rate = optax.inject_hyperparams, schedule(config, steps)
+  if config.kind == "muon":
+    rule = inject(lambda learning_rate: _muon(config, learning_rate, matrices))
+    chosen = rule(rate)
+  else:
+    fixed = {
+      "b1": config.beta1,
+      "b2": config.beta2,
+      "eps": config.epsilon,
+      "weight_decay": config.weight_decay,
+      "mask": _decays(config) if config.weight_decay else None,
+    }
+    chosen = inject(optax.adamw, static_args=tuple(fixed))(rate, **fixed)
 
-  def mask(params: PyTree) -> PyTree:
-    return decay_mask(params, config.decayed)
-
-  # Static: only the learning rate becomes part of the state.
-  fixed = {
-    "b1": config.beta1,
-    "b2": config.beta2,
-    "eps": config.epsilon,
-    "weight_decay": config.weight_decay,
-    "mask": mask if config.weight_decay else None,
-  }
-  adamw = optax.inject_hyperparams(optax.adamw, static_args=tuple(fixed))(
-    learning_rate=schedule(config, steps), **fixed
-  )
   clip = optax.identity()
   if config.clip_norm is not None:
     clip = optax.clip_by_global_norm(config.clip_norm)
-  chain = optax.chain(clip, adamw)
 
-  def update(*args: Any, **kwargs: Any) -> Any:
-    # Optax mixes float and int scalars, which strict promotion refuses.
-    with jax.numpy_dtype_promotion("standard"):
-      return chain.update(*args, **kwargs)
+  return with_promotion(optax.chain(clip, chosen))
 
-  return optax.GradientTransformationExtraArgs(chain.init, update)
+
+def _decays(config: OptimizerConfig) -> Callable[[PyTree], PyTree]:
+  """`decay_mask` as Optax asks it, of parameters alone."""
+  return lambda params: decay_mask(params, config.decayed)
+
+
+def _muon(
+  config: OptimizerConfig, rate: Any, matrices: MatrixAxes | None
+) -> optax.GradientTransformation:
+  """Muon and Adam, with the decay and learning rate of `optax.adamw`."""
+  decay = optax.identity()
+  if config.weight_decay:
+    decay = optax.add_decayed_weights(config.weight_decay, _decays(config))
+  scale = scale_by_muon_or_adam(
+    momentum=config.momentum,
+    beta1=config.beta1,
+    beta2=config.beta2,
+    epsilon=config.epsilon,
+    table=matrices,
+  )
+
+  return optax.chain(scale, decay, optax.scale_by_learning_rate(rate))

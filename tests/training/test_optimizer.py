@@ -60,7 +60,7 @@ def test_values_out_of_range_are_named(name, value):
 
 
 def test_every_hyper_parameter_has_a_help_line():
-  assert len(configs.leaves(OptimizerConfig())) == 10
+  assert len(configs.leaves(OptimizerConfig())) == 12
 
 
 class Stack(nnx.Module):
