@@ -83,6 +83,8 @@ def _flops(jaxpr: Jaxpr) -> float:
     elif name == "pallas_call" and equation.params.get("cost_estimate"):
       # The jaxpr of a kernel is of one place of its grid.
       total += equation.params["cost_estimate"].flops
+    elif name == "attnjax_gpu_kernel":
+      total += equation.params["flops"]
     elif name == "tile_sum":
       # Derivatives of attention; what it computes is not in the equation.
       shapes = [v.aval for v in equation.invars]

@@ -10,7 +10,7 @@ from attnjax.ops.tiles.kernel_arrays import GivenArray
 from attnjax.ops.tiles.kernel_plan import Plan
 from attnjax.ops.tiles.visits import Visits
 
-__all__ = ["estimate", "live_counts"]
+__all__ = ["estimate", "live_counts", "of_tile"]
 
 _TRANSCENDENTAL = {"exp", "exp2", "expm1", "log", "log1p", "tanh", "logistic"}
 _TRANSCENDENTAL |= {"sin", "cos", "erf", "pow", "sqrt", "rsqrt", "div"}
@@ -31,7 +31,7 @@ def estimate(plan: Plan, visits: Visits) -> pl.CostEstimate:
     program = plan.programs.get(kind)
     if program is None:
       continue
-    products, functions = _of_tile(program.jaxpr)
+    products, functions = of_tile(program.jaxpr)
     flops += tiles * others * products
     transcendentals += tiles * others * functions
 
@@ -71,7 +71,7 @@ def live_counts(visits: Visits, batch: int) -> dict[int, int]:
   return {kind: times * int((codes == kind).sum()) for kind in (MIXED, FULL)}
 
 
-def _of_tile(jaxpr) -> tuple[float, float]:
+def of_tile(jaxpr) -> tuple[float, float]:
   """FLOPs of the products of a tile, and results of other functions."""
   flops, functions = 0.0, 0.0
   for line in jaxpr.eqns:

@@ -73,7 +73,7 @@ def test_a_gradient_is_that_of_the_definition():
 
 @pytest.mark.slow
 @with_triton
-@pytest.mark.parametrize("case", testing.cases())
+@pytest.mark.parametrize("case", testing.cases(), ids=str)
 def test_conforms(case):
   said = [words for name, words in REFUSED.items() if case.matches(name)]
   if not said:

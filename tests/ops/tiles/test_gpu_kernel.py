@@ -62,9 +62,9 @@ def arrays():
   ]
 
 
-def kernel_of(known=True):
+def kernel_of(known=True, narrow=None):
   codes = np.tile(CODE, B * H) if known else np.zeros(0, np.int32)
-  return GpuKernel(Visits.of(Sweep(TILES, codes, BLOCKS, ())))
+  return GpuKernel(Visits.of(Sweep(TILES, codes, BLOCKS, ())), narrow=narrow)
 
 
 def derived(kernel, how, codes, operands):
@@ -107,6 +107,21 @@ def test_a_kernel_sums_as_the_loop_does(how, known):
   found, expected = run(kernel_of(known)), run(None)
   for x, y in zip(found, expected, strict=True):
     np.testing.assert_allclose(x, y, rtol=3e-5, atol=3e-5)
+
+
+@pytest.mark.slow
+def test_factors_of_products_are_rounded_and_nothing_else():
+  codes = jnp.asarray(np.tile(CODE, B * H))
+  run = lambda kernel: jax.jit(
+    lambda codes, operands: derived(kernel, "gradient", codes, operands)
+  )(codes, arrays())
+  # float16: the interpreter multiplies the bits of bfloat16 as integers.
+  found, expected = run(kernel_of(narrow="float16")), run(None)
+  far = [
+    float(abs(x - y).max() / abs(y).max())
+    for x, y in zip(found, expected, strict=True)
+  ]
+  assert 1e-5 < max(far) < 3e-3
 
 
 def test_tiles_that_are_no_range_are_listed_full_ones_first():

@@ -93,6 +93,7 @@ def called(
   programs: int,
   machine: Machine,
   chosen: Chosen,
+  flops: float,
 ) -> list:
   """The results of a kernel, which is compiled where the program is.
 
@@ -103,6 +104,7 @@ def called(
     programs: how many it has.
     machine: that it is for.
     chosen: how it is laid.
+    flops: of its products, for who counts those of a program.
   """
   return _kernel_p.bind(
     *operands,
@@ -111,11 +113,13 @@ def called(
     programs=programs,
     machine=machine,
     chosen=chosen,
+    flops=flops,
   )
 
 
-def _lowered(*operands, text, outs, programs, machine, chosen) -> list:
+def _lowered(*operands, text, outs, programs, machine, chosen, flops) -> list:
   """The call of a compiled kernel: JAX has one for those of Triton."""
+  del flops
   from jaxlib import gpu_triton
 
   dtypes = tuple(jnp.result_type(x) for x in (*operands, *outs))

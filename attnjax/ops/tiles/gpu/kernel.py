@@ -1,6 +1,7 @@
 """A walk over tiles as kernels of a GPU, whatever the function of a tile is."""
 
 import dataclasses
+import math
 import string
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -213,8 +214,23 @@ class GpuKernel:
     if self.machine is None:
       found = interpreted(source.text, arrays, outs, count)
     else:
-      found = called(source.text, arrays, outs, count, self.machine, chosen)
+      flops = self._flops(programs, counts)
+      found = called(
+        source.text, arrays, outs, count, self.machine, chosen, flops
+      )
     return [_taken(outline, k, x) for k, x in enumerate(found)]
+
+  def _flops(self, programs: dict, counts: dict[str, int]) -> float:
+    """FLOPs of the products of a kernel; unknown tiles count as mixed."""
+    # It imports Pallas, which takes a second.
+    from attnjax.ops.tiles.kernel_estimate import live_counts, of_tile
+
+    others = math.prod(n for a, n in counts.items() if a in "kg" or a.isdigit())
+    live = live_counts(self.visits, counts["b"])
+    return sum(
+      live[kind] * others * of_tile(program.jaxpr)[0]
+      for kind, program in programs.items()
+    )
 
 
 def _written(outline: Outline, k: int) -> jax.ShapeDtypeStruct:
