@@ -76,6 +76,11 @@ def test_a_gradient_is_that_of_the_definition():
 @pytest.mark.parametrize("case", testing.cases(), ids=str)
 def test_conforms(case):
   said = [words for name, words in REFUSED.items() if case.matches(name)]
+  if str(case) == "transform/export":
+    # The interpreter is a callback of this process, which no file can hold.
+    with pytest.raises(NotImplementedError, match="host_callbacks"):
+      case.check(Kernels())
+    return
   if not said:
     case.check(Kernels())
     return
