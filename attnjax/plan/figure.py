@@ -1,5 +1,6 @@
 """Figure of a plan: a bar of the memory, and bars of the step's seconds."""
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
   import matplotlib.axes
   import matplotlib.figure
 
-__all__ = ["plan_figure", "save_plan"]
+__all__ = ["plan_figure", "plan_svg", "save_plan"]
 
 _FONT = 8.5
 
@@ -58,6 +59,27 @@ def plan_figure(planned: Plan) -> "matplotlib.figure.Figure":
   )
   write_plainly(figure)
   return figure
+
+
+def plan_svg(planned: Plan) -> str:
+  """The figure of a plan as an SVG element, for a page or a notebook.
+
+  Args:
+    planned: from `make_plan`.
+
+  >>> import jax
+  >>> from attnjax.plan import Job, make_plan, mesh_of, topology
+  >>> machine = topology("cpu:1")
+  >>> x = jax.ShapeDtypeStruct((3, 5), "float32")
+  >>> job = Job("double", lambda x: 2 * x, (x,), {"x": x}, 3, 0.0)
+  >>> plan_svg(make_plan(job, machine, mesh_of(machine, {"data": 1})))[:4]
+  '<svg'
+  """
+  drawn = io.StringIO()
+  plan_figure(planned).savefig(drawn, format="svg")
+  text = drawn.getvalue()
+  # Without the declaration of XML, which has no place in HTML.
+  return text[text.index("<svg") :]
 
 
 def save_plan(path: str | Path, planned: Plan) -> Path:

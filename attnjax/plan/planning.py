@@ -108,6 +108,12 @@ class Plan:
   unknown_loops: int
   taken: float = 1.0
 
+  def _repr_html_(self) -> str:
+    """The figure of the plan as SVG, for a notebook; needs matplotlib."""
+    from attnjax.plan.figure import plan_svg  # which imports this module
+
+    return plan_svg(self)
+
   @property
   def tokens_per_second(self) -> float | None:
     """Of all devices, at most: in the least seconds of the roofline."""

@@ -144,6 +144,14 @@ class Captured:
   def __getitem__(self, layer: int) -> AttentionCall:
     return self.calls[layer]
 
+  def _repr_html_(self) -> str:
+    """A table of the calls, for a notebook; no weight is computed for it."""
+    rows = ["<tr><th>layer<th>heads<th>queries<th>keys</tr>"]
+    for layer, call in enumerate(self.calls):
+      cells = map(str, (layer, call.heads, *call.lengths))
+      rows.append("<tr><td>" + "<td>".join(cells) + "</tr>")
+    return f"<table>{''.join(rows)}</table>"
+
   def weights(
     self,
     *,

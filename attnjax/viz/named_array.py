@@ -1,6 +1,7 @@
 """Arrays whose axes have names and labels, and their plain tables."""
 
 import dataclasses
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -54,6 +55,16 @@ class NamedArray:
 
   def __array__(self, dtype=None, copy=None):
     return np.array(self.values, dtype=dtype, copy=copy)
+
+  def _repr_html_(self) -> str:
+    """For a notebook, by treescope: every value on hover, its axes by name."""
+    import treescope
+
+    names = ", ".join(
+      f"{name} {size}" for name, size in zip(self.axes, self.shape, strict=True)
+    )
+    drawn = treescope.render_array(self.values)
+    return f"<div>{html.escape(names)}</div>{drawn._repr_html_()}"
 
   @property
   def shape(self) -> tuple[int, ...]:

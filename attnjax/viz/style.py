@@ -1,5 +1,7 @@
 """Style of all figures: figure factory, colours, axes, and saving."""
 
+import functools
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,15 +78,28 @@ def new_figure(width: float, height: float) -> "matplotlib.figure.Figure":
   """
   require_matplotlib()
   from matplotlib.backends.backend_agg import FigureCanvasAgg
-  from matplotlib.figure import Figure
 
   # The constrained layout makes room for labels outside of the axes.
-  figure = Figure(
+  figure = _figure_type()(
     figsize=(width, height), dpi=150, facecolor="white", layout="constrained"
   )
   # Attaches itself to the figure, which `savefig` needs without pyplot.
   FigureCanvasAgg(figure)
   return figure
+
+
+@functools.cache
+def _figure_type() -> Any:
+  """A Figure that a notebook shows, which else asks pyplot for it."""
+  from matplotlib.figure import Figure
+
+  class ShownFigure(Figure):
+    def _repr_png_(self) -> bytes:
+      drawn = io.BytesIO()
+      self.savefig(drawn, format="png", facecolor="white")
+      return drawn.getvalue()
+
+  return ShownFigure
 
 
 def line_look(index: int) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Which implementation would compute a call, and what each says of it."""
 
+import html
 from collections.abc import Sequence
 from typing import NamedTuple, Unpack
 
@@ -69,6 +70,17 @@ class Explanation(NamedTuple):
     ]
     line = "{:1} {:14}  {:7}  {:8}  {}"
     return "\n".join(line.format(*row).rstrip() for row in rows)
+
+  def _repr_html_(self) -> str:
+    """A table for a notebook, the chosen one bold."""
+    word = {True: "yes", False: "no"}
+    rows = ["<tr><th>implementation<th>forward<th>backward<th>why</tr>"]
+    for v in self.verdicts:
+      cells = (v.name, word[v.forward], word[v.backward], v.reason)
+      name, *rest = map(html.escape, cells)
+      name = f"<b>{name}</b>" if v.name == self.chosen else name
+      rows.append("<tr><td>" + "<td>".join((name, *rest)) + "</tr>")
+    return f"<table>{''.join(rows)}</table>"
 
 
 def explain(

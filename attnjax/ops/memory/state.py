@@ -1,6 +1,7 @@
 """The state of a memory, whose size does not grow with the tokens read."""
 
 import dataclasses
+import html
 from collections.abc import Mapping
 
 import jax
@@ -10,6 +11,7 @@ import numpy as np
 from attnjax.ops.memory.rule import Rule
 from attnjax.ops.pytree_dataclass import pytree_dataclass
 from attnjax.ops.shard_map_axes import varying_alike, varying_axes
+from attnjax.ops.value_checks import known
 from attnjax.typing import Array, DTypeLike, Float, Key, PyTree
 
 __all__ = [
@@ -96,6 +98,21 @@ class MemoryState:
     """Frobenius norm of the accumulator over all maps, to watch in training."""
     squares = [(w * w).sum((-2, -1)) for w in self.weights.values()]
     return jnp.sqrt(sum(squares[1:], squares[0]))
+
+  def _repr_html_(self) -> str:
+    """A table for a notebook: each map, its shape, and its largest norms."""
+    title = html.escape(f"{self.rule!r}, {self.bytes:,} bytes")
+    if known(self.position):
+      title += f", {int(self.position)} tokens read"
+    rows = ["<tr><th>map<th>shape<th>norm of a head</tr>"]
+    for name, weights in self.weights.items():
+      norm = "traced"
+      if known(weights):
+        each = jnp.sqrt(jnp.square(weights).sum((-2, -1)))
+        norm = f"{float(each.min()):.4g} to {float(each.max()):.4g}"
+      cells = map(html.escape, (name, str(weights.shape), norm))
+      rows.append("<tr><td>" + "<td>".join(cells) + "</tr>")
+    return f"<div>{title}<table>{''.join(rows)}</table></div>"
 
 
 def init(
