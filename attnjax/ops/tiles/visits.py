@@ -88,18 +88,22 @@ class Visits(NamedTuple):
       int32 ``rows visits (1 + tiles)``: before the codes of a visit, FULL where
       all of them are, MIXED else.
     """
-    tiles = self.macro[0] * self.macro[1]
-    place = np.asarray(self.place, int).reshape(-1, len(self.pairs), tiles)
+    each = self.macro[0] * self.macro[1]
+    place = np.asarray(self.place, int).reshape(-1, len(self.pairs), each)
     place = np.where(numbers[:, None] < 0, -1, place[:, numbers])
     if self.codes:
       known = np.asarray(self.codes, np.int32)
-      known = known.reshape(-1, len(self.pairs), tiles)[:, numbers]
-      found = jnp.asarray(np.where(place < 0, EMPTY, known), jnp.int32)
-    else:
-      given = jnp.asarray(codes, jnp.int32)[np.maximum(place, 0)]
-      found = jnp.where(jnp.asarray(place < 0), EMPTY, given)
-      more = batch - len(place) if len(place) > 1 else 0  # without tiles
-      found = jnp.pad(found, ((0, more), (0, 0), (0, 0)))
+      known = known.reshape(-1, len(self.pairs), each)[:, numbers]
+      # A constant of the program, which has nothing to compute.
+      tiles = np.where(place < 0, EMPTY, known)
+      full = (tiles == FULL).all(-1, keepdims=True)
+      table = np.concatenate([np.where(full, FULL, MIXED), tiles], axis=-1)
+      return jnp.asarray(table, jnp.int32)
+
+    given = jnp.asarray(codes, jnp.int32)[np.maximum(place, 0)]
+    found = jnp.where(jnp.asarray(place < 0), EMPTY, given)
+    more = batch - len(place) if len(place) > 1 else 0  # without tiles
+    found = jnp.pad(found, ((0, more), (0, 0), (0, 0)))
     every = (found == FULL).all(-1, keepdims=True)
     whole = jnp.where(every, FULL, MIXED).astype(jnp.int32)
     return jnp.concatenate([whole, found], axis=-1)
