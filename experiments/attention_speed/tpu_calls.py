@@ -10,7 +10,7 @@ import numpy as np
 
 import attnjax
 from attnjax import masks, score_mods
-from experiments.attention_speed.cases import CAP, Case, document_ids, slopes
+from experiments.attention_speed.cases import CAP, Case, document_ids
 
 __all__ = ["PEERS", "Blocks", "TpuCase", "call_of", "why_not"]
 
@@ -119,7 +119,6 @@ def call_of(
     values = {3: document_ids(given)}
   elif case.name == "softcap_alibi":
     more = [jax.ShapeDtypeStruct((case.heads,), jnp.float32)]
-    values = {3: slopes(case.heads)}
   moving = 3 + (case.name == "softcap_alibi")
 
   arguments = [*arrays, *more]

@@ -40,13 +40,16 @@ def compile_call(folder: pathlib.Path) -> None:
   mesh = jax.sharding.Mesh(np.array(devices[:1]), "x")
   place = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
   with jax.set_mesh(mesh):
-    traced = jax.jit(function).trace(
-      *(x.update(sharding=place) for x in arguments)
-    )
-    found = tables_of(traced.jaxpr, arguments, values) if values else ([], None)
-    (folder / "tables.pickle").write_bytes(pickle.dumps(found))
-    # Where they would be in a model, whose arrays do not fit VMEM.
-    hbm = {"xla_msa_enable": "false"} if asked["operands_in_hbm"] else {}
+    placed = [x.update(sharding=place) for x in arguments]
+    traced = jax.jit(function).trace(*placed)
+
+  # Within the mesh nothing can be computed: its devices are not here.
+  found = tables_of(traced.jaxpr, arguments, values) if values else ([], None)
+  (folder / "tables.pickle").write_bytes(pickle.dumps(found))
+
+  # Where they would be in a model, whose arrays do not fit VMEM.
+  hbm = {"xla_msa_enable": "false"} if asked["operands_in_hbm"] else {}
+  with jax.set_mesh(mesh):
     memory = traced.lower().compile(hbm).memory_analysis()
   taken = {"temporary": memory.temp_size_in_bytes}
   (folder / "memory.json").write_text(json.dumps(taken))
