@@ -114,7 +114,23 @@ class RotaryConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class DecoderConfig(Config):
-  """Sizes and choices of a `DecoderLM`."""
+  """Sizes and choices of a `DecoderLM`.
+
+  >>> config = DecoderConfig(depth=4, window=8, layers=("window", "full"))
+  >>> config.kinds
+  ('window', 'full', 'window', 'full')
+
+  Reference:
+    Grouped heads: Ainslie et al., 2023, arXiv 2305.13245; windows: Beltagy et
+    al., "Longformer", 2020, arXiv 2004.05150, and by turns with full layers:
+    Gemma Team, "Gemma 2", 2024, arXiv 2408.00118, which has both softcaps too;
+    layers without positions: Yang et al., "RoPE to NoPE and Back Again", 2025,
+    arXiv 2501.18795; an offset of learned positions: Zhang et al., "OPT", 2022,
+    arXiv 2205.01068; scaled embeddings: Vaswani et al., 2017, arXiv 1706.03762,
+    section 3.4. Orders of norms, activations, query-key norms, sinks, rotary
+    positions and ALiBi name theirs in `nn.TransformerBlock`, `nn.FeedForward`,
+    `multi_head_attention`, `normalizers.softmax` and `positions`.
+  """
 
   width: int = block_setting("width", 256)
   depth: int = block_setting("depth", 4)

@@ -246,6 +246,53 @@ def test_a_key_that_changes_nothing_may_be_ignored(tmp_path):
   load(folder, ignore=("clip_qkv",))
 
 
+# Keys beside the sizes, as published config.json files have them.
+PUBLISHED = {
+  "SmolLM2": {
+    "attention_bias": False,
+    "attention_dropout": 0.0,
+    "bos_token_id": 0,
+    "hidden_act": "silu",
+    "is_llama_config": True,
+    "mlp_bias": False,
+    "pretraining_tp": 1,
+    "rope_interleaved": False,
+    "rope_scaling": None,
+    "transformers.js_config": {"kv_cache_dtype": {"fp16": "float16"}},
+  },
+  "Llama 3.1": {
+    "eos_token_id": [128001, 128008],
+    "rope_scaling": {
+      "factor": 8.0,
+      "low_freq_factor": 1.0,
+      "high_freq_factor": 4.0,
+      "original_max_position_embeddings": 8192,
+      "rope_type": "llama3",
+    },
+  },
+  "old dump": {"pruned_heads": {}, "num_beams": 1, "torchscript": False},
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_keys_of_published_files_are_read(name):
+  _, config, _ = config_of(LLAMA | PUBLISHED[name])
+  assert config.rotary.scaling == ("llama3" if "3.1" in name else "none")
+
+
+@pytest.mark.parametrize(
+  "changes",
+  [
+    {"rope_interleaved": True},
+    {"pruned_heads": {"0": [1]}},
+    {"quantization_config": {"bits": 4}},
+  ],
+)
+def test_keys_that_change_numbers_are_refused(changes):
+  with pytest.raises(ValueError, match=next(iter(changes))):
+    config_of(LLAMA | changes)
+
+
 def test_files_that_are_not_whole_are_refused(tmp_path):
   folder = write(tmp_path, published_tensors())
   file = folder / "model.safetensors"

@@ -20,7 +20,7 @@ SIZES = {"width": 12, "depth": 3, "heads": 2, "hidden": 24}
 
 
 def decoder(**options):
-  config = DecoderConfig(**SIZES, **options)
+  config = DecoderConfig(**(SIZES | options))
   return DecoderLM(config, 17, rngs=nnx.Rngs(0))
 
 
@@ -207,3 +207,14 @@ def test_heads_that_are_divided_on_an_explicit_mesh_are_chosen():
     captured = viz.capture(causal, there)
     found = captured.weights(heads=[3, 1], queries=[5, 0])
   np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_layers_of_several_kinds_come_out_in_their_order():
+  model = decoder(depth=5, window=2, layers=("window", "window", "full"))
+  tokens = jnp.arange(7)
+  found = viz.capture(model, tokens).weights()
+  run = jax.jit(lambda m, t: m(t, aux=("weights",))[1].weights)
+  weights = run(model, tokens)  # L H T S
+  np.testing.assert_allclose(np.asarray(found)[:, 0], weights, atol=1e-5)
+  seen = (np.asarray(weights) > 0).sum(-1).max((1, 2))
+  assert seen.tolist() == [3, 3, 7, 3, 3]

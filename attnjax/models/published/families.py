@@ -212,6 +212,7 @@ FAMILIES: Mapping[str, Family] = {
       _choice("hidden_act", _GATED, "silu"),
       _BIASES,
       Biases("mlp_bias", ("use_bias",), False),
+      Off("rope_interleaved", (False,)),
       Rope(),
     ),
     _LLAMA,

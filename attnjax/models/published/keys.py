@@ -26,25 +26,31 @@ __all__ = [
   "leaf",
 ]
 
-# Keys that change no number of a forward pass: names, tokens, training, caches
-# and what a call returns.
+# Keys that change no number of a forward pass: names, tokens, training, caches,
+# what a call returns, and how text is drawn.
 _INERT = frozenset(
   (
-    *("_attn_implementation", "_name_or_path", "_sliding_window_pattern"),
-    *("architectures", "attention_dropout", "attn_pdrop", "auto_map"),
+    *("_attn_implementation", "_attn_implementation_autoset"),
+    *("_name_or_path", "_sliding_window_pattern", "architectures"),
+    *("attention_dropout", "attn_pdrop", "auto_map", "begin_suppress_tokens"),
     *("bos_token_id", "cache_implementation", "chunk_size_feed_forward"),
-    *("classifier_dropout", "decoder_start_token_id", "do_sample", "dtype"),
-    *("embd_pdrop", "eos_token_id", "finetuning_task", "hidden_dropout"),
-    *("forced_eos_token_id", "gradient_checkpointing", "id2label"),
-    *("initializer_range", "is_decoder", "label2id", "model_type"),
-    *("num_labels", "output_attentions", "output_hidden_states"),
+    *("classifier_dropout", "decoder_start_token_id", "diversity_penalty"),
+    *("do_sample", "dtype", "embd_pdrop", "encoder_no_repeat_ngram_size"),
+    *("eos_token_id", "finetuning_task", "forced_bos_token_id"),
+    *("forced_eos_token_id", "gradient_checkpointing", "hidden_dropout"),
+    *("id2label", "initializer_range", "is_decoder", "is_llama_config"),
+    *("label2id", "length_penalty", "max_length", "model_type", "n_ctx"),
+    *("no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_labels"),
+    *("num_return_sequences", "output_attentions", "output_hidden_states"),
     *("output_router_logits", "pad_token_id", "prefix", "pretraining_tp"),
-    *("problem_type", "reorder_and_upcast_attn", "resid_pdrop"),
-    *("return_dict", "router_aux_loss_coef", "sep_token_id"),
+    *("problem_type", "reorder_and_upcast_attn", "repetition_penalty"),
+    *("resid_pdrop", "return_dict", "router_aux_loss_coef", "sep_token_id"),
     *("summary_activation", "summary_first_dropout", "summary_type"),
-    *("summary_proj_to_labels", "summary_use_proj", "task_specific_params"),
-    *("tokenizer_class", "torch_dtype", "transformers.js_config"),
-    *("transformers_version", "unk_token_id", "use_cache"),
+    *("summary_proj_to_labels", "summary_use_proj", "suppress_tokens"),
+    *("task_specific_params", "temperature", "tokenizer_class", "top_k"),
+    *("top_p", "torch_dtype", "transformers.js_config", "typical_p"),
+    *("transformers_version", "unk_token_id", "unsloth_fixed"),
+    *("unsloth_version", "use_cache"),
   )
 )
 
@@ -93,8 +99,8 @@ class Keys:
     """Raises ValueError for a key that nobody asked for and that may matter."""
     for name, value in self.values.items():
       unread = name not in self.asked and name not in _INERT
-      # Null and false say that an option is not used.
-      if unread and name not in ignore and value not in (None, False):
+      # Null, false and nothing say that an option is not used.
+      if unread and name not in ignore and value not in (None, False, {}, []):
         raise ValueError(
           f"config.json: {name}={value!r} is no option that is honoured for"
           f" {self.model_type}, so the numbers might be others; give"

@@ -140,6 +140,8 @@ class UnrotatedLayers:
       "no_rope_layers", [(i + 1) % every != 0 for i in range(depth)]
     )
     allowed = keys.get("use_sliding_window", False) and window is not None
+    # In published files, and of no effect.
+    keys.get("max_window_layers")
     types = keys.get("layer_types")
     if types is None:
       types = [
