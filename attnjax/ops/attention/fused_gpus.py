@@ -56,6 +56,7 @@ GPUS = {
 def gpu_of(*arrays) -> Gpu | None:
   """The GPU that a program is traced for, if it is one that is known.
 
+  >>> import jax.numpy as jnp
   >>> gpu_of(jnp.ones(3)) is None
   True
   """
@@ -122,7 +123,7 @@ def gpu_blocks(
     query: queries of a tile, where they are given.
     key: keys of a tile, where they are given.
 
-  >>> gpu_blocks((4096, 4096), 80, jnp.bfloat16)[0].tile
+  >>> gpu_blocks((4096, 4096), 80, "bfloat16")[0].tile
   (64, 64)
   """
   padded = max(1 << max(width - 1, 0).bit_length(), 64)

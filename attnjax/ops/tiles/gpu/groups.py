@@ -48,6 +48,7 @@ def grouped(
   Raises:
     CannotLower: if a state has not all axes of the grid but the keys'.
 
+  >>> from attnjax.ops.tiles.kernel_arrays import GivenArray
   >>> counts = {"b": 2, "k": 2, "g": 3, "t": 4, "s": 4}
   >>> shapes = ((2, 6, 64, 8), "bht."), ((2, 2, 64, 8), "bks."), ((), "")
   >>> sums = [GivenArray.of(x, "float32", axes) for x, axes in shapes]

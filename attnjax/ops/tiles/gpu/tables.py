@@ -43,7 +43,9 @@ def tables_of(
 
   Causal, of 3 x 3 tiles: no list, for each loop is over a range.
 
-  >>> from attnjax.ops.tiles.fold import Blocks, Sweep
+  >>> import numpy as np
+  >>> from attnjax.ops.tiles.fold import FULL, MIXED, Blocks, Sweep
+  >>> from attnjax.ops.tiles.visits import Visits
   >>> tiles = np.array([[0, 0, t, s] for t in range(3) for s in range(t + 1)])
   >>> kinds = np.array([MIXED, FULL, MIXED, FULL, FULL, MIXED])
   >>> sweep = Sweep(tiles, kinds, Blocks(1, 1, 16, 16), (MIXED, FULL))

@@ -131,7 +131,7 @@ def type_of(dtype) -> str:
 def literal(x, dtype) -> Term:
   """A number that is known.
 
-  >>> literal(-np.inf, "float32").text
+  >>> literal(float("-inf"), "float32").text
   'float("-inf")'
   """
   dtype = jnp.dtype(dtype)
