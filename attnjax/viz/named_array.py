@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,13 +59,16 @@ class NamedArray:
 
   def _repr_html_(self) -> str:
     """For a notebook, by treescope: every value on hover, its axes by name."""
-    import treescope
-
     names = ", ".join(
       f"{name} {size}" for name, size in zip(self.axes, self.shape, strict=True)
     )
-    drawn = treescope.render_array(self.values)
-    return f"<div>{html.escape(names)}</div>{drawn._repr_html_()}"
+    with warnings.catch_warnings():
+      # It looks through numpy.char, which numpy 2.5 deprecates.
+      warnings.simplefilter("ignore", DeprecationWarning)
+      import treescope
+
+      drawn = treescope.render_array(self.values)._repr_html_()
+    return f"<div>{html.escape(names)}</div>{drawn}"
 
   @property
   def shape(self) -> tuple[int, ...]:
