@@ -78,6 +78,8 @@ class TpuCase(NamedTuple):
 
 def why_not(case: TpuCase, contender: str) -> str | None:
   """Why a contender has no such call; None where it has."""
+  if contender == "blockwise" and case.name == "documents":
+    return "which branches its loops take is not followed"
   if contender not in PEERS:
     return None
   if case.kind not in ("forward", "backward"):
