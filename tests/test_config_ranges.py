@@ -75,7 +75,7 @@ def test_every_number_of_every_config_is_checked_where_it_is_made(config):
     ("optimizer.peak_learning_rate=inf", "must be a finite number, got inf"),
     ("optimizer.weight_decay=nan", "must be a finite number, got nan"),
     ("optimizer.epsilon=-inf", "must be a finite number, got -inf"),
-    ("optimizer.warmup_steps=1200", "must be below the 1200 steps of the run"),
+    ("optimizer.warmup_steps=600", "must be below the 600 steps of the run"),
     ("optimizer.warmup=1", r"optimizer.warmup must be in \[0, 1\), got 1.0"),
     ("train.seed=18446744073709551616", "must be an integer of 64 bits"),
     ("train.seed=4294967296", r"must be in \[0, 2\*\*32\)"),
