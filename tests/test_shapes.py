@@ -529,7 +529,7 @@ NO_ARRAYS |= {
 }
 NO_ARRAYS |= {
   f"attnjax.models.{name}"
-  for name in ("decoder_parameters", "partition_rules", "total")
+  for name in ("MATRICES", "decoder_parameters", "partition_rules", "total")
 }
 # Its arrays have no letters here; tests/models/test_albert.py has their shapes.
 NO_ARRAYS |= {"attnjax.models.load_albert"}

@@ -216,19 +216,26 @@ class TpuCostConfig(Config):
     listed(self.chips, "chips", TPUS)
     listed(self.cases, "cases", TPU_CASES)
     listed(self.passes, "passes", TPU_PASSES)
-    for name in ("blocks", "window_blocks", "backward_blocks"):
-      self.sizes(name)
+    self.sizes("full", "forward")
+    self.sizes("window", "forward")
+    self.sizes("full", "backward")
 
-  def sizes(self, name: str) -> list[tuple[int, int, int]]:
-    """The sizes that a setting of blocks has."""
+  def sizes(self, case: str, kind: str) -> list[tuple[int, int, int]]:
+    """The blocks that a peer is compiled with, for a case and a pass."""
+    name, text = "blocks", self.blocks
+    if case == "window":
+      name, text = "window_blocks", self.window_blocks
+    elif kind == "backward":
+      name, text = "backward_blocks", self.backward_blocks
+
     found = [
       integers(part.replace("x", ","), name, distinct=False)
-      for part in getattr(self, name).split(",")
+      for part in text.split(",")
     ]
     if any(len(sizes) != 3 for sizes in found):
       raise ValueError(
         f"{name}: expected three sizes with an x between them, such as"
-        f" 1024x1024x512, got {getattr(self, name)!r}"
+        f" 1024x1024x512, got {text!r}"
       )
     return [(a, b, c) for a, b, c in found]
 

@@ -132,16 +132,13 @@ def _to_try(
   label: Record,
 ) -> list[Blocks]:
   """The blocks that a peer is compiled with."""
-  name = "backward_blocks" if case.kind == "backward" else "blocks"
-  if case.name == "window":
-    name = "window_blocks"
-  else:
+  if case.name != "window":
     for each in known:
       alike = all(each[n] == label[n] for n in ("chip", "kind", "contender"))
       if alike and each["status"] == OK and each["name"] == "causal":
         return [Blocks.read(each["blocks"])]
 
-  found = [Blocks(*sizes) for sizes in config.sizes(name)]
+  found = [Blocks(*sizes) for sizes in config.sizes(case.name, case.kind)]
   if contender == "tokamax" and case.kind == "forward":
     found += [x._replace(scheduled=True) for x in found]
   return found
