@@ -41,6 +41,8 @@ def kind(command):
     return "other"
   if module in BESIDE:
     return "beside"
+  if module == "launch.watch":
+    return "watch"
   if module is not None:
     return module.split(".")[0]
   return program if program in PROGRAMS else "unknown"
@@ -72,6 +74,7 @@ def resolved(command):
   values, argv = flags.FlagValues(), ["x", *command.arguments]
   flags.DEFINE_string("workdir", "", "", flag_values=values)
   flags.DEFINE_bool("helpfull", False, "", flag_values=values)
+  flags.DEFINE_integer("profile", 0, "", flag_values=values)
   program = importlib.import_module(f"experiments.{name}.__main__")
   if "view=" in inspect.getsource(program):  # it has a page to write
     flags.DEFINE_bool("view", False, "", flag_values=values)
@@ -126,6 +129,15 @@ def test_a_launcher_describes_a_job_that_can_run(command):
   define(values)
   job = job_of(values, ["x", *words])
   assert process_layout(job).processes >= 1
+
+
+@pytest.mark.parametrize("command", of("watch"))
+def test_the_watch_takes_its_flags_and_directories(command):
+  from launch.watch import define
+
+  values = flags.FlagValues()
+  define(values)
+  assert values(["x", *command.arguments])[1:]
 
 
 PLACES = ("gke", "openmpi", "sky", "slurm", "tpu_pod")

@@ -107,7 +107,8 @@ def test_fit_reads_every_leaf_of_what_it_is_given(tmp_path, reads):
     train=TrainConfig(steps=2, mesh=MeshConfig(data=0)),
     evaluate=lambda params: {"loss": 0.0},
   )
-  training.make_optimizer(OptimizerConfig(kind="muon"), 2)
+  muon = training.make_optimizer(OptimizerConfig(kind="muon"), 2)
+  muon.init({"kernel": jnp.zeros((2, 2))})
   # How processes join is read by `joined`, before there is a run.
   assert unread(*kinds) <= {
     ("ProcessesConfig", name)

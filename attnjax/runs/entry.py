@@ -164,7 +164,8 @@ class _AgreeingMain:
 
   def __call__(self, config: Any, workdir: Path) -> None:
     """Compares the config, without how each process joins, and runs `main`."""
-    if flags.FLAGS.profile:
+    # Not there where `main` is called by other code than `run`.
+    if "profile" in flags.FLAGS and flags.FLAGS.profile:
       config = profiled(config, flags.FLAGS.profile)
     asked = configs.to_dict(config)
     for path, _ in _parts(config, training.ProcessesConfig):

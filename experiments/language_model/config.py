@@ -94,7 +94,7 @@ def tiny() -> LanguageModelConfig:
     sample=SampleConfig(watch=True),
     train=TrainConfig(
       steps=600,
-      evaluate_every=200,
+      evaluate_every=100,
       log_every=10,
       checkpoint=CheckpointConfig(every_steps=100),
     ),
