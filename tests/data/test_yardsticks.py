@@ -124,6 +124,7 @@ def test_unigram_by_hand():
   assert bits["unigram"] == pytest.approx(expected, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_smoothing_does_not_look_at_the_held_out_text():
   # If it did, the bits of two texts would not be those of each, added up.
   train, heldout = split(load("english"), 0.3)

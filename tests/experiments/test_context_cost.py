@@ -17,6 +17,7 @@ def test_the_slope_is_the_exponent():
   assert slope(found, "dense", "forward", "seconds") == pytest.approx(1.5)
 
 
+@pytest.mark.slow
 def test_dense_memory_is_quadratic_and_the_engine_s_is_not():
   config = ContextCostConfig(
     lengths=(2048, 4096, 8192, 16384), heads=1, width=8, rounds=1, limit_gb=1e-9

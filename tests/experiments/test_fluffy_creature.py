@@ -112,6 +112,7 @@ def _wanted(rows):
   return wanted
 
 
+@pytest.mark.slow
 def test_every_word_is_asked_for_its_shares(head):
   rows = encode([TEXT], Vocabulary.of([TEXT]), 8)[:1]
   batch = {k: jnp.asarray(x) for k, x in rows.items()}
@@ -122,6 +123,7 @@ def test_every_word_is_asked_for_its_shares(head):
   assert float(total) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_by_entropy_only_nouns_are_asked(head):
   other = Sentence(
     ("a", "odd", "wolf", "met", "the", "old", "thief"), {6: (5,)}

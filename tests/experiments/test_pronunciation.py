@@ -126,6 +126,7 @@ def test_long_words_are_tested_on_and_not_trained_on(dictionary):
   assert len(data.test) == 40
 
 
+@pytest.mark.slow
 def test_words_come_back_in_the_order_they_were_asked(dictionary):
   config = small(dictionary)
   speaker = measure.ours(task.make(config, "additive", 0))

@@ -186,6 +186,7 @@ def model():
   )
 
 
+@pytest.mark.slow
 def test_a_model_is_searched_as_its_teacher_forced_logits_say(model):
   source, lengths = jnp.array([[2, 6, 1], [4, 3, 0]]), jnp.array([3, 2])
   options = {"start": 0, "end": 1, "max_length": 3}

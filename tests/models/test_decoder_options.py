@@ -162,7 +162,8 @@ def test_logits_are_those_of_the_definition(name):
   np.testing.assert_allclose(got, expected, atol=2e-5 * np.ptp(expected))
 
 
-@pytest.mark.parametrize("name", few(OPTIONS, "gemma"))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIONS)
 def test_a_cache_has_the_logits_of_a_full_pass(name):
   model = decoder(**OPTIONS[name])
   cache, step = model.init_cache((1,), T), jax.jit(lambda m, *a: m.decode(*a))

@@ -64,6 +64,7 @@ def test_no_logit_depends_on_a_later_target():
   np.testing.assert_array_equal(reach, np.tri(T, dtype=bool))
 
 
+@pytest.mark.slow
 def test_padding_of_the_source_has_no_say_and_no_gradient(model):
   before = forward(model, SOURCE, TARGET, LENGTHS)
   anything = SOURCE.at[1, 1:].set(-1).at[2, 4:].set(VS)

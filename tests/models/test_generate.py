@@ -189,6 +189,7 @@ def test_a_row_stops_at_any_of_several_tokens_and_repeats_that_one():
   np.testing.assert_array_equal(one, greedy(model, PROMPT, stop=[first]))
 
 
+@pytest.mark.slow
 def test_rows_have_options_of_their_own():
   model = decoder()
   draw = lambda **kw: np.asarray(

@@ -108,9 +108,7 @@ def test_what_it_carries_does_not_grow(name):
   assert size(8) == size(8000) > 0
 
 
-@pytest.mark.parametrize(
-  "name", few(["titans", "mac", "mag", "mal"], "titans", "mac")
-)
+@pytest.mark.parametrize("name", few(["titans", "mac", "mag", "mal"], "titans"))
 def test_beyond_the_window_attention_is_blind_and_a_memory_is_not(name):
   def reach(name):  # of a window 3 tokens, of the convolution one more
     mixer = made(name)

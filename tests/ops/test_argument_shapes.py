@@ -137,6 +137,7 @@ def test_a_captured_product_is_its_bias_in_value_and_gradient(implementation):
   np.testing.assert_allclose(by_mod(x, y), by_bias(x, y), atol=5e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("masked", [False, True])
 def test_a_product_of_two_constants_is_its_bias(masked, implementation):

@@ -67,6 +67,7 @@ def test_left_padding_is_right_padding_moved(qkv):
   close(found[0, 3:], attnjax.attend(*short, mask=masks.causal()))
 
 
+@pytest.mark.slow
 def test_under_jit_grad_vmap_scan_and_checkpoint(qkv):
   def loss(qkv, keys, attend=placed):
     mask = (keys & masks.causal()) | SOME

@@ -40,7 +40,7 @@ def test_a_tile_is_empty_mixed_or_full():
   assert every.tolist() == [[0, 0, 0], [1, 0, 0], [1, 1, 0]]
 
 
-@draws(25)
+@draws(12)
 def test_what_is_known_never_lies(expression, of_q, of_k, blocks, rows, seed):
   r = np.random.default_rng(seed)
   q, k = placed(of_q, T, r), placed(of_k, S, r)

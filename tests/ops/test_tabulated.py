@@ -16,6 +16,7 @@ from attnjax.ops.masks import functions, tabulation
 from attnjax.ops.masks.function_value import FunctionValue
 from attnjax.ops.masks.padding import BlockPadding
 from attnjax.ops.tiles import EMPTY, FULL, MIXED, Blocks
+from tests.few import few
 
 # A rule, and the same as a function.
 PAIRS = {
@@ -351,7 +352,9 @@ CONTEXTS = {
 }
 
 
-@pytest.mark.parametrize("context", CONTEXTS)
+@pytest.mark.parametrize(
+  "context", few(CONTEXTS, "vmap of grad", "scan", "explicit mesh")
+)
 def test_a_function_is_evaluated_wherever_a_program_is_traced(context, key):
   tabulation._tables.clear()
   x = tuple(jax.random.normal(k, (24, 2, 4)) for k in jax.random.split(key, 3))

@@ -46,7 +46,7 @@ def check(kind, layout, case, devices=8):
 
 
 # Laws of a device's own arithmetic, which no division changes.
-ALONE = ("plain", "width", "dtype", "numbers", "length")
+ALONE = ("plain", "width", "dtype", "numbers", "length", "transform", "vmap")
 DEALT = [
   pytest.param(kind, layout, case, id=f"{kind}-{layout}-{case}")
   for (layout, kind), case in zip(

@@ -34,6 +34,7 @@ def run(*arguments):
   )
 
 
+@pytest.mark.slow
 def test_a_plan_is_printed_and_written(tmp_path):
   done = run(
     "--experiment=language_model",

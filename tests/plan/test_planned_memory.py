@@ -37,7 +37,7 @@ def config_of(name):
   return replace_leaves(PRESETS["tiny"](), SMALL | mesh)
 
 
-@pytest.fixture(scope="module", params=MESHES)
+@pytest.fixture(scope="module", params=few(MESHES, "one"))
 def planned(request):
   """A plan, its job and its mesh."""
   config = config_of(request.param)
@@ -48,7 +48,6 @@ def planned(request):
   return job, make_plan(job, machine, mesh), config
 
 
-@pytest.mark.parametrize("planned", few(MESHES, "one"), indirect=True)
 def test_memory_agrees_with_the_step_that_runs_here(planned):
   """The same step, made and compiled as `fit` does it, for arrays that are."""
   job, found, config = planned

@@ -32,6 +32,7 @@ def batches(step):
   }
 
 
+@pytest.mark.slow
 def test_entropies_and_pictures_of_a_training_are_in_both_files(tmp_path):
   loss = runs.next_token_loss
   fitted = runs.fit(

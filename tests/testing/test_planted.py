@@ -278,13 +278,10 @@ def test_attention_in_square_memory_is_caught():
     cases[0].check(attend)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
   "defect",
-  [
-    pytest.param(ignores_segment_ids, marks=pytest.mark.slow),
-    leaks_one_future_key,
-    pytest.param(window_one_too_narrow, marks=pytest.mark.slow),
-  ],
+  [ignores_segment_ids, leaks_one_future_key, window_one_too_narrow],
 )
 def test_random_calls_catch_it(defect):
   with pytest.raises(AssertionError, match=r"Problem\(.*off by"):

@@ -12,7 +12,6 @@ from jax.sharding import PartitionSpec as P
 
 from attnjax import training
 from attnjax.runs import MeshConfig
-from tests.few import few
 
 MESHES = [
   {"data": 8},
@@ -29,7 +28,8 @@ def alone():
   return losses
 
 
-@pytest.mark.parametrize("sizes", few(MESHES, MESHES[1]), ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", MESHES, ids=str)
 def test_losses_of_twenty_steps_agree(alone, sizes):
   losses, state = decoder_run.train(**sizes)
   np.testing.assert_allclose(losses, alone, rtol=1e-5)

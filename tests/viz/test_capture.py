@@ -60,6 +60,7 @@ def test_a_jitted_function_is_seen_and_is_left_as_it_was():
   assert "attend_call" not in str(jax.make_jaxpr(fast)(TOKENS))
 
 
+@pytest.mark.slow
 def test_rows_of_vmap_are_batch_rows():
   model = decoder()
   one = viz.capture(model, TOKENS).weights()
@@ -82,6 +83,7 @@ def test_vmap_over_queries_alone_leaves_the_keys_whole():
     )
 
 
+@pytest.mark.slow
 def test_every_option_of_a_call_takes_part_in_float64():
   with jax.enable_x64(True):
     keys = iter(jax.random.split(jax.random.key(0), 9))

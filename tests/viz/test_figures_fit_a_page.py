@@ -32,7 +32,7 @@ def words(axes):
 @pytest.mark.parametrize(
   ("shape", "token", "options"),
   [
-    ((3, 2, 11, 38), "x", {"columns": 2}),
+    pytest.param((3, 2, 11, 38), "x", {"columns": 2}, marks=pytest.mark.slow),
     ((2, 23, 23), "incomprehensibilities", {"layout": "columns"}),
     ((4, 5, 7), "place 3, colour 1", {"columns": 4}),
     ((2, 13, 13), "ﬁnal", {}),

@@ -5,6 +5,7 @@ every case of the suite.
 """
 
 import dataclasses
+import itertools
 
 import pytest
 
@@ -38,7 +39,10 @@ def reference(*arrays, **options):
 
 DENSE = "weights are T x S: attend gives them from the reference"
 SKIP = {"aux/weights": DENSE, "aux/all": DENSE}
-CASES = slow_but(testing.cases(), fewest(one_of_each(testing.cases())))
+KEPT = fewest(one_of_each(testing.cases()))
+CASES = slow_but(testing.cases(), KEPT)
+# The laws that only an engine can break, which walks over tiles.
+OF_TILES = ("transform", "devices", "vmap", "dropout", "positions", "batch")
 GROWTHS = testing.linear_memory_cases()
 
 
@@ -51,9 +55,16 @@ ENGINES = [
 ]
 
 
-# Of one case all, one after the other: the truth of it is computed once.
-@pytest.mark.parametrize("attend", ENGINES)
-@pytest.mark.parametrize("case", CASES)
+def engines_and_cases():
+  """Of one case all engines in turn: its truth is computed once."""
+  for case, engine in itertools.product(CASES, ENGINES):
+    of_tiles = case.id.startswith(OF_TILES) and engine.id == "ref"
+    marks = [*case.marks, *engine.marks] + [pytest.mark.slow] * of_tiles
+    identity = f"{case.id}-{engine.id}"
+    yield pytest.param(*case.values, *engine.values, id=identity, marks=marks)
+
+
+@pytest.mark.parametrize(("case", "attend"), list(engines_and_cases()))
 def test_conforms(case, attend):
   if isinstance(attend, Engine) and str(case) in SKIP:
     pytest.skip(SKIP[str(case)])

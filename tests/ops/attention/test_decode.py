@@ -37,7 +37,7 @@ def every_call(monkeypatch):
 CASES = [case for case in testing.cases() if "weights" not in case.problem.aux]
 # Laws of which it does not matter how keys are read.
 ELSEWHERE = ("plain", "width", "transform", "vmap", "local", "devices")
-ELSEWHERE += ("numbers", "dtype", "heads", "normalizer", "aux")
+ELSEWHERE += ("numbers", "dtype", "heads", "normalizer", "aux", "scoring")
 RICHEST = [
   case
   for case in richest_of_groups(CASES)

@@ -214,6 +214,7 @@ def test_several_batch_axes_keep_their_divisions(mesh):
     assert spec(got) == PartitionSpec(*axes, *(None,) * (5 - len(axes)))
 
 
+@pytest.mark.slow
 def test_a_mesh_that_is_set_and_arrays_that_are_whole_on_it(mesh):
   x = inputs()
   run = jax.jit(lambda x: outputs(x, {"mask": masks.causal()}))
@@ -306,6 +307,7 @@ def test_a_layer_of_divided_heads(mesh):
   assert spec(got[1])[0] == "data"
 
 
+@pytest.mark.slow
 def test_decoding_with_a_divided_cache(mesh):
   whole, divided = layer(mesh)
   x = draw(1, B, 5, 6)

@@ -122,6 +122,7 @@ def test_a_block_is_a_multiple_of_what_registers_hold(size):
     attnjax.Fused(key_block=size)
 
 
+@pytest.mark.slow
 def test_several_tiles_a_visit_are_one_program(monkeypatch):
   # Sums of rows stay apart in 128 lanes until the last tile of a row.
   chip = fused_blocks.Chip("many tiles", 2**24, (16, 256), (8, 128))

@@ -15,7 +15,6 @@ import pytest
 
 import attnjax
 from attnjax import masks, normalizers, parallel, score_mods
-from tests.few import few
 
 LENGTHS = jnp.array([3, 7])
 SLOPES = jnp.array([0.5, 0.25])
@@ -67,7 +66,8 @@ def x():
   return jax.random.normal(jax.random.key(0), (2, 8, 2, 4))
 
 
-@pytest.mark.parametrize("transform", few(TRANSFORMS, "jvp"))
+@pytest.mark.slow
+@pytest.mark.parametrize("transform", TRANSFORMS)
 def test_a_plain_call_leaks_no_tracer(transform):
   blocks = functools.partial(attnjax.attend, implementation=BLOCKS)
   run = TRANSFORMS[transform](loss(blocks, {"mask": masks.causal()}))

@@ -74,6 +74,7 @@ def test_of_the_output_and_its_derivatives(common):
     close(derivative(moved), derivative(plain))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("common", COMMON)
 def test_of_the_derivatives_by_logits_to_second_order(common):
   at, along = jnp.zeros((H, T, S)), drawn(3, H, T, S)

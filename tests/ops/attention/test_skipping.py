@@ -72,17 +72,20 @@ def early(q, k, v, **options):
   return out[: T // 2]
 
 
-# Known they become tables in another way than these do.
-OTHERWISE = ("dense", "positions")
+# Of each way in which tiles become known: by rules, tables, ids and positions.
+DEFAULT = {
+  *(("causal", False), ("prefix", False), ("function", False)),
+  *(("dense", False), ("positions", False), ("segments", True)),
+  *(("lengths", True), ("or", True), ("not of arrays", True)),
+  *(("function of arrays", True), ("array", True)),
+}
 
 
 def known_and_traced():
-  """Each, known and traced; by default what has arrays is traced."""
-  for name, options in HIDES.items():
-    arrays = bool(jax.tree.leaves(options))
+  """Each, known while it is traced and not, most of them slow."""
+  for name in HIDES:
     for traced in (False, True):
-      default = traced == arrays or name in OTHERWISE
-      marks = [] if default else [pytest.mark.slow]
+      marks = [] if (name, traced) in DEFAULT else [pytest.mark.slow]
       identity = f"{name}-{'traced' if traced else 'known'}"
       yield pytest.param(name, traced, id=identity, marks=marks)
 

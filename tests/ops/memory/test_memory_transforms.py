@@ -34,6 +34,7 @@ def answers_of(given, implementation=None):
   return answers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAIR)
 def test_derivatives_are_those_of_differences(name):
   given = Problem(ROWS[name][0], count=5)
@@ -46,6 +47,7 @@ def test_derivatives_are_those_of_differences(name):
   check_grads(function, (weights, inputs), 1, modes=("fwd", "rev"), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAIR)
 def test_forward_over_reverse_is_symmetric(name):
   """u · H v = v · H u, of a scalar of the answers."""
