@@ -286,6 +286,25 @@ def test_vmap_over_a_mask_equals_a_batch(qkv):
   np.testing.assert_allclose(mapped, batched, atol=1e-6)
 
 
+def test_entropy_of_weights_that_nearly_vanish_has_second_derivatives(qkv):
+  """Of weights of 1e-38 the inverse square is beyond float32."""
+  q, k, v = (x[:1, :, :1] for x in qkv)
+
+  def slope(implementation):
+    def entropies(q):
+      _, aux = attnjax.attend(
+        20 * q, k, v, aux=("entropy",), implementation=implementation
+      )
+      return (aux.entropy**2).sum()
+
+    return jax.jit(lambda q: jax.jvp(jax.grad(entropies), (q,), (q,))[1])(q)
+
+  found, expected = slope("reference"), slope(attnjax.Blockwise(4, 4))
+  assert np.isfinite(found).all()
+  size = float(abs(expected).max())
+  np.testing.assert_allclose(found, expected, atol=1e-3 * size)
+
+
 def test_aux_entropy_and_max_logit(qkv):
   q, k, v = qkv
   _, aux = attnjax.attend(

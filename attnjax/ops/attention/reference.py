@@ -135,7 +135,9 @@ def _aux(call: Call, scores, weights, logsumexp) -> Aux:
     asked["weights"] = weights
   if "entropy" in call.aux:
     # -Σ w log w; where the weight is 0 so is its share, in value and gradient.
-    held = weights > 0
+    # Second derivatives have 1 / w², which overflows below this root, and such
+    # a share is below 1e-17 in float32.
+    held = weights > float(jnp.finfo(weights.dtype).tiny) ** 0.5
     log = jnp.log(jnp.where(held, weights, 1))
     asked["entropy"] = -jnp.sum(weights * log, axis=-1)
   if "max_logit" in call.aux:
