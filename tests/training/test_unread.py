@@ -102,13 +102,17 @@ def test_an_experiment_read_by_head_ends_with_code_0(tmp_path):
 
 @pytest.mark.slow
 def test_a_hangup_saves_and_the_same_command_goes_on(tmp_path):
+  # What runs the tests may ignore it, as nohup does, and so its children. Not
+  # by `preexec_fn`, which forks: JAX warns of that where it has threads.
+  listens = (
+    "import os, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_DFL);"
+    " os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+  )
   with subprocess.Popen(
-    [sys.executable, PROGRAM, tmp_path, "--pause=0.1"],
+    [sys.executable, "-c", listens, PROGRAM, tmp_path, "--pause=0.1"],
     stderr=subprocess.PIPE,
     text=True,
     env=environment(),
-    # What runs the tests may ignore it, as nohup does, and so its children.
-    preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
   ) as child:
     for line in child.stderr:
       if line.startswith("step "):
