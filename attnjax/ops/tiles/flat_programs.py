@@ -14,13 +14,20 @@ import numpy as np
 
 from attnjax.ops.inlined import inlined
 
-__all__ = ["CannotLower", "FlatProgram", "flat_program", "is_zero"]
+__all__ = [
+  "ADDITIONS",
+  "LOOKUPS",
+  "CannotLower",
+  "FlatProgram",
+  "contracted_axis",
+  "flat_program",
+  "is_zero",
+]
 
-# No axis goes through these.
-_LOOKUPS = (
-  *("gather", "slice", "dynamic_slice", "concatenate", "scatter-add", "pad"),
-  "dynamic_update_slice",
-)
+# Operations that find numbers in an array, and their transposes. No axis goes
+# through these.
+LOOKUPS = ("gather", "slice", "dynamic_slice", "concatenate")
+ADDITIONS = ("scatter-add", "pad", "dynamic_update_slice")
 _REDUCTIONS = [
   "reduce_sum",
   "reduce_max",
@@ -162,7 +169,7 @@ def _same_axes(line):
     return [((ins[0], d), (out, at)) for at, d in enumerate(kept)]
   if name == "dot_general":
     return _same_axes_of_product(line)
-  if name == "iota" or name in _LOOKUPS:
+  if name == "iota" or name in (*LOOKUPS, *ADDITIONS):
     return []
   if name == "optimization_barrier":
     places = zip(ins, line.outvars, strict=True)
@@ -196,6 +203,38 @@ def _same_axes_of_product(line):
         at += 1
   size = lambda axis: axis[0].aval.shape[axis[1]]
   return [pair for pair in pairs if size(pair[0]) == size(pair[1]) != 1]
+
+
+def contracted_axis(line, names: dict) -> str | None:
+  """The name of the axis that a product of matrices sums over.
+
+  Args:
+    line: of a jaxpr, a dot_general.
+    names: of the axes of each value, as a `FlatProgram` has them.
+
+  Returns:
+    None where all axes that are summed over have size 1.
+
+  Raises:
+    CannotLower: for a batch of products, several axes at once, or factors that
+      are no matrices.
+  """
+  contracted, shared = line.params["dimension_numbers"]
+  left, right = line.invars
+  if any(names[left][d] is not None for d in shared[0]):
+    raise CannotLower("a batch of matrix products within a tile")
+
+  axes = [names[left][d] for d in contracted[0] if names[left][d] is not None]
+  if len(axes) > 1:
+    raise CannotLower(f"a matrix product over the axes {axes} at once")
+
+  free = [
+    [name for name in names[v] if name is not None and name not in axes]
+    for v in (left, right)
+  ]
+  if len(free[0]) > 1 or len(free[1]) > 1 or (free[0] and free[0] == free[1]):
+    raise CannotLower(f"a matrix product with the axes {free}")
+  return axes[0] if axes else None
 
 
 def is_zero(x) -> bool:

@@ -7,12 +7,14 @@ import jax.numpy as jnp
 
 from attnjax.ops.tiles.flat_programs import CannotLower, is_zero
 from attnjax.ops.tiles.planes import Adds, Plane, Whole, scalar
+from attnjax.ops.tiles.single_numbers import (
+  cannot_add,
+  cannot_join,
+  cannot_look_up,
+  fill_value,
+)
 
-__all__ = ["ADDITIONS", "LOOKUPS", "added", "looked_up"]
-
-# Operations that find numbers in an array, and their transposes.
-LOOKUPS = ("gather", "slice", "dynamic_slice", "concatenate")
-ADDITIONS = ("scatter-add", "pad", "dynamic_update_slice")
+__all__ = ["added", "looked_up"]
 
 
 def looked_up(line, ins: list):
@@ -33,11 +35,7 @@ def looked_up(line, ins: list):
   if isinstance(x, Plane) and not x.axes:
     return x  # the same everywhere
   if not isinstance(x, Whole) or out.size != 1:
-    raise CannotLower(
-      f"a {name!r} of {list(line.invars[0].aval.shape)} that finds"
-      f" {list(out.shape)}: a tile can look up single numbers, by batch row and"
-      " head, and nothing by position"
-    )
+    raise cannot_look_up(line)
   if name == "slice":
     return scalar(x.read(_flat(p["start_indices"], x.shape)), x.dtype)
   if name == "dynamic_slice":
@@ -47,10 +45,8 @@ def looked_up(line, ins: list):
   axes = p["dimension_numbers"].start_index_map
   at, inside = _clipped(_starts(ins[1], axes, len(x.shape)), x.shape)
   found = x.read(at)
-  if "FILL" in str(p["mode"]):
-    fill = p["fill_value"]
-    if fill is None:
-      fill = jnp.nan if jnp.issubdtype(x.dtype, jnp.inexact) else 0
+  fill = fill_value(line, x.dtype)
+  if fill is not None:
     found = jnp.where(inside, found, jnp.asarray(fill, found.dtype))
   return scalar(found, x.dtype)
 
@@ -79,10 +75,7 @@ def added(line, ins: list) -> Adds:
 
   single = isinstance(update, Plane) and not update.axes
   if not (isinstance(zeros, Plane) and is_zero(zeros.array) and single):
-    raise CannotLower(
-      f"a {name!r} to {list(out.shape)}: a tile adds single numbers only, to"
-      " zeros"
-    )
+    raise cannot_add(line)
   at, inside = _clipped(at, out.shape)
   number = jnp.asarray(update.array)
   return Adds(((at, jnp.where(inside, number, jnp.zeros_like(number))),))
@@ -94,10 +87,7 @@ def _listed(line, ins: list) -> Whole:
   if any(v.aval.size != 1 for v in line.invars) or not all(
     isinstance(x, Plane) and not x.axes for x in ins
   ):
-    raise CannotLower(
-      f"a concatenation of {[list(v.aval.shape) for v in line.invars]} within"
-      " a tile, as a lookup by position makes"
-    )
+    raise cannot_join(line)
   numbers = tuple(x.array for x in ins)
   return Whole(lambda at: numbers[at], out.shape, out.dtype)
 

@@ -9,13 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from attnjax.ops.tiles.flat_programs import CannotLower, FlatProgram, is_zero
-from attnjax.ops.tiles.plane_lookups import (
+from attnjax.ops.tiles.flat_programs import (
   ADDITIONS,
   LOOKUPS,
-  added,
-  looked_up,
+  CannotLower,
+  FlatProgram,
+  contracted_axis,
+  is_zero,
 )
+from attnjax.ops.tiles.plane_lookups import added, looked_up
 from attnjax.ops.tiles.planes import (
   Adds,
   Layout,
@@ -310,31 +312,16 @@ def _product(line, ins: list, program: FlatProgram, layout, narrow) -> Plane:
   """A product of matrices, of which all other axes have size 1."""
   if not all(isinstance(x, Plane) for x in ins):
     raise CannotLower("a matrix product with a captured array")
-  (contracted, shared), names = (
-    line.params["dimension_numbers"],
-    program.names,
-  )
-  x, y = line.invars
-  if any(names[x][d] is not None for d in shared[0]):
-    raise CannotLower("a batch of matrix products within a tile")
-
-  axes = [names[x][d] for d in contracted[0] if names[x][d] is not None]
-  if len(axes) > 1:
-    raise CannotLower(f"a matrix product over the axes {axes} at once")
-  free = [
-    [n for n in names[v] if n is not None and n not in axes] for v in (x, y)
-  ]
-  if len(free[0]) > 1 or len(free[1]) > 1 or (free[0] and free[0] == free[1]):
-    raise CannotLower(f"a matrix product with the axes {free}")
+  axis = contracted_axis(line, program.names)
 
   dtype, precision = line.outvars[0].aval.dtype, line.params["precision"]
   narrow = narrow and _is_default(precision) and dtype == jnp.float32
   # Where the axis is in only one of the two, or a factor has no other axis,
   # the vector unit multiplies and sums.
-  if axes and all(len(z.axes) == 2 and axes[0] in z.axes for z in ins):
+  if axis and all(len(z.axes) == 2 and axis in z.axes for z in ins):
     x, y = ins
     return product(
-      layout, x, y, axes[0], dtype=dtype, precision=precision, narrow=narrow
+      layout, x, y, axis, dtype=dtype, precision=precision, narrow=narrow
     )
 
   both = ins[0].axes | ins[1].axes
@@ -343,7 +330,7 @@ def _product(line, ins: list, program: FlatProgram, layout, narrow) -> Plane:
   sub, lane = layout.of(both)
   left, right = (layout.held(z, sub, lane).astype(dtype) for z in ins)
   found = Plane(left * right, sub, lane, dtype)
-  return reduced(layout, "reduce_sum", found, axes[0]) if axes else found
+  return reduced(layout, "reduce_sum", found, axis) if axis else found
 
 
 def _is_default(precision) -> bool:

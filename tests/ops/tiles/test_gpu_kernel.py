@@ -17,12 +17,13 @@ from attnjax.ops.tiles.gpu.compiled import Chosen, Machine, compiled
 from attnjax.ops.tiles.gpu.kernel import GpuKernel
 from attnjax.ops.tiles.gpu.tables import tables_of
 from attnjax.ops.tiles.visits import Visits
+from tests.ops.tiles.every_sum import SUBSCRIPTS, arrays, of_tile, sums
 
 pytest.importorskip(
   "triton", reason="needs Triton: pip install 'attnjax[cuda]'"
 )
 
-B, H, G, T, S, D = 2, 2, 2, 48, 32, 3
+SIZES = B, H, G, T, S, D = 2, 2, 2, 48, 32, 3
 BLOCKS = Blocks(1, 1, 16, 16, group=G)
 PAIRS = np.array([(i, j) for i in range(3) for j in range(2)], np.int32)
 # Of the first block of queries no key counts.
@@ -30,36 +31,7 @@ CODE = np.array([EMPTY, EMPTY, FULL, MIXED, MIXED, FULL], np.int32)
 TILES = np.array(
   [(b, h, *pair) for b in range(B) for h in range(H) for pair in PAIRS]
 )
-SUBSCRIPTS = ["bkgt.", "bks.", "bht", "bs", "..ts", "h", "", ""]
-SUMS = {"bht.": (B, H, T, D), "bks.": (B, 1, S, D), "bht": (B, H, T), "": ()}
-
-
-def of_tile(full, tile, q, k, row, ids, bias, gain, scalar, table):
-  """A tile's share of sums by query, by key and of all."""
-  s = jnp.einsum("bkgtd,bksd->bkts", q, k) + row[..., None] * scalar
-  s = s + bias * gain.reshape(1, 1, 1, 1) + table[tile[1]]
-  rows = jnp.arange(s.shape[2]).reshape(1, 1, -1, 1)
-  hidden = (ids[:, None, None] + rows) % 3 == 0
-  s = jnp.tanh(s) if full else jnp.where(hidden, 0, jnp.sin(s))
-  by_query = jnp.einsum("bkts,bksd->bktd", s, k)
-  by_key = jnp.einsum("bkts,bkgtd->bksd", s, q)
-  return [by_query, by_key, (s * s).sum(-1), s.sum()]
-
-
-def arrays():
-  rng = np.random.default_rng(0)
-  draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
-  ids = jnp.asarray(rng.integers(0, 9, (B, S)), jnp.int32)
-  return [
-    draw(B, H // G, G, T, D),
-    draw(B, H // G, S, D),
-    draw(B, H, T),
-    ids,
-    draw(1, 1, T, S),
-    draw(H),
-    draw(),
-    draw(H),
-  ]
+SUMS = sums(*SIZES)
 
 
 def kernel_of(known=True, narrow=None):
@@ -103,7 +75,7 @@ def test_a_kernel_sums_as_the_loop_does(how, known):
   codes = jnp.asarray(np.tile(CODE, B * H))
   run = lambda kernel: jax.jit(
     lambda codes, operands: derived(kernel, how, codes, operands)
-  )(codes, arrays())
+  )(codes, arrays(*SIZES))
   found, expected = run(kernel_of(known)), run(None)
   for x, y in zip(found, expected, strict=True):
     np.testing.assert_allclose(x, y, rtol=3e-5, atol=3e-5)
@@ -114,7 +86,7 @@ def test_factors_of_products_are_rounded_and_nothing_else():
   codes = jnp.asarray(np.tile(CODE, B * H))
   run = lambda kernel: jax.jit(
     lambda codes, operands: derived(kernel, "gradient", codes, operands)
-  )(codes, arrays())
+  )(codes, arrays(*SIZES))
   # float16: the interpreter multiplies the bits of bfloat16 as integers.
   found, expected = run(kernel_of(narrow="float16")), run(None)
   far = [

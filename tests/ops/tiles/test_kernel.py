@@ -13,8 +13,9 @@ from attnjax.ops.tiles.flat_programs import CannotLower
 from attnjax.ops.tiles.kernel import Kernel
 from attnjax.ops.tiles.visits import Visits, held
 from attnjax.ops.tiles.vmem import TooLarge
+from tests.ops.tiles.every_sum import SUBSCRIPTS, arrays, of_tile, sums
 
-B, H, G, T, S, D = 2, 4, 2, 12, 16, 3
+SIZES = B, H, G, T, S, D = 2, 4, 2, 12, 16, 3
 BLOCKS = Blocks(1, 1, 3, 4, group=G)
 PAIRS = np.array([(i, j) for i in range(4) for j in range(4)], np.int32)
 # Of the first block of queries no key counts.
@@ -27,36 +28,7 @@ CODE = np.array(
   ],
   np.int32,
 ).reshape(-1)
-SUBSCRIPTS = ["bkgt.", "bks.", "bht", "bs", "..ts", "h", "", ""]
-SUMS = {"bht.": (B, H, T, D), "bks.": (B, 2, S, D), "bht": (B, H, T), "": ()}
-
-
-def of_tile(full, tile, q, k, row, ids, bias, gain, scalar, table):
-  """A tile's share of sums by query, by key and of all."""
-  s = jnp.einsum("bkgtd,bksd->bkts", q, k) + row[..., None] * scalar
-  s = s + bias * gain.reshape(1, 1, 1, 1) + table[tile[1]]
-  rows = jnp.arange(s.shape[2]).reshape(1, 1, -1, 1)
-  hidden = (ids[:, None, None] + rows) % 3 == 0
-  s = jnp.tanh(s) if full else jnp.where(hidden, 0, jnp.sin(s))
-  by_query = jnp.einsum("bkts,bksd->bktd", s, k)
-  by_key = jnp.einsum("bkts,bkgtd->bksd", s, q)
-  return [by_query, by_key, (s * s).sum(-1), s.sum()]
-
-
-def arrays():
-  rng = np.random.default_rng(0)
-  draw = lambda *shape: jnp.asarray(rng.normal(size=shape), jnp.float32)
-  ids = jnp.asarray(rng.integers(0, 9, (B, S)), jnp.int32)
-  return [
-    draw(B, H // G, G, T, D),
-    draw(B, H // G, S, D),
-    draw(B, H, T),
-    ids,
-    draw(1, 1, T, S),
-    draw(H),
-    draw(),
-    draw(H),
-  ]
+SUMS = sums(*SIZES)
 
 
 def sums_by(kernel, codes, operands):
@@ -129,7 +101,7 @@ def test_a_kernel_sums_as_the_loop_does(how, macro, known):
   codes = np.tile(CODE, B * H)
   run = lambda kernel: jax.jit(
     lambda codes, operands: derived(kernel, how, codes, operands)
-  )(jnp.asarray(codes), arrays())
+  )(jnp.asarray(codes), arrays(*SIZES))
   close(run(kernel_of(macro, known)), run(None))
 
 

@@ -6,11 +6,14 @@ import jax.numpy as jnp
 
 from attnjax.ops.tiles.flat_programs import CannotLower
 from attnjax.ops.tiles.gpu.terms import Added, Listed, Term, literal
+from attnjax.ops.tiles.single_numbers import (
+  cannot_add,
+  cannot_join,
+  cannot_look_up,
+  fill_value,
+)
 
-__all__ = ["ADDITIONS", "LOOKUPS", "added", "looked_up"]
-
-LOOKUPS = ("gather", "slice", "dynamic_slice", "concatenate")
-ADDITIONS = ("scatter-add", "pad", "dynamic_update_slice")
+__all__ = ["added", "looked_up"]
 
 
 def looked_up(statements, line, ins: list):
@@ -31,11 +34,7 @@ def looked_up(statements, line, ins: list):
   if isinstance(x, Term) and not x.axes:
     return x  # the same everywhere
   if not isinstance(x, Listed) or out.size != 1:
-    raise CannotLower(
-      f"a {name!r} of {list(line.invars[0].aval.shape)} that finds"
-      f" {list(out.shape)}: a tile can look up single numbers, by batch row and"
-      " head, and nothing by position"
-    )
+    raise cannot_look_up(line)
   if name == "slice":
     return x.read(_flat([str(n) for n in p["start_indices"]], x.shape))
   if name == "dynamic_slice":
@@ -47,10 +46,8 @@ def looked_up(statements, line, ins: list):
     statements, _starts(ins[1], axes, len(x.shape)), x.shape
   )
   found = x.read(at)
-  if "FILL" in str(p["mode"]):
-    fill = p["fill_value"]
-    if fill is None:
-      fill = jnp.nan if jnp.issubdtype(x.dtype, jnp.inexact) else 0
+  fill = fill_value(line, x.dtype)
+  if fill is not None:
     text = f"tl.where({inside}, {found.text}, {literal(fill, x.dtype).text})"
     found = statements.let(text, (), found.dtype)
   return found
@@ -82,10 +79,7 @@ def added(statements, line, ins: list) -> Added:
   single = isinstance(update, Term) and not update.axes
   is_zero = isinstance(zeros, Term) and zeros.text in ("0", "0.0", "False")
   if not (is_zero and single):
-    raise CannotLower(
-      f"a {name!r} to {list(out.shape)}: a tile adds single numbers only, to"
-      " zeros"
-    )
+    raise cannot_add(line)
   place, inside = _clipped(statements, at, out.shape)
   text = f"tl.where({inside}, {update.text}, 0)"
   return Added(((place, statements.let(text, (), update.dtype)),))
@@ -97,10 +91,7 @@ def _joined(line, ins: list) -> Listed:
   if any(v.aval.size != 1 for v in line.invars) or not all(
     isinstance(x, Term) and not x.axes for x in ins
   ):
-    raise CannotLower(
-      f"a concatenation of {[list(v.aval.shape) for v in line.invars]} within"
-      " a tile, as a lookup by position makes"
-    )
+    raise cannot_join(line)
   return Listed(lambda at: ins[int(at)], out.shape, out.dtype)
 
 

@@ -7,8 +7,14 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.ops.tiles.flat_programs import CannotLower, FlatProgram
-from attnjax.ops.tiles.gpu.lookups import ADDITIONS, LOOKUPS, added, looked_up
+from attnjax.ops.tiles.flat_programs import (
+  ADDITIONS,
+  LOOKUPS,
+  CannotLower,
+  FlatProgram,
+  contracted_axis,
+)
+from attnjax.ops.tiles.gpu.lookups import added, looked_up
 from attnjax.ops.tiles.gpu.pointwise import POINTWISE, SAME, written
 from attnjax.ops.tiles.gpu.terms import (
   Added,
@@ -242,30 +248,20 @@ class Statements:
     """A product of matrices, of which all other axes have size 1."""
     if not all(isinstance(x, Term) for x in ins):
       raise CannotLower("a matrix product with a captured array")
-    contracted, shared = line.params["dimension_numbers"]
-    v, w = line.invars
-    if any(names[v][d] is not None for d in shared[0]):
-      raise CannotLower("a batch of matrix products within a tile")
-    over = [names[v][d] for d in contracted[0] if names[v][d] is not None]
-    if len(over) > 1:
-      raise CannotLower(f"a matrix product over the axes {over} at once")
-    free = [
-      [n for n in names[z] if n is not None and n not in over] for z in (v, w)
-    ]
-    if len(free[0]) > 1 or len(free[1]) > 1 or (free[0] and free[0] == free[1]):
-      raise CannotLower(f"a matrix product with the axes {free}")
+    axis = contracted_axis(line, names)
 
     dtype = line.outvars[0].aval.dtype
-    if over and all(len(x.axes) == 2 and over[0] in x.axes for x in ins):
+    if axis and all(len(x.axes) == 2 and axis in x.axes for x in ins):
       left, right = ins
-      return self._on_matrix_unit(line, left, right, over[0])
+      return self._on_matrix_unit(line, left, right, axis)
+
     both = self.axes.sorted({a for x in ins for a in x.axes})
     if len(both) > 2:
       raise CannotLower(f"a matrix product of factors with the axes {both}")
     texts = [f"tl.cast({self.fit(x, both)}, {type_of(dtype)})" for x in ins]
     clean = any(x.clean for x in ins)
     found = self.let(" * ".join(texts), both, dtype, clean)
-    return self._over("reduce_sum", found, over[0]) if over else found
+    return self._over("reduce_sum", found, axis) if axis else found
 
   def _on_matrix_unit(self, line, x: Term, y: Term, axis: str) -> Term:
     """The product of two matrices."""
