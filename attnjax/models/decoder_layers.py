@@ -29,6 +29,7 @@ def make_decoder_block(
   # 2 depth additions: attention and feed-forward of each block.
   additions = 2 * config.depth
   bias = config.attention_bias
+
   attention = MultiHeadAttention(
     config.width,
     config.heads,
@@ -50,6 +51,7 @@ def make_decoder_block(
     output_init=fan_in(1 / additions),
     rngs=rngs,
   )
+
   return TransformerBlock(
     attention,
     make_feed_forward(config, additions, rngs),

@@ -138,9 +138,11 @@ def join(tensor: Tensor, arrays: Sequence[np.ndarray]) -> np.ndarray:
   """
   if not tensor.ours[0].endswith(("kernel", "bias")):
     return arrays[0]
+
   matrix = tensor.ours[0].endswith("kernel")
   inputs = _inputs(tensor) if matrix else 0
   rows = [math.prod(x.shape[:inputs]) for x in arrays]
+
   if tensor.place.by_head:
     heads = arrays[0].shape[-2]
     cut = [
@@ -156,6 +158,7 @@ def join(tensor: Tensor, arrays: Sequence[np.ndarray]) -> np.ndarray:
       for x, n in zip(arrays, rows, strict=True)
     ]
     flat = np.concatenate(pieces, axis=-1)
+
   return flat.T if matrix and tensor.place.layout == "out_in" else flat
 
 

@@ -121,12 +121,14 @@ class Blockwise:
     rows = "" if blocks.rows == 1 else f"{blocks.rows} rows x "
     heads = f"{blocks.heads} head{'s' if blocks.heads != 1 else ''} x "
     shape = padded(call.shape, blocks)
+
     rules, notes = bounded(call, shape), []
     if call.rules.mask is not None:
       positions = call.query_positions, call.key_positions
       area = area_of(shape, blocks, positions=positions)
       area = BlockPadding(*call.shape[2:]).narrowed(area)
       notes = notes_of_functions(call.rules.mask, area)
+
     rule = rules.mask
     if (rule is not None and not rule.is_static) or call.positioned:
       found = "decided when it runs"
@@ -135,6 +137,7 @@ class Blockwise:
       # Of the first row of the batch, and of each head where they differ.
       some, every = some[0], every[0]
       found = f"{some.sum()} of {some.size} hold something, {every.sum()} whole"
+
     said = f"tiles of {rows}{heads}{blocks.query} x {blocks.key}: {found}"
     return "; ".join([said, *notes, *([] if split is None else [str(split)])])
 

@@ -110,6 +110,7 @@ class Fused:
       return reason
     if not all(isinstance(size, int) for size in call.shape):
       return f"tiles are cut of sizes that are known, not of {call.shape}"
+
     if split_of(call) is not None:
       return (
         "a kernel is for one device, and the types of these arrays divide them"
@@ -120,21 +121,25 @@ class Fused:
         "JAX does not follow, in kernels that are interpreted within"
         " jax.shard_map, which values vary; give shard_map check_vma=False"
       )
+
     if "weights" in call.aux:
       return (
         "aux 'weights' are T x S (attention_weights gives chosen rows of them)"
       )
     if call.logits_dtype != jnp.float32:
       return f"kernels have logits of float32, not of {call.logits_dtype}"
+
     dtypes = {x.dtype for x in (call.query, call.key, call.value)}
     on_tpu = not self.interpret and not self._is_for_gpu(call)
     if on_tpu and jnp.dtype(jnp.float16) in dtypes:
       return "a TPU has no vectors of float16, give bfloat16"
+
     if call.normalizer.keep is not None:
       return f"the normalizer {call.normalizer!r} needs whole rows to choose"
     for name, kind in (("normalizer", Normalizer), ("scoring", Scoring)):
       if type(getattr(call, name)).__call__ is not kind.__call__:
         return f"this {name} is defined on whole rows only"
+
     return self._unlowered(call)
 
   def _is_for_gpu(self, call: Call) -> bool:
@@ -148,8 +153,7 @@ class Fused:
     leaves = jax.tree.leaves(call)
     platform = target_platform(*leaves)
     if self.interpret == "gpu":
-      lacks = missing(to_compile=False)
-      return lacks and f"its kernels need {lacks}: pip install 'attnjax[cuda]'"
+      return _lacks(missing(to_compile=False))
     if self.interpret:
       return None
 
@@ -164,15 +168,15 @@ class Fused:
         return f"on a TPU {name} must be a multiple of 128, got {size}"
       if platform == "gpu" and size is not None and size & (size - 1):
         return f"on a GPU {name} must be a power of 2, got {size}"
-    if platform == "gpu":
-      gpu, lacks = gpu_of(*leaves), missing()
-      if gpu is None:
-        return (
-          f"the GPU {target_device(*leaves)[1]!r} is none that it knows, of"
-          " compute capability 8.0 or above"
-        )
-      return lacks and f"its kernels need {lacks}: pip install 'attnjax[cuda]'"
-    return None
+
+    if platform != "gpu":
+      return None
+    if gpu_of(*leaves) is None:
+      return (
+        f"the GPU {target_device(*leaves)[1]!r} is none that it knows, of"
+        " compute capability 8.0 or above"
+      )
+    return _lacks(missing())
 
   def describes(self, call: Call) -> str:
     """How it computes a call."""
@@ -229,12 +233,14 @@ class Fused:
         narrow=not self.interpret,
         limit=chip_of(*leaves).vmem,
       )
+
     _, chosen = self._gpu_blocks(call)
     gpu = None if self.interpret else gpu_of(*leaves)
     # Factors of 16 bits stay so, as all of a tile's products are of them.
     dtypes = {jnp.dtype(x.dtype) for x in (call.query, call.key, call.value)}
     short = [x for x in dtypes if x.itemsize == 2]
     is_short = len(dtypes) == len(short) == 1 and gpu is not None
+
     return GpuKernel(
       visits,
       machine=None if gpu is None else gpu.machine,
@@ -312,6 +318,13 @@ def _lower_sums(jaxpr) -> None:
     for inner in jax.tree.leaves(list(line.params.values())):
       if hasattr(inner, "eqns"):
         _lower_sums(getattr(inner, "jaxpr", inner))
+
+
+def _lacks(packages: str | None) -> str | None:
+  """The refusal where packages are missing; None where none is."""
+  if packages is None:
+    return None
+  return f"its kernels need {packages}: pip install 'attnjax[cuda]'"
 
 
 def _is_count(size: Any) -> TypeGuard[int]:

@@ -84,9 +84,12 @@ class GpuKernel:
           for x, b in zip((codes, *operands), batched, strict=True)
         ]
         return jax.lax.map(alone, tuple(given)), [True] * len(start)
+
+      # The axis of the map is one more axis of what it maps, by a digit.
       used = {a for axes in (*subscripts, *start_subscripts) for a in axes}
       letter = min(set(string.digits) - used)
       wider = lambda axes, rank: letter + (axes or WHOLE * rank)
+
       found = self(
         function,
         sweep._replace(codes=codes),
