@@ -1,9 +1,13 @@
 """The pages in docs/ keep their word: their Python runs, their links exist.
 
 A page that is added is found by itself. All blocks of a page run in one
-namespace, from top to bottom, under the strict settings of the tests.
+namespace, from top to bottom, under the strict settings of the tests. A block
+that imports PyTorch, Equinox or Haiku, to compare with it, runs where that is
+installed; where it is not, a skipped test names the page and the lines.
 """
 
+import ast
+import importlib.util
 import re
 
 import jax
@@ -12,8 +16,10 @@ from commands import ROOT
 
 PAGES = sorted((ROOT / "docs").glob("**/*.md"))
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.M | re.S)
-# Flax's own modules promote dtypes.
-AS_FLAX_DOES = ("from_jax_nn",)
+# Pages on programs of other libraries, which promote dtypes as JAX allows.
+AS_OTHERS_DO = "from_"
+# What pages compare with, and the extra that has it.
+PEERS = {"torch": "torch", "equinox": "peers", "haiku": "peers"}
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
@@ -30,17 +36,52 @@ def blocks(page):
     yield text[: found.start(1)].count("\n"), found[1]
 
 
+def peers(source):
+  """The libraries of `PEERS` that a block imports."""
+  imports = (
+    name
+    for node in ast.walk(ast.parse(source))
+    for name in (
+      [alias.name for alias in node.names]
+      if isinstance(node, ast.Import)
+      else [node.module or ""]
+      if isinstance(node, ast.ImportFrom)
+      else []
+    )
+  )
+  return PEERS.keys() & {name.split(".")[0] for name in imports}
+
+
+def absent(library):
+  return importlib.util.find_spec(library) is None
+
+
 @pytest.mark.parametrize("page", named(p for p in PAGES if any(blocks(p))))
 def test_the_python_of_a_page_runs(page, as_a_user):
   names = {"__name__": "page"}
-  strict = page.stem not in AS_FLAX_DOES
+  strict = not page.stem.startswith(AS_OTHERS_DO)
   with (
     jax.numpy_dtype_promotion("strict" if strict else "standard"),
     jax.numpy_rank_promotion("allow"),
   ):
     for line, source in blocks(page):
+      if any(map(absent, peers(source))):
+        continue  # the next test says so
       # Empty lines in front, so that an error names the line of the page.
       exec(compile("\n" * line + source, str(page), "exec"), names)
+
+
+@pytest.mark.parametrize("library", PEERS)
+def test_the_blocks_that_compare_with_a_library_ran(library):
+  lines = [
+    f"{page.relative_to(ROOT).as_posix()}:{line}"
+    for page in PAGES
+    for line, source in blocks(page)
+    if library in peers(source)
+  ]
+  assert lines
+  if absent(library):
+    pytest.skip(f"attnjax[{PEERS[library]}]; not run: {', '.join(lines)}")
 
 
 @pytest.mark.parametrize("page", named(PAGES))
