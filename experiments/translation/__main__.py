@@ -62,9 +62,20 @@ def view(
   workdir: Path,
   verses: Sequence[VersePair] | None = None,
 ) -> Page:
-  """Trains or resumes the first variant; makes a page of a held-out verse."""
+  """Trains or resumes the first variant that attends; makes a page of a verse.
+
+  Raises:
+    ValueError: every variant has a fixed vector in place of attention.
+  """
+  attending = [variant for variant in config.variants if variant != "fixed"]
+  if not attending:
+    raise ValueError(
+      "variants must have one that attends, for --view to show, got"
+      f" {','.join(config.variants)}; --config.variants=attentive has"
+    )
+
   corpus = load(config, verses)
-  fitted = task.fit(config, corpus, config.variants[0], 0, workdir)
+  fitted = task.fit(config, corpus, attending[0], 0, workdir)
   return report.attention_page(corpus, fitted.params)
 
 

@@ -169,6 +169,11 @@ _SMALLEST = {
     "variants": "fixed",
     "rnn.width": 8,
     "rnn.hidden": 8,
+    "transformer.width": 8,
+    "transformer.heads": 2,
+    "transformer.hidden": 8,
+    "transformer.encoder_depth": 1,
+    "transformer.decoder_depth": 1,
   },
   "vision": _TRAIN
   | {
@@ -244,6 +249,8 @@ def flags(experiment: str, data: Path, words: Sequence[str] = ()) -> list[str]:
     leaves = _OF_TPU
   if experiment in _OF_TEXT:
     leaves["data.path"] = f"{data}/texts"
+  if experiment == "translation" and "--view" in words:
+    leaves["variants"] = "fixed,attentive"  # a page is of one that attends
   given = [word.partition("=")[0] for word in words]
   return [
     f"--config.{name}={str(value).format(data=data)}"

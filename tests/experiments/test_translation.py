@@ -232,9 +232,16 @@ def test_bad_settings_are_named():
     small(**{"rnn.attention": "none"})
 
 
+def test_a_page_of_no_attention_is_refused_before_anything_is_trained(tmp_path):
+  fixed = small(variants=("fixed",))
+  with pytest.raises(ValueError, match="one that attends.*got fixed"):
+    view(fixed, tmp_path, verses())
+  assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.slow
 def test_a_page_shows_both_sentences_and_all_attention(tmp_path):
-  cut = {"variants": ("transformer",), "seeds": 1}
+  cut = {"variants": ("fixed", "transformer"), "seeds": 1}
   made = view(small(**cut), tmp_path, verses())
   block = re.search(r'id="data">(.*?)</script>', made.html, re.DOTALL)
   data = json.loads(block[1])
