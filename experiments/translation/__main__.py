@@ -62,20 +62,20 @@ def view(
   workdir: Path,
   verses: Sequence[VersePair] | None = None,
 ) -> Page:
-  """Trains or resumes the first variant that attends; makes a page of a verse.
+  """Trains or resumes the transformer; makes a page of a held-out verse.
 
   Raises:
-    ValueError: every variant has a fixed vector in place of attention.
+    ValueError: the transformer is none of the variants. An RNN attends one
+      step at a time, which a page does not show; its figure of alignments does.
   """
-  attending = [variant for variant in config.variants if variant != "fixed"]
-  if not attending:
+  if "transformer" not in config.variants:
     raise ValueError(
-      "variants must have one that attends, for --view to show, got"
-      f" {','.join(config.variants)}; --config.variants=attentive has"
+      "variants must have the transformer, whose attention --view shows, got"
+      f" {','.join(config.variants)}; --config.variants=transformer"
     )
 
   corpus = load(config, verses)
-  fitted = task.fit(config, corpus, attending[0], 0, workdir)
+  fitted = task.fit(config, corpus, "transformer", 0, workdir)
   return report.attention_page(corpus, fitted.params)
 
 

@@ -250,7 +250,7 @@ def flags(experiment: str, data: Path, words: Sequence[str] = ()) -> list[str]:
   if experiment in _OF_TEXT:
     leaves["data.path"] = f"{data}/texts"
   if experiment == "translation" and "--view" in words:
-    leaves["variants"] = "fixed,attentive"  # a page is of one that attends
+    leaves["variants"] = "transformer"  # the one that it shows
   given = [word.partition("=")[0] for word in words]
   return [
     f"--config.{name}={str(value).format(data=data)}"

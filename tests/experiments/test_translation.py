@@ -232,9 +232,11 @@ def test_bad_settings_are_named():
     small(**{"rnn.attention": "none"})
 
 
-def test_a_page_of_no_attention_is_refused_before_anything_is_trained(tmp_path):
-  fixed = small(variants=("fixed",))
-  with pytest.raises(ValueError, match="one that attends.*got fixed"):
+def test_a_page_without_the_transformer_is_refused_before_training(
+  tmp_path,
+):
+  fixed = small(variants=("fixed", "attentive"))
+  with pytest.raises(ValueError, match="have the transformer, whose"):
     view(fixed, tmp_path, verses())
   assert not list(tmp_path.iterdir())
 
