@@ -111,6 +111,14 @@ def test_a_program_of_the_library_takes_its_arguments(command):
   assert set(command.arguments) - {"--all"} <= set(ASSETS)
 
 
+@pytest.mark.parametrize("command", of("docs"))
+def test_the_build_of_the_site_takes_its_arguments(command):
+  from docs.site.__main__ import parser
+
+  assert command.module == "docs.site"
+  assert parser().parse_args(command.arguments).out
+
+
 @pytest.mark.parametrize("command", of("pytest", "ruff", "mypy", "pre-commit"))
 def test_files_that_a_tool_is_given_are_there(command):
   for word in command.words[1:]:

@@ -1,4 +1,4 @@
-"""The examples in the docstrings of experiments and launchers hold.
+"""The examples in the docstrings of experiments, launchers and the site hold.
 
 Those of the library are collected by pytest itself, which would import every
 module of experiments too, and so the libraries of their peers.
@@ -16,7 +16,7 @@ FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 def shown():
   """The modules that show something."""
-  for room in ("experiments", "launch"):
+  for room in ("docs", "experiments", "launch"):
     for path in sorted((ROOT / room).rglob("*.py")):
       if ">>> " in path.read_text(encoding="utf-8"):
         yield ".".join(path.relative_to(ROOT).with_suffix("").parts)

@@ -26,6 +26,7 @@ FLOORS = (
   ("runs",),
   ("experiments",),
   ("launch",),
+  ("docs",),
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
@@ -42,7 +43,7 @@ LATE += ("sklearn", "pysword", "sacrebleu")
 
 def sources(root):
   """Every Python file of the library and of what stands on it."""
-  for top in ("attnjax", "experiments", "launch"):
+  for top in ("attnjax", "docs", "experiments", "launch"):
     yield from sorted((root / top).rglob("*.py"))
 
 
@@ -61,7 +62,7 @@ def room_of(root, name):
   """The room a dotted name is in; None for what is not of this house."""
   parts = name.split(".")
   if parts[0] != "attnjax":
-    return parts[0] if parts[0] in ("experiments", "launch") else None
+    return parts[0] if parts[0] in ("docs", "experiments", "launch") else None
   if len(parts) == 1:
     return "front"
   single_file = root.joinpath(*parts[:2]).with_suffix(".py").is_file()

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 )
 def test_gitignore_matches_no_module():
   """`runs/` did match attnjax/runs: its front file was never committed."""
-  folders = ("attnjax", "experiments", "launch", "tests")
+  folders = ("attnjax", "docs", "experiments", "launch", "tests")
   found = subprocess.run(
     ["git", "check-ignore", "--no-index", "--stdin"],
     input="\n".join(

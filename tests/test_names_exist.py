@@ -42,7 +42,9 @@ def missing(text, name):
   return [(line, name) for line, name in read if name not in bound]
 
 
-@pytest.mark.parametrize("room", ["attnjax", "experiments", "launch", "tests"])
+@pytest.mark.parametrize(
+  "room", ["attnjax", "docs", "experiments", "launch", "tests"]
+)
 def test_every_global_name_is_there(room):
   found = []
   for path in sorted((ROOT / room).rglob("*.py")):

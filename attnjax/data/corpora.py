@@ -122,6 +122,7 @@ def _python() -> Iterator[Document]:
         yield Document(file.relative_to(root).as_posix(), text)
 
 
+# Texts that this machine has, by name: each makes an iterator of documents.
 CORPORA: dict[str, Callable[[], Iterator[Document]]] = {
   "english": _english,
   "python": _python,

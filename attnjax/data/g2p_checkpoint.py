@@ -25,6 +25,7 @@ __all__ = [
 # The tables of the package, ids by place. It has a `UW` without stress beside
 # the 69 phonemes, and no apostrophe.
 G2P_GRAPHEMES = ("<pad>", "<unk>", "</s>", *"abcdefghijklmnopqrstuvwxyz")
+# The phonemes that the published network answers with, ids by place.
 G2P_PHONEMES = (
   "<pad>",
   "<unk>",

@@ -31,6 +31,7 @@ _CONSONANTS = "B CH D DH F G HH JH K L M N NG P R S SH T TH V W Y Z ZH"
 _LINE = re.compile(r"(?P<word>\S+?)(?:\((?P<variant>\d+)\))? (?P<phonemes>.+)")
 _PLAIN = re.compile(r"[a-z']+")
 
+# The letters of English words: an apostrophe, and a to z.
 GRAPHEMES = Vocabulary(tuple("'abcdefghijklmnopqrstuvwxyz"))
 
 

@@ -20,6 +20,7 @@ __all__ = [
   "proposed_changes",
 ]
 
+# How heads make an output: concatenated and mapped, or summed as changes.
 Combine = Literal["concatenate", "sum"]
 
 

@@ -124,6 +124,7 @@ def _gpu(
   )
 
 
+# The chips that plans know, by name.
 CHIPS = {
   chip.name: chip
   for chip in (

@@ -31,7 +31,7 @@ def head_ablation(
   head.
 
   Args:
-    loss: ``(*args, **kwargs) -> `` one number; calls attention within, as a
+    loss: ``(*args, **kwargs)`` to one number; calls attention within, as a
       model and its loss do.
     *args: for it, such as the model and a batch.
     layers: calls of attention to silence heads of; None is all.
@@ -83,7 +83,7 @@ def head_attribution(output: Callable, *args: Any, **kwargs: Any) -> NamedArray:
   head takes away.
 
   Args:
-    output: ``(*args, **kwargs) -> `` one number; calls attention within.
+    output: ``(*args, **kwargs)`` to one number; calls attention within.
     *args: for it.
     **kwargs: for it.
 

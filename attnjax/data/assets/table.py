@@ -219,4 +219,5 @@ _ALL = (
   ),
 )
 
+# What `fetch` knows, by name.
 ASSETS: dict[str, Asset] = {asset.name: asset for asset in _ALL}

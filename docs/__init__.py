@@ -1,0 +1,1 @@
+"""Pages, notebooks, and `docs.site`, which makes a web site of them."""
