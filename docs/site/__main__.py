@@ -60,7 +60,6 @@ def main(arguments: list[str] | None = None) -> int:
     wrong = ["the code of a page fails: see above, with the page and the line"]
   else:
     wrong = build(ROOT, site, given.repository)
-    versions.write_list(given.out)
   for line in wrong:
     print(f"error: {line}", file=sys.stderr)
   if not wrong:

@@ -5,6 +5,7 @@ import pathlib
 import re
 import shutil
 
+from docs.site import versions
 from docs.site.checks import dead_links, remote_parts
 from docs.site.links import DeadLinkError
 from docs.site.sources import places_of, write_sources
@@ -49,6 +50,7 @@ def build(
 
   shutil.rmtree(sources)
   (site / ".nojekyll").touch()  # a host may else leave out folders with _
+  versions.write_list(site.parent)  # which every page links to
   wrong = [f"dead link: {line}" for line in dead_links(site)]
   return wrong + [f"loaded from elsewhere: {x}" for x in remote_parts(site)]
 
