@@ -53,7 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
   """Builds the working tree, or a tag; returns the exit status."""
   given = parser().parse_args(arguments)
   if given.tag:
-    return versions.build_tag(ROOT, given.tag, given.out, given.repository)
+    return versions.build_tag(
+      ROOT, given.tag, given.out, given.repository, programs=given.programs
+    )
 
   site = given.out.resolve() / "main"
   if given.programs and programs_fail(ROOT):

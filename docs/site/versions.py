@@ -35,7 +35,12 @@ _PAGE = """<!doctype html>
 
 
 def build_tag(
-  root: pathlib.Path, tag: str, out: pathlib.Path, repository: str = ""
+  root: pathlib.Path,
+  tag: str,
+  out: pathlib.Path,
+  repository: str = "",
+  *,
+  programs: bool = True,
 ) -> int:
   """Builds the site of a tag into a folder of its name; the exit status.
 
@@ -44,6 +49,7 @@ def build_tag(
     tag: of git.
     out: folder of all versions.
     repository: address at which files are shown; "" is none.
+    programs: whether the code of its pages is run first.
 
   Raises:
     ValueError: there is no such tag, or it is older than the site.
@@ -60,6 +66,7 @@ def build_tag(
       raise ValueError(f"{tag} is older than docs/site and has no site")
     command = [sys.executable, "-m", "docs.site", f"--out={place}/made"]
     command += [f"--repository={repository}"] if repository else []
+    command += [] if programs else ["--no-programs"]
     # From its own folder, so that its own attnjax and pages are read.
     done = subprocess.run(command, cwd=place, check=False)
     made = pathlib.Path(place) / "made" / "main"
