@@ -14,6 +14,8 @@ axis   meaning
 ``M``  width of the model
 ``F``  width of the feed-forward layer
 ``V``  size of the vocabulary
+``X``  experts of a mixture
+``A``  experts that a token is sent to
 ``L``  layers
 ``C``  capacity of a cache, or size of a chunk
 ``N``  number of chunks

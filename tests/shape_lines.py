@@ -8,8 +8,8 @@ import pytest
 # All differ. H is a multiple of K and D is even, because they must be; the
 # others are as odd as can be.
 SIZE = {"B": 5, "T": 7, "S": 11, "H": 4, "K": 2, "D": 6, "E": 3, "M": 13}
-SIZE |= {"F": 17, "V": 19, "L": 8, "C": 23, "N": 29, "W": 10}
-B, T, S, H, K, D, E, M, F, V, L, C, N, W = SIZE.values()
+SIZE |= {"F": 17, "V": 19, "L": 8, "C": 23, "N": 29, "W": 10, "X": 9}
+B, T, S, H, K, D, E, M, F, V, L, C, N, W, X = SIZE.values()
 DTYPES = {"int": jnp.int32, "bool": jnp.bool_, "bf16": jnp.bfloat16}
 LINES: list[tuple] = []  # every one that was given to `shapes`
 

@@ -40,7 +40,7 @@ from tests.shape_examples import (
   memory_state, mixer, multi_head, near, neural_memory, next_token, remember,
   search, seq2seq, single_head, vit,
 )
-from tests.shape_lines import B, C, D, E, H, K, M, N, S, T, V, W
+from tests.shape_lines import B, C, D, E, F, H, K, M, N, S, T, V, W, X
 from tests.shape_lines import LINES, SIZE, check, results, shapes
 # fmt: on
 # isort: on
@@ -370,6 +370,12 @@ def test_shapes_of_problems_for_testing(line):
   *(("attnjax.nn.FeedForward", lambda x, a=a: feed_forward(a)(x),
      "B T M -> B T M")
     for a in ("gelu", "gelu_erf", "relu", "squared_relu", "swiglu")),
+  ("attnjax.nn.MixtureOfExperts",
+   lambda x: nn.MixtureOfExperts(
+     M, F, experts=X, active=2, shared=D, rngs=RNGS())(x),
+   "B T M -> B T M"),
+  ("attnjax.nn.ExpertLinear",
+   lambda: nn.ExpertLinear(X, M, F, rngs=RNGS()).kernel[...], "-> X M F"),
   *(("", lambda x, n=n: make_norm(n, M, True, RNGS())(x), "B T M -> B T M")
     for n in ("rms", "layer")),
   ("attnjax.nn.MultiHeadAttention", lambda x: layer()(x), "B T M -> B T M"),
@@ -521,11 +527,13 @@ MODULES = (
 )
 # Names that neither take an array nor make one.
 NO_ARRAYS = {"attnjax.masks.Tile", "attnjax.masks.check"}
-NO_ARRAYS |= {"attnjax.models.DecoderConfig", "attnjax.models.RotaryConfig"}
 NO_ARRAYS |= {"attnjax.Explanation", "attnjax.Verdict", "attnjax.explain"}
 NO_ARRAYS |= {
   f"attnjax.models.{name}Config"
-  for name in ("Albert", "EncoderDecoder", "MemoryLM", "Seq2Seq", "ViT")
+  for name in (
+    *("Albert", "Decoder", "EncoderDecoder", "Experts", "MemoryLM"),
+    *("Rotary", "Seq2Seq", "ViT"),
+  )
 }
 NO_ARRAYS |= {
   f"attnjax.models.{name}"

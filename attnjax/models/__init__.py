@@ -10,6 +10,7 @@ from attnjax.models.beam_search import (
 from attnjax.models.decoder import DecoderLM
 from attnjax.models.decoder_config import (
   DecoderConfig,
+  ExpertsConfig,
   RotaryConfig,
   decoder_parameters,
   total,
@@ -39,6 +40,7 @@ __all__ = [
   "EncoderDecoder",
   "EncoderDecoderAux",
   "EncoderDecoderConfig",
+  "ExpertsConfig",
   "Hypotheses",
   "MemoryLM",
   "MemoryLMConfig",

@@ -4,11 +4,18 @@ import dataclasses
 
 from attnjax.config import Config, setting
 from attnjax.models.block_stack import block_setting, check_heads
-from attnjax.nn.transformer_block import ACTIVATIONS, GATED, ORDERS
+from attnjax.nn.transformer_block import ORDERS
 from attnjax.ops import rotary_scaling
+from attnjax.ops.activations import ACTIVATIONS, GATED
 from attnjax.ops.positions import Rotary
 
-__all__ = ["DecoderConfig", "RotaryConfig", "decoder_parameters", "total"]
+__all__ = [
+  "DecoderConfig",
+  "ExpertsConfig",
+  "RotaryConfig",
+  "decoder_parameters",
+  "total",
+]
 
 POSITIONS = ("rotary", "learned", "sinusoidal", "alibi", "none")
 SCALINGS = ("none", "linear", "dynamic", "yarn", "llama3", "longrope")
@@ -113,6 +120,38 @@ class RotaryConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
+class ExpertsConfig(Config):
+  """A mixture of experts in place of the feed-forward layers.
+
+  Each expert has the `hidden` features and the activation of the decoder, and
+  biases by `use_bias`; see `nn.MixtureOfExperts`.
+  """
+
+  count: int = setting(0, "experts X of a layer; 0: no mixture", at_least=0)
+  active: int = setting(2, "experts A that a token is sent to", at_least=1)
+  normalized: bool = setting(
+    True, "weights of a token sum to 1, and not those of all experts"
+  )
+  scale: float = setting(1.0, "of the weights", above=0)
+  shared: int = setting(
+    0,
+    "features of an expert that every token goes through; 0: none",
+    at_least=0,
+  )
+  shared_gate: bool = setting(
+    False, "the shared expert's output is times a sigmoid of its input"
+  )
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.count and self.active > self.count:
+      raise ValueError(
+        f"experts.active must be at most experts.count={self.count}, got"
+        f" {self.active}"
+      )
+
+
+@dataclasses.dataclass(frozen=True)
 class DecoderConfig(Config):
   """Sizes and choices of a `DecoderLM`.
 
@@ -149,6 +188,7 @@ class DecoderConfig(Config):
   activation: str = setting(
     "gelu", "feed-forward nonlinearity", choices=ACTIVATIONS
   )
+  experts: ExpertsConfig = ExpertsConfig()
   norm: str = setting(
     "rms", "normalisation", choices=("rms", "rms_plus_one", "layer")
   )
@@ -255,7 +295,8 @@ def decoder_parameters(
   """Number of parameters of a `DecoderLM`, by part.
 
       attention    = L (M H D + 2 M K D + H D M)
-      feed-forward = L n M F, n = 3 for gated activations and 2 else
+      feed-forward = L n M F, n = 3 for gated activations and 2 else; of a
+                     mixture X times as many, shared experts and the router
       embedding    = V M, and as much again for a readout of its own
 
   Args:
@@ -289,13 +330,23 @@ def decoder_parameters(
   learned = config.positions == "learned"
   rows = config.max_length + config.position_offset
 
+  # A mixture has a router, X experts of these maps, and one that is shared.
+  experts = config.experts
+  features = experts.count * f + experts.shared if experts.count else f
+  router = (experts.count + (experts.shared > 0 and experts.shared_gate)) * m
+  feed_forward_bias = (
+    (maps - 1) * features
+    + experts.count
+    + m * (experts.count + (experts.shared > 0) if experts.count else 1)
+  )
+
   bias = config.use_bias
   into, out = config.attention_bias, config.attention_output_bias
   # Of queries, keys and values, output, the maps up, and the map down.
   per_block_bias = (
     (h + 2 * k) * d * (bias if into is None else into)
     + m * (bias if out is None else out)
-    + ((maps - 1) * f + m) * bias
+    + feed_forward_bias * bias
     + h * config.sinks
   )
   norm = m * (2 if config.norm == "layer" and config.use_bias else 1)
@@ -306,7 +357,7 @@ def decoder_parameters(
     "embedding": vocabulary * m,
     "readout": 0 if config.tied else vocabulary * m,
     "attention": depth * (2 * m * h * d + 2 * m * k * d),
-    "feed_forward": depth * maps * m * f,
+    "feed_forward": depth * (maps * m * features + router),
     "positions": rows * m if learned else 0,
     "biases": depth * per_block_bias,
     # Those of each block, and the one before the readout.

@@ -14,7 +14,12 @@ from flax import nnx
 
 from attnjax.models.block_stack import make_feed_forward
 from attnjax.models.decoder_config import DecoderConfig
-from attnjax.nn import MultiHeadAttention, TransformerBlock
+from attnjax.nn import (
+  FeedForward,
+  MixtureOfExperts,
+  MultiHeadAttention,
+  TransformerBlock,
+)
 from attnjax.nn.initializers import fan_in
 from attnjax.typing import PyTree
 
@@ -54,12 +59,35 @@ def make_decoder_block(
 
   return TransformerBlock(
     attention,
-    make_feed_forward(config, additions, rngs),
+    _feed_forward(config, additions, rngs),
     width=config.width,
     norm=config.norm,
     use_bias=config.use_bias,
     order=config.order,
     epsilon=config.epsilon,
+    rngs=rngs,
+  )
+
+
+def _feed_forward(
+  config: DecoderConfig, additions: int, rngs: nnx.Rngs
+) -> FeedForward | MixtureOfExperts:
+  """The feed-forward layer of a block, or its mixture of experts."""
+  experts = config.experts
+  if not experts.count:
+    return make_feed_forward(config, additions, rngs)
+  return MixtureOfExperts(
+    config.width,
+    config.hidden,
+    experts=experts.count,
+    active=experts.active,
+    activation=config.activation,
+    use_bias=config.use_bias,
+    normalized=experts.normalized,
+    scale=experts.scale,
+    shared=experts.shared,
+    shared_gate=experts.shared_gate,
+    output_init=fan_in(1 / additions),
     rngs=rngs,
   )
 

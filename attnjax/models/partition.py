@@ -37,10 +37,13 @@ _ATTENTION = (
   (r"attention\.output\.kernel", P("tensor", None, "fsdp")),
 )
 _FEED_FORWARD = (
-  (r"feed_forward\.(up|gate)\.kernel", P("fsdp", "tensor")),
-  (r"feed_forward\.(up|gate)\.bias", P("tensor")),
-  (r"feed_forward\.down\.kernel", P("tensor", "fsdp")),
+  # Of a mixture every expert is divided so; the axis of experts is not.
+  (r"feed_forward\.(shared\.)?(up|gate)\.kernel", P("fsdp", "tensor")),
+  (r"feed_forward\.(shared\.)?(up|gate)\.bias", P("tensor")),
+  (r"feed_forward\.(shared\.)?down\.kernel", P("tensor", "fsdp")),
+  (r"feed_forward\.(router|shared_gate)\.kernel", P("fsdp", None)),
 )
+
 # Norms, biases of the width, scalars, the counts of an optimizer.
 _THE_REST = (("", P()),)
 
@@ -65,7 +68,7 @@ MEMORY = (
 MATRICES = (
   (r"attention\.(query|key|value)\.kernel", (-3,), (-2, -1)),
   (r"attention\.output\.kernel", (-3, -2), (-1,)),
-  (r"(feed_forward|memory|gated)\.\w+\.kernel", (-2,), (-1,)),
+  (r"(feed_forward(\.shared)?|memory|gated)\.\w+\.kernel", (-2,), (-1,)),
   (r"(inputs|state)_kernel", (-3,), (-1,)),  # one for each of three gates
 )
 

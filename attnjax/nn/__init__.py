@@ -13,6 +13,7 @@ from attnjax.nn.memory_blocks import (
   MemoryAsGate,
   MemoryAsLayer,
 )
+from attnjax.nn.mixture import ExpertLinear, MixtureOfExperts
 from attnjax.nn.neural_memory import NeuralMemory, NeuralMemoryState
 from attnjax.nn.recurrent import GRU, GRUCell, StepAttention
 from attnjax.nn.transformer_block import (
@@ -28,6 +29,7 @@ __all__ = [
   "ContentGlimpse",
   "CrossBlock",
   "Embedding",
+  "ExpertLinear",
   "FeedForward",
   "GRUCell",
   "GlimpseNetwork",
@@ -35,6 +37,7 @@ __all__ = [
   "MemoryAsContext",
   "MemoryAsGate",
   "MemoryAsLayer",
+  "MixtureOfExperts",
   "MultiHeadAttention",
   "NeuralMemory",
   "NeuralMemoryState",

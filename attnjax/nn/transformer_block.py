@@ -3,44 +3,24 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from attnjax.nn.attention import MultiHeadAttention
 from attnjax.nn.initializers import FAN_IN
 from attnjax.nn.norm import make_norm
+from attnjax.ops.activations import ACTIVATIONS, GATED, activated
 from attnjax.ops.cache import KeyValueCache
 from attnjax.ops.feature_dropout import Dropout
 from attnjax.ops.masks import Mask
 from attnjax.typing import Array, Bool, Float
 
 __all__ = [
-  "ACTIVATIONS",
-  "GATED",
   "ORDERS",
   "CrossBlock",
   "FeedForward",
   "TransformerBlock",
 ]
-
-_ACTIVATIONS = {
-  "gelu": jax.nn.gelu,
-  "gelu_erf": lambda x: jax.nn.gelu(x, approximate=False),
-  "quick_gelu": lambda x: x * jax.nn.sigmoid(1.702 * x),
-  "relu": jax.nn.relu,
-  "silu": jax.nn.silu,
-  "squared_relu": lambda x: jnp.square(jax.nn.relu(x)),
-}
-# Of two maps' outputs: the activation of one times the other.
-GATED = {
-  "geglu": "gelu",
-  "geglu_erf": "gelu_erf",
-  "reglu": "relu",
-  "swiglu": "silu",
-}
-ACTIVATIONS = (*_ACTIVATIONS, *GATED)
 
 _NO_DROPOUT = Dropout(0.0, None)
 
@@ -54,6 +34,7 @@ class FeedForward(nnx.Module):
       squared_relu:      max(x W_up, 0)² W_down
       swiglu:            (silu(x W_gate) ⊙ x W_up) W_down
       geglu, geglu_erf, reglu: the same with gelu, gelu_erf, relu
+      clipped_swiglu:    of clipped factors; see `ops.activations`
 
   Args:
     width: M.
@@ -107,10 +88,8 @@ class FeedForward(nnx.Module):
 
   def __call__(self, x: Float[Array, "*B T M"]) -> Float[Array, "*B T M"]:
     """The output of each position, which a block adds to x."""
-    if self.gate is not None:
-      act = _ACTIVATIONS[GATED[self.activation]]
-      return self.down(act(self.gate(x)) * self.up(x))
-    return self.down(_ACTIVATIONS[self.activation](self.up(x)))
+    gate = None if self.gate is None else self.gate(x)
+    return self.down(activated(self.activation, self.up(x), gate))
 
 
 ORDERS = ("pre", "post", "output", "sandwich", "parallel", "parallel_one")
@@ -128,7 +107,7 @@ class TransformerBlock(nnx.Module):
 
   Args:
     attention: a `MultiHeadAttention`.
-    feed_forward: a `FeedForward`.
+    feed_forward: a `FeedForward` or a `MixtureOfExperts`.
     width: M.
     norm: "rms", "rms_plus_one" or "layer".
     use_bias: whether layer norms have a bias.
@@ -162,7 +141,7 @@ class TransformerBlock(nnx.Module):
   def __init__(
     self,
     attention: MultiHeadAttention,
-    feed_forward: FeedForward,
+    feed_forward: Callable,
     *,
     width: int,
     norm: str = "rms",
@@ -182,7 +161,7 @@ class TransformerBlock(nnx.Module):
     self.attention_output_norm = make() if sandwich else None
     # Any: of no union of types would a checker allow `.scale`.
     self.feed_forward_norm: Any = None if order == "parallel_one" else make()
-    self.feed_forward = feed_forward
+    self.feed_forward: Any = feed_forward
     self.feed_forward_output_norm = make() if sandwich else None
     self.order = order
 

@@ -105,16 +105,43 @@ def _attention(x, layer, config, kind, frequencies):
   return out + get("output.bias")
 
 
-def _feed_forward(x, layer, config):
+def _feed_forward(x, layer, config, expert=(), where="feed_forward"):
+  """A feed-forward layer, or that of one expert of a stack."""
+
   def linear(name, x):
-    name = f"feed_forward.{name}"
-    return x @ layer[f"{name}.kernel"] + layer.get(f"{name}.bias", 0.0)
+    bias = layer.get(f"{where}.{name}.bias")
+    change = x @ layer[f"{where}.{name}.kernel"][expert]
+    return change if bias is None else change + bias[expert]
 
   up = linear("up", x)
+  if config.activation == "clipped_swiglu":
+    gate = np.minimum(linear("gate", x), 7.0)
+    gate = gate * _sigmoid(1.702 * gate)
+    return linear("down", gate * (1 + np.clip(up, -7.0, 7.0)))
   if config.activation in GATES:
     gate = PLAIN[GATES[config.activation]](linear("gate", x))
     return linear("down", gate * up)
   return linear("down", PLAIN[config.activation](up))
+
+
+def _mixture(x, layer, config):
+  """Experts, one token at a time."""
+  experts, out = config.experts, np.zeros_like(x)
+  router = layer["feed_forward.router.kernel"]
+  logits = x @ router + layer.get("feed_forward.router.bias", 0.0)
+  for t, row in enumerate(logits):
+    powers = np.exp(row - row.max())
+    weights = powers / powers.sum()
+    chosen = np.argsort(-row)[: experts.active]
+    total = weights[chosen].sum() if experts.normalized else 1.0
+    for e in chosen:
+      change = _feed_forward(x[t], layer, config, e)
+      out[t] += experts.scale * weights[e] / total * change
+  if experts.shared:
+    shared = _feed_forward(x, layer, config, (), "feed_forward.shared")
+    gate = layer.get("feed_forward.shared_gate.kernel")
+    out += shared if gate is None else _sigmoid(x @ gate) * shared
+  return out
 
 
 def _block(x, layer, config, kind, frequencies):
@@ -123,7 +150,8 @@ def _block(x, layer, config, kind, frequencies):
     return _norm(x, scale, bias, config.norm, config.epsilon)
 
   attend = lambda x: _attention(x, layer, config, kind, frequencies)
-  feed = lambda x: _feed_forward(x, layer, config)
+  layers = _mixture if config.experts.count else _feed_forward
+  feed = lambda x: layers(x, layer, config)
   if config.order == "parallel":
     return (
       x + attend(norm("attention_norm", x)) + feed(norm("feed_forward_norm", x))

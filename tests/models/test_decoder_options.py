@@ -9,6 +9,7 @@ from flax import nnx
 from attnjax.models import (
   DecoderConfig,
   DecoderLM,
+  ExpertsConfig,
   RotaryConfig,
   decoder_parameters,
   total,
@@ -62,8 +63,9 @@ OPTIONS = {
     "window": 3,
     "layers": ("window", "full"),
     "depth": 4,
-    "activation": "swiglu",
-    "attention_bias": True,
+    "activation": "clipped_swiglu",
+    "use_bias": True,
+    "experts": ExpertsConfig(count=4, active=3),
     "rotary": RotaryConfig(
       base=1500.0,
       scaling="yarn",
@@ -71,6 +73,16 @@ OPTIONS = {
       original_length=16,
       whole=False,
     ),
+  },
+  "qwen_moe": {
+    "activation": "swiglu",
+    "experts": ExpertsConfig(
+      count=3, active=2, normalized=False, scale=1.5, shared=5, shared_gate=True
+    ),
+  },
+  "deepseek_moe": {
+    "use_bias": True,
+    "experts": ExpertsConfig(count=3, active=1, shared=4),
   },
   "smollm3": {
     "layers": ("full", "full", "full_unrotated"),

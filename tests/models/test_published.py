@@ -8,10 +8,19 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from attnjax.models import DecoderConfig, DecoderLM, RotaryConfig, load, save
+from attnjax.models import (
+  DecoderConfig,
+  DecoderLM,
+  ExpertsConfig,
+  RotaryConfig,
+  load,
+  save,
+)
 from attnjax.models.published.families import FAMILIES
 from attnjax.models.published.layer_keys import shortest_pattern
+from attnjax.models.published.mxfp4 import Mxfp4Weights
 from attnjax.models.published.read_config import config_of, keys_of
+from attnjax.models.published.weights import open_weights
 from tests import drawn
 from tests.models.numpy_decoder import logits_of
 
@@ -165,6 +174,32 @@ CONFIGS = {
   "olmo2": SWIGLU | {"order": "output", "query_key_norm": "heads"},
   "smollm3": SWIGLU
   | {"tied": True, "layers": ("full", "full", "full", "full_unrotated")},
+  "mixtral": SWIGLU | {"kv_heads": 2, "experts": ExpertsConfig(count=3)},
+  "qwen2_moe": SWIGLU
+  | {
+    "kv_heads": 2,
+    "attention_bias": True,
+    "experts": ExpertsConfig(
+      count=3, normalized=False, shared=5, shared_gate=True
+    ),
+  },
+  "qwen3_moe": SWIGLU
+  | {
+    "window": 6,
+    "query_key_norm": "head",
+    "experts": ExpertsConfig(count=3, active=1),
+  },
+  "gpt_oss": {
+    "activation": "clipped_swiglu",
+    "tied": False,
+    "kv_heads": 2,
+    "use_bias": True,
+    "sinks": True,
+    "window": 4,
+    "layers": ("window", "full"),
+    "experts": ExpertsConfig(count=3),
+    "rotary": RotaryConfig(scaling="yarn", factor=4.0, whole=False),
+  },
   "gpt2": {
     "norm": "layer",
     "use_bias": True,
@@ -207,7 +242,7 @@ def test_a_family_is_written_and_read_as_the_same(family, tmp_path):
   [
     ({"model_type": "lama"}, r"model_type='lama' is no family.*nearest is 'll"),
     (
-      {"model_type": "x", "architectures": ["Qwen2MoeForCausalLM"]},
+      {"model_type": "x", "architectures": ["Qwen2ForCausal"]},
       r"no family.*nearest is 'qwen2'",
     ),
     ({"clip_qkv": 8.0}, r"clip_qkv=8.0 is no option that is honoured for llam"),
@@ -291,6 +326,32 @@ def test_keys_of_published_files_are_read(name):
 def test_keys_that_change_numbers_are_refused(changes):
   with pytest.raises(ValueError, match=next(iter(changes))):
     config_of(LLAMA | changes)
+
+
+def test_numbers_of_four_bits_are_read_exactly(tmp_path):
+  rng = np.random.default_rng(0)
+  blocks = rng.integers(0, 256, (2, 3, 2, 16)).astype(np.uint8)
+  scales = rng.integers(100, 140, (2, 3, 2)).astype(np.uint8)
+  values = [0, 0.5, 1, 1.5, 2, 3, 4, 6]
+  expected = np.zeros((2, 64, 3))
+  for e, row, block, byte in np.ndindex(blocks.shape):
+    power = 2.0 ** (float(scales[e, row, block]) - 127)
+    for place, nibble in enumerate(
+      (blocks[e, row, block, byte] & 15, blocks[e, row, block, byte] >> 4)
+    ):
+      sign = -1 if nibble >= 8 else 1
+      number = sign * values[nibble % 8] * power
+      expected[e, 32 * block + 2 * byte + place, row] = number
+
+  parts = {"w_blocks": blocks, "w_scales": scales, "x": scales}
+  safetensors.save_file(parts, tmp_path / "model.safetensors")
+  with open_weights(tmp_path) as weights:
+    packed = Mxfp4Weights(weights)
+    assert packed.names() == {"w", "x"}
+    assert packed.shape("w") == (2, 64, 3)
+    assert packed.shape("x") == (2, 3, 2)
+    np.testing.assert_array_equal(packed.get("w"), expected)
+    np.testing.assert_array_equal(packed.get("x"), scales)
 
 
 def test_files_that_are_not_whole_are_refused(tmp_path):

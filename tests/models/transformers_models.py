@@ -31,6 +31,17 @@ GPT2 = {
   "bos_token_id": 1,
   "eos_token_id": 2,
 }
+EXPERTS = {
+  "num_experts": 5,
+  "num_experts_per_tok": 2,
+  "moe_intermediate_size": 8,  # its product of groups asks for fours
+}
+GPT_OSS = {
+  "num_local_experts": 4,
+  "num_experts_per_tok": 3,
+  "head_dim": 8,
+  "sliding_window": 6,
+}
 YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1000.0}
 LLAMA3 = {
   "rope_type": "llama3",
@@ -109,6 +120,37 @@ OPTIONS = (
   ),
   ("olmo2", {"head_dim": 4}),
   ("smollm3", {"num_hidden_layers": 6, "no_rope_layer_interval": 3}),
+  ("mixtral", {"num_local_experts": 5, "num_experts_per_tok": 2}),
+  (
+    "mixtral",
+    {"num_local_experts": 3, "num_experts_per_tok": 1, "sliding_window": 7},
+  ),
+  ("qwen2_moe", EXPERTS | {"shared_expert_intermediate_size": 11}),
+  (
+    "qwen2_moe",
+    EXPERTS
+    | {
+      "shared_expert_intermediate_size": 11,
+      "norm_topk_prob": True,
+      "qkv_bias": False,
+      "use_sliding_window": True,
+      "sliding_window": 5,
+      "max_window_layers": 2,
+    },
+  ),
+  ("qwen3_moe", EXPERTS),
+  (
+    "qwen3_moe",
+    EXPERTS
+    | {
+      "head_dim": 8,
+      "norm_topk_prob": True,
+      "use_sliding_window": True,
+      "sliding_window": 6,
+    },
+  ),
+  ("gpt_oss", GPT_OSS),
+  ("gpt_oss", GPT_OSS | {"attention_bias": False, "rope_parameters": YARN}),
   ("gpt2", GPT2),
   ("gpt2", GPT2 | {"n_inner": 20, "activation_function": "relu"}),
   ("gpt_neox", {}),

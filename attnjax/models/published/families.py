@@ -9,11 +9,13 @@ Processing", 2020, arXiv 1910.03771.
 import dataclasses
 from collections.abc import Mapping
 
+from attnjax.models.published import decoder_places
 from attnjax.models.published.keys import (
   Biases,
   Choice,
   Derived,
   Fixed,
+  Idle,
   InnerWidth,
   InverseSquareRoot,
   Nullable,
@@ -39,10 +41,11 @@ class Family:
 
   Args:
     architecture: the class of the `transformers` library.
+    rules: of the keys of config.json; of two rules of one key or leaf the later
+      one counts, so that a family may begin with the rules of another.
+    places: of the tensors.
     base: what comes before every name but that of the readout; a file saved
       without the readout has names without it.
-    rules: of the keys of config.json.
-    places: of the tensors.
     vocabulary: the key of the number of tokens.
     aliases: other names that files have for some tensors, and ours.
     unused: ends of names of tensors that are no parameters.
@@ -52,12 +55,16 @@ class Family:
   """
 
   architecture: str
-  base: str
   rules: tuple[Rule, ...]
   places: tuple[Place, ...]
+  base: str = "model."
   vocabulary: str = "vocab_size"
   aliases: tuple[tuple[str, str], ...] = ()
   unused: tuple[str, ...] = ("rotary_emb.inv_freq",)
+
+  def __post_init__(self):
+    last = {getattr(rule, "key", id(rule)): rule for rule in self.rules}
+    object.__setattr__(self, "rules", tuple(last.values()))
 
 
 _GATED = (
@@ -82,6 +89,27 @@ _PLAIN = (
 # Gemma's "gelu" was always meant as the approximation.
 _GEMMA_GATED = (("gelu_pytorch_tanh", "geglu"), ("gelu", "geglu"))
 
+_ATTENTION_BIASES = ("attention_bias", "attention_output_bias")
+_BIASES = Biases("attention_bias", _ATTENTION_BIASES, False)
+_KV_HEADS = Same("num_key_value_heads", "kv_heads")
+_TIED = Same("tie_word_embeddings", "tied", True)
+
+
+def _activation(names, default: str, key: str = "hidden_act") -> Choice:
+  """The name of the activation."""
+  return Choice(key, "activation", names, default)
+
+
+def _epsilon(value: float, key: str = "rms_norm_eps") -> Same:
+  """What norms add to the mean square."""
+  return Same(key, "epsilon", value)
+
+
+def _fixed(**leaves) -> Fixed:
+  """Leaves that the family always has so."""
+  return Fixed(tuple(leaves.items()))
+
+
 _SIZES = (
   Same("hidden_size", "width"),
   Same("num_hidden_layers", "depth"),
@@ -89,288 +117,235 @@ _SIZES = (
   Same("intermediate_size", "hidden"),
   Same("max_position_embeddings", "max_length", 2048),
 )
-_KV_HEADS = Same("num_key_value_heads", "kv_heads")
-_ALL_KV_HEADS = Derived("num_key_value_heads", "kv_heads")
-_HEAD_WIDTH = Same("head_dim", "head_width")
-_SHARE_OF_WIDTH = Derived("head_dim", "head_width")
-_ATTENTION_BIASES = ("attention_bias", "attention_output_bias")
-_BIASES = Biases("attention_bias", _ATTENTION_BIASES, False)
-
-
-def _choice(key: str, names, default: str) -> Choice:
-  """The name of the activation."""
-  return Choice(key, "activation", names, default)
-
-
-def _rms(epsilon: float, **leaves) -> tuple[Rule, ...]:
-  """RMS norms, and leaves that the family always has so."""
-  fixed = {"norm": "rms"} | leaves
-  return (
-    Same("rms_norm_eps", "epsilon", epsilon),
-    Fixed(tuple(fixed.items())),
-  )
-
-
-_QKV = ("attention.query", "attention.key", "attention.value")
-_LAYER = "model.layers.{}"
-_TABLES = (
-  Place("model.embed_tokens", ("embed",)),
-  Place("model.norm", ("norm",)),
-  Place("lm_head", ("readout",)),
-)
-_ATTENTION = (
-  Place(f"{_LAYER}.self_attn.q_proj", ("attention.query",)),
-  Place(f"{_LAYER}.self_attn.k_proj", ("attention.key",)),
-  Place(f"{_LAYER}.self_attn.v_proj", ("attention.value",)),
-  Place(f"{_LAYER}.self_attn.o_proj", ("attention.output",)),
-  Place(f"{_LAYER}.self_attn.q_norm", ("attention.query_norm.norm",)),
-  Place(f"{_LAYER}.self_attn.k_norm", ("attention.key_norm.norm",)),
-)
-_FEED_FORWARD = (
-  Place(f"{_LAYER}.mlp.gate_proj", ("feed_forward.gate",)),
-  Place(f"{_LAYER}.mlp.up_proj", ("feed_forward.up",)),
-  Place(f"{_LAYER}.mlp.down_proj", ("feed_forward.down",)),
-)
-_PRE_NORMS = (
-  Place(f"{_LAYER}.input_layernorm", ("attention_norm",)),
-  Place(f"{_LAYER}.post_attention_layernorm", ("feed_forward_norm",)),
-)
-_LLAMA = (*_TABLES, *_ATTENTION, *_FEED_FORWARD, *_PRE_NORMS)
-_SANDWICH_NORMS = (
-  Place(f"{_LAYER}.input_layernorm", ("attention_norm",)),
-  Place(f"{_LAYER}.post_attention_layernorm", ("attention_output_norm",)),
-  Place(f"{_LAYER}.pre_feedforward_layernorm", ("feed_forward_norm",)),
-  Place(f"{_LAYER}.post_feedforward_layernorm", ("feed_forward_output_norm",)),
-)
-_OUTPUT_NORMS = (
-  Place(f"{_LAYER}.post_attention_layernorm", ("attention_norm",)),
-  Place(f"{_LAYER}.post_feedforward_layernorm", ("feed_forward_norm",)),
-)
-_PHI3 = (
-  *_TABLES,
-  Place(f"{_LAYER}.self_attn.qkv_proj", _QKV),
-  Place(f"{_LAYER}.self_attn.o_proj", ("attention.output",)),
-  Place(f"{_LAYER}.mlp.gate_up_proj", ("feed_forward.gate", "feed_forward.up")),
-  Place(f"{_LAYER}.mlp.down_proj", ("feed_forward.down",)),
-  *_PRE_NORMS,
-)
-_GPT2 = (
-  Place("transformer.wte", ("embed",)),
-  Place("transformer.wpe", ("position_table",)),
-  Place("transformer.ln_f", ("norm",)),
-  Place("lm_head", ("readout",)),
-  Place("transformer.h.{}.ln_1", ("attention_norm",)),
-  Place("transformer.h.{}.ln_2", ("feed_forward_norm",)),
-  Place("transformer.h.{}.attn.c_attn", _QKV, "in_out"),
-  Place("transformer.h.{}.attn.c_proj", ("attention.output",), "in_out"),
-  Place("transformer.h.{}.mlp.c_fc", ("feed_forward.up",), "in_out"),
-  Place("transformer.h.{}.mlp.c_proj", ("feed_forward.down",), "in_out"),
-)
-_NEOX = "gpt_neox.layers.{}"
-_GPT_NEOX = (
-  Place("gpt_neox.embed_in", ("embed",)),
-  Place("gpt_neox.final_layer_norm", ("norm",)),
-  Place("embed_out", ("readout",)),
-  Place(f"{_NEOX}.input_layernorm", ("attention_norm",)),
-  Place(f"{_NEOX}.post_attention_layernorm", ("feed_forward_norm",)),
-  Place(f"{_NEOX}.attention.query_key_value", _QKV, by_head=True),
-  Place(f"{_NEOX}.attention.dense", ("attention.output",)),
-  Place(f"{_NEOX}.mlp.dense_h_to_4h", ("feed_forward.up",)),
-  Place(f"{_NEOX}.mlp.dense_4h_to_h", ("feed_forward.down",)),
-)
-
-_GEMMA = (
+# What most decoders have in common; families add what is theirs.
+_LLAMA = (
   *_SIZES,
+  Derived("num_key_value_heads", "kv_heads"),
+  Derived("head_dim", "head_width"),
+  _epsilon(1e-6),
+  _fixed(norm="rms"),
+  Same("tie_word_embeddings", "tied", False),
+  _activation(_GATED, "silu"),
+  Rope(),
+)
+_QWEN = (*_LLAMA, _KV_HEADS, LayerTypes(asks=True, default=4096))
+_GEMMA = (
+  *_LLAMA,
   _KV_HEADS,
-  _HEAD_WIDTH,
-  Same("tie_word_embeddings", "tied", True),
+  Same("head_dim", "head_width"),
+  _TIED,
   _BIASES,
+  _fixed(norm="rms_plus_one"),
   Off("use_bidirectional_attention", (False,)),
   RootOfWidth(),
 )
-_QWEN = (
-  *_SIZES,
-  _KV_HEADS,
-  *_rms(1e-6),
-  Same("tie_word_embeddings", "tied", False),
-  _choice("hidden_act", _GATED, "silu"),
-  LayerTypes(asks=True, default=4096),
-  Rope(),
+_NEWER_GEMMA = (
+  *(rule for rule in _GEMMA if getattr(rule, "key", "") != "hidden_act"),
+  _activation(_GEMMA_GATED, "gelu_pytorch_tanh", "hidden_activation"),
+  _fixed(order="sandwich"),
+  InverseSquareRoot("query_pre_attn_scalar"),
+)
+_QWEN_EXPERTS = (
+  Same("moe_intermediate_size", "hidden"),
+  Same("num_experts", "experts.count", other="num_local_experts"),
+  Same("num_experts_per_tok", "experts.active"),
+  Same("norm_topk_prob", "experts.normalized", False),
+  # Of layers without experts, which published models have not.
+  Idle("intermediate_size"),
+  Off("decoder_sparse_step", (1,)),
+  Off("mlp_only_layers", ([],)),
 )
 
 FAMILIES: Mapping[str, Family] = {
   # Llama 2 and 3, SmolLM 1 and 2, and many others under this name.
   "llama": Family(
     "LlamaForCausalLM",
-    "model.",
     (
-      *_SIZES,
-      _ALL_KV_HEADS,
-      _SHARE_OF_WIDTH,
-      *_rms(1e-6),
-      Same("tie_word_embeddings", "tied", False),
-      _choice("hidden_act", _GATED, "silu"),
+      *_LLAMA,
       _BIASES,
       Biases("mlp_bias", ("use_bias",), False),
       Off("rope_interleaved", (False,)),
-      Rope(),
     ),
-    _LLAMA,
+    decoder_places.LLAMA,
   ),
   "mistral": Family(
     "MistralForCausalLM",
-    "model.",
-    (
-      *_SIZES,
-      _KV_HEADS,
-      _SHARE_OF_WIDTH,
-      *_rms(1e-6),
-      Same("tie_word_embeddings", "tied", False),
-      _choice("hidden_act", _GATED, "silu"),
-      Window(default=4096),
-      Rope(),
-    ),
-    _LLAMA,
+    (*_LLAMA, _KV_HEADS, Window(default=4096)),
+    decoder_places.LLAMA,
   ),
   # Qwen 2 and 2.5.
   "qwen2": Family(
     "Qwen2ForCausalLM",
-    "model.",
-    (
-      *_QWEN,
-      _SHARE_OF_WIDTH,
-      Fixed((("attention_bias", True), ("attention_output_bias", False))),
-    ),
-    _LLAMA,
+    (*_QWEN, _fixed(attention_bias=True, attention_output_bias=False)),
+    decoder_places.LLAMA,
   ),
   "qwen3": Family(
     "Qwen3ForCausalLM",
-    "model.",
-    (*_QWEN, _HEAD_WIDTH, _BIASES, Fixed((("query_key_norm", "head"),))),
-    _LLAMA,
+    (
+      *_QWEN,
+      Same("head_dim", "head_width"),
+      _BIASES,
+      _fixed(query_key_norm="head"),
+    ),
+    decoder_places.LLAMA,
   ),
   "gemma": Family(
     "GemmaForCausalLM",
-    "model.",
     (
       *_GEMMA,
-      *_rms(1e-6, norm="rms_plus_one"),
       # Both keys are in published files; the first is the one in use.
-      _choice("hidden_act", _GEMMA_GATED, "gelu_pytorch_tanh"),
+      _activation(_GEMMA_GATED, "gelu_pytorch_tanh"),
       Off("hidden_activation", ("gelu_pytorch_tanh", None)),
-      Rope(),
     ),
-    _LLAMA,
+    decoder_places.LLAMA,
   ),
   "gemma2": Family(
     "Gemma2ForCausalLM",
-    "model.",
     (
-      *_GEMMA,
-      *_rms(1e-6, norm="rms_plus_one", order="sandwich"),
-      _choice("hidden_activation", _GEMMA_GATED, "gelu_pytorch_tanh"),
+      *_NEWER_GEMMA,
       Off("hidden_act", ("gelu_pytorch_tanh",)),
-      InverseSquareRoot("query_pre_attn_scalar"),
       Nullable("attn_logit_softcapping", "softcap", 50.0),
       Nullable("final_logit_softcapping", "logits_softcap", 30.0),
       LayerTypes(period=2, default=4096),
-      Rope(),
     ),
-    (*_TABLES, *_ATTENTION, *_FEED_FORWARD, *_SANDWICH_NORMS),
+    decoder_places.SANDWICH,
   ),
   "gemma3_text": Family(
     "Gemma3ForCausalLM",
-    "model.",
     (
-      *_GEMMA,
-      *_rms(1e-6, norm="rms_plus_one", order="sandwich", query_key_norm="head"),
-      _choice("hidden_activation", _GEMMA_GATED, "gelu_pytorch_tanh"),
-      InverseSquareRoot("query_pre_attn_scalar"),
+      *_NEWER_GEMMA,
+      _fixed(query_key_norm="head"),
       # The library reads it and does not use it.
       Off("attn_logit_softcapping", (None,)),
       Nullable("final_logit_softcapping", "logits_softcap"),
       LayerTypes(period=6, default=4096),
       Rope(base=1_000_000.0, local_base=10_000.0),
     ),
-    (*_TABLES, *_ATTENTION, *_FEED_FORWARD, *_SANDWICH_NORMS),
+    decoder_places.SANDWICH,
   ),
   "phi3": Family(
     "Phi3ForCausalLM",
-    "model.",
-    (
-      *_SIZES,
-      _ALL_KV_HEADS,
-      _SHARE_OF_WIDTH,
-      *_rms(1e-5),
-      Same("tie_word_embeddings", "tied", False),
-      _choice("hidden_act", _GATED, "silu"),
-      Window(),
-      Rope(original=4096),
-    ),
-    _PHI3,
+    (*_LLAMA, _epsilon(1e-5), Window(), Rope(original=4096)),
+    decoder_places.PHI3,
   ),
   "olmo2": Family(
     "Olmo2ForCausalLM",
-    "model.",
     (
-      *_SIZES,
-      _ALL_KV_HEADS,
-      _SHARE_OF_WIDTH,
-      *_rms(1e-5, order="output", query_key_norm="heads"),
-      Same("tie_word_embeddings", "tied", False),
-      _choice("hidden_act", _GATED, "silu"),
+      *_LLAMA,
+      _epsilon(1e-5),
       _BIASES,
-      Rope(),
+      _fixed(order="output", query_key_norm="heads"),
     ),
-    (*_TABLES, *_ATTENTION, *_FEED_FORWARD, *_OUTPUT_NORMS),
+    decoder_places.OLMO2,
   ),
   "smollm3": Family(
     "SmolLM3ForCausalLM",
-    "model.",
     (
-      *_SIZES,
+      *_LLAMA,
       _KV_HEADS,
-      _SHARE_OF_WIDTH,
-      *_rms(1e-6),
-      Same("tie_word_embeddings", "tied", True),
-      _choice("hidden_act", _GATED, "silu"),
+      _TIED,
       _BIASES,
       Biases("mlp_bias", ("use_bias",), False),
       UnrotatedLayers(),
       Rope(base=2_000_000.0),
     ),
-    _LLAMA,
+    decoder_places.LLAMA,
+  ),
+  "mixtral": Family(
+    "MixtralForCausalLM",
+    (
+      *_LLAMA,
+      _KV_HEADS,
+      _epsilon(1e-5),
+      Window(),
+      Same("num_local_experts", "experts.count", 8),
+      Same("num_experts_per_tok", "experts.active", 2),
+      _fixed(**{"experts.normalized": True}),
+    ),
+    decoder_places.MIXTRAL,
+  ),
+  "qwen2_moe": Family(
+    "Qwen2MoeForCausalLM",
+    (
+      *_QWEN,
+      LayerTypes(asks=True, below=True, period=2, default=4096),
+      Biases("qkv_bias", ("attention_bias",), True),
+      *_QWEN_EXPERTS,
+      Same("shared_expert_intermediate_size", "experts.shared"),
+      _fixed(**{"experts.shared_gate": True}, attention_output_bias=False),
+    ),
+    decoder_places.QWEN_MOE,
+  ),
+  "qwen3_moe": Family(
+    "Qwen3MoeForCausalLM",
+    (
+      *_LLAMA,
+      _KV_HEADS,
+      _BIASES,
+      Window(asks=True, default=4096),
+      *_QWEN_EXPERTS,
+      _fixed(query_key_norm="head"),
+    ),
+    decoder_places.QWEN_MOE,
+  ),
+  "gpt_oss": Family(
+    "GptOssForCausalLM",
+    (
+      *_LLAMA,
+      _KV_HEADS,
+      _epsilon(1e-5),
+      Biases("attention_bias", _ATTENTION_BIASES, True),
+      LayerTypes(period=2, default=128),
+      _activation((("silu", "clipped_swiglu"),), "silu"),
+      Off("swiglu_alpha", (1.702,)),
+      Off("swiglu_limit", (7.0,)),
+      Same("num_local_experts", "experts.count", 128),
+      Same("num_experts_per_tok", "experts.active", 4),
+      _fixed(**{"experts.normalized": True}, sinks=True, use_bias=True),
+      # The same once more, in published files.
+      Idle("experts_per_token"),
+      Idle("initial_context_length"),
+      Rope(
+        base=150_000.0,
+        default={
+          "rope_type": "yarn",
+          "factor": 32.0,
+          "truncate": False,
+          "original_max_position_embeddings": 4096,
+        },
+      ),
+    ),
+    decoder_places.GPT_OSS,
   ),
   "gpt2": Family(
     "GPT2LMHeadModel",
-    "transformer.",
     (
       Same("n_embd", "width"),
       Same("n_layer", "depth"),
       Same("n_head", "heads"),
       Same("n_positions", "max_length", 1024),
       InnerWidth("n_inner", "n_embd"),
-      Same("layer_norm_epsilon", "epsilon", 1e-5),
-      Same("tie_word_embeddings", "tied", True),
-      _choice("activation_function", _PLAIN, "gelu_new"),
+      _epsilon(1e-5, "layer_norm_epsilon"),
+      _TIED,
+      _activation(_PLAIN, "gelu_new", "activation_function"),
       Off("scale_attn_weights", (True,)),
       Off("scale_attn_by_inverse_layer_idx", (False,)),
       Off("add_cross_attention", (False,)),
-      Fixed((("norm", "layer"), ("use_bias", True), ("positions", "learned"))),
+      _fixed(norm="layer", use_bias=True, positions="learned"),
     ),
-    _GPT2,
+    decoder_places.GPT2,
+    base="transformer.",
     # The causal mask.
     unused=(".attn.bias", ".attn.masked_bias"),
   ),
   # GPT-NeoX and Pythia.
   "gpt_neox": Family(
     "GPTNeoXForCausalLM",
-    "gpt_neox.",
     (
       *_SIZES,
-      Same("layer_norm_eps", "epsilon", 1e-5),
+      _epsilon(1e-5, "layer_norm_eps"),
       Same("tie_word_embeddings", "tied", False),
-      _choice("hidden_act", _PLAIN, "gelu"),
+      _activation(_PLAIN, "gelu"),
       Biases("attention_bias", _ATTENTION_BIASES, True),
       Choice(
         "use_parallel_residual",
@@ -379,9 +354,10 @@ FAMILIES: Mapping[str, Family] = {
         True,
       ),
       Rope(share=0.25, share_key="rotary_pct", base_key="rotary_emb_base"),
-      Fixed((("norm", "layer"), ("use_bias", True))),
+      _fixed(norm="layer", use_bias=True),
     ),
-    _GPT_NEOX,
+    decoder_places.GPT_NEOX,
+    base="gpt_neox.",
     aliases=(("lm_head.weight", "embed_out.weight"),),
     unused=(
       "rotary_emb.inv_freq",

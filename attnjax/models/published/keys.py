@@ -15,6 +15,7 @@ __all__ = [
   "Choice",
   "Derived",
   "Fixed",
+  "Idle",
   "InnerWidth",
   "InverseSquareRoot",
   "Keys",
@@ -137,17 +138,28 @@ def leaf(config: Any, name: str) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Same:
-  """A key that is a leaf; without a default it has to be there."""
+  """A key that is a leaf; without a default it has to be there.
+
+  Args:
+    key: of config.json.
+    name: of the leaf.
+    default: where the key is missing or null.
+    other: another name of the key, in files of other versions.
+  """
 
   key: str
   name: str
   default: Any = None
+  other: str | None = None
 
   def read(self, keys: Keys) -> dict[str, Any]:
     """The value, or the default."""
-    if self.default is None:
+    default = self.default
+    if self.other is not None:
+      default = keys.get(self.other, default)
+    if default is None:
       return {self.name: keys.need(self.key)}
-    return {self.name: keys.get(self.key, self.default)}
+    return {self.name: keys.get(self.key, default)}
 
   def write(self, config: DecoderConfig) -> dict[str, Any]:
     """The leaf under the name of the key."""
@@ -203,6 +215,23 @@ class Fixed:
 
   def write(self, config: DecoderConfig) -> dict[str, Any]:
     """Nothing: `save` compares what is read again."""
+    del config
+    return {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Idle:
+  """A key that the library does not use in this family."""
+
+  key: str
+
+  def read(self, keys: Keys) -> dict[str, Any]:
+    """Nothing; the key is read."""
+    keys.get(self.key)
+    return {}
+
+  def write(self, config: DecoderConfig) -> dict[str, Any]:
+    """Nothing."""
     del config
     return {}
 
@@ -311,11 +340,11 @@ class InverseSquareRoot:
 class RootOfWidth:
   """Embeddings that are scaled by the root of the model width."""
 
-  key: str = "hidden_size"
+  width: str = "hidden_size"
 
   def read(self, keys: Keys) -> dict[str, Any]:
     """The scale, which no key has."""
-    return {"embedding_scale": float(keys.need(self.key)) ** 0.5}
+    return {"embedding_scale": float(keys.need(self.width)) ** 0.5}
 
   def write(self, config: DecoderConfig) -> dict[str, Any]:
     """Nothing: `save` compares what is read again."""

@@ -58,9 +58,15 @@ def _types(config: DecoderConfig) -> list[str]:
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-  """A window of every layer, or none."""
+  """A window of every layer, or none.
+
+  Args:
+    default: of the window.
+    asks: the key `use_sliding_window` has to allow it.
+  """
 
   default: int | None = None
+  asks: bool = False
 
   def read(self, keys: Keys) -> dict[str, Any]:
     """The window of all layers."""
@@ -68,12 +74,19 @@ class Window:
     window = keys.get("sliding_window")
     if "sliding_window" not in keys.values:
       window = self.default
+    if self.asks:
+      window = window if keys.get("use_sliding_window", False) else None
+      # In published files, and of no effect.
+      keys.get("max_window_layers")
     kind = "full" if window is None else "window"
     return _leaves((kind,), window)
 
   def write(self, config: DecoderConfig) -> dict[str, Any]:
     """The window; null where there is none."""
-    return {"sliding_window": _window(config)}
+    found: dict[str, Any] = {"sliding_window": _window(config)}
+    if self.asks:
+      found["use_sliding_window"] = config.window is not None
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,11 +97,14 @@ class LayerTypes:
     period: of layers without the list, the last of each period is full.
     asks: the key `use_sliding_window` has to allow windows, and layers below
       `max_window_layers` are full: the older form of Qwen.
+    below: layers below `max_window_layers` have windows by the period, and
+      the others are full: the older form of mixtures of Qwen.
     default: of the window.
   """
 
   period: int = 1
   asks: bool = False
+  below: bool = False
   default: int | None = None
 
   def read(self, keys: Keys) -> dict[str, Any]:
@@ -110,11 +126,12 @@ class LayerTypes:
         )
       return _leaves(tuple(_TYPES[name] for name in types), window)
 
+    by_turns = self.below or not self.asks
     windowed = lambda i: (
       allowed
       and window is not None
-      and i >= first
-      and (self.asks or (i + 1) % period != 0)
+      and (i < first if self.below else i >= first)
+      and not (by_turns and (i + 1) % period == 0)
     )
     kinds = ("window" if windowed(i) else "full" for i in range(depth))
     return _leaves(tuple(kinds), window)

@@ -14,6 +14,7 @@ from attnjax.models.leaf_paths import leaves_by_path
 from attnjax.models.published.families import FAMILIES, Family
 from attnjax.models.published.gguf_file import GgufFile
 from attnjax.models.published.hub import downloaded
+from attnjax.models.published.mxfp4 import Mxfp4Weights
 from attnjax.models.published.places import (
   Tensor,
   published_shape,
@@ -27,6 +28,8 @@ from attnjax.ops.attention import attend as default_attend
 from attnjax.typing import DTypeLike
 
 __all__ = ["load"]
+
+_Source = Weights | Mxfp4Weights | GgufFile
 
 
 def load(
@@ -93,13 +96,25 @@ def load(
 
   values = read_json(folder / "config.json")
   with open_weights(folder) as weights:
-    model = _model(values, weights, dtype, attend, ignore)
+    model = _model(*_unpacked(values, weights), dtype, attend, ignore)
   return model, PublishedTokenizer.read(folder, model.vocabulary)
+
+
+def _unpacked(
+  values: Mapping[str, Any], weights: Weights
+) -> tuple[Mapping[str, Any], Weights | Mxfp4Weights]:
+  """Keys and weights, those in MXFP4 read as numbers."""
+  about = values.get("quantization_config") or {}
+  if about.get("quant_method") != "mxfp4":
+    # Of another method the key stays, and is refused.
+    return values, weights
+  rest = {k: v for k, v in values.items() if k != "quantization_config"}
+  return rest, Mxfp4Weights(weights)
 
 
 def _model(
   values: Mapping[str, Any],
-  weights: Weights | GgufFile,
+  weights: _Source,
   dtype,
   attend: Callable,
   ignore: tuple[str, ...],
@@ -113,9 +128,7 @@ def _model(
   return jax.tree.unflatten(jax.tree.structure(shapes), arrays)
 
 
-def _read(
-  weights: Weights | GgufFile, family: Family, leaves, dtype
-) -> list[jax.Array]:
+def _read(weights: _Source, family: Family, leaves, dtype) -> list[jax.Array]:
   """Our leaves, in their order."""
   shapes = {name: leaf.shape for name, leaf in leaves.items()}
   tensors = list(tensors_of(family.places, shapes))
@@ -141,18 +154,17 @@ def _fill(tensors, weights, found, shapes, dtype) -> dict[str, jax.Array]:
   stacked: dict[str, np.ndarray] = {}
   for tensor in tensors:
     array = weights.get(found[tensor.name])
-    one = [shapes[n][tensor.layer is not None :] for n in names]
+    one = [shapes[n][len(tensor.at) :] for n in names]
     for name, part in zip(names, split(tensor, array, one), strict=True):
       if name not in stacked:
         kind = part.dtype if dtype is None else np.dtype(dtype)
         stacked[name] = np.empty(shapes[name], kind)
-      where = ... if tensor.layer is None else tensor.layer
-      stacked[name][where] = part
+      stacked[name][tensor.at] = part
   return {name: jnp.asarray(stacked.pop(name)) for name in names}
 
 
 def _named(
-  weights: Weights | GgufFile, family: Family, tensors: Sequence[Tensor]
+  weights: _Source, family: Family, tensors: Sequence[Tensor]
 ) -> dict[str, str]:
   """Our name of each tensor -> the name in the files.
 
@@ -200,7 +212,7 @@ def _named(
 
 def _check_shape(tensor: Tensor, got: tuple[int, ...], shapes) -> None:
   """Raises ValueError unless a published tensor has the shape of its leaves."""
-  one = [shapes[n][tensor.layer is not None :] for n in tensor.ours]
+  one = [shapes[n][len(tensor.at) :] for n in tensor.ours]
   expected = published_shape(tensor, one)
   if got != expected:
     raise ValueError(

@@ -6,6 +6,7 @@ flattened, and may hold several of our maps side by side. Ours are ``M H D``,
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
@@ -28,12 +29,16 @@ class Place:
   """One published layer and our modules that it holds.
 
   Args:
-    published: its name, with {} for the number of the block.
+    published: its name, with {} for the number of the block, and once more for
+      that of the expert.
     ours: dotted paths of modules, without `blocks`, in the order in which the
       published tensor has them; or of one leaf.
     layout: of the published matrix.
-    by_head: heads come first and the modules within each, as in GPT-NeoX; else
-      the modules come one after another.
+    by: "" where the modules come one after another; "head" where heads come
+      first and the modules within each, as in GPT-NeoX; "feature" where they
+      take turns feature by feature.
+    suffixes: of leaves, where they are not the usual ones.
+    experts: whether one published tensor holds all experts of a block.
 
   >>> Place("h.{}.ln_1", ("attention_norm",)).published.format(3)
   'h.3.ln_1'
@@ -42,19 +47,30 @@ class Place:
   published: str
   ours: tuple[str, ...]
   layout: Literal["out_in", "in_out"] = "out_in"
-  by_head: bool = False
+  by: Literal["", "head", "feature"] = ""
+  suffixes: tuple[tuple[str, str], ...] = ()
+  experts: bool = False
 
 
 class Tensor(NamedTuple):
   """One published tensor and the leaves of ours that it holds.
 
-  >>> Tensor("wte.weight", ("embed.embedding",), None, Place("wte", ())).layer
+  `at` has the number of the block, and of the expert: the first axes of our
+  leaves.
+
+  >>> Tensor("wte.weight", ("embed.embedding",), (), Place("wte", ())).at
+  ()
   """
 
   name: str
   ours: tuple[str, ...]
-  layer: int | None
+  at: tuple[int, ...]
   place: Place
+
+  @property
+  def batch(self) -> int:
+    """How many leading axes the tensor has as our leaves have them."""
+    return 1 if self.place.experts else 0
 
 
 def tensors_of(
@@ -68,36 +84,36 @@ def tensors_of(
   ['h.0.ln_1.weight', 'h.1.ln_1.weight']
   """
   for place in places:
-    block = "{}" in place.published
-    for leaf, suffix in _SUFFIXES.items():
-      modules = ["blocks." * block + module for module in place.ours]
+    axes = place.published.count("{}")
+    for leaf, suffix in (_SUFFIXES | dict(place.suffixes)).items():
+      modules = ["blocks." * (axes > 0) + module for module in place.ours]
       # A place may name the leaf itself, as that of a sink.
       ours = tuple(m if m in shapes else f"{m}.{leaf}" for m in modules)
       if not all(name in shapes and name.endswith(leaf) for name in ours):
         continue
-      layers = range(shapes[ours[0]][0]) if block else (None,)
-      for layer in layers:
-        name = place.published.format(layer) + suffix
-        yield Tensor(name, ours, layer, place)
+      for index in itertools.product(*map(range, shapes[ours[0]][:axes])):
+        name = place.published.format(*index) + suffix
+        yield Tensor(name, ours, index, place)
 
 
 def published_shape(
   tensor: Tensor, shapes: Sequence[tuple[int, ...]]
 ) -> tuple[int, ...]:
-  """The shape of a published tensor, of those of our leaves in one layer.
+  """The shape of a published tensor, of those of its part of our leaves.
 
-  >>> tensor = Tensor("q.weight", ("query.kernel",), 0, Place("q", ("query",)))
+  >>> tensor = Tensor("q.weight", ("q.kernel",), (0,), Place("q", ("q",)))
   >>> published_shape(tensor, [(6, 2, 3)])
   (6, 6)
   """
+  lead, one = shapes[0][: tensor.batch], [s[tensor.batch :] for s in shapes]
   if not tensor.ours[0].endswith("kernel"):
     inside = tensor.ours[0].endswith("embedding")
-    return shapes[0] if inside else (sum(map(math.prod, shapes)),)
+    return shapes[0] if inside else (*lead, sum(map(math.prod, one)))
   inputs = _inputs(tensor)
-  rows = math.prod(shapes[0][:inputs])
-  columns = sum(math.prod(shape[inputs:]) for shape in shapes)
+  rows = math.prod(one[0][:inputs])
+  columns = sum(math.prod(shape[inputs:]) for shape in one)
   turned = tensor.place.layout == "out_in"
-  return (columns, rows) if turned else (rows, columns)
+  return (*lead, *((columns, rows) if turned else (rows, columns)))
 
 
 def split(
@@ -106,7 +122,7 @@ def split(
   """Our leaves of one layer, out of a published tensor.
 
   >>> import numpy as np
-  >>> tensor = Tensor("kv.bias", ("a.bias", "b.bias"), 0, Place("kv", ()))
+  >>> tensor = Tensor("kv.bias", ("a.bias", "b.bias"), (0,), Place("kv", ()))
   >>> [x.tolist() for x in split(tensor, np.arange(4), [(2, 1), (2,)])]
   [[[0], [1]], [2, 3]]
   """
@@ -114,14 +130,14 @@ def split(
     return [array.reshape(shapes[0])]
   matrix = tensor.ours[0].endswith("kernel")
   if matrix and tensor.place.layout == "out_in":
-    array = array.T
+    array = array.swapaxes(-1, -2)
 
   # Outputs are last now; the modules share them.
-  inputs = _inputs(tensor) if matrix else 0
-  widths = [math.prod(shape[inputs:]) for shape in shapes]
-  if tensor.place.by_head:
-    heads, parts = shapes[0][-2], len(shapes)
-    cut = array.reshape((*array.shape[:-1], heads, parts, widths[0] // heads))
+  first = tensor.batch + (_inputs(tensor) if matrix else 0)
+  widths = [math.prod(shape[first:]) for shape in shapes]
+  if tensor.place.by:
+    groups, parts = _groups(tensor, shapes[0]), len(shapes)
+    cut = array.reshape((*array.shape[:-1], groups, parts, widths[0] // groups))
     pieces = [cut[..., i, :] for i in range(parts)]
   else:
     pieces = np.split(array, np.cumsum(widths)[:-1], axis=-1)
@@ -132,7 +148,7 @@ def join(tensor: Tensor, arrays: Sequence[np.ndarray]) -> np.ndarray:
   """The published tensor of our leaves of one layer: the inverse of `split`.
 
   >>> import numpy as np
-  >>> tensor = Tensor("kv.bias", ("a.bias", "b.bias"), 0, Place("kv", ()))
+  >>> tensor = Tensor("kv.bias", ("a.bias", "b.bias"), (0,), Place("kv", ()))
   >>> join(tensor, [np.array([[0], [1]]), np.array([2, 3])]).tolist()
   [0, 1, 2, 3]
   """
@@ -140,28 +156,32 @@ def join(tensor: Tensor, arrays: Sequence[np.ndarray]) -> np.ndarray:
     return arrays[0]
 
   matrix = tensor.ours[0].endswith("kernel")
-  inputs = _inputs(tensor) if matrix else 0
-  rows = [math.prod(x.shape[:inputs]) for x in arrays]
+  first = tensor.batch + (_inputs(tensor) if matrix else 0)
+  lead = arrays[0].shape[: tensor.batch]
+  # Of a bias no rows, of a kernel as many as it has inputs.
+  rows = (math.prod(arrays[0].shape[tensor.batch : first]),) * matrix
+  widths = [math.prod(x.shape[first:]) for x in arrays]
 
-  if tensor.place.by_head:
-    heads = arrays[0].shape[-2]
-    cut = [
-      x.reshape((*((n,) * matrix), heads, x.shape[-1]))
-      for x, n in zip(arrays, rows, strict=True)
-    ]
-    whole = np.stack(cut, axis=-2)
-    flat = whole.reshape((*whole.shape[: 1 * matrix], -1))
+  if tensor.place.by:
+    groups = _groups(tensor, arrays[0].shape)
+    cut = [x.reshape((*lead, *rows, groups, -1)) for x in arrays]
+    flat = np.stack(cut, axis=-2).reshape((*lead, *rows, sum(widths)))
   else:
-    # `rows` of a bias are 1, of no axes.
     pieces = [
-      x.reshape((*((n,) * matrix), -1))
-      for x, n in zip(arrays, rows, strict=True)
+      x.reshape((*lead, *rows, width))
+      for x, width in zip(arrays, widths, strict=True)
     ]
     flat = np.concatenate(pieces, axis=-1)
 
-  return flat.T if matrix and tensor.place.layout == "out_in" else flat
+  turned = matrix and tensor.place.layout == "out_in"
+  return flat.swapaxes(-1, -2) if turned else flat
 
 
 def _inputs(tensor: Tensor) -> int:
   """Input axes of our kernel: the output map contracts heads and features."""
   return 2 if tensor.ours[0].endswith("attention.output.kernel") else 1
+
+
+def _groups(tensor: Tensor, shape: tuple[int, ...]) -> int:
+  """How many heads or features the modules share one after another."""
+  return shape[-2] if tensor.place.by == "head" else shape[-1]

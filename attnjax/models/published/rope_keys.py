@@ -7,7 +7,7 @@ the first.
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attnjax.models.decoder_config import DecoderConfig
@@ -30,6 +30,7 @@ class Rope:
       and no key does.
     share_key: of the older form.
     base_key: of the older form.
+    default: parameters, where no key has any.
   """
 
   base: float = 10_000.0
@@ -38,11 +39,14 @@ class Rope:
   original: int | None = None
   share_key: str = "partial_rotary_factor"
   base_key: str = "rope_theta"
+  default: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def read(self, keys: Keys) -> dict[str, Any]:
     """Leaves of `rotary`."""
     given = dict(keys.get("rope_parameters", {}))
     older = dict(keys.get("rope_scaling", {}))
+    if not given and not older:
+      older = dict(self.default)
     base = keys.get(self.base_key, self.base)
     share = keys.get(self.share_key, self.share)
 

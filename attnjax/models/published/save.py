@@ -63,8 +63,7 @@ def save(
 
   tensors = {}
   for tensor in tensors_of(FAMILIES[name].places, shapes):
-    layer = ... if tensor.layer is None else tensor.layer
-    whole = join(tensor, [arrays[ours][layer] for ours in tensor.ours])
+    whole = join(tensor, [arrays[ours][tensor.at] for ours in tensor.ours])
     tensors[tensor.name] = np.ascontiguousarray(whole)
 
   dtypes = {str(x.dtype) for x in tensors.values()}
