@@ -8,6 +8,7 @@ the four digits; its weights depend on their content.
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,10 +32,42 @@ from experiments.glimpse.digits import (
   patches,
 )
 
-__all__ = ["QUESTIONS", "VARIANTS", "Result", "load", "run"]
+__all__ = [
+  "BLIND",
+  "QUESTIONS",
+  "VARIANTS",
+  "Result",
+  "load",
+  "most_often",
+  "run",
+]
 
 QUESTIONS = {"place": (4, 10), "digit": (10, 4)}  # contexts, answers
 VARIANTS = ("glimpse", "no context", "concatenated", "concatenated, large")
+
+
+def most_often(things: int, kinds: int) -> float:
+  """Mean share of the kind that is most frequent among independent things.
+
+  The accuracy of who knows all things of a picture and not which one is asked
+  for. All pictures are enumerated.
+
+  Args:
+    things: number of a picture.
+    kinds: equally likely each.
+
+  >>> most_often(2, 2)  # alike in half of the pictures
+  0.75
+  """
+  counts = [
+    max(map(drawn.count, drawn))
+    for drawn in itertools.product(range(kinds), repeat=things)
+  ]
+  return sum(counts) / (things * len(counts))
+
+
+# Of "place" without its context.
+BLIND = most_often(4, 10)
 
 
 class DigitSplits(NamedTuple):

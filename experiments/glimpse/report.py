@@ -49,7 +49,10 @@ def mosaic_table(
     for name, runs in found.items()
   ]
   columns = [ASKED[question], "parameters", "accuracy, held-out digits"]
-  return f"\n{table(columns, rows)}"
+  blind = ""
+  if question == "place":
+    blind = f"\n\nmost accuracy without the context: {mosaic.BLIND:.4f}"
+  return f"\n{table(columns, rows)}{blind}"
 
 
 def draw_curves(

@@ -231,11 +231,14 @@ def _terms(p: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-  """A law, and the laws of bootstrap resamples of its runs.
+  """A law, and the laws of bootstrap resamples of its cells.
+
+  A cell is all runs of one size and length, one a seed. They differ by seed far
+  less than the law is off, so that drawn runs would make intervals too narrow.
 
   Args:
     law: of all runs.
-    again: laws of as many runs, drawn with replacement.
+    again: laws of as many cells, drawn with replacement.
     coverage: share of `again` that an interval holds.
     least: the lowest loss that the law was fitted to.
   """
@@ -296,7 +299,7 @@ def enough(runs: Sequence[dict]) -> bool:
 
 
 def fit(config: LawConfig, runs: Sequence[dict]) -> Fit:
-  """Fits a law to runs, and one to each of their bootstrap resamples.
+  """Fits a law to runs, and one to each bootstrap resample of their cells.
 
   A resample with too few sizes or lengths for a law is drawn again.
 
@@ -309,8 +312,12 @@ def fit(config: LawConfig, runs: Sequence[dict]) -> Fit:
   random = np.random.default_rng(config.seed)
   again: list[Law] = []
 
+  cells, of_run = np.unique(table[:2], axis=1, return_inverse=True)
+  members = [np.flatnonzero(of_run == cell) for cell in range(cells.shape[1])]
+
   while len(again) < config.resamples:
-    drawn = table[:, random.integers(0, len(runs), len(runs))]
+    chosen = random.integers(0, len(members), len(members))
+    drawn = table[:, np.concatenate([members[cell] for cell in chosen])]
     try:
       # Fewer starts than of all runs: there are hundreds of these fits.
       again.append(fit_law(*drawn, starts=2))

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from experiments.scaling.config import LawConfig
-from experiments.scaling.law import columns, fit
+from experiments.scaling.law import columns, fit, line_through
 
 __all__ = ["Forecast", "forecasts", "frontier"]
 
@@ -21,6 +21,7 @@ class Forecast(NamedTuple):
   low: float
   high: float
   neighbour: float  # measured of the next smaller size, after as many tokens
+  ruler: float  # on the straight line, in logarithms, through the two smaller
 
   @property
   def error(self) -> float:
@@ -31,6 +32,11 @@ class Forecast(NamedTuple):
   def baseline(self) -> float:
     """Error of "size changes nothing": log(neighbour / measured)."""
     return float(np.log(self.neighbour / self.measured))
+
+  @property
+  def ruled(self) -> float:
+    """Error of a ruler laid through two sizes: log(ruler / measured)."""
+    return float(np.log(self.ruler / self.measured))
 
 
 def forecasts(config: LawConfig, runs: Sequence[dict]) -> list[Forecast]:
@@ -51,12 +57,14 @@ def forecasts(config: LawConfig, runs: Sequence[dict]) -> list[Forecast]:
   found = []
 
   for (n, d), measured in means.items():
-    if n != widest or (smaller[-1], d) not in means:
-      continue  # another size, or one without a neighbour: that diverged
+    if n != widest or not all((size, d) in means for size in smaller[-2:]):
+      continue  # another size, or one without neighbours: they diverged
     loss = lambda law, n=n, d=d: float(law(n, d))
     low, high = fitted.interval(loss)
     told, near = fitted.law(n, d), means[smaller[-1], d]
-    found.append(Forecast(n, d, measured, told, low, high, near))
+    ruler = line_through(smaller[-2:], [means[x, d] for x in smaller[-2:]])
+    ruled = float(ruler(n))
+    found.append(Forecast(n, d, measured, told, low, high, near, ruled))
 
   return found
 

@@ -174,23 +174,27 @@ def _forecast_table(found: Sequence[Forecast]) -> str:
       f"{each.foretold:.4f} ({each.low:.4f} to {each.high:.4f})",
       f"{100 * each.error:+.2f} %",
       f"{100 * each.baseline:+.2f} %",
+      f"{100 * each.ruled:+.2f} %",
     ]
     for each in found
   ]
-  heads = ["N", "tokens", "measured", "foretold", "error", "of the neighbour"]
+  heads = ["N", "tokens", "measured", "foretold", "error"]
+  heads += ["of the neighbour", "of the ruler"]
 
   return table(heads, rows)
 
 
 def _judged(found: Sequence[Forecast]) -> str:
-  """Root mean square of both errors, and which is smaller."""
+  """Root mean square of the three errors, and whether the law's is smallest."""
   root = lambda errors: 100 * float(np.sqrt(np.mean(np.square(errors))))
   law = root([each.error for each in found])
   same = root([each.baseline for each in found])
-  said = "the law is nearer" if law < same else "REFUTED: the law is no nearer"
+  ruled = root([each.ruled for each in found])
+  nearer = law < min(same, ruled)
+  said = "the law is nearer" if nearer else "REFUTED: the law is no nearer"
   return (
     f"\nroot mean square: {law:.2f} % of the law, {same:.2f} % of the neighbour"
-    f" in its stead: {said}"
+    f" in its stead, {ruled:.2f} % of a ruler through the two next: {said}"
   )
 
 

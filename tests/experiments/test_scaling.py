@@ -120,9 +120,23 @@ def test_the_law_foretells_what_was_held_out_and_is_refuted_where_it_fails():
   for each in refutation.forecasts(config.law, runs):
     assert abs(each.error) < 1e-3 < 0.01 < each.baseline
   assert "the law is nearer" in report.tested(config, runs)
+  for run in runs:  # a line without a floor, which a ruler foretells exactly
+    run["bits_per_byte"] = run["parameters"] ** -0.1 * run["tokens"] ** -0.2
+  for each in refutation.forecasts(config.law, runs):
+    assert abs(each.ruled) < 1e-9
+  assert "REFUTED" in report.tested(config, runs)
+
+  runs = invented(TRUE)
   for run, near in zip(runs[-3:], runs[-6:-3], strict=True):
     run["bits_per_byte"] = near["bits_per_byte"]  # size gains nothing any more
   assert "REFUTED" in report.tested(config, runs)
+
+
+def test_resamples_draw_cells_so_that_seeds_alike_narrow_nothing():
+  runs = invented(TRUE, noise=0.01)
+  one, five = (fit(FEWEST, runs * n) for n in (1, 5))
+  ends = lambda found: found.interval(lambda law: law(1e6, 1e8))
+  assert ends(five) == pytest.approx(ends(one), rel=1e-4)
 
 
 def test_a_line_has_the_error_of_its_exponent():
