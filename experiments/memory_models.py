@@ -24,7 +24,7 @@ __all__ = [
 # A perceptron takes the gradients of a chunk at its beginning, where they are
 # stale for its end: small rates, and answers whose size no write can change,
 # keep it from diverging.
-_DEEP = {"rule": "titans", "max_rate": 1 / 16, "residual": True}
+_DEEP = {"rule": "titans", "max_rate": 1 / 8, "residual": True}
 # What each changes in a config that has a window and persistent tokens.
 ARCHITECTURES: dict[str, dict[str, Any]] = {
   "full attention": {"architecture": "attention", "window": None},

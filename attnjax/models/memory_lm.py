@@ -19,9 +19,11 @@ from attnjax.nn import (
   NeuralMemory,
   WindowAttention,
 )
+from attnjax.nn.combined import COMBINES
 from attnjax.nn.initializers import fan_in
 from attnjax.nn.memory_blocks import AttentionAlone
 from attnjax.nn.norm import make_norm
+from attnjax.nn.starts import STARTS
 from attnjax.ops import memory
 from attnjax.ops.attention import attend as default_attend
 from attnjax.typing import Array, DTypeLike, Float, Int, PyTree
@@ -74,6 +76,23 @@ class MemoryLMConfig(Config):
   convolution: int = setting(
     4, "tokens that queries, keys and values mix", at_least=1
   )
+  start: str = setting(
+    "bound",
+    "how projections and convolutions begin: queries bound to keys, keys to the"
+    " token before; drawn; or apart, and a convolution as none",
+    choices=STARTS,
+  )
+  combine: str = setting(
+    "add",
+    "how the memory as a gate or context changes attention: as a factor, or"
+    " added to it",
+    choices=COMBINES,
+  )
+  dampened: bool = setting(
+    True,
+    "the momentum of a memory takes in 1 - η of a gradient, so that no step is"
+    " larger than its rate",
+  )
   window: int | None = setting(
     None, "tokens before its own that attention sees; none: all", at_least=0
   )
@@ -107,6 +126,9 @@ def make_rule(config: MemoryLMConfig) -> memory.Rule:
     structure = dataclasses.replace(rule.structure, residual=True)
     # Any rule can take it: TTT has a residual of its own, the others none.
     rule = dataclasses.replace(rule, structure=structure)
+  if config.dampened and rule.algorithm.has_momentum:
+    algorithm = dataclasses.replace(rule.algorithm, dampened=True)
+    rule = dataclasses.replace(rule, algorithm=algorithm)
   if config.objective_sign == 1:
     return rule
   return dataclasses.replace(rule, objective=memory.negative(rule.objective))
@@ -124,6 +146,7 @@ def _make_mixer(
     window=window,
     persistent=config.persistent,
     convolution=config.convolution,
+    start=config.start,
     attend=attend,
     output_init=init,
     rngs=rngs,
@@ -136,6 +159,7 @@ def _make_mixer(
     config.heads,
     rule=make_rule(config),
     convolution=config.convolution,
+    start=config.start,
     max_rate=config.max_rate,
     output_init=init,
     rngs=rngs,
@@ -147,13 +171,21 @@ def _make_mixer(
     return MemoryAsLayer(near, layer, width=width, rngs=rngs)
   if config.architecture == "mag":
     near = attention(config.window)
-    return MemoryAsGate(near, layer, width=width, output_init=init, rngs=rngs)
+    return MemoryAsGate(
+      near,
+      layer,
+      width=width,
+      combine=config.combine,
+      output_init=init,
+      rngs=rngs,
+    )
   # No window: the segments are what limits its attention.
   return MemoryAsContext(
     attention(None),
     layer,
     width=width,
     segment=config.segment,
+    combine=config.combine,
     output_init=init,
     rngs=rngs,
   )

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from attnjax.nn.combined import Combined
 from attnjax.nn.initializers import FAN_IN
 from attnjax.nn.neural_memory import NeuralMemory, NeuralMemoryState
 from attnjax.nn.norm import make_norm
@@ -65,32 +66,6 @@ class _Mixer(nnx.Module):
     if self.attention is not None:
       cache = self.attention.init_cache(batch, capacity, dtype)
     return MixerState(memory, cache, None)
-
-
-class _Gated(nnx.Module):
-  """Gating of attention by memory, o = (norm_1(y) ⊙ σ(norm_2(m))) W_o.
-
-  Args:
-    width: M.
-    output_init: of the map out.
-    rngs: Flax NNX random streams; uses "params".
-  """
-
-  def __init__(
-    self, width: int, *, output_init: Callable = FAN_IN, rngs: nnx.Rngs
-  ):
-    self.norm = make_norm("rms", width, False, rngs)
-    self.memory_norm = make_norm("rms", width, False, rngs)
-    self.output = nnx.Linear(
-      width, width, use_bias=False, kernel_init=output_init, rngs=rngs
-    )
-
-  def __call__(self, y, m):
-    """Output for attention y and memory m, both ``*B T M``."""
-    # The paper normalises both by learned vectors and applies a nonlinearity,
-    # without saying to which. Here the memory gates the attention.
-    gate = jax.nn.sigmoid(self.memory_norm(m))
-    return self.output(self.norm(y) * gate)
 
 
 class AttentionAlone(_Mixer):
@@ -151,17 +126,18 @@ class MemoryAlone(_Mixer):
 
 
 class MemoryAsGate(_Mixer):
-  """Attention over a window, gated by the output of the memory (MAG).
+  """Attention over a window beside the memory (MAG), added or gated by it.
 
       o = attention(x) ⊗ memory(x)
 
-  where y ⊗ m = (norm(y) ⊙ σ(norm(m))) W_o. The attention sees the
-  persistent tokens, the memory reads the sequence alone.
+  where y ⊗ m is that of `Combined`: by default their normalised sum. The
+  attention sees the persistent tokens, the memory reads the sequence alone.
 
   Args:
     attention: a `WindowAttention`.
     memory: a `NeuralMemory`.
     width: M.
+    combine: "add" or "gate"; see `Combined`.
     output_init: of the map out.
     rngs: Flax NNX random streams; uses "params".
 
@@ -186,11 +162,14 @@ class MemoryAsGate(_Mixer):
     memory: NeuralMemory,
     *,
     width: int,
+    combine: str = "add",
     output_init: Callable = FAN_IN,
     rngs: nnx.Rngs,
   ):
     self.attention, self.memory = attention, memory
-    self.gated = _Gated(width, output_init=output_init, rngs=rngs)
+    self.gated = Combined(
+      width, combine=combine, output_init=output_init, rngs=rngs
+    )
 
   def __call__(self, x: Float[Array, "*B T M"]):
     """(change of each token, state of the memory after the last)."""
@@ -207,10 +186,12 @@ class MemoryAsGate(_Mixer):
 class MemoryAsLayer(_Mixer):
   """Memory, then attention over a window of its output (MAL).
 
-      o = attention(norm(x + memory(x)))
+      m = memory(x),   o = m + attention(norm(x + m))
 
   The paper has y = memory(x), o = attention(y), and residuals in every block.
-  The residual around the memory is part of this layer.
+  Here the memory and the attention each have a residual. Without that of the
+  memory, what it recalled reaches the block's output through attention alone,
+  and it learns to recall far slower.
 
   Args:
     attention: a `WindowAttention`.
@@ -247,13 +228,13 @@ class MemoryAsLayer(_Mixer):
   def __call__(self, x: Float[Array, "*B T M"]):
     """(change of each token, state of the memory after the last)."""
     m, memory = self.memory(x)
-    return self.attention(self.norm(x + m)), memory
+    return m + self.attention(self.norm(x + m)), memory
 
   def decode(self, x: Float[Array, "*B 1 M"], state: MixerState):
     """(change of one more token, state after it)."""
     m, memory = self.memory(x, state.memory)
     y, cache = self.attention.decode(self.norm(x + m), state.cache)
-    return y, MixerState(memory, cache, None)
+    return m + y, MixerState(memory, cache, None)
 
 
 @pytree_dataclass
@@ -272,11 +253,10 @@ class MemoryAsContext(_Mixer):
              segment)
       o[i] = y[i] ⊗ memory(y)[i], which writes y up to i and reads
 
-  where y ⊗ m = (norm(y) ⊙ σ(norm(m))) W_o. The paper is not causal in two
-  places. Its order [persistent, h, segment] under a causal mask lets a token
-  see the h of later tokens; here h[j] has the position of x[j]. And its o reads
-  the memory after the whole segment is written; here, after the token's own
-  write.
+  where y ⊗ m is that of `Combined`. The paper is not causal in two places. Its
+  order [persistent, h, segment] under a causal mask lets a token see the h of
+  later tokens; here h[j] has the position of x[j]. And its o reads the memory
+  after the whole segment is written; here, after the token's own write.
 
   In the paper y = attention, with residuals in every block. The residual around
   the attention is part of this layer, as in `MemoryAsLayer`.
@@ -287,6 +267,7 @@ class MemoryAsContext(_Mixer):
     width: M.
     segment: C, tokens; a multiple of the rule's chunk where its gradients are
       taken at the beginning of chunks.
+    combine: "add" or "gate"; see `Combined`.
     output_init: of the map out.
     rngs: Flax NNX random streams; uses "params".
 
@@ -317,6 +298,7 @@ class MemoryAsContext(_Mixer):
     *,
     width: int,
     segment: int,
+    combine: str = "add",
     output_init: Callable = FAN_IN,
     rngs: nnx.Rngs,
   ):
@@ -335,7 +317,9 @@ class MemoryAsContext(_Mixer):
 
     self.attention, self.memory, self.segment = attention, memory, segment
     self.norm = make_norm("rms", width, False, rngs)
-    self.gated = _Gated(width, output_init=output_init, rngs=rngs)
+    self.gated = Combined(
+      width, combine=combine, output_init=output_init, rngs=rngs
+    )
 
   def __call__(self, x: Float[Array, "*B T M"]):
     """(change of each token, memory after the last segment)."""

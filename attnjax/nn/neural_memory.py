@@ -9,6 +9,7 @@ from flax import nnx
 
 from attnjax.nn.initializers import FAN_IN
 from attnjax.nn.norm import make_norm
+from attnjax.nn.starts import bound, check_start, initial_taps
 from attnjax.ops import memory
 from attnjax.ops.convolution import causal_convolution
 from attnjax.ops.pytree_dataclass import pytree_dataclass
@@ -20,9 +21,9 @@ __all__ = ["NeuralMemory", "NeuralMemoryState"]
 # the weights in 2000 tokens. With a half-life shorter than the training
 # sequences, nothing beyond their length could be recalled.
 _BIASES = {"rate": -1.0, "momentum": 0.0, "decay": -8.0, "threshold": 0.0}
-# Safety factor of the initial rate: momentum at its bias of 0 doubles a step,
-# and the gradient of a perceptron grows with its weights.
-_RATE_MARGIN = 4.0
+# Safety factor of the initial rate, because the gradient of a perceptron grows
+# with its weights. Momentum at its bias of 0 doubles a step, unless dampened.
+_RATE_MARGIN = 2.0
 
 
 @pytree_dataclass
@@ -51,7 +52,8 @@ class NeuralMemory(nnx.Module):
       y       = memory.stream(q, k, v; θ, η, α)
       out     = (norm(y) ⊙ σ(x W_g)) W_o
 
-  The layer is causal. The initial weights of the memory are parameters.
+  The layer is causal. The initial weights of the memory are parameters; so is
+  the gain of each head where the memory's structure has a residual.
 
   Args:
     width: M.
@@ -59,14 +61,20 @@ class NeuralMemory(nnx.Module):
     rule: the update rule; see `attnjax.memory`.
     head_width: D = E; None is M / H.
     convolution: tokens that the convolution sees, >= 1.
+    start: "bound": W_q begins as W_k, so that a token asks as it is written,
+      and a key begins as the token before, so that a value is written under
+      the key told before it. "drawn": drawn apart, taps of the
+      convolution drawn, as published layers begin. "identity": drawn apart, and
+      a convolution that begins as none.
     max_rate: the largest θ.
     output_init: of the map out.
     rngs: Flax NNX random streams; uses "params".
 
   Raises:
     ValueError: if heads do not divide the width, the convolution sees nothing,
-      or the largest rate is not stable: a matrix that descends l2 at every
-      token, with keys of length 1, diverges from 2 (1 + η) on.
+      the start is none of the three, or "drawn" where the convolution sees one
+      token, or the largest rate is not stable: a matrix that descends l2 at
+      every token, with keys of length 1, diverges from 2 (1 + η) on.
 
   >>> import jax.numpy as jnp
   >>> from flax import nnx
@@ -88,6 +96,7 @@ class NeuralMemory(nnx.Module):
     rule: memory.Rule = memory.titans(),
     head_width: int | None = None,
     convolution: int = 4,
+    start: str = "bound",
     max_rate: float = 1.0,
     output_init: Callable = FAN_IN,
     rngs: nnx.Rngs,
@@ -102,12 +111,15 @@ class NeuralMemory(nnx.Module):
         f"NeuralMemory: convolution must see 1 token or more, got {convolution}"
       )
 
+    check_start("NeuralMemory", start, convolution)
+
     # Descent of l2 by unit keys is stable below 2, and with momentum (the
     # heavy-ball method) below 2 (1 + η), where η is at most 1.
     exact = rule.gradients == "token" and rule.objective.slopes == (1.0, 1.0)
     limit = 2.0 if exact and rule.structure.is_linear else float("inf")
     if rule.algorithm.has_momentum:
-      limit *= 2
+      # Dampened, 2 (1 + η) / (1 - η): some η is stable for any rate.
+      limit *= math.inf if rule.algorithm.dampened else 2
     if not 0 < max_rate < limit:
       raise ValueError(
         f"NeuralMemory: max_rate must be above 0 and below {limit}, got"
@@ -122,9 +134,11 @@ class NeuralMemory(nnx.Module):
     self.rule, self.heads, self.max_rate = rule, heads, max_rate
 
     self.project = linear(width, 3 * inner)
-    # Initially the identity: only the tap of the token itself is 1.
-    taps = jnp.zeros((convolution, 3 * inner)).at[-1].set(1)
-    self.kernel = nnx.Param(taps)
+    kernel = self.project.kernel[...]
+    asks = bound(start, kernel[:, :inner], kernel[:, inner : 2 * inner])
+    self.project.kernel[...] = kernel.at[:, :inner].set(asks)
+    drawn = rngs.params() if start == "drawn" else None
+    self.kernel = nnx.Param(initial_taps(start, convolution, inner, drawn))
 
     self.names = memory.wanted_gates(rule)
     initial = _BIASES | {"rate": _rate_bias(rule, max_rate)}
@@ -137,13 +151,18 @@ class NeuralMemory(nnx.Module):
     )
     self.gate_bias = nnx.Param(biases)
 
-    start = memory.initial_weights(rule, rngs.params(), heads, head_width)
+    weights = memory.initial_weights(rule, rngs.params(), heads, head_width)
     # A last map of 0 makes an empty memory output 0. Not with a residual, which
     # normalises the output: at 0 that has no gradient.
     if not rule.structure.residual:
-      last = list(start)[-1]
-      start[last] = jnp.zeros_like(start[last])
-    self.start = nnx.Dict({name: nnx.Param(w) for name, w in start.items()})
+      last = list(weights)[-1]
+      weights[last] = jnp.zeros_like(weights[last])
+    # 1, of length sqrt(D), though values have length 1: with 1 / sqrt(D) the
+    # inner loss can reach 0, but writes are too small, and it learns to recall
+    # three times slower.
+    gain = jnp.ones((heads, head_width))
+    self.gain = nnx.Param(gain) if rule.structure.residual else None
+    self.start = nnx.Dict({name: nnx.Param(w) for name, w in weights.items()})
 
     self.norm = make_norm("rms", head_width, False, rngs)
     self.output_gate = linear(width, inner)
@@ -165,6 +184,7 @@ class NeuralMemory(nnx.Module):
       self.heads,
       inner // self.heads,
       weights={name: w[...] for name, w in self.start.items()},
+      gain=None if self.gain is None else self.gain[...],
       dtype=dtype,
     )
     taps = self.kernel.shape[0] - 1
@@ -257,7 +277,9 @@ def _rate_bias(rule: memory.Rule, max_rate: float) -> float:
   """
   if rule.gradients == "token":
     return _BIASES["rate"]
-  share = 1 / (_RATE_MARGIN * rule.chunk * max_rate)
+  doubled = rule.algorithm.has_momentum and not rule.algorithm.dampened
+  margin = _RATE_MARGIN * (2 if doubled else 1)
+  share = 1 / (margin * rule.chunk * max_rate)
   # The logit of `share`, of which the sigmoid is the initial rate over the
   # largest.
   return min(-math.log(max(1 / share - 1, 1)), _BIASES["rate"])

@@ -9,6 +9,7 @@ from flax import nnx
 
 from attnjax.nn.attention import MultiHeadAttention
 from attnjax.nn.initializers import FAN_IN
+from attnjax.nn.starts import bound, check_start, initial_taps
 from attnjax.ops import cache as caches
 from attnjax.ops import masks, score_mods
 from attnjax.ops.attention import attend as default_attend
@@ -61,12 +62,15 @@ class WindowAttention(nnx.Module):
     window: tokens before its own that a query sees; None is all of them.
     persistent: N, tokens that every query sees.
     convolution: tokens that the convolution sees; 1 is none.
+    start: of projections and convolution, "bound", "drawn" or "identity"; see
+      `NeuralMemory`.
     attend: the attention to call.
     output_init: of the map out.
     rngs: Flax NNX random streams; uses "params".
 
   Raises:
-    ValueError: if heads do not divide the width, or a size is negative.
+    ValueError: if heads do not divide the width, a size is negative, the start
+      is none of the three, or "drawn" without a convolution.
 
   >>> import jax.numpy as jnp
   >>> from flax import nnx
@@ -91,6 +95,7 @@ class WindowAttention(nnx.Module):
     window: int | None,
     persistent: int = 0,
     convolution: int = 1,
+    start: str = "bound",
     attend: Callable = default_attend,
     output_init: Callable = FAN_IN,
     rngs: nnx.Rngs,
@@ -106,14 +111,18 @@ class WindowAttention(nnx.Module):
         f" {convolution}"
       )
 
+    check_start("WindowAttention", start, convolution)
+
     self.attention = MultiHeadAttention(
       width, heads, attend=attend, output_init=output_init, rngs=rngs
     )
+    query, key = self.attention.query.kernel, self.attention.key.kernel
+    query[...] = bound(start, query[...], key[...])
     # Of variance 1, as the normalised tokens beside which they stand.
     tokens = jax.random.normal(rngs.params(), (persistent, width))
     self.persistent = nnx.Param(tokens) if persistent else None
-    # Initially the identity: only the tap of the token itself is 1.
-    taps = jnp.zeros((convolution, 3 * width)).at[-1].set(1)
+    drawn = rngs.params() if start == "drawn" else None
+    taps = initial_taps(start, convolution, width, drawn)
     self.kernel = nnx.Param(taps) if convolution > 1 else None
     self.window, self.heads = window, heads
 

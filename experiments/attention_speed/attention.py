@@ -59,7 +59,8 @@ def cases_of(config: AttentionSpeedConfig) -> list[Case]:
   names = listed(config.cases, "cases", CASES)
   modes = listed(config.passes, "passes", PASSES)
 
-  # Short ones first: a run that is stopped has whole lengths.
+  # Short ones first: a run that is stopped has whole lengths. A step of
+  # decoding has no backward pass that anybody takes.
   return [
     Case(
       name=name,
@@ -72,6 +73,7 @@ def cases_of(config: AttentionSpeedConfig) -> list[Case]:
       seed=config.seed,
     )
     for (width, length), name, mode in itertools.product(sizes, names, modes)
+    if name != "decode" or mode == "forward"
   ]
 
 
@@ -165,11 +167,13 @@ def attnjax_call(case: Case, implementation: str | None) -> Call:
   elif case.name == "natten":  # as one ports it, a function of positions
     near = lambda b, h, q, k: neighborhood(case, q, k)
     options["mask"] = masks.from_fn(near)
-  elif case.name != "full":
+  elif case.causal:
     options["mask"] = masks.causal()
 
   def call(query, key, value, *, ids=None, slopes=None):
-    if ids is not None:
+    if case.name == "segments":
+      options["mask"] = masks.causal() & masks.segments(ids)
+    elif ids is not None:
       options.update(query_segment_ids=ids, key_segment_ids=ids)
     if slopes is not None:
       options["score_mod"] = score_mods.compose(
@@ -187,7 +191,7 @@ def jax_nn_call(case: Case, implementation: str | None) -> Call | Refused:
     return Refused("cannot: no softcap")
 
   # Its masks are dense, but for these two rules.
-  options: dict[str, Any] = {"is_causal": case.name not in ("full", "natten")}
+  options: dict[str, Any] = {"is_causal": case.causal}
   if case.name == "window":
     options["local_window_size"] = (case.window - 1, 0)
 
@@ -199,7 +203,7 @@ def jax_nn_call(case: Case, implementation: str | None) -> Call | Refused:
       mask = _neighbors(case)[None, None]
     return jax.nn.dot_product_attention(query, key, value, mask=mask, **options)
 
-  return call, "dense mask" if case.name in ("documents", "natten") else ""
+  return call, "dense mask" if case.packed or case.name == "natten" else ""
 
 
 def flax_call(case: Case, implementation: str | None) -> Call | Refused:
@@ -225,10 +229,10 @@ def flax_call(case: Case, implementation: str | None) -> Call | Refused:
       key,
       value,
       mask=mask,
-      is_causal=case.name not in ("full", "natten"),
+      is_causal=case.causal,
     )
 
-  dense = case.name in ("documents", "window", "natten")
+  dense = case.packed or case.name in ("window", "natten")
   return call, "dense mask" if dense else ""
 
 

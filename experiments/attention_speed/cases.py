@@ -21,7 +21,16 @@ __all__ = [
   "visible",
 ]
 
-CASES = ("full", "causal", "window", "documents", "natten", "softcap_alibi")
+CASES = (
+  "full",
+  "causal",
+  "window",
+  "documents",
+  "segments",
+  "natten",
+  "softcap_alibi",
+  "decode",
+)
 RADIUS = 7  # of case "natten", along both sides of the grid
 CAP = 30.0  # of the softcap, in logits
 # FLOPs of a mode, as a multiple of the 4 D a visible logit of the forward pass:
@@ -34,8 +43,11 @@ _ARRAYS = {"forward": 3, "forward_backward": 4, "jvp": 6}
 class Case:
   """One attention call of float32 arrays, self-attention of ``B T H D``.
 
+  Case "decode" has one query, the last, and T keys that it sees all of.
+
   Args:
-    name: one of `CASES`; all but "full" and "natten" are causal.
+    name: one of `CASES`; "documents" and "segments" are the same packed rows,
+      by `query_segment_ids` of the call and by a rule of `masks`.
     mode: one of `MODES`.
     length: T.
     head_width: D.
@@ -56,6 +68,21 @@ class Case:
   batch: int = 1
   window: int = 256
   seed: int = 0
+
+  @property
+  def causal(self) -> bool:
+    """Whether no query sees a later key, by the mask."""
+    return self.name not in ("full", "natten", "decode")
+
+  @property
+  def packed(self) -> bool:
+    """Whether its rows are packed documents."""
+    return self.name in ("documents", "segments")
+
+  @property
+  def queries(self) -> int:
+    """The length of the query, and of the output."""
+    return 1 if self.name == "decode" else self.length
 
 
 def document_ids(case: Case) -> np.ndarray:
@@ -115,17 +142,20 @@ def arguments(case: Case) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
 
   By position: query, key, value; in mode "forward_backward" the cotangent of
   the output too, in mode "jvp" the tangents of the three. By name: ``ids`` of
-  case "documents", ``slopes`` of "softcap_alibi".
+  packed documents, ``slopes`` of "softcap_alibi".
   """
   # By size: every case of a size has the same queries, keys and values.
   rng = np.random.default_rng((case.seed, case.length, case.head_width))
-  shape = (case.batch, case.length, case.heads, case.head_width)
+  # A query or what is like it, a key, a value, and once more.
+  lengths = 2 * (case.queries, case.length, case.length)
   arrays = [
-    rng.standard_normal(shape, dtype=np.float32)
-    for _ in range(_ARRAYS[case.mode])
+    rng.standard_normal(
+      (case.batch, length, case.heads, case.head_width), dtype=np.float32
+    )
+    for length in lengths[: _ARRAYS[case.mode]]
   ]
 
-  if case.name == "documents":
+  if case.packed:
     return arrays, {"ids": document_ids(case)}
   if case.name == "softcap_alibi":
     return arrays, {"slopes": slopes(case.heads)}
@@ -134,7 +164,7 @@ def arguments(case: Case) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
 
 def visible(case: Case) -> int:
   """Number of visible (query, key) pairs of one head, all rows together."""
-  if case.name != "documents":
+  if not case.packed:
     return case.batch * _pairs_of_a_row(case)
 
   pairs = 0
@@ -153,8 +183,8 @@ def useful_flops(case: Case) -> float:
 
 def _pairs_of_a_row(case: Case) -> int:
   """Visible pairs of one row of a mask that depends on positions alone."""
-  if case.name == "full":
-    return case.length**2
+  if case.name in ("full", "decode"):
+    return case.queries * case.length
   if case.name == "natten":
     return case.length * math.prod(
       2 * _radius(size) + 1 for size in grid(case.length)

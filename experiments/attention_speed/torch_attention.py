@@ -38,7 +38,7 @@ def _sdpa(case: Case, limit_gb: float) -> Answer:
   """`scaled_dot_product_attention`; a dense mask where it has no rule."""
   if case.name == "softcap_alibi":
     return None, {"refused": "cannot: no softcap"}
-  dense = case.name in ("window", "documents", "natten")
+  dense = case.packed or case.name in ("window", "natten")
   # The boolean mask, and the float32 one that the kernel makes of it.
   pairs = case.batch * case.length**2
   refused = refused_size(5.0 * pairs, limit_gb) if dense else None
@@ -58,7 +58,7 @@ def _flex(case: Case, limit_gb: float) -> Answer:
   """`flex_attention`, which compiles a mask and a score function."""
   if case.mode != "forward":
     return None, {"refused": "cannot: no backward pass on a CPU"}
-  if case.name == "full":
+  if case.name in ("full", "decode"):
     return None, {"refused": "not run: has no mask and no score function"}
   # create_block_mask looks at every pair, in a few booleans and integers.
   refused = refused_size(8.0 * case.batch * case.length**2, limit_gb)
@@ -66,7 +66,7 @@ def _flex(case: Case, limit_gb: float) -> Answer:
     return refused
 
   arrays, extra = _tensors(case)
-  batch = case.batch if case.name == "documents" else None
+  batch = case.batch if case.packed else None
   length = case.length
   blocks = create_block_mask(
     _mask_mod(case, extra), batch, None, length, length, device="cpu"
@@ -82,10 +82,14 @@ def _flex(case: Case, limit_gb: float) -> Answer:
 
 
 def _tensors(case: Case) -> tuple[list, dict]:
-  """The arrays of a case as contiguous ``B H T D``, and those by name."""
+  """The arrays of a case as ``B H T D``, and those by name.
+
+  Contiguous, but for "decode": a cache is read as it is kept, ``B S H D``.
+  """
   arrays, extra = arguments(case)
+  turned = [torch.from_numpy(x).transpose(1, 2) for x in arrays]
   return (
-    [torch.from_numpy(x).transpose(1, 2).contiguous() for x in arrays],
+    turned if case.name == "decode" else [x.contiguous() for x in turned],
     {name: torch.from_numpy(x) for name, x in extra.items()},
   )
 
@@ -96,7 +100,7 @@ def _mask_mod(case: Case, extra: dict) -> Callable:
     return lambda b, h, q, k: (k <= q) & (q - k < case.window)
   if case.name == "natten":
     return lambda b, h, q, k: neighborhood(case, q, k)
-  if case.name == "documents":
+  if case.packed:
     ids = extra["ids"]
     return lambda b, h, q, k: (k <= q) & (ids[b, q] == ids[b, k])
   return lambda b, h, q, k: k <= q

@@ -19,7 +19,7 @@ from attnjax.models import MemoryLM
 from attnjax.nn.memory_blocks import MixerState
 from attnjax.nn.neural_memory import NeuralMemoryState
 from experiments.recall_beyond_window.config import RecallConfig
-from experiments.recall_beyond_window.task import draw_words, lay_out
+from experiments.recall_task import draw_words, lay_out
 
 __all__ = ["COLUMNS", "has_memory", "intervene", "without_rate"]
 

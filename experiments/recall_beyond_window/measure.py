@@ -9,7 +9,7 @@ import numpy as np
 
 from attnjax.models import MemoryLM
 from experiments.recall_beyond_window.config import RecallConfig
-from experiments.recall_beyond_window.task import draw_words, lay_out
+from experiments.recall_task import draw_words, lay_out
 
 __all__ = ["asked_rows", "by_capacity", "by_length", "deviation", "overwritten"]
 

@@ -9,7 +9,7 @@ from attnjax.training import make_evaluate
 from experiments.recall_beyond_window import measure, variants
 from experiments.recall_beyond_window.config import RecallConfig
 from experiments.recall_beyond_window.interventions import has_memory, intervene
-from experiments.recall_beyond_window.task import Batches, loss
+from experiments.recall_task import Batches, loss
 
 __all__ = ["trial"]
 

@@ -4,7 +4,7 @@ from attnjax.models import MemoryLM, MemoryLMConfig
 from experiments import memory_models
 from experiments.memory_models import state_bytes
 from experiments.recall_beyond_window.config import VARIANTS, RecallConfig
-from experiments.recall_beyond_window.task import vocabulary
+from experiments.recall_task import vocabulary
 
 __all__ = ["count", "make", "model_config", "state_bytes"]
 

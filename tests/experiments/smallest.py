@@ -185,6 +185,17 @@ _SMALLEST = {
     "model.hidden": 4,
     "model.depth": 1,
   },
+  "why_recall_is_not_learned": {
+    "kinds": "delta net",
+    "halves": "both",
+    "seeds": 1,
+    "steps": 2,
+    "every": 1,
+    "model.width": 8,
+    "model.hidden": 8,
+    "task.batch_size": 2,
+    "optimizer.warmup_steps": 1,
+  },
   "why_scale": _TRAIN
   | {
     "widths": 4,

@@ -9,8 +9,8 @@ from experiments.language_model.__main__ import main as language_model
 from experiments.language_model.config import PRESETS
 from experiments.recall_beyond_window import variants
 from experiments.recall_beyond_window.config import PRESETS as RECALL
-from experiments.recall_beyond_window.task import loss
 from experiments.recall_beyond_window.trial import trial
+from experiments.recall_task import loss
 from tests.experiments import small_recall
 from tests.side_by_side import SideBySide, free_address
 

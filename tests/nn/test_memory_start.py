@@ -35,10 +35,10 @@ def test_gates_begin_alike_for_every_token():
     np.testing.assert_array_equal(gate, jnp.broadcast_to(gate[0], gate.shape))
 
 
-def test_a_convolution_begins_as_none():
+def test_a_convolution_may_begin_as_none():
   x = jax.random.normal(jax.random.key(1), (11, 14))
   made = lambda n: WindowAttention(
-    14, 2, window=3, convolution=n, rngs=nnx.Rngs(0)
+    14, 2, window=3, convolution=n, start="identity", rngs=nnx.Rngs(0)
   )
   np.testing.assert_array_equal(made(1)(x), made(4)(x))
 

@@ -15,6 +15,7 @@ from attnjax.nn import (
   NeuralMemory,
   WindowAttention,
 )
+from attnjax.nn.combined import Combined
 from attnjax.nn.memory_blocks import AttentionAlone
 from tests import drawn
 from tests.few import few
@@ -39,9 +40,9 @@ def context(rngs):
   return MemoryAsContext(*layers, width=M, segment=4, rngs=rngs)
 
 
-def gate(rngs):
+def gate(rngs, combine="add"):
   layers = attention(3, rngs), held(memory.titans(chunk=4), rngs)
-  return MemoryAsGate(*layers, width=M, rngs=rngs)
+  return MemoryAsGate(*layers, width=M, combine=combine, rngs=rngs)
 
 
 def layer(rngs):
@@ -56,6 +57,7 @@ MIXERS = {
   "lact": lambda rngs: MemoryAlone(held(memory.lact(chunk=4), rngs)),
   "mac": context,
   "mag": gate,
+  "mag, gate": lambda rngs: gate(rngs, "gate"),
   "mal": layer,
 }
 
@@ -135,6 +137,19 @@ def test_a_context_that_cannot_be():
   everything = attention(None, rngs)
   with pytest.raises(ValueError, match="multiple of the rule's chunk of 4"):
     MemoryAsContext(everything, held(rule, rngs), width=M, segment=6, rngs=rngs)
+
+
+def test_only_a_gate_closes_where_the_memory_says_no():
+  """A memory that is sure leaves nothing of attention, and a sum itself."""
+  y, m = jnp.ones((T, M)), -jnp.ones((T, M))
+  of = lambda combine: Combined(M, combine=combine, rngs=nnx.Rngs(0))
+  for combine, closes in (("gate", True), ("add", False)):
+    layer = of(combine)
+    scale = layer.memory_norm.scale
+    scale[...] = 1e4 * scale[...]
+    assert bool((layer(y, m) == 0).all()) == closes
+  with pytest.raises(ValueError, match=r"one of \['add', 'gate'\], got 'sum'"):
+    of("sum")
 
 
 def test_sizes_that_cannot_be():

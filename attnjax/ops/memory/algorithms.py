@@ -29,6 +29,8 @@ class Algorithm:
 
   Args:
     has_momentum: whether there is a gate η of momentum.
+    dampened: whether a gradient enters the momentum with 1 - η[t], so that all
+      steps it makes together never go further than θ[t] g[t].
     iterations: of Newton and Schulz that orthogonalise a step; 0: none. With
       them the rate scales the step, θ[t] orthogonal(S[t]), instead of the
       gradient, whose norm orthogonalisation removes.
@@ -39,28 +41,45 @@ class Algorithm:
 
   has_momentum: bool = False
   iterations: int = 0
+  dampened: bool = False
+
+  def __post_init__(self):
+    if self.dampened and (not self.has_momentum or self.iterations):
+      raise ValueError(
+        "Algorithm: dampened=True scales gradients by 1 - η, which needs"
+        " momentum, and does nothing to a step that is orthogonalised; leave it"
+        " out"
+      )
 
 
 def gradient_descent() -> Algorithm:
   """Gradient descent, step[t] = -θ[t] g[t].
 
-  >>> gradient_descent()
-  Algorithm(has_momentum=False, iterations=0)
+  >>> gradient_descent().has_momentum
+  False
   """
   return Algorithm()
 
 
-def momentum() -> Algorithm:
+def momentum(*, dampened: bool = False) -> Algorithm:
   """Momentum, S[t] = η[t] S[t-1] - θ[t] g[t]; step[t] = S[t].
 
-  >>> momentum()
-  Algorithm(has_momentum=True, iterations=0)
+  Plain momentum that stays at η goes θ / (1 - η) along a gradient, without a
+  bound as η nears 1. Dampened, S[t] = η[t] S[t-1] - (1 - η[t]) θ[t] g[t], it
+  goes θ.
+
+  Args:
+    dampened: whether a gradient enters with 1 - η[t].
+
+  >>> momentum(dampened=True).dampened
+  True
 
   Reference:
     Behrouz, Zhong, Mirrokni, "Titans: Learning to Memorize at Test Time", 2025,
-    arXiv 2501.00663, equation 10.
+    arXiv 2501.00663, equation 10; dampening is that of PyTorch's SGD, here by
+    the gate.
   """
-  return Algorithm(has_momentum=True)
+  return Algorithm(has_momentum=True, dampened=dampened)
 
 
 def muon(iterations: int = 5, *, has_momentum: bool = True) -> Algorithm:

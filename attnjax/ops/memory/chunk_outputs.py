@@ -51,7 +51,7 @@ def factored_outputs(
   outputs = None
   if queries is not None:
     # A perceptron calls `linear` once a map, each with the inputs of that map.
-    outputs = rule.structure(linear, rule.features(queries))
+    outputs = rule.structure(linear, rule.features(queries), state.gain)
 
   # The state after the chunk: the last row of the coefficients.
   scales = summed(coefficients.updates_in_weights)[-1]
@@ -121,7 +121,7 @@ def materialized_outputs(
       }
     # Each query is answered with the weights of its own token.
     linked = jax.vmap(rule.retention.link)(weights)
-    answer = lambda w, x: rule.structure(linear_of(w), x)
+    answer = lambda w, x: rule.structure(linear_of(w), x, state.gain)
     outputs = jax.vmap(answer)(linked, rule.features(queries))
 
   return outputs, last, None if state.momentum is None else momentum

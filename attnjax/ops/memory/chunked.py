@@ -162,7 +162,7 @@ def _visit(state: MemoryState, chunk: Chunk):
     updates = _updates_at_each_token(state, coefficients, chunk)
   else:
     point = state.weights if start is None else start
-    updates = _updates_at_chunk_start(rule, point, tokens)
+    updates = _updates_at_chunk_start(rule, point, tokens, state.gain)
 
   # One matrix per token costs C times the memory, so only where it is needed.
   window = _window_matrix(state.recent, chunk)
@@ -188,7 +188,7 @@ def _visit(state: MemoryState, chunk: Chunk):
 def _visit_with_one_step(state: MemoryState, chunk: Chunk):
   """(state, outputs) after a chunk, or part of one, with a step at its end."""
   tokens = with_own_token(None, chunk.keys, chunk.values, chunk.gates)
-  update = summed_update(state.rule, state.weights, tokens)
+  update = summed_update(state.rule, state.weights, tokens, state.gain)
   sums = {name: gate.sum() for name, gate in chunk.gates.items()}
   step, held = PendingStep(update, sums), state.pending
   if held is None:  # the chunks are aligned: none is split between calls
@@ -207,10 +207,10 @@ def _visit_with_one_step(state: MemoryState, chunk: Chunk):
 
   outputs = None
   if chunk.queries is not None:
-    outputs = memory_output(state.rule, state.weights, chunk.queries)
+    outputs = memory_output(state, chunk.queries)
     if state.rule.reads == "after":
       # The last token is read after its own write, which ends the chunk.
-      last = memory_output(state.rule, new.weights, chunk.queries[-1:])
+      last = memory_output(new, chunk.queries[-1:])
       outputs = jnp.concatenate([outputs[:-1], last])
 
   position = state.position + chunk.is_token.sum(dtype=jnp.int32)
@@ -218,7 +218,10 @@ def _visit_with_one_step(state: MemoryState, chunk: Chunk):
 
 
 def _updates_at_chunk_start(
-  rule: Rule, start: dict[str, Array], tokens: RecentTokens
+  rule: Rule,
+  start: dict[str, Array],
+  tokens: RecentTokens,
+  gain: Float[Array, " E"] | None,
 ) -> OuterProducts:
   """Updates -θ g, all gradients at the weights at the chunk's start."""
   gradients = token_gradients(
@@ -227,6 +230,7 @@ def _updates_at_chunk_start(
     tokens.keys,
     tokens.values,
     tokens.gates.get("threshold"),
+    gain,
   )
   scales = -gradient_scales(rule, tokens.gates["rate"])[:, None]
   # An outer product is scaled by scaling one of its two factors.

@@ -138,14 +138,14 @@ def read(
   """
   _check_shapes(state, {"query": query})
   dtype = compute_dtype(state, query)
-  weights = for_compute(state, dtype).weights
-
-  one_head = lambda weights, q: sequential.memory_output(state.rule, weights, q)
+  one_head = sequential.memory_output
+  axes = _head_axes(state)
   for _ in state.lead:
-    one_head = jax.vmap(one_head)
+    one_head = jax.vmap(one_head, in_axes=(axes, 0))
 
   with jax.named_scope("memory"):
-    out = one_head(weights, _heads_first(query.astype(dtype)))
+    held = for_compute(state, dtype)
+    out = one_head(held, _heads_first(query.astype(dtype)))
   return _heads_last(out).astype(query.dtype)
 
 
@@ -154,6 +154,9 @@ def _run(state, query, key, value, gates, implementation):
   arrays = {"key": key, "value": value}
   _check_shapes(state, arrays if query is None else {"query": query} | arrays)
   used, out_of_range = check_gates(state.rule, gates, key.shape[:-1])
+  if state.rule.algorithm.dampened:
+    # A dampened step is a plain one of a smaller rate, in every form.
+    used["rate"] = used["rate"] * (1 - used["momentum"])
   count = key.shape[-3]
   one_head = _implementation(state, count, implementation)
   # int32 with x64, too. A numpy position stays numpy, so that the next call
@@ -171,7 +174,7 @@ def _run(state, query, key, value, gates, implementation):
     per_head(value),
     {n: jnp.swapaxes(x.astype(dtype), -1, -2) for n, x in used.items()},
   )
-  axes = jax.tree.map(lambda _: 0, state).replace(position=None)
+  axes = _head_axes(state)
   for _ in state.lead:
     one_head = jax.vmap(one_head, in_axes=(axes, 0, 0), out_axes=(axes, 0))
 
@@ -189,6 +192,11 @@ def _run(state, query, key, value, gates, implementation):
     out = poison(out, heads)
   new = new.replace(position=position)
   return new, None if out is None else _heads_last(out).astype(value.dtype)
+
+
+def _head_axes(state: MemoryState) -> MemoryState:
+  """The axis of each array to vmap rows and heads over; none of position."""
+  return jax.tree.map(lambda _: 0, state).replace(position=None)
 
 
 def _implementation(

@@ -39,7 +39,7 @@ def stream_tokens(
     if query is None:
       return new, None
     read = new if state.rule.reads == "after" else state
-    return new, memory_output(read.rule, read.weights, query)
+    return new, memory_output(read, query)
 
   # A scan carry keeps its dtype: int32, as in a new state.
   position = jnp.asarray(state.position, jnp.int32)
@@ -47,11 +47,12 @@ def stream_tokens(
 
 
 def memory_output(
-  rule: Rule, accumulator: dict[str, Array], queries: Float[Array, "... D"]
+  state: MemoryState, queries: Float[Array, "... D"]
 ) -> Float[Array, "... E"]:
   """The network of one head applied to queries, M(φ(q); link(A))."""
-  linear = linear_of(rule.retention.link(accumulator))
-  return rule.structure(linear, rule.features(queries))
+  rule = state.rule
+  linear = linear_of(rule.retention.link(state.weights))
+  return rule.structure(linear, rule.features(queries), state.gain)
 
 
 def gradient_scales(rule: Rule, rates: Float[Array, " T"]):
@@ -85,7 +86,7 @@ def _write(state: MemoryState, key, value, gates) -> MemoryState:
   window = with_own_token(recent, *token)
   if rule.updates == "chunk":
     # Sum up the chunk; only its last token makes a step.
-    update = summed_update(rule, state.weights, window)
+    update = summed_update(rule, state.weights, window, state.gain)
     pending = PendingStep(
       jax.tree.map(jnp.add, state.pending.update, update),
       {
@@ -108,7 +109,7 @@ def _write(state: MemoryState, key, value, gates) -> MemoryState:
   if rule.decayed:
     point = _scaled(1 - gates["decay"], point)
 
-  update = summed_update(rule, point, window)
+  update = summed_update(rule, point, window, state.gain)
   weights, momentum = _step(rule, state.weights, state.momentum, update, gates)
   return state.replace(
     weights=weights,
@@ -120,7 +121,10 @@ def _write(state: MemoryState, key, value, gates) -> MemoryState:
 
 
 def summed_update(
-  rule: Rule, accumulator: dict[str, Array], tokens: RecentTokens
+  rule: Rule,
+  accumulator: dict[str, Array],
+  tokens: RecentTokens,
+  gain: Float[Array, " E"] | None,
 ) -> dict[str, Array]:
   """Update -Σ θ g of some tokens; with Muon, which scales later, -Σ g."""
   gradients = token_gradients(
@@ -129,6 +133,7 @@ def summed_update(
     tokens.keys,
     tokens.values,
     tokens.gates.get("threshold"),
+    gain,
   )
   return weighted_sum(gradients, -gradient_scales(rule, tokens.gates["rate"]))
 

@@ -62,6 +62,8 @@ class MemoryState:
     pending: sums for the step at the end of a chunk; None where each token
       makes a step.
     recent: tokens within the window; None where it is 1.
+    gain: ``*B H E``, learned factors of the normalised output beside a
+      residual, which no token changes; None is 1.
     position: int32, tokens read, the same in every row.
     rule: the update rule; part of the structure of the pytree.
 
@@ -76,6 +78,7 @@ class MemoryState:
   start: PyTree
   pending: PyTree
   recent: PyTree
+  gain: PyTree
   position: PyTree
   rule: Rule = dataclasses.field(metadata={"static": True})
 
@@ -123,6 +126,7 @@ def init(
   *,
   value_width: int | None = None,
   weights: Mapping[str, Float[Array, "H I O"]] | None = None,
+  gain: Float[Array, "H E"] | None = None,
   dtype: DTypeLike = jnp.float32,
 ) -> MemoryState:
   """A state before the first token.
@@ -135,11 +139,14 @@ def init(
     value_width: E; None is D.
     weights: name -> ``H I O``, the initial accumulator, the same for every row;
       usually learned, see `initial_weights`. None is 0, for a matrix.
+    gain: ``H E``, of a structure with a residual: what its normalised output is
+      multiplied by, usually learned. None is 1.
     dtype: of all arrays.
 
   Raises:
-    ValueError: if sizes do not fit the rule, or weights are left out of a
-      network of several maps, where 0 has a gradient of 0.
+    ValueError: if sizes do not fit the rule, a gain is given to a structure
+      that has no residual, or weights are left out of a network of several
+      maps, where 0 has a gradient of 0.
 
   >>> from attnjax import memory
   >>> memory.init(memory.linear_attention(), (), heads=1, width=3).bytes
@@ -166,6 +173,18 @@ def init(
     raise ValueError(
       f"memory.init: weights must have the shapes {expected}, got {found}"
     )
+
+  if gain is not None:
+    if not rule.structure.residual:
+      raise ValueError(
+        "memory.init: gain multiplies the normalised output beside a residual,"
+        f" and {rule.structure!r} has none; leave it out"
+      )
+    if gain.shape != (heads, value_width):
+      raise ValueError(
+        f"memory.init: gain must have the shape {(heads, value_width)} of heads"
+        f" and values, got {gain.shape}"
+      )
 
   lead = (*batch, heads)
   spread = lambda w: jnp.broadcast_to(w, (*batch, *w.shape)).astype(dtype)
@@ -200,6 +219,7 @@ def init(
     start=start,
     pending=pending,
     recent=recent,
+    gain=None if gain is None else jnp.array(spread(gain), copy=True),
     # numpy, so that its value is known under `jit`.
     position=np.zeros((), np.int32),
     rule=rule,

@@ -56,11 +56,25 @@ class Structure:
     raise NotImplementedError
 
   def __call__(
-    self, linear: Linear, x: Float[Array, "... D"]
+    self,
+    linear: Linear,
+    x: Float[Array, "... D"],
+    gain: Float[Array, " E"] | None = None,
   ) -> Float[Array, "... E"]:
-    """The output of the network, its residual included."""
+    """The output of the network, its residual included.
+
+    Args:
+      linear: the maps.
+      x: queries or keys.
+      gain: factors of the normalised output beside a residual; None is 1.
+    """
     y = self.through(linear, x)
-    return x + _normalized(y) if self.residual else y
+    if not self.residual:
+      return y
+    y = _normalized(y)
+    if gain is not None:
+      y = y * gain.reshape((1,) * (y.ndim - 1) + (-1,))
+    return x + y
 
   def validate(self, width: int, value_width: int) -> None:
     """Raises ValueError if vectors of these widths do not fit."""

@@ -49,6 +49,7 @@ def token_gradients(
   keys: Float[Array, "T D"],
   values: Float[Array, "T E"],
   threshold: Float[Array, " T"] | None,
+  gain: Float[Array, " E"] | None = None,
 ) -> OuterProducts:
   """Gradient of each token's loss by the weights of one head.
 
@@ -74,7 +75,7 @@ def token_gradients(
       inputs[name] = x
       return x @ weights[name] + shifts[name]
 
-    answer = rule.structure(linear, rule.features(keys))
+    answer = rule.structure(linear, rule.features(keys), gain)
     return rule.objective(answer, values, threshold).sum(), inputs
 
   cotangents, inputs = jax.grad(loss, has_aux=True)(shifts)

@@ -37,7 +37,7 @@ def gated(w, x):
 def residual(model):
   def answer(w, x):
     y = model(w, x)
-    return x + (y - y.mean()) / jnp.sqrt(y.var() + 1e-6)
+    return x + w["gain"] * (y - y.mean()) / jnp.sqrt(y.var() + 1e-6)
 
   return answer
 
@@ -146,6 +146,18 @@ ODD = {
     l2,
     plain,
   ),
+  "dampened": (
+    o(m.mlp(2, 2), m.l2(), m.decay(), m.momentum(dampened=True), **STALE),
+    perceptron,
+    l2,
+    plain,
+  ),
+  "exact, dampened": (
+    o(retention=m.decay(), algorithm=m.momentum(dampened=True), chunk=C),
+    matrix,
+    l2,
+    plain,
+  ),
   "steps of chunks": (
     o(m.mlp(2, 2), m.huber(None), **TITANS, **WHOLE),
     perceptron,
@@ -204,6 +216,9 @@ class Problem:
     self.value = draw(width)
     self.lead, self.width = lead, width
     self.gates = self._gates(rng)
+    residual = rule.structure.residual
+    gain = jnp.asarray(rng.uniform(0.3, 1.5, (H, width)))
+    self.gain = gain if residual else None
     shapes = rule.structure.shapes(rule.features.width(D), width)
     self.weights = {
       n: rng.standard_normal((H, i, o)) / i**0.5 for n, (i, o) in shapes.items()
@@ -233,13 +248,14 @@ class Problem:
     own = (slice(None),) * len(self.lead) + (slice(start, stop),)
     return jax.tree.map(lambda x: x[own], self.inputs)
 
-  def init(self, weights=None, dtype=jnp.float64):
+  def init(self, weights=None, dtype=jnp.float64, gain=None):
     """A memory that has read nothing."""
+    gain = self.gain if gain is None else gain
     weights = jax.tree.map(
       jnp.asarray, self.weights if weights is None else weights
     )
     sizes = {"value_width": self.width, "weights": weights, "dtype": dtype}
-    return memory.init(self.rule, self.lead, H, D, **sizes)
+    return memory.init(self.rule, self.lead, H, D, gain=gain, **sizes)
 
 
 def other(rule, **changes):

@@ -9,9 +9,11 @@ import numpy as np
 __all__ = ["slowly"]
 
 
-def slowly(row, weights, queries, keys, values, gates):
+def slowly(row, weights, queries, keys, values, gates, gain=None):
   """(answers, A, S) of one head; the gates are a dict of arrays of T."""
-  rule, model, loss, link = row
+  rule, network, loss, link = row
+  # Beside the weights, and never written.
+  model = lambda w, x: network({**w, "gain": gain}, x)
   gradient = jax.grad(lambda w, k, v, d: loss(model(w, k), v, d))
   a = {n: np.array(w, np.float64) for n, w in weights.items()}
   s = {n: np.zeros_like(w) for n, w in a.items()}
@@ -32,6 +34,8 @@ def slowly(row, weights, queries, keys, values, gates):
       update = dict.fromkeys(a, 0)
       for j in looked:
         share = 1 if rule.algorithm.iterations else gates["rate"][j]
+        if rule.algorithm.dampened:
+          share = share * (1 - gates["momentum"][j])
         g = gradient(link(point), keys[j], values[j], delta[j])
         update = {n: u - share * np.asarray(g[n]) for n, u in update.items()}
       mean = {n: np.mean(gate[now]) for n, gate in gates.items()}

@@ -49,15 +49,15 @@ def differentiated(name, implementation):
   """((state, answers), gradients) of a scalar of everything that came out."""
   given = problem(name)
 
-  def scalar(weights, inputs):
+  def scalar(weights, inputs, gain):
     found = memory.stream(
-      given.init(weights), *inputs, implementation=implementation
+      given.init(weights, gain=gain), *inputs, implementation=implementation
     )
     floats = [x for x in jax.tree.leaves(found) if x.dtype == jnp.float64]
     return sum(jnp.sin(x).sum() for x in floats), found
 
-  gradient = quick(jax.grad(scalar, (0, 1), has_aux=True))
-  gradients, found = gradient(given.weights, given.inputs)
+  gradient = quick(jax.grad(scalar, (0, 1, 2), has_aux=True))
+  gradients, found = gradient(given.weights, given.inputs, given.gain)
   return found, gradients
 
 

@@ -27,7 +27,8 @@ def jitted(state, inputs):
 def run(rule, problem, gates, weights=None):
   """(state, answers) of a rule over the arrays of a problem."""
   given = Problem(rule, count=T)
-  return jitted(given.init(weights), (*problem.inputs[:3], gates))
+  state = given.init(weights, gain=problem.gain)
+  return jitted(state, (*problem.inputs[:3], gates))
 
 
 def nothing():

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import pytest
 
 from attnjax import memory
-from attnjax.memory import Gates, Rule
+from attnjax.memory import Algorithm, Gates, Rule
 
 T, H, D, E = 7, 2, 5, 3
 
@@ -148,6 +148,18 @@ def test_rules(choices, words, as_a_user):
     (
       lambda: memory.init(memory.ttt_linear(), (), H, D, value_width=E),
       "residual=True adds a query of width 5 to a value of width 3",
+    ),
+    (
+      lambda: memory.init(memory.delta_net(), (), H, D, gain=jnp.ones((H, D))),
+      "has none; leave it out",
+    ),
+    (
+      lambda: memory.init(memory.ttt_linear(), (), H, D, gain=jnp.ones(D)),
+      r"gain must have the shape \(2, 5\) of heads and values, got \(5,\)",
+    ),
+    (
+      lambda: Algorithm(dampened=True),
+      "scales gradients by 1 - η, which needs momentum",
     ),
     (lambda: stream(way="pallas"), r"must be one of \['chunked', 'sequential'"),
   ],

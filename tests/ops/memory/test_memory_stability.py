@@ -44,6 +44,24 @@ def test_the_bound_of_the_rate_is_twice_one_plus_momentum(eta):
   assert norm_after(1000, bound * 1.03, eta) > 1e6
 
 
+@pytest.mark.parametrize("eta", [0.5, 0.9, 0.99])
+def test_dampened_momentum_goes_as_far_as_its_rate(eta):
+  """A pair that is told once: plain momentum goes θ / (1 - η), dampened θ."""
+  gone = {}
+  for dampened in (False, True):
+    rule = memory.Rule(
+      objective=memory.dot(), algorithm=memory.momentum(dampened=dampened)
+    )
+    state = memory.init(rule, (), 1, D, value_width=E, dtype=jnp.float64)
+    count = 3000  # all but 1e-12 of it has been gone
+    key = jnp.zeros((count, 1, D)).at[0].set(np.eye(D)[0])
+    value = jnp.ones((count, 1, E)) / E**0.5
+    gates = memory.Gates(jnp.full((count, 1), 0.3), jnp.full((count, 1), eta))
+    gone[dampened] = written(state, key, value, gates).norm.item()
+  assert abs(gone[False] - 0.3 / (1 - eta)) < 1e-9
+  assert abs(gone[True] - 0.3) < 1e-9
+
+
 def test_a_state_that_diverges_is_seen_in_its_norm():
   norms = [norm_after(1000, rate) for rate in (1.9, 2.1, 9.0)]
   assert norms[0] < 1.1

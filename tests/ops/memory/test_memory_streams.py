@@ -63,6 +63,7 @@ def test_the_loop_is_its_equations(name):
       {n: w[head] for n, w in given.weights.items()},
       *map(own, (given.query, given.key, given.value)),
       {n: own(gate) for n, gate in gates.items()},
+      None if given.gain is None else given.gain[head],
     )
     near(answers[:, head], found)
     near({n: w[head] for n, w in state.weights.items()}, a)

@@ -11,10 +11,50 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax import training
+from attnjax.config import Config, setting
 from attnjax.models import MemoryLM
-from experiments.recall_beyond_window.config import TaskConfig
 
-__all__ = ["Batches", "draw_words", "lay_out", "loss", "vocabulary"]
+__all__ = [
+  "Batches",
+  "TaskConfig",
+  "draw_words",
+  "lay_out",
+  "loss",
+  "vocabulary",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskConfig(Config):
+  """Rows to train on."""
+
+  keys: int = setting(64, "words that may be keys", at_least=1)
+  values: int = setting(32, "words that may be values", at_least=1)
+  length: int = setting(128, "tokens of a row, T", at_least=1)
+  fewest: int = setting(2, "pairs of a row, at least", at_least=1)
+  most: int = setting(8, "pairs of a row, at most", at_least=1)
+  rewritten: float = setting(
+    0.2,
+    "share of the pairs whose key was told before, within 0 and 1",
+    at_least=0,
+    below=1,
+  )
+  questions: int = setting(32, "keys asked at the end of a row", at_least=1)
+  batch_size: int = setting(16, "rows in a batch, B", at_least=1)
+
+  def __post_init__(self):
+    super().__post_init__()
+    if self.fewest > self.most or self.most > self.keys:
+      raise ValueError(
+        "task: pairs must be fewest <= most <= keys, got"
+        f" {self.fewest}, {self.most} and {self.keys}"
+      )
+
+    if self.length < 2 * self.most + self.questions:
+      raise ValueError(
+        f"task: length={self.length} does not hold {self.most} pairs and"
+        f" {self.questions} questions"
+      )
 
 
 def vocabulary(task: TaskConfig) -> int:
