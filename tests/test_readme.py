@@ -26,6 +26,21 @@ def test_its_files_exist():
     assert (ROOT / target).exists(), target
 
 
+def test_its_numbers_stand_on_the_pages_that_it_links_to():
+  rows = re.findall(r"^\| .*\*\*.* \|$", README, re.MULTILINE)
+  assert len(rows) >= 8
+  for row in rows:
+    (page,) = re.findall(r"\]\(([^)]+)\)", row)
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for number in re.findall(r"\*\*([^*]+)\*\*", row):
+      whole = rf"(?<![\d.,]){re.escape(number)}(?![\d]|[.,]\d)"
+      assert re.search(whole, text), f"{page} does not say {number}"
+
+
+def test_a_visitor_reads_it_in_two_minutes():
+  assert len(README.splitlines()) <= 90
+
+
 def test_its_two_commands_set_everything_up():
   train, test, *_ = _blocks("bash")
   for command in (train, test):
