@@ -35,7 +35,7 @@ class Combined(nnx.Module):
   >>> import jax.numpy as jnp
   >>> from flax import nnx
   >>> layer = Combined(6, combine="add", rngs=nnx.Rngs(0))
-  >>> y, m = jnp.ones((5, 6)), jnp.arange(6.0) * jnp.ones((5, 1))
+  >>> y, m = jnp.ones((5, 6)), jnp.arange(30.0).reshape(5, 6)
   >>> bool((layer(y, m) == layer(m, y)).all())  # norms begin alike
   True
 
