@@ -6,11 +6,14 @@ Gates: Step size, momentum, decay and threshold of each token and head.
 MemoryState: Weights of a memory, and the other state of its update rule.
 Objective: A loss ℓ(M(k), v) of each token: `l2`, `dot`, `huber`, `l_p`,
 `negative`.
-Retention: Decay and link of an accumulator: `none`, `decay`, `l_q` or `kl`.
+Retention: Decay and link of an accumulator: `none`, `decay`, `l_q`, `kl` and
+more.
 Rule: The update rule of a memory: a function of keys, values and gates.
 Structure: A network of linear maps: the base of `matrix`, `mlp` and
 `gated_mlp`.
 atlas: ATLAS: a window of gradients, polynomial features and Muon steps.
+channel_decay: Decay by a gate for each feature of the keys: A[t] = diag(1 -
+α[t]) A[t-1].
 decay: Weight decay by a gate α: A[t] = (1 - α[t]) A[t-1] + step[t].
 delta_net: The delta rule, W[t] = W[t-1] + θ[t] k[t] ⊗ (v[t] - k[t] W[t-1]).
 dot: Negative inner product, ℓ = - M(k) · v.
@@ -22,11 +25,14 @@ init: A state before the first token.
 initial_weights: Random initial weights, normal with a variance of scale² /
 fan-in.
 kl: Retention by relative entropy: weights W = scale · softmax(A).
+kimi_delta_attention: KDA: the delta rule with a decay for each feature of the
+keys.
 l2: Squared distance, ℓ = ½ ‖M(k) - v‖².
 l_p: Power of the error, ℓ = 1/p Σ_e |M(k) - v|^p; p = 2 is `l2`.
 l_q: Decay, and weights W = A / ‖A‖_q^(q-2); q = 2 is `decay`.
 lact: LaCT: one Muon step a large chunk, of a gated perceptron; reads before it.
 linear_attention: Linear attention, W[t] = W[t-1] + θ[t] k[t] ⊗ v[t].
+mamba2: Mamba-2: linear attention with a decay for each token and head.
 matrix: One matrix, M(x) = x W, as in linear attention and delta rules.
 memora: Memora: softmax weights, retained by relative entropy.
 mlp: A perceptron, M(x) = gelu(gelu(x W_0) W_1) ... W_last, without biases.

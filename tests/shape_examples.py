@@ -147,8 +147,10 @@ MEMORIES = {
     memory.atlas,
     memory.delta_net,
     memory.gated_delta_net,
+    memory.kimi_delta_attention,
     memory.lact,
     memory.linear_attention,
+    memory.mamba2,
     memory.memora,
     memory.moneta,
     memory.titans,
@@ -169,6 +171,8 @@ def memory_state(rule, batch=(B,), width=E):
 def remember(rule, query, key, value, rate):
   """A sequence through a memory, whose gates are all the rate."""
   gates = dict.fromkeys(memory.wanted_gates(rule), rate)
+  if rule.retention.by_channel:
+    gates["decay"] = rate[..., None] * jnp.ones_like(key)
   state = memory_state(rule, query.shape[:-3], value.shape[-1])
   state, out = memory.stream(state, query, key, value, memory.Gates(**gates))
   return out, state.weights

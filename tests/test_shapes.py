@@ -346,7 +346,8 @@ def test_shapes_of_caches(line):
       ("l_p", memory.l_p()), ("negative", memory.negative(memory.l2())))),
   *((f"attnjax.memory.{f.__name__} attnjax.memory.Retention",
      lambda x, f=f: f().link({"map_0": x}), "D E -> D E")
-    for f in (memory.none, memory.decay, memory.l_q, memory.kl)),
+    for f in (memory.none, memory.decay, memory.channel_decay, memory.l_q,
+              memory.kl)),
   ("attnjax.memory.orthogonalized", memory.orthogonalized, "H D E -> H D E"),
   ("attnjax.memory.polynomial attnjax.memory.Features",
    lambda x: memory.polynomial(2)(x), "B T D -> B T 42"),

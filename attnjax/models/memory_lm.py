@@ -42,8 +42,9 @@ ARCHITECTURES = ("attention", "memory", "mac", "mag", "mal")
 RULES: dict[str, Callable[..., memory.Rule]] = {
   name: getattr(memory, name)
   for name in (
-    *("linear_attention", "delta_net", "gated_delta_net", "ttt_linear"),
-    *("ttt_mlp", "titans", "moneta", "yaad", "memora", "atlas", "lact"),
+    *("linear_attention", "mamba2", "delta_net", "gated_delta_net"),
+    *("kimi_delta_attention", "ttt_linear", "ttt_mlp", "titans", "moneta"),
+    *("yaad", "memora", "atlas", "lact"),
   )
 }
 
@@ -73,6 +74,9 @@ class MemoryLMConfig(Config):
     choices=(1, -1),
   )
   max_rate: float = setting(1.0, "the largest rate of a write", above=0)
+  writes: int = setting(
+    1, "keys and values that a token writes, one after the other", at_least=1
+  )
   convolution: int = setting(
     4, "tokens that queries, keys and values mix", at_least=1
   )
@@ -158,6 +162,7 @@ def _make_mixer(
     width,
     config.heads,
     rule=make_rule(config),
+    writes=config.writes,
     convolution=config.convolution,
     start=config.start,
     max_rate=config.max_rate,

@@ -375,7 +375,8 @@ class MemoryAsContext(_Mixer):
     batch, dtype = x.shape[:-2], cache.rows.key.dtype
     # At the end of a segment both caches are emptied, and the memory now
     # becomes that of the next segment's start.
-    ends = memory.memory.position % self.segment == 0
+    writes = self.segment * self.memory.writes
+    ends = memory.memory.position % writes == 0
     same_one = cache, _Segment(segment.start, recalls)
     next_one = self._start_segment(memory, batch, dtype)
     choose = lambda new, old: jnp.where(ends, new, old)

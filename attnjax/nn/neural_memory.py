@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from attnjax.nn.initializers import FAN_IN
@@ -32,7 +33,8 @@ class NeuralMemoryState:
 
   Args:
     memory: `memory.MemoryState`.
-    tail: the last inputs of the convolution, ``*B J 3HD``.
+    tail: the last inputs of the convolution, ``*B J 3HD``, or ``(1 + 2n)HD``
+      of n writes a token.
 
   >>> from flax import nnx
   >>> layer = NeuralMemory(6, 2, rngs=nnx.Rngs(0))
@@ -59,6 +61,9 @@ class NeuralMemory(nnx.Module):
     width: M.
     heads: H; each has a memory of its own.
     rule: the update rule; see `attnjax.memory`.
+    writes: n, pairs of a key and a value that each token writes, one after the
+      other, before it reads; for rules with gradients at every token. Two of a
+      delta rule can swap what is stored, which one cannot (DeltaProduct).
     head_width: D = E; None is M / H.
     convolution: tokens that the convolution sees, >= 1.
     start: "bound": W_q begins as W_k, so that a token asks as it is written,
@@ -85,7 +90,11 @@ class NeuralMemory(nnx.Module):
 
   Reference:
     Behrouz, Zhong, Mirrokni, "Titans: Learning to Memorize at Test Time", 2025,
-    arXiv 2501.00663, sections 3 and 4.4.
+    arXiv 2501.00663, sections 3 and 4.4; several writes: Siems et al.,
+    "DeltaProduct: Improving State-Tracking in Linear RNNs via Householder
+    Products", 2025, arXiv 2502.10297; rates up to 2: Grazzi et al., "Unlocking
+    State-Tracking in Linear RNNs Through Negative Eigenvalues", 2024, arXiv
+    2411.12537.
   """
 
   def __init__(
@@ -94,6 +103,7 @@ class NeuralMemory(nnx.Module):
     heads: int,
     *,
     rule: memory.Rule = memory.titans(),
+    writes: int = 1,
     head_width: int | None = None,
     convolution: int = 4,
     start: str = "bound",
@@ -112,6 +122,14 @@ class NeuralMemory(nnx.Module):
       )
 
     check_start("NeuralMemory", start, convolution)
+    if writes < 1 or (
+      writes > 1 and (rule.gradients, rule.reads) != ("token", "after")
+    ):
+      raise ValueError(
+        "NeuralMemory: writes must be 1 for a rule whose gradients are taken at"
+        " a chunk's start, or that reads before it writes, and else 1 or more,"
+        f" got {writes}; a chunk has a number of tokens, not of writes"
+      )
 
     # Descent of l2 by unit keys is stable below 2, and with momentum (the
     # heavy-ball method) below 2 (1 + η), where η is at most 1.
@@ -132,23 +150,34 @@ class NeuralMemory(nnx.Module):
       n, m, use_bias=False, kernel_init=init, rngs=rngs
     )
     self.rule, self.heads, self.max_rate = rule, heads, max_rate
+    self.writes, self.inner = writes, inner
 
-    self.project = linear(width, 3 * inner)
+    # Queries, then the keys of all writes, then their values.
+    self.project = linear(width, (1 + 2 * writes) * inner)
     kernel = self.project.kernel[...]
     asks = bound(start, kernel[:, :inner], kernel[:, inner : 2 * inner])
     self.project.kernel[...] = kernel.at[:, :inner].set(asks)
     drawn = rngs.params() if start == "drawn" else None
-    self.kernel = nnx.Param(initial_taps(start, convolution, inner, drawn))
+    taps = initial_taps(start, convolution, inner, drawn, writes)
+    self.kernel = nnx.Param(taps)
 
     self.names = memory.wanted_gates(rule)
     initial = _BIASES | {"rate": _rate_bias(rule, max_rate)}
-    biases = jnp.repeat(jnp.array([initial[n] for n in self.names]), heads)
+    # A token decays once, in every channel by itself where the rule says so.
+    channels = head_width if rule.retention.by_channel else 1
+    self.counts = tuple(
+      heads * (channels if name == "decay" else writes) for name in self.names
+    )
+    biases = jnp.concatenate(
+      [
+        jnp.full(count, initial[name])
+        for name, count in zip(self.names, self.counts, strict=True)
+      ]
+    )
     # Kernels of 0, so that initially gates do not depend on the token. With
     # random kernels some tokens get several times the rate, and the memory of
     # rows that repeat such a token diverges.
-    self.gates = linear(
-      width, len(self.names) * heads, nnx.initializers.zeros_init()
-    )
+    self.gates = linear(width, sum(self.counts), nnx.initializers.zeros_init())
     self.gate_bias = nnx.Param(biases)
 
     weights = memory.initial_weights(rule, rngs.params(), heads, head_width)
@@ -177,18 +206,18 @@ class NeuralMemory(nnx.Module):
       batch: sizes of the batch axes ``*B``.
       dtype: of the state, float32 or wider.
     """
-    inner = self.project.out_features // 3
     state = memory.init(
       self.rule,
       batch,
       self.heads,
-      inner // self.heads,
+      self.inner // self.heads,
       weights={name: w[...] for name, w in self.start.items()},
       gain=None if self.gain is None else self.gain[...],
       dtype=dtype,
     )
-    taps = self.kernel.shape[0] - 1
-    return NeuralMemoryState(state, jnp.zeros((*batch, taps, 3 * inner), dtype))
+    taps, features = self.kernel.shape
+    tail = jnp.zeros((*batch, taps - 1, features), dtype)
+    return NeuralMemoryState(state, tail)
 
   def __call__(
     self,
@@ -210,9 +239,12 @@ class NeuralMemory(nnx.Module):
     mixed, tail = causal_convolution(
       self.project(inputs), self.kernel[...], state.tail
     )
-    query, key, value = (
-      self._split_heads(x) for x in jnp.split(jax.nn.silu(mixed), 3, axis=-1)
-    )
+    ends = self.inner, (1 + self.writes) * self.inner
+    query, key, value = jnp.split(jax.nn.silu(mixed), ends, axis=-1)
+    # ``*B T n H D`` as ``*B Tn H D``: a sequence of writes.
+    query, key, value = map(self._split_heads, (query, key, value))
+    # All writes of a token before the last are read by nobody.
+    query = jnp.repeat(query, self.writes, axis=-3)
     # Values of norm about 1 for any D: a perceptron that fits longer ones has
     # large weights, with which writes become unstable.
     value = value / value.shape[-1] ** 0.5
@@ -220,6 +252,7 @@ class NeuralMemory(nnx.Module):
     new, out = memory.stream(
       state.memory, _unit(query), _unit(key), value, self._gates(inputs)
     )
+    out = out[..., self.writes - 1 :: self.writes, :, :]
     # The dtype is kept, so that the state can be the carry of a loop.
     tail = tail.astype(state.tail.dtype)
     return self._read_out(out, inputs), NeuralMemoryState(new, tail)
@@ -233,17 +266,17 @@ class NeuralMemory(nnx.Module):
       inputs: ``*B T M``; queries are projected without the convolution.
       state: of `__call__` or `init_state`.
     """
-    inner = self.project.out_features // 3
-    projected = inputs @ self.project.kernel[...][:, :inner].astype(
-      inputs.dtype
-    )
+    kernel = self.project.kernel[...][:, : self.inner]
+    projected = inputs @ kernel.astype(inputs.dtype)
     query = _unit(self._split_heads(jax.nn.silu(projected)))
     return self._read_out(memory.read(state.memory, query), inputs)
 
   def _split_heads(self, x):
-    """``*B T HD`` to ``*B T H D``."""
-    *rows, features = x.shape
-    return x.reshape((*rows, self.heads, features // self.heads))
+    """``*B T nHD`` to ``*B Tn H D``."""
+    *batch, length, features = x.shape
+    count = features // self.inner
+    width = self.inner // self.heads
+    return x.reshape((*batch, length * count, self.heads, width))
 
   def _gates(self, inputs) -> memory.Gates:
     """Gates of the rule, in float32 or wider, by sigmoids of the inputs."""
@@ -251,9 +284,30 @@ class NeuralMemory(nnx.Module):
     # Not in bfloat16: near -8, the logit of a decay, its steps are 1/16.
     logits = self.gates(inputs).astype(bias.dtype)
     logits = logits + bias.reshape((1,) * (logits.ndim - 1) + (-1,))
-    parts = jnp.split(logits, len(self.names), axis=-1)
-    gates = dict(zip(self.names, map(jax.nn.sigmoid, parts), strict=True))
+    ends = np.cumsum(self.counts)[:-1].tolist()
+    parts = jnp.split(jax.nn.sigmoid(logits), ends, axis=-1)
+    gates = {
+      name: self._by_write(name, part)
+      for name, part in zip(self.names, parts, strict=True)
+    }
     return memory.Gates(**gates | {"rate": self.max_rate * gates["rate"]})
+
+  def _by_write(self, name, gate):
+    """A gate of every write and head; of a decay by channel, of each."""
+    *batch, length, _ = gate.shape
+    if name != "decay":
+      return gate.reshape((*batch, length * self.writes, self.heads))
+    if self.rule.retention.by_channel:
+      width = self.inner // self.heads
+      gate = gate.reshape((*batch, length, self.heads, width))
+    if self.writes == 1:
+      return gate
+
+    # What a token forgets it forgets before its first write.
+    axis = len(batch) + 1
+    others = [jnp.zeros_like(gate)] * (self.writes - 1)
+    gate = jnp.stack([gate, *others], axis=axis)
+    return gate.reshape((*batch, length * self.writes, *gate.shape[axis + 1 :]))
 
   def _read_out(self, out, inputs):
     """``*B T H D`` normalised, gated, and mapped to the width M."""

@@ -49,7 +49,11 @@ def bound(
 
 
 def initial_taps(
-  start: str, convolution: int, features: int, key: Key[Array, ""] | None
+  start: str,
+  convolution: int,
+  features: int,
+  key: Key[Array, ""] | None,
+  writes: int = 1,
 ) -> Float[Array, "K A3"]:
   """Taps of the causal convolution of queries, keys and values at the start.
 
@@ -63,6 +67,7 @@ def initial_taps(
     convolution: K, tokens that it sees; of 1, "bound" is "identity".
     features: A, of queries, of keys, and of values.
     key: for "drawn"; else None will do.
+    writes: n, keys and values of a token; then there are (1 + 2n) A features.
 
   Raises:
     ValueError: "drawn" without a key.
@@ -76,16 +81,17 @@ def initial_taps(
     what an induction head computes in two layers, Olsson et al., "In-context
     Learning and Induction Heads", 2022, arXiv 2209.11895.
   """
+  total = (1 + 2 * writes) * features
   if start == "drawn":
     if key is None:
       raise ValueError("initial_taps: start='drawn' draws its taps; give a key")
     limit = convolution**-0.5
     return jax.random.uniform(
-      key, (convolution, 3 * features), minval=-limit, maxval=limit
+      key, (convolution, total), minval=-limit, maxval=limit
     )
 
-  taps = jnp.zeros((convolution, 3 * features)).at[-1].set(1)
+  taps = jnp.zeros((convolution, total)).at[-1].set(1)
   if start == "bound" and convolution > 1:
-    keys = slice(features, 2 * features)
+    keys = slice(features, (1 + writes) * features)
     taps = taps.at[-1, keys].set(0).at[-2, keys].set(1)
   return taps

@@ -54,6 +54,16 @@ MIXERS = {
   "window": lambda rngs: AttentionAlone(attention(3, rngs)),
   "all": lambda rngs: AttentionAlone(attention(None, rngs)),
   "titans": lambda rngs: MemoryAlone(held(memory.titans(chunk=4), rngs)),
+  "two writes": lambda rngs: MemoryAlone(
+    NeuralMemory(
+      M, H, rule=memory.gated_delta_net(chunk=4), writes=2, rngs=rngs
+    )
+  ),
+  "channels": lambda rngs: MemoryAlone(
+    NeuralMemory(
+      M, H, rule=memory.kimi_delta_attention(chunk=4), writes=2, rngs=rngs
+    )
+  ),
   "lact": lambda rngs: MemoryAlone(held(memory.lact(chunk=4), rngs)),
   "mac": context,
   "mag": gate,
@@ -67,7 +77,7 @@ def made(name):
 
 
 # The others mix as a part of these does.
-@pytest.fixture(params=few(MIXERS, "all", "mac"))
+@pytest.fixture(params=few(MIXERS, "all", "mac", "channels"))
 def mixer(request):
   return made(request.param)
 
@@ -160,6 +170,10 @@ def test_sizes_that_cannot_be():
     NeuralMemory(M, H, convolution=0, rngs=rngs)
   with pytest.raises(ValueError, match=r"below 2\.0, got 2\.5"):
     NeuralMemory(M, H, rule=memory.delta_net(), max_rate=2.5, rngs=rngs)
+  with pytest.raises(ValueError, match="a number of tokens, not of writes"):
+    NeuralMemory(M, H, rule=memory.titans(), writes=2, rngs=rngs)
+  with pytest.raises(ValueError, match=r"writes must be 1 .* got 0"):
+    NeuralMemory(M, H, rule=memory.delta_net(), writes=0, rngs=rngs)
   with pytest.raises(ValueError, match="window must be 0 or more tokens"):
     WindowAttention(M, H, window=-1, rngs=rngs)
   with pytest.raises(ValueError, match="must see 1 token or more, got 0"):

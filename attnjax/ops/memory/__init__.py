@@ -8,6 +8,21 @@ from attnjax.ops.memory.algorithms import (
   orthogonalized,
 )
 from attnjax.ops.memory.gates import Gates, wanted_gates
+from attnjax.ops.memory.named_rules import (
+  atlas,
+  delta_net,
+  gated_delta_net,
+  kimi_delta_attention,
+  lact,
+  linear_attention,
+  mamba2,
+  memora,
+  moneta,
+  titans,
+  ttt_linear,
+  ttt_mlp,
+  yaad,
+)
 from attnjax.ops.memory.objectives import (
   Objective,
   dot,
@@ -17,21 +32,15 @@ from attnjax.ops.memory.objectives import (
   negative,
 )
 from attnjax.ops.memory.read_write import read, stream, write
-from attnjax.ops.memory.retentions import Retention, decay, kl, l_q, none
-from attnjax.ops.memory.rule import (
-  Rule,
-  atlas,
-  delta_net,
-  gated_delta_net,
-  lact,
-  linear_attention,
-  memora,
-  moneta,
-  titans,
-  ttt_linear,
-  ttt_mlp,
-  yaad,
+from attnjax.ops.memory.retentions import (
+  Retention,
+  channel_decay,
+  decay,
+  kl,
+  l_q,
+  none,
 )
+from attnjax.ops.memory.rule import Rule
 from attnjax.ops.memory.state import MemoryState, init, initial_weights
 from attnjax.ops.memory.structures import (
   Features,
@@ -52,6 +61,7 @@ __all__ = [
   "Rule",
   "Structure",
   "atlas",
+  "channel_decay",
   "decay",
   "delta_net",
   "dot",
@@ -61,12 +71,14 @@ __all__ = [
   "huber",
   "init",
   "initial_weights",
+  "kimi_delta_attention",
   "kl",
   "l2",
   "l_p",
   "l_q",
   "lact",
   "linear_attention",
+  "mamba2",
   "matrix",
   "memora",
   "mlp",

@@ -9,7 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from attnjax.ops.memory.algorithms import orthogonalized
-from attnjax.ops.memory.recurrence import ChunkCoefficients
+from attnjax.ops.memory.recurrence import (
+  ChunkCoefficients,
+  decayed_inputs,
+  decayed_scores,
+)
 from attnjax.ops.memory.state import MemoryState
 from attnjax.ops.memory.structures import linear_of
 from attnjax.ops.memory.token_gradients import OuterProducts, weighted_sum
@@ -41,11 +45,11 @@ def factored_outputs(
 
   # x A[i] = decay x A[0] + momentum x S[0] + Σ_j c[i, j] (x · a[j]) d[j].
   def linear(name, x):
-    y = read.weights_decay[:, None] * (x @ state.weights[name])
+    y = decayed_inputs(read, x) @ state.weights[name]
     if read.momentum_in_weights is not None:
       share = read.momentum_in_weights[:, None]
       y = y + share * (x @ state.momentum[name])
-    scores = read_updates * (x @ updates.inputs[name].T)
+    scores = decayed_scores(read_updates, x, updates.inputs[name])
     return y + scores @ updates.cotangents[name]
 
   outputs = None
@@ -57,6 +61,8 @@ def factored_outputs(
   scales = summed(coefficients.updates_in_weights)[-1]
   added = weighted_sum(updates, scales)
   kept = coefficients.weights_decay[-1]
+  # By channel, each feature of the inputs keeps its share.
+  kept = kept[..., None] if kept.ndim else kept
   weights = {n: kept * a + added[n] for n, a in state.weights.items()}
   share = coefficients.momentum_in_weights
   decay = coefficients.momentum_decay

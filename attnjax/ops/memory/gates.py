@@ -29,7 +29,8 @@ class Gates:
   Args:
     rate: θ >= 0, ``*B T H``, the step size.
     momentum: η within 0 and 1, ``*B T H``, for rules that have momentum.
-    decay: α within 0 and 1, ``*B T H``, for rules that decay.
+    decay: α within 0 and 1, ``*B T H``, for rules that decay; of
+      `channel_decay` ``*B T H D``.
     threshold: δ >= 0, ``*B T H``, for the objective `huber(None)`.
 
   >>> import jax.numpy as jnp
@@ -61,7 +62,7 @@ def wanted_gates(rule: Rule) -> tuple[str, ...]:
 
 
 def check_gates(
-  rule: Rule, gates: Gates, shape: tuple[int, ...]
+  rule: Rule, gates: Gates, key_shape: tuple[int, ...]
 ) -> tuple[dict, Bool[Array, "*B T H"] | None]:
   """Checks gates; returns them by name, and marks those out of range.
 
@@ -69,7 +70,7 @@ def check_gates(
 
   Raises:
     ValueError: a gate is missing, is not used, holds no floats, has another
-      shape than ``*B T H``, or is known to be out of its range.
+      shape than the keys ``*B T H D`` want, or is known to be out of its range.
   """
   # A gate that the rule does not use would be ignored silently.
   for name in _RANGES:
@@ -86,14 +87,19 @@ def check_gates(
     x = x if isinstance(x, jax.Array) else jnp.asarray(x)
     if not jnp.issubdtype(x.dtype, jnp.floating):
       raise ValueError(f"gates: {name} must be floats, got {x.dtype}")
+    by_channel = name == "decay" and rule.retention.by_channel
+    shape = key_shape if by_channel else key_shape[:-1]
     if x.shape != shape:
+      axes = "*B T H D" if by_channel else "*B T H"
       raise ValueError(
-        f"gates: {name} must have the shape '*B T H' = {list(shape)} of the"
+        f"gates: {name} must have the shape '{axes}' = {list(shape)} of the"
         f" keys, got {list(x.shape)}"
       )
 
     # All gates are checked before any poison: known ones raise, others mark.
     found[name], outside = x, _outside(name, x)
+    if outside is not None and by_channel:
+      outside = outside.any(-1)
     if outside is not None:
       wrong = outside if wrong is None else wrong | outside
 

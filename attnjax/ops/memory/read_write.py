@@ -44,7 +44,7 @@ def stream(
     query: ``*B T H D``.
     key: ``*B T H D``.
     value: ``*B T H E``.
-    gates: each ``*B T H``.
+    gates: each ``*B T H``, or as `Gates` says.
     implementation: "chunked", the tokens of a chunk at once; "sequential", a
       loop over tokens, which computes every rule; None: the first where the
       rule allows it and there are more than 4 tokens.
@@ -153,7 +153,7 @@ def _run(state, query, key, value, gates, implementation):
   """(new state, outputs or None) of a sequence, vmapped over rows and heads."""
   arrays = {"key": key, "value": value}
   _check_shapes(state, arrays if query is None else {"query": query} | arrays)
-  used, out_of_range = check_gates(state.rule, gates, key.shape[:-1])
+  used, out_of_range = check_gates(state.rule, gates, key.shape)
   if state.rule.algorithm.dampened:
     # A dampened step is a plain one of a smaller rate, in every form.
     used["rate"] = used["rate"] * (1 - used["momentum"])
@@ -172,7 +172,7 @@ def _run(state, query, key, value, gates, implementation):
   tokens = (
     per_head(key),
     per_head(value),
-    {n: jnp.swapaxes(x.astype(dtype), -1, -2) for n, x in used.items()},
+    {n: _gate_heads_first(x.astype(dtype), key) for n, x in used.items()},
   )
   axes = _head_axes(state)
   for _ in state.lead:
@@ -248,6 +248,11 @@ def _check_shapes(state: MemoryState, arrays: dict[str, Array]) -> None:
       f" {widths} need {expected}; make the state with memory.init of the same"
       " rule and widths"
     )
+
+
+def _gate_heads_first(x, key):
+  """``*B T H`` or, by channel, ``*B T H D``, with H before T."""
+  return _heads_first(x) if x.ndim == key.ndim else jnp.swapaxes(x, -1, -2)
 
 
 _heads_first = functools.partial(jnp.moveaxis, source=-3, destination=-2)

@@ -14,7 +14,13 @@ import jax.numpy as jnp
 
 from attnjax.typing import Array, Bool, DTypeLike, Float
 
-__all__ = ["ChunkCoefficients", "chunk_coefficients", "gate_products"]
+__all__ = [
+  "ChunkCoefficients",
+  "chunk_coefficients",
+  "decayed_inputs",
+  "decayed_scores",
+  "gate_products",
+]
 
 
 class ChunkCoefficients(NamedTuple):
@@ -25,19 +31,22 @@ class ChunkCoefficients(NamedTuple):
            = weights_decay[i] A[0] + Σ_j steps_in_weights[i, j] S[j]
       S[i] = momentum_decay[i] S[0] + Σ_j updates_in_momentum[i, j] u[j]
 
+  Where each feature of the keys decays by itself, all of `weights_decay`,
+  `updates_in_weights` and `steps_in_weights` have its axis I at their end.
+
   Args:
-    weights_decay: ``C``.
+    weights_decay: ``C``, or ``C I``.
     momentum_in_weights: ``C``; None without momentum.
-    updates_in_weights: ``C C``, lower triangular.
+    updates_in_weights: ``C C``, lower triangular, or ``C C I``.
     steps_in_weights: ``C C``; without momentum a step is an update.
     momentum_decay: ``C``; None without momentum.
     updates_in_momentum: ``C C``; None without momentum.
   """
 
-  weights_decay: Float[Array, " C"]
+  weights_decay: Float[Array, "C *I"]
   momentum_in_weights: Float[Array, " C"] | None
-  updates_in_weights: Float[Array, "C C"]
-  steps_in_weights: Float[Array, "C C"]
+  updates_in_weights: Float[Array, "C C *I"]
+  steps_in_weights: Float[Array, "C C *I"]
   momentum_decay: Float[Array, " C"] | None
   updates_in_momentum: Float[Array, "C C"] | None
 
@@ -54,9 +63,39 @@ class ChunkCoefficients(NamedTuple):
     )
 
 
+def decayed_inputs(
+  coefficients: ChunkCoefficients, x: Float[Array, "C I"]
+) -> Float[Array, "C I"]:
+  """Inputs x[i] times what is left of A[0] after token i: x[i] A[0], decayed.
+
+  >>> import jax.numpy as jnp
+  >>> half = chunk_coefficients(jnp.ones(2, bool), jnp.full(2, 0.5), None)
+  >>> decayed_inputs(half, jnp.ones((2, 1))).tolist()
+  [[0.5], [0.25]]
+  """
+  decay = coefficients.weights_decay
+  return x * (decay if decay.ndim > 1 else decay[:, None])
+
+
+def decayed_scores(
+  shares: Float[Array, "C J *I"], x: Float[Array, "C I"], y: Float[Array, "J I"]
+) -> Float[Array, "C J"]:
+  """Products of x[i] with y[j], times what is left of j after token i.
+
+  >>> import jax.numpy as jnp
+  >>> decayed_scores(jnp.full((1, 1), 0.5), jnp.ones((1, 3)), jnp.ones((1, 3)))
+  Array([[1.5]], dtype=float32)
+  """
+  if shares.ndim == 2:
+    return shares * (x @ y.T)
+  # C J I numbers, in one product: factored by exponentials of summed logarithms
+  # it would be a matrix product, and overflow where a feature forgets all.
+  return jnp.einsum("id,ijd,jd->ij", x, shares, y)
+
+
 def chunk_coefficients(
   is_token: Bool[Array, " C"],
-  decay: Float[Array, " C"] | None,
+  decay: Float[Array, "C *I"] | None,
   momentum: Float[Array, " C"] | None,
   dtype: DTypeLike = jnp.float32,
 ) -> ChunkCoefficients:
@@ -64,7 +103,8 @@ def chunk_coefficients(
 
   Args:
     is_token: False at padding, which changes nothing.
-    decay: α; None decays nothing.
+    decay: α, ``C`` or by channel ``C I``, which goes without momentum; None
+      decays nothing.
     momentum: η; None has no momentum.
     dtype: of the coefficients.
 
@@ -79,7 +119,7 @@ def chunk_coefficients(
   columns = is_token.astype(dtype)[None]
   keep = None if decay is None else 1 - decay
   weights_decay, products = _one_recurrence(is_token, keep, dtype)
-  steps = products * columns
+  steps = products * _like(columns, products)
   if momentum is None:
     return ChunkCoefficients(weights_decay, None, steps, steps, None, None)
 
@@ -103,11 +143,16 @@ def _one_recurrence(is_token, gates, dtype):
   if gates is None:
     return jnp.ones(count, dtype), jnp.tril(jnp.ones((count, count), dtype))
   # A gate of 1 at padding leaves the state as it is.
-  gates = jnp.where(is_token, gates, 1)
-  return jnp.cumprod(gates), gate_products(gates)
+  gates = jnp.where(_like(is_token, gates), gates, 1)
+  return jnp.cumprod(gates, axis=0), gate_products(gates)
 
 
-def gate_products(gates: Float[Array, " C"]) -> Float[Array, "C C"]:
+def _like(x, other):
+  """x with axes of size 1 at its end, as many as `other` has more."""
+  return x.reshape(x.shape + (1,) * (other.ndim - x.ndim))
+
+
+def gate_products(gates: Float[Array, "C *I"]) -> Float[Array, "C C *I"]:
   """p[i, j] = Π_n gates[n], n = j+1 .. i, where i >= j, else 0.
 
   >>> import jax.numpy as jnp
@@ -115,7 +160,9 @@ def gate_products(gates: Float[Array, " C"]) -> Float[Array, "C C"]:
   [[1.0, 0.0, 0.0], [3.0, 1.0, 0.0], [15.0, 5.0, 1.0]]
   """
   count = len(gates)
-  rows = jnp.broadcast_to(gates[:, None], (count, count))
-  below = jnp.tril(jnp.ones((count, count), bool), -1)
+  rows = jnp.broadcast_to(gates[:, None], (count, count, *gates.shape[1:]))
+  square = jnp.ones((count, count), bool)
+  below = _like(jnp.tril(square, -1), rows)
   # Not by differences of logarithms: a gate may be 0, with a gradient.
-  return jnp.tril(jnp.cumprod(jnp.where(below, rows, 1), axis=0))
+  products = jnp.cumprod(jnp.where(below, rows, 1), axis=0)
+  return jnp.where(_like(jnp.tril(square), rows), products, 0)

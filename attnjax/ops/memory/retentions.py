@@ -12,12 +12,12 @@ import jax.numpy as jnp
 
 from attnjax.typing import Array
 
-__all__ = ["Retention", "decay", "kl", "l_q", "none"]
+__all__ = ["Retention", "channel_decay", "decay", "kl", "l_q", "none"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Retention:
-  """Decay and link of an accumulator: `none`, `decay`, `l_q` or `kl`.
+  """Decay and link of an accumulator: `none`, `decay`, `l_q`, `kl` and more.
 
   Args:
     decays: whether there is a gate α of decay.
@@ -33,9 +33,21 @@ class Retention:
     """Whether the weights are the accumulator itself."""
     return True
 
+  @property
+  def by_channel(self) -> bool:
+    """Whether each feature of the keys has a decay of its own."""
+    return False
+
   def link(self, accumulator: dict[str, Array]) -> dict[str, Array]:
     """The weights of an accumulator, map by map."""
     return accumulator
+
+
+@dataclasses.dataclass(frozen=True)
+class _ChannelDecay(Retention):
+  @property
+  def by_channel(self):
+    return True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +107,24 @@ def decay() -> Retention:
     arXiv 2501.00663, equation 13.
   """
   return Retention()
+
+
+def channel_decay() -> Retention:
+  """Decay by a gate for each feature of the keys: A[t] = diag(1 - α[t]) A[t-1].
+
+  So that one feature may forget in tokens and another in thousands. The gate
+  `decay` is ``*B T H D``. Only of a matrix; see `Rule`.
+
+  >>> channel_decay().by_channel
+  True
+
+  Reference:
+    Yang et al., "Gated Linear Attention Transformers with Hardware-Efficient
+    Training", 2023, arXiv 2312.06635; with a delta rule: Kimi Team, "Kimi
+    Linear: An Expressive, Efficient Attention Architecture", 2025, arXiv
+    2510.26692.
+  """
+  return _ChannelDecay()
 
 
 def l_q(q: float = 4.0) -> Retention:

@@ -107,7 +107,7 @@ def _write(state: MemoryState, key, value, gates) -> MemoryState:
   point = state.weights if start is None else start
   # Gated DeltaNet decays the weights before it reads them.
   if rule.decayed:
-    point = _scaled(1 - gates["decay"], point)
+    point = _decayed(gates["decay"], point)
 
   update = summed_update(rule, point, window, state.gain)
   weights, momentum = _step(rule, state.weights, state.momentum, update, gates)
@@ -154,7 +154,7 @@ def _step(rule: Rule, weights, momentum, update, gates):
 
   # Only the weights decay here: momentum has its own gate.
   if rule.retention.decays:
-    weights = _scaled(1 - gates["decay"], weights)
+    weights = _decayed(gates["decay"], weights)
   return jax.tree.map(jnp.add, weights, update), momentum
 
 
@@ -176,9 +176,11 @@ def _where(condition, one, other):
   return jax.tree.map(lambda x, y: jnp.where(condition, x, y), one, other)
 
 
-def _scaled(number, tree):
-  """Multiplies the leaves of a tree by a number."""
-  return jax.tree.map(lambda x: number * x, tree)
+def _decayed(decay, weights):
+  """Weights after decay by a number, or by a number for each input feature."""
+  keep = 1 - decay
+  keep = keep[:, None] if keep.ndim else keep
+  return {name: keep * w for name, w in weights.items()}
 
 
 # Names of earlier versions, with a `DeprecationWarning`.

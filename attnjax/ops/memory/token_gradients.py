@@ -16,7 +16,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from attnjax.ops.memory.recurrence import ChunkCoefficients
+from attnjax.ops.memory.recurrence import (
+  ChunkCoefficients,
+  decayed_inputs,
+  decayed_scores,
+)
 from attnjax.ops.memory.rule import Rule
 from attnjax.ops.shard_map_axes import varying_alike, varying_axes
 from attnjax.typing import Array, Float
@@ -83,17 +87,20 @@ def token_gradients(
 
 
 def weighted_sum(
-  products: OuterProducts, scales: Float[Array, " T"]
+  products: OuterProducts, scales: Float[Array, "T *I"]
 ) -> dict[str, Float[Array, "I O"]]:
   """Σ_t scales[t] inputs[t] ⊗ cotangents[t], a matrix a map.
+
+  By channel, ``T I``, scales multiply each feature of the inputs.
 
   >>> import jax.numpy as jnp
   >>> pair = OuterProducts({"m": jnp.ones((2, 1))}, {"m": jnp.ones((2, 1))})
   >>> weighted_sum(pair, jnp.array([1.0, 2.0]))["m"].item()
   3.0
   """
+  scales = scales if scales.ndim > 1 else scales[:, None]
   return {
-    name: (a * scales[:, None]).T @ products.cotangents[name]
+    name: (a * scales).T @ products.cotangents[name]
     for name, a in products.inputs.items()
   }
 
@@ -160,20 +167,22 @@ def delta_rule_updates(
   if of_answer == 0:
     return of_value * rate * values
 
-  scale = of_answer * rate
+  scale, asked = of_answer * rate, keys
   if rule.decayed:
-    scale = scale * (1 - gates["decay"])[:, None]
+    keep = 1 - gates["decay"]
+    asked = keys * (keep if keep.ndim > 1 else keep[:, None])
 
   # Outputs for the keys from the state before the chunk, decayed up to each.
-  answers = coefficients.weights_decay[:, None] * (keys @ weights)
+  answers = decayed_inputs(coefficients, asked) @ weights
   share = coefficients.momentum_in_weights
   if momentum is not None and share is not None:
-    answers = answers + share[:, None] * (keys @ momentum)
+    answers = answers + share[:, None] * (asked @ momentum)
 
   # (I + L) e = right side, where L e is the part of the outputs that comes from
   # earlier rows of the chunk.
   right_side = of_value * rate * values - scale * answers
-  below = scale * coefficients.updates_in_weights * (keys @ keys.T)
+  below = decayed_scores(coefficients.updates_in_weights, asked, keys)
+  below = scale * below
   return unit_inverse(below) @ right_side
 
 

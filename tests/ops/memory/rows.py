@@ -86,6 +86,8 @@ def as_shares(scale):
 m, o = memory, memory.Rule
 PRESETS = {
   "linear_attention": (m.linear_attention(C), matrix, dot, plain),
+  "mamba2": (m.mamba2(C), matrix, dot, plain),
+  "kimi_delta_attention": (m.kimi_delta_attention(C), matrix, l2, plain),
   "delta_net": (m.delta_net(C), matrix, l2, plain),
   "gated_delta_net": (m.gated_delta_net(C), matrix, l2, plain),
   "ttt_linear": (m.ttt_linear(C), residual(matrix), l2, plain),
@@ -154,6 +156,12 @@ ODD = {
   ),
   "exact, dampened": (
     o(retention=m.decay(), algorithm=m.momentum(dampened=True), chunk=C),
+    matrix,
+    l2,
+    plain,
+  ),
+  "channels, not decayed, before": (
+    o(retention=m.channel_decay(), reads="before", chunk=C),
     matrix,
     l2,
     plain,
@@ -228,8 +236,11 @@ class Problem:
     shape = self.key.shape[:-1]
     draw = lambda low, high: rng.uniform(low, high, shape)
     rule, decay = self.rule, draw(0, 0.5)
+    if rule.retention.by_channel:
+      decay = rng.uniform(0, 0.5, self.key.shape)
     # Both ends of their range too: products of gates pass through 0.
-    decay[..., 1, :], decay[..., 4, :] = 0, 1
+    at = lambda t: (*[slice(None)] * len(self.lead), t)
+    decay[at(1)], decay[at(4)] = 0, 1
     return memory.Gates(
       draw(0.1, 0.4),
       draw(0, 1) if rule.algorithm.has_momentum else None,

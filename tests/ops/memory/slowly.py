@@ -25,7 +25,7 @@ def slowly(row, weights, queries, keys, values, gates, gain=None):
       start = a
     point = start if rule.gradients == "chunk" else a
     if rule.decayed:
-      point = {n: (1 - gates["decay"][t]) * w for n, w in point.items()}
+      point = kept(gates["decay"][t], point)
     looked, now = range(max(0, t - rule.window + 1), t + 1), t
     if rule.updates == "chunk":
       begun = t - t % rule.chunk
@@ -38,7 +38,8 @@ def slowly(row, weights, queries, keys, values, gates, gain=None):
           share = share * (1 - gates["momentum"][j])
         g = gradient(link(point), keys[j], values[j], delta[j])
         update = {n: u - share * np.asarray(g[n]) for n, u in update.items()}
-      mean = {n: np.mean(gate[now]) for n, gate in gates.items()}
+      whole = isinstance(now, slice)
+      mean = {n: g[now].mean(0) if whole else g[now] for n, g in gates.items()}
       a, s = stepped(rule, a, s, update, mean)
     read = a if rule.reads == "after" else found
     answers.append(np.asarray(model(link(read), queries[t])))
@@ -53,7 +54,13 @@ def stepped(rule, a, s, update, gates):
   if rule.algorithm.iterations:
     turned = lambda x: newton_schulz(x, rule.algorithm.iterations)
     step = {n: gates["rate"] * turned(u) for n, u in s.items()}
-  return {n: (1 - alpha) * a[n] + step[n] for n in a}, s
+  a = kept(alpha, a)
+  return {n: a[n] + step[n] for n in a}, s
+
+
+def kept(alpha, weights):
+  """What decays by a number, or each row of it by its own."""
+  return {n: ((1 - alpha) * w.T).T for n, w in weights.items()}
 
 
 def newton_schulz(x, iterations):

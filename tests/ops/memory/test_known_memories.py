@@ -1,5 +1,7 @@
 """Memories that have a name are what their papers say; limits of others."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -181,3 +183,55 @@ def test_a_pair_once_written_is_answered_and_can_be_overwritten():
     answers.append(compiled()(state, (key, key, values, gates))[1])
   near(answers[0], values)
   near(answers[1], jnp.cumsum(values, 0))
+
+
+def turned(keys):
+  """What a matrix of one column holds after writes at a rate of 2, of value 0.
+
+  Such a write reflects: W - 2 k (k W) = (1 - 2 k k') W.
+  """
+  state = memory.init(
+    memory.delta_net(),
+    (),
+    1,
+    2,
+    value_width=1,
+    weights={"map_0": jnp.array([[[1.0], [0.0]]])},
+    dtype=jnp.float64,
+  )
+  key = jnp.asarray(keys)[:, None]
+  gates = Gates(jnp.full((len(keys), 1), 2.0))
+  state = memory.write(state, key, jnp.zeros((len(keys), 1, 1)), gates)
+  return np.asarray(state.weights["map_0"][0, :, 0])
+
+
+def test_a_rate_of_two_counts_the_parity_of_tokens():
+  """An eigenvalue of -1, which no rate up to 1 has."""
+  for count in range(1, 8):
+    found = turned([[1.0, 0.0]] * count)
+    np.testing.assert_allclose(found, [(-1.0) ** count, 0], atol=1e-15)
+
+
+def test_two_writes_a_token_turn_a_state_in_a_cycle_of_three():
+  """Reflections in lines 60 degrees apart are a rotation by 120 degrees."""
+  token = [[1.0, 0.0], [math.cos(math.pi / 3), math.sin(math.pi / 3)]]
+  for count in range(1, 7):
+    found = turned(token * count)
+    angle = count * 2 * math.pi / 3
+    expected = [math.cos(angle), math.sin(angle)]
+    np.testing.assert_allclose(found, expected, atol=1e-14)
+
+
+def test_channels_that_decay_alike_are_a_gated_delta_net(given):
+  gates = given.inputs[3]
+  scalar = Gates(gates.rate, None, gates.decay)
+  spread = jnp.broadcast_to(gates.decay[..., None], given.key.shape)
+  weights = nothing()
+  (a, x), (b, y) = (
+    run(rule(3), given, held, weights)
+    for rule, held in (
+      (memory.gated_delta_net, scalar),
+      (memory.kimi_delta_attention, Gates(gates.rate, None, spread)),
+    )
+  )
+  near((a.weights, x), (b.weights, y))

@@ -56,6 +56,11 @@ YAAD = Rule(objective=memory.huber(None))
       " 1.5; a sigmoid keeps them there",
     ),
     (MOMENTUM, Gates(numbers(), numbers(-0.5)), "momentum must be finite and"),
+    (
+      memory.kimi_delta_attention(),
+      Gates(numbers(), None, numbers()),
+      r"decay must have the shape '\*B T H D' = \[7, 2, 5\] of the keys",
+    ),
     (YAAD, Gates(numbers(), threshold=numbers(-1.0)), "threshold must be"),
     (None, Gates(jnp.ones((T, H), jnp.int32)), "rate must be floats, got int"),
   ],
@@ -108,6 +113,14 @@ def test_a_state_of_another_shape(heads, width, words, as_a_user):
       "window is 3; leave it at 1",
     ),
     ({"decayed": True}, "and a retention that decays"),
+    (
+      {"retention": memory.channel_decay(), "window": 2},
+      "steps at every token",
+    ),
+    (
+      {"retention": memory.channel_decay(), "algorithm": memory.momentum()},
+      "and neither momentum, Muon nor polynomial features",
+    ),
     (
       {
         "decayed": True,
