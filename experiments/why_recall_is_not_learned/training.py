@@ -1,16 +1,11 @@
 """Trains all seeds of one cell at once, until they recall or time is up."""
 
 import dataclasses
-import functools
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from attnjax import training
-from attnjax.models import MATRICES
-from attnjax.training.step import Step
 from experiments.recall_task import Batches, loss, vocabulary
+from experiments.seeds_at_once import train
 from experiments.why_recall_is_not_learned.config import (
   HALVES,
   KINDS,
@@ -19,17 +14,6 @@ from experiments.why_recall_is_not_learned.config import (
 from experiments.why_recall_is_not_learned.starts import halved
 
 __all__ = ["trained"]
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _many(step: Step, states, batches):
-  """(states, loss and accuracy ``N S``) after N steps of S models at once."""
-
-  def one(states, batch):
-    states, metrics = jax.vmap(step)(states, batch)
-    return states, (metrics["loss"], metrics["accuracy"])
-
-  return jax.lax.scan(one, states, batches)
 
 
 def trained(config: StartsConfig, kind: str, half: str, rate: float) -> dict:
@@ -50,53 +34,32 @@ def trained(config: StartsConfig, kind: str, half: str, rate: float) -> dict:
   """
   model = dataclasses.replace(config.model, **KINDS[kind])
   query, key = HALVES[half]
-  step = _step(
-    dataclasses.replace(config.optimizer, peak_learning_rate=rate), config.steps
-  )
-  # One model of all seeds: programs this small spend their time on dispatch.
-  states = [
-    training.init_state(
-      halved(model, vocabulary(config.task), seed, query=query, key=key),
-      step.optimizer,
-    )
-    for seed in range(config.seeds)
-  ]
-  states = jax.tree.map(lambda *x: jnp.stack(x), *states)
+  seeds, words = range(config.seeds), vocabulary(config.task)
 
-  rows = [Batches(config.task, seed) for seed in range(config.seeds)]
-  curves: list[tuple[np.ndarray, np.ndarray]] = []
-  for begun in range(0, config.steps, config.every):
-    batches = [
-      [batch(begun + n) for batch in rows] for n in range(config.every)
-    ]
-    # ``N S B T``
-    stacked = jax.tree.map(
-      lambda *x: np.stack(x),
-      *[jax.tree.map(lambda *x: np.stack(x), *seeds) for seeds in batches],
-    )
-    states, found = _many(step, states, stacked)
-    curves.append(tuple(np.asarray(x).mean(0) for x in found))
-    best = np.max([accuracy for _, accuracy in curves], axis=0)
-    if (best >= config.goals[-1]).all():
+  looks = train(
+    [halved(model, words, seed, query=query, key=key) for seed in seeds],
+    loss,
+    [Batches(config.task, seed) for seed in seeds],
+    dataclasses.replace(config.optimizer, peak_learning_rate=rate),
+    steps=config.steps,
+    every=config.every,
+  )
+  losses, accuracies = [], []
+  for look in looks:
+    losses.append(look.metrics["loss"])
+    accuracies.append(look.metrics["accuracy"])
+    if (np.max(accuracies, axis=0) >= config.goals[-1]).all():
       break
 
-  losses, accuracies = (np.stack(x, axis=1) for x in zip(*curves, strict=True))
+  rows = np.stack(accuracies, axis=1)  # a seed each
   return {
     "steps": {
-      str(goal): [_first(row >= goal, config.every) for row in accuracies]
+      str(goal): [_first(row >= goal, config.every) for row in rows]
       for goal in config.goals
     },
-    "loss": losses.round(4).tolist(),
-    "accuracy": accuracies.round(4).tolist(),
+    "loss": np.stack(losses, axis=1).round(4).tolist(),
+    "accuracy": rows.round(4).tolist(),
   }
-
-
-# One object a rate: by it the compiled programs of a kind are found again.
-@functools.cache
-def _step(optimizer: training.OptimizerConfig, steps: int) -> Step:
-  """The step of a training, whose loss is that of the questions."""
-  transform = training.make_optimizer(optimizer, steps, MATRICES)
-  return training.make_step(loss, transform)
 
 
 def _first(reached: np.ndarray, every: int) -> int | None:
