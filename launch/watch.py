@@ -8,6 +8,8 @@ launch.watch runs'`; without a terminal it prints a plain table now and then.
 """
 
 import datetime
+import io
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -17,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from absl import flags
 
 from attnjax.extras import needs_extra
+from attnjax.viz import visible
 from launch.watched_run import WatchedRun, find_runs, ordered
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ __all__ = ["run_table", "watch"]
 _BARS = "▁▂▃▄▅▆▇█"
 _LINE = 16  # characters of a curve
 _WIDTH = 150  # characters, where there is no terminal
+_ENDLESS = 1e10  # seconds, three hundred years
 _NEEDS = (140, 125, 110, 95, 80)  # characters, for the columns that are spare
 
 
@@ -49,6 +53,9 @@ def main(argv: Sequence[str], stream: Any = None) -> int:
   """
   values = flags.FlagValues()
   define(values)
+  # A curve is drawn in Unicode: a terminal that has none shows "?".
+  if isinstance(stream or sys.stdout, io.TextIOWrapper):
+    (stream or sys.stdout).reconfigure(errors="replace")
   try:
     places = [Path(x).expanduser() for x in values(list(argv))[1:]]
     if values.help:
@@ -72,6 +79,10 @@ def main(argv: Sequence[str], stream: Any = None) -> int:
     return 1
   except KeyboardInterrupt:
     return 0
+  except BrokenPipeError:
+    # Its reader has seen enough; else Python says so once more as it exits.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
   return 0
 
 
@@ -106,6 +117,7 @@ def watch(
   terminal = stream.isatty()
   console = Console(file=stream, width=None if terminal else _WIDTH)
   known: dict[Path, WatchedRun] = {}
+  names_of = lambda runs: {name for run in runs for name in run.names}
 
   def look() -> "Table":
     for found in find_runs(places):
@@ -113,7 +125,10 @@ def watch(
     for run in known.values():
       run.refresh()
     runs = ordered(list(known.values()), metric, descending=descending)
-    return run_table(runs, metric, width=console.width)
+    table = run_table(runs, metric, width=console.width)
+    if (names := names_of(known.values())) and metric not in names:
+      table.caption = f"no {metric!r} yet; there are {', '.join(sorted(names))}"
+    return table
 
   done = lambda: bool(known) and all(run.is_done for run in known.values())
   table = look()
@@ -122,7 +137,7 @@ def watch(
       f"no metrics.jsonl below {', '.join(map(str, places))}; a run writes it"
       " with its first record"
     )
-  names = {name for run in known.values() for name in run.names}
+  names = names_of(known.values())
   if once and names and metric not in names:
     raise ValueError(
       f"metric: there are {', '.join(sorted(names))}, got {metric!r}"
@@ -182,11 +197,11 @@ def run_table(
 
   for run in runs:
     cells = [
-      # As text: a name is no markup of rich.
-      run.name,
+      # As text: a name is no markup of rich, nor a terminal's.
+      visible(run.name, longest=None),
       f"{run.step:,}" + (f"/{run.steps:,}" if run.steps else ""),
       _number(run.latest("loss")),
-      curve([record.get("loss") for record in run.train]),
+      curve(run.losses),
       _number(run.metric(metric)),
       _number(run.latest("learning_rate")),
       _number(run.latest("gradient_norm")),
@@ -231,7 +246,7 @@ def _number(value: float | None, form: str = ".4g") -> str:
 
 def _time(seconds: float | None) -> str:
   """Hours, minutes and seconds; a question mark where they are not known."""
-  if seconds is None:
+  if seconds is None or seconds > _ENDLESS:
     return "?"
   return str(datetime.timedelta(seconds=round(seconds)))
 

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import os
+import stat
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ from launch.sweep.outcome import numbers
 __all__ = ["WatchedRun", "find_runs", "ordered"]
 
 _RECORDS = "metrics.jsonl"
+# Where a run keeps other files, thousands of them: no run is below these.
+_NO_RUNS = {"checkpoints", "tensorboard", "profile"}
+_PIECE = 2**24  # bytes of a file read at once
 
 
 @dataclasses.dataclass(eq=False)
@@ -43,8 +48,10 @@ class WatchedRun:
 
   name: str
   path: Path
-  train: list[dict[str, Any]] = dataclasses.field(default_factory=list)
-  evaluations: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+  losses: list[float | None] = dataclasses.field(default_factory=list)
+  last: dict[str, float] = dataclasses.field(default_factory=dict)
+  evaluation: dict[str, float] = dataclasses.field(default_factory=dict)
+  step: int = 0
   steps: int | None = None
   written: float | None = None  # seconds since the epoch, of the last record
   _offset: int = 0
@@ -55,46 +62,57 @@ class WatchedRun:
     file = self.path / _RECORDS
     try:
       status = file.stat()
-    except OSError:  # not there yet, or moved away
+      mark = (status.st_ino, status.st_size)
+      if mark == self._mark or not stat.S_ISREG(status.st_mode):
+        return
+      with open(file, "rb") as records:
+        self._read(records, mark)
+    except OSError:  # not there yet, moved away, or not ours to read
       return
-    mark = (status.st_ino, status.st_size)
-    if mark == self._mark:
-      return
-    # Resuming rewrites the file, under another inode or shorter than before.
-    if self._mark is not None and (
-      status.st_ino != self._mark[0] or status.st_size < self._offset
-    ):
-      self._offset, self.train, self.evaluations = 0, [], []
-
-    with open(file, "rb") as records:
-      records.seek(self._offset)
-      new = records.read()
-    # A line that is being written is read once it is whole.
-    whole = new.rfind(b"\n") + 1
-    self._offset += whole
-    self._mark, self.written = mark, status.st_mtime
-    self._add(new[:whole].splitlines())
+    self.written = status.st_mtime
     self.steps = self.steps or _steps_of(self.path)
 
-  def _add(self, lines: Iterable[bytes]) -> None:
-    """Sorts records by their split; a damaged line is passed over."""
-    for line in lines:
-      try:
-        record = json.loads(line)
-        kind = record["split"]
-        _ = int(record["step"])
-      except (ValueError, KeyError, TypeError):
-        continue
-      if kind == "train":
-        self.train.append(record)
-      elif kind == "eval":
-        self.evaluations.append(record)
+  def _read(self, records: Any, mark: tuple[int, int]) -> None:
+    """Takes the whole lines of an open file from where it was left."""
+    # Resuming rewrites the file, under another inode or shorter than before.
+    if self._mark is not None and (
+      mark[0] != self._mark[0] or mark[1] < self._offset
+    ):
+      self._offset, self.step = 0, 0
+      self.losses, self.last, self.evaluation = [], {}, {}
+    self._mark = mark
 
-  @property
-  def step(self) -> int:
-    """Updates done, of the last record."""
-    last = [x[-1]["step"] for x in (self.train, self.evaluations) if x]
-    return max(last, default=0)
+    records.seek(self._offset)
+    # A line that is being written is read once it is whole.
+    rest = b""
+    while piece := records.read(_PIECE):
+      *whole, rest = (rest + piece).split(b"\n")
+      for line in whole:
+        self._offset += len(line) + 1
+        self._add(line)
+
+  def _add(self, line: bytes) -> None:
+    """Takes one record; a line that is none is passed over."""
+    try:
+      record = json.loads(line)
+    except (ValueError, RecursionError):
+      return
+    if not isinstance(record, dict):
+      return
+    step, kind = record.get("step"), record.get("split")
+    if kind not in ("train", "eval") or not isinstance(step, int):
+      return
+
+    found = {k: x for k, x in record.items() if _is_number(x)}
+    if "step" not in found:
+      return
+    self.step = max(self.step, step)
+    if kind == "eval":
+      self.evaluation = found
+    else:
+      self.last = found
+      # Of every record the loss alone is kept: runs are millions of steps.
+      self.losses.append(found.get("loss"))
 
   @property
   def is_done(self) -> bool:
@@ -104,35 +122,31 @@ class WatchedRun:
   @property
   def seconds_left(self) -> float | None:
     """At the speed of the last record; None where that is not known."""
-    if self.steps is None or not self.train:
+    speed, weight = self.latest("tokens_per_second"), self.latest("weight")
+    if self.steps is None or not speed or not weight or speed < 0:
       return None
-    last = self.train[-1]
-    speed, weight = last.get("tokens_per_second"), last.get("weight")
-    if not speed or not weight:
-      return None
-    return (self.steps - self.step) * weight / speed
+    return max(0, self.steps - self.step) * weight / speed
 
   def latest(self, name: str) -> float | None:
     """A number of the last training record."""
-    return self.train[-1].get(name) if self.train else None
+    return self.last.get(name)
 
   def metric(self, name: str) -> float | None:
     """A number of the last evaluation, else of the run's `result.json`."""
-    if self.evaluations and self.evaluations[-1].get(name) is not None:
-      return self.evaluations[-1][name]
-    return self._result().get(name)
+    found = self.evaluation.get(name)
+    return self._result().get(name) if found is None else found
 
   @property
   def names(self) -> set[str]:
     """Metrics that the last evaluation or `result.json` has."""
-    last = self.evaluations[-1] if self.evaluations else {}
-    return {x for x in last if x not in ("step", "split")} | {*self._result()}
+    return {x for x in self.evaluation if x != "step"} | {*self._result()}
 
   def _result(self) -> dict[str, float]:
     """The numbers of `result.json`; none where there is no such file yet."""
     try:
-      return numbers(json.loads((self.path / "result.json").read_text("utf-8")))
-    except (OSError, ValueError):
+      found = json.loads((self.path / "result.json").read_text("utf-8"))
+      return {k: x for k, x in numbers(found).items() if _is_number(x)}
+    except (OSError, ValueError, OverflowError, RecursionError):
       return {}
 
   def age(self, now: float | None = None) -> float | None:
@@ -159,8 +173,7 @@ def find_runs(places: Sequence[Path]) -> list[WatchedRun]:
   """
   found = {}
   for place in places:
-    for file in sorted(place.glob(f"**/{_RECORDS}")):
-      folder = file.parent
+    for folder in _folders(place):
       own = place.name or str(place)
       name = own if folder == place else str(folder.relative_to(place))
       if len(places) > 1 and folder != place:
@@ -188,10 +201,32 @@ def ordered(
   return sorted(runs, key=key)
 
 
+def _folders(place: Path) -> list[Path]:
+  """The directories with records at a place and below, sorted."""
+  found = []
+  # What vanishes meanwhile, or may not be read, is passed over.
+  for folder, below, files in os.walk(place):
+    below[:] = [x for x in below if x not in _NO_RUNS]
+    if _RECORDS in files:
+      found.append(Path(folder))
+  return sorted(found)
+
+
+def _is_number(value: Any) -> bool:
+  """Whether a value of JSON is a number that a table can show."""
+  # True is an int for Python; NaN is between no two numbers.
+  return (
+    isinstance(value, int | float)
+    and not isinstance(value, bool)
+    and -1e300 < value < 1e300
+  )
+
+
 def _steps_of(path: Path) -> int | None:
   """The length of a run, as its `config.json` says."""
   try:
     stored = json.loads((path / "config.json").read_text("utf-8"))
-    return int(stored["config"]["train"]["steps"])
-  except (OSError, ValueError, KeyError, TypeError):
+    steps = stored["config"]["train"]["steps"]
+  except (OSError, ValueError, KeyError, TypeError, RecursionError):
     return None
+  return steps if isinstance(steps, int) and _is_number(steps) else None

@@ -3,6 +3,8 @@
 import io
 import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -85,7 +87,7 @@ def test_lines_are_read_as_they_come_and_a_half_line_is_not(tmp_path):
     file.write(whole[9:])
     file.flush()
     run.refresh()
-  assert (run.step, run.latest("loss"), len(run.train)) == (20, 1.0, 2)
+  assert (run.step, run.latest("loss"), len(run.losses)) == (20, 1.0, 2)
 
 
 def test_a_run_that_was_resumed_loses_the_steps_it_does_again(tmp_path):
@@ -97,7 +99,7 @@ def test_a_run_that_was_resumed_loses_the_steps_it_does_again(tmp_path):
   (folder / "new").write_text(record(10, 3.0) + record(20, 2.5))
   os.replace(folder / "new", folder / "metrics.jsonl")
   run.refresh()
-  assert (run.step, run.latest("loss"), len(run.train)) == (20, 2.5, 2)
+  assert (run.step, run.latest("loss"), len(run.losses)) == (20, 2.5, 2)
 
 
 def test_runs_that_appear_later_are_seen_and_done_ends_it(
@@ -172,6 +174,97 @@ def test_a_metric_that_no_run_has_is_refused(tmp_path, capsys):
   code, _ = shown(tmp_path, "--once", "--metric=bits")
   assert code == 1
   assert "metric: there are loss, got 'bits'" in capsys.readouterr().err
+
+
+DAMAGED = [
+  b'{"step": 1, "split": "train", "loss": "x"}',
+  b'{"step": 1, "split": "train", "loss": NaN, "weight": NaN}',
+  b'{"step": 1, "split": "train", "weight": 1, "tokens_per_second": 1e-300}',
+  b'{"step": 1e999, "split": "train", "loss": 1}',
+  b'{"step": null, "split": "train", "loss": [1]}',
+  b'{"step": "4", "split": "eval", "loss": true}',
+  b'{"step": 1, "split": ["train"], "loss": 1}',
+  b'{"step": 1' + b"0" * 400 + b', "split": "train", "loss": 1}',
+  b"[" * 100_000,
+  b"3",
+  b"null",
+  bytes(range(256)),
+]
+
+
+@pytest.mark.parametrize("line", DAMAGED, ids=range(len(DAMAGED)))
+def test_a_line_that_is_no_record_harms_nothing(line, tmp_path):
+  folder = run_in(tmp_path / "a", [2.0])
+  with open(folder / "metrics.jsonl", "ab") as file:
+    file.write(line + b"\n")
+  code, text = shown(tmp_path, "--once")
+  assert code == 0
+  assert text.splitlines()[1].split()[:2] == ["a", "10/100"]
+
+
+@pytest.mark.parametrize(
+  "text",
+  ['{"config": {"train": {"steps": 1e999}}}', "[" * 100_000, "{", "null"],
+  ids=range(4),
+)
+def test_other_files_of_a_run_may_be_damaged_too(text, tmp_path):
+  folder = run_in(tmp_path / "a", [2.0])
+  for name in ("config.json", "result.json"):
+    (folder / name).write_text(text)
+  code, said = shown(tmp_path, "--once")
+  assert code == 0
+  assert said.splitlines()[1].split()[:3] == ["a", "10", "2"]
+
+
+def test_what_is_no_file_of_records_is_no_run(tmp_path):
+  run_in(tmp_path / "a", [2.0])
+  (tmp_path / "b" / "metrics.jsonl").mkdir(parents=True)
+  (tmp_path / "c").mkdir()
+  (tmp_path / "c" / "metrics.jsonl").symlink_to("nowhere")
+  os.mkfifo(tmp_path / "a" / "fifo")
+  (tmp_path / "d").mkdir()
+  os.mkfifo(tmp_path / "d" / "metrics.jsonl")  # opening it would wait for ever
+  run_in(tmp_path / "a" / "checkpoints" / "e", [2.0])
+  code, text = shown(tmp_path, "--once")
+  assert code == 0
+  names = [line.split()[0] for line in text.splitlines()[1:]]
+  assert [x for x in names if x in ("b", "e")] == []
+  assert "a" in names
+
+
+def test_a_name_steers_no_terminal(tmp_path):
+  run_in(tmp_path / "a\x1b[31m\n", [2.0])
+  _, text = shown(tmp_path, "--once")
+  assert "\x1b" not in text
+  assert "a⟨1b⟩[31m⏎" in text
+
+
+@pytest.mark.slow
+def test_a_reader_that_goes_away_is_no_error(tmp_path):
+  run_in(tmp_path / "a", [2.0])
+  command = f"{sys.executable} -m launch.watch {tmp_path} --every=0.1 | head -1"
+  ended = subprocess.run(
+    ["bash", "-c", f"set -o pipefail; {command}"],
+    capture_output=True,
+    text=True,
+    timeout=60,
+  )
+  assert ended.stdout.startswith("run ")
+  assert ended.stderr == ""
+
+
+def test_a_terminal_without_unicode_shows_what_it_can(tmp_path):
+  run_in(tmp_path / "a", [2.0, 1.0])
+  with open(tmp_path / "said", "w", encoding="ascii") as stream:
+    assert watch.main(["watch", str(tmp_path), "--once"], stream) == 0
+  assert (tmp_path / "said").read_text().splitlines()[1].startswith("a ")
+
+
+def test_while_it_watches_a_metric_that_is_not_there_is_said(tmp_path):
+  run_in(tmp_path / "a", [2.0] * 10, evaluation=1.0)
+  code, text = shown(tmp_path, "--metric=bits")
+  assert code == 0
+  assert "no 'bits' yet; there are loss" in text
 
 
 def test_a_curve_falls_as_the_loss_does():
