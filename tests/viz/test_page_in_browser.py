@@ -98,6 +98,13 @@ def keep(tab, name):
     tab.screenshot(path=f"{folder}/{name}.png")
 
 
+def at_cell(tab, grid, across=0):
+  """Points at a cell of the first row of a matrix, of 28 pixels a cell."""
+  area, labels = grid.bounding_box(), float(grid.get_attribute("data-labels"))
+  x = area["x"] + labels + 8 + 28 * across
+  tab.mouse.move(x, area["y"] + labels + 8)
+
+
 def test_text_stays_text(opened):
   tab = opened(small())
   assert tab.title() == "<b>words</b>"
@@ -178,8 +185,7 @@ def test_a_token_is_found_and_heads_are_sorted(opened):
 def test_the_matrix_zooms_and_reads_a_pair(opened):
   tab = opened(small(), "#view=matrix")
   grid = tab.locator("#first .view.matrix canvas")
-  area = grid.bounding_box()
-  tab.mouse.move(area["x"] + 118, area["y"] + 118)
+  at_cell(tab, grid)
   assert "a attends to a: 100" in tab.inner_text("#first .view.matrix .read")
   picture = lambda: grid.evaluate("x => x.toDataURL()")
   before = picture()
@@ -261,13 +267,13 @@ def test_a_mask_shows_which_pairs_are_visible(opened):
   tab.wait_for_function(f"document.querySelector('{pane} .told').textContent")
   # 3 keys a query but the first two, of 81 pairs.
   assert "30" in tab.inner_text(f"{pane} .told")
-  area = tab.locator(f"{pane} canvas").bounding_box()
-  tab.mouse.move(area["x"] + 118, area["y"] + 118)
+  grid = tab.locator(f"{pane} canvas")
+  at_cell(tab, grid)
   assert tab.inner_text(f"{pane} .read") == "a sees a"
-  tab.mouse.move(area["x"] + 118 + 3 * 28, area["y"] + 118)
+  at_cell(tab, grid, across=3)
   assert tab.inner_text(f"{pane} .read") == "a does not see d"
   keep(tab, "mask")
-  tab.select_option("#layer", "1")
+  tab.fill("#layer", "1")
   tab.wait_for_function(
     f"document.querySelector('{pane} .told').textContent.includes('56')"
   )
@@ -279,9 +285,8 @@ def test_rollout_follows_a_token_through_the_layers(opened):
   pane = "#first .view.rollout"
   tab.wait_for_function(f"document.querySelector('{pane} .told').textContent")
   assert "What is in i after each layer" in tab.inner_text(f"{pane} .told")
-  area = tab.locator(f"{pane} canvas").bounding_box()
   # The token itself keeps half of what it was after the first layer.
-  tab.mouse.move(area["x"] + 118 + 8 * 28, area["y"] + 118)
+  at_cell(tab, tab.locator(f"{pane} canvas"), across=8)
   said = tab.inner_text(f"{pane} .read")
   assert said.startswith("after layer 0: ")
   assert int(said.split()[3].split("\u00a0")[0]) >= 50
@@ -334,6 +339,117 @@ def test_nothing_serious_for_those_who_do_not_see_or_point(opened):
         if x["impact"] in ("serious", "critical")
       ]
       assert serious == [], (view, theme)
+
+
+VIEWS = ("sentence", "edges", "matrix", "dots", "rollout", "heads")
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_nothing_is_wider_than_the_screen(opened, width):
+  for made, views in (
+    (small(), VIEWS),
+    (masked(), ("mask", "heads")),
+    (remembering(), ("written",)),
+  ):
+    tab = opened(made, "#token=3")
+    tab.set_viewport_size({"width": width, "height": 844})
+    for view in views:
+      tab.click(f"#tab-{view}")
+      wide = tab.evaluate("document.documentElement.scrollWidth")
+      assert wide <= width, (view, wide)
+      keep(tab, f"{view}_{width}")
+    tab.close()
+
+
+def test_a_slider_may_be_dragged_for_long(opened):
+  tab = opened(small())
+  for name, values in (("threshold", 50), ("layer", 2), ("head", 3)):
+    # 300 changes, of which a browser would refuse to put each in its address.
+    tab.evaluate(
+      """([name, values]) => {
+        const slider = document.getElementById(name);
+        for (let i = 0; i < 300; i++) {
+          slider.value = name === "threshold" ? i % values / 100 : i % values;
+          slider.dispatchEvent(new Event("input"));
+        }
+      }""",
+      [name, values],
+    )
+  assert tab.inner_text("#layer-value") == "1"
+  assert tab.inner_text("#head-value") == "2"
+  tab.wait_for_url("**head=2*")  # once it rests
+
+
+def test_sliders_move_by_keys_and_head_is_their_mean_too(opened):
+  tab = opened(small())
+  tab.focus("#layer")
+  tab.keyboard.press("ArrowRight")
+  assert tab.inner_text("#layer-value") == "1"
+  tab.focus("#head")
+  tab.keyboard.press("ArrowLeft")
+  assert tab.inner_text("#head-value") == "mean"
+  assert tab.get_attribute("#head", "aria-valuetext") == "mean"
+  assert "head=-1" in tab.url
+
+
+def test_a_token_is_found_in_either_sentence(opened):
+  weights = draws(1, 2, 3, 4, causal=False)
+  tab = opened(
+    viz.page(weights, ["one", "two", "red"], ["un", "red", "x", "y"])
+  )
+  tab.fill("#find", "red")
+  assert tab.inner_text("#found") == "2 found"
+  tab.press("#find", "Enter")
+  assert "token=2" in tab.url
+  tab.press("#find", "Enter")
+  assert "token=1&side=key" in tab.url
+  assert tab.locator("#first .token.found").count() == 2
+
+
+def test_beside_a_model_that_lacks_the_view_it_says_so(opened):
+  words = ["w"] * 4
+  made = viz.page(
+    {
+      "self": draws(2, 1, 4, 4),
+      "memory": viz.MemoryTrace(np.ones((1, 4)), draws(1, 4, 4)),
+    },
+    words,
+  )
+  tab = opened(made, "#view=written&model=1&other=0")
+  assert "self has no such view" in tab.inner_text("#second")
+  assert tab.locator("#first canvas.bars").is_visible()
+
+
+def test_a_long_sentence_on_a_phone_is_drawn(opened):
+  # 512 tokens of 22 pixels at 3 pixels each are more than a canvas can hold.
+  made = viz.page(draws(1, 1, 512, 512), [f"w{i}" for i in range(512)])
+  tab = opened(made, "#view=edges&token=500", device_scale_factor=3)
+  canvas = tab.locator("#first canvas.edges")
+  assert canvas.evaluate("x => x.width * x.height") <= 16.1e6
+  assert canvas.evaluate("x => x.height") <= 16_000
+  assert canvas.evaluate(
+    "x => x.getContext('2d').getImageData(0, 0, x.width, x.height)"
+    ".data.some(v => v)"
+  )
+
+
+def test_a_notebook_shows_it_in_a_frame(browser, tmp_path):
+  said = []
+  path = tmp_path / "notebook.html"
+  path.write_text(f"<!DOCTYPE html>{small()._repr_html_()}")
+  tab = browser.new_page()
+  tab.on("console", lambda message: said.append(message.text))
+  tab.on("pageerror", lambda error: said.append(str(error)))
+  tab.goto(f"file://{path}")
+  before = tab.evaluate("history.length")
+  frame = tab.frame_locator("iframe")
+  frame.locator("#first .token").nth(3).click()
+  assert "creature" in frame.locator("#first .words").inner_text()
+  frame.locator("#tab-matrix").click()
+  assert frame.locator("#first .view.matrix").is_visible()
+  # The way back of the notebook is not filled with steps of the page.
+  assert tab.evaluate("history.length") == before
+  assert said == []
 
 
 def test_a_captured_model_on_a_page(opened):

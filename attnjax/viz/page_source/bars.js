@@ -1,6 +1,6 @@
 // What a memory wrote: a bar a token, as long as its weights changed.
 
-import {element} from "./views.js";
+import {element, sharpness} from "./views.js";
 /** @typedef {import("./views.js").Chooser} Chooser */
 
 /** Bars beside the tokens of a sentence. */
@@ -22,9 +22,10 @@ export class Bars {
 
   /** @param {number[]} written @param {string[]} texts @param {number} token */
   draw(written, texts, token) {
-    const {canvas, pitch} = this, scale = window.devicePixelRatio || 1;
+    const {canvas, pitch} = this;
     this.count = texts.length;
     const width = canvas.clientWidth || 600, height = 16 + pitch * texts.length;
+    const scale = sharpness(width, height);
     canvas.style.height = `${height}px`;
     canvas.width = Math.round(width * scale);
     canvas.height = Math.round(height * scale);

@@ -24,6 +24,9 @@ export class Grid {
     this.scale = "one";
     /** @type {Layer | null} */
     this.layer = null;
+    /** @type {string[][]} */
+    this.measured = [];
+    this.widest = 0;
     this.head = 0;
     this.token = -1;
     this.side = "query";
@@ -57,11 +60,24 @@ export class Grid {
     const layer = /** @type {Layer} */ (this.layer);
     const across = this.dots ? layer.rows : layer.columns;
     const down = this.dots ? layer.columns : layer.rows;
-    const width = this.canvas.clientWidth || 600, label = Math.min(110, width / 5);
+    const width = this.canvas.clientWidth || 600, label = Math.min(110, width / 4, this.longest() + 16);
     const room = Math.max(width - label - 8, 50);
     const cell = Math.min(this.dots ? 34 : 28, room / across) * this.zoom;
     const height = Math.min(label + down * cell + 8, Math.max(420, window.innerHeight - 250));
     return {across, down, width, height, label, cell, room};
+  }
+
+  /** Width of the longest label in its largest font, CSS pixels; measured once for a sentence. */
+  longest() {
+    const texts = [this.page.tokens("query"), this.page.tokens("key")];
+    if (texts[0] !== this.measured[0] || texts[1] !== this.measured[1]) {
+      this.measured = texts;
+      const c = /** @type {CanvasRenderingContext2D} */ (this.canvas.getContext("2d"));
+      c.font = "13px system-ui, sans-serif";
+      this.widest = 0;
+      for (const text of texts.flat()) this.widest = Math.max(this.widest, c.measureText(text.slice(0, 40)).width);
+    }
+    return this.widest;
   }
 
   /**
@@ -108,6 +124,7 @@ export class Grid {
     this.left = Math.max(0, Math.min(this.left, m.across * m.cell - m.room));
     this.top = Math.max(0, Math.min(this.top, m.down * m.cell - (m.height - m.label - 8)));
     canvas.style.height = `${m.height}px`;
+    canvas.dataset.labels = String(m.label);  // where cells begin, CSS pixels
     canvas.width = Math.round(m.width * scale);
     canvas.height = Math.round(m.height * scale);
     const c = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));

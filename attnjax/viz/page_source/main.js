@@ -44,9 +44,9 @@ function loadMask(m, l) {
   return found;
 }
 
-/** Whether a view has something to show of the chosen model. @param {string} view */
-function offered(view) {
-  const {layers, kind} = data.models[state.model];
+/** Whether a view has something to show of a model. @param {string} view @param {number} [m] */
+function offered(view, m = state.model) {
+  const {layers, kind} = data.models[m];
   if (view === "picture") return Boolean(data.picture);
   if (view === "rollout") return kind === "attention" && canRollOut(layers);
   if (view === "mask") return layers.some(x => x.mask);
@@ -85,13 +85,29 @@ function set(change) {
   Object.assign(state, change);
   hovered = -1;  // what was chosen is shown, wherever the pointer rests
   clamp();
+  writeAddress();
+  render();
+}
+
+/** @type {number[]} */
+let written = [];
+let waiting = 0;
+/** Puts the state into the address: at once, but for a slider that is dragged, which browsers would refuse. */
+function writeAddress() {
+  const now = performance.now();
+  written = written.filter(x => now - x < 10_000);
+  clearTimeout(waiting);
+  if (written.length >= 40) {
+    waiting = window.setTimeout(writeAddress, 500);
+    return;
+  }
+  written.push(now);
   const fragment = toFragment(state);
   try {
     history.replaceState(null, "", fragment ? `#${fragment}` : location.pathname + location.search);
   } catch {
-    location.hash = fragment;  // a page without an address of its own, as in a notebook
+    // A frame in a notebook has no address of its own, that anybody could copy.
   }
-  render();
 }
 
 /** The two places where a model is shown; the second is there to compare. */
@@ -140,7 +156,10 @@ class Pane {
     this.table = new HeadTable(this.views.heads, (layer, head) => set({layer, head, view: "sentence"}));
     this.picture = new Picture(this.views.picture, chooser, data.picture);
     this.keys(this.edges.canvas);
-    this.keys(this.picture.canvas);
+    // Up and down are a row of patches.
+    this.keys(this.picture.canvas, "query", data.picture ? data.picture.columns : 1);
+    this.none = element("p", {class: "told"});
+    root.append(this.none);
   }
 
   /**
@@ -175,14 +194,15 @@ class Pane {
     return grid;
   }
 
-  /** Arrow keys on a canvas choose a token. @param {HTMLElement} canvas @param {string} [side] */
-  keys(canvas, side = "query") {
+  /** Arrow keys on a canvas choose a token. @param {HTMLElement} canvas @param {string} [side] @param {number} [down] */
+  keys(canvas, side = "query", down = 1) {
     canvas.addEventListener("keydown", e => {
-      const step = /** @type {Record<string, number>} */ ({ArrowDown: 1, ArrowRight: 1, ArrowUp: -1, ArrowLeft: -1})[e.key];
+      const step = /** @type {Record<string, number>} */ ({ArrowDown: down, ArrowRight: 1, ArrowUp: -down, ArrowLeft: -1})[e.key];
       if (!step) return;
       e.preventDefault();
       const last = (side === "query" ? this.texts.query : this.texts.key).length - 1;
-      set({token: Math.max(0, Math.min(last, (state.side === side ? state.token : -1) + step)), side});
+      const from = state.side === side ? state.token : -1, to = from < 0 ? 0 : from + step;
+      set({token: Math.max(0, Math.min(last, to)), side});
     });
   }
 
@@ -196,11 +216,18 @@ class Pane {
     const pointed = hovered >= 0, token = pointed ? hovered : state.token, side = pointed ? hoveredSide : state.side;
     const inside = token < (side === "query" ? text.query : text.key).length ? token : -1;
     this.title.textContent = data.models.length > 1 ? model.name : "";
-    for (const [view, box] of Object.entries(this.views)) box.hidden = view !== state.view;
+    const shows = offered(state.view, m);
+    for (const [view, box] of Object.entries(this.views)) box.hidden = view !== state.view || !shows;
+    this.none.hidden = shows;
+    this.none.textContent = `${model.name} has no such view.`;
+    if (!shows) {
+      this.words.hidden = true;
+      return;
+    }
     const said = `layer ${layer.data.name}, ${head < 0 ? "mean of the heads" : `head ${head}`}`;
     if (state.view === "sentence") {
       this.sentence.build(text);
-      const found = new Set(matches(text.query, state.find));
+      const found = {query: new Set(matches(text.query, state.find)), key: new Set(matches(text.key, state.find))};
       this.sentence.draw(layer, head, inside, side, colours, found, state.scale);
     } else if (state.view === "edges") {
       this.edges.canvas.setAttribute("aria-label", `lines from queries to keys, ${said}`);
@@ -356,6 +383,23 @@ function fill(select, names, first) {
   select.replaceChildren(...names.map((x, i) => element("option", {value: String(i + first)}, x)));
 }
 
+/** Puts a slider in range and at a value, which it also says. @param {string} name @param {number} max @param {number} value @param {string} text */
+function slide(name, max, value, text) {
+  const slider = get(name);
+  slider.max = String(max);
+  slider.value = String(value);
+  slider.disabled = Number(slider.min) === max;
+  slider.setAttribute("aria-valuetext", text);
+  get(`${name}-value`).textContent = text;
+}
+
+/** Where the text that is looked for stands: side and place, in the queries and then in the keys. */
+function places() {
+  const text = texts(state.model, state.layer);
+  return (text.same ? ["query"] : ["query", "key"]).flatMap(side =>
+    matches(text[/** @type {"query"} */ (side)], state.find).map(token => ({side, token})));
+}
+
 function render() {
   const root = document.documentElement, dark = isDark();
   root.dataset.theme = dark ? "dark" : "light";
@@ -368,15 +412,14 @@ function render() {
   get("models").hidden = !several;
   fill(get("model"), data.models.map(x => x.name), 0);
   fill(get("other"), ["none", ...data.models.map(x => x.name)], -1);
-  fill(get("layer"), model.layers.map(x => x.name), 0);
-  fill(get("head"), ["mean", ...Array.from({length: model.layers[state.layer].heads}, (_, h) => String(h))], -1);
-  for (const name of ["model", "other", "layer", "head"]) get(name).value = String(state[/** @type {"model"} */ (name)]);
+  for (const name of ["model", "other"]) get(name).value = String(state[/** @type {"model"} */ (name)]);
+  slide("layer", model.layers.length - 1, state.layer, model.layers[state.layer].name);
+  slide("head", model.layers[state.layer].heads - 1, state.head, state.head < 0 ? "mean" : String(state.head));
   get("threshold").value = String(state.threshold);
   get("threshold-value").textContent = `${(100 * state.threshold).toFixed(1)}\u00a0%`;
   get("scale").value = state.scale;
   if (get("find").value !== state.find) get("find").value = state.find;
-  const found = matches(texts(state.model, state.layer).query, state.find).length;
-  get("found").textContent = state.find ? `${found} found` : "";
+  get("found").textContent = state.find ? `${places().length} found` : "";
   get("second").hidden = state.other < 0;
   get("panes").classList.toggle("two", state.other >= 0);
   get("theme").textContent = dark ? "light" : "dark";
@@ -395,8 +438,8 @@ function start() {
   get("title").textContent = data.title;
   get("notes").replaceChildren(...data.notes.map(x => element("li", {}, x)));
   get("notes").hidden = !data.notes.length;
-  for (const name of ["model", "other", "layer", "head"]) {
-    get(name).addEventListener("change", (/** @type {Event} */ e) => set({[name]: Number(/** @type {HTMLSelectElement} */ (e.target).value)}));
+  for (const [name, event] of [["model", "change"], ["other", "change"], ["layer", "input"], ["head", "input"]]) {
+    get(name).addEventListener(event, () => set({[name]: Number(get(name).value)}));
   }
   get("threshold").addEventListener("input", () => set({threshold: Number(get("threshold").value)}));
   get("scale").addEventListener("change", () => set({scale: get("scale").value}));
@@ -404,9 +447,10 @@ function start() {
   get("find").addEventListener("keydown", (/** @type {KeyboardEvent} */ e) => {
     if (e.key !== "Enter") return;
     e.preventDefault();
-    const places = matches(texts(state.model, state.layer).query, state.find);
-    const next = places.find(i => i > state.token || state.side !== "query") ?? places[0];
-    if (next !== undefined) set({token: next, side: "query"});
+    const all = places(), at = all.findIndex(x => x.side === state.side && x.token === state.token);
+    // After the one that is chosen; else the first behind it on its side; else the first.
+    const next = at >= 0 ? all[(at + 1) % all.length] : all.find(x => x.side === state.side && x.token > state.token) ?? all[0];
+    if (next) set(next);
     document.querySelector(".token.chosen")?.scrollIntoView({block: "nearest"});
   });
   get("theme").addEventListener("click", () => set({theme: isDark() ? "light" : "dark"}));
@@ -417,7 +461,7 @@ function start() {
     tab.addEventListener("keydown", (/** @type {KeyboardEvent} */ e) => {
       const step = /** @type {Record<string, number>} */ ({ArrowRight: 1, ArrowLeft: -1})[e.key];
       if (!step) return;
-      const shown = VIEWS.filter(offered);
+      const shown = VIEWS.filter(x => offered(x));
       const next = shown[(shown.indexOf(view) + step + shown.length) % shown.length];
       set({view: next});
       get(`tab-${next}`).focus();

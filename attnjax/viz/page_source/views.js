@@ -19,6 +19,14 @@ export function element(tag, attributes = {}, ...children) {
   return made;
 }
 
+/**
+ * Pixels of a canvas a CSS pixel: those of the screen, of a long sentence fewer. Browsers leave a larger canvas blank.
+ * @param {number} width @param {number} height CSS pixels
+ */
+export function sharpness(width, height) {
+  return Math.min(window.devicePixelRatio || 1, 16_000 / height, Math.sqrt(16e6 / (width * height)));
+}
+
 /** Tokens of a sentence as buttons, of which one is in the tab order. */
 export class Sentence {
   /** @param {HTMLElement} root @param {Chooser} chooser */
@@ -69,7 +77,7 @@ export class Sentence {
 
   /**
    * @param {Layer} layer @param {number} head @param {number} token @param {string} side
-   * @param {number[][]} colours @param {Set<number>} found @param {string} scale
+   * @param {number[][]} colours @param {{query: Set<number>, key: Set<number>}} found @param {string} scale
    */
   draw(layer, head, token, side, colours, found, scale) {
     const texts = /** @type {Texts} */ (this.texts);
@@ -87,7 +95,7 @@ export class Sentence {
         style.boxShadow = back > 0.01 ? `inset 0 -${(1 + 7 * back).toFixed(1)}px var(--back)` : "";
         const chosen = i === token && at === side;
         button.classList.toggle("chosen", chosen);
-        button.classList.toggle("found", same || at === "query" ? found.has(i) : false);
+        button.classList.toggle("found", found[/** @type {"query"} */ (at)].has(i));
         if (chosen) button.setAttribute("aria-pressed", "true");
         else button.removeAttribute("aria-pressed");
         button.tabIndex = (chosen || (token < 0 && i === 0) || (at !== side && i === 0)) ? 0 : -1;
@@ -125,9 +133,10 @@ export class Edges {
    * @param {Texts} texts @param {number} threshold
    */
   draw(layer, head, token, side, texts, threshold) {
-    const {canvas, pitch} = this, scale = window.devicePixelRatio || 1;
+    const {canvas, pitch} = this;
     this.count = [layer.rows, layer.columns];
     const width = canvas.clientWidth || 600, height = 16 + pitch * Math.max(layer.rows, layer.columns);
+    const scale = sharpness(width, height);
     canvas.style.height = `${height}px`;
     canvas.width = Math.round(width * scale);
     canvas.height = Math.round(height * scale);
