@@ -3,10 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from attnjax.training import Observation
-from attnjax.viz.captured import Capture
+from attnjax.training.losses import LossFn
+from attnjax.viz.captured import Capture, Captured
+from attnjax.viz.harvest import trace
 from attnjax.viz.heads import head_statistics
 from attnjax.viz.pixels import head_pixels
+from attnjax.viz.recurrence import joined
 
 __all__ = ["AttentionWatch"]
 
@@ -35,18 +42,60 @@ class AttentionWatch:
   def __init__(self, *inputs: Any, **options: Any):
     self._inputs, self._options = inputs, options
     self._capture = Capture()
+    self._loss: LossFn | None = None
+
+  @classmethod
+  def of_loss(cls, loss: LossFn, batch: Any) -> "AttentionWatch":
+    """Watches a model where it is called by its loss, on one batch.
+
+    Args:
+      loss: as of `training.make_step`, without random numbers here.
+      batch: of the loss; where all of its arrays have one number of rows, its
+        first row alone is computed.
+
+    >>> import attnjax, jax.numpy as jnp
+    >>> def loss(model, batch, key):
+    ...   x = model * batch["x"]
+    ...   return attnjax.attend(x, x, x).sum(), jnp.float32(1)
+    >>> batch = {"x": jnp.ones((5, 3, 2, 4))}
+    >>> watch = AttentionWatch.of_loss(loss, batch)
+    >>> [*watch(jnp.float32(2)).scalars]
+    ['entropy/layer0/head0', 'entropy/layer0/head1']
+    """
+    rows = {np.shape(x)[:1] for x in jax.tree.leaves(batch)}
+    if len(rows) == 1 and rows != {()}:
+      batch = jax.tree.map(lambda x: x[:1], batch)
+    watch = cls(jax.tree.map(jnp.asarray, batch), None)
+    watch._loss = loss
+    return watch
+
+  def sees(self, model: Any) -> bool:
+    """Whether the model calls attention at all; it is traced, and not run."""
+    return trace(*self._called(model), **self._options).calls > 0
 
   def __call__(self, model: Any) -> Observation:
     """Entropies and pictures of a model."""
-    captured = self._capture(model, *self._inputs, **self._options)
-    numbers = head_statistics(captured, batch=0)
-    scalars: dict[str, float] = {}
-    pictures: Mapping[str, Any] = {
-      f"layer{layer}": head_pixels(call.weights()[0])
-      for layer, call in enumerate(captured)
-    }
-    for layer, call in enumerate(captured):
-      for head in range(call.heads):
-        entropy = numbers.at(layer=layer, head=head, statistic="entropy")
-        scalars[f"entropy/layer{layer}/head{head}"] = float(entropy)
-    return Observation(scalars, pictures)
+    seen = self._capture(*self._called(model), **self._options)
+    # The steps of a recurrence are the queries of one picture.
+    return _observed(joined(seen))
+
+  def _called(self, model: Any) -> tuple:
+    """What is called, and with what."""
+    if self._loss is None:
+      return model, *self._inputs
+    return self._loss, model, *self._inputs
+
+
+def _observed(captured: Captured) -> Observation:
+  """Entropies and pictures of what was captured."""
+  numbers = head_statistics(captured, batch=0)
+  scalars: dict[str, float] = {}
+  pictures: Mapping[str, Any] = {
+    f"layer{layer}": head_pixels(call.weights()[0])
+    for layer, call in enumerate(captured)
+  }
+  for layer, call in enumerate(captured):
+    for head in range(call.heads):
+      entropy = numbers.at(layer=layer, head=head, statistic="entropy")
+      scalars[f"entropy/layer{layer}/head{head}"] = float(entropy)
+  return Observation(scalars, pictures)

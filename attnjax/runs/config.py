@@ -33,6 +33,12 @@ class TrainConfig(LoopConfig):
   seed: int = setting(
     0, "of the random keys of every step", at_least=0, below=2**32
   )
+  watch: bool = setting(
+    False,
+    "record the entropy of every head with each evaluation, and pictures of the"
+    " heads for TensorBoard, on the first row of the first batch",
+    decides=False,
+  )
   mesh: MeshConfig = MeshConfig()
   processes: ProcessesConfig = ProcessesConfig()
 

@@ -1,6 +1,7 @@
 """`fit`: trains a model in a directory, on one device or on a mesh."""
 
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,12 +14,13 @@ from attnjax import training
 from attnjax.config import check_local, decisive
 from attnjax.models import MATRICES, partition_rules
 from attnjax.runs.attention import loss_on
+from attnjax.runs.attention_watch import AttentionWatch
 from attnjax.runs.config import TrainConfig, what_decides
 from attnjax.runs.mesh import MeshConfig
 from attnjax.training.evaluation import Evaluate, check_evaluation
 from attnjax.training.losses import LossFn
 from attnjax.training.partition import Rules
-from attnjax.training.processes import require_joined
+from attnjax.training.processes import is_primary, require_joined
 from attnjax.training.state import init_on
 from attnjax.training.step import Step
 from attnjax.training.workdir import workdir_lock
@@ -90,7 +92,7 @@ def fit(
       `training.shardings`; None: those of `models.partition_rules`.
     observe: parameters -> what is recorded of them beside each evaluation, such
       as an `AttentionWatch`. On a mesh they are brought whole onto one device
-      for it. None: nothing.
+      for it. None: what `train.watch` asks for, else nothing.
 
   Returns:
     The trained parameters and the records of every evaluation. On a mesh the
@@ -132,6 +134,8 @@ def fit(
 
   # Everything that can be wrong is checked before anything is written.
   mesh = train.mesh.make() if mesh is None else mesh
+  if train.watch and observe is None:
+    observe = _watch(model, loss, batches, evaluate)
   loss, evaluate = _shard_attention(mesh, train.mesh, model, loss, evaluate)
   transform = training.make_optimizer(optimizer, train.steps, MATRICES)
   step = training.make_step(
@@ -201,6 +205,29 @@ def make_model(
     # Rules from shapes alone: the model may be too large for one device.
     rules = partition_rules(jax.eval_shape(make))
   return training.initialise(make, mesh=mesh, rules=rules)
+
+
+def _watch(
+  model: PyTree, loss: LossFn, batches: Callable[[int], Any], evaluate: Any
+) -> AttentionWatch | None:
+  """Watches what heads attend to in the loss of the first batch.
+
+  None where the model calls no attention, as some variant of an experiment.
+
+  Raises:
+    ValueError: nothing is evaluated, beside which it would be recorded.
+  """
+  if evaluate is None:
+    raise ValueError(
+      "train.watch records what heads attend to with each evaluation, and this"
+      " training has none; give fit evaluate="
+    )
+  watch = AttentionWatch.of_loss(loss, batches(0))
+  if watch.sees(model):
+    return watch
+  if is_primary():
+    print("train.watch: this model calls no attention", file=sys.stderr)
+  return None
 
 
 def _on_whole(observe: Callable | None) -> Callable | None:

@@ -25,6 +25,7 @@ from attnjax.viz.mask_figure import mask_figure
 from attnjax.viz.memory_trace import MemoryTrace, memory_trace
 from attnjax.viz.named_array import NamedArray
 from attnjax.viz.page_picture import patch_tokens
+from attnjax.viz.recurrence import joined
 from attnjax.viz.rollout_figure import rollout_figure
 from attnjax.viz.style import save_figure
 from attnjax.viz.tokens import visible
@@ -46,6 +47,7 @@ __all__ = [
   "head_statistics",
   "head_values_figure",
   "induction_targets",
+  "joined",
   "learning_curve_figure",
   "lines_figure",
   "mask_figure",

@@ -17,6 +17,7 @@ __all__ = ["alignment_figure"]
 
 _WIDTH, _FONT = 7.0, 8.5  # inches, points
 _HIGH = 0.17  # inches, of a token
+_LONGEST = 24  # characters of a token: two columns of them and lines between
 
 
 def alignment_figure(
@@ -72,12 +73,14 @@ def alignment_figure(
   axes = figure.subplots()
   _draw_lines(axes, array, least)
   for x, align, tokens in ((0, "right", query_tokens), (1, "left", keys)):
-    labels = visible_all(tokens, longest=None)
+    labels = visible_all(tokens, longest=_LONGEST)
+    fonts = label_fonts(labels)
     for place, text in enumerate(labels):
       axes.text(
-        x + (0.02 if x else -0.02), -place, drawable(text, label_fonts()),
+        x + (0.02 if x else -0.02), -place,
+        drawable(text, fonts, longest=_LONGEST),
         ha=align, va="center", fontsize=_FONT, color=style.INK,
-        fontfamily=label_fonts(),
+        fontfamily=fonts,
       )  # fmt: skip
     axes.text(
       x + (0.02 if x else -0.02), 1.2, names[x], ha=align, va="center",

@@ -11,7 +11,7 @@ from attnjax.viz import style
 from attnjax.viz.captured import chosen
 from attnjax.viz.panels import PAGE, PanelLayout, Panels, label_fonts
 from attnjax.viz.plain_text import drawable
-from attnjax.viz.tokens import Token, visible_all
+from attnjax.viz.tokens import LONGEST_DRAWN, Token, visible_all
 
 if TYPE_CHECKING:
   import matplotlib.figure
@@ -36,7 +36,7 @@ def attention_figure(
   largest: float | None = 1.0,
   queries: Sequence[int] | None = None,
   keys: Sequence[int] | None = None,
-  longest: int | None = None,
+  longest: int | None = LONGEST_DRAWN,
   page: tuple[float, float] = PAGE,
 ) -> "matplotlib.figure.Figure":
   """Draws attention weights, one panel a head, on one colour scale.
@@ -47,8 +47,8 @@ def attention_figure(
   n-th is written, which the axis says; choose some of its rows by `queries`.
 
   Args:
-    weights: "H T S" or "L H T S", at least 0; each row sums to at most 1. Four
-      axes give one line of panels a layer.
+    weights: "H T S" or "L H T S", in [0, 1]; those of sigmoids need not sum to
+      1. Four axes give one line of panels a layer.
     query_tokens: T tokens: text, bytes or ints.
     key_tokens: S tokens; None means the queries' own.
     layout: "rows" has queries on the left and rows that sum to 1; "columns" is
@@ -69,8 +69,8 @@ def attention_figure(
     A matplotlib Figure, to save or to display.
 
   Raises:
-    ValueError: shapes disagree, an index is outside, a weight is negative or
-      not finite, or a row sums to more than 1.
+    ValueError: shapes disagree, an index is outside, a weight is negative, more
+      than 1 or not finite, or columns sum to 1 where rows do not.
     ImportError: matplotlib is not installed.
 
   >>> import numpy as np
@@ -150,11 +150,16 @@ def _validate_weights(weights: Any) -> tuple[np.ndarray, int]:
       f" {array.min()} to {array.max()}; pass weights, not logits"
     )
 
-  sums = array.sum(axis=-1)
-  if sums.max() > 1 + _TOLERANCE:
+  sums, down = array.sum(axis=-1), array.sum(axis=-2)
+  if sums.max() > 1 + _TOLERANCE and (abs(down - 1) <= _TOLERANCE).all():
     raise ValueError(
-      f"weights: expected rows (axis S, the last) that sum to at most 1, got"
-      f" {sums.max():.3f}; are the query and key axes swapped?"
+      "weights: expected rows (axis S, the last) that sum to 1, and the columns"
+      f" do, rows to {sums.max():.3f}; are the query and key axes swapped?"
+    )
+  if array.max() > 1 + _TOLERANCE:
+    raise ValueError(
+      f"weights: expected at most 1, got {array.max():.3g}; divide them by"
+      " their sums"
     )
 
   return array.reshape(-1, *array.shape[-2:]), array.shape[-3]
@@ -178,7 +183,8 @@ def _validate_tokens(
         f" the weights), got {len(tokens)}"
       )
     labels = visible_all(tokens, longest=longest)
-    texts.append([drawable(x, label_fonts(), longest=longest) for x in labels])
+    fonts = label_fonts(labels)
+    texts.append([drawable(x, fonts, longest=longest) for x in labels])
 
   return texts[0], texts[1]
 

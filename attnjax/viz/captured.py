@@ -16,13 +16,16 @@ import numpy as np
 
 from attnjax.ops.attention.observe import Site
 from attnjax.ops.attention.weights import attention_logits, attention_weights
-from attnjax.viz.harvest import Found, in_order, trace
+from attnjax.viz.harvest import Found, Program, in_order, trace
 from attnjax.viz.named_array import NamedArray
 
 __all__ = ["AttentionCall", "Capture", "Captured", "capture"]
 
 # Weights that are made without being asked for by number: 256 MiB of float32.
 _MANY = 2**26
+
+# Inputs that a query, and that a key was computed from.
+Reads = tuple[frozenset[int], frozenset[int]]
 
 
 class AttentionCall:
@@ -97,7 +100,8 @@ class AttentionCall:
     for name, length in zip(names, self.lengths, strict=True):
       given = self.options.get(name)
       rows = np.arange(length) if given is None else np.asarray(given)
-      found.append(rows.reshape(-1, length))
+      # Not -1: of a length of 0 that could be any number.
+      found.append(rows.reshape(math.prod(rows.shape[:-1]), length))
     return found[0], found[1]
 
   def _rows(self, function: Callable, queries, heads) -> jax.Array:
@@ -124,6 +128,10 @@ class Captured:
   Args:
     out: what the model returned.
     calls: one a layer.
+    made: of a call of one query within scans, where it stands in these; None of
+      the others. See `recurrence.joined`.
+    reads: the inputs that query and key of each call were computed from, by
+      their numbers; model and parameters count for none.
 
   >>> import attnjax, jax.numpy as jnp
   >>> x = jnp.ones((3, 1, 2))
@@ -134,6 +142,8 @@ class Captured:
 
   out: Any
   calls: tuple[AttentionCall, ...]
+  made: tuple[tuple[Found, tuple[int, ...]] | None, ...] = ()
+  reads: Callable[[], Sequence[Reads]] = tuple
 
   def __len__(self) -> int:
     return len(self.calls)
@@ -265,6 +275,7 @@ class Capture:
   def __init__(self) -> None:
     self._of: Any = None
     self._run: Callable | None = None
+    self._program: Any = None
 
   def __call__(self, model: Callable, *inputs: Any, **options: Any) -> Captured:
     """As `capture`."""
@@ -272,8 +283,8 @@ class Capture:
     arrays = [x for x in leaves if isinstance(x, jax.Array)]
     of = tree, [_abstract(x) for x in leaves]
     if self._run is None or not _same(of, self._of):
-      program = trace(model, *inputs, **options)
-      self._run, self._of = jax.jit(program.run), of
+      self._program = trace(model, *inputs, **options)
+      self._run, self._of = jax.jit(self._program.run), of
 
     out, found = self._run(arrays)
     if not found:
@@ -281,8 +292,16 @@ class Capture:
         "model must call attention, and none was seen; its layers call"
         " attnjax.attend, or are given it as attend="
       )
-    calls = tuple(_call(found[k], at) for k, at in in_order(found))
-    return Captured(out, calls)
+    order = in_order(found)
+    calls = tuple(_call(found[k], at) for k, at in order)
+    made = [
+      (found[k], at) if at and call.lengths[0] == 1 else None
+      for call, (k, at) in zip(calls, order, strict=True)
+    ]
+    # Looked for only where a page has to know it.
+    program, given = self._program, (inputs, options)
+    reads = lambda: _reads(program, leaves, given, [k for k, _ in order])
+    return Captured(out, calls, tuple(made), reads)
 
 
 def chosen(name: str, which, size: int) -> tuple[int, ...]:
@@ -299,6 +318,30 @@ def chosen(name: str, which, size: int) -> tuple[int, ...]:
       f"{name} must be some of the {size} there are, got {list(numbers)}"
     )
   return tuple(k % size for k in numbers)
+
+
+def _reads(
+  program: Program, leaves: Sequence, given: Any, order: Sequence[int]
+) -> list[Reads]:
+  """The inputs that query and key of each call depend on."""
+  # An array that is an argument itself is an input; those within a model or
+  # among parameters are not. One that is given twice is one input.
+  inputs, options = given
+  numbers = {
+    id(x): n
+    for n, x in reversed([*enumerate([*inputs, *options.values()])])
+    if isinstance(x, jax.Array)
+  }
+  arrays = [x for x in leaves if isinstance(x, jax.Array)]
+  known = [numbers.get(id(x)) for x in arrays]
+  of_found = [
+    tuple(
+      frozenset(n for n in (known[k] for k in side) if n is not None)
+      for side in sides
+    )
+    for sides in program.reads()
+  ]
+  return [(of_found[k][0], of_found[k][1]) for k in order]
 
 
 def _abstract(x: Any) -> Any:

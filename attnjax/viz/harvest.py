@@ -14,11 +14,15 @@ import jax
 import jax.extend.core
 import numpy as np
 from jax.extend.core import ClosedJaxpr, DropVar, Literal, jaxpr_as_fun
+from jax.interpreters.partial_eval import dce_jaxpr
 
 from attnjax.ops.attention.observe import CALL, OUTPUT, Site, observing
 from attnjax.ops.inlined import called
 
 __all__ = ["Found", "Level", "Program", "in_order", "trace"]
+
+# What a program returns.
+_ARRAYS = jax.Array, np.ndarray, np.generic, int, float, complex
 
 
 class Level(NamedTuple):
@@ -79,6 +83,11 @@ class Program:
   tree: Any
   leaves: list
 
+  @property
+  def calls(self) -> int:
+    """Calls of attention, those of a scan's step once."""
+    return _count(self.closed.jaxpr)
+
   def run(self, leaves: Sequence, gates: Sequence | None = None):
     """(what the function returns, the calls found).
 
@@ -91,6 +100,29 @@ class Program:
     walk = _Walk(found, None if gates is None else list(gates))
     outs = walk.run(self.closed, list(leaves), ())
     return jax.tree.unflatten(self.tree, outs), found
+
+  def reads(self) -> list[tuple[frozenset[int], frozenset[int]]]:
+    """Of each call found, the leaves that its query and its key depend on.
+
+    >>> import attnjax, jax.numpy as jnp
+    >>> x = jnp.ones((3, 1, 2))
+    >>> trace(attnjax.attend, x, 2 * x, 3 * x).reads()
+    [(frozenset({0}), frozenset({1}))]
+    """
+
+    def sides(*leaves):
+      found = self.run(leaves)[1]
+      return [one.site.arguments(one.operands)[:2] for one in found]
+
+    closed, shapes = jax.make_jaxpr(sides, return_shape=True)(*self.leaves)
+    count = len(closed.jaxpr.outvars)
+
+    def used(out: int) -> frozenset[int]:
+      # Without what no other output needs, through scans and calls.
+      _, needed = dce_jaxpr(closed.jaxpr, [n == out for n in range(count)])
+      return frozenset(n for n, x in enumerate(needed) if x)
+
+    return [(used(2 * n), used(2 * n + 1)) for n in range(len(shapes))]
 
 
 def trace(function: Callable, *args: Any, **kwargs: Any) -> Program:
@@ -121,6 +153,13 @@ def trace(function: Callable, *args: Any, **kwargs: Any) -> Program:
     whole = [next(rest) if t else x for x, t in given]
     function, args, kwargs = jax.tree.unflatten(tree, whole)
     outs, structure = jax.tree.flatten(function(*args, **kwargs))
+    for out in outs:
+      if not isinstance(out, _ARRAYS):
+        raise ValueError(
+          "model must return arrays, for it is traced and run as one program,"
+          f" got {type(out).__name__} {out!r:.40} among what it returned;"
+          " capture a function that returns its arrays alone"
+        )
     return outs
 
   arrays = [x for x, t in zip(leaves, traced, strict=True) if t]

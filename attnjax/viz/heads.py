@@ -208,6 +208,9 @@ def _of_call(
     (x if len(x) == 1 else x[own])[:, None] for x in call.positions()
   )
   length, keys = call.lengths
+  if not rows:
+    names = len(_NAMES) + (targets is not None)
+    return np.full((call.heads, names), np.nan)
   comparable = length == keys or (
     call.options.get("query_positions") is not None
     and call.options.get("key_positions") is not None

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from attnjax.viz.captured import chosen
+from attnjax.viz.captured import Captured, chosen
 from attnjax.viz.named_array import NamedArray
 from attnjax.viz.page_data import Sentence, model_data, source_of
 from attnjax.viz.page_picture import picture_data
+from attnjax.viz.recurrence import joined
 from attnjax.viz.tokens import Token
 
 __all__ = ["Page", "page"]
@@ -81,11 +82,13 @@ def page(
   Args:
     source: what `capture` returns; or weights, ``L H T S`` or ``H T S``; or
       what `memory_trace` returns; or a mapping of names to these, models or
-      steps of a training, which are shown side by side.
+      steps of a training, which are shown side by side. A recurrence that
+      attends from one query a step is shown `joined`.
     tokens: of the queries: text, bytes or ints. They are shown as text, never
       run; bytes that are no text are shown in hexadecimal.
     key_tokens: of the keys where these are others, as in cross-attention. Each
-      layer takes those that are as many as its queries and as its keys.
+      layer takes those that are as many as its queries and as its keys; of two
+      sentences of one length, those that its queries and keys came from.
     title: of the page.
     layers: those to show; None is all.
     batch: the batch row to show.
@@ -132,14 +135,14 @@ def page(
       )
     picture = picture_data(image, patches, count)
 
-  changes = _ablation(ablation, sources, layers)
+  changes = _ablation(ablation, sources, layers, sentences)
 
   def data(levels: int) -> str:
     models, notes = [], [x.note for x in sentences if x.note is not None]
     for name, one in sources.items():
       made, more = model_data(
         str(name),
-        source_of(str(name), one),
+        _over_tokens(source_of(str(name), one), sentences),
         sentences,
         batch=batch,
         layers=layers,
@@ -166,7 +169,10 @@ def page(
 
 
 def _ablation(
-  given: Any, sources: Mapping[Any, Any], layers: Sequence[int] | None
+  given: Any,
+  sources: Mapping[Any, Any],
+  layers: Sequence[int] | None,
+  sentences: Sequence[Sentence],
 ) -> dict[Any, np.ndarray]:
   """Change of the loss without each head, of each model where it is known."""
   if given is None:
@@ -187,7 +193,7 @@ def _ablation(
         f"ablation must be L H of one of {[*sources]}, got shape"
         f" {list(values.shape)} of {name!r}"
       )
-    source = source_of(str(name), sources[name])
+    source = _over_tokens(source_of(str(name), sources[name]), sentences)
     heads = [source[k].heads for k in chosen("layers", layers, len(source))]
     if values.shape != (len(heads), max(heads)):
       raise ValueError(
@@ -196,6 +202,14 @@ def _ablation(
       )
     found[name] = values.astype(np.float64)
   return found
+
+
+def _over_tokens(source: Any, sentences: Sequence[Sentence]) -> Any:
+  """Captured attention, a recurrence of one query a step as one layer."""
+  sizes = [len(x.tokens) for x in sentences]
+  if not isinstance(source, Captured) or 1 in sizes:
+    return source
+  return joined(source, sizes[0])
 
 
 def _json(data: Mapping[str, Any]) -> str:

@@ -16,6 +16,11 @@ __all__ = ["GivenWeights", "Sentence", "model_data", "source_of"]
 
 _LONGEST = 24  # characters of a token
 _TOLERANCE = 1e-2  # of a row's sum: bfloat16 has 8 bits
+_UNTOLD = (
+  "Both sentences have {} tokens, and the inputs of the model are no jax.Array"
+  " among its arguments, which would tell self-attention from cross-attention:"
+  " all layers are shown as cross-attention."
+)
 _ROWS = 2**24  # weights computed at once
 
 
@@ -160,11 +165,15 @@ def model_data(
   names: tuple[str, ...] = ()
   notes: list[str] = []
 
+  roles, said = _roles(captured, sentences)
+  notes += said
   for number in chosen("layers", layers, len(captured)):
     call: Any = captured[number]
     if not 0 <= batch < max(call.batch, 1):
       raise ValueError(f"batch must be below {call.batch}, got {batch}")
-    queries, keys = _sides(f"{name}, layer {number}", call.lengths, sentences)
+    queries, keys = roles[number] or _sides(
+      f"{name}, layer {number}", call.lengths, sentences
+    )
     shown, held = sentences[queries].shown, sentences[keys].shown
     weights = _rows_of(call.weights, call, shown, batch)
     more = _checked(f"{name}, layer {number}", weights)
@@ -227,10 +236,33 @@ def _sides(
         f"{what}: it has {size} {side}, and there are {sizes} tokens; give as"
         " many tokens as queries, and key_tokens= where the keys are others"
       )
-  # Of two sentences of one length: a page of weights of one over the other.
-  if lengths[0] == lengths[1] and sizes[0] == sizes[-1]:
-    return 0, len(sizes) - 1
   return sizes.index(lengths[0]), sizes.index(lengths[1])
+
+
+def _roles(
+  captured: Any, sentences: Sequence[Sentence]
+) -> tuple[list[tuple[int, int] | None], list[str]]:
+  """The sentences of queries and keys of each layer, and what to say of them.
+
+  None where lengths tell them. Of two sentences of one length that is told by
+  what queries and keys were computed from: those of self-attention from the
+  same inputs, and the keys of cross-attention from the source alone.
+  """
+  count = len(captured)
+  sizes = {len(x.tokens) for x in sentences}
+  if len(sentences) == 1 or len(sizes) > 1:
+    return [None] * count, []
+
+  # Plain weights of queries over keys.
+  reads = captured.reads() if isinstance(captured, Captured) else ()
+  across = [(0, 1)] * count
+  if len(reads) != count or not all(q and k for q, k in reads):
+    several = isinstance(captured, Captured) and count > 1
+    return across, [_UNTOLD.format(sizes.pop())] if several else []
+  sources = {k for q, k in reads if q != k}
+  return [
+    (0, 1) if q != k else (1, 1) if k in sources else (0, 0) for q, k in reads
+  ], []
 
 
 def _mask(

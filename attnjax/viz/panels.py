@@ -4,12 +4,13 @@ import dataclasses
 import math
 import textwrap
 import unicodedata
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from attnjax.viz import style
-from attnjax.viz.plain_text import write_plainly
+from attnjax.viz.plain_text import families_for, write_plainly
 
 if TYPE_CHECKING:
   import matplotlib.figure
@@ -31,8 +32,11 @@ _AXIS, _GAP, _BAR, _TITLE = 0.35, 0.1, 0.8, 0.17  # inches
 _POINTS = 72  # an inch
 
 
-def label_fonts() -> list[str]:
-  """Font families of the labels: a monospaced one, then those configured.
+def label_fonts(labels: Iterable[str] = ()) -> list[str]:
+  """Font families of labels: a monospaced one, those configured, and others.
+
+  Args:
+    labels: texts, for whose characters other fonts are added if need be.
 
   >>> label_fonts()[0]
   'DejaVu Sans Mono'
@@ -40,7 +44,7 @@ def label_fonts() -> list[str]:
   style.require_matplotlib()
   from matplotlib import rcParams
 
-  return [_MONO, *rcParams["font.family"]]
+  return families_for("".join(labels), [_MONO, *rcParams["font.family"]])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -269,7 +273,7 @@ class Panels:
       labels[::step],
       rotation=rotation,
       fontsize=place.font,
-      fontfamily=label_fonts(),
+      fontfamily=label_fonts(labels),
     )
     axis.set_tick_params(length=0, pad=2)
     axis.set_label_text(name, fontsize=8, color=style.QUIET)

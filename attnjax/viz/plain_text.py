@@ -1,5 +1,6 @@
 """Text of figures without markup, and without characters that no font has."""
 
+import contextlib
 import functools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,8 +12,53 @@ if TYPE_CHECKING:
 
 __all__ = [
   "drawable",
+  "families_for",
   "write_plainly",
 ]
+
+
+# Fonts of other scripts as systems name them, of which one that is installed is
+# taken for what the fonts of a figure lack.
+_OTHERS = (
+  *("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans JP", "Noto Sans SC"),
+  *(
+    "Noto Sans KR",
+    "Source Han Sans",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+  ),
+  *("Hiragino Sans", "PingFang SC", "Apple SD Gothic Neo", "Arial Unicode MS"),
+  *("Yu Gothic", "Microsoft YaHei", "Malgun Gothic", "MS Gothic", "SimSun"),
+  *(
+    "Noto Sans",
+    "Noto Sans Hebrew",
+    "Noto Sans Arabic",
+    "Noto Sans Devanagari",
+  ),
+  *("Noto Sans Thai", "Noto Sans Symbols2", "Noto Emoji", "Symbola"),
+)
+
+
+def families_for(text: str, families: Sequence[str]) -> list[str]:
+  """Fonts for a text: those given, and installed ones that have what they lack.
+
+  Args:
+    text: to draw.
+    families: of a figure, the first that has a character draws it.
+
+  >>> families_for("plain", ["DejaVu Sans"])
+  ['DejaVu Sans']
+  """
+  found = list(families)
+  lacking = {ord(x) for x in text if glyph(x) == x} - _characters(tuple(found))
+  for family in _OTHERS:
+    if not lacking:
+      break
+    _find_new_fonts()
+    if lacking & (has := _of_family(family)):
+      found.append(family)
+      lacking -= has
+  return found
 
 
 def drawable(
@@ -23,9 +69,9 @@ def drawable(
 ) -> str:
   r"""Replaces the characters that the fonts of a figure lack.
 
-  A character that no font has is written as its code point, instead of as a
-  box, and so is a control character, which is an error in an SVG file. Newlines
-  stay.
+  A character that none of them has is written as its code point, instead of as
+  a box, and so is a control character, which is an error in an SVG file.
+  Newlines stay.
 
   Args:
     text: any text.
@@ -71,7 +117,9 @@ def write_plainly(figure: "matplotlib.figure.Figure") -> None:
   for text in _words(figure):
     text.set_parse_math(False)
     text.set_usetex(False)
-    text.set_text(drawable(text.get_text(), text.get_fontfamily()))
+    fonts = families_for(text.get_text(), text.get_fontfamily())
+    text.set_fontfamily(fonts)
+    text.set_text(drawable(text.get_text(), fonts))
   for axes in figure.axes:
     for axis in filter(_is_worded, (axes.xaxis, axes.yaxis)):
       _write_ticks_plainly(axis)
@@ -84,9 +132,13 @@ def _write_ticks_plainly(axis: Any) -> None:
     text.set_parse_math(False)
     text.set_usetex(False)
   given = [label.get_text() for label in labels]
-  written = [drawable(x.get_text(), x.get_fontfamily()) for x in labels]
-  if written != given:
-    axis.set_ticks(axis.get_majorticklocs(), written)
+  if not labels:
+    return
+  own = labels[0].get_fontfamily()
+  fonts = families_for("".join(given), own)
+  written = [drawable(x, fonts) for x in given]
+  if written != given or fonts != own:
+    axis.set_ticks(axis.get_majorticklocs(), written, fontfamily=fonts)
 
 
 def _words(figure: Any) -> Iterator[Any]:
@@ -122,15 +174,32 @@ def _is_worded(axis: Any) -> bool:
 @functools.cache
 def _characters(families: tuple[str, ...]) -> frozenset[int]:
   """The code points that at least one of the fonts has."""
+  found = frozenset().union(*map(_of_family, families))
+  # Where no family is found, matplotlib falls back to the font it ships.
+  return found or _of_family("DejaVu Sans")
+
+
+@functools.cache
+def _find_new_fonts() -> None:
+  """Shows matplotlib the fonts that were installed since its list was made."""
+  from matplotlib.font_manager import findSystemFonts, fontManager
+
+  known = {font.fname for font in fontManager.ttflist}
+  for path in sorted(set(findSystemFonts()) - known):
+    # Some files are no font that it reads.
+    with contextlib.suppress(Exception):
+      fontManager.addfont(path)
+
+
+@functools.cache
+def _of_family(family: str) -> frozenset[int]:
+  """The code points that a font has; none where it is not on this machine."""
   from matplotlib.font_manager import FontProperties, findfont, get_font
 
-  found: set[int] = set()
-  for family in families:
-    try:
-      path = findfont(FontProperties(family), fallback_to_default=False)
-    except ValueError:  # not on this machine: matplotlib passes it over too
-      continue
-    found |= get_font(path).get_charmap().keys()
-  # Where no family is found, matplotlib falls back to the font it ships.
-  default = FontProperties("DejaVu Sans")
-  return frozenset(found or get_font(findfont(default)).get_charmap())
+  try:
+    # A list: else "sans-serif" is read as a pattern, and is none.
+    named = FontProperties(family=[family])
+    path = findfont(named, fallback_to_default=False)
+  except ValueError:  # matplotlib passes it over too
+    return frozenset()
+  return frozenset(get_font(path).get_charmap())

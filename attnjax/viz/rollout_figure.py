@@ -9,7 +9,7 @@ from attnjax.viz import style
 from attnjax.viz.captured import chosen
 from attnjax.viz.panels import Panels, label_fonts
 from attnjax.viz.plain_text import drawable
-from attnjax.viz.tokens import Token, visible_all
+from attnjax.viz.tokens import LONGEST_DRAWN, Token, visible_all
 
 if TYPE_CHECKING:
   import matplotlib.figure
@@ -61,9 +61,9 @@ def rollout_figure(
     )
 
   (place,) = chosen("query", [query], count)
-  labels = [
-    drawable(x, label_fonts()) for x in visible_all(tokens, longest=None)
-  ]
+  texts = visible_all(tokens, longest=LONGEST_DRAWN)
+  fonts = label_fonts(texts)
+  labels = [drawable(x, fonts, longest=LONGEST_DRAWN) for x in texts]
   rows = array[:, place]
   figure = Panels(
     rows[None],

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 __all__ = [
   "LONGEST",
+  "LONGEST_DRAWN",
   "Token",
   "glyph",
   "number",
@@ -18,6 +19,7 @@ Token = str | bytes | int
 _VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥", "\r": "␍", "": "∅"}
 _GAP = re.compile(r"(?<=\S) (?=\S)")
 LONGEST = 14  # characters of a label
+LONGEST_DRAWN = 48  # of a token in a figure, which has no room for more
 
 
 def visible(token: Token, *, longest: int | None = LONGEST) -> str:

@@ -48,7 +48,7 @@ def trained(
     optimizer=config.optimizer,
     train=config.train,
     evaluate=task.heldout(config, text),
-    observe=report.attention_watch(text, config.sample),
+    observe=report.attention_watch(text, config.sample, config.train),
   )
   # Beside the checkpoints, which mean nothing without it.
   text.tokenizer.save(workdir)

@@ -13,7 +13,7 @@ import numpy as np
 from attnjax import viz
 from attnjax.data import TextData, show
 from attnjax.models import DecoderLM, generate
-from attnjax.runs import AttentionWatch
+from attnjax.runs import AttentionWatch, TrainConfig
 from attnjax.viz.attention import save_attention
 from attnjax.viz.curves import save_curves
 from experiments.language_model.config import SampleConfig
@@ -172,10 +172,10 @@ def attention_page(
 
 
 def attention_watch(
-  text: TextData, config: SampleConfig
+  text: TextData, config: SampleConfig, train: TrainConfig
 ) -> AttentionWatch | None:
   """Watches every head on the sentence that is drawn, if asked to."""
-  if not config.watch:
+  if not (config.watch or train.watch):
     return None
   return AttentionWatch(jnp.asarray(_encoded(text, config.sentence))[None])
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import attnjax
 from attnjax import runs, training, viz
 from attnjax.models import DecoderConfig, DecoderLM
 from attnjax.runs import entry
@@ -68,6 +69,59 @@ def test_entropies_and_pictures_of_a_training_are_in_both_files(tmp_path):
   assert events.count(b"\x89PNG") == 4  # two layers, twice
   for tag in ("gradient_norm", "learning_rate", "tokens_per_second", "loss"):
     assert f"train/{tag}".encode() in events, tag
+
+
+def squares(model, batch, key):
+  del key
+  x = model["scale"] * batch["x"]
+  out = attnjax.attend(x, x, x) if "attends" in batch else x
+  return (out**2).sum(), jnp.float32(1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attends", [True, False])
+def test_any_training_is_watched_where_it_is_asked_to_be(
+  attends, tmp_path, capsys
+):
+  batch = {"x": np.ones((5, 3, 2, 4), np.float32)}
+  if attends:
+    batch["attends"] = np.ones(5)
+  runs.fit(
+    {"scale": jnp.float32(2)},
+    squares,
+    lambda step: batch,
+    workdir=tmp_path,
+    experiment="watched",
+    identity={},
+    optimizer=training.OptimizerConfig(0.01, warmup_steps=0, weight_decay=0.0),
+    train=runs.TrainConfig(steps=2, watch=True),
+    evaluate=training.make_evaluate(squares).on([batch]),
+  )
+  records = training.read_metrics(tmp_path / "metrics.jsonl")
+  seen = [r for r in records if r["split"] == "attention"]
+  if not attends:
+    assert seen == []
+    assert "this model calls no attention" in capsys.readouterr().err
+    return
+  # Queries that see three keys alike.
+  assert seen == [
+    {"step": 2, "split": "attention"}
+    | {f"entropy/layer0/head{h}": pytest.approx(np.log(3)) for h in (0, 1)}
+  ]
+
+
+def test_what_is_watched_is_seen_beside_evaluations(tmp_path):
+  with pytest.raises(ValueError, match=r"train\.watch .* give fit evaluate="):
+    runs.fit(
+      {"scale": jnp.float32(2)},
+      squares,
+      lambda step: {"x": np.ones((5, 3, 2, 4), np.float32)},
+      workdir=tmp_path,
+      experiment="watched",
+      identity={},
+      optimizer=training.OptimizerConfig(),
+      train=runs.TrainConfig(steps=2, watch=True),
+    )
 
 
 def test_one_program_serves_all_models_of_a_shape(monkeypatch):

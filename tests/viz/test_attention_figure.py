@@ -87,6 +87,11 @@ class ContentTest(parameterized.TestCase):
     assert np.all(np.asarray(drawn)[:, 2] == 0)
     np.testing.assert_allclose(drawn[0][0], WEIGHTS[0, 0], rtol=1e-2)
 
+  def test_rows_of_sigmoids_need_not_sum_to_1(self):
+    weights = np.clip(3 * WEIGHTS, 0, 1)
+    drawn = images(attention_figure(weights, QUERIES, KEYS))
+    np.testing.assert_allclose(drawn, weights)
+
 
 class RefusalTest(parameterized.TestCase):
   @parameterized.parameters(
@@ -94,7 +99,7 @@ class RefusalTest(parameterized.TestCase):
     (WEIGHTS[:, :, :0], QUERIES, [], {}, "none of them empty"),
     (WEIGHTS, KEYS, KEYS, {}, "query_tokens: expected 5 tokens"),
     (WEIGHTS, QUERIES, None, {}, "key_tokens: expected 7 tokens"),
-    (2 * WEIGHTS, QUERIES, KEYS, {}, "sum to at most 1, got 2.000"),
+    (9 * WEIGHTS, QUERIES, KEYS, {}, "expected at most 1, got"),
     (np.array([[[1.0, 1.0], [0.0, 0.0]]]), "ab", None, {}, "axes swapped"),
     (np.log(WEIGHTS), QUERIES, KEYS, {}, "pass weights, not logits"),
     (np.nan * WEIGHTS, QUERIES, KEYS, {}, "expected finite"),

@@ -8,14 +8,16 @@ import pytest
 from matplotlib.text import Text
 
 from attnjax.viz import (
+  alignment_figure,
   attention_figure,
   learning_curve_figure,
   lines_figure,
+  rollout_figure,
   save_attention,
   save_curves,
   save_lines,
 )
-from attnjax.viz.plain_text import drawable, write_plainly
+from attnjax.viz.plain_text import drawable, families_for, write_plainly
 from attnjax.viz.style import new_figure, save_figure
 
 # Markup that matplotlib would refuse, or would draw as something else; control
@@ -133,3 +135,32 @@ def test_a_missing_matplotlib_is_named_before_any_font_is_looked_for(
       monkeypatch.setitem(sys.modules, name, None)
   with pytest.raises(ImportError, match=r"pip install 'attnjax\[viz\]'"):
     attention_figure(np.eye(1)[None], ["a"])
+
+
+def test_another_font_that_is_installed_draws_what_the_first_lacks(tmp_path):
+  if "Noto Sans CJK JP" not in families_for("猫", ["DejaVu Sans"]):
+    pytest.skip("no Noto Sans CJK on this machine: fonts-noto-cjk")
+  weights = np.eye(3)[None]
+  figure = attention_figure(
+    weights, ["猫", "שלום", "\U0010fffe"], titles=["猫"]
+  )
+  axes = figure.axes[0]
+  shown = [label.get_text() for label in axes.get_yticklabels()]
+  # Hebrew is in DejaVu Sans, which is "sans-serif"; a number is what none has.
+  assert shown == ["猫", "שלום", "⟨10fffe⟩"]
+  assert axes.title.get_text() == "猫"
+  for suffix in SUFFIXES:  # warnings are errors: no glyph is missing
+    save_figure(figure, tmp_path / f"a.{suffix}")
+
+
+@pytest.mark.slow
+def test_a_token_of_a_hundred_thousand_letters_fits(tmp_path):
+  tokens = ["x" * 100_000, "\U0010fffe" * 100]
+  figures = [
+    attention_figure(np.eye(2)[None], tokens),
+    alignment_figure(np.eye(2), tokens),
+    rollout_figure(np.eye(2)[None], tokens),
+  ]
+  for figure in figures:
+    save_figure(figure, tmp_path / "a.png")
+    assert max(figure.get_size_inches()) < 9
