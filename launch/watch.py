@@ -54,8 +54,9 @@ def main(argv: Sequence[str], stream: Any = None) -> int:
   values = flags.FlagValues()
   define(values)
   # A curve is drawn in Unicode: a terminal that has none shows "?".
-  if isinstance(stream or sys.stdout, io.TextIOWrapper):
-    (stream or sys.stdout).reconfigure(errors="replace")
+  out = sys.stdout if stream is None else stream
+  if isinstance(out, io.TextIOWrapper):
+    out.reconfigure(errors="replace")
   try:
     places = [Path(x).expanduser() for x in values(list(argv))[1:]]
     if values.help:

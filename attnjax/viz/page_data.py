@@ -255,7 +255,7 @@ def _roles(
 
   # Plain weights of queries over keys.
   reads = captured.reads() if isinstance(captured, Captured) else ()
-  across = [(0, 1)] * count
+  across: list[tuple[int, int] | None] = [(0, 1)] * count
   if len(reads) != count or not all(q and k for q, k in reads):
     several = isinstance(captured, Captured) and count > 1
     return across, [_UNTOLD.format(sizes.pop())] if several else []
