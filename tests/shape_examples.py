@@ -44,6 +44,13 @@ def feed_forward(activation="gelu"):
   return nn.FeedForward(M, F, activation=activation, rngs=RNGS())
 
 
+def encoder():
+  config = models.EncoderConfig(
+    width=M, depth=L, heads=H, head_width=D, hidden=F
+  )
+  return models.Encoder(config, V, rngs=RNGS())
+
+
 def block(order="pre"):
   return nn.TransformerBlock(
     layer(), feed_forward(), width=M, order=order, rngs=RNGS()

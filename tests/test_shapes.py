@@ -36,9 +36,9 @@ from attnjax.ops.multi_head import decode_attention
 # fmt: off
 from tests.shape_examples import (
   EVERY_AUX, KEY, MEMORIES, RNGS, albert, block, cross_block, decode, decoder,
-  drawn, encoder_decoder, feed_forward, generate, held, layer, memory_lm,
-  memory_state, mixer, multi_head, near, neural_memory, next_token, remember,
-  search, seq2seq, single_head, vit,
+  drawn, encoder, encoder_decoder, feed_forward, generate, held, layer,
+  memory_lm, memory_state, mixer, multi_head, near, neural_memory, next_token,
+  remember, search, seq2seq, single_head, vit,
 )
 from tests.shape_lines import B, C, D, E, F, H, K, M, N, S, T, V, W, X
 from tests.shape_lines import LINES, SIZE, check, results, shapes
@@ -371,6 +371,11 @@ def test_shapes_of_problems_for_testing(line):
   *(("attnjax.nn.FeedForward", lambda x, a=a: feed_forward(a)(x),
      "B T M -> B T M")
     for a in ("gelu", "gelu_erf", "relu", "squared_relu", "swiglu")),
+  ("attnjax.models.Encoder",
+   lambda x: encoder()(x), "int B T -> B T M"),
+  ("", lambda x, real: encoder()(x, real=real), "int B T, bool B T -> B T M"),
+  ("attnjax.models.sentence_embeddings", models.sentence_embeddings,
+   "B T M, bool B T -> B M"),
   ("attnjax.nn.MixtureOfExperts",
    lambda x: nn.MixtureOfExperts(
      M, F, experts=X, active=2, shared=D, rngs=RNGS())(x),
@@ -532,7 +537,8 @@ NO_ARRAYS |= {"attnjax.Explanation", "attnjax.Verdict", "attnjax.explain"}
 NO_ARRAYS |= {
   f"attnjax.models.{name}Config"
   for name in (
-    *("Albert", "Decoder", "EncoderDecoder", "Experts", "MemoryLM"),
+    *("Albert", "Decoder", "Encoder", "EncoderDecoder", "Experts"),
+    "MemoryLM",
     *("Rotary", "Seq2Seq", "ViT"),
   )
 }

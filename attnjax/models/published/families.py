@@ -6,10 +6,11 @@ tested; Wolf et al., "Transformers: State-of-the-Art Natural Language
 Processing", 2020, arXiv 1910.03771.
 """
 
-import dataclasses
 from collections.abc import Mapping
 
 from attnjax.models.published import decoder_places
+from attnjax.models.published.encoder_families import ENCODERS, PLAIN_NAMES
+from attnjax.models.published.family import Family
 from attnjax.models.published.keys import (
   Biases,
   Choice,
@@ -21,7 +22,6 @@ from attnjax.models.published.keys import (
   Nullable,
   Off,
   RootOfWidth,
-  Rule,
   Same,
 )
 from attnjax.models.published.layer_keys import (
@@ -29,42 +29,9 @@ from attnjax.models.published.layer_keys import (
   UnrotatedLayers,
   Window,
 )
-from attnjax.models.published.places import Place
 from attnjax.models.published.rope_keys import Rope
 
-__all__ = ["FAMILIES", "Family"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Family:
-  """How a family of published models says a decoder.
-
-  Args:
-    architecture: the class of the `transformers` library.
-    rules: of the keys of config.json; of two rules of one key or leaf the later
-      one counts, so that a family may begin with the rules of another.
-    places: of the tensors.
-    base: what comes before every name but that of the readout; a file saved
-      without the readout has names without it.
-    vocabulary: the key of the number of tokens.
-    aliases: other names that files have for some tensors, and ours.
-    unused: ends of names of tensors that are no parameters.
-
-  >>> FAMILIES["llama"].architecture
-  'LlamaForCausalLM'
-  """
-
-  architecture: str
-  rules: tuple[Rule, ...]
-  places: tuple[Place, ...]
-  base: str = "model."
-  vocabulary: str = "vocab_size"
-  aliases: tuple[tuple[str, str], ...] = ()
-  unused: tuple[str, ...] = ("rotary_emb.inv_freq",)
-
-  def __post_init__(self):
-    last = {getattr(rule, "key", id(rule)): rule for rule in self.rules}
-    object.__setattr__(self, "rules", tuple(last.values()))
+__all__ = ["FAMILIES"]
 
 
 _GATED = (
@@ -74,17 +41,6 @@ _GATED = (
   ("gelu_new", "geglu"),
   ("gelu", "geglu_erf"),
   ("relu", "reglu"),
-)
-_PLAIN = (
-  ("gelu_new", "gelu"),
-  ("gelu_pytorch_tanh", "gelu"),
-  ("gelu_fast", "gelu"),
-  ("gelu", "gelu_erf"),
-  ("quick_gelu", "quick_gelu"),
-  ("relu", "relu"),
-  ("relu2", "squared_relu"),
-  ("silu", "silu"),
-  ("swish", "silu"),
 )
 # Gemma's "gelu" was always meant as the approximation.
 _GEMMA_GATED = (("gelu_pytorch_tanh", "geglu"), ("gelu", "geglu"))
@@ -327,7 +283,7 @@ FAMILIES: Mapping[str, Family] = {
       InnerWidth("n_inner", "n_embd"),
       _epsilon(1e-5, "layer_norm_epsilon"),
       _TIED,
-      _activation(_PLAIN, "gelu_new", "activation_function"),
+      _activation(PLAIN_NAMES, "gelu_new", "activation_function"),
       Off("scale_attn_weights", (True,)),
       Off("scale_attn_by_inverse_layer_idx", (False,)),
       Off("add_cross_attention", (False,)),
@@ -345,7 +301,7 @@ FAMILIES: Mapping[str, Family] = {
       *_SIZES,
       _epsilon(1e-5, "layer_norm_eps"),
       Same("tie_word_embeddings", "tied", False),
-      _activation(_PLAIN, "gelu"),
+      _activation(PLAIN_NAMES, "gelu"),
       Biases("attention_bias", _ATTENTION_BIASES, True),
       Choice(
         "use_parallel_residual",
@@ -365,4 +321,5 @@ FAMILIES: Mapping[str, Family] = {
       ".attention.masked_bias",
     ),
   ),
+  **ENCODERS,
 }

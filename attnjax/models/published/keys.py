@@ -21,6 +21,7 @@ __all__ = [
   "Keys",
   "Nullable",
   "Off",
+  "PaddedLength",
   "RootOfWidth",
   "Rule",
   "Same",
@@ -33,6 +34,10 @@ _INERT = frozenset(
   (
     *("_attn_implementation", "_attn_implementation_autoset"),
     *("_name_or_path", "_sliding_window_pattern", "architectures"),
+    *("attention_probs_dropout_prob", "cls_token_id", "directionality"),
+    *("dropout", "hidden_dropout_prob", "output_past", "qa_dropout"),
+    *("pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers"),
+    *("pooler_size_per_head", "pooler_type", "seq_classif_dropout"),
     *("attention_dropout", "attn_pdrop", "auto_map", "begin_suppress_tokens"),
     *("bos_token_id", "cache_implementation", "chunk_size_feed_forward"),
     *("classifier_dropout", "decoder_start_token_id", "diversity_penalty"),
@@ -298,6 +303,31 @@ class InnerWidth:
   def write(self, config: DecoderConfig) -> dict[str, Any]:
     """The width."""
     return {self.key: config.hidden}
+
+
+@dataclasses.dataclass(frozen=True)
+class PaddedLength:
+  """Rows of a table of positions, of which the first are for padding.
+
+  Args:
+    key: of the number of rows.
+    padding: the token of padding where no key has it; position 0 has the row
+      after that of its number.
+  """
+
+  key: str
+  padding: int
+
+  def read(self, keys: Keys) -> dict[str, Any]:
+    """The rows before position 0, and those from it on."""
+    first = keys.get("pad_token_id", self.padding) + 1
+    rows = keys.get(self.key, 512)
+    return {"position_offset": first, "max_length": rows - first}
+
+  def write(self, config: DecoderConfig) -> dict[str, Any]:
+    """The number of rows and the token of padding."""
+    rows = config.max_length + config.position_offset
+    return {self.key: rows, "pad_token_id": config.position_offset - 1}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,8 +10,10 @@ import numpy as np
 from flax import nnx
 
 from attnjax.models.decoder import DecoderLM
+from attnjax.models.encoder import Encoder
 from attnjax.models.leaf_paths import leaves_by_path
-from attnjax.models.published.families import FAMILIES, Family
+from attnjax.models.published.families import FAMILIES
+from attnjax.models.published.family import Family
 from attnjax.models.published.gguf_file import GgufFile
 from attnjax.models.published.hub import downloaded
 from attnjax.models.published.mxfp4 import Mxfp4Weights
@@ -39,8 +41,8 @@ def load(
   dtype: DTypeLike | None = jnp.float32,
   attend: Callable = default_attend,
   ignore: tuple[str, ...] = (),
-) -> tuple[DecoderLM, PublishedTokenizer | None]:
-  """A published decoder and its tokenizer, by our own modules.
+) -> tuple[Any, PublishedTokenizer | None]:
+  """A published model and its tokenizer, by our own modules.
 
   Read are `config.json`, `model.safetensors` or its shards, and
   `tokenizer.json`, or one GGUF file of the Llama family. Nothing is executed:
@@ -58,7 +60,8 @@ def load(
       nothing.
 
   Returns:
-    The model, and its tokenizer, or None where there is no `tokenizer.json`.
+    The model, a `DecoderLM` or an `Encoder`, and its tokenizer, or None where
+    there is no `tokenizer.json`.
 
   Raises:
     ValueError: the family is unknown (the nearest is named), an option is not
@@ -118,10 +121,15 @@ def _model(
   dtype,
   attend: Callable,
   ignore: tuple[str, ...],
-) -> DecoderLM:
-  """The decoder that a config.json and its tensors say."""
+) -> DecoderLM | Encoder:
+  """The model that a config.json and its tensors say."""
   name, config, vocabulary = config_of(values, ignore=ignore)
-  make = lambda: DecoderLM(config, vocabulary, attend=attend, rngs=nnx.Rngs(0))
+  make = lambda: FAMILIES[name].model(
+    config,  # type: ignore[arg-type]
+    vocabulary,
+    attend=attend,
+    rngs=nnx.Rngs(0),
+  )
   # `eval_shape`: no parameter is drawn only to be replaced.
   shapes = jax.eval_shape(make)
   arrays = _read(weights, FAMILIES[name], leaves_by_path(shapes), dtype)
@@ -172,15 +180,18 @@ def _named(
     ValueError: one is missing, or one too many.
   """
   inside = weights.names()
-  other = {ours: theirs for theirs, ours in family.aliases if theirs in inside}
+  other = {
+    name.removesuffix(theirs) + ours: name
+    for name in inside
+    for theirs, ours in family.aliases
+    if name.endswith(theirs)
+  }
   # A file of the model without its readout has names without the base.
   bare = not any(name.startswith(family.base) for name in inside)
-  known = {
-    t.name: t.name.removeprefix(family.base)
-    if bare
-    else other.get(t.name, t.name)
-    for t in tensors
-  }
+  known = {}
+  for t in tensors:
+    name = t.name.removeprefix(family.base) if bare else t.name
+    known[t.name] = other.get(name, name)
 
   if missing := sorted({*known.values()} - inside):
     raise ValueError(
@@ -192,6 +203,7 @@ def _named(
     name
     for name in inside - {*known.values()}
     if not name.endswith(family.unused)
+    and not name.removeprefix(family.base).startswith(family.heads)
   }
   # A readout that is tied may be saved once more.
   tied = {"lm_head.weight", "embed_out.weight"} & extra

@@ -1,4 +1,4 @@
-"""Reads a published config.json into a `DecoderConfig`, and writes it back."""
+"""Reads a published config.json into a config of ours, and writes it back."""
 
 import dataclasses
 import difflib
@@ -9,7 +9,8 @@ from typing import Any
 
 from attnjax.config.leaves import leaves, replace_leaves
 from attnjax.models.decoder_config import DecoderConfig
-from attnjax.models.published.families import FAMILIES, Family
+from attnjax.models.published.families import FAMILIES
+from attnjax.models.published.family import Family
 from attnjax.models.published.keys import Keys
 
 __all__ = ["config_of", "family_of", "keys_of", "read_json"]
@@ -87,7 +88,7 @@ def config_of(
   vocabulary = keys.need(family.vocabulary)
   keys.refuse_unread(ignore)
   try:
-    return name, replace_leaves(DecoderConfig(), found), vocabulary
+    return name, replace_leaves(family.config(), found), vocabulary
   except ValueError as error:
     raise ValueError(f"config.json: {error}") from error
 
@@ -117,6 +118,8 @@ def keys_of(
 
   lost: dict[str, list[str]] = {}
   for name in FAMILIES if family is None else (family,):
+    if FAMILIES[name].config is not type(config):
+      continue
     keys = _written(name, config, vocabulary)
     try:
       again = config_of(keys)[1]
@@ -127,6 +130,11 @@ def keys_of(
     if not lost[name]:
       return name, keys
 
+  if not lost:
+    raise ValueError(
+      f"config: must be of {FAMILIES[str(family)].config.__name__} for"
+      f" {family}, got {type(config).__name__}"
+    )
   nearest = min(lost, key=lambda name: len(lost[name]))
   raise ValueError(
     "config: must be one that a published family can say; the nearest,"

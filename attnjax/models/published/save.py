@@ -1,4 +1,4 @@
-"""`save`: a decoder becomes a directory in the Hugging Face layout."""
+"""`save`: a model becomes a directory in the Hugging Face layout."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 
 from attnjax.extras import needs_extra
 from attnjax.models.decoder import DecoderLM
+from attnjax.models.encoder import Encoder
 from attnjax.models.leaf_paths import leaves_by_path
 from attnjax.models.published.families import FAMILIES
 from attnjax.models.published.places import join, tensors_of
@@ -19,16 +20,16 @@ __all__ = ["save"]
 
 def save(
   path: str | Path,
-  model: DecoderLM,
+  model: DecoderLM | Encoder,
   tokenizer: PublishedTokenizer | None = None,
   *,
   family: str | None = None,
 ) -> str:
-  """Writes a decoder so that `load` and the `transformers` library open it.
+  """Writes a model so that `load` and the `transformers` library open it.
 
   Args:
     path: of the directory, which is made.
-    model: the decoder; its parameters keep their dtype.
+    model: a decoder or an encoder; its parameters keep their dtype.
     tokenizer: as `load` returned it; None writes none.
     family: whose names and keys to write, a name of
       `attnjax.models.published.families.FAMILIES`; None is the first that can
@@ -69,7 +70,8 @@ def save(
   dtypes = {str(x.dtype) for x in tensors.values()}
   keys["dtype"] = dtypes.pop() if len(dtypes) == 1 else "float32"
   # Null and not left out, for defaults may be beyond the vocabulary.
-  keys |= dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
+  special = ("bos_token_id", "eos_token_id", "pad_token_id")
+  keys = dict.fromkeys(special) | keys
   if tokenizer is not None and tokenizer.stop:
     keys["eos_token_id"] = list(tokenizer.stop)
 

@@ -56,6 +56,9 @@ class PublishedTokenizer:
       engine = tokenizers.Tokenizer.from_file(str(file))
     except Exception as error:  # the library has no class of its own
       raise ValueError(f"{file} is no tokenizer: {error}") from error
+    # Some files pad and cut every text to one length, which would be silent.
+    engine.no_padding()
+    engine.no_truncation()
     most = max(engine.get_vocab(with_added_tokens=True).values(), default=-1)
     if most >= vocabulary:
       raise ValueError(
