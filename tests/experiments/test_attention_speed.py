@@ -398,12 +398,14 @@ def test_useful_operations_are_counted_one_by_one(name, length):
   case = Case(name, "forward", length, 6, heads=3, batch=2, window=11, seed=5)
   rule = {
     "full": masks.full(),
+    "decode": masks.full(),
     "window": masks.sliding_window(10),
     "natten": masks.neighborhood((1, length), (0, min(7, (length - 1) // 2))),
   }.get(name, masks.causal())
-  seen = np.asarray(rule.dense(length, length)).reshape(1, length, length)
+  rows = case.queries
+  seen = np.asarray(rule.dense(rows, length)).reshape(1, rows, length)
   seen = np.repeat(seen, case.batch, axis=0)
-  if name == "documents":
+  if case.packed:
     ids = cases.document_ids(case)
     seen = seen & (ids[:, :, None] == ids[:, None, :])
   assert cases.visible(case) == seen.sum()
@@ -512,8 +514,9 @@ def test_every_preset_is_a_whole_config():
   full = PRESETS["full"]()
   lengths = {case.length for case in cases_of(full)}
   assert (min(lengths), max(lengths)) == (256, 16384)
-  assert len(cases_of(full)) == 7 * 2 * 6 * 2
-  assert len(cases_of(AttentionSpeedConfig())) == 2 * 6 * 2
+  each = 2 * len(CASES) - 1  # in two modes, but for decoding in one
+  assert len(cases_of(full)) == 7 * 2 * each
+  assert len(cases_of(AttentionSpeedConfig())) == 2 * each
 
 
 @pytest.mark.slow

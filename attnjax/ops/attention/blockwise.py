@@ -13,7 +13,10 @@ from attnjax.ops.attention.block_sizes import (
   padded,
   tile_cost,
 )
-from attnjax.ops.attention.decode import reads_keys_in_place
+from attnjax.ops.attention.decode import (
+  keys_read_at_once,
+  reads_keys_in_place,
+)
 from attnjax.ops.attention.explicit_sharding import (
   found_by_device,
   refusal,
@@ -171,6 +174,18 @@ class Blockwise:
     """The blocks of a call."""
     split = split_of(call)
     own = call.shape if split is None else split.local(call.shape)
+    group = call.group if split is None else split.group(call)
+    platform = target_platform(*jax.tree.leaves(call))
+
+    in_place = self.head_block is None and reads_keys_in_place(call)
+    if in_place and platform == "cpu" and min(own):
+      return Blocks(
+        1,
+        own[1],
+        self.query_block or own[2],
+        self.key_block or keys_read_at_once(call.key, own[3]),
+        group,
+      )
 
     rule = call.rules.mask
     apart = rule is not None and rule.differs_by_head
@@ -185,16 +200,14 @@ class Blockwise:
 
     return choose_blocks(
       own,
-      group=call.group if split is None else split.group(call),
+      group=group,
       width=call.query.shape[-1],
-      cost=tile_cost(target_platform(*jax.tree.leaves(call))),
+      cost=tile_cost(platform),
       footprint=call.footprint,
       live=live if apart else lambda t, s, _: live(t, s, own[1]),
       query=self.query_block,
       key=self.key_block,
-      head=own[1] or None
-      if self.head_block is None and reads_keys_in_place(call)
-      else self.head_block,
+      head=own[1] or None if in_place else self.head_block,
     )
 
 

@@ -106,10 +106,21 @@ def test_a_query_of_a_cache_reads_what_the_definition_says(keys):
 
 
 def test_the_cache_is_not_copied():
-  keys = 4 * decode._MANY
+  keys = 8 * decode._MANY
   shapes = [
     jax.ShapeDtypeStruct((1, n, 8, 64), jnp.float32) for n in (1, keys, keys)
   ]
   program = jax.jit(attnjax.attend).lower(*shapes).compile()
   cache = keys * 8 * 64 * 4  # bytes of the keys alone
   assert program.memory_analysis().temp_size_in_bytes < cache / 4
+
+
+@pytest.mark.parametrize("batch", [1, 5])
+@pytest.mark.parametrize("keys", [2048, 3 * 2**11, 4099])
+def test_a_tile_is_what_a_cache_holds_and_divides_what_can_be(batch, keys):
+  query, key = jnp.zeros((batch, 1, 8, 64)), jnp.zeros((batch, keys, 8, 64))
+  call = attnjax.ops.attention.arguments.checked_call(query, key, key, {})
+  blocks = attnjax.Blockwise().blocks(call)
+  assert (blocks.rows, blocks.heads, blocks.query) == (1, 8, 1)
+  assert 256 < blocks.key <= 1024
+  assert keys % blocks.key == 0 or keys == 4099  # a prime
