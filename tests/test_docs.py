@@ -98,6 +98,13 @@ def test_every_page_is_in_the_index():
   assert {*PAGES} - {ROOT / "docs" / "README.md"} <= linked
 
 
+def test_every_experiment_is_in_the_list():
+  text = (ROOT / "experiments" / "README.md").read_text(encoding="utf-8")
+  linked = {*LINK.findall(text)}
+  for page in (ROOT / "experiments").glob("*/README.md"):
+    assert f"{page.parent.name}/README.md" in linked
+
+
 def test_the_python_of_a_page_is_no_wider_than_the_page():
   for page in PAGES:
     for line, source in blocks(page):
