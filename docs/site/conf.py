@@ -22,6 +22,7 @@ myst_heading_anchors = 4
 # show the same; a dollar is a dollar.
 myst_dmath_allow_labels = False
 
+smartquotes = False  # "weights" is what is typed
 highlight_language = "none"
 default_role = "py:obj"  # names in tables of docstrings
 python_maximum_signature_line_length = 68

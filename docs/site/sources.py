@@ -140,12 +140,19 @@ def _indexes(places: Places, own: dict[str, str], out: pathlib.Path) -> None:
   with (out / "launch" / "index.md").open("a", encoding="utf-8") as file:
     rest = [to for to in own.values() if to.startswith("launch/")]
     below = sorted(x[7:-3] for x in rest if x != "launch/index.md")
-    file.write("\n" + _toctree(below))
+    file.write("\n" + _toctree([x for x in below if "/" not in x]))
+  with (out / "launch" / "plans.md").open("a", encoding="utf-8") as file:
+    file.write("\n" + _toctree([x for x in below if x.startswith("plans/")]))
 
   with (out / "index.md").open("a", encoding="utf-8") as file:
-    rooms = [f"{room}/index" for room in ROOMS]
-    top = [to.removesuffix(".md") for page, to in TOP.items() if page in own]
-    file.write("\n" + _toctree(["Start <self>", *rooms, *top]))
+    entries = ["Start <self>"]
+    for room in ROOMS:
+      entries.append(f"{room.replace('_', ' ').capitalize()} <{room}/index>")
+    for page, to in TOP.items():
+      if page in own:
+        name = to.removesuffix(".md")
+        entries.append(f"{name.capitalize()} <{name}>")
+    file.write("\n" + _toctree(entries))
 
 
 def _room_page(title: str, room: str, places: Places) -> str:
