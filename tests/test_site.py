@@ -4,12 +4,15 @@ What needs Sphinx builds all of it, and is slow.
 """
 
 import importlib.util
+import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 from commands import ROOT
 
+import attnjax
 from docs.site import (
   checks,
   docstrings,
@@ -42,6 +45,17 @@ def test_every_public_name_has_its_place(index):
       assert any(
         line == begin or line.startswith(f"{begin}(") for line in page
       ), name.path
+
+
+def test_no_docstring_is_written_for_sphinx(index):
+  """Else `help()` shows markup, and the reference shows it too."""
+  found = [
+    name.path
+    for names in index.names.values()
+    for name in names
+    if re.search(r":math:|^ *\.\. \w+::", public.described(name), re.M)
+  ]
+  assert found == []
 
 
 def test_every_room_is_shown_or_is_said_to_be_for_nobody():
@@ -149,7 +163,7 @@ def test_the_gallery_reads_every_experiment():
   assert len(shown) >= 19
   assert all(one.claim and one.title for one in shown)
   (glimpse,) = [one for one in shown if one.name == "glimpse"]
-  assert glimpse.figure.endswith("(effective.png)")
+  assert glimpse.figure.endswith("(glimpse/effective.png)")
   assert "| softmax |" in glimpse.numbers
 
 
@@ -174,6 +188,20 @@ def test_a_tag_that_is_not_there_is_refused(tmp_path):
     pytest.skip("tags are known in a clone")
   with pytest.raises(ValueError, match=r"--tag must be one of .* 'v99'"):
     versions.build_tag(ROOT, "v99", tmp_path)
+
+
+def test_the_oldest_versions_are_those_that_are_asked_for():
+  project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+  pins = (ROOT / "tests" / "lowest.txt").read_text().splitlines()
+  pins = dict(line.split("==") for line in pins if "==" in line)
+  for asked in project["dependencies"]:
+    name, least = re.match(r"([\w-]+)>=([\d.]+)", asked).groups()
+    assert pins[name] == least or pins[name].startswith(f"{least}."), asked
+
+
+def test_who_cites_the_project_cites_its_version():
+  cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+  assert f"\nversion: {attnjax.__version__}\n" in cited
 
 
 def run(*words, cwd=ROOT):

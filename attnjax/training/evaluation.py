@@ -78,10 +78,9 @@ class EvaluateOn:
 def make_evaluate(
   loss_fn: LossFn, compute_dtype: DTypeLike | None = None
 ) -> Evaluate:
-  r"""An evaluation that any number of batches compile once.
+  """An evaluation that any number of batches compile once.
 
-  .. math:: \text{loss} = \sum_j L_j \Big/ \sum_j w_j, \qquad
-            \text{perplexity} = e^{\text{loss}}
+      loss = Σ_j L[j] / Σ_j w[j],   perplexity = exp(loss)
 
   The sums over batches are made in float64 on the host, so that a long
   evaluation loses nothing.

@@ -37,10 +37,10 @@ def cross_entropy(
   targets: Int[Array, "*B"],
   weights: Float[Array, "*B"],
 ) -> tuple[Scalar, Scalar]:
-  r"""Summed cross-entropy of integer targets, in nats, and the summed weight.
+  """Summed cross-entropy of integer targets, in nats, and the summed weight.
 
-  .. math:: L = \sum_i w_i \, (\log \sum_v e^{x_{iv}} - x_{i t_i}),
-            \qquad \partial L / \partial x_{iv} = w_i (p_{iv} - [v = t_i])
+      L              = Σ_i w[i] (log Σ_v exp(x[i, v]) - x[i, t[i]])
+      ∂L / ∂x[i, v]  = w[i] (p[i, v] - [v = t[i]])
 
   Both sums are float32 or better whatever the logits are. `L / weight` is the
   mean in nats and `exp` of it the perplexity; sums of several calls add up.

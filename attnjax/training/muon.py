@@ -82,16 +82,15 @@ def scale_by_muon_or_adam(
   epsilon: float,
   table: MatrixAxes | None = None,
 ) -> optax.GradientTransformation:
-  r"""Updates of matrices by Muon, and of all other leaves by Adam.
+  """Updates of matrices by Muon, and of all other leaves by Adam.
 
   With `m` the momentum of a matrix of `a` by `b` and its singular value
   decomposition `U S V`, which five steps of Newton and Schulz approach,
 
-  .. math:: m' = \mu m + (1 - \mu) g, \qquad
-    \Delta = 0.2 \sqrt{\max(a, b)} \; U V
+      m' = μ m + (1 - μ) g,   Δ = 0.2 sqrt(max(a, b)) U V
 
   Args:
-    momentum: `\mu` of Muon, in [0, 1); it looks ahead, as Nesterov's.
+    momentum: `μ` of Muon, in [0, 1); it looks ahead, as Nesterov's.
     beta1: of Adam.
     beta2: of Adam.
     epsilon: of Adam.

@@ -128,15 +128,14 @@ class OptimizerConfig(Config):
 
 
 def schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
-  r"""The learning rate as a function of the updates done before this one.
+  """The learning rate as a function of the updates done before this one.
 
   With peak `p`, floor `f`, warm-up `W`, run length `N` and `n` from 1 to `N`,
 
-  .. math:: \eta_n = p \, n / W \quad (n \le W), \qquad
-    \eta_n = p \left(f + (1 - f) \tfrac12
-      \left(1 + \cos \pi \tfrac{n - W}{N - W}\right)\right) \quad (n > W)
+      η[n] = p n / W                                               n <= W
+      η[n] = p (f + (1 - f) (1 + cos(π (n - W) / (N - W))) / 2)    n > W
 
-  and the function is :math:`\eta_{count + 1}`: the first step moves already,
+  and the function is ``η[count + 1]``: the first step moves already,
   and the last one has exactly the floor.
 
   Args:
@@ -234,12 +233,13 @@ def leaf_name(path: tuple[Any, ...]) -> str:
 def make(
   config: OptimizerConfig, steps: int, matrices: MatrixAxes | None = None
 ) -> optax.GradientTransformation:
-  r"""AdamW or Muon after a clip of the gradient's global norm.
+  """AdamW or Muon after a clip of the gradient's global norm.
 
-  .. math:: g' = g \min(1, c / |g|), \qquad
-    \theta' = \theta - \eta_n (\Delta + \lambda \theta), \qquad
-    \Delta = \hat m / (\sqrt{\hat v} + \epsilon)
+      g' = g min(1, c / |g|)
+      Δ  = m / (sqrt(v) + ε)
+      θ' = θ - η[n] (Δ + λ θ)
 
+  m and v are the running means of g' and g'², corrected for their start at 0.
   With `kind="muon"` the `Δ` of a matrix is that of `scale_by_muon_or_adam`.
   Its state holds the learning rate, which `make_step` reports.
 

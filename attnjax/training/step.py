@@ -126,11 +126,11 @@ def make_step(
   compute_dtype: DTypeLike | None = None,
   seed: int = 0,
 ) -> Step:
-  r"""A pure training step; `jit_step` compiles it with donation.
+  """A pure training step; `jit_step` compiles it with donation.
 
-  With summed loss `L_j` and weight `w_j` of microbatch `j`, the gradient is
+  With summed loss L[j] and weight w[j] of microbatch j, the gradient is
 
-  .. math:: g = \sum_j \nabla L_j \Big/ \sum_j w_j
+      g = Σ_j ∇L[j] / Σ_j w[j]
 
   which is the gradient of the whole batch, however the weights fall.
 
@@ -261,11 +261,11 @@ class _OnRows(Step):
 def pmap_step(
   step: Step, devices: Sequence[jax.Device] | None = None
 ) -> tuple[Callable[[PyTree], PyTree], Callable[..., Any]]:
-  r"""The step of `make_step` with the rows of a batch divided among devices.
+  """The step of `make_step` with the rows of a batch divided among devices.
 
-  Device `i` has gradients :math:`g_i` of its rows' summed loss and their weight
-  :math:`w_i`; all take the step of :math:`\sum_i g_i / \sum_i w_i`, which is
-  that of the whole batch, however the weights fall. Every device has the whole
+  Device i has gradients ``g[i]`` of its rows' summed loss and their weight
+  ``w[i]``; all take the step of ``Σ_i g[i] / Σ_i w[i]``, which is that of the
+  whole batch, however the weights fall. Every device has the whole
   state. A mesh with `data` does the same, and can shard the state too.
 
   Args:

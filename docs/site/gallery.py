@@ -26,6 +26,7 @@ GROUPS = {
   "Memory beyond a window": ("recall_beyond_window", "memory_lm"),
   "Speed and size": ("attention_speed", "memory_speed", "sharding", "scaling"),
 }
+_LOCAL = re.compile(r"\]\((?![a-z]+:|#)")  # of a link within the repository
 _IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)]+)\)")
 _TABLE = re.compile(r"(?:^ *\|.*\n)+", re.M)
 _ROWS = 5  # of the first table, below its header
@@ -38,7 +39,7 @@ class Shown:
   Args:
     name: of its folder.
     title: the first heading of its README.
-    claim: the paragraph after "Claim."
+    claim: the first paragraph, without the word "Claim."
     figure: its first picture, in Markdown; "" where it has none.
     numbers: the beginning of its first table.
   """
@@ -56,12 +57,15 @@ def read_experiment(readme: pathlib.Path) -> Shown:
   Raises:
     ValueError: there is no title, or no claim.
   """
+  # In the gallery a link is seen from one folder above.
   text = readme.read_text(encoding="utf-8")
+  text = _LOCAL.sub(f"]({readme.parent.name}/", text)
   title = re.match(r"# (.+)", text)
-  claim = re.search(r"\*\*Claim\.\*\* (.+?)\n\n", text, re.S)
+  # Nearly all begin with their claim; one that has none yet, with its question.
+  claim = re.match(r"# .+\n\n(?:\*\*Claim\.\*\* )?(.+?)\n\n", text, re.S)
   if title is None or claim is None:
     raise ValueError(
-      f"{readme} must begin with '# title' and have a paragraph '**Claim.**'"
+      f"{readme} must begin with '# title' and then '**Claim.** ...'"
     )
   image = _IMAGE.search(text)
   table = _TABLE.search(text)
@@ -110,8 +114,7 @@ def _card(one: Shown) -> list[str]:
   lines = [f"### [{one.title}]({one.name}/README.md)", ""]
   lines += [":::::{container} experiment", ""]
   if one.figure:
-    picture = _IMAGE.sub(rf"![\1]({one.name}/\2)", one.figure)
-    lines += ["::::{container} figure", picture, "::::", ""]
+    lines += ["::::{container} figure", one.figure, "::::", ""]
   lines += ["::::{container} told", one.claim, "::::", "", ":::::", ""]
   if one.numbers:
     lines += ["::::{container} numbers", "", one.numbers, "::::", ""]
