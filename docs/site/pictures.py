@@ -4,7 +4,7 @@ Each is drawn of what the code itself computes, and none by hand.
 """
 
 import pathlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -88,7 +88,7 @@ def memory_picture() -> "matplotlib.figure.Figure":
   for index, (transform, told) in enumerate(
     (("forward", "output"), ("grad", "gradient"), ("hvp", "Hessian · vector"))
   ):
-    look = style.line_look(index)
+    look: dict[str, Any] = style.line_look(index)
     for attend, lengths, line in (
       (attnjax.attend, LENGTHS, "-"),
       (dense, DENSE, ":"),
