@@ -236,6 +236,40 @@ class NeuralMemory(nnx.Module):
     if state is None:
       state = self.init_state(inputs.shape[:-2])
 
+    told, tail = self._told(inputs, state)
+    new, out = memory.stream(state.memory, *told)
+    out = out[..., self.writes - 1 :: self.writes, :, :]
+    # The dtype is kept, so that the state can be the carry of a loop.
+    tail = tail.astype(state.tail.dtype)
+    return self._read_out(out, inputs), NeuralMemoryState(new, tail)
+
+  def streamed(
+    self,
+    inputs: Float[Array, "*B T M"],
+    state: NeuralMemoryState | None = None,
+  ) -> tuple[Array, Array, Array, memory.Gates]:
+    """What the memory is told: the arguments of `memory.stream` after a state.
+
+    Args:
+      inputs: ``*B T M``.
+      state: of an earlier call; None is `init_state`.
+
+    Returns:
+      Query, key and value ``*B Tn H D``, of n writes a token, and gates, each
+      ``*B Tn H``.
+
+    >>> import jax.numpy as jnp
+    >>> layer = NeuralMemory(6, 2, rngs=nnx.Rngs(0))
+    >>> query, key, value, gates = layer.streamed(jnp.ones((7, 6)))
+    >>> query.shape, gates.rate.shape
+    ((7, 2, 3), (7, 2))
+    """
+    if state is None:
+      state = self.init_state(inputs.shape[:-2])
+    return self._told(inputs, state)[0]
+
+  def _told(self, inputs, state):
+    """Arguments of `memory.stream`, and the last inputs of the convolution."""
     mixed, tail = causal_convolution(
       self.project(inputs), self.kernel[...], state.tail
     )
@@ -249,13 +283,8 @@ class NeuralMemory(nnx.Module):
     # large weights, with which writes become unstable.
     value = value / value.shape[-1] ** 0.5
 
-    new, out = memory.stream(
-      state.memory, _unit(query), _unit(key), value, self._gates(inputs)
-    )
-    out = out[..., self.writes - 1 :: self.writes, :, :]
-    # The dtype is kept, so that the state can be the carry of a loop.
-    tail = tail.astype(state.tail.dtype)
-    return self._read_out(out, inputs), NeuralMemoryState(new, tail)
+    gates = self._gates(inputs)
+    return (_unit(query), _unit(key), value, gates), tail
 
   def recall(
     self, inputs: Float[Array, "*B T M"], state: NeuralMemoryState

@@ -41,6 +41,15 @@ def test_what_the_wheel_carries_is_what_the_sources_make():
   assert not re.search(r"https?://|@import|<link|\bsrc=", built)
 
 
+def test_the_pages_of_the_docs_are_of_this_template():
+  pages = FOLDER.parents[1] / "docs" / "pages"
+  for path in pages.glob("*.html"):
+    text = path.read_text(encoding="utf-8")
+    assert text == page_build.renewed(text, page_build.build()), (
+      "run python -m attnjax.viz.page_build docs/pages/*.html"
+    )
+
+
 def test_a_page_of_12_layers_12_heads_and_128_tokens_is_below_2_mb():
   """Weights of noise, which are as hard to compress as any."""
   made = viz.page(draws(12, 12, 128, 128), [f"w{i}" for i in range(128)])
