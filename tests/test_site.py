@@ -214,6 +214,17 @@ def run(*words, cwd=ROOT):
   )
 
 
+@pytest.mark.slow
+def test_the_pictures_of_ideas_are_drawn_and_shown(tmp_path):
+  from docs.site import pictures
+
+  ideas = ROOT / "docs" / "ideas"
+  drawn = {path.name for path in pictures.draw(tmp_path)}
+  assert drawn == {path.name for path in ideas.glob("*.png")}
+  pages = "".join(path.read_text("utf-8") for path in ideas.glob("*.md"))
+  assert all(f"]({name})" in pages for name in drawn)
+
+
 @needs_sphinx
 @pytest.mark.slow
 def test_the_site_is_built_and_has_every_public_name(tmp_path, index):
