@@ -12,7 +12,7 @@ from experiments.recall_beyond_window.config import PRESETS
 pytestmark = pytest.mark.slow
 # One block, one head of 32, rows of 48 with 2 to 8 pairs.
 SMALLEST = {
-  "parameters": 20_000,
+  "parameters": 30_000,
   "seeds": 1,
   "model.window": 8,
   "model.width": 32,
