@@ -7,6 +7,7 @@ optimizer, the decay, and at which weights gradients are taken.
 import dataclasses
 from typing import Literal
 
+from attnjax.moved import forward_names
 from attnjax.ops.memory.algorithms import Algorithm, gradient_descent
 from attnjax.ops.memory.objectives import Objective, l2
 from attnjax.ops.memory.retentions import Retention, none
@@ -134,3 +135,7 @@ class Rule:
       and self.gradients == "token"
       and self.window == self.features.degree == 1
     )
+
+
+# Names of earlier versions, with a `DeprecationWarning`.
+__getattr__ = forward_names(__name__)
