@@ -308,6 +308,8 @@ def test_a_memory_shows_what_was_written_and_what_a_read_returns(opened):
   assert tab.locator("#tab-mask").is_hidden()
   assert tab.locator("#tab-rollout").is_hidden()
   canvas = tab.locator("#first canvas.bars")
+  # Drawn once its layer is unpacked; then it is as high as its tokens.
+  tab.wait_for_function("document.querySelector('canvas.bars').style.height")
   area = canvas.bounding_box()
   tab.mouse.click(area["x"] + 10, area["y"] + 8 + 22 * 1.5)
   assert "token=1" in tab.url
