@@ -1,8 +1,8 @@
 """How layers that mix queries, keys and values begin: bound, drawn, identity.
 
 To recall, a layer must ask with the key that it wrote with, and write a value
-under the key of the token before. Where both are to be learned, each alone has
-little gradient: the loss stays where one of the values told is said.
+under the key of the token before. Where both are to be learned, each alone
+gains little, and the loss first stands still.
 """
 
 import jax
