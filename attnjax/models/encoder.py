@@ -60,6 +60,15 @@ class EncoderConfig(DecoderConfig):
     2, "kinds of token: of a first text, of a second; 0: no table", at_least=0
   )
   embedding_norm: bool = setting(True, "a norm of the embeddings")
+  first_norm: bool = setting(
+    True, "a norm before the first attention, of pre-norm blocks"
+  )
+
+  @property
+  def kinds(self) -> tuple[str, ...]:
+    """The kind of attention of every layer; "_bare" without its norm."""
+    first, *rest = super().kinds
+    return (first if self.first_norm else f"{first}_bare", *rest)
 
 
 class Encoder(nnx.Module):
@@ -92,7 +101,9 @@ class Encoder(nnx.Module):
   Reference:
     Devlin et al., "BERT: Pre-training of Deep Bidirectional Transformers",
     2018, arXiv 1810.04805; without kinds: Liu et al., "RoBERTa", 2019, arXiv
-    1907.11692, and Sanh et al., "DistilBERT", 2019, arXiv 1910.01108.
+    1907.11692; pre-norm with windows: Warner et al., "Smarter, Better, Faster,
+    Longer" (ModernBERT), 2024, arXiv 2412.13663; without kinds too: Sanh et
+    al., "DistilBERT", 2019, arXiv 1910.01108.
   """
 
   def __init__(
@@ -149,6 +160,7 @@ class Encoder(nnx.Module):
     def layer(kind, x, block):
       result = block(
         x,
+        first_norm=not kind.endswith("_bare"),
         mask=self._mask(kind),
         position_encoding=rotary_of(self.config, kind, tokens.shape[-1]),
         positions=positions,

@@ -170,6 +170,7 @@ class TransformerBlock(nnx.Module):
     x: Float[Array, "*B T M"],
     *,
     drop: Dropout = _NO_DROPOUT,
+    first_norm: bool = True,
     **attend_kw,
   ):
     """x after the block; with ``aux=`` a pair, as `attnjax.attend` returns.
@@ -177,9 +178,12 @@ class TransformerBlock(nnx.Module):
     Args:
       x: ``*B T M``.
       drop: dropout of what each layer adds; by default none.
+      first_norm: whether a norm before the attention is applied; not where x
+        is normalised already.
       **attend_kw: for the attention.
     """
-    change = self.attention(self._before(self.attention_norm, x), **attend_kw)
+    inputs = self._before(self.attention_norm, x) if first_norm else x
+    change = self.attention(inputs, **attend_kw)
     change, *aux = change if isinstance(change, tuple) else (change,)
     x = self._add(x, change, drop)
     return (x, *aux) if aux else x

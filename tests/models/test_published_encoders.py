@@ -28,6 +28,17 @@ OPTIONS = (
   ("bert", {"hidden_act": "relu", "type_vocab_size": 3, "layer_norm_eps": 0.1}),
   ("roberta", {}),
   ("roberta", {"type_vocab_size": 1, "hidden_act": "gelu_new"}),
+  ("modernbert", {"local_attention": 6}),
+  (
+    "modernbert",
+    {
+      "global_attn_every_n_layers": 2,
+      "attention_bias": True,
+      "num_hidden_layers": 4,
+      "local_attention": 4,
+      "norm_eps": 0.1,
+    },
+  ),
   ("distilbert", {}),
   ("distilbert", {"activation": "relu", "hidden_dim": 20}),
 )
@@ -37,6 +48,9 @@ def make(folder, kind, options):
   torch = pytest.importorskip("torch", reason="the oracle is PyTorch's")
   library = pytest.importorskip("transformers")
   sizes = SIZES | {"hidden_dim": 28}
+  if kind == "modernbert":
+    tokens = ("bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id")
+    sizes |= dict.fromkeys(tokens, 2)
   other = "intermediate_size" if kind == "distilbert" else "hidden_dim"
   sizes = {name: size for name, size in sizes.items() if name != other}
   config = library.AutoConfig.for_model(kind, **(sizes | options))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from attnjax.models.encoder import Encoder, EncoderConfig
 from attnjax.models.published.family import Family
 from attnjax.models.published.keys import (
+  Biases,
   Choice,
   Fixed,
   Idle,
@@ -12,10 +13,20 @@ from attnjax.models.published.keys import (
   PaddedLength,
   Same,
 )
+from attnjax.models.published.layer_keys import LocalLayers
 from attnjax.models.published.places import Place
+from attnjax.models.published.rope_keys import Rope
 
-__all__ = ["ENCODERS", "PLAIN_NAMES"]
+__all__ = ["ENCODERS", "GATED_NAMES", "PLAIN_NAMES"]
 
+GATED_NAMES = (
+  ("silu", "swiglu"),
+  ("swish", "swiglu"),
+  ("gelu_pytorch_tanh", "geglu"),
+  ("gelu_new", "geglu"),
+  ("gelu", "geglu_erf"),
+  ("relu", "reglu"),
+)
 PLAIN_NAMES = (
   ("gelu_new", "gelu"),
   ("gelu_pytorch_tanh", "gelu"),
@@ -86,6 +97,22 @@ _DISTILBERT = (
 )
 
 
+_MODERN = "model.layers.{}"
+_QKV = ("attention.query", "attention.key", "attention.value")
+_MODERNBERT = (
+  Place("model.embeddings.tok_embeddings", ("embed",)),
+  Place("model.embeddings.norm", ("embedding_norm",)),
+  # The embeddings are normalised, and not once more.
+  Place(f"{_MODERN}.attn_norm", ("attention_norm",), without=(0,)),
+  Place(f"{_MODERN}.attn.Wqkv", _QKV),
+  Place(f"{_MODERN}.attn.Wo", ("attention.output",)),
+  Place(f"{_MODERN}.mlp_norm", ("feed_forward_norm",)),
+  Place(f"{_MODERN}.mlp.Wi", ("feed_forward.gate", "feed_forward.up")),
+  Place(f"{_MODERN}.mlp.Wo", ("feed_forward.down",)),
+  Place("model.final_norm", ("norm",)),
+)
+
+
 def _encoder(
   architecture: str, rules, places, base: str, heads: tuple[str, ...]
 ) -> Family:
@@ -107,6 +134,14 @@ def _encoder(
   )
 
 
+_IDLE_OF_MODERNBERT = (
+  *("max_position_embeddings", "position_embedding_type", "layer_norm_eps"),
+  *("tie_word_embeddings", "decoder_bias", "classifier_pooling"),
+  *("classifier_bias", "classifier_activation", "sparse_prediction"),
+  *("sparse_pred_ignore_index", "deterministic_flash_attn"),
+  *("embedding_dropout", "mlp_dropout", "initializer_cutoff_factor"),
+  *("reference_compile", "repad_logits_with_grad"),
+)
 _TASKS = ("classifier.", "pooler.", "qa_outputs.")
 ENCODERS: Mapping[str, Family] = {
   # BERT, and MiniLM under its name.
@@ -119,6 +154,42 @@ ENCODERS: Mapping[str, Family] = {
     _bert("roberta"),
     "roberta.",
     (*_TASKS, "lm_head."),
+  ),
+  "modernbert": _encoder(
+    "ModernBertModel",
+    (
+      Same("hidden_size", "width"),
+      Same("num_hidden_layers", "depth"),
+      Same("num_attention_heads", "heads"),
+      Same("intermediate_size", "hidden"),
+      Same("norm_eps", "epsilon", 1e-5),
+      Choice("hidden_activation", "activation", GATED_NAMES, "gelu"),
+      Biases(
+        "attention_bias", ("attention_bias", "attention_output_bias"), False
+      ),
+      Off("mlp_bias", (False,)),
+      Off("norm_bias", (False,)),
+      LocalLayers(),
+      Rope(
+        base=160_000.0,
+        local_base=10_000.0,
+        base_key="global_rope_theta",
+        local_key="local_rope_theta",
+      ),
+      Fixed(
+        (
+          ("order", "pre"),
+          ("use_bias", False),
+          ("token_kinds", 0),
+          ("first_norm", False),
+        )
+      ),
+      # The rotation has no limit; others are of a readout, or of no effect.
+      *map(Idle, _IDLE_OF_MODERNBERT),
+    ),
+    _MODERNBERT,
+    "model.",
+    (*_TASKS, "head.", "decoder."),
   ),
   "distilbert": _encoder(
     "DistilBertModel",

@@ -9,7 +9,11 @@ Processing", 2020, arXiv 1910.03771.
 from collections.abc import Mapping
 
 from attnjax.models.published import decoder_places
-from attnjax.models.published.encoder_families import ENCODERS, PLAIN_NAMES
+from attnjax.models.published.encoder_families import (
+  ENCODERS,
+  GATED_NAMES,
+  PLAIN_NAMES,
+)
 from attnjax.models.published.family import Family
 from attnjax.models.published.keys import (
   Biases,
@@ -34,14 +38,6 @@ from attnjax.models.published.rope_keys import Rope
 __all__ = ["FAMILIES"]
 
 
-_GATED = (
-  ("silu", "swiglu"),
-  ("swish", "swiglu"),
-  ("gelu_pytorch_tanh", "geglu"),
-  ("gelu_new", "geglu"),
-  ("gelu", "geglu_erf"),
-  ("relu", "reglu"),
-)
 # Gemma's "gelu" was always meant as the approximation.
 _GEMMA_GATED = (("gelu_pytorch_tanh", "geglu"), ("gelu", "geglu"))
 
@@ -81,7 +77,7 @@ _LLAMA = (
   _epsilon(1e-6),
   _fixed(norm="rms"),
   Same("tie_word_embeddings", "tied", False),
-  _activation(_GATED, "silu"),
+  _activation(GATED_NAMES, "silu"),
   Rope(),
 )
 _QWEN = (*_LLAMA, _KV_HEADS, LayerTypes(asks=True, default=4096))

@@ -135,6 +135,15 @@ class GgufFile:
     # The file has the fastest axis first.
     return tuple(int(n) for n in reversed(self._tensors[name].shape))
 
+  def dtype(self, name: str) -> np.dtype:
+    """float32, whatever a tensor is in the file."""
+    del name
+    return np.dtype(np.float32)
+
+  def read(self, name: str, out: np.ndarray) -> None:
+    """Reads a tensor into an array of its shape."""
+    out[...] = self.get(name)
+
   def get(self, name: str) -> np.ndarray:
     """A tensor in float32, its heads paired as in the published weights."""
     tensor = self._tensors[name]

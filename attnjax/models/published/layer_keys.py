@@ -10,7 +10,13 @@ from typing import Any
 from attnjax.models.decoder_config import DecoderConfig
 from attnjax.models.published.keys import Keys
 
-__all__ = ["LayerTypes", "UnrotatedLayers", "Window", "shortest_pattern"]
+__all__ = [
+  "LayerTypes",
+  "LocalLayers",
+  "UnrotatedLayers",
+  "Window",
+  "shortest_pattern",
+]
 
 _TYPES = {"full_attention": "full", "sliding_attention": "window"}
 
@@ -142,6 +148,32 @@ class LayerTypes:
     if self.asks:
       found["use_sliding_window"] = config.window is not None
       found["max_window_layers"] = config.depth
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalLayers:
+  """Layers of an encoder that see so many tokens, half to each side."""
+
+  def read(self, keys: Keys) -> dict[str, Any]:
+    """Kinds of layers, and the window to one side."""
+    depth, tokens = (
+      keys.need("num_hidden_layers"),
+      keys.get("local_attention", 128),
+    )
+    every = keys.get("global_attn_every_n_layers", 3)
+    types = keys.get("layer_types") or [
+      "sliding_attention" if i % every else "full_attention"
+      for i in range(depth)
+    ]
+    kinds = tuple(_TYPES[name] for name in types)
+    return _leaves(kinds, tokens // 2 + 1)
+
+  def write(self, config: DecoderConfig) -> dict[str, Any]:
+    """The list and the tokens."""
+    found: dict[str, Any] = {"layer_types": _types(config)}
+    if config.window is not None:
+      found["local_attention"] = 2 * config.window
     return found
 
 

@@ -1,5 +1,6 @@
 """`load`: a Hugging Face directory or a GGUF file becomes a model."""
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh
 
 from attnjax.models.decoder import DecoderLM
 from attnjax.models.encoder import Encoder
 from attnjax.models.leaf_paths import leaves_by_path
+from attnjax.models.partition import partition_rules
 from attnjax.models.published.families import FAMILIES
 from attnjax.models.published.family import Family
 from attnjax.models.published.gguf_file import GgufFile
@@ -27,6 +30,7 @@ from attnjax.models.published.read_config import config_of, read_json
 from attnjax.models.published.tokenizer import PublishedTokenizer
 from attnjax.models.published.weights import Weights, open_weights
 from attnjax.ops.attention import attend as default_attend
+from attnjax.training.partition import shardings
 from attnjax.typing import DTypeLike
 
 __all__ = ["load"]
@@ -41,6 +45,7 @@ def load(
   dtype: DTypeLike | None = jnp.float32,
   attend: Callable = default_attend,
   ignore: tuple[str, ...] = (),
+  mesh: Mesh | None = None,
 ) -> tuple[Any, PublishedTokenizer | None]:
   """A published model and its tokenizer, by our own modules.
 
@@ -58,6 +63,9 @@ def load(
     attend: the attention to call; see `nn.MultiHeadAttention`.
     ignore: keys of the config that no table has and that are known to change
       nothing.
+    mesh: with the axes of `training.partition`: each device gets its shards of
+      the parameters, and a process has beside those of its devices one group
+      of leaves at a time; None: JAX's default device.
 
   Returns:
     The model, a `DecoderLM` or an `Encoder`, and its tokenizer, or None where
@@ -92,14 +100,14 @@ def load(
   folder = Path(path)
   if folder.suffix == ".gguf" and folder.is_file():
     file = GgufFile(folder)
-    model = _model(file.keys(), file, dtype, attend, ignore)
+    model = _model(file.keys(), file, dtype, attend, ignore, mesh)
     return model, file.tokenizer()
   if not folder.is_dir():
     folder = downloaded(str(path), revision)
 
   values = read_json(folder / "config.json")
   with open_weights(folder) as weights:
-    model = _model(*_unpacked(values, weights), dtype, attend, ignore)
+    model = _model(*_unpacked(values, weights), dtype, attend, ignore, mesh)
   return model, PublishedTokenizer.read(folder, model.vocabulary)
 
 
@@ -121,6 +129,7 @@ def _model(
   dtype,
   attend: Callable,
   ignore: tuple[str, ...],
+  mesh: Mesh | None,
 ) -> DecoderLM | Encoder:
   """The model that a config.json and its tensors say."""
   name, config, vocabulary = config_of(values, ignore=ignore)
@@ -132,12 +141,19 @@ def _model(
   )
   # `eval_shape`: no parameter is drawn only to be replaced.
   shapes = jax.eval_shape(make)
-  arrays = _read(weights, FAMILIES[name], leaves_by_path(shapes), dtype)
+  leaves = leaves_by_path(shapes)
+  places: Mapping[str, Any] = dict.fromkeys(leaves)
+  if mesh is not None:
+    rules = partition_rules(shapes)
+    places = leaves_by_path(shardings(shapes, mesh, rules))
+  arrays = _read(weights, FAMILIES[name], leaves, dtype, places)
   return jax.tree.unflatten(jax.tree.structure(shapes), arrays)
 
 
-def _read(weights: _Source, family: Family, leaves, dtype) -> list[jax.Array]:
-  """Our leaves, in their order."""
+def _read(
+  weights: _Source, family: Family, leaves, dtype, places
+) -> list[jax.Array]:
+  """Our leaves, in their order, each where its sharding says."""
   shapes = {name: leaf.shape for name, leaf in leaves.items()}
   tensors = list(tensors_of(family.places, shapes))
   found = _named(weights, family, tensors)
@@ -151,24 +167,43 @@ def _read(weights: _Source, family: Family, leaves, dtype) -> list[jax.Array]:
   for name in shapes:
     # Leaves that share their tensors are filled together, and one group after
     # another: beside the parameters only one group is ever held twice.
-    if name not in read:
-      read |= _fill(by_leaf[name], weights, found, shapes, dtype)
+    if name in read:
+      continue
+    group = by_leaf[name]
+    whole = _stacked(group, weights, found, shapes)
+    parts = split(group[0], whole, [shapes[n] for n in group[0].ours])
+    for ours, part in zip(group[0].ours, parts, strict=True):
+      read[ours] = _placed(part, dtype, places[ours]).block_until_ready()
   return [read[name] for name in shapes]
 
 
-def _fill(tensors, weights, found, shapes, dtype) -> dict[str, jax.Array]:
-  """The leaves that some tensors hold together, over all layers."""
-  names = tensors[0].ours
-  stacked: dict[str, np.ndarray] = {}
-  for tensor in tensors:
-    array = weights.get(found[tensor.name])
-    one = [shapes[n][len(tensor.at) :] for n in names]
-    for name, part in zip(names, split(tensor, array, one), strict=True):
-      if name not in stacked:
-        kind = part.dtype if dtype is None else np.dtype(dtype)
-        stacked[name] = np.empty(shapes[name], kind)
-      stacked[name][tensor.at] = part
-  return {name: jnp.asarray(stacked.pop(name)) for name in names}
+def _stacked(tensors, weights: _Source, found, shapes) -> np.ndarray:
+  """The tensors of one place, over all blocks and experts, as published."""
+  first, theirs = tensors[0], [found[t.name] for t in tensors]
+  dtypes = {weights.dtype(name) for name in theirs}
+  dtype = functools.reduce(np.promote_types, dtypes)
+  lead = shapes[first.ours[0]][: len(first.at)]
+  shape = (*lead, *weights.shape(theirs[0]))
+  whole = (np.ones if first.place.without else np.empty)(shape, dtype)
+  for tensor, name in zip(tensors, theirs, strict=True):
+    if weights.dtype(name) == dtype:
+      weights.read(name, whole[tensor.at])
+    else:
+      whole[tensor.at] = weights.get(name)
+  return whole
+
+
+def _placed(part: np.ndarray, dtype, sharding) -> jax.Array:
+  """A leaf on its devices; a device that has a shard gets no more."""
+  if sharding is not None:
+    return jax.make_array_from_callback(
+      part.shape,
+      sharding,
+      lambda index: part[index].astype(dtype or part.dtype),
+    )
+  # JAX turns the strided view while it copies, faster than numpy would.
+  array = jnp.asarray(part)
+  return array if dtype is None else array.astype(dtype)
 
 
 def _named(

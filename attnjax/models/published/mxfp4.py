@@ -76,6 +76,19 @@ class Mxfp4Weights:
     *lead, rows, blocks = self._weights.shape(name + _SCALES)
     return (*lead, 32 * blocks, rows)
 
+  def dtype(self, name: str) -> np.dtype:
+    """The dtype of a tensor."""
+    if name in self._pairs:
+      return np.dtype(np.float32)
+    return self._weights.dtype(name)
+
+  def read(self, name: str, out: np.ndarray) -> None:
+    """Reads a tensor into an array of its shape and dtype."""
+    if name in self._pairs:
+      out[...] = self.get(name)
+    else:
+      self._weights.read(name, out)
+
   def get(self, name: str) -> np.ndarray:
     """A tensor as numpy; of a pair its numbers in float32."""
     if name not in self._pairs:

@@ -39,6 +39,7 @@ class Place:
       take turns feature by feature.
     suffixes: of leaves, where they are not the usual ones.
     experts: whether one published tensor holds all experts of a block.
+    without: blocks that have no such tensor; our leaf is 1 there and unused.
 
   >>> Place("h.{}.ln_1", ("attention_norm",)).published.format(3)
   'h.3.ln_1'
@@ -50,6 +51,7 @@ class Place:
   by: Literal["", "head", "feature"] = ""
   suffixes: tuple[tuple[str, str], ...] = ()
   experts: bool = False
+  without: tuple[int, ...] = ()
 
 
 class Tensor(NamedTuple):
@@ -92,6 +94,8 @@ def tensors_of(
       if not all(name in shapes and name.endswith(leaf) for name in ours):
         continue
       for index in itertools.product(*map(range, shapes[ours[0]][:axes])):
+        if index and index[0] in place.without:
+          continue
         name = place.published.format(*index) + suffix
         yield Tensor(name, ours, index, place)
 
@@ -119,12 +123,20 @@ def published_shape(
 def split(
   tensor: Tensor, array: np.ndarray, shapes: Sequence[tuple[int, ...]]
 ) -> list[np.ndarray]:
-  """Our leaves of one layer, out of a published tensor.
+  """Our leaves, out of the published tensors of all blocks.
+
+  They are views of the array wherever its axes allow it.
+
+  Args:
+    tensor: of any block.
+    array: the tensors of all blocks and experts, stacked.
+    shapes: of our leaves.
 
   >>> import numpy as np
   >>> tensor = Tensor("kv.bias", ("a.bias", "b.bias"), (0,), Place("kv", ()))
-  >>> [x.tolist() for x in split(tensor, np.arange(4), [(2, 1), (2,)])]
-  [[[0], [1]], [2, 3]]
+  >>> parts = split(tensor, np.arange(8).reshape(2, 4), [(2, 2, 1), (2, 2)])
+  >>> [x[1].tolist() for x in parts]
+  [[[4], [5]], [6, 7]]
   """
   if len(shapes) == 1 and not tensor.ours[0].endswith("kernel"):
     return [array.reshape(shapes[0])]
@@ -133,7 +145,7 @@ def split(
     array = array.swapaxes(-1, -2)
 
   # Outputs are last now; the modules share them.
-  first = tensor.batch + (_inputs(tensor) if matrix else 0)
+  first = len(tensor.at) + tensor.batch + (_inputs(tensor) if matrix else 0)
   widths = [math.prod(shape[first:]) for shape in shapes]
   if tensor.place.by:
     groups, parts = _groups(tensor, shapes[0]), len(shapes)

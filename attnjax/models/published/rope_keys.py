@@ -30,6 +30,7 @@ class Rope:
       and no key does.
     share_key: of the older form.
     base_key: of the older form.
+    local_key: of the older form, of windowed layers.
     default: parameters, where no key has any.
   """
 
@@ -39,6 +40,7 @@ class Rope:
   original: int | None = None
   share_key: str = "partial_rotary_factor"
   base_key: str = "rope_theta"
+  local_key: str = "rope_local_base_freq"
   default: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   def read(self, keys: Keys) -> dict[str, Any]:
@@ -50,7 +52,7 @@ class Rope:
     base = keys.get(self.base_key, self.base)
     share = keys.get(self.share_key, self.share)
 
-    local: float | None = keys.get("rope_local_base_freq", self.local_base)
+    local: float | None = keys.get(self.local_key, self.local_base)
     if given and set(given) <= {*_TYPES}:
       full, local = _by_type(given, base, local)
     else:

@@ -4,42 +4,91 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 
 from attnjax.extras import needs_extra
 
-__all__ = ["Weights", "open_weights"]
+__all__ = ["Stored", "Weights", "open_weights"]
 
 _SINGLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
+_DTYPES = {
+  "F64": "float64",
+  "F32": "float32",
+  "F16": "float16",
+  "BF16": "bfloat16",
+  "I64": "int64",
+  "I32": "int32",
+  "U8": "uint8",
+  "BOOL": "bool",
+}
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
+
+
+class Stored(NamedTuple):
+  """Where a tensor lies in a file.
+
+  >>> Stored(None, np.dtype("float32"), (2, 3), 100).shape
+  (2, 3)
+  """
+
+  file: BinaryIO | None
+  dtype: np.dtype
+  shape: tuple[int, ...]
+  offset: int
 
 
 class Weights:
   """Tensors by name, read when they are asked for.
 
   Args:
-    files: name of a tensor -> the open file that has it.
+    stored: name of a tensor -> where it lies.
 
   >>> Weights({}).names()
   set()
   """
 
-  def __init__(self, files: dict[str, Any]):
-    self._files = files
+  def __init__(self, stored: dict[str, Stored]):
+    self._stored = stored
 
   def names(self) -> set[str]:
     """Names of all tensors."""
-    return set(self._files)
+    return set(self._stored)
 
   def shape(self, name: str) -> tuple[int, ...]:
     """The shape of a tensor, without reading it."""
-    return tuple(self._files[name].get_slice(name).get_shape())
+    return self._stored[name].shape
+
+  def dtype(self, name: str) -> np.dtype:
+    """The dtype of a tensor."""
+    return self._stored[name].dtype
+
+  def read(self, name: str, out: np.ndarray) -> None:
+    """Reads a tensor into a contiguous array of its shape and dtype.
+
+    By `readinto` and not by a map of the file, whose pages would count as this
+    process's memory beside the parameters.
+    """
+    stored = self._stored[name]
+    if stored.file is None:
+      raise ValueError(f"{name} must be in a file that is open")
+    stored.file.seek(stored.offset)
+    rest = out.reshape(out.size).view(np.uint8).data
+    while rest:
+      count = stored.file.readinto(rest)  # type: ignore[attr-defined]
+      if not count:
+        raise ValueError(
+          f"{stored.file.name} ended within {name}; get it again"
+        )
+      rest = rest[count:]
 
   def get(self, name: str) -> np.ndarray:
     """A tensor as numpy, in the dtype of its file."""
-    return self._files[name].get_tensor(name)
+    out = np.empty(self.shape(name), self.dtype(name))
+    self.read(name, out)
+    return out
 
 
 @contextlib.contextmanager
@@ -59,25 +108,47 @@ def open_weights(folder: Path) -> Iterator[Weights]:
 
   names = _files_of(folder)
   with contextlib.ExitStack() as stack:
-    files: dict[str, Any] = {}
+    stored: dict[str, Stored] = {}
     for file, expected in names.items():
       path = folder / file
       try:
-        opened = stack.enter_context(safetensors.safe_open(path, "numpy"))
+        # The library checks the file; what it reads would be a map of it.
+        with safetensors.safe_open(path, "numpy"):
+          pass
+        opened = stack.enter_context(path.open("rb", buffering=0))
+        tensors = _places_in(opened)
       except (OSError, safetensors.SafetensorError) as error:
         raise ValueError(
           f"{path} is no whole safetensors file ({error}); get it again, for"
           " its download may have stopped early"
         ) from error
 
-      inside = set(opened.keys())
-      if expected is not None and (lost := sorted(expected - inside)):
+      if expected is not None and (lost := sorted(expected - {*tensors})):
         raise ValueError(
           f"{path} must have the tensors that {_INDEX} says, and lacks"
           f" {', '.join(lost[:5])}; get both again"
         )
-      files |= dict.fromkeys(inside, opened)
-    yield Weights(files)
+      stored |= tensors
+    yield Weights(stored)
+
+
+def _places_in(file: Any) -> dict[str, Stored]:
+  """Where each tensor of a safetensors file lies, by its header."""
+  size = int.from_bytes(file.read(8), "little")
+  header = json.loads(file.read(size))
+  header.pop("__metadata__", None)
+  found = {}
+  for name, about in header.items():
+    if about["dtype"] not in _DTYPES:
+      raise ValueError(
+        f"{file.name}: {name} must have one of the dtypes {[*_DTYPES]}, got"
+        f" {about['dtype']}"
+      )
+    dtype = jnp.dtype(_DTYPES[about["dtype"]])
+    first, _ = about["data_offsets"]
+    place = Stored(file, dtype, tuple(about["shape"]), 8 + size + first)
+    found[name] = place
+  return found
 
 
 def _files_of(folder: Path) -> dict[str, set[str] | None]:
