@@ -70,6 +70,8 @@ def main(
     return
 
   attention.check_implementation(config.implementation)
+  if isinstance(config, AttentionSpeedConfig):
+    attention.check_devices(config.devices)
   begin(workdir, config, "attention_speed")
   with TorchChild(workdir / "torch.log") as child:
     if isinstance(config, ModelSpeedConfig):

@@ -3,13 +3,15 @@
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import attnjax
 from attnjax import masks, score_mods
@@ -42,6 +44,7 @@ from experiments.timing.witness import sample
 __all__ = [
   "Inputs",
   "cases_of",
+  "check_devices",
   "check_implementation",
   "prepare_peer",
   "records_of_case",
@@ -98,7 +101,7 @@ def _prepares(
 ) -> dict[str, Prepare]:
   """Name -> what compiles and warms up that contender, ours first."""
   limit = config.memory_limit_gb
-  inputs = Inputs.of(case)
+  inputs = Inputs.of(case, config.devices)
   jax_peer = functools.partial(
     prepare_peer, limit_gb=limit, implementation=config.implementation
   )
@@ -117,7 +120,7 @@ def _prepares(
       )
     # A contender of its own, beside our forward pass; no peer has a jvp.
     if name == OURS and config.jvp and case.mode == "forward":
-      tangent = Inputs.of(dataclasses.replace(case, mode="jvp"))
+      tangent = Inputs.of(dataclasses.replace(case, mode="jvp"), config.devices)
       found[OUR_JVP] = functools.partial(jax_peer, name, tangent)
   return found
 
@@ -141,21 +144,36 @@ def _record(case: Case, row: Measured, rate: float) -> dict[str, Any]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Inputs:
-  """The arrays of a case on the device, for all contenders in JAX."""
+  """The arrays of a case on the devices, for all contenders in JAX."""
 
   case: Case
   arrays: tuple[jax.Array, ...]
   extra: dict[str, jax.Array]
+  mesh: Mesh | None = None  # whose one axis heads are divided among
 
   @classmethod
-  def of(cls, case: Case) -> "Inputs":
-    """Makes the arrays of a case."""
+  def of(cls, case: Case, devices: int = 1) -> "Inputs":
+    """Makes the arrays of a case, their heads divided among devices."""
     arrays, extra = arguments(case)
-    return cls(
-      case,
-      tuple(map(jnp.asarray, arrays)),
-      {name: jnp.asarray(array) for name, array in extra.items()},
+    if devices == 1:
+      return cls(case, *jax.tree.map(jnp.asarray, (tuple(arrays), extra)))
+
+    mesh = jax.make_mesh((devices,), ("heads",))
+    specs = _by_heads(arrays, extra)
+    placed = jax.tree.map(
+      lambda x, spec: jax.device_put(x, NamedSharding(mesh, spec)),
+      (tuple(arrays), extra),
+      specs,
     )
+    return cls(case, *placed, mesh)
+
+
+def _by_heads(arrays: Sequence, extra: Mapping[str, Any]) -> tuple:
+  """How heads are divided: of ``B T H D``, of slopes; ids are everywhere."""
+  return (
+    tuple(P(None, None, "heads") for _ in arrays),
+    {name: P("heads") if name == "slopes" else P() for name in extra},
+  )
 
 
 def attnjax_call(case: Case, implementation: str | None) -> Call:
@@ -262,6 +280,8 @@ def prepare_peer(
   if isinstance(made, Refused):
     return made
   call, note = made
+  if inputs.mesh is not None and name == OURS:
+    call = _on_each_device(call, inputs)
 
   def witness(results: Sequence[np.ndarray]) -> list[list[float]]:
     # Of a jvp the output alone: nobody else has a tangent to compare.
@@ -274,6 +294,36 @@ def prepare_peer(
     witness=witness,
     note=note,
   )
+
+
+def _on_each_device(call: Callable, inputs: Inputs) -> Callable:
+  """The same call with each device's own heads; peers are divided by XLA."""
+  specs, named = _by_heads(inputs.arrays[:3], inputs.extra)
+
+  def divided(query, key, value, **extra):
+    local = jax.shard_map(
+      lambda arrays, extra: call(*arrays, **extra),
+      mesh=inputs.mesh,
+      in_specs=(specs, named),
+      out_specs=specs[0],
+    )
+    return local((query, key, value), extra)
+
+  return divided
+
+
+def check_devices(count: int) -> None:
+  """Checks before any work that there are so many devices.
+
+  Raises:
+    ValueError: there are fewer; says how a CPU has more.
+  """
+  if count > jax.device_count():
+    raise ValueError(
+      f"devices must be at most {jax.device_count()}, which JAX has here, got"
+      f" {count}; XLA_FLAGS=--xla_force_host_platform_device_count={count} in"
+      " the environment gives a CPU so many"
+    )
 
 
 def check_implementation(name: str | None) -> None:

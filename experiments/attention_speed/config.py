@@ -113,6 +113,9 @@ class AttentionSpeedConfig(Config):
   jvp: bool = setting(True, "measure attnjax's jvp beside its forward pass")
   heads: int = setting(8, "H", at_least=1)
   batch: int = setting(1, "B", at_least=1)
+  devices: int = setting(
+    1, "devices among which JAX's contenders divide the heads", at_least=1
+  )
   window: int = setting(
     256, "positions seen in case window, its own counted", at_least=1
   )
@@ -133,6 +136,10 @@ class AttentionSpeedConfig(Config):
     listed(self.passes, "passes", PASSES)
     listed(self.contenders, "contenders", CONTENDERS)
     integers(self.lengths, "lengths")
+    if self.heads % self.devices:
+      raise ValueError(
+        f"devices must divide heads, got {self.devices} for {self.heads}"
+      )
     integers(self.head_widths, "head_widths")
 
   def sizes(self) -> list[tuple[int, int]]:

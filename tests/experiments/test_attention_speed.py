@@ -16,6 +16,7 @@ from experiments.attention_speed import cases, report
 from experiments.attention_speed.attention import (
   Inputs,
   cases_of,
+  check_devices,
   prepare_peer,
 )
 from experiments.attention_speed.cases import CASES, Case
@@ -414,6 +415,22 @@ def test_useful_operations_are_counted_one_by_one(name, length):
   assert cases.useful_flops(case) == flops
   both = dataclasses.replace(case, mode="forward_backward")
   assert cases.useful_flops(both) == 3.5 * flops
+
+
+def test_heads_divided_among_devices_read_the_same():
+  case = Case("softcap_alibi", "forward_backward", 8, 4, heads=4)
+  whole, divided = (
+    prepare_peer("attnjax", Inputs.of(case, devices), limit_gb=8.0)
+    for devices in (1, 2)
+  )
+  np.testing.assert_allclose(divided.witness, whole.witness, atol=1e-5)
+
+
+def test_devices_that_are_not_there_are_refused():
+  with pytest.raises(ValueError, match="must divide heads, got 3 for 8"):
+    AttentionSpeedConfig(devices=3)
+  with pytest.raises(ValueError, match="got 64; XLA_FLAGS"):
+    check_devices(64)
 
 
 def test_documents_are_an_eighth_of_the_row_on_average():
