@@ -156,16 +156,20 @@ class Inputs:
     """Makes the arrays of a case, their heads divided among devices."""
     arrays, extra = arguments(case)
     if devices == 1:
-      return cls(case, *jax.tree.map(jnp.asarray, (tuple(arrays), extra)))
+      return cls(
+        case,
+        tuple(map(jnp.asarray, arrays)),
+        {name: jnp.asarray(array) for name, array in extra.items()},
+      )
 
     mesh = jax.make_mesh((devices,), ("heads",))
     specs = _by_heads(arrays, extra)
-    placed = jax.tree.map(
+    placed, named = jax.tree.map(
       lambda x, spec: jax.device_put(x, NamedSharding(mesh, spec)),
       (tuple(arrays), extra),
       specs,
     )
-    return cls(case, *placed, mesh)
+    return cls(case, placed, named, mesh)
 
 
 def _by_heads(arrays: Sequence, extra: Mapping[str, Any]) -> tuple:
