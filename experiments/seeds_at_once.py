@@ -56,6 +56,8 @@ def train(
     every: steps between looks, a divisor of `steps`.
 
   >>> import jax.numpy as jnp
+  >>> import numpy as np
+  >>> from attnjax.training import OptimizerConfig
   >>> def loss(params, batch, key):
   ...   return ((params["kernel"] - batch) ** 2).sum(), jnp.float32(1)
   >>> models = [{"kernel": jnp.float32(n)} for n in range(2)]

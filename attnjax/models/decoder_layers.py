@@ -109,6 +109,7 @@ def rotary_of(
     kind: of the layer, one of `config.kinds`.
     length: of the text or the cache, by which some scalings go.
 
+  >>> from attnjax.models import DecoderConfig
   >>> config = DecoderConfig(layers=("full", "full_unrotated"))
   >>> rotary_of(config, "full_unrotated", 5)
   """
@@ -121,6 +122,7 @@ def rotary_of(
 def score_mod_of(config: DecoderConfig) -> score_mods.ScoreMod | None:
   """ALiBi, a softcap, both, or None where there is neither.
 
+  >>> from attnjax.models import DecoderConfig
   >>> score_mod_of(DecoderConfig())
   """
   if config.positions == "alibi":

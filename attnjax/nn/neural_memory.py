@@ -259,6 +259,7 @@ class NeuralMemory(nnx.Module):
       ``*B Tn H``.
 
     >>> import jax.numpy as jnp
+    >>> from flax import nnx
     >>> layer = NeuralMemory(6, 2, rngs=nnx.Rngs(0))
     >>> query, key, value, gates = layer.streamed(jnp.ones((7, 6)))
     >>> query.shape, gates.rate.shape

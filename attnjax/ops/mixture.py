@@ -35,6 +35,7 @@ class ExpertParams(NamedTuple):
   """Maps of X experts: kernels ``X M F`` up and ``X F M`` down, and biases.
 
   >>> import jax.numpy as jnp
+  >>> from attnjax.ops.heads import Projection
   >>> up, down = jnp.ones((3, 2, 5)), jnp.ones((3, 5, 2))
   >>> ExpertParams(Projection(up), Projection(down)).gate is None
   True
@@ -121,6 +122,7 @@ def mixture_of_experts(
   Experts that are the same are one, whatever the routing:
 
   >>> import jax.numpy as jnp
+  >>> from attnjax.ops.heads import Projection
   >>> up = Projection(jnp.stack([jnp.eye(3)] * 2))
   >>> down = Projection(2 * up.kernel)
   >>> x = jnp.array([[1.0, -1.0, 4.0]])

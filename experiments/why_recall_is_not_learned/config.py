@@ -49,7 +49,10 @@ class StartsConfig(Config):
     25, "steps between looks at the accuracy; a divisor of `steps`", at_least=1
   )
   goals: tuple[float, ...] = setting(
-    (0.5, 0.9), "accuracies whose step is told; the last one ends training"
+    (0.5, 0.9),
+    "accuracies whose step is told; the last one ends training",
+    above=0,
+    at_most=1,
   )
   model: MemoryLMConfig = MemoryLMConfig(
     width=32, depth=1, heads=1, hidden=64, window=8, persistent=4

@@ -114,6 +114,7 @@ def test_the_best_size_is_the_best_of_its_compute():
   assert loss(best) < min(loss(0.98 * best), loss(1.02 * best))
 
 
+@pytest.mark.slow
 def test_the_law_foretells_what_was_held_out_and_is_refuted_where_it_fails():
   config = small("", **{"law.resamples": 5})
   runs = invented(TRUE)

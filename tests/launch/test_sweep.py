@@ -57,6 +57,7 @@ def swept(tmp_path, monkeypatch):
   return run
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(tmp_path, swept, capsys):
   place = tmp_path / "sweep"
   assert swept("--at_once=2") == 1  # two points fail, four are done

@@ -100,6 +100,7 @@ def test_a_start_that_cannot_be(made):
     made("drawn", convolution=1)
 
 
+@pytest.mark.slow
 def test_the_gain_of_a_residual_is_learned_by_each_head():
   layer = a_memory("bound", rule=memory.ttt_linear(chunk=4))
   assert layer.gain.shape == (H, D)

@@ -64,6 +64,7 @@ class Stopped(mesh_run.Batches):
     return super().__call__(step)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_on_another_mesh(tmp_path, unbroken):
   meshes = [MeshConfig(fsdp=4, tensor=2), MeshConfig(data=0, fsdp=2)]
   for stop, mesh in zip((3, 9), meshes, strict=True):

@@ -30,6 +30,7 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 class Stored(NamedTuple):
   """Where a tensor lies in a file.
 
+  >>> import numpy as np
   >>> Stored(None, np.dtype("float32"), (2, 3), 100).shape
   (2, 3)
   """

@@ -48,7 +48,8 @@ def mamba2(chunk: int = 64) -> Rule:
   Args:
     chunk: tokens computed at once.
 
-  >>> mamba2().retention == decay()
+  >>> from attnjax import memory
+  >>> mamba2().retention == memory.decay()
   True
 
   Reference:

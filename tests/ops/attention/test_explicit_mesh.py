@@ -173,6 +173,7 @@ def test_derivatives_reach_everything(mesh, law, options, shared):
   same(got, LAWS[law](x, options(lambda y, *names: y)))
 
 
+@pytest.mark.slow
 def test_key_heads_that_devices_share(mesh):
   # 3 query heads a device, of 2 key heads: the gradient was wrong once, where
   # tiles of it were cut by the group of the whole call.

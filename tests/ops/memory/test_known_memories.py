@@ -205,6 +205,7 @@ def turned(keys):
   return np.asarray(state.weights["map_0"][0, :, 0])
 
 
+@pytest.mark.slow
 def test_a_rate_of_two_counts_the_parity_of_tokens():
   """An eigenvalue of -1, which no rate up to 1 has."""
   for count in range(1, 8):
@@ -212,6 +213,7 @@ def test_a_rate_of_two_counts_the_parity_of_tokens():
     np.testing.assert_allclose(found, [(-1.0) ** count, 0], atol=1e-15)
 
 
+@pytest.mark.slow
 def test_two_writes_a_token_turn_a_state_in_a_cycle_of_three():
   """Reflections in lines 60 degrees apart are a rotation by 120 degrees."""
   token = [[1.0, 0.0], [math.cos(math.pi / 3), math.sin(math.pi / 3)]]
