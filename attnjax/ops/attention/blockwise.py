@@ -182,8 +182,8 @@ class Blockwise:
       return Blocks(
         1,
         own[1],
-        self.query_block or own[2],
-        self.key_block or keys_read_at_once(call.key, own[3]),
+        min(self.query_block or own[2], own[2]),
+        min(self.key_block or keys_read_at_once(call.key, own[3]), own[3]),
         group,
       )
 

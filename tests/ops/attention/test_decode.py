@@ -124,3 +124,6 @@ def test_a_tile_is_what_a_cache_holds_and_divides_what_can_be(batch, keys):
   assert (blocks.rows, blocks.heads, blocks.query) == (1, 8, 1)
   assert 256 < blocks.key <= 1024
   assert keys % blocks.key == 0 or keys == 4099  # a prime
+  # Sizes that are given are cut to what there is.
+  given = attnjax.Blockwise(512, 2**14).blocks(call)
+  assert (given.query, given.key) == (1, keys)
