@@ -277,6 +277,11 @@ class Capture:
     self._run: Callable | None = None
     self._program: Any = None
 
+  @property
+  def program(self) -> Program:
+    """What was traced last; None before."""
+    return self._program
+
   def __call__(self, model: Callable, *inputs: Any, **options: Any) -> Captured:
     """As `capture`."""
     leaves, tree = jax.tree.flatten((model, inputs, options))

@@ -16,13 +16,25 @@ import numpy as np
 from jax.extend.core import ClosedJaxpr, DropVar, Literal, jaxpr_as_fun
 from jax.interpreters.partial_eval import dce_jaxpr
 
-from attnjax.ops.attention.observe import CALL, OUTPUT, Site, observing
+from attnjax.ops.attention.observe import (
+  CALL,
+  OUTPUT,
+  Site,
+  is_observed,
+  observing,
+)
 from attnjax.ops.inlined import called
 
 __all__ = ["Found", "Level", "Program", "in_order", "trace"]
 
 # What a program returns.
 _ARRAYS = jax.Array, np.ndarray, np.generic, int, float, complex
+
+_REPEATED = (
+  "capture: heads cannot be gated in a gradient of rematerialized layers, which"
+  " call attention once more in their backward pass; give the loss itself, or a"
+  " model without remat"
+)
 
 
 class Level(NamedTuple):
@@ -93,8 +105,8 @@ class Program:
 
     Args:
       leaves: arrays in place of those it was traced for.
-      gates: one array ``*steps H`` a call found, which multiplies the output of
-        its heads; None leaves them.
+      gates: one array ``*steps H`` a call found, or ``*steps T H``, which
+        multiplies the output of its heads; None leaves them.
     """
     found: list[Found] = []
     walk = _Walk(found, None if gates is None else list(gates))
@@ -135,6 +147,10 @@ def trace(function: Callable, *args: Any, **kwargs: Any) -> Program:
     *args: for it.
     **kwargs: for it.
 
+  Raises:
+    ValueError: it is called within a function that is traced so itself, or the
+      function returns something else than arrays.
+
   >>> import attnjax, jax.numpy as jnp
   >>> x = jnp.ones((3, 1, 2))
   >>> program = trace(attnjax.attend, x, x, x)
@@ -142,6 +158,12 @@ def trace(function: Callable, *args: Any, **kwargs: Any) -> Program:
   >>> len(found), out.shape
   (1, (3, 1, 2))
   """
+  if is_observed():
+    raise ValueError(
+      "capture must not be called within what is captured, for the inner one"
+      " would take the calls of attention from the outer one; capture the model"
+      " that the function calls, once"
+    )
   leaves, tree = jax.tree.flatten((function, args, kwargs))
   traced = [isinstance(x, jax.Array) for x in leaves]
   structure = None
@@ -221,9 +243,11 @@ class _Walk:
         outs = values[:1]
       elif eqn.primitive is OUTPUT:
         outs = [_gated(values[0], gate)]
-      elif _count_in(eqn.params):
+      elif _count_of(eqn):
         outs = self._inside(eqn, values, here)
       else:
+        if self.gates is not None and _count_of(eqn, again=True):
+          raise NotImplementedError(_REPEATED)
         outs = _evaluated(jaxpr, eqn, values)
       env |= dict(zip(eqn.outvars, outs, strict=True))
 
@@ -328,20 +352,24 @@ def _evaluated(jaxpr, eqn, values: list) -> list:
 
 
 def _gated(out, gate):
-  """The output ``... H E`` of a call, its heads multiplied by gates ``H``."""
+  """The output ``... T H E`` of a call, times gates ``H`` or ``T H``."""
   if gate is None:
     return out
-  gate = gate.astype(out.dtype).reshape((1,) * (out.ndim - 2) + (-1, 1))
-  return out * gate
+  front = (1,) * (out.ndim - gate.ndim - 1)
+  return out * gate.astype(out.dtype).reshape((*front, *gate.shape, 1))
 
 
-def _count_in(params) -> int:
-  """Calls of attention in the programs that an equation holds."""
-  return sum(map(_count, jax.extend.core.jaxprs_in_params(params)))
-
-
-def _count(jaxpr) -> int:
+def _count(jaxpr, again: bool = False) -> int:
   """Calls of attention in a program, at any depth."""
-  return sum(
-    1 if eqn.primitive is CALL else _count_in(eqn.params) for eqn in jaxpr.eqns
-  )
+  return sum(_count_of(eqn, again) for eqn in jaxpr.eqns)
+
+
+def _count_of(eqn, again: bool = False) -> int:
+  """Calls in an equation; `again` counts those that repeat others, too."""
+  if eqn.primitive is CALL:
+    return 1
+  # The backward pass of `jax.checkpoint` makes the calls of a layer once more.
+  if eqn.params.get("differentiated", False) and not again:
+    return 0
+  inner = jax.extend.core.jaxprs_in_params(eqn.params)
+  return sum(_count(jaxpr, again) for jaxpr in inner)

@@ -11,7 +11,7 @@ import numpy as np
 from attnjax.viz.captured import AttentionCall, Captured
 from attnjax.viz.harvest import Found
 
-__all__ = ["joined"]
+__all__ = ["joined", "joined_calls"]
 
 
 def joined(captured: Captured, steps: int | None = None) -> Captured:
@@ -37,30 +37,54 @@ def joined(captured: Captured, steps: int | None = None) -> Captured:
   >>> len(captured), [call.lengths for call in joined(captured)]
   (7, [(7, 5)])
   """
-  calls: dict[Any, Any] = {}
-  reads: dict[Any, int] = {}
+  groups = _groups(captured, steps)
+  calls = [
+    captured[numbers[0]] if at is None else _StepsCall(*at)
+    for at, numbers in groups
+  ]
+  return dataclasses.replace(
+    captured,
+    calls=tuple(calls),
+    made=(None,) * len(calls),
+    reads=lambda: [captured.reads()[numbers[0]] for _, numbers in groups],
+  )
+
+
+def joined_calls(
+  captured: Captured, steps: int | None = None
+) -> list[list[int]]:
+  """Which calls each of those `joined` came from: one a query, or one alone.
+
+  >>> import attnjax, jax.numpy as jnp
+  >>> from attnjax.viz import capture
+  >>> x = jnp.ones((3, 1, 2))
+  >>> joined_calls(capture(attnjax.attend, x, x, x))
+  [[0]]
+  """
+  return [numbers for _, numbers in _groups(captured, steps)]
+
+
+def _groups(captured: Captured, steps: int | None) -> list[tuple[Any, list]]:
+  """(arguments of `_StepsCall` or None, calls in the order of the steps)."""
+  arguments: dict[Any, Any] = {}
+  members: dict[Any, dict[int, int]] = {}
   places = captured.made or (None,) * len(captured)
-  for number, (call, made) in enumerate(
-    zip(captured.calls, places, strict=True)
-  ):
+  for number, made in enumerate(places):
     level = None if made is None else _level(made[0], steps)
     key: Any = number
+    step = 0
     if made is not None and level is not None:
       found, at = made
       kept = tuple(None if n == level else x for n, x in enumerate(at))
-      key = id(found), kept
-      if key not in calls:
-        calls[key] = _StepsCall(found, kept, level)
-    calls.setdefault(key, call)
-    reads.setdefault(key, number)
+      key, step = (id(found), kept), at[level]
+      arguments[key] = found, kept, level
+    members.setdefault(key, {})[step] = number
 
-  kept_numbers = [*reads.values()]
-  return dataclasses.replace(
-    captured,
-    calls=tuple(calls.values()),
-    made=(None,) * len(calls),
-    reads=lambda: [captured.reads()[k] for k in kept_numbers],
-  )
+  # A scan that runs backward makes its last step's call first.
+  return [
+    (arguments.get(key), [numbers[step] for step in sorted(numbers)])
+    for key, numbers in members.items()
+  ]
 
 
 def _level(found: Found, steps: int | None) -> int | None:

@@ -8,8 +8,15 @@ import pytest
 from flax import nnx
 
 import attnjax
-from attnjax import runs, training, viz
-from attnjax.models import DecoderConfig, DecoderLM
+from attnjax import masks, runs, training, viz
+from attnjax.models import (
+  DecoderConfig,
+  DecoderLM,
+  EncoderDecoder,
+  EncoderDecoderConfig,
+  Seq2Seq,
+  Seq2SeqConfig,
+)
 from attnjax.runs import entry
 from attnjax.viz.pixels import head_pixels
 from attnjax.viz.style import SHADES
@@ -108,6 +115,65 @@ def test_any_training_is_watched_where_it_is_asked_to_be(
     {"step": 2, "split": "attention"}
     | {f"entropy/layer0/head{h}": pytest.approx(np.log(3)) for h in (0, 1)}
   ]
+
+
+def told_lengths(model, batch, key):
+  """A loss of two layers that is told how long each row is."""
+  del key
+  x = model["scale"] * batch["x"]
+  real = jnp.arange(x.shape[1])[None] < batch["lengths"][:, None]
+  for _ in range(2):
+    x = x + attnjax.attend(x, x, x, mask=masks.lengths(key=batch["lengths"]))
+  return jnp.where(real[..., None, None], x**2, 0).sum(), jnp.float32(1)
+
+
+def test_padding_is_no_part_of_the_entropies_of_a_loss():
+  x = np.random.default_rng(0).normal(size=(2, 7, 2, 4)).astype(np.float32)
+  x[:, 4:] *= 5  # such queries look elsewhere
+  model, lengths = {"scale": jnp.float32(2)}, np.array([4, 6], np.int32)
+  watch = lambda x: runs.AttentionWatch.of_loss(
+    told_lengths, {"x": x, "lengths": lengths}
+  )
+  found, cut = watch(x)(model), watch(x[:, :4])(model)
+  assert found.scalars == pytest.approx(cut.scalars, abs=1e-6)
+  # All queries would have said something else.
+  every = viz.head_statistics(
+    viz.capture(told_lengths, model, {"x": x, "lengths": lengths}, None),
+    batch=0,
+  )
+  name = "entropy/layer0/head1"
+  other = every.at(layer=0, head=1, statistic="entropy")
+  assert abs(found.scalars[name] - other) > 0.02
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["pronunciation", "translation"])
+def test_padding_of_both_sentences_is_left_out(name):
+  if name == "pronunciation":
+    from experiments.pronunciation.task import loss
+
+    config = Seq2SeqConfig(width=8, hidden=12, depth=1)
+    model = Seq2Seq(config, 11, 13, rngs=nnx.Rngs(0))
+  else:
+    from experiments.translation.task import loss
+
+    config = EncoderDecoderConfig(
+      width=8, heads=2, hidden=16, encoder_depth=2, decoder_depth=2
+    )
+    model = EncoderDecoder(config, 11, 13, rngs=nnx.Rngs(0))
+  draws = np.random.default_rng(0)
+  source, inputs = draws.integers(3, 11, (2, 3, 9)).astype(np.int32)
+  batch = {"source": source, "inputs": inputs, "targets": inputs[:, ::-1]}
+  weights = (np.arange(9) < 4).astype(np.float32) * np.ones((3, 1), np.float32)
+  batch |= {"weights": weights, "source_lengths": np.full(3, 6, np.int32)}
+  short = {
+    k: x[:, :6] if k == "source" else x[:, :4] if x.ndim > 1 else x
+    for k, x in batch.items()
+  }
+  found, cut = (
+    runs.AttentionWatch.of_loss(loss, x)(model).scalars for x in (batch, short)
+  )
+  assert found == pytest.approx(cut, abs=1e-5)
 
 
 def test_what_is_watched_is_seen_beside_evaluations(tmp_path):

@@ -189,6 +189,42 @@ def test_what_cannot_be_seen_is_said():
       captured.weights(**options)
 
 
+def test_a_capture_within_a_capture_is_named():
+  x = jnp.ones((3, 1, 2))
+  inner = lambda x: viz.capture(attnjax.attend, x, x, x).out
+  with pytest.raises(ValueError, match="within what is captured"):
+    viz.capture(inner, x)
+  # By itself, and after an error, it is seen.
+  assert len(viz.capture(attnjax.attend, x, x, x)) == 1
+
+
+@pytest.mark.parametrize("scanned", [False, True])
+def test_a_gradient_with_remat_lists_a_layer_once(scanned):
+  x = jax.random.normal(jax.random.key(0), (5, 2, 4))
+  scales = jnp.array([1.0, 2.0, 3.0])
+
+  def loss(scales, x):
+    layer = jax.checkpoint(lambda x, a: x + attnjax.attend(a * x, x, x))
+    if scanned:
+      step = lambda x, a: (layer(x, a), None)
+      x = jax.lax.scan(step, x, scales)[0]
+    else:
+      for a in scales:
+        x = layer(x, a)
+    return jnp.square(x).sum()
+
+  captured = viz.capture(jax.value_and_grad(loss), scales, x)
+  assert len(captured) == 3
+  once = viz.capture(loss, scales, x)
+  np.testing.assert_allclose(captured.weights(), once.weights(), atol=1e-6)
+  np.testing.assert_allclose(
+    captured.out[1], jax.grad(loss)(scales, x), rtol=1e-5
+  )
+  slope = lambda scales, x: jax.grad(loss)(scales, x).sum()
+  with pytest.raises(NotImplementedError, match="backward pass"):
+    viz.head_ablation(slope, scales, x)
+
+
 def test_empty_lengths_and_rows_that_see_nothing():
   x = jnp.ones((2, 3, 1, 2))
   none = viz.capture(lambda x: attnjax.attend(x[:, :0], x, x), x)

@@ -19,7 +19,15 @@ from jax.interpreters import ad, batching, mlir
 
 from attnjax.ops.attention.arguments import Call
 
-__all__ = ["CALL", "OUTPUT", "Site", "mark_call", "mark_output", "observing"]
+__all__ = [
+  "CALL",
+  "OUTPUT",
+  "Site",
+  "is_observed",
+  "mark_call",
+  "mark_output",
+  "observing",
+]
 
 # Part of the key of every cache of traces: a function that was jitted before is
 # traced anew within it, and the old trace is found again after it.
@@ -40,6 +48,16 @@ def observing() -> Iterator[None]:
   """
   with _OBSERVED(True):
     yield
+
+
+def is_observed() -> bool:
+  """Whether what is traced now is traced within `observing`.
+
+  >>> with observing():
+  ...   print(is_observed())
+  True
+  """
+  return bool(_OBSERVED.value)
 
 
 class Site:
