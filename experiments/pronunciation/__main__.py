@@ -5,6 +5,7 @@ from pathlib import Path
 from attnjax import runs, training
 from attnjax.data import evaluation_batches
 from attnjax.runs import run, write_results
+from attnjax.viz import Page
 from experiments.pronunciation import g2p, measure, report, task, words
 from experiments.pronunciation.config import PRESETS, PronunciationConfig
 
@@ -65,5 +66,27 @@ def fit(
   )
 
 
+def view(config: PronunciationConfig, workdir: Path) -> Page:
+  """Trains or resumes the first seeds with attention; makes a page of a word.
+
+  Raises:
+    ValueError: none of the variants attends.
+  """
+  looking = [variant for variant in config.variants if variant != "none"]
+  if not looking or not config.words:
+    raise ValueError(
+      "variants must have one that attends, and words one to show, for --view,"
+      f" got variants={','.join(config.variants)} and"
+      f" words={','.join(config.words)}; --config.variants=additive"
+    )
+
+  data = task.load(config.data)
+  models = {
+    report.NAMES[variant]: fit(config, data, variant, 0, workdir).params
+    for variant in looking
+  }
+  return words.attention_page(config, models)
+
+
 if __name__ == "__main__":
-  run(main, PRESETS, experiment="pronunciation")
+  run(main, PRESETS, experiment="pronunciation", view=view)

@@ -2,21 +2,22 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attnjax import viz
 from attnjax.data import GRAPHEMES
 from attnjax.data.vocabulary import START
 from attnjax.runs import table
-from attnjax.viz import save_attention
 from experiments.pronunciation.config import PronunciationConfig
-from experiments.pronunciation.measure import Speaker, say
+from experiments.pronunciation.measure import Speaker, ours, say
 from experiments.pronunciation.report import NAMES
 from experiments.pronunciation.task import PHONEMES, Data
 
-__all__ = ["draw_alignments", "words_table"]
+__all__ = ["attention_page", "draw_alignments", "words_table"]
 
 Speakers = Mapping[str, Sequence[Speaker]]
 
@@ -52,7 +53,7 @@ def draw_alignments(
   said = say(speakers[looking[0]][0], config.words, config.beams)
 
   return [
-    save_attention(
+    viz.save_attention(
       # chr(39) is the apostrophe, as in "don't".
       workdir / f"alignment_{word.replace(chr(39), '_')}.png",
       np.stack([alignment(model, word, phonemes) for model in models]),
@@ -65,12 +66,38 @@ def draw_alignments(
   ]
 
 
+def attention_page(
+  config: PronunciationConfig, models: Mapping[str, Any]
+) -> viz.Page:
+  """A page of the first word: phonemes over its letters, models side by side.
+
+  All are given the phonemes that the first of them predicts.
+  """
+  word = config.words[0]
+  (phonemes,) = say(ours(next(iter(models.values()))), [word], config.beams)
+  source, target = _encoded(word, phonemes)
+  # A call of one query a step, which a page of one letter would not join.
+  captured = {
+    name: viz.joined(viz.capture(model, source, target))
+    for name, model in models.items()
+  }
+  return viz.page(
+    captured, [*phonemes, "end"], list(word), title=f"pronunciation: {word}"
+  )
+
+
 def alignment(model, word: str, phonemes: Sequence[str]) -> np.ndarray:
   """Attention weights ``T S`` of each phoneme, and of the end, over letters."""
-  source = jnp.asarray([GRAPHEMES.encode(word)], jnp.int32)
-  target = jnp.asarray([[START, *PHONEMES.encode(phonemes)]], jnp.int32)
-  _, aux = _look(model, source, target)
+  _, aux = _look(model, *_encoded(word, phonemes))
   return np.asarray(aux.weights)[0, 0]
+
+
+def _encoded(word: str, phonemes: Sequence[str]) -> tuple[jax.Array, jax.Array]:
+  """Letters, and the phonemes after a start, of a batch of one."""
+  return (
+    jnp.asarray([GRAPHEMES.encode(word)], jnp.int32),
+    jnp.asarray([[START, *PHONEMES.encode(phonemes)]], jnp.int32),
+  )
 
 
 @jax.jit

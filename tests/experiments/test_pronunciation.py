@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from attnjax.config import replace_leaves
 from attnjax.data import AssetError, Word, g2p_weights
 from experiments.pronunciation import g2p, measure, report, task, words
-from experiments.pronunciation.__main__ import main
+from experiments.pronunciation.__main__ import main, view
 from experiments.pronunciation.config import PRESETS
 from experiments.pronunciation.measure import edit_distance
 
@@ -257,3 +257,27 @@ def test_the_published_network_says_what_its_package_says(asset):
   np.testing.assert_array_equal(
     speaker.model.encoder.inputs[:, 1], weights["enc_w_ih"][256:512].T
   )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("word", ["cab", "c"])
+def test_a_page_shows_a_word_in_each_model_that_attends(
+  word, dictionary, tmp_path
+):
+  variants = ("none", "additive", "dot")
+  config = small(dictionary, words=(word,), variants=variants)
+  made = view(config, tmp_path / "out")
+  data = json.loads(made.html.split('id="data">')[1].split("</script>")[0])
+  assert data["sentences"][1] == list(word)
+  assert data["sentences"][0][-1] == "end"
+  assert [(m["name"], len(m["layers"])) for m in data["models"]] == [
+    ("additive attention", 1),
+    ("dot-product attention", 1),
+  ]
+
+
+def test_a_page_without_attention_is_refused_before_training(tmp_path):
+  config = replace_leaves(PRESETS["tiny"](), {"variants": ("none",)})
+  with pytest.raises(ValueError, match="one that attends"):
+    view(config, tmp_path / "out")
+  assert not (tmp_path / "out").exists()
