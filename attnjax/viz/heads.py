@@ -155,7 +155,7 @@ def head_statistics(
   )
 
 
-def head_similarity(weights: Any) -> np.ndarray:
+def head_similarity(weights: NamedArray | Any) -> NamedArray:
   """How alike heads look, 1 less the mean Jensen-Shannon divergence in bits.
 
       similarity[i, j] = 1 - mean_t JS(weight[i, t], weight[j, t]) / log 2
@@ -163,25 +163,43 @@ def head_similarity(weights: Any) -> np.ndarray:
   1 for heads with the same weights, 0 for heads that share no key.
 
   Args:
-    weights: ``N T S``, N heads; those of layers and batch are flattened first.
+    weights: as `Captured.weights` gives them; or ``N T S``, N heads.
 
   Returns:
-    float64 ``N N``; over rows that are not empty for either head.
+    Axes (head, other), float64, over rows that are not empty for either head
+    and over batch rows. The heads of captured weights are called (layer, head),
+    others are numbered.
+
+  Raises:
+    ValueError: plain weights are not ``N T S``.
 
   >>> import numpy as np
   >>> same = np.stack([np.eye(3), np.eye(3), np.eye(3)[::-1]])
-  >>> head_similarity(same).round(2).tolist()[0]
-  [1.0, 1.0, 0.33]
+  >>> found = head_similarity(same)
+  >>> found.axes, round(found.at(head=0, other=2), 2)
+  (('head', 'other'), 0.33)
 
   Reference:
     Clark et al., "What Does BERT Look At? An Analysis of BERT's Attention",
     2019, arXiv 1906.04341, section 6.
   """
-  w = _wide(weights)
+  labels: dict[str, Any] = {}
+  if isinstance(weights, NamedArray):
+    names = [
+      (layer, head)
+      for layer in weights.names("layer")
+      for head in weights.names("head")
+    ]
+    labels = {"head": names, "other": names}
+    # Layer and head first: rows of a batch are more queries.
+    w = np.moveaxis(_wide(weights), 2, 1)
+    w = w.reshape(len(names), -1, w.shape[-1])
+  else:
+    w = _wide(weights)
   if w.ndim != 3:
     raise ValueError(
       f"weights must be N T S, got shape {list(w.shape)}; reshape to one axis"
-      " of heads"
+      " of heads, or give what Captured.weights returns"
     )
 
   own, seen = entropy(w), w.sum(-1) > 0
@@ -192,7 +210,7 @@ def head_similarity(weights: Any) -> np.ndarray:
     both = seen[i] & seen[i:]
     divergence = _mean(apart / np.log(2), both, -1)
     found[i, i:] = found[i:, i] = 1 - np.clip(divergence, 0, 1)
-  return found
+  return NamedArray(found, ("head", "other"), labels)
 
 
 def _of_call(

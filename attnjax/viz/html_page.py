@@ -22,7 +22,11 @@ __all__ = ["Page", "page"]
 _TEMPLATE = Path(__file__).with_name("page_template.html")
 
 # Where a page of 255 levels would be larger than 2 MB, weights have fewer.
-_LARGE, _FEWER = 1_800_000, 127
+_LARGE, _FEWER, _OFF = 1_800_000, 127, 80
+_COARSE = (
+  f"Weights have {_FEWER} levels here, not 255, for a smaller file: each is"
+  f" within sqrt(w) / {_OFF} of what it was."
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +81,7 @@ def page(
   It opens from a file, asks the network for nothing, works by keyboard, and its
   address restores what is shown. Weights are packed in 8 bits, with an error of
   at most sqrt(w) / 255; where the file would be larger than about 2 MB, sqrt(w)
-  / 127.
+  / 80, which the page says.
 
   Args:
     source: what `capture` returns; or weights, ``L H T S`` or ``H T S``; or
@@ -139,6 +143,8 @@ def page(
 
   def data(levels: int) -> str:
     models, notes = [], [x.note for x in sentences if x.note is not None]
+    if levels == _FEWER:
+      notes.append(_COARSE)
     for name, one in sources.items():
       made, more = model_data(
         str(name),

@@ -137,7 +137,9 @@ def test_an_alignment_has_a_line_a_pair_as_wide_as_its_weight():
 def test_a_rollout_follows_one_token_through_the_layers():
   shares = viz.rollout(draws(3, 2, 5, 5))
   figure = viz.rollout_figure(shares, "abcde", query=1)
-  np.testing.assert_allclose(figure.axes[0].images[0].get_array(), shares[:, 1])
+  np.testing.assert_allclose(
+    figure.axes[0].images[0].get_array(), shares.at(query=1)
+  )
   assert "“b”" in figure.axes[0].get_title()
 
 

@@ -34,7 +34,7 @@ def test_entropy_is_between_0_and_that_of_equal_weights(keys, seed):
 def test_rows_of_a_rollout_sum_to_1(length, depth, residual):
   weights = draws(depth, 3, length, length)
   weights[0, :, 0] = 0  # an empty row
-  found = viz.rollout(weights, residual=residual)
+  found = viz.rollout(weights, residual=residual).values
   assert found.shape == (depth, length, length)
   np.testing.assert_allclose(found.sum(-1), 1)
   assert (found >= 0).all()
@@ -42,12 +42,42 @@ def test_rows_of_a_rollout_sum_to_1(length, depth, residual):
 
 def test_rollout_of_residuals_alone_stays_where_it_was():
   np.testing.assert_array_equal(
-    viz.rollout(draws(2, 3, 5, 5), residual=1.0)[-1], np.eye(5)
+    viz.rollout(draws(2, 3, 5, 5), residual=1.0).values[-1], np.eye(5)
   )
   causal = np.tri(5) / np.tri(5).sum(-1, keepdims=True)
-  assert not np.triu(viz.rollout([causal[None]] * 3)[-1], 1).any()
-  with pytest.raises(ValueError, match=r"\*B H T T"):
-    viz.rollout([np.ones((1, 2, 3))])
+  assert not np.triu(viz.rollout([causal[None]] * 3).values[-1], 1).any()
+
+
+@pytest.mark.parametrize(
+  ("weights", "message"),
+  [
+    ([np.ones((1, 2, 3))], "H T T or B H T T"),
+    ([], "one layer or more"),
+    ([np.ones((1, 2, 2)), np.ones((1, 3, 3))], "layer 1 .* layers before"),
+  ],
+)
+def test_what_no_rollout_is_of_is_named(weights, message):
+  with pytest.raises(ValueError, match=message):
+    viz.rollout(weights)
+
+
+def test_axes_of_summaries_have_the_names_of_what_was_captured():
+  x = jax.random.normal(jax.random.key(0), (3, 5, 2, 4))
+  twice = lambda x: attnjax.attend(attnjax.attend(x, x, x), x, x)
+  captured = viz.capture(twice, x)
+  weights = captured.weights()
+  rolled = viz.rollout(weights)
+  assert rolled.axes == ("layer", "batch", "query", "key")
+  assert rolled.shape == (2, 3, 5, 5)
+  np.testing.assert_array_equal(
+    rolled.at(batch=2), viz.rollout(weights.at(batch=2).values)
+  )
+  assert viz.rollout(captured.weights(layers=[1])).names("layer") == (1,)
+
+  alike = viz.head_similarity(weights)
+  assert alike.names("head") == ((0, 0), (0, 1), (1, 0), (1, 1))
+  one = viz.head_similarity(weights.values[[0, 1], :, [1, 0]].reshape(2, 15, 5))
+  assert alike.at(head=(0, 1), other=(1, 0)) == pytest.approx(one.values[0, 1])
 
 
 def test_statistics_of_heads_that_are_known():
@@ -102,12 +132,12 @@ def test_a_few_rows_at_a_time_give_the_same_numbers(monkeypatch):
 def test_similarity_of_heads():
   w = draws(4, 5, 7)
   w[3] = w[0]
-  found = viz.head_similarity(w)
+  found = viz.head_similarity(w).values
   np.testing.assert_allclose(found, found.T)
   np.testing.assert_allclose(found[0, 3], 1)
   assert ((found >= 0) & (found <= 1)).all()
   apart = np.stack([np.eye(4), np.eye(4)[::-1]])
-  np.testing.assert_allclose(viz.head_similarity(apart)[0, 1], 0)
+  np.testing.assert_allclose(viz.head_similarity(apart).values[0, 1], 0)
 
 
 def test_silencing_a_head_is_a_model_without_its_output():

@@ -35,6 +35,20 @@ def carried(made):
   return json.loads(block[1])
 
 
+def test_a_page_that_is_packed_more_coarsely_says_so(monkeypatch):
+  weights = draws(1, 2, 5, 5)
+  assert carried(viz.page(weights, "abcde"))["notes"] == []
+  monkeypatch.setattr(viz.html_page, "_LARGE", 500)
+  data = carried(viz.page(weights, "abcde"))
+  assert ["127 levels" in note for note in data["notes"]] == [True]
+  (layer,) = data["models"][0]["layers"]
+  codes = np.frombuffer(
+    zlib.decompress(base64.b64decode(layer["packed"]), -15), np.uint8
+  ).reshape(2, 5, 5)
+  error = np.abs(restored(codes) - weights[0])
+  assert (error <= np.sqrt(weights[0]) / 80 + 4e-5).all()
+
+
 def test_what_the_wheel_carries_is_what_the_sources_make():
   built = (FOLDER / "page_template.html").read_text(encoding="utf-8")
   assert built == page_build.build(), "run python -m attnjax.viz.page_build"
