@@ -16,7 +16,11 @@ __all__ = ["WatchedRun", "find_runs", "ordered"]
 _RECORDS = "metrics.jsonl"
 # Where a run keeps other files, thousands of them: no run is below these.
 _NO_RUNS = {"checkpoints", "tensorboard", "profile"}
-_PIECE = 2**24  # bytes of a file read at once
+_PIECE = 2**22  # bytes of a file read at once
+_LONGEST = 2**20  # bytes of a line; a longer one is no record
+# Of what is further back than a piece, one training record in so many is read.
+_SKIPPED = 16
+_KEPT = 4096  # losses; of more, neighbours become their mean
 
 
 @dataclasses.dataclass(eq=False)
@@ -55,6 +59,8 @@ class WatchedRun:
   steps: int | None = None
   written: float | None = None  # seconds since the epoch, of the last record
   _offset: int = 0
+  _each: int = 1  # records that one of the losses stands for
+  _some: list[float | None] = dataclasses.field(default_factory=list)
   _mark: tuple[int, int] | None = None
 
   def refresh(self) -> None:
@@ -78,21 +84,30 @@ class WatchedRun:
     if self._mark is not None and (
       mark[0] != self._mark[0] or mark[1] < self._offset
     ):
-      self._offset, self.step = 0, 0
+      self._offset, self.step, self._each = 0, 0, 1
       self.losses, self.last, self.evaluation = [], {}, {}
+      self._some = []
     self._mark = mark
 
     records.seek(self._offset)
-    # A line that is being written is read once it is whole.
-    rest = b""
-    while piece := records.read(_PIECE):
+    # To where it ended when it was looked at: it may grow faster than is read.
+    left, rest = mark[1] - self._offset, b""
+    while left > 0:
+      # The last piece is a whole one, of which every record is read.
+      piece = records.read(left if left < 2 * _PIECE else _PIECE)
+      left = left - len(piece) if piece else 0
+      # A line that is being written is read once it is whole.
       *whole, rest = (rest + piece).split(b"\n")
-      for line in whole:
+      stride = 1 if left == 0 else _SKIPPED
+      for number, line in enumerate(whole):
         self._offset += len(line) + 1
-        self._add(line)
+        if number % stride == 0 or b'"eval"' in line:
+          self._add(line, stride)
+      if len(rest) > _LONGEST:
+        self._offset, rest = self._offset + len(rest), b""
 
-  def _add(self, line: bytes) -> None:
-    """Takes one record; a line that is none is passed over."""
+  def _add(self, line: bytes, records: int) -> None:
+    """Takes a record that stands for some; a line that is none is passed."""
     try:
       record = json.loads(line)
     except (ValueError, RecursionError):
@@ -111,8 +126,18 @@ class WatchedRun:
       self.evaluation = found
     else:
       self.last = found
-      # Of every record the loss alone is kept: runs are millions of steps.
-      self.losses.append(found.get("loss"))
+      self._keep(found.get("loss"), records)
+
+  def _keep(self, loss: float | None, records: int) -> None:
+    """Keeps the loss of some records, which are millions in a long run."""
+    self._some += [loss] * records
+    while len(self._some) >= self._each:
+      self.losses.append(_mean(self._some[: self._each]))
+      self._some = self._some[self._each :]
+      if len(self.losses) == _KEPT:
+        pairs = zip(self.losses[::2], self.losses[1::2], strict=True)
+        self.losses = [_mean(pair) for pair in pairs]
+        self._each *= 2
 
   @property
   def is_done(self) -> bool:
@@ -210,6 +235,12 @@ def _folders(place: Path) -> list[Path]:
     if _RECORDS in files:
       found.append(Path(folder))
   return sorted(found)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+  """The mean of what is known; None of nothing."""
+  known = [x for x in values if x is not None]
+  return sum(known) / len(known) if known else None
 
 
 def _is_number(value: Any) -> bool:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from launch import watch
@@ -88,6 +89,57 @@ def test_lines_are_read_as_they_come_and_a_half_line_is_not(tmp_path):
     file.flush()
     run.refresh()
   assert (run.step, run.latest("loss"), len(run.losses)) == (20, 1.0, 2)
+
+
+def test_the_watch_of_a_long_run_is_bounded(tmp_path):
+  """200,000 records of a run whose loss falls from 1 to 0, twice evaluated."""
+  folder = run_in(tmp_path / "a", [])
+  count = 200_000
+  lines = [record(n, 1 - n / count) for n in range(1, count + 1)]
+  lines.insert(count // 3 + 1, record(7, 0.25, "eval"))  # among those passed by
+  text = "".join(lines)
+  (folder / "metrics.jsonl").write_text(text)
+  run = WatchedRun("a", folder)
+  run.refresh()
+  assert (run.step, run.metric("loss")) == (count, 0.25)
+  assert run.latest("loss") == 0
+  # The curve is that of all records, of which few are kept.
+  assert len(run.losses) <= 4096
+  at = np.linspace(0, 1, len(run.losses))
+  np.testing.assert_allclose(run.losses, 1 - at, atol=2e-2)
+  assert watch.curve(run.losses) == "██▇▇▆▆▅▅▄▄▃▃▂▂▁▁"
+
+
+def test_a_file_that_grows_as_it_is_read_is_read_to_where_it_was(tmp_path):
+  folder = run_in(tmp_path / "a", [3.0])
+  path, reads = folder / "metrics.jsonl", []
+
+  class Growing(io.BytesIO):
+    def read(self, size):
+      reads.append(size)
+      assert len(reads) < 9, "it is read for as long as it grows"
+      end = self.tell()
+      self.seek(0, io.SEEK_END)
+      self.write(record(99, 1.0).encode())
+      self.seek(end)
+      return super().read(size)
+
+  run, size = WatchedRun("a", folder), path.stat().st_size
+  run._read(Growing(path.read_bytes()), (1, size))
+  assert (run.step, run._offset) == (10, size)
+
+
+def test_a_line_without_an_end_is_no_record_and_is_read_once(tmp_path):
+  folder = run_in(tmp_path / "a", [3.0])
+  with open(folder / "metrics.jsonl", "a") as file:
+    file.write("x" * (3 << 20))
+  run = WatchedRun("a", folder)
+  run.refresh()
+  assert run._offset > 3 << 20
+  with open(folder / "metrics.jsonl", "a") as file:
+    file.write("x\n" + record(20, 1.0))
+  run.refresh()
+  assert (run.step, run.latest("loss")) == (20, 1.0)
 
 
 def test_a_run_that_was_resumed_loses_the_steps_it_does_again(tmp_path):
