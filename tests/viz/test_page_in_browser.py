@@ -394,6 +394,98 @@ def test_sliders_move_by_keys_and_head_is_their_mean_too(opened):
   assert "head=-1" in tab.url
 
 
+def test_every_control_is_reached_and_used_by_keys_alone(opened):
+  """What the pointer can do, Tab, arrows, Enter and letters can."""
+  made = small()
+  for view in VIEWS:
+    tab = opened(made, f"#view={view}&token=3")
+    tab.wait_for_selector(f"#first .view.{view}")
+    # Of buttons in a group, such as tokens, one is in the order of Tab.
+    wanted = tab.evaluate(
+      """() => [...document.querySelectorAll("button, input, select, canvas")]
+        .filter(x => x.offsetParent && !x.disabled && x.tabIndex >= 0)
+        .map((x, i) => x.dataset.number = String(i))"""
+    )
+    groups = tab.evaluate(
+      """() => [...document.querySelectorAll("button, canvas.grid")]
+        .filter(x => x.offsetParent && x.tabIndex < 0)
+        .every(x => x.closest("[role=tablist], .tokens, #overview")
+          .querySelector("[tabindex='0']"))"""
+    )
+    assert groups, view
+    met = set()
+    for _ in range(len(wanted) + 3):
+      tab.keyboard.press("Tab")
+      at = "document.activeElement"
+      met.add(tab.evaluate(f"{at}.dataset.number"))
+      ring = f"{at} === document.body || {at}.matches(':focus-visible')"
+      assert tab.evaluate(ring)
+    assert set(wanted) <= met, view
+    tab.close()
+
+
+def test_pairs_are_read_and_zoomed_by_keys_alone(opened):
+  words = [f"w{i}" for i in range(20)]
+  weights = draws(2, 2, 20, 20)
+  tab = opened(viz.page(weights, words), "#view=matrix&head=1")
+  said = lambda view: tab.inner_text(f"#first .view.{view} .read")
+  tab.focus("#first .view.matrix canvas")
+  for key in ("ArrowDown", "ArrowDown", "ArrowDown", "ArrowRight"):
+    tab.keyboard.press(key)
+  share = weights[0, 1, 2, 1]
+  assert said("matrix").startswith(f"w2 attends to w1: {100 * share:.0f}"[:-1])
+  assert "token=2" in tab.url
+  for _ in range(6):
+    tab.keyboard.press("+")
+  canvas = tab.locator("#first .view.matrix canvas")
+  before = canvas.evaluate("x => x.toDataURL()")
+  for _ in range(17):
+    tab.keyboard.press("ArrowDown")
+  # What is moved to is brought into sight.
+  assert canvas.evaluate("x => x.toDataURL()") != before
+  assert said("matrix").startswith("w19 attends to w1:")
+
+  tab.keyboard.press("Shift+Tab")  # the buttons of the zoom
+  tab.keyboard.press("Enter")
+  tab.focus("#tab-matrix")
+  tab.keyboard.press("ArrowRight")
+  tab.locator("#first .view.dots canvas").wait_for()
+  tab.focus("#first .view.dots canvas")
+  tab.keyboard.press("ArrowLeft")  # of dots a column is a query
+  assert "token=18" in tab.url
+
+  tab.focus("#tab-dots")
+  tab.keyboard.press("ArrowRight")
+  tab.locator("#first .view.rollout canvas").wait_for()
+  tab.focus("#first .view.rollout canvas")
+  tab.keyboard.press("ArrowDown")
+  assert "layer=1" in tab.url
+  tab.keyboard.press("ArrowLeft")
+  assert "token=17" in tab.url
+
+
+def test_keys_choose_either_side_of_the_edges_and_a_head_of_the_table(opened):
+  tab = opened(small(), "#view=edges&token=3")
+  tab.focus("#first canvas.edges")
+  tab.keyboard.press("ArrowRight")
+  assert "side=key" in tab.url
+  assert "token=3" in tab.url
+  tab.keyboard.press("ArrowDown")
+  assert "token=4" in tab.url
+  assert "side=key" in tab.url
+  tab.keyboard.press("ArrowLeft")
+  assert "side=key" not in tab.url
+  tab.focus("#tab-edges")
+  for _ in range(4):  # matrix, dots, rollout, heads
+    tab.keyboard.press("ArrowRight")
+  tab.locator("#first tbody button").last.wait_for()
+  tab.focus("#first tbody button >> nth=-1")
+  tab.keyboard.press("Enter")
+  assert "layer=1" in tab.url
+  assert "head=2" in tab.url
+  assert tab.evaluate("document.activeElement.id") == "tab-sentence"
+
+
 def test_a_token_is_found_in_either_sentence(opened):
   weights = draws(1, 2, 3, 4, causal=False)
   tab = opened(

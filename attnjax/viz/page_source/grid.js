@@ -29,6 +29,7 @@ export class Grid {
     this.widest = 0;
     this.head = 0;
     this.token = -1;
+    this.cursor = -1;  // the key that arrow keys stand at
     this.side = "query";
     /** @type {number[][]} */
     this.colours = [];
@@ -43,7 +44,9 @@ export class Grid {
     canvas.addEventListener("pointerleave", () => page.point(""));
     canvas.addEventListener("click", e => {
       const cell = this.cellAt(e.offsetX, e.offsetY);
-      if (cell && !this.dragged) page.choose(cell.t, "query");
+      if (!cell || this.dragged) return;
+      this.cursor = cell.s;
+      page.choose(cell.t, "query");
     });
     canvas.addEventListener("pointerdown", e => {
       this.dragged = false;
@@ -149,6 +152,10 @@ export class Grid {
       c.lineWidth = 2;
       if (column) c.strokeRect(this.token * m.cell, 0, m.cell, m.down * m.cell);
       else c.strokeRect(0, this.token * m.cell, m.across * m.cell, m.cell);
+      if (this.cursor >= 0 && this.side === "query") {
+        const [a, d] = this.dots ? [this.token, this.cursor] : [this.cursor, this.token];
+        c.strokeRect(a * m.cell, d * m.cell, m.cell, m.cell);
+      }
     }
     c.restore();
     c.strokeStyle = style.getPropertyValue("--rule");
@@ -231,6 +238,35 @@ export class Grid {
     const w = layer.weight(this.head, cell.t, cell.s);
     const query = this.page.tokens("query")[cell.t], key = this.page.tokens("key")[cell.s];
     this.page.point(this.page.say(query, key, w));
+  }
+
+  /**
+   * The query after a step of the keyboard, from pair to pair; the key is kept here.
+   * @param {number} token @param {[number, number]} step down and across
+   */
+  next(token, step) {
+    const layer = this.layer;
+    if (!layer) return token;
+    const [t, s] = this.dots ? [step[1], step[0]] : step;
+    const within = (/** @type {number} */ i, /** @type {number} */ count) => Math.max(0, Math.min(count - 1, i));
+    // The first press chooses the first pair.
+    const first = token < 0;
+    this.cursor = within(first || this.cursor < 0 ? 0 : this.cursor + s, layer.columns);
+    return within(first ? 0 : token + t, layer.rows);
+  }
+
+  /** Brings the pair at the keyboard's place into sight, and says it. @param {number} token */
+  reveal(token) {
+    const layer = this.layer;
+    if (!layer || this.cursor < 0) return;
+    const m = this.measure(), [a, d] = this.dots ? [token, this.cursor] : [this.cursor, token];
+    const high = m.height - m.label - 8;
+    this.left = Math.max((a + 1) * m.cell - m.room, Math.min(this.left, a * m.cell));
+    this.top = Math.max((d + 1) * m.cell - high, Math.min(this.top, d * m.cell));
+    this.token = token;
+    this.redraw();
+    const query = this.page.tokens("query")[token], key = this.page.tokens("key")[this.cursor];
+    this.page.point(this.page.say(query, key, layer.weight(this.head, token, this.cursor)));
   }
 
   /** @param {number} factor @param {number} [x] @param {number} [y] */

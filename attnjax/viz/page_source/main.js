@@ -110,6 +110,9 @@ function writeAddress() {
   }
 }
 
+/** Down and across. @type {Record<string, [number, number]>} */
+const ARROWS = {ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1]};
+
 /** The two places where a model is shown; the second is there to compare. */
 class Pane {
   /** @param {HTMLElement} root */
@@ -153,9 +156,12 @@ class Pane {
     this.grids = Object.fromEntries(["matrix", "dots", "mask", "rollout"].map(view => [view, this.makeGrid(view, chooser.choose, says[view] ?? attends)]));
     this.bars = new Bars(this.views.written, chooser);
     this.keys(this.bars.canvas, "key");
-    this.table = new HeadTable(this.views.heads, (layer, head) => set({layer, head, view: "sentence"}));
+    this.table = new HeadTable(this.views.heads, (layer, head) => {
+      set({layer, head, view: "sentence"});
+      get("tab-sentence").focus();  // the button that had it is gone
+    });
     this.picture = new Picture(this.views.picture, chooser, data.picture);
-    this.keys(this.edges.canvas);
+    this.edges.canvas.addEventListener("keydown", e => this.edgesKey(e));
     // Up and down are a row of patches.
     this.keys(this.picture.canvas, "query", data.picture ? data.picture.columns : 1);
     this.none = element("p", {class: "told"});
@@ -168,7 +174,7 @@ class Pane {
    */
   makeGrid(view, choose, say) {
     const canvas = /** @type {HTMLCanvasElement} */ (element("canvas", {class: "grid", role: "img", tabindex: "0"}));
-    const read = element("p", {class: "read"}, "Point at a pair. Arrow keys choose a query, + and − zoom, drag moves.");
+    const read = element("p", {class: "read", role: "status"}, "Point at a pair, or move to it with the arrow keys; + and − zoom, drag moves.");
     const first = read.textContent ?? "";
     const grid = new Grid(canvas, {
       tokens: side => (side === "key" ? this.texts.key : view === "rollout" ? this.layerNames : this.texts.query),
@@ -187,11 +193,40 @@ class Pane {
       if (e.key === "+" || e.key === "=") grid.zoomBy(1.5);
       else if (e.key === "-") grid.zoomBy(1 / 1.5);
     });
-    this.keys(canvas);
+    canvas.addEventListener("keydown", e => this.gridKey(e, grid, view));
     const told = element("p", {class: "told"});
     this.views[view].append(told, zoom, canvas, read);
     this.told.set(view, told);
     return grid;
+  }
+
+  /**
+   * Arrow keys on a grid move from pair to pair; up and down on a rollout choose the layer.
+   * @param {KeyboardEvent} e @param {Grid} grid @param {string} view
+   */
+  gridKey(e, grid, view) {
+    const step = ARROWS[e.key];
+    if (!step) return;
+    e.preventDefault();
+    if (view === "rollout") {
+      const last = data.models[state.model].layers.length - 1, next = this.texts.query.length - 1;
+      if (step[0]) set({layer: Math.max(0, Math.min(last, state.layer + step[0]))});
+      else set({token: Math.max(0, Math.min(next, state.token + step[1])), side: "query"});
+      return;
+    }
+    const token = state.side === "query" ? state.token : -1, to = grid.next(token, step);
+    if (to !== token || state.side !== "query") set({token: to, side: "query"});
+    grid.reveal(to);
+  }
+
+  /** Up and down move along a sentence, left and right between its two copies. @param {KeyboardEvent} e */
+  edgesKey(e) {
+    const step = ARROWS[e.key];
+    if (!step) return;
+    e.preventDefault();
+    const side = step[1] ? (step[1] < 0 ? "query" : "key") : state.side === "key" ? "key" : "query";
+    const to = state.token < 0 ? 0 : state.token + step[0];
+    set({side, token: Math.max(0, Math.min(this.texts[side].length - 1, to))});
   }
 
   /** Arrow keys on a canvas choose a token. @param {HTMLElement} canvas @param {string} [side] @param {number} [down] */
@@ -236,7 +271,7 @@ class Pane {
       const all = await Promise.all(model.layers.map((_, k) => load(m, k)));
       this.layerNames = model.layers.map(x => `layer ${x.name}`);
       const rolled = rollOut(all, Math.max(inside, 0)), name = text.query[Math.max(inside, 0)];
-      this.tell("rollout", `What is in ${name} after each layer, mean of the heads, half of it kept by the residual stream. Arrow keys choose the token, a click the layer.`);
+      this.tell("rollout", `What is in ${name} after each layer, mean of the heads, half of it kept by the residual stream. Left and right choose the token, up and down or a click the layer.`);
       this.grids.rollout.canvas.setAttribute("aria-label", `rollout of ${name}: layers down, input tokens across`);
       this.grids.rollout.draw(rolled, 0, l, "query", colours, state.threshold, state.scale);
     } else if (state.view === "mask" && layer.data.mask) {
