@@ -224,9 +224,9 @@ class Problem:
     self.value = draw(width)
     self.lead, self.width = lead, width
     self.gates = self._gates(rng)
-    residual = rule.structure.residual
-    gain = jnp.asarray(rng.uniform(0.3, 1.5, (H, width)))
-    self.gain = gain if residual else None
+    self.gain = None
+    if rule.structure.residual:
+      self.gain = jnp.asarray(rng.uniform(0.3, 1.5, (H, width)))
     shapes = rule.structure.shapes(rule.features.width(D), width)
     self.weights = {
       n: rng.standard_normal((H, i, o)) / i**0.5 for n, (i, o) in shapes.items()
