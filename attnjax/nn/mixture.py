@@ -116,10 +116,12 @@ class MixtureOfExperts(nnx.Module):
     self.router = nnx.Linear(
       width, experts, use_bias=use_bias, kernel_init=FAN_IN, rngs=rngs
     )
+
     gated = activation in GATED
     self.gate = of_all(width, hidden, FAN_IN) if gated else None
     self.up = of_all(width, hidden, FAN_IN)
     self.down = of_all(hidden, width, output_init)
+
     one = lambda: FeedForward(
       width,
       shared,
@@ -131,6 +133,7 @@ class MixtureOfExperts(nnx.Module):
     gate = lambda: nnx.Linear(
       width, 1, use_bias=False, kernel_init=FAN_IN, rngs=rngs
     )
+
     self.shared = one() if shared else None
     self.shared_gate = gate() if shared and shared_gate else None
     self.activation = activation

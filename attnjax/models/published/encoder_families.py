@@ -3,6 +3,11 @@
 from collections.abc import Mapping
 
 from attnjax.models.encoder import Encoder, EncoderConfig
+from attnjax.models.published.common_rules import (
+  GATED_NAMES,
+  PLAIN_NAMES,
+  SIZES,
+)
 from attnjax.models.published.family import Family
 from attnjax.models.published.keys import (
   Biases,
@@ -17,33 +22,10 @@ from attnjax.models.published.layer_keys import LocalLayers
 from attnjax.models.published.places import Place
 from attnjax.models.published.rope_keys import Rope
 
-__all__ = ["ENCODERS", "GATED_NAMES", "PLAIN_NAMES"]
-
-GATED_NAMES = (
-  ("silu", "swiglu"),
-  ("swish", "swiglu"),
-  ("gelu_pytorch_tanh", "geglu"),
-  ("gelu_new", "geglu"),
-  ("gelu", "geglu_erf"),
-  ("relu", "reglu"),
-)
-PLAIN_NAMES = (
-  ("gelu_new", "gelu"),
-  ("gelu_pytorch_tanh", "gelu"),
-  ("gelu_fast", "gelu"),
-  ("gelu", "gelu_erf"),
-  ("quick_gelu", "quick_gelu"),
-  ("relu", "relu"),
-  ("relu2", "squared_relu"),
-  ("silu", "silu"),
-  ("swish", "silu"),
-)
+__all__ = ["ENCODERS"]
 
 _BERT = (
-  Same("hidden_size", "width"),
-  Same("num_hidden_layers", "depth"),
-  Same("num_attention_heads", "heads"),
-  Same("intermediate_size", "hidden"),
+  *SIZES,
   Same("max_position_embeddings", "max_length", 512),
   Same("type_vocab_size", "token_kinds", 2),
   Same("layer_norm_eps", "epsilon", 1e-12),
@@ -158,10 +140,7 @@ ENCODERS: Mapping[str, Family] = {
   "modernbert": _encoder(
     "ModernBertModel",
     (
-      Same("hidden_size", "width"),
-      Same("num_hidden_layers", "depth"),
-      Same("num_attention_heads", "heads"),
-      Same("intermediate_size", "hidden"),
+      *SIZES,
       Same("norm_eps", "epsilon", 1e-5),
       Choice("hidden_activation", "activation", GATED_NAMES, "gelu"),
       Biases(

@@ -9,11 +9,12 @@ Processing", 2020, arXiv 1910.03771.
 from collections.abc import Mapping
 
 from attnjax.models.published import decoder_places
-from attnjax.models.published.encoder_families import (
-  ENCODERS,
+from attnjax.models.published.common_rules import (
   GATED_NAMES,
   PLAIN_NAMES,
+  SIZES,
 )
+from attnjax.models.published.encoder_families import ENCODERS
 from attnjax.models.published.family import Family
 from attnjax.models.published.keys import (
   Biases,
@@ -63,10 +64,7 @@ def _fixed(**leaves) -> Fixed:
 
 
 _SIZES = (
-  Same("hidden_size", "width"),
-  Same("num_hidden_layers", "depth"),
-  Same("num_attention_heads", "heads"),
-  Same("intermediate_size", "hidden"),
+  *SIZES,
   Same("max_position_embeddings", "max_length", 2048),
 )
 # What most decoders have in common; families add what is theirs.
