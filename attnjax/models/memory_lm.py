@@ -47,6 +47,9 @@ RULES: dict[str, Callable[..., memory.Rule]] = {
     *("yaad", "memora", "atlas", "lact"),
   )
 }
+# Of MAC: what attention adds to the token that the memory stores, at the start,
+# as a share of what it adds elsewhere.
+_BESIDE_TOKEN = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,7 +147,7 @@ def _make_mixer(
   """The token mixer of a block, by the architecture of the config."""
   # A block has two residual additions.
   width, init = config.width, fan_in(1 / (2 * config.depth))
-  attention = lambda window: WindowAttention(
+  attention = lambda window, output_init=init: WindowAttention(
     width,
     config.heads,
     window=window,
@@ -152,7 +155,7 @@ def _make_mixer(
     convolution=config.convolution,
     start=config.start,
     attend=attend,
-    output_init=init,
+    output_init=output_init,
     rngs=rngs,
   )
   if config.architecture == "attention":
@@ -185,8 +188,9 @@ def _make_mixer(
       rngs=rngs,
     )
   # No window: the segments are what limits its attention.
+  small = fan_in(_BESIDE_TOKEN**2 / (2 * config.depth))
   return MemoryAsContext(
-    attention(None),
+    attention(None, small),
     layer,
     width=width,
     segment=config.segment,

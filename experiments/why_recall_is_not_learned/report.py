@@ -7,6 +7,7 @@ from pathlib import Path
 
 from attnjax.runs import table
 from attnjax.viz import save_lines
+from experiments.learning_rates import said_of
 from experiments.why_recall_is_not_learned.config import StartsConfig
 
 __all__ = ["Cell", "best", "draw", "median", "plateau", "tables"]
@@ -73,18 +74,16 @@ def tables(config: StartsConfig, results: dict[Cell, dict]) -> str:
 
 
 def _row(config: StartsConfig, kind: str, half: str, rate: float, found: dict):
-  """One line; a best rate at the edge of its sweep is starred."""
+  """One line."""
   said = lambda steps: f"> {config.steps}" if steps is None else f"{steps:g}"
   low, high = (found["steps"][str(goal)] for goal in config.goals)
   reached = [step for step in high if step is not None]
   range_ = f"{min(reached)} to {max(reached)}" if reached else "none"
-  edges = {min(config.rates), max(config.rates)}
-  at_edge = len(config.rates) > 1 and rate in edges
   ends = statistics.fmean(max(row) for row in found["accuracy"])
   return [
     kind,
     half,
-    f"{rate:g}{'*' if at_edge else ''}",
+    said_of(rate, config.rates),
     said(median(low)),
     said(median(high)),
     range_,

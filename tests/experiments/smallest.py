@@ -159,6 +159,21 @@ _SMALLEST = {
     "width": 4,
     "block": 32,
   },
+  "state_tracking": {
+    "groups": "parity",
+    "variants": "rates to 2",
+    "rates": 0.01,
+    "seeds": 1,
+    "steps": 2,
+    "every": 1,
+    "length": 4,
+    "batch_size": 2,
+    "lengths": 4,
+    "rows": 2,
+    "model.width": 8,
+    "model.hidden": 8,
+    "optimizer.warmup_steps": 1,
+  },
   "translation": _TRAIN
   | {
     "vocabulary": 300,

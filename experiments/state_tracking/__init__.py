@@ -1,0 +1,1 @@
+"""Words of groups: which memories can follow a state that turns."""
