@@ -1,6 +1,5 @@
 """`load`: a Hugging Face directory or a GGUF file becomes a model."""
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,13 @@ from attnjax.models.leaf_paths import leaves_by_path
 from attnjax.models.partition import partition_rules
 from attnjax.models.published.families import FAMILIES
 from attnjax.models.published.family import Family
+from attnjax.models.published.filling import Source, filled
 from attnjax.models.published.gguf_file import GgufFile
 from attnjax.models.published.hub import downloaded
 from attnjax.models.published.mxfp4 import Mxfp4Weights
 from attnjax.models.published.places import (
   Tensor,
   published_shape,
-  split,
   tensors_of,
 )
 from attnjax.models.published.read_config import config_of, read_json
@@ -34,8 +33,6 @@ from attnjax.training.partition import shardings
 from attnjax.typing import DTypeLike
 
 __all__ = ["load"]
-
-_Source = Weights | Mxfp4Weights | GgufFile
 
 
 def load(
@@ -125,7 +122,7 @@ def _unpacked(
 
 def _model(
   values: Mapping[str, Any],
-  weights: _Source,
+  weights: Source,
   dtype,
   attend: Callable,
   ignore: tuple[str, ...],
@@ -151,63 +148,21 @@ def _model(
 
 
 def _read(
-  weights: _Source, family: Family, leaves, dtype, places
+  weights: Source, family: Family, leaves, dtype, places
 ) -> list[jax.Array]:
   """Our leaves, in their order, each where its sharding says."""
   shapes = {name: leaf.shape for name, leaf in leaves.items()}
   tensors = list(tensors_of(family.places, shapes))
   found = _named(weights, family, tensors)
-  by_leaf: dict[str, list[Tensor]] = {}
   for tensor in tensors:
     _check_shape(tensor, weights.shape(found[tensor.name]), shapes)
-    for name in tensor.ours:
-      by_leaf.setdefault(name, []).append(tensor)
-
-  read: dict[str, jax.Array] = {}
-  for name in shapes:
-    # Leaves that share their tensors are filled together, and one group after
-    # another: beside the parameters only one group is ever held twice.
-    if name in read:
-      continue
-    group = by_leaf[name]
-    whole = _stacked(group, weights, found, shapes)
-    parts = split(group[0], whole, [shapes[n] for n in group[0].ours])
-    for ours, part in zip(group[0].ours, parts, strict=True):
-      read[ours] = _placed(part, dtype, places[ours]).block_until_ready()
+  theirs = [tensor._replace(name=found[tensor.name]) for tensor in tensors]
+  read = filled(weights, theirs, shapes, dtype, places)
   return [read[name] for name in shapes]
 
 
-def _stacked(tensors, weights: _Source, found, shapes) -> np.ndarray:
-  """The tensors of one place, over all blocks and experts, as published."""
-  first, theirs = tensors[0], [found[t.name] for t in tensors]
-  dtypes = {weights.dtype(name) for name in theirs}
-  dtype = functools.reduce(np.promote_types, dtypes)
-  lead = shapes[first.ours[0]][: len(first.at)]
-  shape = (*lead, *weights.shape(theirs[0]))
-  whole = (np.ones if first.place.without else np.empty)(shape, dtype)
-  for tensor, name in zip(tensors, theirs, strict=True):
-    if weights.dtype(name) == dtype:
-      weights.read(name, whole[tensor.at])
-    else:
-      whole[tensor.at] = weights.get(name)
-  return whole
-
-
-def _placed(part: np.ndarray, dtype, sharding) -> jax.Array:
-  """A leaf on its devices; a device that has a shard gets no more."""
-  if sharding is not None:
-    return jax.make_array_from_callback(
-      part.shape,
-      sharding,
-      lambda index: part[index].astype(dtype or part.dtype),
-    )
-  # JAX turns the strided view while it copies, faster than numpy would.
-  array = jnp.asarray(part)
-  return array if dtype is None else array.astype(dtype)
-
-
 def _named(
-  weights: _Source, family: Family, tensors: Sequence[Tensor]
+  weights: Source, family: Family, tensors: Sequence[Tensor]
 ) -> dict[str, str]:
   """Our name of each tensor -> the name in the files.
 

@@ -74,6 +74,12 @@ class Tensor(NamedTuple):
     """How many leading axes the tensor has as our leaves have them."""
     return 1 if self.place.experts else 0
 
+  @property
+  def turned(self) -> bool:
+    """Whether it is a matrix whose outputs come first, unlike ours."""
+    kernel = self.ours[0].endswith("kernel")
+    return kernel and self.place.layout == "out_in"
+
 
 def tensors_of(
   places: Sequence[Place], shapes: Mapping[str, tuple[int, ...]]
@@ -116,36 +122,35 @@ def published_shape(
   inputs = _inputs(tensor)
   rows = math.prod(one[0][:inputs])
   columns = sum(math.prod(shape[inputs:]) for shape in one)
-  turned = tensor.place.layout == "out_in"
-  return (*lead, *((columns, rows) if turned else (rows, columns)))
+  return (*lead, *((columns, rows) if tensor.turned else (rows, columns)))
 
 
 def split(
   tensor: Tensor, array: np.ndarray, shapes: Sequence[tuple[int, ...]]
 ) -> list[np.ndarray]:
-  """Our leaves, out of the published tensors of all blocks.
+  """Our leaves of one layer, out of a published tensor.
 
   They are views of the array wherever its axes allow it.
 
   Args:
-    tensor: of any block.
-    array: the tensors of all blocks and experts, stacked.
-    shapes: of our leaves.
+    tensor: which it is.
+    array: the published tensor.
+    shapes: of our leaves, those of one block and expert.
 
   >>> import numpy as np
   >>> tensor = Tensor("kv.bias", ("a.bias", "b.bias"), (0,), Place("kv", ()))
-  >>> parts = split(tensor, np.arange(8).reshape(2, 4), [(2, 2, 1), (2, 2)])
-  >>> [x[1].tolist() for x in parts]
-  [[[4], [5]], [6, 7]]
+  >>> parts = split(tensor, np.arange(4), [(2, 1), (2,)])
+  >>> [x.tolist() for x in parts]
+  [[[0], [1]], [2, 3]]
   """
   if len(shapes) == 1 and not tensor.ours[0].endswith("kernel"):
     return [array.reshape(shapes[0])]
-  matrix = tensor.ours[0].endswith("kernel")
-  if matrix and tensor.place.layout == "out_in":
+  if tensor.turned:
     array = array.swapaxes(-1, -2)
 
   # Outputs are last now; the modules share them.
-  first = len(tensor.at) + tensor.batch + (_inputs(tensor) if matrix else 0)
+  matrix = tensor.ours[0].endswith("kernel")
+  first = tensor.batch + (_inputs(tensor) if matrix else 0)
   widths = [math.prod(shape[first:]) for shape in shapes]
   if tensor.place.by:
     groups, parts = _groups(tensor, shapes[0]), len(shapes)
@@ -185,8 +190,7 @@ def join(tensor: Tensor, arrays: Sequence[np.ndarray]) -> np.ndarray:
     ]
     flat = np.concatenate(pieces, axis=-1)
 
-  turned = matrix and tensor.place.layout == "out_in"
-  return flat.swapaxes(-1, -2) if turned else flat
+  return flat.swapaxes(-1, -2) if tensor.turned else flat
 
 
 def _inputs(tensor: Tensor) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -42,7 +43,7 @@ class Stored(NamedTuple):
 
 
 class Weights:
-  """Tensors by name, read when they are asked for.
+  """Tensors by name, read when they are asked for, by any thread.
 
   Args:
     stored: name of a tensor -> where it lies.
@@ -53,6 +54,7 @@ class Weights:
 
   def __init__(self, stored: dict[str, Stored]):
     self._stored = stored
+    self._reading = threading.Lock()
 
   def names(self) -> set[str]:
     """Names of all tensors."""
@@ -75,15 +77,17 @@ class Weights:
     stored = self._stored[name]
     if stored.file is None:
       raise ValueError(f"{name} must be in a file that is open")
-    stored.file.seek(stored.offset)
     rest = out.reshape(out.size).view(np.uint8).data
-    while rest:
-      count = stored.file.readinto(rest)  # type: ignore[attr-defined]
-      if not count:
-        raise ValueError(
-          f"{stored.file.name} ended within {name}; get it again"
-        )
-      rest = rest[count:]
+    # A file has one place that it is read at, whichever thread reads.
+    with self._reading:
+      stored.file.seek(stored.offset)
+      while rest:
+        count = stored.file.readinto(rest)  # type: ignore[attr-defined]
+        if not count:
+          raise ValueError(
+            f"{stored.file.name} ended within {name}; get it again"
+          )
+        rest = rest[count:]
 
   def get(self, name: str) -> np.ndarray:
     """A tensor as numpy, in the dtype of its file."""
