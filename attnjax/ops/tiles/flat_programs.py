@@ -24,8 +24,7 @@ __all__ = [
   "is_zero",
 ]
 
-# Operations that find numbers in an array, and their transposes. No axis goes
-# through these.
+# Operations that find numbers in an array, and their transposes.
 LOOKUPS = ("gather", "slice", "dynamic_slice", "concatenate")
 ADDITIONS = ("scatter-add", "pad", "dynamic_update_slice")
 _REDUCTIONS = [
@@ -169,8 +168,10 @@ def _same_axes(line):
     return [((ins[0], d), (out, at)) for at, d in enumerate(kept)]
   if name == "dot_general":
     return _same_axes_of_product(line)
-  if name == "iota" or name in (*LOOKUPS, *ADDITIONS):
+  if name == "iota":
     return []
+  if name in (*LOOKUPS, *ADDITIONS):
+    return _same_axes_of_lookup(line)
   if name == "optimization_barrier":
     places = zip(ins, line.outvars, strict=True)
     return [((v, d), (w, d)) for v, w in places for d in long(w)]
@@ -180,6 +181,48 @@ def _same_axes(line):
     if v.aval.ndim == out.aval.ndim
     for d in long(v)
   ]
+
+
+def _same_axes_of_lookup(line):
+  """The same of a lookup, or of an addition to an array."""
+  name, p, out, ins = (
+    line.primitive.name,
+    line.params,
+    line.outvars[0],
+    line.invars,
+  )
+  ranks = [range(v.aval.ndim) for v in ins]
+  if name == "concatenate":
+    pairs = [
+      ((v, d), (out, d))
+      for v, axes in zip(ins, ranks, strict=True)
+      for d in axes
+      if d != p["dimension"]
+    ]
+  elif name in ("gather", "scatter-add"):
+    of, found = p["dimension_numbers"], name == "gather"
+    windows = of.offset_dims if found else of.update_window_dims
+    gone = of.collapsed_slice_dims if found else of.inserted_window_dims
+    array, (index, axes) = ins[0], (ins[1], ranks[1])
+    parts = out if found else ins[2]
+
+    each = [d for d in range(parts.aval.ndim) if d not in windows]
+    pairs = [
+      ((index, d), (parts, at)) for d, at in zip(axes, each, strict=False)
+    ]
+    kept = [d for d in ranks[0] if d not in gone]
+    # In an array that is looked up by a batch of indices nothing is kept.
+    if len(kept) == len(windows):
+      pairs += [
+        ((array, d), (parts, at)) for d, at in zip(kept, windows, strict=True)
+      ]
+    if not found:
+      pairs += [((array, d), (out, d)) for d in ranks[0]]
+  else:
+    arrays = ins[:2] if name == "dynamic_update_slice" else ins[:1]
+    pairs = [((v, d), (out, d)) for v in arrays for d in range(v.aval.ndim)]
+  size = lambda axis: axis[0].aval.shape[axis[1]]
+  return [pair for pair in pairs if size(pair[0]) == size(pair[1]) != 1]
 
 
 def _same_axes_of_product(line):

@@ -8,6 +8,7 @@ import numpy as np
 
 from attnjax.ops.tiles.flat_programs import CannotLower
 from attnjax.ops.tiles.fold import WHOLE, Subscripts
+from attnjax.ops.tiles.planes import LANES
 
 __all__ = ["GivenArray", "by_head", "is_lead"]
 
@@ -16,7 +17,8 @@ class GivenArray(NamedTuple):
   """An array as a kernel has it.
 
   In VMEM an array has the axes of the grid, and two axes of which a tile has a
-  part. One that has no such axis is of single numbers, and lies flat in SMEM.
+  part. One that has no such axis is of single numbers, and lies flat in SMEM;
+  where it is looked up by position strips of 128 numbers are in VMEM.
 
   Args:
     lead: letters and sizes of the axes of the grid.
@@ -97,6 +99,24 @@ class GivenArray(NamedTuple):
       return x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
     x = jnp.transpose(x, self._order).reshape(self.given)
     return x.astype(jnp.int8) if x.dtype == bool else x
+
+  @property
+  def strips(self) -> tuple[int, ...]:
+    """The shape in which numbers of it are looked up by position."""
+    count = -(-(self.whole or 1) // LANES)
+    return (*(n for _, n in self.lead), count, 1, LANES)
+
+  def give_strips(self, x):
+    """The array in that shape, of numbers of 32 bits."""
+    *lead, count, _, _ = self.strips
+    x = jnp.reshape(x, (*lead, -1))
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+      x = x.astype(jnp.int32) if x.dtype.itemsize < 4 else x
+    else:
+      x = x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
+    more = count * LANES - x.shape[-1]
+    x = jnp.pad(x, [(0, 0)] * len(lead) + [(0, more)])
+    return x.reshape(self.strips)
 
   def taken(self, x):
     """The array in its own shape again."""

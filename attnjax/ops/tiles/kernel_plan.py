@@ -16,7 +16,8 @@ from attnjax.ops.tiles.flat_programs import (
 from attnjax.ops.tiles.fold import EMPTY, FULL, Filled, Sweep, part_shape
 from attnjax.ops.tiles.kernel_arrays import GivenArray, by_head
 from attnjax.ops.tiles.plane_program import evaluate
-from attnjax.ops.tiles.planes import Layout, Plane, Whole, scalar
+from attnjax.ops.tiles.planes import Adds, Layout, Plane, Whole, scalar
+from attnjax.ops.tiles.stacks import Stack
 from attnjax.ops.tiles.visits import Held, Visits, held
 
 __all__ = [
@@ -45,6 +46,8 @@ class Plan(NamedTuple):
     columns: which of these are held as columns.
     partial: of which columns the lanes are summed at the end only.
     narrowed: which operands are rounded to bfloat16 before.
+    read_singly: which operands are in SMEM, where a kernel reads one number.
+    by_position: of which captured operands numbers are looked up by position.
     pairs: blocks of queries and of keys of each visit.
     numbers: of the visits, as `Visits` counts them; -1 is of no tile.
     programs: of a tile, by code.
@@ -70,6 +73,8 @@ class Plan(NamedTuple):
   columns: list[bool]
   partial: list[bool]
   narrowed: list[bool]
+  read_singly: list[bool]
+  by_position: list[bool]
   pairs: np.ndarray
   numbers: np.ndarray
   programs: dict[int, FlatProgram]
@@ -173,12 +178,14 @@ def planned(
       for column, filled in zip(columns, start, strict=True)
     ],
     narrowed=narrowed_operands(operands, programs, narrow),
+    read_singly=[array.in_smem for array in operands],
+    by_position=[False] * len(operands),
     pairs=pairs,
     numbers=numbers,
     programs=programs,
     narrow=narrow,
   )
-  return plan._replace(partial=_kept_partial(plan, adds))
+  return _tried(plan, adds)
 
 
 def block_counts(
@@ -238,23 +245,35 @@ def _bytes_held(array: GivenArray, of: Held, sizes: dict[str, int]) -> int:
   return count
 
 
-def _kept_partial(plan: Plan, adds: bool) -> list[bool]:
-  """Which columns stay partial sums in lanes, if they are it before a tile.
+def _tried(plan: Plan, adds: bool) -> Plan:
+  """The plan after its programs were evaluated once, of nothing.
 
-  Else their lanes would be summed at each tile, which is to be spared.
+  Columns stay partial sums in lanes if they are it after a tile too; else their
+  lanes would be summed at each tile, which is to be spared. And captured arrays
+  are where they are looked up: one number of SMEM, many of VMEM.
   """
-  if not any(plan.partial):
-    return plan.partial
+  captured = [array.whole is not None for array in plan.operands]
+  if not any(plan.partial) and not any(captured):
+    return plan
+  uses: list[set[bool]] = [set() for _ in plan.operands]
 
   def run(program):
-    given = [_example(plan, x, False) for x in plan.operands]
+    given = [
+      _example(plan, x, False, used)
+      for x, used in zip(plan.operands, uses, strict=True)
+    ]
     state = [
-      _example(plan, x, partial)
+      _example(plan, x, partial, set())
       for x, partial in zip(plan.sums, plan.partial, strict=True)
     ]
     tile = [scalar(jnp.int32(0), jnp.int32)] * 4
     arguments = [*tile, *given, *([] if adds else state)]
     new = evaluate(program, plan.layout, arguments, plan.narrow)
+    for x in new:  # what is added later reads too
+      for first, _, number in x.loops if isinstance(x, Adds) else ():
+        number(first)
+      if isinstance(x, Stack):
+        x.read(jnp.int32(0))
     return [isinstance(x, Plane) and x.partial for x in new]
 
   found = plan.partial
@@ -262,14 +281,37 @@ def _kept_partial(plan: Plan, adds: bool) -> list[bool]:
     kept: list[bool] = []
     jax.eval_shape(lambda program=program, kept=kept: kept.extend(run(program)))
     found = [a and b for a, b in zip(found, kept, strict=True)]
-  return found
+  return plan._replace(
+    partial=found,
+    read_singly=[
+      array.in_smem and (not whole or False in used)
+      for array, whole, used in zip(plan.operands, captured, uses, strict=True)
+    ],
+    by_position=[True in used for used in uses],
+  )
 
 
-def _example(plan: Plan, array: GivenArray, partial: bool):
-  """A plane, or captured array, of the form of an array's part."""
+def _example(plan: Plan, array: GivenArray, partial: bool, used: set[bool]):
+  """A plane, or captured array, of the form of an array's part.
+
+  Args:
+    plan: of the kernel.
+    array: that it is of.
+    partial: whether it is a column of partial sums.
+    used: whether a captured array is looked up by position: what is done with
+      the example is added.
+  """
   if array.whole is not None:
     shape = array.shape[len(array.lead) :]
-    return Whole(lambda at: jnp.zeros((), array.dtype), shape, array.dtype)
+
+    def read(at: Plane) -> Plane:
+      used.add(bool(at.axes))
+      sub, lane = at.sub, at.lane
+      vector = (sub is None) != (lane is None)
+      held = jnp.int32 if array.dtype == bool and vector else array.dtype
+      return Plane(jnp.zeros(jnp.shape(at.array), held), sub, lane, array.dtype)
+
+    return Whole(read, shape, array.dtype)
   if array.in_smem:
     return scalar(jnp.zeros((), array.dtype), array.dtype)
   sub: str | None

@@ -15,31 +15,30 @@ from attnjax.ops.tiles.flat_programs import (
   CannotLower,
   FlatProgram,
   contracted_axis,
-  is_zero,
 )
-from attnjax.ops.tiles.plane_lookups import added, looked_up
+from attnjax.ops.tiles.plane_lookups import added, joined, looked_up
+from attnjax.ops.tiles.plane_pointwise import POINTWISE, names_of, pointwise
 from attnjax.ops.tiles.planes import (
   Adds,
   Layout,
   Plane,
+  Several,
   Whole,
   product,
   reduced,
   scalar,
-  summed,
+)
+from attnjax.ops.tiles.stacks import (
+  Stack,
+  materialized,
+  reduced_stack,
+  stack_of_iota,
+  stacked,
+  third_axis,
 )
 
 __all__ = ["evaluate", "started"]
 
-# Operations of each number by itself, that a TPU has for vectors.
-_POINTWISE = """
-  abs add add_any and ceil clamp convert_element_type copy copy_p cos div eq erf
-  exp exp2 expm1 floor ge gt integer_pow is_finite le log log1p logistic lt max
-  min mul ne neg not one_minus_square or pow pvary rem reshard round rsqrt
-  select_n shift_left shift_right_arithmetic shift_right_logical sign sin sqrt
-  square stop_gradient sub tan tanh xor
-"""
-_SAME = ("copy", "copy_p", "pvary", "reshard", "stop_gradient")
 _MOVES = (
   *("reshape", "broadcast_in_dim", "squeeze", "expand_dims", "transpose"),
   "optimization_barrier",
@@ -102,7 +101,7 @@ def started(
 
   def rest() -> list:
     run(jaxpr.eqns[first:])
-    return list(map(read, jaxpr.outvars))
+    return _planes(layout, list(map(read, jaxpr.outvars)))
 
   products = [
     k
@@ -112,6 +111,22 @@ def started(
   first = products[0] + 1 if products else 0
   run(jaxpr.eqns[:first])
   return rest
+
+
+def _planes(layout: Layout, found: list) -> list:
+  """Results, of which those that are stacks of vectors are matrices.
+
+  A stack of single numbers stays one: they are added one by one.
+  """
+  later: dict[str, list[int]] = {}
+  for k, x in enumerate(found):
+    if isinstance(x, Stack) and x.inner:
+      later.setdefault(x.axis, []).append(k)
+  for places in later.values():
+    planes = materialized(layout, [found[k] for k in places])
+    for k, x in zip(places, planes, strict=True):
+      found[k] = x
+  return found
 
 
 def _constant(x):
@@ -136,19 +151,25 @@ def _operation(line, ins: list, program: FlatProgram, layout, narrow) -> list:
     return [_moved(ins[0], line)]
   if name == "iota":
     axis = names[out][p["dimension"]]
-    return [scalar(0, dtype) if axis is None else layout.iota(axis, dtype)]
+    if axis is None:
+      return [scalar(0, dtype)]
+    if axis not in layout.order:
+      return [stack_of_iota(axis, dtype)]
+    return [layout.iota(axis, dtype)]
   if name == "dot_general":
     return [_product(line, ins, program, layout, narrow)]
   if name == "argmax":
     return [_place_of_largest(line, ins[0], names, layout)]
   if name.startswith("reduce_") and "axes" in p:
     return [_reduced(line, ins[0], names, layout)]
+  if name == "concatenate":
+    return [joined(line, ins)]
   if name in LOOKUPS:
-    return [looked_up(line, ins)]
+    return [looked_up(line, ins, names, layout)]
   if name in ADDITIONS:
-    return [added(line, ins)]
-  if name in _POINTWISE.split():
-    return [_pointwise(line, ins, layout)]
+    return [added(line, ins, names, layout)]
+  if name in POINTWISE:
+    return [pointwise(line, ins, layout, names)]
   raise CannotLower(f"the operation {name!r}")
 
 
@@ -159,123 +180,15 @@ def _moved(x, line):
     if math.prod(shape) != math.prod(x.shape):
       raise CannotLower(f"a captured array {list(x.shape)} that is broadcast")
     return x._replace(shape=shape)
-  if isinstance(x, Plane) and line.primitive.name == "reshape":
+  if isinstance(x, Several):
+    if shape != line.invars[0].aval.shape:
+      raise CannotLower(f"a reshape of several numbers to {list(shape)}")
+    return x
+  if isinstance(x, Plane | Stack) and line.primitive.name == "reshape":
     before = [n for n in line.invars[0].aval.shape if n != 1]
     if before != [n for n in shape if n != 1] and x.axes:
       raise CannotLower(f"a reshape of axes {before} to {list(shape)}")
   return x
-
-
-def _pointwise(line, ins: list, layout: Layout):
-  """An operation of each number by itself."""
-  dtype = line.outvars[0].aval.dtype
-  adds = [x for x in ins if isinstance(x, Adds)]
-  if adds:
-    return _of_adds(line, ins, layout)
-  if any(isinstance(x, Whole) for x in ins):
-    return _of_whole(line, ins, layout)
-
-  if any(x.partial for x in ins):
-    if _is_linear(line, ins):
-      return _of_partial(line, ins, layout)
-    ins = [summed(x) for x in ins]
-  axes = frozenset().union(*(x.axes for x in ins))
-  if len(axes) > 2:
-    raise CannotLower(
-      f"an operation {line.primitive.name!r} of numbers along the axes"
-      f" {sorted(axes)}: more than two"
-    )
-  sub, lane = layout.of(axes)
-  arrays = [layout.held(x, sub, lane) for x in ins]
-  vector = (sub is None) != (lane is None)
-  arrays = [
-    a != 0 if vector and x.dtype == bool else a
-    for a, x in zip(arrays, ins, strict=True)
-  ]
-  return layout.natural(_bound(line, arrays), dtype, sub, lane)
-
-
-def _is_linear(line, ins: list) -> bool:
-  """Whether an operation of partial sums has partial sums."""
-  name, partial = line.primitive.name, [x.partial for x in ins]
-  columns = {x.sub for x in ins if x.partial}
-  if len(columns) > 1 or any(x.lane for x in ins):
-    return False
-  if name in ("add", "add_any", "sub"):
-    return all(partial)
-  if name == "mul":
-    return partial.count(True) == 1
-  return name == "neg" or name in _SAME
-
-
-def _of_partial(line, ins: list, layout: Layout) -> Plane:
-  """The same of partial sums, each lane by itself."""
-  (sub,) = {x.sub for x in ins if x.partial}
-  arrays = [x.array if x.partial else layout.held(x, sub, None) for x in ins]
-  dtype = line.outvars[0].aval.dtype
-  return Plane(_bound(line, arrays), sub, None, dtype, partial=True)
-
-
-def _bound(line, arrays: list):
-  """The operation itself, on arrays of one shape."""
-  name = line.primitive.name
-  if name in _SAME:
-    return arrays[0]
-  if name == "convert_element_type":
-    return arrays[0].astype(line.params["new_dtype"])
-  if name == "add_any":
-    return arrays[0] + arrays[1]
-  if name == "is_finite":
-    return jnp.abs(arrays[0]) < jnp.inf
-  if name == "square":
-    return arrays[0] * arrays[0]
-  if name == "one_minus_square":  # of JAX 0.12, in derivatives of tanh
-    return (1 - arrays[0]) * (1 + arrays[0])
-  if name == "select_n" and len(arrays) == 3:
-    return jnp.where(arrays[0], arrays[2], arrays[1])
-  return line.primitive.bind(*arrays, **line.params)
-
-
-def _of_whole(line, ins: list, layout: Layout) -> Whole:
-  """The same of captured arrays and scalars: done where a number is read."""
-  shape = next(x.shape for x in ins if isinstance(x, Whole))
-  for x in ins:
-    if (isinstance(x, Plane) and x.axes) or (
-      isinstance(x, Whole) and x.shape != shape
-    ):
-      raise CannotLower(
-        f"an operation {line.primitive.name!r} of a captured array"
-        f" {list(shape)} as a whole"
-      )
-
-  def read(at):
-    found = [
-      scalar(x.read(at), x.dtype) if isinstance(x, Whole) else x for x in ins
-    ]
-    return _pointwise(line, found, layout).array
-
-  return Whole(read, shape, line.outvars[0].aval.dtype)
-
-
-def _of_adds(line, ins: list, layout: Layout) -> Adds:
-  """The same of what is added to a captured array's gradient."""
-  name = line.primitive.name
-  if name in ("add", "add_any"):
-    numbers = [
-      x.numbers for x in ins if isinstance(x, Adds) or not is_zero(x.array)
-    ]
-    return Adds(sum(numbers, ()))
-  if name not in ("mul", "neg", "convert_element_type", *_SAME):
-    raise CannotLower(f"the operation {name!r} of a captured array's gradient")
-
-  (adds,) = [x for x in ins if isinstance(x, Adds)]
-  dtype = next(
-    v.aval.dtype for v, x in zip(line.invars, ins, strict=True) if x is adds
-  )
-  of = lambda number: _pointwise(
-    line, [scalar(number, dtype) if x is adds else x for x in ins], layout
-  )
-  return Adds(tuple((at, of(number).array) for at, number in adds.numbers))
 
 
 def _reduced(line, x, names, layout: Layout) -> Any:
@@ -284,15 +197,28 @@ def _reduced(line, x, names, layout: Layout) -> Any:
   axes = [names[v][d] for d in line.params["axes"] if names[v][d] is not None]
   if not axes or isinstance(x, Adds):
     return x
-  if isinstance(x, Whole):
+  if isinstance(x, Whole | Several):
     raise CannotLower(f"{name} of a captured array")
-  for axis in axes:
-    x = reduced(layout, name, x, axis)
+  return _over(layout, name, x, axes)
+
+
+def _over(layout: Layout, name: str, x, axes: Sequence[str]):
+  """A value after a sum, a maximum... over some of its axes.
+
+  A third one first, as planes are added, then that in sublanes: so what is left
+  to add lane by lane is one row.
+  """
+  third = x.axis if isinstance(x, Stack) else None
+  for axis in sorted(axes, key=lambda a: (a != third, a == layout.order[1])):
+    by = reduced_stack if isinstance(x, Stack) else reduced
+    x = by(layout, name, x, axis)
   return x
 
 
 def _place_of_largest(line, x: Plane, names, layout: Layout) -> Plane:
   """argmax: the first index where a value is the largest."""
+  if not isinstance(x, Plane):
+    raise CannotLower("argmax of a captured array, or of numbers along 3 axes")
   (axis,) = [names[line.invars[0]][d] for d in line.params["axes"]]
   dtype = line.outvars[0].aval.dtype
   if axis is None or axis not in x.axes:
@@ -308,29 +234,38 @@ def _place_of_largest(line, x: Plane, names, layout: Layout) -> Plane:
   return reduced(layout, "reduce_min", plane, axis)._replace(dtype=dtype)
 
 
-def _product(line, ins: list, program: FlatProgram, layout, narrow) -> Plane:
-  """A product of matrices, of which all other axes have size 1."""
-  if not all(isinstance(x, Plane) for x in ins):
-    raise CannotLower("a matrix product with a captured array")
-  axis = contracted_axis(line, program.names)
-
+def _product(line, ins: list, program: FlatProgram, layout, narrow):
+  """A product of matrices, or of what else it is that sums over axes."""
+  names = program.names
+  planes = all(isinstance(x, Plane) for x in ins)
+  try:
+    axis = contracted_axis(line, names)
+  except CannotLower:
+    axis, planes = None, False
   dtype, precision = line.outvars[0].aval.dtype, line.params["precision"]
   narrow = narrow and _is_default(precision) and dtype == jnp.float32
-  # Where the axis is in only one of the two, or a factor has no other axis,
-  # the vector unit multiplies and sums.
-  if axis and all(len(z.axes) == 2 and axis in z.axes for z in ins):
+  if planes and axis and all(len(z.axes) == 2 and axis in z.axes for z in ins):
     x, y = ins
     return product(
       layout, x, y, axis, dtype=dtype, precision=precision, narrow=narrow
     )
 
-  both = ins[0].axes | ins[1].axes
-  if len(both) > 2:
-    raise CannotLower(f"a matrix product of factors with the axes {both}")
-  sub, lane = layout.of(both)
-  left, right = (layout.held(z, sub, lane).astype(dtype) for z in ins)
-  found = Plane(left * right, sub, lane, dtype)
-  return reduced(layout, "reduce_sum", found, axis) if axis else found
+  # Where the axis is in only one of the two, or a factor has no other axis, or
+  # there is a third one, the vector unit multiplies and sums.
+  def times(planes: list) -> Plane:
+    sub, lane = layout.of(planes[0].axes | planes[1].axes)
+    left, right = (layout.held(z, sub, lane).astype(dtype) for z in planes)
+    return Plane(left * right, sub, lane, dtype)
+
+  third = third_axis(ins, [names_of(v, names) for v in line.invars])
+  found: Any
+  if third is None:
+    found = times(ins)
+  else:
+    found = stacked(layout, ins, third, times, dtype)
+  (over, _), _ = line.params["dimension_numbers"]
+  axes = [names[line.invars[0]][d] for d in over]
+  return _over(layout, "reduce_sum", found, [a for a in axes if a is not None])
 
 
 def _is_default(precision) -> bool:

@@ -21,6 +21,7 @@ __all__ = [
   "Adds",
   "Layout",
   "Plane",
+  "Several",
   "Whole",
   "as_partial",
   "product",
@@ -56,17 +57,27 @@ class Plane(NamedTuple):
 
 
 class Whole(NamedTuple):
-  """A small array that tiles are given whole, read number by number.
+  """A small array that tiles are given whole, and look numbers up in.
 
   Args:
-    read: the number at an index, row-major.
+    read: the numbers at row-major indices, a plane of int32, as a plane.
     shape: of the array.
     dtype: of the array.
   """
 
-  read: Callable
+  read: Callable[[Plane], Plane]
   shape: tuple[int, ...]
   dtype: Any
+
+
+class Several(NamedTuple):
+  """Planes side by side, along an axis that is none of a tile's.
+
+  Args:
+    parts: a plane each, such as the index on one axis of an array.
+  """
+
+  parts: tuple[Plane, ...]
 
 
 class Adds(NamedTuple):
@@ -74,9 +85,21 @@ class Adds(NamedTuple):
 
   Args:
     numbers: pairs of an index, row-major, and a scalar.
+    loops: of many such pairs the first and the end of a count, and the function
+      from the count to a pair.
   """
 
-  numbers: tuple[tuple[Any, Any], ...]
+  numbers: tuple[tuple[Any, Any], ...] = ()
+  loops: tuple[tuple[Any, Any, Callable], ...] = ()
+
+  def map(self, function: Callable) -> "Adds":
+    """The same with a function of each scalar."""
+    of = lambda pair: (pair[0], function(pair[1]))
+    after = lambda get: lambda n: of(get(n))
+    return Adds(
+      tuple(map(of, self.numbers)),
+      tuple((first, end, after(get)) for first, end, get in self.loops),
+    )
 
 
 def scalar(x, dtype) -> Plane:

@@ -1,8 +1,4 @@
-"""Lookups of single numbers within a tile: what no kernel can be made of.
-
-A kernel finds one number of a captured array at a time, at indices that are
-scalars; its gradient adds one number to an array of zeros.
-"""
+"""Lookups within a tile that no kernel can be made of, and how that is said."""
 
 from typing import Any
 
@@ -13,20 +9,19 @@ from attnjax.ops.tiles.flat_programs import CannotLower
 __all__ = ["cannot_add", "cannot_join", "cannot_look_up", "fill_value"]
 
 
-def cannot_look_up(line) -> CannotLower:
-  """The refusal of a gather or slice that finds more than one number."""
+def cannot_look_up(line, instead: str) -> CannotLower:
+  """The refusal of a gather or slice, and what there is instead."""
   return CannotLower(
     f"a {line.primitive.name!r} of {list(line.invars[0].aval.shape)} that finds"
-    f" {list(line.outvars[0].aval.shape)}: a tile can look up single numbers,"
-    " by batch row and head, and nothing by position"
+    f" {list(line.outvars[0].aval.shape)}: {instead}"
   )
 
 
-def cannot_add(line) -> CannotLower:
-  """The refusal of an addition of several numbers, or to other than zeros."""
+def cannot_add(line, instead: str) -> CannotLower:
+  """The refusal of an addition to an array, and what there is instead."""
   return CannotLower(
-    f"a {line.primitive.name!r} to {list(line.outvars[0].aval.shape)}: a tile"
-    " adds single numbers only, to zeros"
+    f"a {line.primitive.name!r} to {list(line.outvars[0].aval.shape)}:"
+    f" {instead}"
   )
 
 

@@ -15,6 +15,12 @@ from attnjax.ops.tiles.single_numbers import (
 
 __all__ = ["added", "looked_up"]
 
+_LOOKED_UP = (
+  "a tile can look up single numbers, by batch row and head, and nothing by"
+  " position"
+)
+_ADDED = "a tile adds single numbers only, to zeros"
+
 
 def looked_up(statements, line, ins: list):
   """One number of a captured array, at indices that are scalars.
@@ -34,7 +40,7 @@ def looked_up(statements, line, ins: list):
   if isinstance(x, Term) and not x.axes:
     return x  # the same everywhere
   if not isinstance(x, Listed) or out.size != 1:
-    raise cannot_look_up(line)
+    raise cannot_look_up(line, _LOOKED_UP)
   if name == "slice":
     return x.read(_flat([str(n) for n in p["start_indices"]], x.shape))
   if name == "dynamic_slice":
@@ -79,7 +85,7 @@ def added(statements, line, ins: list) -> Added:
   single = isinstance(update, Term) and not update.axes
   is_zero = isinstance(zeros, Term) and zeros.text in ("0", "0.0", "False")
   if not (is_zero and single):
-    raise cannot_add(line)
+    raise cannot_add(line, _ADDED)
   place, inside = _clipped(statements, at, out.shape)
   text = f"tl.where({inside}, {update.text}, 0)"
   return Added(((place, statements.let(text, (), update.dtype)),))
