@@ -29,7 +29,12 @@ from attnjax.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from attnjax.models.generate import generate
 from attnjax.models.memory_lm import MemoryLM, MemoryLMConfig, norms_by_layer
 from attnjax.models.partition import MATRICES, partition_rules
-from attnjax.models.published import PublishedTokenizer, load, save
+from attnjax.models.published import (
+  ImageProcessor,
+  PublishedTokenizer,
+  load,
+  save,
+)
 from attnjax.models.sampling import sample
 from attnjax.models.seq2seq import Seq2Seq, Seq2SeqConfig
 from attnjax.models.translate import translate
@@ -49,6 +54,7 @@ __all__ = [
   "EncoderDecoderConfig",
   "ExpertsConfig",
   "Hypotheses",
+  "ImageProcessor",
   "MemoryLM",
   "MemoryLMConfig",
   "NextToken",

@@ -100,22 +100,20 @@ def make_attention(
   additions: int,
   attend: Callable,
   rngs: nnx.Rngs,
-  *,
-  position_encoding: Callable | None = None,
+  **options,
 ) -> MultiHeadAttention:
   """The attention of a block; its output has variance 1 / additions.
 
   With as many residual additions in the stack, the variance of the residual
-  stream does not grow with depth.
+  stream does not grow with depth. Options are those of the module.
   """
   return MultiHeadAttention(
     config.width,
     config.heads,
-    use_bias=config.use_bias,
-    position_encoding=position_encoding,
     attend=attend,
     output_init=fan_in(1 / additions),
     rngs=rngs,
+    **({"use_bias": config.use_bias} | options),
   )
 
 
@@ -139,16 +137,15 @@ def make_block(
   attend: Callable,
   rngs: nnx.Rngs,
   *,
-  position_encoding: Callable | None = None,
+  epsilon: float = 1e-6,
+  layer_scale: float | None = None,
+  **options,
 ) -> TransformerBlock:
-  """One pre-norm self-attention block of a stack of `depth`."""
-  attention = make_attention(
-    config,
-    2 * depth,
-    attend,
-    rngs,
-    position_encoding=position_encoding,
-  )
+  """One pre-norm self-attention block of a stack of `depth`.
+
+  Options are those of its attention.
+  """
+  attention = make_attention(config, 2 * depth, attend, rngs, **options)
 
   # 2 depth additions: attention and feed-forward of each block.
   return TransformerBlock(
@@ -157,6 +154,8 @@ def make_block(
     width=config.width,
     norm=config.norm,
     use_bias=config.use_bias,
+    epsilon=epsilon,
+    layer_scale=layer_scale,
     rngs=rngs,
   )
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -114,6 +115,8 @@ class TransformerBlock(nnx.Module):
     order: one of `ORDERS`; in "post" alone, that of the original transformer,
       the residual stream is normalised.
     epsilon: of the norms, added to the mean square or the variance.
+    layer_scale: initial value of a learned factor of each feature that a layer
+      adds, x <- x + factor ⊙ f(x); None is no factor.
     rngs: Flax NNX random streams; uses "params".
 
   Raises:
@@ -135,7 +138,8 @@ class TransformerBlock(nnx.Module):
     "output": OLMo Team, "2 OLMo 2 Furious", 2025, arXiv 2501.00656; "sandwich":
     Ding et al., "CogView", 2021, arXiv 2105.13290; "parallel": Wang,
     Komatsuzaki, "GPT-J-6B", 2021, and Black et al., "GPT-NeoX-20B", 2022, arXiv
-    2204.06745.
+    2204.06745; factors of features: Touvron et al., "Going Deeper with Image
+    Transformers", 2021, arXiv 2103.17239.
   """
 
   def __init__(
@@ -148,6 +152,7 @@ class TransformerBlock(nnx.Module):
     use_bias: bool = False,
     order: str = "pre",
     epsilon: float = 1e-6,
+    layer_scale: float | None = None,
     rngs: nnx.Rngs,
   ):
     if order not in ORDERS:
@@ -163,6 +168,12 @@ class TransformerBlock(nnx.Module):
     self.feed_forward_norm: Any = None if order == "parallel_one" else make()
     self.feed_forward: Any = feed_forward
     self.feed_forward_output_norm = make() if sandwich else None
+    factor = lambda: (
+      None
+      if layer_scale is None
+      else nnx.Param(jnp.full((width,), layer_scale, jnp.float32))
+    )
+    self.attention_scale, self.feed_forward_scale = factor(), factor()
     self.order = order
 
   def __call__(
@@ -202,6 +213,7 @@ class TransformerBlock(nnx.Module):
     """x plus the attention's output, then plus the feed-forward layer's."""
     first, second = self.attention_norm, self.feed_forward_norm
     change = self._changed(first, self.attention_output_norm, change)
+    change = _scaled(change, self.attention_scale)
     # Each dropout has a number of its own, so that their masks differ.
     added = self._after(first, x + drop(change, 0))
 
@@ -211,6 +223,7 @@ class TransformerBlock(nnx.Module):
     change = self._changed(
       second, self.feed_forward_output_norm, self.feed_forward(inputs)
     )
+    change = _scaled(change, self.feed_forward_scale)
     return self._after(second, added + drop(change, 1))
 
   def _before(self, norm, x):
@@ -226,6 +239,13 @@ class TransformerBlock(nnx.Module):
   def _after(self, norm, x):
     """x after a residual addition: normalised in post-norm."""
     return norm(x) if self.order == "post" else x
+
+
+def _scaled(change, factor: nnx.Param | None):
+  """What a layer adds, times a factor of each feature if there is one."""
+  if factor is None:
+    return change
+  return change * factor[...].reshape((1,) * (change.ndim - 1) + (-1,))
 
 
 class CrossBlock(nnx.Module):

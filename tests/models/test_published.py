@@ -244,7 +244,10 @@ CONFIGS = {
 }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+  "family",
+  [x for x, family in FAMILIES.items() if hasattr(family.config, "kinds")],
+)
 def test_a_family_is_written_and_read_as_the_same(family, tmp_path):
   sizes = {"width": 16, "depth": 4, "heads": 4, "hidden": 12}
   config = FAMILIES[family].config(**(sizes | CONFIGS[family]))

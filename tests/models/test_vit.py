@@ -22,7 +22,8 @@ MEAN = {"pool": "mean", "positions": "sinusoidal", "norm": "rms"}
 
 def vit(**options):
   config = ViTConfig(**(SIZES | options))
-  return drawn.module(lambda: ViT(config, V, rngs=nnx.Rngs(0)))
+  classes = 0 if config.pool == "none" else V
+  return drawn.module(lambda: ViT(config, classes, rngs=nnx.Rngs(0)))
 
 
 @jax.jit
@@ -67,7 +68,8 @@ def test_without_positions_it_sees_a_bag_of_patches():
 
 
 def test_sinusoids_tell_every_patch_apart():
-  codes = np.asarray(vit(**MEAN)._positions())
+  model = vit(**MEAN)
+  codes = np.asarray(model._positions(model.config.grid))
   assert codes.shape == (PLACES, 12)
   distance = np.abs(codes[:, None] - codes[None]).max(-1)
   assert (distance + np.eye(PLACES) > 0.1).all()
@@ -100,6 +102,41 @@ def test_dropout_is_a_function_of_its_key_and_of_training_alone():
   np.testing.assert_array_equal(one, run(model, jax.random.key(1)))
   assert np.abs(one - two).max() > 0.05
   np.testing.assert_array_equal(forward(model, IMAGES), forward(vit(), IMAGES))
+
+
+def test_factors_of_zero_leave_the_embeddings():
+  model = vit(pool="none", layer_scale=1.0)
+  for factor in (model.blocks.attention_scale, model.blocks.feed_forward_scale):
+    assert factor.shape == (model.config.depth, model.config.width)
+    factor[...] = 0.0 * factor[...]
+  expected = model.norm(model._embed(IMAGES))
+  np.testing.assert_allclose(forward(model, IMAGES), expected, atol=1e-6)
+
+
+def test_the_class_token_may_have_a_position():
+  plain, placed = vit(), vit(token_position=True)
+  rows = placed.positions[...]
+  assert rows.shape[0] == plain.positions.shape[0] + 1
+  token = placed.token[...] + rows[0]
+  plain.positions[...], plain.token[...] = rows[1:], token
+  for name in ("embed", "blocks", "norm", "readout"):
+    setattr(plain, name, getattr(placed, name))
+  np.testing.assert_allclose(
+    forward(plain, IMAGES), forward(placed, IMAGES), atol=1e-5
+  )
+
+
+def test_an_image_of_another_size_has_resampled_positions():
+  model = vit(resample=True, pool="none")
+  positions = model.positions
+  # One position everywhere is the same at every size.
+  positions[...] = jnp.broadcast_to(positions[...][:1], positions.shape)
+  wide = jnp.concatenate([IMAGES, IMAGES], axis=-2)
+  got, once = model._embed(wide), model._embed(IMAGES)
+  assert got.shape[-2] == 2 * (once.shape[-2] - 1) + 1
+  np.testing.assert_allclose(got[:, :2], once[:, :2], atol=1e-6)
+  with pytest.raises(ValueError, match="or other multiples of 2 pixels"):
+    model(wide[..., :-1, :])
 
 
 @pytest.mark.slow
@@ -145,6 +182,7 @@ def test_images_of_another_size(shape, as_a_user):
     ({"pool": "max"}, "pool must be one of .*mean.*'max'"),
     ({"width": 6, "positions": "sinusoidal"}, "a multiple of 4, got 6"),
     ({"channels": 0}, "channels must be at least 1, got 0"),
+    ({"token_position": True, "pool": "mean"}, "needs learned positions and a"),
   ],
 )
 def test_a_config_that_cannot_be(options, words):

@@ -35,6 +35,7 @@ from attnjax.models.published.layer_keys import (
   Window,
 )
 from attnjax.models.published.rope_keys import Rope
+from attnjax.models.published.vision_families import VISION
 
 __all__ = ["FAMILIES"]
 
@@ -316,4 +317,5 @@ FAMILIES: Mapping[str, Family] = {
     ),
   ),
   **ENCODERS,
+  **VISION,
 }

@@ -1,14 +1,50 @@
 """`Family`: what a family of published models calls its keys and tensors."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
+from attnjax.config import Config
 from attnjax.models.decoder import DecoderLM
 from attnjax.models.decoder_config import DecoderConfig
-from attnjax.models.encoder import Encoder
-from attnjax.models.published.keys import Rule
+from attnjax.models.published.keys import Keys, Rule
 from attnjax.models.published.places import Place
 
-__all__ = ["Family"]
+__all__ = ["Family", "Outputs", "Vocabulary"]
+
+
+@runtime_checkable
+class Outputs(Protocol):
+  """How a config.json says how many tokens or classes there are.
+
+  >>> isinstance(Vocabulary(), Outputs)
+  True
+  """
+
+  def count(self, keys: Keys) -> int:
+    """Tokens or classes."""
+
+  def say(self, count: int) -> dict[str, Any]:
+    """Values of keys."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+  """Tokens, which one key counts.
+
+  >>> Vocabulary().say(11)
+  {'vocab_size': 11}
+  """
+
+  key: str = "vocab_size"
+
+  def count(self, keys: Keys) -> int:
+    """Tokens."""
+    return keys.need(self.key)
+
+  def say(self, count: int) -> dict[str, Any]:
+    """The key."""
+    return {self.key: count}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,10 +55,10 @@ class Family:
     architecture: the class of the `transformers` library.
     rules: of the keys of config.json; of two rules of one key or leaf the later
       one counts, so that a family may begin with the rules of another.
-    places: of the tensors.
+    places: of the tensors, or a function of our config that gives them.
     base: what comes before every name but that of the readout; a file saved
       without the readout has names without it.
-    vocabulary: the key of the number of tokens.
+    vocabulary: how many tokens there are, or classes.
     aliases: other ends of names that files have, and those of the table.
     unused: ends of names of tensors that are no parameters.
     heads: what names of tensors begin with, after the base, that belong to
@@ -31,20 +67,24 @@ class Family:
     model: our module.
 
   >>> Family("GPT2LMHeadModel", (), ()).vocabulary
-  'vocab_size'
+  Vocabulary(key='vocab_size')
   """
 
   architecture: str
   rules: tuple[Rule, ...]
-  places: tuple[Place, ...]
+  places: tuple[Place, ...] | Callable[[Any], tuple[Place, ...]]
   base: str = "model."
-  vocabulary: str = "vocab_size"
+  vocabulary: Outputs = Vocabulary()
   aliases: tuple[tuple[str, str], ...] = ()
   unused: tuple[str, ...] = ("rotary_emb.inv_freq",)
   heads: tuple[str, ...] = ()
-  config: type[DecoderConfig] = DecoderConfig
-  model: type[DecoderLM | Encoder] = DecoderLM
+  config: type[Config] = DecoderConfig
+  model: Callable[..., Any] = DecoderLM
 
   def __post_init__(self):
     last = {getattr(rule, "key", id(rule)): rule for rule in self.rules}
     object.__setattr__(self, "rules", tuple(last.values()))
+
+  def tensors(self, config: Config) -> tuple[Place, ...]:
+    """The places of the tensors of one model."""
+    return self.places(config) if callable(self.places) else self.places

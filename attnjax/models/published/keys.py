@@ -5,10 +5,8 @@ is refused by name, unless it is known to change no number.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol, runtime_checkable
-
-from attnjax.models.decoder_config import DecoderConfig
 
 __all__ = [
   "Biases",
@@ -67,6 +65,7 @@ class Keys:
   Args:
     values: of the file.
     model_type: of the file, for errors.
+    tensors: names in the files of weights; empty where they are not known.
 
   >>> keys = Keys({"hidden_size": 8, "router": 1}, "llama")
   >>> keys.get("hidden_size"), keys.get("head_dim", 4)
@@ -77,8 +76,14 @@ class Keys:
   ValueError: config.json: router=1 is no option that is honoured for llama...
   """
 
-  def __init__(self, values: Mapping[str, Any], model_type: str):
+  def __init__(
+    self,
+    values: Mapping[str, Any],
+    model_type: str,
+    tensors: Collection[str] = (),
+  ):
     self.values, self.model_type = dict(values), model_type
+    self.tensors = tensors
     self.asked: set[str] = set()
 
   def get(self, name: str, default: Any = None) -> Any:
@@ -125,7 +130,7 @@ class Rule(Protocol):
   def read(self, keys: Keys) -> dict[str, Any]:
     """Values of leaves, by dotted name."""
 
-  def write(self, config: DecoderConfig) -> dict[str, Any]:
+  def write(self, config: Any) -> dict[str, Any]:
     """Values of keys."""
 
 
@@ -166,7 +171,7 @@ class Same:
       return {self.name: keys.need(self.key)}
     return {self.name: keys.get(self.key, default)}
 
-  def write(self, config: DecoderConfig) -> dict[str, Any]:
+  def write(self, config: Any) -> dict[str, Any]:
     """The leaf under the name of the key."""
     return {self.key: _resolved(config, self.name)}
 
@@ -193,12 +198,12 @@ class Nullable:
     value = keys.get(self.key)
     return {self.name: value if self.key in keys.values else self.default}
 
-  def write(self, config: DecoderConfig) -> dict[str, Any]:
+  def write(self, config: Any) -> dict[str, Any]:
     """The leaf, null for None."""
     return {self.key: leaf(config, self.name)}
 
 
-def _resolved(config: DecoderConfig, name: str) -> Any:
+def _resolved(config: Any, name: str) -> Any:
   """A leaf, of which None says that it follows from others."""
   if name == "kv_heads":
     return config.kv_heads or config.heads
@@ -218,7 +223,7 @@ class Fixed:
     del keys
     return dict(self.leaves)
 
-  def write(self, config: DecoderConfig) -> dict[str, Any]:
+  def write(self, config: Any) -> dict[str, Any]:
     """Nothing: `save` compares what is read again."""
     del config
     return {}
@@ -235,7 +240,7 @@ class Idle:
     keys.get(self.key)
     return {}
 
-  def write(self, config: DecoderConfig) -> dict[str, Any]:
+  def write(self, config: Any) -> dict[str, Any]:
     """Nothing."""
     del config
     return {}
@@ -258,7 +263,7 @@ class Off:
       )
     return {}
 
-  def write(self, config: DecoderConfig) -> dict[str, Any]:
+  def write(self, config: Any) -> dict[str, Any]:
     """The first value that means off."""
     del config
     return {self.key: self.values[0]}
@@ -282,7 +287,7 @@ class Choice:
       )
     return {self.name: known[given]}
 
-  def write(self, config: DecoderConfig) -> dict[str, Any]:
+  def write(self, config: Any) -> dict[str, Any]:
     """The first value that means ours; none where the family has none."""
     ours = leaf(config, self.name)
     found = [theirs for theirs, value in self.values if value == ours]
@@ -300,7 +305,7 @@ class InnerWidth:
     """The width."""
     return {"hidden": keys.get(self.key, 4 * keys.need(self.width))}
 
-  def write(self, config: DecoderConfig) -> dict[str, Any]:
+  def write(self, config: Any) -> dict[str, Any]:
     """The width."""
     return {self.key: config.hidden}
 
@@ -324,7 +329,7 @@ class PaddedLength:
     rows = keys.get(self.key, 512)
     return {"position_offset": first, "max_length": rows - first}
 
-  def write(self, config: DecoderConfig) -> dict[str, Any]:
+  def write(self, config: Any) -> dict[str, Any]:
     """The number of rows and the token of padding."""
     rows = config.max_length + config.position_offset
     return {self.key: rows, "pad_token_id": config.position_offset - 1}
@@ -343,7 +348,7 @@ class Biases:
     value = keys.get(self.key, self.default)
     return dict.fromkeys(self.names, value)
 
-  def write(self, config: DecoderConfig) -> dict[str, Any]:
+  def write(self, config: Any) -> dict[str, Any]:
     """The value of the first map."""
     value = leaf(config, self.names[0])
     return {self.key: config.use_bias if value is None else value}
@@ -359,7 +364,7 @@ class InverseSquareRoot:
     """The scale."""
     return {"scale": float(keys.need(self.key)) ** -0.5}
 
-  def write(self, config: DecoderConfig) -> dict[str, Any]:
+  def write(self, config: Any) -> dict[str, Any]:
     """The key; a whole number, as published configs have it."""
     if config.scale is None:
       return {self.key: config.head_width or config.width // config.heads}
@@ -376,7 +381,7 @@ class RootOfWidth:
     """The scale, which no key has."""
     return {"embedding_scale": float(keys.need(self.width)) ** 0.5}
 
-  def write(self, config: DecoderConfig) -> dict[str, Any]:
+  def write(self, config: Any) -> dict[str, Any]:
     """Nothing: `save` compares what is read again."""
     del config
     return {}

@@ -1,8 +1,9 @@
 """`load`: a Hugging Face directory or a GGUF file becomes a model."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +11,6 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
-from attnjax.models.decoder import DecoderLM
-from attnjax.models.encoder import Encoder
 from attnjax.models.leaf_paths import leaves_by_path
 from attnjax.models.partition import partition_rules
 from attnjax.models.published.families import FAMILIES
@@ -19,8 +18,10 @@ from attnjax.models.published.family import Family
 from attnjax.models.published.filling import Source, filled
 from attnjax.models.published.gguf_file import GgufFile
 from attnjax.models.published.hub import downloaded
+from attnjax.models.published.image_processor import ImageProcessor
 from attnjax.models.published.mxfp4 import Mxfp4Weights
 from attnjax.models.published.places import (
+  Place,
   Tensor,
   published_shape,
   tensors_of,
@@ -28,6 +29,7 @@ from attnjax.models.published.places import (
 from attnjax.models.published.read_config import config_of, read_json
 from attnjax.models.published.tokenizer import PublishedTokenizer
 from attnjax.models.published.weights import Weights, open_weights
+from attnjax.models.vit import ViT
 from attnjax.ops.attention import attend as default_attend
 from attnjax.training.partition import shardings
 from attnjax.typing import DTypeLike
@@ -43,7 +45,7 @@ def load(
   attend: Callable = default_attend,
   ignore: tuple[str, ...] = (),
   mesh: Mesh | None = None,
-) -> tuple[Any, PublishedTokenizer | None]:
+) -> tuple[Any, Any]:
   """A published model and its tokenizer, by our own modules.
 
   Read are `config.json`, `model.safetensors` or its shards, and
@@ -65,8 +67,9 @@ def load(
       of leaves at a time; None: JAX's default device.
 
   Returns:
-    The model, a `DecoderLM` or an `Encoder`, and its tokenizer, or None where
-    there is no `tokenizer.json`.
+    The model, a `DecoderLM` or an `Encoder`, and its `PublishedTokenizer`, or
+    None where there is no `tokenizer.json`; or a `ViT` and its
+    `ImageProcessor`, or None where there is no `preprocessor_config.json`.
 
   Raises:
     ValueError: the family is unknown (the nearest is named), an option is not
@@ -105,6 +108,8 @@ def load(
   values = read_json(folder / "config.json")
   with open_weights(folder) as weights:
     model = _model(*_unpacked(values, weights), dtype, attend, ignore, mesh)
+  if isinstance(model, ViT):
+    return model, ImageProcessor.read(folder)
   return model, PublishedTokenizer.read(folder, model.vocabulary)
 
 
@@ -127,11 +132,17 @@ def _model(
   attend: Callable,
   ignore: tuple[str, ...],
   mesh: Mesh | None,
-) -> DecoderLM | Encoder:
+) -> Any:
   """The model that a config.json and its tensors say."""
-  name, config, vocabulary = config_of(values, ignore=ignore)
-  make = lambda: FAMILIES[name].model(
-    config,  # type: ignore[arg-type]
+  name, config, vocabulary = config_of(
+    values, ignore=ignore, tensors=weights.names()
+  )
+  # The places of this config alone.
+  family = dataclasses.replace(
+    FAMILIES[name], places=FAMILIES[name].tensors(config)
+  )
+  make = lambda: family.model(
+    config,
     vocabulary,
     attend=attend,
     rngs=nnx.Rngs(0),
@@ -143,7 +154,7 @@ def _model(
   if mesh is not None:
     rules = partition_rules(shapes)
     places = leaves_by_path(shardings(shapes, mesh, rules))
-  arrays = _read(weights, FAMILIES[name], leaves, dtype, places)
+  arrays = _read(weights, family, leaves, dtype, places)
   return jax.tree.unflatten(jax.tree.structure(shapes), arrays)
 
 
@@ -152,7 +163,8 @@ def _read(
 ) -> list[jax.Array]:
   """Our leaves, in their order, each where its sharding says."""
   shapes = {name: leaf.shape for name, leaf in leaves.items()}
-  tensors = list(tensors_of(family.places, shapes))
+  published = cast("tuple[Place, ...]", family.places)
+  tensors = list(tensors_of(published, shapes))
   found = _named(weights, family, tensors)
   for tensor in tensors:
     _check_shape(tensor, weights.shape(found[tensor.name]), shapes)

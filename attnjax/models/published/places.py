@@ -2,7 +2,8 @@
 
 A published matrix is ``[out, in]``, or ``[in, out]`` in GPT-2, with heads
 flattened, and may hold several of our maps side by side. Ours are ``M H D``,
-``H D M`` and ``M F``, and those of blocks have a leading axis of layers.
+``H D M`` and ``M F``, and those of blocks have a leading axis of layers. A map
+of patches is ``[out, channel, row, column]`` and ours takes channels last.
 """
 
 import dataclasses
@@ -40,6 +41,8 @@ class Place:
     suffixes: of leaves, where they are not the usual ones.
     experts: whether one published tensor holds all experts of a block.
     without: blocks that have no such tensor; our leaf is 1 there and unused.
+    inside: axes of the inputs of a map of patches: channels, rows, columns.
+    ones: leading axes of size 1 that the published tensor has more.
 
   >>> Place("h.{}.ln_1", ("attention_norm",)).published.format(3)
   'h.3.ln_1'
@@ -52,6 +55,8 @@ class Place:
   suffixes: tuple[tuple[str, str], ...] = ()
   experts: bool = False
   without: tuple[int, ...] = ()
+  inside: tuple[int, ...] = ()
+  ones: int = 0
 
 
 class Tensor(NamedTuple):
@@ -116,6 +121,10 @@ def published_shape(
   (6, 6)
   """
   lead, one = shapes[0][: tensor.batch], [s[tensor.batch :] for s in shapes]
+  if tensor.place.ones:
+    return (*(1,) * tensor.place.ones, *shapes[0])
+  if _of_patches(tensor):
+    return (shapes[0][-1], *tensor.place.inside)
   if not tensor.ours[0].endswith("kernel"):
     inside = tensor.ours[0].endswith("embedding")
     return shapes[0] if inside else (*lead, sum(map(math.prod, one)))
@@ -145,6 +154,8 @@ def split(
   """
   if len(shapes) == 1 and not tensor.ours[0].endswith("kernel"):
     return [array.reshape(shapes[0])]
+  if _of_patches(tensor):
+    return [array.transpose(2, 3, 1, 0).reshape(shapes[0])]
   if tensor.turned:
     array = array.swapaxes(-1, -2)
 
@@ -170,7 +181,11 @@ def join(tensor: Tensor, arrays: Sequence[np.ndarray]) -> np.ndarray:
   [0, 1, 2, 3]
   """
   if not tensor.ours[0].endswith(("kernel", "bias")):
-    return arrays[0]
+    return arrays[0].reshape((*(1,) * tensor.place.ones, *arrays[0].shape))
+  if _of_patches(tensor):
+    channels, *sides = tensor.place.inside
+    whole = arrays[0].reshape((*sides, channels, arrays[0].shape[-1]))
+    return whole.transpose(3, 2, 0, 1)
 
   matrix = tensor.ours[0].endswith("kernel")
   first = tensor.batch + (_inputs(tensor) if matrix else 0)
@@ -191,6 +206,11 @@ def join(tensor: Tensor, arrays: Sequence[np.ndarray]) -> np.ndarray:
     flat = np.concatenate(pieces, axis=-1)
 
   return flat.swapaxes(-1, -2) if tensor.turned else flat
+
+
+def _of_patches(tensor: Tensor) -> bool:
+  """Whether this is the kernel of a map of patches."""
+  return bool(tensor.place.inside) and tensor.ours[0].endswith("kernel")
 
 
 def _inputs(tensor: Tensor) -> int:

@@ -3,10 +3,11 @@
 import dataclasses
 import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from attnjax.config import Config
 from attnjax.config.leaves import leaves, replace_leaves
 from attnjax.models.decoder_config import DecoderConfig
 from attnjax.models.published.families import FAMILIES
@@ -62,13 +63,17 @@ def family_of(values: Mapping[str, Any]) -> tuple[str, Family]:
 
 
 def config_of(
-  values: Mapping[str, Any], *, ignore: tuple[str, ...] = ()
-) -> tuple[str, DecoderConfig, int]:
-  """(family, config, vocabulary) of a config.json.
+  values: Mapping[str, Any],
+  *,
+  ignore: tuple[str, ...] = (),
+  tensors: Collection[str] = (),
+) -> tuple[str, Any, int]:
+  """(family, config, vocabulary or classes) of a config.json.
 
   Args:
     values: of the file.
     ignore: names of keys that are known to change no number here.
+    tensors: names in the files of weights, where they are known.
 
   Raises:
     ValueError: the family is unknown, a key is missing or has a value that is
@@ -81,11 +86,11 @@ def config_of(
   ('llama', 'swiglu', 10000.0, 11)
   """
   name, family = family_of(values)
-  keys = Keys(values, name)
+  keys = Keys(values, name, tensors)
   found: dict[str, Any] = {}
   for rule in family.rules:
     found |= rule.read(keys)
-  vocabulary = keys.need(family.vocabulary)
+  vocabulary = family.vocabulary.count(keys)
   keys.refuse_unread(ignore)
   try:
     return name, replace_leaves(family.config(), found), vocabulary
@@ -94,13 +99,13 @@ def config_of(
 
 
 def keys_of(
-  config: DecoderConfig, vocabulary: int, family: str | None = None
+  config: Config, vocabulary: int, family: str | None = None
 ) -> tuple[str, dict[str, Any]]:
-  """(family, config.json) of a decoder: what `config_of` reads as the same.
+  """(family, config.json) of a model: what `config_of` reads as the same.
 
   Args:
-    config: of the decoder.
-    vocabulary: V, tokens.
+    config: of the model.
+    vocabulary: V, tokens or classes.
     family: a name of `FAMILIES`; None is the first that can say the config.
 
   Raises:
@@ -142,20 +147,20 @@ def keys_of(
   )
 
 
-def _written(name: str, config: DecoderConfig, vocabulary: int):
+def _written(name: str, config: Config, vocabulary: int):
   """The keys of a family, without asking whether they say it all."""
   family = FAMILIES[name]
   keys: dict[str, Any] = {
     "model_type": name,
     "architectures": [family.architecture],
-    family.vocabulary: vocabulary,
   }
+  keys |= family.vocabulary.say(vocabulary)
   for rule in family.rules:
     keys |= rule.write(config)
   return keys
 
 
-def _differences(config: DecoderConfig, other: DecoderConfig) -> list[str]:
+def _differences(config: Config, other: Config) -> list[str]:
   """Leaves of a config that change numbers and that another has not."""
   ours, theirs = _meaning(config), _meaning(other)
   # A leaf that means nothing to the other is not there.
@@ -166,11 +171,22 @@ def _differences(config: DecoderConfig, other: DecoderConfig) -> list[str]:
   ]
 
 
-def _meaning(config: DecoderConfig) -> dict[str, Any]:
+def _meaning(config: Config) -> dict[str, Any]:
   """What a config computes: leaves with defaults resolved, unused ones gone."""
   found = {leaf.name: leaf.value for leaf in leaves(config)}
+  for name in ("remat", "unroll", "dropout"):
+    found.pop(name, None)
+  if isinstance(config, DecoderConfig):
+    return _of_decoder(config, found)
+  if found.get("attention_bias", False) is None:
+    found["attention_bias"] = found["use_bias"]
+  return found
+
+
+def _of_decoder(config: DecoderConfig, found: dict[str, Any]) -> dict[str, Any]:
+  """The same of a decoder or an encoder."""
   for name in [*found]:
-    if name.startswith("rotary.") or name in ("remat", "unroll", "layers"):
+    if name.startswith("rotary.") or name == "layers":
       del found[name]
 
   found["kv_heads"] = config.kv_heads or config.heads

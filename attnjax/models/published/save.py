@@ -11,17 +11,19 @@ from attnjax.models.decoder import DecoderLM
 from attnjax.models.encoder import Encoder
 from attnjax.models.leaf_paths import leaves_by_path
 from attnjax.models.published.families import FAMILIES
+from attnjax.models.published.image_processor import ImageProcessor
 from attnjax.models.published.places import join, tensors_of
 from attnjax.models.published.read_config import keys_of
 from attnjax.models.published.tokenizer import PublishedTokenizer
+from attnjax.models.vit import ViT
 
 __all__ = ["save"]
 
 
 def save(
   path: str | Path,
-  model: DecoderLM | Encoder,
-  tokenizer: PublishedTokenizer | None = None,
+  model: DecoderLM | Encoder | ViT,
+  tokenizer: PublishedTokenizer | ImageProcessor | None = None,
   *,
   family: str | None = None,
 ) -> str:
@@ -29,8 +31,9 @@ def save(
 
   Args:
     path: of the directory, which is made.
-    model: a decoder or an encoder; its parameters keep their dtype.
-    tokenizer: as `load` returned it; None writes none.
+    model: a decoder, an encoder or a vision transformer; its parameters keep
+      their dtype.
+    tokenizer: or the `ImageProcessor`, as `load` returned it; None writes none.
     family: whose names and keys to write, a name of
       `attnjax.models.published.families.FAMILIES`; None is the first that can
       say the config.
@@ -57,13 +60,15 @@ def save(
   with needs_extra("published", "published weights need safetensors"):
     import safetensors.numpy
 
-  name, keys = keys_of(model.config, model.vocabulary, family)
+  outputs = model.classes if isinstance(model, ViT) else model.vocabulary
+  name, keys = keys_of(model.config, outputs, family)
   leaves = leaves_by_path(model)
   shapes = {path: leaf.shape for path, leaf in leaves.items()}
   arrays = jax.tree.map(np.asarray, leaves)
 
   tensors = {}
-  for tensor in tensors_of(FAMILIES[name].places, shapes):
+  places = FAMILIES[name].tensors(model.config)
+  for tensor in tensors_of(places, shapes):
     whole = join(tensor, [arrays[ours][tensor.at] for ours in tensor.ours])
     tensors[tensor.name] = np.ascontiguousarray(whole)
 
@@ -72,7 +77,7 @@ def save(
   # Null and not left out, for defaults may be beyond the vocabulary.
   special = ("bos_token_id", "eos_token_id", "pad_token_id")
   keys = dict.fromkeys(special) | keys
-  if tokenizer is not None and tokenizer.stop:
+  if isinstance(tokenizer, PublishedTokenizer) and tokenizer.stop:
     keys["eos_token_id"] = list(tokenizer.stop)
 
   folder = Path(path)
