@@ -1,5 +1,6 @@
 """`DecoderLM`: a decoder-only transformer language model."""
 
+import dataclasses
 from collections.abc import Callable
 
 import jax
@@ -19,6 +20,12 @@ from attnjax.models.decoder_layers import (
   scan_layers,
   score_mod_of,
 )
+from attnjax.models.layer_caches import (
+  LayerCaches,
+  init_layers,
+  is_windowed,
+  places,
+)
 from attnjax.nn import Embedding, with_attend
 from attnjax.nn.embed import add_positions
 from attnjax.nn.norm import make_norm
@@ -26,6 +33,7 @@ from attnjax.ops import cache as caches
 from attnjax.ops import masks
 from attnjax.ops.attention import attend as default_attend
 from attnjax.ops.forgotten_tokens import sees_forgotten
+from attnjax.ops.value_checks import poison
 from attnjax.typing import Array, Bool, DTypeLike, Float, Int
 
 __all__ = [
@@ -168,21 +176,44 @@ class DecoderLM(nnx.Module):
     batch: tuple[int, ...],
     capacity: int,
     dtype: DTypeLike = jnp.float32,
-  ) -> caches.KeyValueCache:
-    """An empty cache of every layer, stacked as the layers are."""
+    *,
+    rolling: int | None = None,
+  ) -> caches.KeyValueCache | LayerCaches:
+    """An empty cache of every layer, stacked as the layers are.
+
+    Args:
+      batch: sizes of the batch axes ``*B``.
+      capacity: C, tokens of the text at most, >= 1.
+      dtype: of keys and values.
+      rolling: None keeps every token in every layer. A number >= 0: layers with
+        a window keep what it shows and so many tokens more, which `rewind` may
+        remove again; only full layers take memory for C tokens.
+
+    Raises:
+      ValueError: if a number is out of range.
+    """
     # Sizes by the parameters and not by the config: with K key/value heads and
     # a `head_width` the defaults are resolved there.
     kernel = self.blocks.attention.key.kernel
     depth, _, heads, width = kernel.shape
-    return caches.init((depth, *batch), capacity, heads, width, dtype=dtype)
+    sizes = {"heads": heads, "width": width, "dtype": dtype}
+    if rolling is None:
+      return caches.init((depth, *batch), capacity, **sizes)
+    if rolling < 0:
+      raise ValueError(f"init_cache: rolling must be >= 0, got {rolling}")
+
+    kinds, window = self.config.kinds, self.config.window
+    # A query sees the window before it, and itself.
+    slots = capacity if window is None else window + 1 + rolling
+    return init_layers(kinds, batch, capacity, slots, **sizes)
 
   def decode(
     self,
     tokens: Int[Array, "*B T"],
-    cache: caches.KeyValueCache,
+    cache: caches.KeyValueCache | LayerCaches,
     *,
     lengths: Int[Array, "*B"] | None = None,
-  ) -> tuple[Float[Array, "*B T V"], caches.KeyValueCache]:
+  ) -> tuple[Float[Array, "*B T V"], caches.KeyValueCache | LayerCaches]:
     """Logits of new tokens after those in the cache.
 
     Args:
@@ -198,29 +229,80 @@ class DecoderLM(nnx.Module):
         tokens that it has rolled over; where that is known at run time only,
         rows are NaN.
     """
-    first, count = jax.tree.map(lambda x: x[0], cache), tokens.shape[-1]
-    # Checked before the scan, in which lengths are traced.
-    caches.overflows(first, count if lengths is None else lengths)
-    for kind in sorted({*self.config.kinds}):
-      sees_forgotten(
-        self._mask(kind), first.length, first.forgotten, count, lengths=lengths
-      )
-    positions = first.next_positions(count)
+    x, cache = self._decode_blocks(tokens, cache, lengths)
+    return self._read_out(x), cache
 
-    def layer(kind, x, block_and_cache):
-      block, cache = block_and_cache
-      return block.decode(
-        x,
-        cache,
+  def read(
+    self,
+    tokens: Int[Array, "*B T"],
+    cache: caches.KeyValueCache | LayerCaches,
+    *,
+    lengths: Int[Array, "*B"] | None = None,
+  ) -> tuple[Float[Array, "*B V"], caches.KeyValueCache | LayerCaches]:
+    """Logits after the last token alone: `decode` without those of the others.
+
+    Args:
+      tokens: as in `decode`.
+      cache: as in `decode`.
+      lengths: as in `decode`; the last token of a row is the last real one.
+
+    Returns:
+      Logits ``*B V`` and the cache with the new tokens.
+    """
+    x, cache = self._decode_blocks(tokens, cache, lengths)
+    if lengths is None:
+      return self._read_out(x[..., -1, :]), cache
+    end = jnp.asarray(lengths)[..., None, None] - 1
+    last = jnp.take_along_axis(x, end, axis=-2)[..., 0, :]
+    return self._read_out(last), cache
+
+  def _decode_blocks(self, tokens, cache, lengths):
+    """Output of the last block for new tokens, and the cache with them."""
+    kinds, count = self.config.kinds, tokens.shape[-1]
+    rolling = isinstance(cache, LayerCaches)
+    state = cache if rolling else LayerCaches(cache, None, cache.capacity)
+    rolls = {kind: rolling and is_windowed(kind) for kind in kinds}
+    group = {kind: "window" if rolls[kind] else "full" for kind in kinds}
+
+    # Checked before the scan, in which lengths are traced.
+    wrong = state.overflows(count if lengths is None else lengths)
+    for kind in sorted({*kinds}):
+      first = jax.tree.map(lambda x: x[0], getattr(state, group[kind]))
+      sees_forgotten(
+        self._mask(kind),
+        first.length,
+        first.forgotten,
+        count,
         lengths=lengths,
+        rolling=first.capacity if rolls[kind] else None,
+      )
+
+    # The caches are carried, not scanned over: a carry is updated in place.
+    index = jax.lax.dynamic_index_in_dim
+
+    def layer(kind, carry, block_and_place):
+      x, state = carry
+      block, place = block_and_place
+      stored = getattr(state, group[kind])
+      x, one = block.decode(
+        x,
+        jax.tree.map(lambda a: index(a, place, keepdims=False), stored),
+        lengths=lengths,
+        store=caches.roll if rolls[kind] else caches.append,
         mask=self._mask(kind),
-        position_encoding=rotary_of(self.config, kind, cache.capacity),
+        position_encoding=rotary_of(self.config, kind, state.capacity),
         score_mod=score_mod_of(self.config),
       )
+      put = lambda a, new: jax.lax.dynamic_update_index_in_dim(a, new, place, 0)
+      stored = jax.tree.map(put, stored, one)
+      return (x, dataclasses.replace(state, **{group[kind]: stored})), None
 
-    x = self._embed(tokens, positions)
-    x, cache = scan_layers(layer, x, (self.blocks, cache), self.config.kinds)
-    return self._read_out(x), cache
+    x = self._embed(tokens, first.next_positions(count))
+    order = places(tuple(group[kind] for kind in kinds))
+    (x, state), _ = scan_layers(
+      layer, (poison(x, wrong), state), (self.blocks, order), kinds
+    )
+    return x, state if rolling else state.full
 
   def _embed(self, tokens, positions):
     """Token embeddings plus position encodings."""

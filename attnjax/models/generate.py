@@ -10,6 +10,7 @@ import numpy as np
 from attnjax.models.decoder import DecoderLM
 from attnjax.models.memory_lm import MemoryLM
 from attnjax.models.sampling import checked_options, sample
+from attnjax.models.speculative import Drafted, Text, write
 from attnjax.ops.integers import checked_lengths
 from attnjax.ops.value_checks import poison, refuse, value_of
 from attnjax.typing import Array, Bool, Int, Key
@@ -31,11 +32,14 @@ def generate(
   | Int[Array | np.ndarray, "B T"]
   | None = None,
   stop: int | Sequence[int] | Int[Array | np.ndarray, "..."] | None = None,
-) -> Int[Array, "B N"]:
+  draft: DecoderLM | MemoryLM | None = None,
+  ahead: int = 4,
+) -> Int[Array, "B N"] | Drafted:
   """Continues prompts by sampling token after token.
 
   The prompt and all steps are one compiled program: it is compiled once for a
-  shape of prompt and options, `steps` and `stop`.
+  shape of prompt and options, `steps` and `stop`. It ends as soon as all rows
+  have stopped. Layers with a window keep no more tokens than it shows.
 
   Args:
     model: a decoder; a `MemoryLM` takes prompts of one length.
@@ -53,14 +57,22 @@ def generate(
       real tokens stood alone, from position 0 on.
     stop: a token, or several; after one of them a row repeats it. None never
       stops.
+    draft: a smaller decoder of the same vocabulary, which proposes tokens that
+      the model verifies several at once. Tokens are distributed as without it,
+      and greedy ones are the same, as far as rounding does not decide.
+    ahead: K, tokens that the draft proposes at a time, >= 1.
 
   Returns:
     int32 ``B N``, the continuation alone; -1, which is no token, where it is
-    known only at run time that a row has no answer: see `sample`.
+    known only at run time that a row has no answer: see `sample`. With a draft
+    a `Drafted` of these tokens, and how many were proposed and accepted.
 
   Raises:
     ValueError: if an option or a length is out of range, the prompt is empty,
-      or the text would outgrow the model's table of learned positions.
+      the text would outgrow the model's table of learned positions, or the
+      draft has another vocabulary.
+    NotImplementedError: with a draft, if one of the two is a `MemoryLM`: a
+      memory cannot take back what it has read.
 
   >>> import jax
   >>> import jax.numpy as jnp
@@ -75,6 +87,15 @@ def generate(
   >>> b = generate(model, prompt, steps=2, key=key, temperature=0.0)
   >>> a[:, :2].tolist() == b.tolist()
   True
+  >>> c = generate(
+  ...   model, prompt, steps=4, key=key, temperature=0.0, draft=model, ahead=2)
+  >>> c.tokens.tolist() == a.tolist(), c.offered.tolist(), c.accepted.tolist()
+  (True, [2], [2])
+
+  Reference:
+    Leviathan, Kalman, Matias, "Fast Inference from Transformers via Speculative
+    Decoding", 2022, arXiv 2211.17192; Chen et al., "Accelerating Large Language
+    Model Decoding with Speculative Sampling", 2023, arXiv 2302.01318.
   """
   prompt = jnp.asarray(prompt)
   if prompt.ndim != 2:
@@ -115,8 +136,13 @@ def generate(
     least=1,
   )
   _check_room(model, real, length, steps)
+  if draft is not None:
+    _check_draft(model, draft, ahead)
+    _check_room(draft, real, length, steps)
   if rows == 0:
-    return jnp.zeros((0, steps), jnp.int32)
+    none = jnp.zeros(0, jnp.int32)
+    tokens = jnp.zeros((0, steps), jnp.int32)
+    return tokens if draft is None else Drafted(tokens, none, none)
   _check_tokens(prompt, real, model.vocabulary)
 
   row_lengths: Array | np.ndarray | None = real
@@ -127,6 +153,7 @@ def generate(
   # Lengths are passed even if not given: one program serves both calls.
   return _generate(
     model,
+    draft,
     prompt,
     row_lengths,
     key,
@@ -134,43 +161,80 @@ def generate(
     _either(wrong, unfit),
     steps,
     stops,
+    0 if draft is None else ahead,
   )
 
 
-def _run(model, prompt, lengths, key, options, wrong, steps, stops):
-  """The jitted part of `generate`: reads the prompt, then scans the steps."""
+def _run(
+  model, draft, prompt, lengths, key, options, wrong, steps, stops, ahead
+):
+  """The jitted part of `generate`: reads the prompt, then writes."""
   options = dict(zip(("temperature", "top_k", "top_p"), options, strict=True))
-  dtype = model.embed.embedding[...].dtype
-  rows, length = prompt.shape
-
-  cache = model.init_cache((rows,), length + steps, dtype)
-  logits, cache = model.decode(prompt, cache, lengths=lengths)
-  # The logits after the last real token of each row: those after padding are of
-  # no text.
-  last = logits[:, -1]
-  if lengths is not None:
-    end = lengths[:, None, None] - 1
-    last = jnp.take_along_axis(logits, end, axis=1)[:, 0]
-
-  keys = jax.random.split(key, steps)
-  # The token of a poisoned row is -1, which embeds to NaN: all later ones are.
-  token = sample(poison(last, wrong), keys[0], **options)
   ends = jnp.array(stops, jnp.int32)[None]
+  keys = jax.random.split(key, steps)
 
-  def step(carry, key):
-    token, cache = carry
-    logits, cache = model.decode(token[:, None], cache)
-    drawn = sample(logits[:, 0], key, **options)
-    stopped = (token[:, None] == ends).any(-1)
+  logits, cache = _read(model, prompt, lengths, steps, ahead)
+  # The token of a poisoned row is -1, which embeds to NaN: all later ones are.
+  token = sample(poison(logits, wrong), keys[0], **options)
+  stopped = (token[:, None] == ends).any(-1)
+  tokens = jnp.broadcast_to(token[:, None], (len(token), steps))
+
+  if draft is not None:
+    _, draft_cache = _read(draft, prompt, lengths, steps, ahead)
+    one, none = jnp.ones_like(token), jnp.zeros_like(token)
+    caches = (cache, draft_cache)
+    text = Text(tokens, one, token, stopped, *caches, keys[-1], none, none)
+    return write(model, draft, text, ends, options, ahead)
+
+  def step(carry):
+    place, tokens, token, stopped, cache = carry
+    logits, cache = model.read(token[:, None], cache)
+    drawn = sample(logits, keys[place], **options)
+    # To the end of the row, which is all there is to say of one that stops.
+    rest = jnp.arange(steps)[None] >= place
     drawn = jnp.where(stopped, token, drawn)
-    return (drawn, cache), drawn
+    tokens = jnp.where(rest, drawn[:, None], tokens)
+    stopped |= (drawn[:, None] == ends).any(-1)
+    return place + 1, tokens, drawn, stopped, cache
 
-  _, rest = jax.lax.scan(step, (token, cache), keys[1:])
-  return jnp.concatenate([token[:, None], rest.T], axis=1)
+  goes_on = lambda carry: (carry[0] < steps) & ~carry[3].all()
+  start = (jnp.int32(1), tokens, token, stopped, cache)
+  return jax.lax.while_loop(goes_on, step, start)[1]
 
 
-# `steps` is the length of a scan, and `stops` the shape of an array.
-_generate = jax.jit(_run, static_argnums=(6, 7))
+# `steps` and `ahead` are lengths of arrays, and `stops` the shape of one.
+_generate = jax.jit(_run, static_argnums=(7, 8, 9))
+
+
+def _read(model, prompt, lengths, steps: int, ahead: int):
+  """(logits after the prompt, cache of a model that has read it)."""
+  rows, length = prompt.shape
+  kw: dict[str, Any] = {}
+  if isinstance(model, DecoderLM):
+    window = model.config.window
+    # A cache that would never roll is a plain one.
+    if window is not None and window + 1 + ahead < length + steps:
+      kw = {"rolling": ahead}
+  dtype = model.embed.embedding[...].dtype
+  cache = model.init_cache((rows,), length + steps, dtype, **kw)
+  return model.read(prompt, cache, lengths=lengths)
+
+
+def _check_draft(model, draft, ahead: int) -> None:
+  """Raises unless a model can verify what another proposes."""
+  if not all(isinstance(one, DecoderLM) for one in (model, draft)):
+    raise NotImplementedError(
+      "generate: draft must be a DecoderLM, and the model too, for a memory"
+      " cannot take back tokens that it has read, got"
+      f" {type(draft).__name__} and {type(model).__name__}; leave draft out"
+    )
+  if draft.vocabulary != model.vocabulary:
+    raise ValueError(
+      "generate: draft must have the vocabulary of the model, of"
+      f" {model.vocabulary} tokens, got {draft.vocabulary}"
+    )
+  if ahead < 1:
+    raise ValueError(f"generate: ahead must be >= 1, got {ahead}")
 
 
 def _stops(stop, vocabulary: int) -> tuple[int, ...]:
@@ -241,7 +305,7 @@ def _check_room(model, lengths, length: int, steps: int) -> None:
     return
   known = value_of(lengths)
   most = length if known is None else int(known.max(initial=0))
-  limit = model.position_table.embedding.shape[0]
+  limit = model.config.max_length
   if most + steps > limit:
     raise ValueError(
       f"generate: {most} + {steps} tokens outgrow the {limit} learned"

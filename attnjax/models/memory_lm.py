@@ -370,6 +370,17 @@ class MemoryLM(nnx.Module):
     cache, logits = jax.lax.scan(read, cache, jnp.moveaxis(tokens, -1, 0))
     return jnp.moveaxis(logits, 0, -2), cache
 
+  def read(
+    self,
+    tokens: Int[Array, "*B T"],
+    cache: PyTree,
+    *,
+    lengths: Int[Array, "*B"] | None = None,
+  ):
+    """(logits ``*B V`` after the last token alone, cache); see `decode`."""
+    logits, cache = self.decode(tokens, cache, lengths=lengths)
+    return logits[..., -1, :], cache
+
 
 def norms_by_layer(sizes: Float[Array, "L *B H"] | None) -> dict[str, Array]:
   """Largest memory norm of each layer, as named metrics of training.

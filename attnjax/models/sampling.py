@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.moved import forward_names
-from attnjax.ops.value_checks import refuse
+from attnjax.ops.value_checks import poison, refuse
 from attnjax.typing import Array, Float, Int, Key
 
-__all__ = ["Options", "checked_options", "sample"]
+__all__ = ["Options", "checked_options", "draw_probabilities", "sample"]
 
 
 def sample(
@@ -58,6 +58,49 @@ def sample(
     arXiv 1904.09751 (top-p); Fan, Lewis, Dauphin, "Hierarchical Neural Story
     Generation", 2018, arXiv 1805.04833 (top-k).
   """
+  scaled, greedy, wrong = _scaled(logits, temperature, top_k, top_p)
+  drawn = jax.random.categorical(key, scaled, axis=-1)
+  token = jnp.where(greedy, scaled.argmax(-1), drawn)
+  # Rows that cannot be drawn from give -1, which embeds to NaN.
+  return jnp.where(wrong, -1, token).astype(jnp.int32)
+
+
+def draw_probabilities(
+  logits: Float[Array, "*B V"],
+  *,
+  temperature: Any = 1.0,
+  top_k: Any = None,
+  top_p: Any = None,
+) -> Float[Array, "*B V"]:
+  """Probability of every token to be drawn by `sample` with these options.
+
+  Args:
+    logits: as of `sample`.
+    temperature: as of `sample`; at 0 one token has all the probability.
+    top_k: as of `sample`.
+    top_p: as of `sample`.
+
+  Returns:
+    float32 or wider ``*B V``, whose rows sum to 1; NaN where `sample` gives -1.
+
+  Raises:
+    ValueError: as `sample`.
+
+  >>> import jax.numpy as jnp
+  >>> logits = jnp.log(jnp.array([0.6, 0.3, 0.1]))
+  >>> draw_probabilities(logits, temperature=0.0).tolist()
+  [1.0, 0.0, 0.0]
+  >>> draw_probabilities(logits, top_k=2).round(3).tolist()  # of 0.9
+  [0.667..., 0.333..., 0.0]
+  """
+  scaled, greedy, wrong = _scaled(logits, temperature, top_k, top_p)
+  likely = jax.nn.softmax(scaled, axis=-1)
+  one = jax.nn.one_hot(scaled.argmax(-1), scaled.shape[-1], dtype=likely.dtype)
+  return poison(jnp.where(greedy[..., None], one, likely), wrong)
+
+
+def _scaled(logits, temperature, top_k, top_p):
+  """(logits to draw by, rows that are greedy, rows that have no answer)."""
   batch, vocabulary = logits.shape[:-1], logits.shape[-1]
   options = checked_options(vocabulary, batch, temperature, top_k, top_p)
   nothing = refuse(_empty, _nothing_to_draw, logits)
@@ -65,24 +108,21 @@ def sample(
   if jnp.finfo(logits.dtype).bits < 32:
     logits = logits.astype(jnp.float32)
 
-  # Top-k and top-p cut by rank, so an index into the sorted order is drawn.
-  order = jnp.argsort(-logits, axis=-1, stable=True)
-  best_first = jnp.take_along_axis(logits, order, axis=-1)
-
   # At temperature 0 the draw is discarded, but must not divide 0 by 0.
-  greedy = options.temperature == 0
-  temperature = jnp.where(greedy, 1, options.temperature).astype(logits.dtype)
-  scaled = _cut(best_first / _column(temperature, batch), options, batch)
-  drawn = jax.random.categorical(key, scaled, axis=-1)
-  rank = jnp.where(greedy, 0, drawn)
-  # From the rank back to the id of the token.
-  token = jnp.take_along_axis(order, rank[..., None], axis=-1)[..., 0]
+  greedy = jnp.broadcast_to(options.temperature == 0, batch)
+  temperature = jnp.where(options.temperature == 0, 1, options.temperature)
+  scaled = logits / _column(temperature.astype(logits.dtype), batch)
+  # To sort a vocabulary takes longer than many a model.
+  if options.top_k is not None or options.top_p is not None:
+    order = jnp.argsort(-scaled, axis=-1, stable=True)
+    best_first = jnp.take_along_axis(scaled, order, axis=-1)
+    kept = _cut(best_first, options, batch)
+    scaled = jnp.take_along_axis(kept, jnp.argsort(order, axis=-1), axis=-1)
 
-  # Rows that cannot be drawn from give -1, which embeds to NaN.
-  undrawable = jnp.isnan(logits).any(axis=-1)
-  for wrong in (nothing, options.wrong):
-    undrawable = undrawable if wrong is None else undrawable | wrong
-  return jnp.where(undrawable, -1, token).astype(jnp.int32)
+  wrong = jnp.isnan(logits).any(axis=-1)
+  for more in (nothing, options.wrong):
+    wrong = wrong if more is None else wrong | more
+  return scaled, greedy, wrong
 
 
 class Options(NamedTuple):

@@ -161,18 +161,26 @@ def append(
 
 
 def overflows(
-  cache: KeyValueCache, count: int | Int[Array | np.ndarray, "*B"]
+  cache: KeyValueCache,
+  count: int | Int[Array | np.ndarray, "*B"],
+  capacity: int | None = None,
 ) -> Bool[Array, "*B"] | None:
   """Marks rows that `count` more tokens overflow; raises where it is known.
+
+  Args:
+    cache: what was read so far.
+    count: of new tokens, one number or one a row.
+    capacity: tokens that a row may have; None is that of the cache.
 
   >>> overflows(init((), capacity=2, heads=1, width=1), 2) is None
   True
   """
+  most = cache.capacity if capacity is None else capacity
   return refuse(
-    lambda length, count: length + count > cache.capacity,
+    lambda length, count: length + count > most,
     lambda length, count: ValueError(
       f"cache: {(length + count).max()} positions do not fit the capacity of"
-      f" {cache.capacity}; init a larger one, or roll() to forget the oldest"
+      f" {most}; init a larger one, or roll() to forget the oldest"
     ),
     cache.length,
     np.int32(count) if isinstance(count, int) else count,
@@ -180,7 +188,7 @@ def overflows(
 
 
 def rewind(
-  cache: KeyValueCache, length: int | Int[Array, "*B"]
+  cache: KeyValueCache, length: int | Int[Array | np.ndarray, "*B"]
 ) -> KeyValueCache:
   """Removes the newest tokens of each row, as if they had not been read.
 
@@ -276,11 +284,13 @@ def unrolled(
   key, value = poison((key, value), wrong)
 
   join = lambda old, new: jnp.concatenate([old, new.astype(old.dtype)], -3)
-  # Padding gets the position of an empty slot, which masks hide.
+  # Padding gets the position of an empty slot, which masks hide. It may be NaN,
+  # of no token or beyond a table, and 0 times that is no 0.
+  pad = lambda new: jnp.where(real[..., None, None], new, 0)
   places = [cache.positions, jnp.where(real, position, -1)]
   return (
-    join(cache.key, key),
-    join(cache.value, value),
+    join(cache.key, pad(key)),
+    join(cache.value, pad(value)),
     jnp.concatenate(places, axis=-1),
   )
 

@@ -295,11 +295,11 @@ def decode_attention(
   >>> out.shape, int(state.length)
   ((3, 6), 3)
   """
-  if inputs.shape[-2] > cache.capacity:
-    # `roll` would overwrite some of them before their queries attend.
+  count, rolling = inputs.shape[-2], store is roll
+  if count > cache.capacity and not rolling:
     raise ValueError(
-      f"decode: {inputs.shape[-2]} tokens at once do not fit the capacity of"
-      f" {cache.capacity}; give them in chunks"
+      f"decode: {count} tokens at once do not fit the capacity of"
+      f" {cache.capacity}; init a larger cache"
     )
 
   # Ring attention may permute its tokens among devices.
@@ -311,7 +311,6 @@ def decode_attention(
       " an attend, or attnjax.attend"
     )
 
-  count, rolling = inputs.shape[-2], store is roll
   if mask is None:
     mask = sliding_window(cache.capacity - 1) if rolling else causal()
   mask = mask if isinstance(mask, Mask) else full() & mask
