@@ -1,7 +1,8 @@
 """The recall task: rows of (key, value) pairs, filler, and questions.
 
-Word 0 is filler, the next ones are keys, the last ones values. A key may be
-told again with another value: then the later one is the answer.
+Word 0 is filler, the next ones are keys, then come values, and further words of
+filler at last. A key may be told again with another value: then the later one
+is the answer.
 """
 
 import dataclasses
@@ -18,6 +19,7 @@ __all__ = [
   "Batches",
   "TaskConfig",
   "draw_words",
+  "filled",
   "lay_out",
   "loss",
   "vocabulary",
@@ -30,6 +32,11 @@ class TaskConfig(Config):
 
   keys: int = setting(64, "words that may be keys", at_least=1)
   values: int = setting(32, "words that may be values", at_least=1)
+  fillers: int = setting(
+    1,
+    "words of filler, one of which is drawn where nothing is told",
+    at_least=1,
+  )
   length: int = setting(128, "tokens of a row, T", at_least=1)
   fewest: int = setting(2, "pairs of a row, at least", at_least=1)
   most: int = setting(8, "pairs of a row, at most", at_least=1)
@@ -58,8 +65,8 @@ class TaskConfig(Config):
 
 
 def vocabulary(task: TaskConfig) -> int:
-  """Number of words: filler, keys and values."""
-  return 1 + task.keys + task.values
+  """Number of words: fillers, keys and values."""
+  return task.fillers + task.keys + task.values
 
 
 def draw_words(task: TaskConfig, draws, rows: int, pairs: int):
@@ -112,6 +119,22 @@ def lay_out(keys, values, asked, starts, length: int) -> dict[str, np.ndarray]:
   }
 
 
+def filled(task: TaskConfig, draws, batch: Mapping) -> dict[str, np.ndarray]:
+  """A batch of `lay_out` with a word of filler drawn for each 0.
+
+  >>> import numpy as np
+  >>> task = TaskConfig(keys=8, values=2, fillers=3)
+  >>> draws = np.random.default_rng(0)
+  >>> row = filled(task, draws, {"tokens": np.array([7, 0, 0, 0, 0, 0])})
+  >>> sorted({*row["tokens"].tolist()})  # 11 and 12 are filler as 0 is
+  [0, 7, 11, 12]
+  """
+  tokens = batch["tokens"]
+  words = draws.integers(task.fillers, size=tokens.shape, dtype=np.int32)
+  words = np.where(words > 0, words + task.keys + task.values, 0)
+  return {**batch, "tokens": np.where(tokens == 0, words, tokens)}
+
+
 @dataclasses.dataclass(frozen=True)
 class Batches:
   """Training batches: `batches(step)` draws new rows at every step.
@@ -144,7 +167,8 @@ class Batches:
     # The pairs begin anywhere where they end before the questions.
     room = task.length - task.questions - 2 * counts[:, 0]
     starts = (draws.random(rows) * (room + 1)).astype(int)
-    return lay_out(keys, values, asked, starts, task.length)
+    batch = lay_out(keys, values, asked, starts, task.length)
+    return filled(task, draws, batch)
 
 
 def loss(model: MemoryLM, batch: Mapping, key):

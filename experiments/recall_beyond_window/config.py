@@ -1,20 +1,22 @@
-"""Config and presets of the experiment on recall beyond the window."""
+"""Config and preset of the experiment on recall beyond the window."""
 
 import dataclasses
 
 from attnjax.config import Config, check_each_once, setting
 from attnjax.models import MemoryLMConfig
-from attnjax.runs import FitConfig, TrainConfig
-from attnjax.training import CheckpointConfig, OptimizerConfig
+from attnjax.training import OptimizerConfig, ProcessesConfig
 from experiments.memory_models import ARCHITECTURES, check_window
 from experiments.recall_task import TaskConfig
 
 __all__ = ["PRESETS", "VARIANTS", "RecallConfig", "TestConfig"]
 
+_MEMORY = {"architecture": "memory"}
 # What each variant changes in the model of the config. Two are controls: one
 # cannot forget, one writes against its loss.
 VARIANTS = ARCHITECTURES | {
-  "delta net": {"architecture": "memory", "rule": "delta_net"},
+  "Mamba-2": _MEMORY | {"rule": "mamba2"},
+  "delta net": _MEMORY | {"rule": "delta_net"},
+  "KDA": _MEMORY | {"rule": "kimi_delta_attention"},
   "LMM climbing": ARCHITECTURES["LMM"] | {"objective_sign": -1},
 }
 
@@ -26,15 +28,17 @@ class TestConfig(Config):
   __test__ = False  # pytest, looking for tests
 
   lengths: tuple[int, ...] = setting(
-    (128, 256, 512, 1024, 2048, 4096), "tokens of a row, T", at_least=1
+    (96, 256, 1024, 4096), "tokens of a row, T", at_least=1
   )
-  pairs: int = setting(8, "pairs of a row, all asked once", at_least=1)
+  pairs: int = setting(
+    8, "pairs of these rows, all asked; questions of every test", at_least=1
+  )
   capacities: tuple[int, ...] = setting(
     (4, 8, 16, 32, 64),
     "pairs of a row, some asked, where capacity is measured",
     at_least=1,
   )
-  capacity_length: int = setting(256, "tokens of a row there", at_least=1)
+  capacity_length: int = setting(192, "tokens of a row there", at_least=1)
   read: int = setting(
     128, "tokens before the questions, where states are changed", at_least=1
   )
@@ -70,29 +74,46 @@ class TestConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class RecallConfig(FitConfig):
+class RecallConfig(Config):
   """All that decides the experiment."""
 
   variants: tuple[str, ...] = setting(
     tuple(VARIANTS), "each is trained", choices=tuple(VARIANTS)
   )
-  parameters: int = setting(
-    140_000,
-    "of every variant, about: what its mixing leaves over goes to the"
-    " feed-forward maps",
-    at_least=1,
+  widths: tuple[int, ...] = setting(
+    (16, 32, 64), "M of the models, each tried; their states grow with it"
+  )
+  rates: tuple[float, ...] = setting(
+    (3e-3, 1e-2, 3e-2), "learning rates, each tried", above=0
   )
   seeds: int = setting(3, "repetitions with other draws", at_least=1)
-  model: MemoryLMConfig = MemoryLMConfig(window=32, persistent=4)
-  task: TaskConfig = TaskConfig()
+  steps: int = setting(600, "updates of a training", at_least=1)
+  every: int = setting(50, "steps between looks, a divisor", at_least=1)
+  model: MemoryLMConfig = MemoryLMConfig(
+    window=32, persistent=4, depth=1, heads=1, chunk=16
+  )
+  task: TaskConfig = TaskConfig(
+    keys=128,
+    fillers=32,
+    length=96,
+    fewest=4,
+    most=32,
+    questions=16,
+    batch_size=8,
+  )
   test: TestConfig = TestConfig()
-  optimizer: OptimizerConfig = OptimizerConfig()
-  train: TrainConfig = TrainConfig()
+  optimizer: OptimizerConfig = OptimizerConfig(warmup=0.05, weight_decay=0.0)
+  processes: ProcessesConfig = ProcessesConfig()
 
   def __post_init__(self):
     super().__post_init__()
-    check_each_once(self, "variants")
+    for name in ("variants", "widths", "rates"):
+      check_each_once(self, name)
     check_window(self.model)
+    if self.steps % self.every:
+      raise ValueError(
+        f"every must divide steps={self.steps}, got {self.every}"
+      )
 
     most = max(*self.test.capacities, self.test.pairs)
     if most > self.task.keys:
@@ -103,31 +124,11 @@ class RecallConfig(FitConfig):
 
 
 def tiny() -> RecallConfig:
-  """Eleven variants, three seeds: hours on two cores."""
-  return RecallConfig(
-    model=MemoryLMConfig(window=32, persistent=4, width=64, heads=2, chunk=16),
-    optimizer=OptimizerConfig(
-      peak_learning_rate=4e-3, warmup=0.05, weight_decay=0.0
-    ),
-    train=TrainConfig(
-      steps=1000,
-      evaluate_every=250,
-      log_every=50,
-      checkpoint=CheckpointConfig(every_steps=500, keep_last=1),
-    ),
-  )
+  """Thirteen variants, three widths, three rates, three seeds: a day of a core.
+
+  Cells are kept one by one: name some of them.
+  """
+  return RecallConfig()
 
 
-def base() -> RecallConfig:
-  """The same, longer and wider; not run by us."""
-  return RecallConfig(
-    parameters=500_000,
-    model=MemoryLMConfig(window=32, persistent=4, width=128, heads=4),
-    optimizer=OptimizerConfig(
-      peak_learning_rate=2e-3, warmup=0.02, weight_decay=0.0
-    ),
-    train=TrainConfig(steps=10_000, evaluate_every=1000),
-  )
-
-
-PRESETS = {"tiny": tiny, "base": base}
+PRESETS = {"tiny": tiny}

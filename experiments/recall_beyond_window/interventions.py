@@ -19,7 +19,7 @@ from attnjax.models import MemoryLM
 from attnjax.nn.memory_blocks import MixerState
 from attnjax.nn.neural_memory import NeuralMemoryState
 from experiments.recall_beyond_window.config import RecallConfig
-from experiments.recall_task import draw_words, lay_out
+from experiments.recall_task import draw_words, filled, lay_out
 
 __all__ = ["COLUMNS", "has_memory", "intervene", "without_rate"]
 
@@ -73,7 +73,11 @@ def twins(config: RecallConfig) -> dict[str, np.ndarray]:
   asked = draws.permuted(keys, axis=1)
   same = lambda x: np.broadcast_to(x[:1], x.shape)
   length = config.test.read + pairs
-  return lay_out(same(keys), values, same(asked), np.zeros(rows), length)
+  batch = lay_out(same(keys), values, same(asked), np.zeros(rows), length)
+  # The same filler too, as one row has it.
+  first = filled(config.task, draws, {"tokens": batch["tokens"][:1]})["tokens"]
+  tokens = batch["tokens"]
+  return batch | {"tokens": np.where(tokens == 0, first, tokens)}
 
 
 def answer_logits(model: MemoryLM, tokens, asked: int, change: Callable):

@@ -9,9 +9,9 @@ import numpy as np
 
 from attnjax.models import MemoryLM
 from experiments.recall_beyond_window.config import RecallConfig
-from experiments.recall_task import draw_words, lay_out
+from experiments.recall_task import draw_words, filled, lay_out
 
-__all__ = ["asked_rows", "by_capacity", "by_length", "deviation", "overwritten"]
+__all__ = ["asked_rows", "by_length", "by_pairs", "deviation", "overwritten"]
 
 # Of the test rows: no seed of a training run is as large.
 _SEED = 99_999
@@ -24,7 +24,8 @@ def asked_rows(
   draws = np.random.default_rng((seed, length, pairs))
   keys, values = draw_words(config.task, draws, config.test.rows, pairs)
   asked = draws.permuted(keys, axis=1)[:, : config.test.pairs]
-  return lay_out(keys, values, asked, np.zeros(len(keys)), length)
+  batch = lay_out(keys, values, asked, np.zeros(len(keys)), length)
+  return filled(config.task, draws, batch)
 
 
 @functools.partial(jax.jit, static_argnums=2)
@@ -49,7 +50,7 @@ def by_length(config: RecallConfig, model: MemoryLM) -> dict[int, float]:
   }
 
 
-def by_capacity(config: RecallConfig, model: MemoryLM) -> dict[int, float]:
+def by_pairs(config: RecallConfig, model: MemoryLM) -> dict[int, float]:
   """Accuracy by number of pairs, in rows of one length."""
   length = config.test.capacity_length
   return {
@@ -85,7 +86,9 @@ def overwritten(config: RecallConfig, model: MemoryLM) -> dict[str, float]:
   asked = draws.permuted(told, axis=1)[:, :pairs]
 
   starts, length = np.zeros(rows), config.test.capacity_length
-  later = lay_out(told, values, asked, starts, length)
+  later = filled(
+    config.task, draws, lay_out(told, values, asked, starts, length)
+  )
   # Told the other way round, the earlier value is the answer.
   earlier = lay_out(told[:, ::-1], values[:, ::-1], asked, starts, length)
 

@@ -1,61 +1,114 @@
 """Tables and figures of the experiment on recall beyond the window."""
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from attnjax.runs import spread, table
 from attnjax.viz import save_lines
+from experiments.learning_rates import said_of
 from experiments.recall_beyond_window.config import RecallConfig
 from experiments.recall_beyond_window.interventions import COLUMNS
 from experiments.recall_beyond_window.measure import deviation
 
-__all__ = ["check_reach", "draw", "tables"]
+__all__ = ["Cell", "best", "check_reach", "draw", "tables"]
 
-Results = Mapping[str, list[dict]]  # variant -> what was measured, one a seed
+# (variant, width, rate) -> what `trained` found.
+Cell = tuple[str, int, float]
+Results = Mapping[Cell, dict]
 
 _LIMIT = 5.0  # standard deviations: by chance, one run in two millions
+
+
+def best(
+  config: RecallConfig, results: Results, variant: str, width: int
+) -> float:
+  """The rate whose accuracy was greatest at the end of training.
+
+  The mean over seeds, on rows that no step has seen; no test is looked at.
+  """
+  return max(
+    config.rates, key=lambda rate: _trained(results[variant, width, rate])
+  )
+
+
+def _trained(found: dict) -> float:
+  """Mean accuracy over seeds at the end of training."""
+  return statistics.fmean(row[-1] for row in found["curve"])
+
+
+def _chosen(
+  config: RecallConfig, results: Results
+) -> Iterator[tuple[str, int, float, dict]]:
+  """(variant, width, its best rate, what was found there)."""
+  for variant in config.variants:
+    for width in config.widths:
+      rate = best(config, results, variant, width)
+      yield variant, width, rate, results[variant, width, rate]
 
 
 def tables(config: RecallConfig, results: Results) -> str:
   """All tables as text."""
   test = config.test
   parts = [
-    ("accuracy at every length", "length", "by length", test.lengths),
-    ("accuracy by number of pairs", "pairs", "by capacity", test.capacities),
-    ("keys told twice", "says", "overwritten", ("later", "earlier")),
-    ("the memory changed", "memory", "interventions", COLUMNS),
+    ("accuracy by number of pairs", "by pairs", test.capacities),
+    (f"accuracy of {test.pairs} pairs by length", "by length", test.lengths),
+    ("keys told twice: says", "overwritten", ("later", "earlier")),
+    ("the memory changed", "interventions", COLUMNS),
   ]
-  found = [_table(results, *part) for part in parts]
-  return "\n".join([*found, _sizes(config, results)])
+  found = [_table(config, results, *part) for part in parts]
+  return "\n".join([_sizes(config, results), *found, _sweep(config, results)])
 
 
-def _table(results: Results, title: str, what: str, name: str, columns) -> str:
-  """Table of one measure, a row a variant, a column a condition."""
-  rows = [
-    [variant, *(spread([run[name][str(c)] for run in runs]) for c in columns)]
-    for variant, runs in results.items()
-    if runs and runs[0][name]
-  ]
-  heads = [f"variant, {what}", *columns]
+def _table(
+  config: RecallConfig, results: Results, title: str, name: str, columns
+) -> str:
+  """Table of one measure, a row a variant and width, a column a condition."""
+  rows = []
+  for variant, width, rate, found in _chosen(config, results):
+    seeds = [seed[name] for seed in found["seeds"]]
+    if seeds[0]:
+      cells = [spread([seed[str(c)] for seed in seeds]) for c in columns]
+      rows.append([variant, width, said_of(rate, config.rates), *cells])
+  return _titled(title, ["variant", "width", "rate", *columns], rows)
+
+
+def _titled(title: str, heads: list, rows: list[list]) -> str:
   return f"\n{title}\n\n" + table(heads, rows)
 
 
 def _sizes(config: RecallConfig, results: Results) -> str:
-  """Table of parameters, bytes of the state, and seconds of training."""
+  """Table of parameters and of bytes of the state."""
   ends = min(config.test.lengths), max(config.test.lengths)
-
   rows = [
     [
       variant,
-      f"{runs[0]['parameters']:,}",
-      *(f"{runs[0]['bytes'][str(length)]:,}" for length in ends),
-      f"{min(run['seconds'] for run in runs):.0f}",
+      width,
+      f"{found['parameters']:,}",
+      *(f"{found['bytes'][str(length)]:,}" for length in ends),
     ]
-    for variant, runs in results.items()
-    if runs
+    for variant, width, _, found in _chosen(config, results)
   ]
-  heads = ["variant", "parameters", *(f"bytes at {n:,}" for n in ends)]
-  return "\nsizes\n\n" + table([*heads, "seconds of a run"], rows)
+  heads = ["parameters", *(f"bytes at {n:,}" for n in ends)]
+  return _titled("sizes", ["variant", "width", *heads], rows)
+
+
+def _sweep(config: RecallConfig, results: Results) -> str:
+  """Table of every rate that was tried, best or not."""
+  rows = [
+    [
+      variant,
+      width,
+      *(
+        spread([row[-1] for row in results[variant, width, rate]["curve"]])
+        for rate in config.rates
+      ),
+    ]
+    for variant, width, *_ in _chosen(config, results)
+  ]
+  heads = ["variant", "width", *(f"{rate:g}" for rate in config.rates)]
+  title = f"accuracy in training, last {config.every} steps, by learning rate"
+  return _titled(title, heads, rows)
 
 
 def check_reach(config: RecallConfig, results: Results) -> str:
@@ -67,18 +120,23 @@ def check_reach(config: RecallConfig, results: Results) -> str:
   test, model = config.test, config.model
   # Each block looks back by its window and by its convolution.
   reach = model.depth * ((model.window or 0) + model.convolution - 1)
+  far = [n for n in test.lengths if n - 3 * test.pairs > reach]
   lines = []
 
   for variant in ("window", "window + persistent"):
-    far = [n for n in test.lengths if n - 3 * test.pairs > reach]
-    runs = [run["by length"] for run in results.get(variant, [])]
-    if not runs or not far:
+    seeds = [
+      seed["by length"]
+      for (name, *_), found in results.items()
+      for seed in found["seeds"]
+      if name == variant
+    ]
+    if not seeds or not far:
       continue
 
-    accuracies = [run[str(length)] for run in runs for length in far]
+    accuracies = [seed[str(length)] for seed in seeds for length in far]
     away = deviation(config, accuracies)
     said = (
-      f"{variant}: {sum(accuracies) / len(accuracies):.4f} beyond its reach of"
+      f"{variant}: {statistics.fmean(accuracies):.4f} beyond its reach of"
       f" {reach} tokens, chance {1 / config.task.values:.4f}:"
       f" {away:+.1f} standard deviations"
     )
@@ -90,28 +148,30 @@ def check_reach(config: RecallConfig, results: Results) -> str:
 
 
 def draw(config: RecallConfig, workdir: Path, results: Results) -> list[Path]:
-  """Draws accuracy over length, and over the number of pairs."""
-  test = config.test
-  chance = {"chance": 1 / config.task.values}
-  # The accuracy of a model that knows the values of a row but not their keys.
-  told = chance | {"any value of the row": 1 / test.pairs}
+  """Draws accuracy over bytes of state, a figure a number of pairs."""
+  drawn = []
+  length = str(min(config.test.lengths))
+  for pairs in config.test.capacities:
+    series: dict[str, tuple[list, list]] = {}
+    for variant, _, _, found in _chosen(config, results):
+      sizes, accuracies = series.setdefault(variant, ([], []))
+      sizes.append(found["bytes"][length])
+      accuracies.append(
+        [seed["by pairs"][str(pairs)] for seed in found["seeds"]]
+      )
 
-  parts = [
-    ("by_length.png", "by length", test.lengths, "tokens of a row", told),
-    ("by_capacity.png", "by capacity", test.capacities, "pairs", chance),
-  ]
-  return [
-    save_lines(
-      workdir / path,
-      {
-        variant: (xs, [[run[name][str(x)] for x in xs] for run in runs])
-        for variant, runs in results.items()
-        if runs
-      },
-      x_label=label,
-      y_label="accuracy",
-      log_x=True,
-      levels=levels,
+    drawn.append(
+      save_lines(
+        workdir / f"pairs_{pairs}.png",
+        {
+          variant: (sizes, [list(row) for row in zip(*found, strict=True)])
+          for variant, (sizes, found) in series.items()
+        },
+        x_label="bytes of state of a row",
+        y_label="accuracy",
+        title=f"{pairs} pairs",
+        log_x=True,
+        levels={"chance": 1 / config.task.values},
+      )
     )
-    for path, name, xs, label, levels in parts
-  ]
+  return drawn

@@ -1,35 +1,41 @@
-"""Models of the variants, of about the same number of parameters."""
+"""Models of the variants: one width, one head, and what they hold."""
+
+import dataclasses
+from collections.abc import Sequence
+
+from flax import nnx
 
 from attnjax.models import MemoryLM, MemoryLMConfig
 from experiments import memory_models
-from experiments.memory_models import state_bytes
 from experiments.recall_beyond_window.config import VARIANTS, RecallConfig
 from experiments.recall_task import vocabulary
 
 __all__ = ["count", "make", "model_config", "state_bytes"]
 
 
-def model_config(config: RecallConfig, variant: str) -> MemoryLMConfig:
-  """Config of a variant; its feed-forward width takes the parameters left.
-
-  Raises:
-    ValueError: there are not enough parameters for a feature.
-  """
-  return memory_models.fitted(
-    config.model,
-    VARIANTS[variant],
-    vocabulary=vocabulary(config.task),
-    parameters=config.parameters,
+def model_config(
+  config: RecallConfig, variant: str, width: int
+) -> MemoryLMConfig:
+  """Config of a variant whose feed-forward maps are twice as wide."""
+  return dataclasses.replace(
+    config.model, width=width, hidden=2 * width, **VARIANTS[variant]
   )
 
 
-def count(config: RecallConfig, model: MemoryLMConfig) -> int:
+def count(config: RecallConfig, variant: str, width: int) -> int:
   """Number of parameters of a model."""
+  model = model_config(config, variant, width)
   return memory_models.count(model, vocabulary(config.task))
 
 
-def make(config: RecallConfig, variant: str, seed: int) -> MemoryLM:
-  """A new model of a variant, on the mesh of its training."""
-  model = model_config(config, variant)
-  words = vocabulary(config.task)
-  return memory_models.make(model, words, seed, config.train)
+def make(config: RecallConfig, variant: str, width: int, seed: int) -> MemoryLM:
+  """A new model of a variant."""
+  model = model_config(config, variant, width)
+  return MemoryLM(model, vocabulary(config.task), rngs=nnx.Rngs(seed))
+
+
+def state_bytes(
+  config: RecallConfig, variant: str, width: int, lengths: Sequence[int]
+) -> dict[int, int]:
+  """Bytes of the decoding state of one row, by length of the row."""
+  return memory_models.state_bytes(make(config, variant, width, 0), lengths)

@@ -1,14 +1,17 @@
 """Recall beyond a window, as small as a test wants it."""
 
 SMALL = {
-  "parameters": 9000,
+  "widths": (16,),
+  "rates": (1e-2,),
   "seeds": 1,
+  "steps": 2,
+  "every": 1,
   "model.window": 4,
   "model.persistent": 2,
   "model.segment": 8,
   "model.chunk": 4,
-  "model.width": 16,
   "task.keys": 11,
+  "task.fillers": 2,
   "task.values": 13,
   "task.length": 29,
   "task.fewest": 2,
@@ -21,7 +24,5 @@ SMALL = {
   "test.capacity_length": 32,
   "test.read": 24,
   "test.rows": 6,
-  "train.steps": 3,
-  "train.evaluate_every": 0,
   "optimizer.warmup_steps": 1,
 }

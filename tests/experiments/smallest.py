@@ -122,11 +122,14 @@ _SMALLEST = {
   },
   "published_model": {"tokens": 2, "windows": 1, "length": 8},
   "reaction_mapping": {"seeds": 1},
-  "recall_beyond_window": _TRAIN
-  | _MEMORY
-  | {
-    "variants": "LMM",
-    "model.segment": 8,
+  "recall_beyond_window": {
+    "variants": "delta net",
+    "widths": 8,
+    "rates": 0.01,
+    "seeds": 1,
+    "steps": 2,
+    "every": 1,
+    "model.chunk": 4,
     "task.keys": 11,
     "task.values": 13,
     "task.length": 29,
@@ -140,6 +143,7 @@ _SMALLEST = {
     "test.capacity_length": 32,
     "test.read": 24,
     "test.rows": 6,
+    "optimizer.warmup_steps": 1,
   },
   "scaling": _TEXT
   | {

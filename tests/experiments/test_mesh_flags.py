@@ -1,17 +1,16 @@
 """Experiments run on any mesh, in any number of processes, by flags alone."""
 
 import pytest
+from flax import nnx
 
 from attnjax.config import replace_leaves
-from attnjax.runs import MeshConfig, loss_on
-from attnjax.training import read_metrics
+from attnjax.models import MemoryLM, MemoryLMConfig
+from attnjax.runs import MeshConfig, TrainConfig, fit, loss_on, make_model
+from attnjax.training import OptimizerConfig, read_metrics
 from experiments.language_model.__main__ import main as language_model
 from experiments.language_model.config import PRESETS
-from experiments.recall_beyond_window import variants
-from experiments.recall_beyond_window.config import PRESETS as RECALL
-from experiments.recall_beyond_window.trial import trial
-from experiments.recall_task import loss
-from tests.experiments import small_recall
+from experiments.recall_beyond_window.config import VARIANTS
+from experiments.recall_task import Batches, TaskConfig, loss, vocabulary
 from tests.side_by_side import SideBySide, free_address
 
 ENGLISH = "The cat sat on the mat. A dog ran by the old red barn.\n"
@@ -99,32 +98,43 @@ def test_the_language_model_in_two_processes(tmp_path, corpus, alone):
 
 
 # What a mesh divides is a multiple of its axes.
-RECALL_SMALL = small_recall.SMALL | {
-  "task.length": 32,
-  "task.questions": 4,
-  "task.batch_size": 8,
-  "test.lengths": (32,),
-  "test.capacities": (2,),
-  "train.log_every": 1,
-}
+TASK = TaskConfig(
+  keys=11, values=13, length=32, fewest=2, most=5, questions=4, batch_size=8
+)
+
+
+def recall_model(variant, train):
+  """A model of a memory, on the mesh of its training."""
+  sizes = {"width": 16, "hidden": 32, "depth": 2, "heads": 2, "chunk": 4}
+  reach = {"window": 4, "persistent": 2, "segment": 8}
+  config = MemoryLMConfig(**sizes | reach | VARIANTS[variant])
+  made = lambda: MemoryLM(config, vocabulary(TASK), rngs=nnx.Rngs(0))
+  return make_model(made, train)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["window + persistent", "MAC"])
 def test_recall_on_a_mesh(tmp_path, variant):
-  found = []
   for name, mesh in (
     ("alone", {}),
     ("shared", {"fsdp": 2, "sequence": 2, "tensor": 2}),
   ):
-    leaves = {f"train.mesh.{axis}": size for axis, size in mesh.items()}
-    config = replace_leaves(RECALL["tiny"](), RECALL_SMALL | leaves)
-    found.append(trial(config, variant, 0, tmp_path / name))
-  folder = f"{variant.replace(' ', '_')}/seed0"
-  shared, alone = (losses(tmp_path / n / folder) for n in ("shared", "alone"))
-  assert len(alone) == 4
+    train = TrainConfig(
+      steps=3, evaluate_every=0, log_every=1, mesh=MeshConfig(**mesh)
+    )
+    fit(
+      recall_model(variant, train),
+      loss,
+      Batches(TASK, 0),
+      workdir=tmp_path / name,
+      experiment="recall",
+      identity={},
+      optimizer=OptimizerConfig(1e-2, warmup_steps=1),
+      train=train,
+    )
+  shared, alone = (losses(tmp_path / name) for name in ("shared", "alone"))
+  assert len(alone) == 3
   assert shared == pytest.approx(alone, rel=1e-4)
-  assert found[0]["parameters"] == found[1]["parameters"]
 
 
 @pytest.mark.parametrize(
@@ -139,8 +149,6 @@ def test_recall_on_a_mesh(tmp_path, variant):
 )
 def test_an_attention_that_a_model_does_not_take_is_refused(choice, message):
   config = MeshConfig(data=2, sequence=4, **choice)
-  model = variants.make(
-    replace_leaves(RECALL["tiny"](), RECALL_SMALL), "window + persistent", 0
-  )
+  model = recall_model("window + persistent", TrainConfig())
   with pytest.raises(ValueError, match=message):
     loss_on(config.make(), config, model, loss)

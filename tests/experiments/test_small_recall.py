@@ -1,54 +1,49 @@
 """With the default start the memories learn to recall, in 500 small steps."""
 
+import jax
 import pytest
+from flax import nnx
 
-from attnjax.config import replace_leaves
-from attnjax.runs import fit, trial_arguments
-from attnjax.training import make_evaluate
+from attnjax.models import MemoryLM, MemoryLMConfig
+from attnjax.training import OptimizerConfig, make_evaluate
 from experiments import recall_task as task
-from experiments.recall_beyond_window import variants
-from experiments.recall_beyond_window.config import PRESETS
+from experiments.memory_models import fitted
+from experiments.recall_beyond_window.config import VARIANTS
+from experiments.seeds_at_once import train
 
 pytestmark = pytest.mark.slow
 # One block, one head of 32, rows of 48 with 2 to 8 pairs.
-SMALLEST = {
-  "parameters": 30_000,
-  "seeds": 1,
-  "model.window": 8,
-  "model.width": 32,
-  "model.depth": 1,
-  "model.heads": 1,
-  "model.segment": 16,
-  "task.length": 48,
-  "task.questions": 12,
-  "optimizer.peak_learning_rate": 1e-2,
-  "train.steps": 500,
-  "train.evaluate_every": 500,
-}
+MODEL = {"window": 8, "persistent": 4, "width": 32, "depth": 1, "heads": 1}
+TASK = task.TaskConfig(length=48, questions=12)
 LEAST = {"delta net": 0.95} | dict.fromkeys(("LMM", "MAC", "MAG", "MAL"), 0.85)
 
 
-def learned(variant, tmp_path, **changes):
+def learned(variant, **changes):
   """Accuracy after 500 steps, of 2 to 8 pairs that no step has seen."""
-  config = replace_leaves(PRESETS["tiny"](), SMALLEST | changes)
-  batches = [task.Batches(config.task, 88_888)(n) for n in range(8)]
-  found = fit(
-    variants.make(config, variant, 0),
-    task.loss,
-    task.Batches(config.task, 0),
-    evaluate=make_evaluate(task.loss).on(batches),
-    **trial_arguments(
-      config, experiment="recall", variant=variant, seed=0, workdir=tmp_path
-    ),
+  words = task.vocabulary(TASK)
+  config = fitted(
+    MemoryLMConfig(**MODEL, segment=16, **changes),
+    VARIANTS[variant],
+    vocabulary=words,
+    parameters=30_000,
   )
-  return found.records[-1]["accuracy"]
+  *_, last = train(
+    [MemoryLM(config, words, rngs=nnx.Rngs(0))],
+    task.loss,
+    [task.Batches(TASK, 0)],
+    OptimizerConfig(1e-2, warmup=0.05, weight_decay=0.0),
+    steps=500,
+    every=50,
+  )
+  model = jax.tree.map(lambda x: x[0], last.params)
+  batches = [task.Batches(TASK, 88_888)(n) for n in range(8)]
+  return make_evaluate(task.loss).on(batches)(model)["accuracy"]
 
 
 @pytest.mark.parametrize("variant", LEAST)
-def test_recall_is_learned_in_500_steps(variant, tmp_path):
-  assert learned(variant, tmp_path) >= LEAST[variant]
+def test_recall_is_learned_in_500_steps(variant):
+  assert learned(variant) >= LEAST[variant]
 
 
-def test_without_the_start_it_is_not(tmp_path):
-  changes = {"model.start": "identity"}
-  assert learned("LMM", tmp_path, **changes) < 0.5
+def test_without_the_start_it_is_not():
+  assert learned("LMM", start="identity") < 0.5
