@@ -12,6 +12,8 @@ axis   meaning
 ``D``  width of a query and of a key
 ``E``  width of a value
 ``M``  width of the model
+``Z``  width of the latent that keys and values are mapped from
+``R``  features of a query and a key that are rotated
 ``F``  width of the feed-forward layer
 ``V``  size of the vocabulary
 ``X``  experts of a mixture

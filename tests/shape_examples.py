@@ -40,6 +40,18 @@ def layer():
   )
 
 
+def latent_layer():
+  return nn.LatentAttention(
+    M,
+    H,
+    latent_width=14,
+    head_width=D,
+    rotary_width=2,
+    value_width=E,
+    rngs=RNGS(),
+  )
+
+
 def feed_forward(activation="gelu"):
   return nn.FeedForward(M, F, activation=activation, rngs=RNGS())
 

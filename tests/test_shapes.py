@@ -36,9 +36,9 @@ from attnjax.ops.multi_head import decode_attention
 # fmt: off
 from tests.shape_examples import (
   EVERY_AUX, KEY, MEMORIES, RNGS, albert, block, cross_block, decode, decoder,
-  drawn, encoder, encoder_decoder, feed_forward, generate, held, layer,
-  memory_lm, memory_state, mixer, multi_head, near, neural_memory, next_token,
-  remember, search, seq2seq, single_head, vit,
+  drawn, encoder, encoder_decoder, feed_forward, generate, held, latent_layer,
+  layer, memory_lm, memory_state, mixer, multi_head, near, neural_memory,
+  next_token, remember, search, seq2seq, single_head, vit,
 )
 from tests.shape_lines import B, C, D, E, F, H, K, M, N, S, T, V, W, X
 from tests.shape_lines import LINES, SIZE, check, results, shapes
@@ -392,6 +392,12 @@ def test_shapes_of_problems_for_testing(line):
    "B T M -> B T M, B C K D, B C K E, int B, int B"),
   ("", lambda: layer().params,
    "-> M H D, H D, M K D, K D, M K E, K E, H E M, M"),
+  ("attnjax.nn.LatentAttention", lambda x: latent_layer()(x),
+   "B T M -> B T M"),
+  ("", lambda x: latent_layer()(x, aux=("weights",)),
+   "B T M -> B T M, B H T T"),
+  ("", lambda x: latent_layer().decode(x, latent_layer().init_cache((B,), C)),
+   "B T M -> B T M, B C 1 2, B C 1 14, int B, int B"),
   ("attnjax.nn.SelfAttention",
    lambda x: nn.SelfAttention(M, rngs=RNGS())(x), "B T M -> B T M"),
   *(("attnjax.nn.GlimpseNetwork", lambda x, c, p=p: nn.GlimpseNetwork(

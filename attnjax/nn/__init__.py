@@ -7,6 +7,7 @@ on it. It holds nothing but floating-point parameters.
 from attnjax.nn.attention import MultiHeadAttention, SelfAttention
 from attnjax.nn.embed import Embedding
 from attnjax.nn.glimpse import ContentGlimpse, GlimpseNetwork
+from attnjax.nn.latent_attention import LatentAttention
 from attnjax.nn.memory_blocks import (
   MemoryAlone,
   MemoryAsContext,
@@ -33,6 +34,7 @@ __all__ = [
   "FeedForward",
   "GRUCell",
   "GlimpseNetwork",
+  "LatentAttention",
   "MemoryAlone",
   "MemoryAsContext",
   "MemoryAsGate",

@@ -23,7 +23,7 @@ from attnjax.ops.normalizers import softmax
 from attnjax.ops.scoring import scaled_dot
 from attnjax.typing import Array, Float
 
-__all__ = ["MultiHeadAttention", "SelfAttention"]
+__all__ = ["MultiHeadAttention", "SelfAttention", "projection_of"]
 
 
 class MultiHeadAttention(nnx.Module):
@@ -146,7 +146,7 @@ class MultiHeadAttention(nnx.Module):
   def params(self) -> maps.MultiHeadParams:
     """The parameters, as the primitives take them."""
     layers = (self.query, self.key, self.value, self.output)
-    return maps.MultiHeadParams(*map(_projection, layers))
+    return maps.MultiHeadParams(*map(projection_of, layers))
 
   # The overloads tell a type checker whether a pair is returned: never without
   # `aux`, always for a literal that names something, and maybe for a sequence.
@@ -288,8 +288,13 @@ class MultiHeadAttention(nnx.Module):
     return found
 
 
-def _projection(layer: nnx.Linear | nnx.LinearGeneral) -> maps.Projection:
-  """Kernel and bias of a Flax layer as arrays."""
+def projection_of(layer: nnx.Linear | nnx.LinearGeneral) -> maps.Projection:
+  """Kernel and bias of a Flax layer as arrays.
+
+  >>> from flax import nnx
+  >>> projection_of(nnx.Linear(2, 3, rngs=nnx.Rngs(0))).kernel.shape
+  (2, 3)
+  """
   # `[...]` takes the array out of an `nnx.Param`: the primitives take arrays.
   bias = None if layer.bias is None else layer.bias[...]
   return maps.Projection(layer.kernel[...], bias)
@@ -350,7 +355,7 @@ class SelfAttention(nnx.Module):
   def params(self) -> maps.SelfAttentionParams:
     """The parameters, as the primitive takes them."""
     layers = (self.query, self.key, self.value)
-    return maps.SelfAttentionParams(*map(_projection, layers))
+    return maps.SelfAttentionParams(*map(projection_of, layers))
 
   @overload
   def __call__(

@@ -13,8 +13,8 @@ import numpy as np
 from attnjax.ops.attention import Aux
 from attnjax.ops.attention import attend as default_attend
 from attnjax.ops.attention.arguments import AuxNames
-from attnjax.ops.cache import KeyValueCache, append, roll, unrolled
-from attnjax.ops.forgotten_tokens import sees_forgotten
+from attnjax.ops.cache import KeyValueCache, append
+from attnjax.ops.cached_attention import attend_cached
 from attnjax.ops.heads import (
   Combine,
   MultiHeadParams,
@@ -23,8 +23,7 @@ from attnjax.ops.heads import (
   linear,
   project_heads,
 )
-from attnjax.ops.masks import Mask, causal, full, prefix, sliding_window
-from attnjax.ops.value_checks import poison
+from attnjax.ops.masks import Mask
 from attnjax.typing import Array, Bool, Float, Int
 
 __all__ = ["decode_attention", "multi_head_attention", "self_attention"]
@@ -295,61 +294,23 @@ def decode_attention(
   >>> out.shape, int(state.length)
   ((3, 6), 3)
   """
-  count, rolling = inputs.shape[-2], store is roll
-  if count > cache.capacity and not rolling:
-    raise ValueError(
-      f"decode: {count} tokens at once do not fit the capacity of"
-      f" {cache.capacity}; init a larger cache"
-    )
-
-  # Ring attention may permute its tokens among devices.
-  layout = getattr(attend, "layout", "contiguous")
-  if layout != "contiguous":
-    raise ValueError(
-      "decode: attend= must have the layout 'contiguous', for a cache has its"
-      f" tokens in the order of its slots, got {layout!r}; give the module such"
-      " an attend, or attnjax.attend"
-    )
-
-  if mask is None:
-    mask = sliding_window(cache.capacity - 1) if rolling else causal()
-  mask = mask if isinstance(mask, Mask) else full() & mask
-
-  positions = cache.next_positions(count)
   query, key, value = project_heads(params, inputs, None)
   query, key = _normed(query, query_norm), _normed(key, key_norm)
   if position_encoding is not None:
+    positions = cache.next_positions(inputs.shape[-2])
     query, key = (position_encoding(x, positions) for x in (query, key))
 
-  new = store(cache, key, value, lengths=lengths)
-  wrong = sees_forgotten(
-    mask,
-    cache.length,
-    # Only `roll` forgets between the queries of one call.
-    cache.forgotten if rolling else new.forgotten,
-    count,
+  heads, new, *aux = attend_cached(
+    query,
+    key,
+    value,
+    cache,
     lengths=lengths,
-    rolling=cache.capacity if rolling else None,
-  )
-
-  if rolling and count > 1:
-    # The last new token overwrites what the first may see, so that queries
-    # attend to the old slots followed by the new tokens.
-    key, value, key_positions = unrolled(cache, key, value, lengths=lengths)
-    mask = mask & sliding_window(cache.capacity - 1, right=count - 1)
-  else:
-    key, value, key_positions = new.key, new.value, new.positions
-
-  result = attend(
-    poison(query, wrong),
-    key.astype(query.dtype),
-    value.astype(query.dtype),
-    mask=mask & ~prefix(0),  # empty slots have negative positions
-    query_positions=positions,
-    key_positions=key_positions,
+    mask=mask,
+    store=store,
+    attend=attend,
     **attend_kw,
   )
-  heads, *aux = result if isinstance(result, tuple) else (result,)
   return (combine_heads(params.output, heads, combine), new, *aux)
 
 
