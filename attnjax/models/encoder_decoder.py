@@ -1,28 +1,25 @@
 """`EncoderDecoder`: an encoder-decoder transformer."""
 
-import dataclasses
-import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from attnjax.config import Config, setting
 from attnjax.models.block_stack import (
-  block_setting,
-  check_heads,
   make_attention,
   make_block,
   make_feed_forward,
   run_blocks,
 )
 from attnjax.models.encoded_source import CrossMemory, EncoderDecoderAux
+from attnjax.models.encoder_decoder_config import EncoderDecoderConfig
 from attnjax.nn import CrossBlock, Embedding
 from attnjax.nn.embed import add_positions
 from attnjax.nn.norm import make_norm
 from attnjax.ops import cache as caches
-from attnjax.ops import masks
+from attnjax.ops import masks, score_mods
 from attnjax.ops import positions as encodings
 from attnjax.ops.attention import attend as default_attend
 from attnjax.ops.feature_dropout import Dropout
@@ -33,46 +30,8 @@ from attnjax.typing import Array, Float, Int, Key
 
 __all__ = ["EncoderDecoder", "EncoderDecoderConfig"]
 
-POSITIONS = ("rotary", "learned", "sinusoidal", "none")
-
 # Numbers of the dropouts, so that each has a mask of its own.
 _SOURCE, _TARGET, _ENCODER, _DECODER = 0, 1, 2, 3
-
-
-@dataclasses.dataclass(frozen=True)
-class EncoderDecoderConfig(Config):
-  """Sizes and choices of an `EncoderDecoder`."""
-
-  width: int = block_setting("width", 256)
-  encoder_depth: int = setting(3, "blocks of the encoder", at_least=1)
-  decoder_depth: int = setting(3, "blocks of the decoder", at_least=1)
-  heads: int = block_setting("heads", 4)
-  hidden: int = block_setting("hidden", 1024)
-  activation: str = block_setting("activation", "gelu")
-  norm: str = block_setting("norm", "rms")
-  use_bias: bool = block_setting("use_bias", False)
-  positions: str = setting(
-    "rotary", "how the model knows positions", choices=POSITIONS
-  )
-  max_length: int = setting(
-    512,
-    "positions that learned tables hold; no other kind has a limit",
-    at_least=1,
-  )
-  shared: bool = setting(False, "one table embeds both source and target")
-  tied: bool = setting(True, "read out by the table that embeds the target")
-  dropout: float = block_setting("dropout", 0.1)
-  unroll: int = block_setting("unroll", 1)
-
-  def __post_init__(self):
-    super().__post_init__()
-    check_heads(self)
-    paired = {"rotary": self.width // self.heads, "sinusoidal": self.width}
-    if paired.get(self.positions, 0) % 2:
-      raise ValueError(
-        f"model: {self.positions} positions have pairs of features, so their"
-        f" width must be even, got {paired[self.positions]}"
-      )
 
 
 class EncoderDecoder(nnx.Module):
@@ -80,12 +39,16 @@ class EncoderDecoder(nnx.Module):
 
       memory = norm(encoder(embed(source)))       not causal
       x      = decoder(embed(target), memory)     causal, and over the memory
-      logits = norm(x) · table
+      logits = readout_scale norm(x) · table
+
+  Relative positions add to each logit a learned number of its head and of the
+  distance, the same in all layers, of the encoder and of the decoder; there is
+  none over the memory.
 
   Args:
     config: sizes and choices.
     source_vocabulary: tokens of the source.
-    target_vocabulary: V, tokens of the target.
+    target_vocabulary: V, tokens of the target; None is as many.
     attend: the attention to call; see `nn.MultiHeadAttention`.
     rngs: Flax NNX random streams; uses "params".
 
@@ -105,18 +68,23 @@ class EncoderDecoder(nnx.Module):
 
   Reference:
     Vaswani et al., "Attention Is All You Need", 2017, arXiv 1706.03762; norms
-    before the layers: Xiong et al., 2020, arXiv 2002.04745.
+    before the layers: Xiong et al., 2020, arXiv 2002.04745; relative positions
+    and the scaled readout: Raffel et al., "Exploring the Limits of Transfer
+    Learning with a Unified Text-to-Text Transformer" (T5), 2019, arXiv
+    1910.10683.
   """
 
   def __init__(
     self,
     config: EncoderDecoderConfig,
     source_vocabulary: int,
-    target_vocabulary: int,
+    target_vocabulary: int | None = None,
     *,
     attend: Callable = default_attend,
     rngs: nnx.Rngs,
   ):
+    if target_vocabulary is None:
+      target_vocabulary = source_vocabulary
     if config.shared and source_vocabulary != target_vocabulary:
       raise ValueError(
         "EncoderDecoder: shared=True embeds both by one table, which needs one"
@@ -125,7 +93,9 @@ class EncoderDecoder(nnx.Module):
 
     self.config, self.vocabulary = config, target_vocabulary
     table = lambda rows: Embedding(rows, config.width, rngs=rngs)
-    norm = lambda: make_norm(config.norm, config.width, config.use_bias, rngs)
+    norm = lambda: make_norm(
+      config.norm, config.width, config.use_bias, rngs, epsilon=config.epsilon
+    )
     self.target_embed = table(target_vocabulary)
     self.source_embed = None if config.shared else table(source_vocabulary)
     learned = config.positions == "learned"
@@ -135,6 +105,10 @@ class EncoderDecoder(nnx.Module):
     self.encoder, self.decoder = _make_stacks(config, attend, rngs)
     self.encoder_norm, self.decoder_norm = norm(), norm()
     self.readout = None if config.tied else table(target_vocabulary)
+    relative = config.positions == "relative"
+    bias = lambda: Embedding(config.buckets, config.heads, rngs=rngs)
+    self.encoder_bias = bias() if relative else None
+    self.decoder_bias = bias() if relative else None
 
   def __call__(
     self,
@@ -174,6 +148,7 @@ class EncoderDecoder(nnx.Module):
         key,
         value,
         mask=masks.causal(),
+        score_mod=self._bias(self.decoder_bias),
         memory_mask=memory.mask,
         drop=drop,
         aux=aux,
@@ -229,7 +204,14 @@ class EncoderDecoder(nnx.Module):
 
     def layer(x, scanned):
       block, cache, key, value = scanned
-      return block.decode(x, cache, key, value, memory_mask=memory.mask)
+      return block.decode(
+        x,
+        cache,
+        key,
+        value,
+        memory_mask=memory.mask,
+        score_mod=self._bias(self.decoder_bias),
+      )
 
     blocks = (self.decoder, cache, memory.key, memory.value)
     x, cache = jax.lax.scan(layer, x, blocks)
@@ -265,6 +247,7 @@ class EncoderDecoder(nnx.Module):
       drop.of(_ENCODER),
       self.config.unroll,
       mask=None if real is None else masks.lengths(key=lengths),
+      score_mod=self._bias(self.encoder_bias),
       aux=aux,
     )
     x = self.encoder_norm(x)
@@ -279,10 +262,21 @@ class EncoderDecoder(nnx.Module):
     _check_room(learned, tokens.shape[-1])
     return add_positions(table(tokens), places, self.config.positions, learned)
 
+  def _bias(self, table) -> score_mods.ScoreMod | None:
+    """The bias of relative positions, if there is one."""
+    if table is None:
+      return None
+    return score_mods.relative_bias(
+      table.embedding[...],
+      bidirectional=table is self.encoder_bias,
+      max_distance=self.config.max_distance,
+    )
+
   def _read_out(self, x):
     """Logits of the last block's output, in float32 or wider."""
     table = self.target_embed if self.readout is None else self.readout
-    return table.logits(self.decoder_norm(x))
+    x, scale = self.decoder_norm(x), self.config.readout_scale
+    return table.logits(x if scale == 1 else x * jnp.asarray(scale, x.dtype))
 
 
 def _make_stacks(
@@ -290,6 +284,10 @@ def _make_stacks(
 ):
   """(encoder, decoder): blocks stacked along a leading axis."""
   rotary = encodings.Rotary() if config.positions == "rotary" else None
+  options: dict[str, Any] = {
+    "head_width": config.head_width,
+    "scale": config.scale,
+  }
 
   def encoder_block(key):
     return make_block(
@@ -297,12 +295,16 @@ def _make_stacks(
       config.encoder_depth,
       attend,
       nnx.Rngs(key),
+      epsilon=config.epsilon,
       position_encoding=rotary,
+      **options,
     )
 
   # A decoder block has three residual additions: two attentions, feed-forward.
   additions = 3 * config.decoder_depth
-  attention = functools.partial(make_attention, config, additions, attend)
+  attention = lambda rngs, **more: make_attention(
+    config, additions, attend, rngs, **options, **more
+  )
 
   def decoder_block(key):
     rngs = nnx.Rngs(key)
@@ -314,6 +316,7 @@ def _make_stacks(
       width=config.width,
       norm=config.norm,
       use_bias=config.use_bias,
+      epsilon=config.epsilon,
       rngs=rngs,
     )
 

@@ -266,6 +266,7 @@ class CrossBlock(nnx.Module):
     width: M.
     norm: "rms" or "layer".
     use_bias: whether layer norms have a bias.
+    epsilon: of the norms, added to the mean square or the variance.
     rngs: Flax NNX random streams; uses "params".
 
   Raises:
@@ -298,13 +299,15 @@ class CrossBlock(nnx.Module):
     width: int,
     norm: str = "rms",
     use_bias: bool = False,
+    epsilon: float = 1e-6,
     rngs: nnx.Rngs,
   ):
-    self.self_norm = make_norm(norm, width, use_bias, rngs)
+    make = lambda: make_norm(norm, width, use_bias, rngs, epsilon=epsilon)
+    self.self_norm = make()
     self.self_attention = self_attention
-    self.cross_norm = make_norm(norm, width, use_bias, rngs)
+    self.cross_norm = make()
     self.cross_attention = cross_attention
-    self.feed_forward_norm = make_norm(norm, width, use_bias, rngs)
+    self.feed_forward_norm = make()
     self.feed_forward = feed_forward
 
   def __call__(
@@ -349,9 +352,12 @@ class CrossBlock(nnx.Module):
     value: Float[Array, "*B S K E"],
     *,
     memory_mask: Mask | Bool[Array | np.ndarray, "..."] | None = None,
+    **attend_kw,
   ) -> tuple[Float[Array, "*B T M"], KeyValueCache]:
     """(x of new tokens after those in the cache, new cache)."""
-    change, cache = self.self_attention.decode(self.self_norm(x), cache)
+    change, cache = self.self_attention.decode(
+      self.self_norm(x), cache, **attend_kw
+    )
     (x,) = self._read_memory(
       x + change, key, value, memory_mask, _NO_DROPOUT, ()
     )

@@ -43,9 +43,14 @@ def forward(model, source, target, lengths):
   return model(source, target, source_lengths=lengths)
 
 
+RELATIVE = {"positions": "relative", "buckets": 4, "max_distance": 3}
+RELATIVE |= {"head_width": 5, "scale": 1.0, "readout_scale": 0.5}
+
+
 # Rotary positions, the default, are those of the tests without a fixture.
 @pytest.fixture(
-  scope="module", params=few([FULL, {"positions": "sinusoidal"}], FULL)
+  scope="module",
+  params=few([FULL, {"positions": "sinusoidal"}, RELATIVE], FULL),
 )
 def model(request):
   return network(**request.param)

@@ -35,6 +35,7 @@ from attnjax.models.published.layer_keys import (
   Window,
 )
 from attnjax.models.published.rope_keys import Rope
+from attnjax.models.published.seq2seq_families import SEQ2SEQ
 from attnjax.models.published.vision_families import VISION
 
 __all__ = ["FAMILIES"]
@@ -317,5 +318,6 @@ FAMILIES: Mapping[str, Family] = {
     ),
   ),
   **ENCODERS,
+  **SEQ2SEQ,
   **VISION,
 }

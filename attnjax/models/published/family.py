@@ -61,6 +61,8 @@ class Family:
     vocabulary: how many tokens there are, or classes.
     aliases: other ends of names that files have, and those of the table.
     unused: ends of names of tensors that are no parameters.
+    table: our leaf of the table that embeds.
+    copies: names of tensors that may hold that table once more.
     heads: what names of tensors begin with, after the base, that belong to
       tasks which our module does not have; they are not read.
     config: of our module.
@@ -77,6 +79,8 @@ class Family:
   vocabulary: Outputs = Vocabulary()
   aliases: tuple[tuple[str, str], ...] = ()
   unused: tuple[str, ...] = ("rotary_emb.inv_freq",)
+  table: str = "embed.embedding"
+  copies: tuple[str, ...] = ("lm_head.weight", "embed_out.weight")
   heads: tuple[str, ...] = ()
   config: type[Config] = DecoderConfig
   model: Callable[..., Any] = DecoderLM

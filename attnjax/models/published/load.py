@@ -67,8 +67,8 @@ def load(
       of leaves at a time; None: JAX's default device.
 
   Returns:
-    The model, a `DecoderLM` or an `Encoder`, and its `PublishedTokenizer`, or
-    None where there is no `tokenizer.json`; or a `ViT` and its
+    The model, a `DecoderLM`, an `Encoder` or an `EncoderDecoder`, and its
+    `PublishedTokenizer`, or None without `tokenizer.json`; or a `ViT` and its
     `ImageProcessor`, or None where there is no `preprocessor_config.json`.
 
   Raises:
@@ -208,9 +208,9 @@ def _named(
     and not name.removeprefix(family.base).startswith(family.heads)
   }
   # A readout that is tied may be saved once more.
-  tied = {"lm_head.weight", "embed_out.weight"} & extra
+  tied = {*family.copies} & extra
   for name in tied:
-    table = next(t.name for t in tensors if t.ours == ("embed.embedding",))
+    table = next(t.name for t in tensors if t.ours == (family.table,))
     if not np.array_equal(weights.get(name), weights.get(known[table])):
       raise ValueError(
         f"weights: {name} must equal {known[table]}, for config.json says that"

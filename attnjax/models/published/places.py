@@ -32,8 +32,8 @@ class Place:
   Args:
     published: its name, with {} for the number of the block, and once more for
       that of the expert.
-    ours: dotted paths of modules, without `blocks`, in the order in which the
-      published tensor has them; or of one leaf.
+    ours: dotted paths of modules, without that of the blocks, in the order in
+      which the published tensor has them; or of one leaf.
     layout: of the published matrix.
     by: "" where the modules come one after another; "head" where heads come
       first and the modules within each, as in GPT-NeoX; "feature" where they
@@ -43,6 +43,7 @@ class Place:
     without: blocks that have no such tensor; our leaf is 1 there and unused.
     inside: axes of the inputs of a map of patches: channels, rows, columns.
     ones: leading axes of size 1 that the published tensor has more.
+    stack: our module of the blocks.
 
   >>> Place("h.{}.ln_1", ("attention_norm",)).published.format(3)
   'h.3.ln_1'
@@ -57,6 +58,7 @@ class Place:
   without: tuple[int, ...] = ()
   inside: tuple[int, ...] = ()
   ones: int = 0
+  stack: str = "blocks"
 
 
 class Tensor(NamedTuple):
@@ -99,7 +101,8 @@ def tensors_of(
   for place in places:
     axes = place.published.count("{}")
     for leaf, suffix in (_SUFFIXES | dict(place.suffixes)).items():
-      modules = ["blocks." * (axes > 0) + module for module in place.ours]
+      stack = f"{place.stack}." if axes else ""
+      modules = [stack + module for module in place.ours]
       # A place may name the leaf itself, as that of a sink.
       ours = tuple(m if m in shapes else f"{m}.{leaf}" for m in modules)
       if not all(name in shapes and name.endswith(leaf) for name in ours):

@@ -10,6 +10,7 @@ from typing import Any
 from attnjax.config import Config
 from attnjax.config.leaves import leaves, replace_leaves
 from attnjax.models.decoder_config import DecoderConfig
+from attnjax.models.encoder_decoder_config import EncoderDecoderConfig
 from attnjax.models.published.families import FAMILIES
 from attnjax.models.published.family import Family
 from attnjax.models.published.keys import Keys
@@ -180,6 +181,14 @@ def _meaning(config: Config) -> dict[str, Any]:
     return _of_decoder(config, found)
   if found.get("attention_bias", False) is None:
     found["attention_bias"] = found["use_bias"]
+  if isinstance(config, EncoderDecoderConfig):
+    found["head_width"] = config.head_width or config.width // config.heads
+    if config.scale is None:
+      found["scale"] = found["head_width"] ** -0.5
+    if config.positions != "learned":
+      del found["max_length"]
+    if config.positions != "relative":
+      del found["buckets"], found["max_distance"]
   return found
 
 

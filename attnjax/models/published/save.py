@@ -9,6 +9,7 @@ import numpy as np
 from attnjax.extras import needs_extra
 from attnjax.models.decoder import DecoderLM
 from attnjax.models.encoder import Encoder
+from attnjax.models.encoder_decoder import EncoderDecoder
 from attnjax.models.leaf_paths import leaves_by_path
 from attnjax.models.published.families import FAMILIES
 from attnjax.models.published.image_processor import ImageProcessor
@@ -22,7 +23,7 @@ __all__ = ["save"]
 
 def save(
   path: str | Path,
-  model: DecoderLM | Encoder | ViT,
+  model: DecoderLM | Encoder | EncoderDecoder | ViT,
   tokenizer: PublishedTokenizer | ImageProcessor | None = None,
   *,
   family: str | None = None,
@@ -31,8 +32,8 @@ def save(
 
   Args:
     path: of the directory, which is made.
-    model: a decoder, an encoder or a vision transformer; its parameters keep
-      their dtype.
+    model: a decoder, an encoder, both, or a vision transformer; its parameters
+      keep their dtype.
     tokenizer: or the `ImageProcessor`, as `load` returned it; None writes none.
     family: whose names and keys to write, a name of
       `attnjax.models.published.families.FAMILIES`; None is the first that can
