@@ -16,6 +16,11 @@ from attnjax.ops.attention.fused_blocks import (
   chip_of,
   kernel_blocks,
 )
+from attnjax.ops.attention.fused_decode import (
+  decodes,
+  keys_of_tile,
+  operands_and_tiles,
+)
 from attnjax.ops.attention.fused_gpus import Gpu, gpu_blocks, gpu_of, missing
 from attnjax.ops.attention.index_masks import by_index
 from attnjax.ops.attention.live_tiles import live_tiles
@@ -29,6 +34,7 @@ from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.scoring import Scoring
 from attnjax.ops.shard_map_axes import varying_axes
 from attnjax.ops.target import target_device, target_platform
+from attnjax.ops.tiles import Sweep
 from attnjax.ops.tiles.flat_programs import CannotLower
 from attnjax.ops.tiles.gpu.compiled import Chosen
 from attnjax.ops.tiles.gpu.kernel import GpuKernel
@@ -186,6 +192,11 @@ class Fused:
     chip = chip_of(*leaves).name if gpu is None else gpu.name
     kind = "interpreted" if self.interpret else f"for {chip}"
     query, key = blocks.visit
+    if self._decodes(call):
+      return (
+        f"kernels {kind}, one query of all {call.shape[1]} heads in tiles of"
+        f" {key} tokens, which are read where they lie"
+      )
     return (
       f"kernels {kind}, blocks of {query} x {key} in tiles of"
       f" {blocks.tile[0]} x {blocks.tile[1]}"
@@ -199,12 +210,15 @@ class Fused:
   def _computed(self, call: Call) -> tuple[Float[Array, "B T H E"], Aux]:
     """The same, traced in place."""
     chosen = self.blocks(call)
+    if self._decodes(call):
+      operands, sweep = operands_and_tiles(call, chosen.tile[1])
+      return self._walked(call, operands, sweep, chosen)
     blocks = Blocks(1, 1, *chosen.tile, call.group)
     visit = Blocks(1, 1, *chosen.visit, call.group)
     shape = padded(call.shape, visit)
     sizes = {"t": shape[2], "s": shape[3]}
     whole, operands = (
-      CallOperands.unpadded(x, blocks, shape).map(
+      CallOperands.unpadded(x, blocks, shape, in_place=False).map(
         lambda x, axes: pad(x, axes, sizes)
       )
       for x in (call, by_index(call))
@@ -217,6 +231,16 @@ class Fused:
       whole.query_positions,
       whole.key_positions,
     )
+    return self._walked(call, operands, sweep, chosen)
+
+  def _walked(
+    self,
+    call: Call,
+    operands: CallOperands,
+    sweep: Sweep,
+    chosen: KernelBlocks,
+  ) -> tuple[Float[Array, "B T H E"], Aux]:
+    """The same, of its tiles."""
     kernel = self._kernel(call, Visits.of(sweep, chosen.macro))
     sweep = sweep._replace(kernel=kernel, listed=False)
 
@@ -252,6 +276,8 @@ class Fused:
     """The blocks of a call."""
     if self._is_for_gpu(call):
       return self._gpu_blocks(call)[0]
+    if self._decodes(call):
+      return KernelBlocks((1, keys_of_tile(call, self.key_block)), (1, 1))
     return kernel_blocks(
       call.shape[2:],
       max(call.query.shape[-1], call.value.shape[-1]),
@@ -259,6 +285,10 @@ class Fused:
       query=self.query_block,
       key=self.key_block,
     )
+
+  def _decodes(self, call: Call) -> bool:
+    """Whether the one query of all heads is a tile."""
+    return decodes(call) and not self._is_for_gpu(call)
 
   def _gpu_blocks(
     self, call: Call

@@ -63,6 +63,8 @@ class Settings(NamedTuple):
   # Whether keys and values lie as the caller has them, all heads of a token
   # side by side: ``B S K A``, else ``B K S A``.
   token_major: bool = False
+  # How many key heads have their keys, token by token, as keys of one head.
+  key_heads: int = 1
   # Of a device's part of a call: the subscripts of the whole, where no axis of
   # size 1 is a part of a longer one.
   subscripts: tuple[Subscripts, ...] | None = None
@@ -108,15 +110,21 @@ class CallOperands(_Operands):
     blocks: Blocks,
     shape: tuple[int, int, int, int],
     places: Places | None = None,
+    *,
+    in_place: bool | None = None,
   ) -> "CallOperands":
-    """The operands of a call, to be padded to a shape."""
+    """The operands of a call, to be padded to a shape.
+
+    Keys are read where they lie, heads side by side, if `in_place` says so;
+    None is where that is faster.
+    """
     if call.group != blocks.group:
       raise ValueError(
         f"blocks: group must be the {call.group} query heads that share a key"
         f" head here, got {blocks}: tiles would read other heads' keys"
       )
     query, key, value = call.prepared()
-    token_major = reads_keys_in_place(call)
+    token_major = reads_keys_in_place(call) if in_place is None else in_place
     if token_major:  # undoes what `prepared` did: the compiler leaves out both
       key, value = (jnp.moveaxis(x, 1, 2) for x in (key, value))
 
@@ -194,6 +202,17 @@ class CallOperands(_Operands):
 
 
 @pytree_dataclass
+class _GridOfKeyHeads(Grid):
+  """Coordinates where the keys of several heads are keys of one.
+
+  Args:
+    key_head: of each key, which head it is of.
+  """
+
+  key_head: Any
+
+
+@pytree_dataclass
 class TileOperands(_Operands):
   """The parts of the arrays of a call that one tile needs."""
 
@@ -202,9 +221,12 @@ class TileOperands(_Operands):
     places = self._places(tile) if self.places is None else self.places
     query_index = row(places.query, 4, query=True)
     key_index = row(places.key, 4, query=False)
+    heads, side_by_side = self.settings.key_heads, key_index
+    if heads > 1:
+      key_index = side_by_side // heads
     query, key = self.query_positions, self.key_positions
 
-    return Grid(
+    where = Grid(
       batch=places.batch.reshape(-1, 1, 1, 1),
       head=places.head.reshape(1, -1, 1, 1),
       query_position=query_index
@@ -214,6 +236,10 @@ class TileOperands(_Operands):
       query_index=query_index,
       key_index=key_index,
     )
+    if heads == 1:
+      return where
+    of = side_by_side - key_index * heads
+    return _GridOfKeyHeads(**vars(where), key_head=of)
 
   def _places(self, tile) -> Places:
     """Indices of a tile of a call that is here as a whole."""
@@ -238,6 +264,10 @@ class TileOperands(_Operands):
 
     seen: Bool[Array, ...] | None
     seen = None if full else seen_by(self.rules, grid)
+    if isinstance(grid, _GridOfKeyHeads):
+      group = self.settings.shape[1] // self.settings.key_heads
+      own = grid.head // group == grid.key_head
+      seen = own if seen is None else seen & own
     if self.chosen is not None:
       places = self.chosen[..., None, :]
       counts = (grid.key_index[..., None] == places).any(-1)

@@ -1,12 +1,14 @@
 """A walk over tiles as one kernel, whatever the function of a tile is."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
 from attnjax.ops.tiles.fold import WHOLE, Filled, Subscripts, Sweep, fold
+from attnjax.ops.tiles.heads_as_rows import are_rows, with_heads_as_rows
 from attnjax.ops.tiles.visits import Visits
 
 __all__ = ["Kernel"]
@@ -70,7 +72,10 @@ class Kernel:
 
     def by_kernel(tiles, codes, *operands):
       here = sweep._replace(tiles=tiles, codes=codes)
-      return walk(self, function, here, operands, *rest, adds=adds)
+      own: Callable = functools.partial(walk, self)
+      if are_rows(sweep.blocks):
+        own = functools.partial(with_heads_as_rows, own)
+      return own(function, here, operands, *rest, adds=adds)
 
     def by_loop(tiles, codes, *operands):
       here = sweep._replace(tiles=tiles, codes=codes, kernel=None)

@@ -38,6 +38,8 @@ CALLS = {
   "function": lambda _: {
     "mask": masks.from_fn(lambda b, h, q, k: (q - k) % 7 < 3)
   },
+  # One query.
+  "decode": lambda _: {"query_positions": jnp.full((1, 1), 600, jnp.int32)},
   # Numbers of arrays by position, and along a third axis.
   "buckets": lambda x: {"score_mod": score_mods.relative_bias(x[:32, :H])},
   "distances": lambda x: {
@@ -58,7 +60,7 @@ def print_counts(machine: str, word: str, *names: str) -> None:
   shape = lambda *x, dtype=jnp.bfloat16: jax.ShapeDtypeStruct(
     x, dtype, sharding=place
   )
-  arrays = shape(1, T, H, D), shape(1, S, K, D), shape(1, S, K, D)
+  keys = [shape(1, S, K, D)] * 2
   captured = shape(2 * S, 2 * S, dtype=jnp.float32)
 
   for name in names:
@@ -71,7 +73,9 @@ def print_counts(machine: str, word: str, *names: str) -> None:
 
     with jax.set_mesh(mesh):
       gradient = jax.jit(jax.grad(loss, (0, 1, 2, 3)))
-      program = gradient.trace(*arrays, captured).lower().compile().as_text()
+      query = shape(1, 1 if name == "decode" else T, H, D)
+      traced = gradient.trace(query, *keys, captured)
+      program = traced.lower().compile().as_text()
     print(program.count(word))
 
 

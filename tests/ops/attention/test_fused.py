@@ -148,6 +148,37 @@ def test_a_table_by_distance_and_a_hidden_layer_get_their_gradients():
     np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("shared", [2, pytest.param(1, marks=pytest.mark.slow)])
+def test_one_query_reads_the_keys_of_all_heads_where_they_lie(shared):
+  draw = lambda n, *shape: jax.random.normal(jax.random.key(n), shape)
+  query, key = draw(0, 2, 1, 6, 5), draw(1, 2, 37, shared, 5)
+  moving = draw(2, 6), draw(3, 1, 6, 1, 37), query, key, draw(4, *key.shape)
+
+  def loss(how, slopes, bias, *arrays):
+    out = attnjax.attend(
+      *arrays,
+      mask=masks.causal() & masks.lengths(key=jnp.array([30, 0])),
+      query_positions=jnp.array([[25], [3]]),
+      score_mod=score_mods.alibi(slopes),
+      bias=bias,
+      implementation=how,
+    )
+    return (out**2).sum()
+
+  run = lambda how: jax.jit(
+    jax.grad(lambda *x: loss(how, *x), (0, 1, 2, 3, 4))
+  )(*moving)
+  for x, y in zip(run(INTERPRETED), run("reference"), strict=True):
+    np.testing.assert_allclose(x, y, rtol=1e-5, atol=2e-5)
+
+  of = lambda **how: attnjax.explain(
+    query, key, key, implementation=INTERPRETED, **how
+  )
+  assert "one query of all 6 heads" in of().verdicts[0].reason
+  # Of the largest logit the place is a token, and not one of its heads.
+  assert "blocks of 8" in of(aux=("max_logit",)).verdicts[0].reason
+
+
 @pytest.mark.slow
 def test_several_tiles_a_visit_are_one_program(monkeypatch):
   # Sums of rows stay apart in 128 lanes until the last tile of a row.
