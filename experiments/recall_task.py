@@ -125,7 +125,7 @@ def filled(task: TaskConfig, draws, batch: Mapping) -> dict[str, np.ndarray]:
   >>> import numpy as np
   >>> task = TaskConfig(keys=8, values=2, fillers=3)
   >>> draws = np.random.default_rng(0)
-  >>> row = filled(task, draws, {"tokens": np.array([7, 0, 0, 0, 0, 0])})
+  >>> row = filled(task, draws, {"tokens": np.array([7] + 40 * [0])})
   >>> sorted({*row["tokens"].tolist()})  # 11 and 12 are filler as 0 is
   [0, 7, 11, 12]
   """
