@@ -9,8 +9,7 @@ Objective: A loss ℓ(M(k), v) of each token: `l2`, `dot`, `huber`, `l_p`,
 Retention: Decay and link of an accumulator: `none`, `decay`, `l_q`, `kl` and
 more.
 Rule: The update rule of a memory: a function of keys, values and gates.
-Structure: A network of linear maps: the base of `matrix`, `mlp` and
-`gated_mlp`.
+Structure: A network of linear maps: the base of `matrix`, `mlp` and others.
 atlas: ATLAS: a window of gradients, polynomial features and Muon steps.
 channel_decay: Decay by a gate for each feature of the keys: A[t] = diag(1 -
 α[t]) A[t-1].
@@ -35,6 +34,7 @@ linear_attention: Linear attention, W[t] = W[t-1] + θ[t] k[t] ⊗ v[t].
 mamba2: Mamba-2: linear attention with a decay for each token and head.
 matrix: One matrix, M(x) = x W, as in linear attention and delta rules.
 memora: Memora: softmax weights, retained by relative entropy.
+mesa_net: MesaNet: ridge regression on all that was told, solved at every read.
 mlp: A perceptron, M(x) = gelu(gelu(x W_0) W_1) ... W_last, without biases.
 momentum: Momentum, S[t] = η[t] S[t-1] - θ[t] g[t]; step[t] = S[t].
 moneta: Moneta: an l_p objective, weights normalised by their l_q norm.
@@ -46,6 +46,7 @@ orthogonalized: Newton-Schulz approximation of U Vᵀ, the orthogonal factor of 
 polynomial: Powers up to a degree, φ(q) · φ(k) = Σ_n (q · k)^n / n!, n = 1 ..
 degree.
 read: Applies the network of a memory to queries, without writing.
+ridge: Ridge regression of the values on the keys that were told.
 stream: Writes a sequence into a memory and reads an output at each token.
 titans: The long-term memory of Titans: momentum, decay, a perceptron.
 ttt_linear: TTT-Linear: a matrix with a residual, gradients at the chunk's

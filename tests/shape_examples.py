@@ -167,6 +167,7 @@ MEMORIES = {
     memory.delta_net,
     memory.gated_delta_net,
     memory.kimi_delta_attention,
+    memory.mesa_net,
     memory.lact,
     memory.linear_attention,
     memory.mamba2,

@@ -337,7 +337,7 @@ def test_shapes_of_caches(line):
   *((f"attnjax.memory.{f.__name__} attnjax.memory.Structure",
      lambda x, f=f, shapes=shapes: f()(
        lambda name, y: y @ jnp.ones(shapes[name]), x), "B T D -> B T E")
-    for f in (memory.matrix, memory.mlp, memory.gated_mlp)
+    for f in (memory.matrix, memory.mlp, memory.gated_mlp, memory.ridge)
     for shapes in [f().shapes(D, E)]),
   *((f"attnjax.memory.{name} attnjax.memory.Objective", objective,
      "B T E, B T E, B T -> B T")

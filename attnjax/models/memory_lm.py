@@ -44,7 +44,7 @@ RULES: dict[str, Callable[..., memory.Rule]] = {
   for name in (
     *("linear_attention", "mamba2", "delta_net", "gated_delta_net"),
     *("kimi_delta_attention", "ttt_linear", "ttt_mlp", "titans", "moneta"),
-    *("yaad", "memora", "atlas", "lact"),
+    *("yaad", "memora", "atlas", "lact", "mesa_net"),
   )
 }
 # Of MAC: what attention adds to the token that the memory stores, at the start,

@@ -180,10 +180,13 @@ class NeuralMemory(nnx.Module):
     self.gates = linear(width, sum(self.counts), nnx.initializers.zeros_init())
     self.gate_bias = nnx.Param(biases)
 
-    weights = memory.initial_weights(rule, rngs.params(), heads, head_width)
+    # Sums of what was told begin with nothing: there is nothing to learn.
+    weights = {}
+    if not rule.structure.solves:
+      weights = memory.initial_weights(rule, rngs.params(), heads, head_width)
     # A last map of 0 makes an empty memory output 0. Not with a residual, which
     # normalises the output: at 0 that has no gradient.
-    if not rule.structure.residual:
+    if weights and not rule.structure.residual:
       last = list(weights)[-1]
       weights[last] = jnp.zeros_like(weights[last])
     # 1, of length sqrt(D), though values have length 1: with 1 / sqrt(D) the
@@ -211,7 +214,7 @@ class NeuralMemory(nnx.Module):
       batch,
       self.heads,
       self.inner // self.heads,
-      weights={name: w[...] for name, w in self.start.items()},
+      weights={name: w[...] for name, w in self.start.items()} or None,
       gain=None if self.gain is None else self.gain[...],
       dtype=dtype,
     )

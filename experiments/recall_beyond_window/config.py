@@ -17,6 +17,7 @@ VARIANTS = ARCHITECTURES | {
   "Mamba-2": _MEMORY | {"rule": "mamba2"},
   "delta net": _MEMORY | {"rule": "delta_net"},
   "KDA": _MEMORY | {"rule": "kimi_delta_attention"},
+  "MesaNet": _MEMORY | {"rule": "mesa_net"},
   "LMM climbing": ARCHITECTURES["LMM"] | {"objective_sign": -1},
 }
 
@@ -124,7 +125,7 @@ class RecallConfig(Config):
 
 
 def tiny() -> RecallConfig:
-  """Thirteen variants, three widths, three rates, three seeds: a day of a core.
+  """Fourteen variants, three widths, three rates, three seeds: a day of a core.
 
   Cells are kept one by one: name some of them.
   """

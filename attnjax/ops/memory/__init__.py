@@ -17,6 +17,7 @@ from attnjax.ops.memory.named_rules import (
   linear_attention,
   mamba2,
   memora,
+  mesa_net,
   moneta,
   titans,
   ttt_linear,
@@ -40,6 +41,7 @@ from attnjax.ops.memory.retentions import (
   l_q,
   none,
 )
+from attnjax.ops.memory.ridge_regression import ridge
 from attnjax.ops.memory.rule import Rule
 from attnjax.ops.memory.state import MemoryState, init, initial_weights
 from attnjax.ops.memory.structures import (
@@ -81,6 +83,7 @@ __all__ = [
   "mamba2",
   "matrix",
   "memora",
+  "mesa_net",
   "mlp",
   "momentum",
   "moneta",
@@ -90,6 +93,7 @@ __all__ = [
   "orthogonalized",
   "polynomial",
   "read",
+  "ridge",
   "stream",
   "titans",
   "ttt_linear",

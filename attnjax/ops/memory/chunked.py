@@ -158,7 +158,8 @@ def _visit(state: MemoryState, chunk: Chunk):
     chunk.is_token, gates.get("decay"), gates.get("momentum"), chunk.keys.dtype
   )
   tokens = with_own_token(state.recent, chunk.keys, chunk.values, gates)
-  if rule.gradients == "token":
+  # What is only summed up has the same gradient wherever it is taken.
+  if rule.gradients == "token" and not rule.structure.solves:
     updates = _updates_at_each_token(state, coefficients, chunk)
   else:
     point = state.weights if start is None else start

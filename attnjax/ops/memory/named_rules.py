@@ -3,6 +3,7 @@
 from attnjax.ops.memory.algorithms import momentum, muon
 from attnjax.ops.memory.objectives import dot, huber, l2, l_p
 from attnjax.ops.memory.retentions import channel_decay, decay, kl, l_q
+from attnjax.ops.memory.ridge_regression import ridge
 from attnjax.ops.memory.rule import Rule
 from attnjax.ops.memory.structures import gated_mlp, matrix, mlp, polynomial
 
@@ -15,6 +16,7 @@ __all__ = [
   "linear_attention",
   "mamba2",
   "memora",
+  "mesa_net",
   "moneta",
   "titans",
   "ttt_linear",
@@ -115,6 +117,37 @@ def kimi_delta_attention(chunk: int = 64) -> Rule:
     2025, arXiv 2510.26692.
   """
   return Rule(retention=channel_decay(), decayed=True, chunk=chunk)
+
+
+def mesa_net(
+  chunk: int = 64, penalty: float = 1.0, iterations: int = 30
+) -> Rule:
+  """MesaNet: ridge regression on all that was told, solved at every read.
+
+      H[t] = (1 - α[t]) H[t-1] + θ[t] k[t] ⊗ k[t],   G[t] the same of k ⊗ v
+      out[t] = q[t] (H[t] + λ 1)⁻¹ G[t]
+
+  Args:
+    chunk: tokens computed at once.
+    penalty: λ, above 0.
+    iterations: of conjugate gradients, each as much work as a read.
+
+  >>> import jax.numpy as jnp
+  >>> from attnjax import memory
+  >>> state = memory.init(mesa_net(), (), heads=1, width=2)
+  >>> key = jnp.array([[[1.0, 0.0]], [[0.6, 0.8]]])  # not orthogonal
+  >>> state = memory.write(state, key, 5 * key, memory.Gates(
+  ...   rate=jnp.full((2, 1), 1e4), decay=jnp.zeros((2, 1))))
+  >>> jnp.round(memory.read(state, key), 2)[:, 0].tolist()
+  [[5.0, 0.0], [3.0, 4.0]]
+
+  Reference:
+    von Oswald et al., "MesaNet: Sequence Modeling by Locally Optimal Test-Time
+    Training", 2025, arXiv 2506.05233. It deviates: there λ is learned, a number
+    a head and feature, and iterations stop at an accuracy.
+  """
+  structure = ridge(penalty, iterations)
+  return Rule(structure, dot(), decay(), chunk=chunk)
 
 
 def ttt_linear(chunk: int = 16) -> Rule:

@@ -9,8 +9,8 @@ from typing import Literal
 
 from attnjax.moved import forward_names
 from attnjax.ops.memory.algorithms import Algorithm, gradient_descent
-from attnjax.ops.memory.objectives import Objective, l2
-from attnjax.ops.memory.retentions import Retention, none
+from attnjax.ops.memory.objectives import Objective, dot, l2
+from attnjax.ops.memory.retentions import Retention, decay, none
 from attnjax.ops.memory.structures import Features, Structure, matrix
 
 __all__ = ["Rule"]
@@ -118,6 +118,12 @@ class Rule:
         "Rule: decayed=True takes gradients at decayed weights, token by token;"
         " it needs gradients='token' and a retention that decays"
       )
+    if self.structure.solves and not self._sums():
+      raise ValueError(
+        "Rule: ridge() solves with sums of what was told, which may decay; it"
+        " needs dot(), gradients='token', a window of 1, none() or decay(), and"
+        " neither decayed=True, momentum nor Muon"
+      )
     if self.retention.by_channel and not self._decays_by_channel():
       raise ValueError(
         "Rule: channel_decay() is of the features of a key, one matrix and"
@@ -125,6 +131,17 @@ class Rule:
         " dot(), gradients='token', a window of 1, and neither momentum, Muon"
         " nor polynomial features"
       )
+
+  def _sums(self) -> bool:
+    """Whether weights are decayed sums of what tokens add."""
+    return (
+      self.objective == dot()
+      and self.retention in (none(), decay())
+      and self.algorithm == gradient_descent()
+      and self.gradients == "token"
+      and self.window == 1
+      and not self.decayed
+    )
 
   def _decays_by_channel(self) -> bool:
     """Whether a decay for each feature of the keys has a meaning."""

@@ -157,7 +157,7 @@ def init(
   shapes = rule.structure.shapes(rule.features.width(width), value_width)
 
   if weights is None:
-    if len(shapes) > 1:
+    if len(shapes) > 1 and not rule.structure.solves:
       raise ValueError(
         "memory.init: weights of 0 have a gradient of 0 where maps follow one"
         " another, and nothing would ever be learned; give"
@@ -282,7 +282,7 @@ def initial_weights(
     scale: standard deviation in units of 1 / sqrt(inputs of a map).
 
   Returns:
-    Name -> ``H I O``.
+    Name -> ``H I O``; 0 of `ridge`, whose sums begin with nothing.
 
   >>> import jax
   >>> from attnjax import memory
@@ -293,6 +293,8 @@ def initial_weights(
   """
   value_width = width if value_width is None else value_width
   shapes = rule.structure.shapes(rule.features.width(width), value_width)
+  if rule.structure.solves:
+    return {name: jnp.zeros((heads, *s)) for name, s in shapes.items()}
   keys = jax.random.split(key, len(shapes))
   return {
     # By the fan-in, so that outputs have the variance of their inputs.

@@ -30,7 +30,7 @@ Linear = Callable[[str, Array], Array]  # (name, x) -> x times the map
 
 @dataclasses.dataclass(frozen=True)
 class Structure:
-  """A network of linear maps: the base of `matrix`, `mlp` and `gated_mlp`.
+  """A network of linear maps: the base of `matrix`, `mlp` and others.
 
   Args:
     residual: whether the input is added to the normalised output, so that an
@@ -47,8 +47,17 @@ class Structure:
     """Whether there is one map, and the output is linear in it."""
     return False
 
+  @property
+  def solves(self) -> bool:
+    """Whether its maps are sums of what was told, for reads to solve with."""
+    return False
+
   def shapes(self, width: int, value_width: int) -> dict[str, tuple[int, int]]:
     """Name -> sizes of input and output of each map."""
+    raise NotImplementedError
+
+  def told(self, keys: Array, values: Array) -> dict[str, Array]:
+    """Where it `solves`: name -> what a token adds along its key."""
     raise NotImplementedError
 
   def through(self, linear: Linear, x: Array) -> Array:

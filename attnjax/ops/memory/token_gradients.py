@@ -65,6 +65,13 @@ def token_gradients(
   >>> found.inputs["map_0"].item(), found.cotangents["map_0"].item()
   (1.0, -1.0)
   """
+  if rule.structure.solves:
+    inputs = rule.features(keys)
+    told = rule.structure.told(inputs, values)
+    # Of `dot` with each map as a matrix of its own.
+    away = {name: -rows for name, rows in told.items()}
+    return OuterProducts(dict.fromkeys(told, inputs), away)
+
   # Inside `jax.shard_map` the gradient by a value that does not vary over
   # devices is summed over them. Zeros cast to vary have a local gradient.
   axes = varying_axes(keys, values, *weights.values())
@@ -115,7 +122,7 @@ def has_linear_gradients(rule: Rule) -> bool:
   True
   """
   return (
-    rule.structure.is_linear
+    (rule.structure.is_linear or rule.structure.solves)
     and rule.objective.slopes is not None
     and rule.retention.is_plain
     and not rule.algorithm.iterations
