@@ -1,0 +1,1 @@
+"""A value told once in a long haystack, asked for at its end."""
