@@ -3,7 +3,14 @@
 from attnjax.config.checks import check, check_each_once
 from attnjax.config.entry import run
 from attnjax.config.flags import ConfigFlags, define_flags
-from attnjax.config.leaves import Config, Leaf, leaves, replace_leaves, setting
+from attnjax.config.leaves import (
+  Config,
+  Leaf,
+  leaves,
+  replace_leaves,
+  setting,
+  with_default,
+)
 from attnjax.config.paths import check_local
 from attnjax.config.ranges import Range
 from attnjax.config.streams import Unread
@@ -28,6 +35,7 @@ __all__ = [
   "setting",
   "to_dict",
   "to_json",
+  "with_default",
 ]
 
 

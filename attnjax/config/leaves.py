@@ -93,6 +93,23 @@ def setting(
   return dataclasses.field(default=default, metadata=metadata)
 
 
+def with_default(config: type, name: str, default: Any) -> Any:
+  """A setting of a config once more, for a subclass with another default.
+
+  >>> import dataclasses
+  >>> @dataclasses.dataclass(frozen=True)
+  ... class Task(Config):
+  ...   rows: int = setting(4, "rows of a batch", at_least=1)
+  >>> @dataclasses.dataclass(frozen=True)
+  ... class Large(Task):
+  ...   rows: int = with_default(Task, "rows", 64)
+  >>> Large().rows, [leaf.help for leaf in leaves(Large())]
+  (64, ['rows of a batch'])
+  """
+  field = next(f for f in dataclasses.fields(config) if f.name == name)
+  return dataclasses.field(default=default, metadata=field.metadata)
+
+
 class Config:
   """Base class of configs: settings are checked when an instance is made.
 

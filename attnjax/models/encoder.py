@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from attnjax.config import setting
-from attnjax.models.decoder_config import POSITIONS, DecoderConfig
+from attnjax.config import setting, with_default
+from attnjax.models.decoder_config import DecoderConfig
 from attnjax.models.decoder_layers import (
   make_decoder_block,
   rotary_of,
@@ -20,9 +20,7 @@ from attnjax.models.decoder_layers import (
 from attnjax.nn import Embedding, with_attend
 from attnjax.nn.embed import add_positions
 from attnjax.nn.norm import make_norm
-from attnjax.nn.transformer_block import ORDERS
 from attnjax.ops import masks
-from attnjax.ops.activations import ACTIVATIONS
 from attnjax.ops.attention import attend as default_attend
 from attnjax.typing import Array, Bool, Float, Int
 
@@ -37,25 +35,13 @@ class EncoderConfig(DecoderConfig):
   readout, and so `tied` and `logits_softcap` mean nothing.
   """
 
-  activation: str = setting(
-    "gelu_erf", "feed-forward nonlinearity", choices=ACTIVATIONS
-  )
-  norm: str = setting(
-    "layer", "normalisation", choices=("rms", "rms_plus_one", "layer")
-  )
-  epsilon: float = setting(
-    1e-12, "added to the mean square or the variance in norms", above=0
-  )
-  order: str = setting(
-    "post", "where the norms of a block stand", choices=ORDERS
-  )
-  use_bias: bool = setting(True, "biases in every linear map and layer norm")
-  positions: str = setting(
-    "learned", "how the model knows positions", choices=POSITIONS
-  )
-  max_length: int = setting(
-    512, "positions that a learned table holds", at_least=1
-  )
+  activation: str = with_default(DecoderConfig, "activation", "gelu_erf")
+  norm: str = with_default(DecoderConfig, "norm", "layer")
+  epsilon: float = with_default(DecoderConfig, "epsilon", 1e-12)
+  order: str = with_default(DecoderConfig, "order", "post")
+  use_bias: bool = with_default(DecoderConfig, "use_bias", True)
+  positions: str = with_default(DecoderConfig, "positions", "learned")
+  max_length: int = with_default(DecoderConfig, "max_length", 512)
   token_kinds: int = setting(
     2, "kinds of token: of a first text, of a second; 0: no table", at_least=0
   )

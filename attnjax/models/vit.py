@@ -62,6 +62,7 @@ class ViTConfig(Config):
   layer_scale: float | None = setting(
     None,
     "initial factor of what a layer adds, learned a feature; none: no factor",
+    above=0,
   )
   positions: str = setting(
     "learned", "how the model knows where a patch is", choices=POSITIONS

@@ -92,7 +92,7 @@ _GEMMA = (
   RootOfWidth(),
 )
 _NEWER_GEMMA = (
-  *(rule for rule in _GEMMA if getattr(rule, "key", "") != "hidden_act"),
+  *_GEMMA,
   _activation(_GEMMA_GATED, "gelu_pytorch_tanh", "hidden_activation"),
   _fixed(order="sandwich"),
   InverseSquareRoot("query_pre_attn_scalar"),

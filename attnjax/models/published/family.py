@@ -68,8 +68,10 @@ class Family:
     config: of our module.
     model: our module.
 
-  >>> Family("GPT2LMHeadModel", (), ()).vocabulary
-  Vocabulary(key='vocab_size')
+  >>> from attnjax.models.published.keys import Same
+  >>> rules = (Same("n_embd", "width"), Same("m", "width"))
+  >>> [rule.key for rule in Family("Model", rules, ()).rules]
+  ['m']
   """
 
   architecture: str
@@ -86,9 +88,22 @@ class Family:
   model: Callable[..., Any] = DecoderLM
 
   def __post_init__(self):
-    last = {getattr(rule, "key", id(rule)): rule for rule in self.rules}
-    object.__setattr__(self, "rules", tuple(last.values()))
+    object.__setattr__(self, "rules", _without_repeats(self.rules))
 
   def tensors(self, config: Config) -> tuple[Place, ...]:
     """The places of the tensors of one model."""
     return self.places(config) if callable(self.places) else self.places
+
+
+def _without_repeats(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+  """The rules, and of two of one key or one leaf the later."""
+  about = [
+    {
+      (name, getattr(rule, name))
+      for name in ("key", "name")
+      if hasattr(rule, name)
+    }
+    for rule in rules
+  ]
+  later = lambda i: set().union(*about[i + 1 :])
+  return tuple(rule for i, rule in enumerate(rules) if not about[i] & later(i))
