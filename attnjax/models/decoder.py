@@ -1,7 +1,9 @@
 """`DecoderLM`: a decoder-only transformer language model."""
 
+import copy
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -106,7 +108,7 @@ class DecoderLM(nnx.Module):
 
     # Stacked parameters, so that a scan compiles one block whatever the depth.
     keys = jax.random.split(rngs.params(), config.depth)
-    self.blocks = jax.vmap(block)(keys)
+    self.blocks: Any = jax.vmap(block)(keys)
     self.norm = make_norm(
       config.norm, config.width, config.use_bias, rngs, epsilon=config.epsilon
     )
@@ -146,7 +148,8 @@ class DecoderLM(nnx.Module):
       "aux": aux,
     }
 
-    def layer(kind, x, block):
+    def layer(kind, x, parts):
+      (block,) = parts
       result = block(
         x,
         mask=self._mask(kind) if mask is None else mask,
@@ -160,7 +163,7 @@ class DecoderLM(nnx.Module):
     x, extra = scan_layers(
       remat if self.config.remat else layer,
       self._embed(tokens, positions),
-      self.blocks,
+      self._layers(),
       self.config.kinds,
       unroll=self.config.unroll,
     )
@@ -170,6 +173,43 @@ class DecoderLM(nnx.Module):
   def with_attend(self, attend: Callable) -> "DecoderLM":
     """The same parameters in a decoder that calls another attention."""
     return with_attend(self, attend)
+
+  def with_layers_apart(self) -> "DecoderLM":
+    """The same decoder, each of whose layers has arrays of its own.
+
+    A scan over stacked layers copies the weights of each before it multiplies
+    by them. Where one token is read at a time that copy takes as long as the
+    product; on a CPU such a decoder writes faster. It compiles for as long as
+    it has layers, and is not for training: `save` and rules of sharding take
+    the stacked one.
+
+    Raises:
+      ValueError: they are apart already.
+
+    >>> from attnjax.models import DecoderConfig
+    >>> from flax import nnx
+    >>> config = DecoderConfig(width=8, depth=3, heads=2, hidden=16)
+    >>> model = DecoderLM(config, 11, rngs=nnx.Rngs(0)).with_layers_apart()
+    >>> len(model.blocks)
+    3
+    """
+    if self.apart:
+      raise ValueError("with_layers_apart: the layers must be stacked")
+    other = copy.copy(self)
+    of = lambda layer: jax.tree.map(lambda a: a[layer], self.blocks)
+    other.blocks = nnx.List([of(layer) for layer in range(self.config.depth)])
+    return other
+
+  @property
+  def apart(self) -> bool:
+    """Whether each layer has arrays of its own."""
+    return isinstance(self.blocks, nnx.List)
+
+  def _layers(self, *beside):
+    """Parts of all layers for `scan_layers`, with what each has beside."""
+    if not self.apart:
+      return (self.blocks, *beside)
+    return [*zip(self.blocks, *beside, strict=True)]
 
   def init_cache(
     self,
@@ -194,8 +234,9 @@ class DecoderLM(nnx.Module):
     """
     # Sizes by the parameters and not by the config: with K key/value heads and
     # a `head_width` the defaults are resolved there.
-    kernel = self.blocks.attention.key.kernel
-    depth, _, heads, width = kernel.shape
+    block = self.blocks[0] if self.apart else self.blocks
+    heads, width = block.attention.key.kernel.shape[-2:]
+    depth = self.config.depth
     sizes = {"heads": heads, "width": width, "dtype": dtype}
     if rolling is None:
       return caches.init((depth, *batch), capacity, **sizes)
@@ -300,7 +341,7 @@ class DecoderLM(nnx.Module):
     x = self._embed(tokens, first.next_positions(count))
     order = places(tuple(group[kind] for kind in kinds))
     (x, state), _ = scan_layers(
-      layer, (poison(x, wrong), state), (self.blocks, order), kinds
+      layer, (poison(x, wrong), state), self._layers(order), kinds
     )
     return x, state if rolling else state.full
 

@@ -184,7 +184,8 @@ def scan_layers(
   Args:
     layer: ``(kind, x, parts) -> (x, extra)``, parts those of one layer.
     x: what the first layer gets.
-    stacked: arrays with a leading axis of layers, such as the parameters.
+    stacked: arrays with a leading axis of layers, such as the parameters; or a
+      list of the parts of each, which are run without a scan.
     kinds: of the layers.
     unroll: layers in one turn of the scan.
 
@@ -198,6 +199,13 @@ def scan_layers(
   >>> float(x), before.tolist()
   (33.0, [1.0, 2.0, 4.0, 7.0, 28.0])
   """
+  if isinstance(stacked, list):
+    given = []
+    for kind, parts in zip(kinds, stacked, strict=True):
+      x, extra = layer(kind, x, parts)
+      given.append(extra)
+    return x, jax.tree.map(lambda *all: jnp.stack(all), *given)
+
   start, extras = 0, []
   for pattern, turns in periods(kinds):
     part = _part(stacked, start, len(pattern), turns, len(kinds))

@@ -6,15 +6,16 @@ from attnjax import runs
 from attnjax.data import smollm2
 from attnjax.models import DecoderLM, PublishedTokenizer, load
 from attnjax.viz import Page
-from experiments.published_model import measure, report
+from experiments.published_model import beside, measure, report
 from experiments.published_model.config import PRESETS, PublishedModelConfig
 
 
 def main(config: PublishedModelConfig, workdir: Path) -> None:
   """Continues the prompt; writes bits per byte, speed, and a figure."""
   model, tokenizer = loaded(config)
+  draft = load(config.draft)[0] if config.draft else None
   ids = measure.encoded(config, tokenizer)
-  tokens, speed = measure.continued(config, model, ids, tokenizer.stop)
+  tokens, speed = measure.continued(config, model, ids, tokenizer.stop, draft)
   answer = tokenizer.decode(tokens)
   print(f"\n{config.prompt}\n▸ {answer}\n")
 
@@ -27,6 +28,8 @@ def main(config: PublishedModelConfig, workdir: Path) -> None:
     {"answer": answer, "bits_per_byte": bits, "bytes": size, "speed": speed},
   )
   print(report.draw(workdir, model, ids))
+  if config.beside:
+    print(beside.table(beside.measured(config, model, ids, workdir)))
 
 
 def view(config: PublishedModelConfig, workdir: Path) -> Page:

@@ -24,6 +24,13 @@ class PublishedModelConfig(Config):
     True, "ask by the model's chat template, where it has one"
   )
   tokens: int = setting(60, "tokens to write at most", at_least=2)
+  draft: str | None = setting(
+    None,
+    "directory or GGUF file of a smaller model of the same tokens, which"
+    " proposes what the model verifies; none: it writes alone",
+    path=True,
+  )
+  ahead: int = setting(4, "tokens that a draft proposes at a time", at_least=1)
   temperature: float = setting(
     0.0, "of the draw; 0 takes the likeliest", at_least=0
   )
@@ -32,6 +39,19 @@ class PublishedModelConfig(Config):
   )
   windows: int = setting(
     12, "windows of English text that are measured", at_least=1
+  )
+  apart: bool = setting(
+    False,
+    "write by layers in arrays of their own: faster on a CPU, and compiled for"
+    " longer",
+  )
+  beside: bool = setting(
+    False,
+    "measure speed beside the transformers library too, by turns; needs the"
+    " extra torch",
+  )
+  turns: int = setting(
+    5, "turns of the measure beside another library", at_least=1
   )
   seed: int = setting(0, "of the draws", at_least=0, below=2**32)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from attnjax.data import TextConfig, load, split
 from attnjax.models import DecoderLM, PublishedTokenizer, generate
+from attnjax.models.speculative import Drafted
 from experiments.published_model.config import PublishedModelConfig
 
 __all__ = ["Window", "bits_per_byte", "continued", "encoded", "windows_of"]
@@ -40,9 +41,17 @@ def encoded(
 
 
 def continued(
-  config: PublishedModelConfig, model: DecoderLM, ids: np.ndarray, stop
+  config: PublishedModelConfig,
+  model: DecoderLM,
+  ids: np.ndarray,
+  stop,
+  draft: DecoderLM | None = None,
 ) -> tuple[np.ndarray, dict[str, float]]:
-  """Tokens after the prompt, and tokens a second of reading and writing."""
+  """Tokens after the prompt, and tokens a second of reading and writing.
+
+  With a draft also which share of its tokens the model accepted.
+  """
+  shares: list[float] = []
 
   def write(steps: int) -> tuple[np.ndarray, float]:
     begun = time.perf_counter()
@@ -53,7 +62,13 @@ def continued(
       key=jax.random.key(config.seed),
       temperature=config.temperature,
       stop=stop or None,
+      draft=draft,
+      ahead=config.ahead,
     )
+    if isinstance(found, Drafted):
+      offered = max(int(found.offered[0]), 1)
+      shares.append(int(found.accepted[0]) / offered)
+      found = found.tokens
     return np.asarray(found[0]), time.perf_counter() - begun
 
   # Twice each: the first call compiles.
@@ -66,6 +81,10 @@ def continued(
     "written": (config.tokens - 1) / max(whole - read, 1e-9),
   }
   ends = np.flatnonzero(np.isin(tokens, stop))
+  written = int(ends[0]) + 1 if ends.size else config.tokens
+  speed["written"] *= (written - 1) / (config.tokens - 1)
+  if shares:
+    speed["accepted"] = shares[-1]
   return tokens[: ends[0] if ends.size else None], speed
 
 

@@ -14,13 +14,14 @@ __all__ = ["attention_page", "draw", "table"]
 
 def table(bits: float, size: int, speed: dict[str, float]) -> str:
   """Bits per byte and speed as text."""
-  return "\n".join(
-    (
-      f"bits per byte of held-out English   {bits:8.4f}  ({size:,} bytes)",
-      f"tokens a second, reading            {speed['read']:8.1f}",
-      f"tokens a second, writing            {speed['written']:8.1f}",
-    )
-  )
+  lines = [
+    f"bits per byte of held-out English   {bits:8.4f}  ({size:,} bytes)",
+    f"tokens a second, reading            {speed['read']:8.1f}",
+    f"tokens a second, writing            {speed['written']:8.1f}",
+  ]
+  if "accepted" in speed:
+    lines += [f"share of drafted tokens accepted    {speed['accepted']:8.2f}"]
+  return "\n".join(lines)
 
 
 def draw(workdir: Path, model: DecoderLM, ids: np.ndarray) -> Path:

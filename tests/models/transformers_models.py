@@ -166,13 +166,17 @@ OPTIONS = (
 )
 
 
-def make(folder, kind, options, seed=0):
-  """A random model, saved to a folder; every parameter is drawn."""
+def make(folder, kind, options, seed=0, sizes=None):
+  """A random model, saved to a folder; every parameter is drawn.
+
+  Without sizes it has those that suit its family.
+  """
   import torch
   from transformers import AutoConfig, AutoModelForCausalLM
 
-  sizes = {} if kind == "gpt2" else SIZES
-  if kind == "gpt_neox":
+  if sizes is None:
+    sizes = {} if kind == "gpt2" else SIZES
+  if kind == "gpt_neox" and sizes:
     sizes = {k: v for k, v in SIZES.items() if k != "num_key_value_heads"}
     sizes |= {"num_attention_heads": 3}  # 8 features, of which 2 turn
   config = AutoConfig.for_model(kind, **(sizes | options))

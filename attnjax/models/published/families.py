@@ -177,7 +177,7 @@ FAMILIES: Mapping[str, Family] = {
   ),
   "phi3": Family(
     "Phi3ForCausalLM",
-    (*_LLAMA, _epsilon(1e-5), Window(), Rope(original=4096)),
+    (*_LLAMA, _epsilon(1e-5), Window(), Rope(original=4096, partial=True)),
     decoder_places.PHI3,
   ),
   "olmo2": Family(
@@ -305,7 +305,12 @@ FAMILIES: Mapping[str, Family] = {
         ((True, "parallel"), (False, "pre")),
         True,
       ),
-      Rope(share=0.25, share_key="rotary_pct", base_key="rotary_emb_base"),
+      Rope(
+        share=0.25,
+        share_key="rotary_pct",
+        base_key="rotary_emb_base",
+        partial=True,
+      ),
       _fixed(norm="layer", use_bias=True),
     ),
     decoder_places.GPT_NEOX,

@@ -32,6 +32,8 @@ class Rope:
     base_key: of the older form.
     local_key: of the older form, of windowed layers.
     default: parameters, where no key has any.
+    partial: whether the family has models of which only a share turns; the
+      library turns all features of the others, whatever their file says.
   """
 
   base: float = 10_000.0
@@ -42,6 +44,10 @@ class Rope:
   base_key: str = "rope_theta"
   local_key: str = "rope_local_base_freq"
   default: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  partial: bool = False
+
+  # No field: of two of these rules the later one counts.
+  key = "rope_parameters"
 
   def read(self, keys: Keys) -> dict[str, Any]:
     """Leaves of `rotary`."""
@@ -62,6 +68,11 @@ class Rope:
     base = full.pop("rope_theta", base)
     share = full.pop(self.share_key, share)
     share = full.pop("partial_rotary_factor", share)
+    if share != 1 and not self.partial:
+      raise ValueError(
+        f"config.json: partial_rotary_factor={share} is not honoured for"
+        f" {keys.model_type}, all of whose features turn; expected 1"
+      )
     width = keys.get("head_dim") or (
       keys.need("hidden_size") // keys.need("num_attention_heads")
     )
