@@ -68,7 +68,10 @@ def test_a_family_has_the_logits_of_its_library(kind, options, tmp_path):
 
 @pytest.mark.parametrize("kind", ["llama", "gemma2", "gpt2"])
 def test_padding_at_the_start_changes_nothing(kind, tmp_path):
-  options = next(o for k, o in oracle.OPTIONS if k == kind)
+  options = dict(next(o for k, o in oracle.OPTIONS if k == kind))
+  # A cap that logits reach makes ties, which no order of sums keeps.
+  if "final_logit_softcapping" in options:
+    options["final_logit_softcapping"] = 30.0
   oracle.make(tmp_path, kind, options)
   model, _ = load(tmp_path)
   key = jax.random.key(0)
