@@ -15,6 +15,7 @@ from attnjax.ops.attention.fused_blocks import (
   KernelBlocks,
   chip_of,
   kernel_blocks,
+  macro_of_sums,
 )
 from attnjax.ops.attention.fused_decode import (
   decodes,
@@ -29,7 +30,7 @@ from attnjax.ops.attention.online_softmax import (
   finished,
   online_softmax,
 )
-from attnjax.ops.attention.tile_operands import CallOperands
+from attnjax.ops.attention.tile_operands import CallOperands, bounded
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.scoring import Scoring
 from attnjax.ops.shard_map_axes import varying_axes
@@ -241,24 +242,31 @@ class Fused:
     chosen: KernelBlocks,
   ) -> tuple[Float[Array, "B T H E"], Aux]:
     """The same, of its tiles."""
-    kernel = self._kernel(call, Visits.of(sweep, chosen.macro))
+    kernel = self._kernel(call, sweep, chosen)
     sweep = sweep._replace(kernel=kernel, listed=False)
 
     found = online_softmax(sweep.uncoded, sweep.codes, operands)
     return as_called(call, *finished(call, found))
 
-  def _kernel(self, call: Call, visits: Visits) -> Kernel | GpuKernel:
-    """The kernel for some visits, on the machine that a call is traced for."""
+  def _kernel(
+    self, call: Call, sweep: Sweep, chosen: KernelBlocks
+  ) -> Kernel | GpuKernel:
+    """The kernel for some tiles, on the machine that a call is traced for."""
     leaves = jax.tree.leaves(call)
+    visits = Visits.of(sweep, chosen.macro)
     if not self._is_for_gpu(call):
+      macro = macro_of_sums(chosen, chip_of(*leaves))
+      given = self.query_block or self.key_block or macro == chosen.macro
       return Kernel(
         visits,
+        visits_of_sums=None if given else Visits.of(sweep, macro),
         interpret=bool(self.interpret),
         narrow=not self.interpret,
         limit=chip_of(*leaves).vmem,
+        joins=chip_of(*leaves).joins,
       )
 
-    _, chosen = self._gpu_blocks(call)
+    _, laid = self._gpu_blocks(call)
     gpu = None if self.interpret else gpu_of(*leaves)
     # Factors of 16 bits stay so, as all of a tile's products are of them.
     dtypes = {jnp.dtype(x.dtype) for x in (call.query, call.key, call.value)}
@@ -268,7 +276,7 @@ class Fused:
     return GpuKernel(
       visits,
       machine=None if gpu is None else gpu.machine,
-      chosen=chosen,
+      chosen=laid,
       narrow=short[0].name if is_short else None,
     )
 
@@ -278,13 +286,16 @@ class Fused:
       return self._gpu_blocks(call)[0]
     if self._decodes(call):
       return KernelBlocks((1, keys_of_tile(call, self.key_block)), (1, 1))
-    return kernel_blocks(
+    blocks = functools.partial(
+      kernel_blocks,
       call.shape[2:],
       max(call.query.shape[-1], call.value.shape[-1]),
       chip_of(*jax.tree.leaves(call)),
       query=self.query_block,
       key=self.key_block,
     )
+    wide = blocks(wide=True)
+    return wide if _is_of_few_kinds(call, wide) else blocks()
 
   def _decodes(self, call: Call) -> bool:
     """Whether the one query of all heads is a tile."""
@@ -308,6 +319,18 @@ class Fused:
     shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
     chip = gpu_of(*leaves) or chip_of(*leaves)
     return _traced(self, tree, shapes, chip)
+
+
+def _is_of_few_kinds(call: Call, blocks: KernelBlocks) -> bool:
+  """Whether few kinds of visits with such blocks are known while tracing."""
+  rules = call.rules
+  by_arrays = rules.query_segment_ids is not None or call.positioned
+  if by_arrays or not (rules.mask is None or rules.mask.is_static):
+    return False
+  tile = Blocks(1, 1, *blocks.tile, call.group)
+  shape = padded(call.shape, Blocks(1, 1, *blocks.visit, call.group))
+  sweep = live_tiles(shape, tile, bounded(call, shape))
+  return Visits.of(sweep, blocks.macro).patterns is not None
 
 
 @functools.lru_cache(maxsize=512)

@@ -248,8 +248,9 @@ class TileOperands(_Operands):
     return Places(
       batch=block(0, size.rows),
       head=block(1, size.heads),
-      query=block(2, size.query),
-      key=block(3, size.key),
+      # Of a kernel some tiles are of more keys than others.
+      query=block(2, self.query.shape[3]),
+      key=block(3, self.key.shape[1 if self.settings.token_major else 2]),
     )
 
   def logits(self, grid: Grid, full: bool) -> Float[Array, "B H T S"]:

@@ -24,10 +24,13 @@ class Kernel:
 
   Args:
     visits: in which order.
+    visits_of_sums: the same of sums, such as gradients; None as of folds.
     interpret: whether Pallas interprets the kernel, on any platform.
     narrow: whether factors of matrix products of default precision are rounded
       to bfloat16, as XLA rounds them on a TPU.
     limit: bytes of VMEM that a kernel may take.
+    joins: whether a fold takes tiles of a visit that are of the same queries as
+      one, where all of the visit are full.
 
   >>> import numpy as np
   >>> from attnjax.ops.tiles.fold import FULL, Blocks, Sweep
@@ -39,9 +42,11 @@ class Kernel:
   """
 
   visits: Visits
+  visits_of_sums: Visits | None = None
   interpret: bool = False
   narrow: bool = False
   limit: int = 64 * 2**20
+  joins: bool = False
 
   def __call__(
     self,
@@ -72,7 +77,10 @@ class Kernel:
 
     def by_kernel(tiles, codes, *operands):
       here = sweep._replace(tiles=tiles, codes=codes)
-      own: Callable = functools.partial(walk, self)
+      kernel = self
+      if adds and self.visits_of_sums is not None:
+        kernel = dataclasses.replace(self, visits=self.visits_of_sums)
+      own: Callable = functools.partial(walk, kernel)
       if are_rows(sweep.blocks):
         own = functools.partial(with_heads_as_rows, own)
       return own(function, here, operands, *rest, adds=adds)

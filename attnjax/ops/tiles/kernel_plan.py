@@ -1,7 +1,7 @@
 """The plan of a kernel: its grid, its order, and the program of a tile."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.extend.core as jex
@@ -51,6 +51,10 @@ class Plan(NamedTuple):
     pairs: blocks of queries and of keys of each visit.
     numbers: of the visits, as `Visits` counts them; -1 is of no tile.
     programs: of a tile, by code.
+    patterns: codes of the tiles of visits that have a program of their own;
+      None where each tile has one.
+    joined: the plan of visits all of whose tiles are full, those of the same
+      queries computed as one tile of all their keys; None where they are not.
     narrow: whether factors of products are rounded to bfloat16.
 
   Where 4 query heads share a key head, that of query head 6 is the second:
@@ -78,6 +82,8 @@ class Plan(NamedTuple):
   pairs: np.ndarray
   numbers: np.ndarray
   programs: dict[int, FlatProgram]
+  patterns: tuple[tuple[int, ...], ...] | None
+  joined: "Plan | None"
   narrow: bool
 
   def block(self, letter: str, at: dict):
@@ -117,6 +123,7 @@ def planned(
   sums: list[GivenArray],
   start: Sequence[Filled],
   adds: bool,
+  joins: bool = False,
 ) -> Plan:
   """The plan of a walk; the arguments are those of `Kernel`.
 
@@ -183,8 +190,25 @@ def planned(
     pairs=pairs,
     numbers=numbers,
     programs=programs,
+    patterns=visits.patterns,
+    joined=None,
     narrow=narrow,
   )
+  # A function that was transposed is of parts of one size.
+  if joins and not adds and FULL in programs and visits.macro[1] > 1:
+    wide = blocks._replace(key=blocks.key * visits.macro[1])
+    program = tile_program(
+      function, sweep._replace(blocks=wide), FULL, operands, sums, adds
+    )
+    long = sizes | program.sizes | {"s": wide.key}
+    plan = plan._replace(
+      joined=plan._replace(
+        sizes=long,
+        macro=(visits.macro[0], 1),
+        layout=layout._replace(sizes=long),
+        programs={FULL: program},
+      )
+    )
   return _tried(plan, adds)
 
 
@@ -257,7 +281,7 @@ def _tried(plan: Plan, adds: bool) -> Plan:
     return plan
   uses: list[set[bool]] = [set() for _ in plan.operands]
 
-  def run(program):
+  def run(program, plan):
     given = [
       _example(plan, x, False, used)
       for x, used in zip(plan.operands, uses, strict=True)
@@ -277,18 +301,26 @@ def _tried(plan: Plan, adds: bool) -> Plan:
     return [isinstance(x, Plane) and x.partial for x in new]
 
   found = plan.partial
-  for program in plan.programs.values():
-    kept: list[bool] = []
-    jax.eval_shape(lambda program=program, kept=kept: kept.extend(run(program)))
-    found = [a and b for a, b in zip(found, kept, strict=True)]
-  return plan._replace(
-    partial=found,
-    read_singly=[
+  plans = [plan] if plan.joined is None else [plan, plan.joined]
+  for own in plans:
+    for program in own.programs.values():
+      kept: list[bool] = []
+      jax.eval_shape(
+        lambda program=program, own=own, kept=kept: kept.extend(
+          run(program, own)
+        )
+      )
+      found = [a and b for a, b in zip(found, kept, strict=True)]
+  tried: dict[str, Any] = {
+    "partial": found,
+    "read_singly": [
       array.in_smem and (not whole or False in used)
       for array, whole, used in zip(plan.operands, captured, uses, strict=True)
     ],
-    by_position=[True in used for used in uses],
-  )
+    "by_position": [True in used for used in uses],
+  }
+  joined = plan.joined and plan.joined._replace(**tried)
+  return plan._replace(joined=joined, **tried)
 
 
 def _example(plan: Plan, array: GivenArray, partial: bool, used: set[bool]):

@@ -52,7 +52,15 @@ def walk(
     for x, axes in zip(start, start_subscripts, strict=True)
   ]
   plan = planned(
-    visits, kernel.narrow, function, sweep, given, sums, start, adds
+    visits,
+    kernel.narrow,
+    function,
+    sweep,
+    given,
+    sums,
+    start,
+    adds,
+    kernel.joins,
   )
 
   codes = visits.table(sweep.codes, plan.numbers, plan.counts["b"])

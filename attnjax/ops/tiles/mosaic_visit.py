@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.experimental import pallas as pl
 
 from attnjax.ops.tiles.flat_programs import CannotLower, is_zero
-from attnjax.ops.tiles.fold import FULL
+from attnjax.ops.tiles.fold import EMPTY, FULL
 from attnjax.ops.tiles.kernel_arrays import GivenArray
 from attnjax.ops.tiles.kernel_plan import Plan
 from attnjax.ops.tiles.plane_program import started
@@ -23,7 +23,7 @@ from attnjax.ops.tiles.planes import (
 )
 from attnjax.ops.tiles.stacks import Stack, stacked
 from attnjax.ops.tiles.strips import numbers_at
-from attnjax.ops.tiles.visits import Held
+from attnjax.ops.tiles.visits import FIRST_PATTERN, Held
 
 __all__ = ["Visit"]
 
@@ -68,19 +68,25 @@ class Visit:
       pl.when(first)(functools.partial(self._clear, k))
 
     tiles = [(t, s) for s in range(plan.macro[1]) for t in range(plan.macro[0])]
+    place = lambda tile: tile[0] * plan.macro[1] + tile[1]
     together = len(tiles) > 1 and FULL in plan.programs
     is_full = self.code(0) == FULL
+    # Without branches between them, the compiler orders the operations of all
+    # tiles as one program.
     if together:
-      # Without branches between them, the compiler orders the operations of
-      # all tiles as one program.
-      pl.when(is_full)(functools.partial(self._tiles, FULL, tiles))
-    for tile in tiles:
-      code = self.code(1 + tile[0] * plan.macro[1] + tile[1])
+      pl.when(is_full)(functools.partial(self._full, tiles))
+    for n, pattern in enumerate(plan.patterns or ()):
+      live = [(pattern[place(x)], x) for x in tiles]
+      live = [(kind, x) for kind, x in live if kind != EMPTY]
+      met = self.code(0) == FIRST_PATTERN + n
+      pl.when(met)(functools.partial(self._tiles, live))
+    for tile in tiles if plan.patterns is None else ():
+      code = self.code(1 + place(tile))
       for kind in plan.programs:
         met = code == kind
         if together and kind == FULL:
           met = met & ~is_full
-        pl.when(met)(functools.partial(self._tiles, kind, [tile]))
+        pl.when(met)(functools.partial(self._tiles, [(kind, tile)]))
 
     for k, of in enumerate(plan.held):
       if plan.columns[k]:
@@ -120,12 +126,20 @@ class Visit:
     )
     out[(0,) * (len(out.shape) - 2)] = summed(column).array.T[:1]
 
-  def _tiles(self, kind: int, tiles: list) -> None:
-    """Adds some tiles of one kind, all in one program."""
+  def _full(self, tiles: list) -> None:
+    """Adds the tiles of a visit that are all full."""
+    plan = self.plan
+    if plan.joined is not None:
+      self.plan, tiles = plan.joined, [(t, 0) for t in range(plan.macro[0])]
+    self._tiles([(FULL, tile) for tile in tiles])
+    self.plan = plan
+
+  def _tiles(self, tiles: list) -> None:
+    """Adds some tiles, each of a kind, all in one program."""
     plan = self.plan
     held: dict = {}
     waiting: Callable = lambda: None
-    for tile in tiles:
+    for kind, tile in tiles:
       rest = started(
         plan.programs[kind],
         plan.layout,

@@ -14,7 +14,11 @@ import numpy as np
 
 from attnjax.ops.tiles.fold import EMPTY, FULL, MIXED, Subscripts, Sweep
 
-__all__ = ["Held", "Visits", "held"]
+__all__ = ["FIRST_PATTERN", "Held", "Visits", "held"]
+
+# What the table of visits says of one whose codes are the first pattern.
+FIRST_PATTERN = 3
+_FEW = 2  # kinds of visits, each of which is a program of its own
 
 
 class Visits(NamedTuple):
@@ -76,6 +80,20 @@ class Visits(NamedTuple):
     """How many rows of the batch have tiles of their own."""
     return len(self.place)
 
+  @property
+  def patterns(self) -> tuple[tuple[int, ...], ...] | None:
+    """The codes of the tiles of a visit, where few kinds of visits are known.
+
+    Those all of whose tiles are full or empty are not among them. None where
+    codes are not known, a visit has one tile, or there are many kinds.
+    """
+    each = self.macro[0] * self.macro[1]
+    if not self.codes or each == 1:
+      return None
+    codes = np.unique(np.asarray(self.codes, int).reshape(-1, each), axis=0)
+    some = codes[(codes != FULL).any(-1) & (codes != EMPTY).any(-1)]
+    return tuple(map(tuple, some.tolist())) if len(some) <= _FEW else None
+
   def table(self, codes, numbers: np.ndarray, batch: int):
     """The codes of the tiles of each visit, a row of the batch each or one.
 
@@ -86,7 +104,7 @@ class Visits(NamedTuple):
 
     Returns:
       int32 ``rows visits (1 + tiles)``: before the codes of a visit, FULL where
-      all of them are, MIXED else.
+      all of them are, MIXED else, or which of `patterns` they are.
     """
     each = self.macro[0] * self.macro[1]
     place = np.asarray(self.place, int).reshape(-1, len(self.pairs), each)
@@ -97,8 +115,11 @@ class Visits(NamedTuple):
       # A constant of the program, which has nothing to compute.
       tiles = np.where(place < 0, EMPTY, known)
       full = (tiles == FULL).all(-1, keepdims=True)
-      table = np.concatenate([np.where(full, FULL, MIXED), tiles], axis=-1)
-      return jnp.asarray(table, jnp.int32)
+      first = np.where(full, FULL, MIXED)
+      for n, pattern in enumerate(self.patterns or ()):
+        met = (tiles == np.array(pattern)).all(-1, keepdims=True)
+        first = np.where(met, FIRST_PATTERN + n, first)
+      return jnp.asarray(np.concatenate([first, tiles], axis=-1), jnp.int32)
 
     given = jnp.asarray(codes, jnp.int32)[np.maximum(place, 0)]
     found = jnp.where(jnp.asarray(place < 0), EMPTY, given)

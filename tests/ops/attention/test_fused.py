@@ -110,7 +110,7 @@ def test_a_part_that_no_kernel_has_is_named(options, reason):
 
 
 def test_blocks_that_do_not_fit_are_refused_with_the_numbers(monkeypatch):
-  small = fused_blocks.Chip("small", 2**20, (128, 128), (128, 128))
+  small = fused_blocks.Chip("small", 2**20, *[(128, 128)] * 4)
   monkeypatch.setattr(fused_blocks, "_UNKNOWN", small)
   x = jnp.ones((4096, 1, 128))
   large = attnjax.Fused(2048, 2048, interpret=True)
@@ -182,7 +182,8 @@ def test_one_query_reads_the_keys_of_all_heads_where_they_lie(shared):
 @pytest.mark.slow
 def test_several_tiles_a_visit_are_one_program(monkeypatch):
   # Sums of rows stay apart in 128 lanes until the last tile of a row.
-  chip = fused_blocks.Chip("many tiles", 2**24, (16, 256), (8, 128))
+  block, tile = (16, 256), (8, 128)
+  chip = fused_blocks.Chip("many tiles", 2**24, block, tile, block, block)
   monkeypatch.setattr(fused_blocks, "_UNKNOWN", chip)
   draw = lambda n, heads: jax.random.normal(jax.random.key(n), (n, heads, 8))
   query, key, value = draw(27, 2), draw(391, 1), draw(391, 1)
