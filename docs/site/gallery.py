@@ -23,7 +23,13 @@ GROUPS = {
     "reaction_mapping",
   ),
   "Published models": ("published_model", "induction"),
-  "Memory beyond a window": ("recall_beyond_window", "memory_lm"),
+  "Memory beyond a window": (
+    "recall_beyond_window",
+    "why_recall_is_not_learned",
+    "state_tracking",
+    "needle",
+    "memory_lm",
+  ),
   "Speed and size": ("attention_speed", "memory_speed", "sharding", "scaling"),
 }
 _LOCAL = re.compile(r"\]\((?![a-z]+:|#)")  # of a link within the repository
