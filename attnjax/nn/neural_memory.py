@@ -54,8 +54,9 @@ class NeuralMemory(nnx.Module):
       y       = memory.stream(q, k, v; θ, η, α)
       out     = (norm(y) ⊙ σ(x W_g)) W_o
 
-  The layer is causal. The initial weights of the memory are parameters; so is
-  the gain of each head where the memory's structure has a residual.
+  The layer is causal. The initial weights of the memory are parameters, but for
+  `memory.ridge`, which begins with nothing told; so is the gain of each head
+  where the memory's structure has a residual.
 
   Args:
     width: M.
