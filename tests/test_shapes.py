@@ -544,7 +544,7 @@ NO_ARRAYS |= {
   f"attnjax.models.{name}Config"
   for name in (
     *("Albert", "Decoder", "Encoder", "EncoderDecoder", "Experts"),
-    "MemoryLM",
+    *("Latent", "MemoryLM"),
     *("Rotary", "Seq2Seq", "ViT"),
   )
 }

@@ -8,13 +8,8 @@ from attnjax.models.beam_search import (
   greedy,
 )
 from attnjax.models.decoder import DecoderLM
-from attnjax.models.decoder_config import (
-  DecoderConfig,
-  ExpertsConfig,
-  RotaryConfig,
-  decoder_parameters,
-  total,
-)
+from attnjax.models.decoder_config import DecoderConfig, RotaryConfig
+from attnjax.models.decoder_parameters import decoder_parameters, total
 from attnjax.models.encoded_source import (
   CrossMemory,
   EncoderDecoderAux,
@@ -27,6 +22,7 @@ from attnjax.models.encoder import (
 )
 from attnjax.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from attnjax.models.generate import generate
+from attnjax.models.layer_configs import ExpertsConfig, LatentConfig
 from attnjax.models.memory_lm import MemoryLM, MemoryLMConfig, norms_by_layer
 from attnjax.models.partition import MATRICES, partition_rules
 from attnjax.models.published import (
@@ -55,6 +51,7 @@ __all__ = [
   "ExpertsConfig",
   "Hypotheses",
   "ImageProcessor",
+  "LatentConfig",
   "MemoryLM",
   "MemoryLMConfig",
   "NextToken",

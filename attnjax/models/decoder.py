@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,18 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from attnjax.models.decoder_config import (
-  DecoderConfig,
-  RotaryConfig,
-  decoder_parameters,
-  total,
-)
+from attnjax.models.decoder_config import DecoderConfig, RotaryConfig
 from attnjax.models.decoder_layers import (
   make_decoder_block,
   rotary_of,
   scan_layers,
   score_mod_of,
 )
+from attnjax.models.decoder_parameters import decoder_parameters, total
 from attnjax.models.layer_caches import (
   LayerCaches,
   init_layers,
@@ -104,11 +101,21 @@ class DecoderLM(nnx.Module):
     learned = config.positions == "learned"
     rows = config.max_length + config.position_offset
     self.position_table = table(rows) if learned else None
-    block = lambda key: make_decoder_block(config, attend, nnx.Rngs(key))
+    block = lambda key, dense=False: make_decoder_block(
+      config, attend, nnx.Rngs(key), dense=dense
+    )
 
     # Stacked parameters, so that a scan compiles one block whatever the depth.
     keys = jax.random.split(rngs.params(), config.depth)
-    self.blocks: Any = jax.vmap(block)(keys)
+    dense = [*config.experts.dense]
+    rest = [i for i in range(config.depth) if i not in dense]
+    self.blocks: Any = jax.vmap(block)(keys[np.array(rest)] if dense else keys)
+    # Layers without experts have other parameters, and so a stack of their own.
+    self.dense_blocks: Any = (
+      jax.vmap(functools.partial(block, dense=True))(keys[np.array(dense)])
+      if dense
+      else None
+    )
     self.norm = make_norm(
       config.norm, config.width, config.use_bias, rngs, epsilon=config.epsilon
     )
@@ -160,11 +167,9 @@ class DecoderLM(nnx.Module):
 
     # By block: the scan then saves only the residual stream between blocks.
     remat = jax.checkpoint(layer, static_argnums=0)
-    x, extra = scan_layers(
+    x, extra = self._scan(
       remat if self.config.remat else layer,
       self._embed(tokens, positions),
-      self._layers(),
-      self.config.kinds,
       unroll=self.config.unroll,
     )
     logits = self._read_out(x)
@@ -196,20 +201,19 @@ class DecoderLM(nnx.Module):
     if self.apart:
       raise ValueError("with_layers_apart: the layers must be stacked")
     other = copy.copy(self)
-    of = lambda layer: jax.tree.map(lambda a: a[layer], self.blocks)
-    other.blocks = nnx.List([of(layer) for layer in range(self.config.depth)])
+    dense, blocks = self.config.experts.dense, []
+    for layer in range(self.config.depth):
+      row, stack = sum(i < layer for i in dense), self.dense_blocks
+      if layer not in dense:
+        row, stack = layer - row, self.blocks
+      blocks.append(jax.tree.map(lambda a, row=row: a[row], stack))
+    other.blocks, other.dense_blocks = nnx.List(blocks), None
     return other
 
   @property
   def apart(self) -> bool:
     """Whether each layer has arrays of its own."""
     return isinstance(self.blocks, nnx.List)
-
-  def _layers(self, *beside):
-    """Parts of all layers for `scan_layers`, with what each has beside."""
-    if not self.apart:
-      return (self.blocks, *beside)
-    return [*zip(self.blocks, *beside, strict=True)]
 
   def init_cache(
     self,
@@ -235,9 +239,12 @@ class DecoderLM(nnx.Module):
     # Sizes by the parameters and not by the config: with K key/value heads and
     # a `head_width` the defaults are resolved there.
     block = self.blocks[0] if self.apart else self.blocks
-    heads, width = block.attention.key.kernel.shape[-2:]
-    depth = self.config.depth
+    depth, attention = self.config.depth, block.attention
+    heads, width = attention.key.kernel.shape[-2:]
     sizes = {"heads": heads, "width": width, "dtype": dtype}
+    if self.config.latent.width:
+      sizes |= {"heads": 1, "width": attention.rotary_key.kernel.shape[-1]}
+      sizes["value_width"] = attention.latent.kernel.shape[-1]
     if rolling is None:
       return caches.init((depth, *batch), capacity, **sizes)
     if rolling < 0:
@@ -340,10 +347,31 @@ class DecoderLM(nnx.Module):
 
     x = self._embed(tokens, first.next_positions(count))
     order = places(tuple(group[kind] for kind in kinds))
-    (x, state), _ = scan_layers(
-      layer, (poison(x, wrong), state), self._layers(order), kinds
-    )
+    (x, state), _ = self._scan(layer, (poison(x, wrong), state), order)
     return x, state if rolling else state.full
+
+  def _scan(self, layer, x, *beside, unroll: int = 1):
+    """Runs all layers: ``layer(kind, x, (block, what it has beside...))``."""
+    kinds = self.config.kinds
+    if self.apart:
+      parts = [*zip(self.blocks, *beside, strict=True)]
+      return scan_layers(layer, x, parts, kinds)
+    if self.dense_blocks is None:
+      stacked = (self.blocks, *beside)
+      return scan_layers(layer, x, stacked, kinds, unroll=unroll)
+
+    dense = self.config.experts.dense
+    names = ["dense" if i in dense else "rest" for i in range(len(kinds))]
+    return scan_layers(
+      lambda kind, x, parts: layer(
+        kind, x, (parts.get("dense", parts.get("rest")), *parts["beside"])
+      ),
+      x,
+      {"beside": beside, "rest": self.blocks, "dense": self.dense_blocks},
+      kinds,
+      stacks=tuple(("beside", name) for name in names),
+      unroll=unroll,
+    )
 
   def _embed(self, tokens, positions):
     """Token embeddings plus position encodings."""

@@ -1,20 +1,18 @@
-"""Sizes and choices of a `DecoderLM`, and the number of its parameters."""
+"""Sizes and choices of a `DecoderLM`."""
 
 import dataclasses
 
 from attnjax.config import Config, setting
 from attnjax.models.block_stack import block_setting, check_heads
+from attnjax.models.layer_configs import ExpertsConfig, LatentConfig
 from attnjax.nn.transformer_block import ORDERS
 from attnjax.ops import rotary_scaling
-from attnjax.ops.activations import ACTIVATIONS, GATED
+from attnjax.ops.activations import ACTIVATIONS
 from attnjax.ops.positions import Rotary
 
 __all__ = [
   "DecoderConfig",
-  "ExpertsConfig",
   "RotaryConfig",
-  "decoder_parameters",
-  "total",
 ]
 
 POSITIONS = ("rotary", "learned", "sinusoidal", "alibi", "none")
@@ -120,38 +118,6 @@ class RotaryConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class ExpertsConfig(Config):
-  """A mixture of experts in place of the feed-forward layers.
-
-  Each expert has the `hidden` features and the activation of the decoder, and
-  biases by `use_bias`; see `nn.MixtureOfExperts`.
-  """
-
-  count: int = setting(0, "experts X of a layer; 0: no mixture", at_least=0)
-  active: int = setting(2, "experts A that a token is sent to", at_least=1)
-  normalized: bool = setting(
-    True, "weights of a token sum to 1, and not those of all experts"
-  )
-  scale: float = setting(1.0, "of the weights", above=0)
-  shared: int = setting(
-    0,
-    "features of an expert that every token goes through; 0: none",
-    at_least=0,
-  )
-  shared_gate: bool = setting(
-    False, "the shared expert's output is times a sigmoid of its input"
-  )
-
-  def __post_init__(self):
-    super().__post_init__()
-    if self.count and self.active > self.count:
-      raise ValueError(
-        f"experts.active must be at most experts.count={self.count}, got"
-        f" {self.active}"
-      )
-
-
-@dataclasses.dataclass(frozen=True)
 class DecoderConfig(Config):
   """Sizes and choices of a `DecoderLM`.
 
@@ -168,7 +134,8 @@ class DecoderConfig(Config):
     arXiv 2205.01068; scaled embeddings: Vaswani et al., 2017, arXiv 1706.03762,
     section 3.4. Orders of norms, activations, query-key norms, sinks, rotary
     positions and ALiBi name theirs in `nn.TransformerBlock`, `nn.FeedForward`,
-    `multi_head_attention`, `normalizers.softmax` and `positions`.
+    `multi_head_attention`, `normalizers.softmax` and `positions`; latents and
+    layers without experts in `LatentConfig` and `ExpertsConfig`.
   """
 
   width: int = block_setting("width", 256)
@@ -184,6 +151,7 @@ class DecoderConfig(Config):
     "width D of a query and a key, features; none: width / heads",
     at_least=1,
   )
+  latent: LatentConfig = LatentConfig()
   hidden: int = block_setting("hidden", 1024)
   activation: str = setting(
     "gelu", "feed-forward nonlinearity", choices=ACTIVATIONS
@@ -270,6 +238,9 @@ class DecoderConfig(Config):
         f" head must be even, got {width}, or an even rotary.features up to it,"
         f" got {self.rotary.features}"
       )
+    self.experts.check_depth(self.depth)
+    if self.latent.width:
+      self.latent.check(self)
     windowed = any(kind.startswith("window") for kind in self.layers)
     if self.window is None and windowed:
       raise ValueError(
@@ -287,89 +258,3 @@ class DecoderConfig(Config):
     one = "full" if self.window is None else "window"
     pattern = self.layers or (one,)
     return tuple(pattern[i % len(pattern)] for i in range(self.depth))
-
-
-def decoder_parameters(
-  config: DecoderConfig, vocabulary: int
-) -> dict[str, int]:
-  """Number of parameters of a `DecoderLM`, by part.
-
-      attention    = L (M H D + 2 M K D + H D M)
-      feed-forward = L n M F, n = 3 for gated activations and 2 else; of a
-                     mixture X times as many, shared experts and the router
-      embedding    = V M, and as much again for a readout of its own
-
-  Args:
-    config: of the decoder.
-    vocabulary: V.
-
-  Returns:
-    Counts by name: embedding, readout, attention, feed_forward, and the small
-    parts: positions, biases (and sinks), norms.
-
-  GPT-3 as published counts matrices alone:
-
-  >>> from attnjax.models.decoder import DecoderConfig
-  >>> gpt3 = DecoderConfig(width=12288, depth=96, heads=96, hidden=49152,
-  ...   norm="layer", use_bias=True, positions="learned", tied=False)
-  >>> parts = decoder_parameters(gpt3, 50257)
-  >>> matrices = "embedding", "readout", "attention", "feed_forward"
-  >>> sum(parts[name] for name in matrices)
-  175181291520
-
-  Reference:
-    Brown et al., "Language Models are Few-Shot Learners", 2020, arXiv
-    2005.14165, table 2.1; the count: 3Blue1Brown, "Attention in transformers,
-    step-by-step", 2024.
-  """
-  m, f, depth = config.width, config.hidden, config.depth
-  h = config.heads
-  k = h if config.kv_heads is None else config.kv_heads
-  d = m // h if config.head_width is None else config.head_width
-  maps = 3 if config.activation in GATED else 2
-  learned = config.positions == "learned"
-  rows = config.max_length + config.position_offset
-
-  # A mixture has a router, X experts of these maps, and one that is shared.
-  experts = config.experts
-  features = experts.count * f + experts.shared if experts.count else f
-  router = (experts.count + (experts.shared > 0 and experts.shared_gate)) * m
-  feed_forward_bias = (
-    (maps - 1) * features
-    + experts.count
-    + m * (experts.count + (experts.shared > 0) if experts.count else 1)
-  )
-
-  bias = config.use_bias
-  into, out = config.attention_bias, config.attention_output_bias
-  # Of queries, keys and values, output, the maps up, and the map down.
-  per_block_bias = (
-    (h + 2 * k) * d * (bias if into is None else into)
-    + m * (bias if out is None else out)
-    + feed_forward_bias * bias
-    + h * config.sinks
-  )
-  norm = m * (2 if config.norm == "layer" and config.use_bias else 1)
-  norms = {"sandwich": 4, "parallel_one": 1}.get(config.order, 2)
-  head_norms = {"none": 0, "head": 2 * d, "heads": (h + k) * d}
-
-  return {
-    "embedding": vocabulary * m,
-    "readout": 0 if config.tied else vocabulary * m,
-    "attention": depth * (2 * m * h * d + 2 * m * k * d),
-    "feed_forward": depth * (maps * m * features + router),
-    "positions": rows * m if learned else 0,
-    "biases": depth * per_block_bias,
-    # Those of each block, and the one before the readout.
-    "norms": depth * head_norms[config.query_key_norm]
-    + (depth * norms + 1) * norm,
-  }
-
-
-def total(parts: dict[str, int]) -> int:
-  """The sum of the counts of `decoder_parameters`.
-
-  >>> total({"embedding": 3, "norms": 2})
-  5
-  """
-  return sum(parts.values())

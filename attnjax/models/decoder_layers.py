@@ -5,8 +5,11 @@ and may differ in mask and position encoding. A scan compiles its body once, so
 that its body has to be a whole period of the kinds of layers.
 """
 
+import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +17,10 @@ from flax import nnx
 
 from attnjax.models.block_stack import make_feed_forward
 from attnjax.models.decoder_config import DecoderConfig
+from attnjax.models.layer_configs import ExpertsConfig
 from attnjax.nn import (
   FeedForward,
+  LatentAttention,
   MixtureOfExperts,
   MultiHeadAttention,
   TransformerBlock,
@@ -34,15 +39,42 @@ __all__ = [
 
 
 def make_decoder_block(
-  config: DecoderConfig, attend: Callable, rngs: nnx.Rngs
+  config: DecoderConfig,
+  attend: Callable,
+  rngs: nnx.Rngs,
+  *,
+  dense: bool = False,
 ) -> TransformerBlock:
-  """One block of a decoder, with the encoding of layers without a window."""
-  rotary = config.positions == "rotary"
+  """One block of a decoder, with the encoding of layers without a window.
+
+  Args:
+    config: of the decoder.
+    attend: the attention to call.
+    rngs: Flax NNX random streams; uses "params".
+    dense: whether it has no experts where other layers have.
+  """
   # 2 depth additions: attention and feed-forward of each block.
   additions = 2 * config.depth
-  bias = config.attention_bias
+  make = _latent_attention if config.latent.width else _attention
+  return TransformerBlock(
+    make(config, additions, attend, rngs),
+    _feed_forward(config, additions, dense, rngs),
+    width=config.width,
+    norm=config.norm,
+    use_bias=config.use_bias,
+    order=config.order,
+    epsilon=config.epsilon,
+    rngs=rngs,
+  )
 
-  attention = MultiHeadAttention(
+
+def _attention(
+  config: DecoderConfig, additions: int, attend: Callable, rngs: nnx.Rngs
+) -> MultiHeadAttention:
+  """The multi-head attention of a block."""
+  rotary = config.positions == "rotary"
+  bias = config.attention_bias
+  return MultiHeadAttention(
     config.width,
     config.heads,
     kv_heads=config.kv_heads,
@@ -64,24 +96,42 @@ def make_decoder_block(
     rngs=rngs,
   )
 
-  return TransformerBlock(
-    attention,
-    _feed_forward(config, additions, rngs),
-    width=config.width,
-    norm=config.norm,
-    use_bias=config.use_bias,
-    order=config.order,
-    epsilon=config.epsilon,
+
+def _latent_attention(
+  config: DecoderConfig, additions: int, attend: Callable, rngs: nnx.Rngs
+) -> LatentAttention:
+  """The latent attention of a block; `DecoderConfig` has checked the widths."""
+  head, turned = config.head_width or 0, config.rotary.features or 0
+  rotary = config.positions == "rotary"
+  bias = config.attention_bias
+  return LatentAttention(
+    config.width,
+    config.heads,
+    latent_width=config.latent.width,
+    head_width=head,
+    rotary_width=turned,
+    value_width=config.latent.value_width or head - turned,
+    query_latent_width=config.latent.query_width,
+    use_bias=config.use_bias if bias is None else bias,
+    # Not the epsilon of the config: that of the published latents is fixed.
+    scale=config.scale,
+    position_encoding=config.rotary.encoding() if rotary else None,
+    attend=attend,
+    output_init=fan_in(1 / additions),
     rngs=rngs,
   )
 
 
 def _feed_forward(
-  config: DecoderConfig, additions: int, rngs: nnx.Rngs
+  config: DecoderConfig, additions: int, dense: bool, rngs: nnx.Rngs
 ) -> FeedForward | MixtureOfExperts:
   """The feed-forward layer of a block, or its mixture of experts."""
   experts = config.experts
-  if not experts.count:
+  if dense:
+    config = dataclasses.replace(
+      config, hidden=experts.dense_hidden, experts=ExpertsConfig()
+    )
+  if dense or not experts.count:
     return make_feed_forward(config, additions, rngs)
   return MixtureOfExperts(
     config.width,
@@ -134,7 +184,9 @@ def score_mod_of(config: DecoderConfig) -> score_mods.ScoreMod | None:
 
 
 @functools.cache
-def periods(kinds: Sequence[str]) -> tuple[tuple[tuple[str, ...], int], ...]:
+def periods(
+  kinds: Sequence[Hashable],
+) -> tuple[tuple[tuple[Any, ...], int], ...]:
   """Cuts a row of kinds into repeated patterns, as short together as can be.
 
   Args:
@@ -177,6 +229,7 @@ def scan_layers(
   stacked: PyTree,
   kinds: tuple[str, ...],
   *,
+  stacks: tuple[tuple[str, ...], ...] | None = None,
   unroll: int = 1,
 ) -> tuple[PyTree, PyTree]:
   """Runs layers one after another; compile time is that of one period.
@@ -187,6 +240,9 @@ def scan_layers(
     stacked: arrays with a leading axis of layers, such as the parameters; or a
       list of the parts of each, which are run without a scan.
     kinds: of the layers.
+    stacks: where layers differ in their arrays, the names of the stacks that
+      each has a part in; `stacked` has them by name, each with an axis of as
+      many layers, and a layer gets its parts by name.
     unroll: layers in one turn of the scan.
 
   Returns:
@@ -206,35 +262,58 @@ def scan_layers(
       given.append(extra)
     return x, jax.tree.map(lambda *all: jnp.stack(all), *given)
 
-  start, extras = 0, []
-  for pattern, turns in periods(kinds):
-    part = _part(stacked, start, len(pattern), turns, len(kinds))
-    x, extra = _scan_period(layer, x, part, pattern, unroll)
+  run = layer
+  if stacks is None:
+    stacked, stacks = {"all": stacked}, (("all",),) * len(kinds)
+    run = lambda kind, x, parts: layer(kind, x, parts["all"])
+  totals = Counter(name for own in stacks for name in own)
+
+  starts: Counter[str] = Counter()
+  extras = []
+  for pattern, turns in periods(tuple(zip(kinds, stacks, strict=True))):
+    sizes = Counter(name for _, own in pattern for name in own)
+    part = {
+      name: _part(stacked[name], starts[name], size, turns, totals[name])
+      for name, size in sizes.items()
+    }
+    x, extra = _scan_period(run, x, part, pattern, turns, unroll)
     extras.append(extra)
-    start += len(pattern) * turns
+    starts.update({name: size * turns for name, size in sizes.items()})
 
   if len(extras) == 1:
     return x, extras[0]
   return x, jax.tree.map(lambda *all: jnp.concatenate(all), *extras)
 
 
-def _scan_period(layer, x, stacked, pattern: tuple[str, ...], unroll: int):
-  """One scan, whose body runs the layers of a pattern."""
+def _scan_period(layer, x, stacked, pattern, turns: int, unroll: int):
+  """One scan, whose body runs the layers of a pattern of kinds and stacks."""
   if len(pattern) == 1:
     return jax.lax.scan(
-      functools.partial(layer, pattern[0]), x, stacked, unroll=unroll
+      functools.partial(layer, pattern[0][0]),
+      x,
+      stacked,
+      length=turns,
+      unroll=unroll,
     )
+  sizes = Counter(name for _, own in pattern for name in own)
 
   def body(x, parts):
     extras = []
-    for place, kind in enumerate(pattern):
-      one = jax.tree.map(lambda a, place=place: a[place], parts)
+    used: Counter[str] = Counter()
+    for kind, own in pattern:
+      one = {}
+      for name in own:
+        # A stack of which a period has one layer has no axis of places.
+        pick = lambda a, i=used[name]: a[i]
+        alone = sizes[name] == 1
+        one[name] = parts[name] if alone else jax.tree.map(pick, parts[name])
+      used.update(own)
       x, extra = layer(kind, x, one)
       extras.append(extra)
     return x, jax.tree.map(lambda *all: jnp.stack(all), *extras)
 
-  turns = max(1, unroll // len(pattern))
-  x, extras = jax.lax.scan(body, x, stacked, unroll=turns)
+  each = max(1, unroll // len(pattern))
+  x, extras = jax.lax.scan(body, x, stacked, length=turns, unroll=each)
   # Turns and places of a period are layers again.
   flat = lambda a: a.reshape((a.shape[0] * a.shape[1], *a.shape[2:]))
   return x, jax.tree.map(flat, extras)

@@ -100,6 +100,11 @@ class Encoder(nnx.Module):
     attend: Callable = default_attend,
     rngs: nnx.Rngs,
   ):
+    if config.experts.dense:
+      raise ValueError(
+        "Encoder: experts.dense must be empty, for all layers of an encoder"
+        f" have the same parameters, got {config.experts.dense}"
+      )
     self.config = config
     self.vocabulary = vocabulary
     table = lambda rows: Embedding(rows, config.width, rngs=rngs)

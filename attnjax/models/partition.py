@@ -33,6 +33,8 @@ _ATTENTION = (
     P("fsdp", None, None),
   ),
   (r"attention\.(key|value)\.bias", P("tensor", None), P()),
+  # What heads share is not divided among them.
+  (r"attention\.(query_latent|latent|rotary_key)\.kernel", P("fsdp", None)),
   # Contracts the sharded heads: its result is what is summed over `tensor`.
   (r"attention\.output\.kernel", P("tensor", None, "fsdp")),
 )
@@ -67,6 +69,7 @@ MEMORY = (
 # last: what an optimizer must know that takes weights for matrices.
 MATRICES = (
   (r"attention\.(query|key|value)\.kernel", (-3,), (-2, -1)),
+  (r"attention\.(query_latent|latent|rotary_key)\.kernel", (-2,), (-1,)),
   (r"attention\.output\.kernel", (-3, -2), (-1,)),
   (r"(feed_forward(\.shared)?|memory|gated)\.\w+\.kernel", (-2,), (-1,)),
   (r"(inputs|state)_kernel", (-3,), (-1,)),  # one for each of three gates

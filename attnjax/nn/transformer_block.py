@@ -9,6 +9,7 @@ from flax import nnx
 
 from attnjax.nn.attention import MultiHeadAttention
 from attnjax.nn.initializers import FAN_IN
+from attnjax.nn.latent_attention import LatentAttention
 from attnjax.nn.norm import make_norm
 from attnjax.ops.activations import ACTIVATIONS, GATED, activated
 from attnjax.ops.cache import KeyValueCache
@@ -107,7 +108,7 @@ class TransformerBlock(nnx.Module):
       parallel_one: the same with one norm for both
 
   Args:
-    attention: a `MultiHeadAttention`.
+    attention: a `MultiHeadAttention` or a `LatentAttention`.
     feed_forward: a `FeedForward` or a `MixtureOfExperts`.
     width: M.
     norm: "rms", "rms_plus_one" or "layer".
@@ -144,7 +145,7 @@ class TransformerBlock(nnx.Module):
 
   def __init__(
     self,
-    attention: MultiHeadAttention,
+    attention: MultiHeadAttention | LatentAttention,
     feed_forward: Callable,
     *,
     width: int,
@@ -162,7 +163,7 @@ class TransformerBlock(nnx.Module):
     make = lambda: make_norm(norm, width, use_bias, rngs, epsilon=epsilon)
     sandwich = order == "sandwich"
     self.attention_norm = make()
-    self.attention = attention
+    self.attention: Any = attention
     self.attention_output_norm = make() if sandwich else None
     # Any: of no union of types would a checker allow `.scale`.
     self.feed_forward_norm: Any = None if order == "parallel_one" else make()

@@ -12,6 +12,7 @@ from attnjax.models import (
   DecoderConfig,
   DecoderLM,
   ExpertsConfig,
+  LatentConfig,
   RotaryConfig,
   load,
   save,
@@ -194,7 +195,7 @@ CONFIGS = {
     "kv_heads": 2,
     "attention_bias": True,
     "experts": ExpertsConfig(
-      count=3, normalized=False, shared=5, shared_gate=True
+      count=3, normalized=False, shared=5, shared_gate=True, dense=(0, 2)
     ),
   },
   "qwen3_moe": SWIGLU
@@ -202,6 +203,15 @@ CONFIGS = {
     "window": 6,
     "query_key_norm": "head",
     "experts": ExpertsConfig(count=3, active=1),
+  },
+  "deepseek_v2": SWIGLU
+  | {
+    "head_width": 10,
+    "rotary": RotaryConfig(features=4, interleaved=True),
+    "latent": LatentConfig(width=7, query_width=5, value_width=3),
+    "experts": ExpertsConfig(
+      count=3, normalized=False, shared=24, dense=(0,), dense_hidden=9
+    ),
   },
   "gpt_oss": {
     "activation": "clipped_swiglu",

@@ -66,7 +66,7 @@ def test_a_family_has_the_logits_of_its_library(kind, options, tmp_path):
   close(oracle.logits_of(again, TOKENS), expected, 1e-6)
 
 
-@pytest.mark.parametrize("kind", ["llama", "gemma2", "gpt2"])
+@pytest.mark.parametrize("kind", ["llama", "gemma2", "gpt2", "deepseek_v2"])
 def test_padding_at_the_start_changes_nothing(kind, tmp_path):
   options = dict(next(o for k, o in oracle.OPTIONS if k == kind))
   # A cap that logits reach makes ties, which no order of sums keeps.

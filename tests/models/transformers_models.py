@@ -42,6 +42,17 @@ GPT_OSS = {
   "head_dim": 8,
   "sliding_window": 6,
 }
+DEEPSEEK = {
+  "n_routed_experts": 5,
+  "num_experts_per_tok": 2,
+  "moe_intermediate_size": 8,
+  "num_key_value_heads": 6,
+  "kv_lora_rank": 10,  # even, as all widths: the library views pairs
+  "q_lora_rank": None,
+  "qk_nope_head_dim": 6,
+  "qk_rope_head_dim": 4,
+  "v_head_dim": 5,
+}
 YARN = {"rope_type": "yarn", "factor": 4.0, "rope_theta": 1000.0}
 LLAMA3 = {
   "rope_type": "llama3",
@@ -147,6 +158,35 @@ OPTIONS = (
       "norm_topk_prob": True,
       "use_sliding_window": True,
       "sliding_window": 6,
+    },
+  ),
+  (
+    "qwen2_moe",
+    EXPERTS
+    | {
+      "shared_expert_intermediate_size": 11,
+      "num_hidden_layers": 7,
+      "decoder_sparse_step": 2,
+      "mlp_only_layers": [5],
+    },
+  ),
+  ("qwen3_moe", EXPERTS | {"mlp_only_layers": [0]}),
+  ("deepseek_v2", DEEPSEEK),
+  (
+    "deepseek_v2",
+    DEEPSEEK
+    | {
+      "first_k_dense_replace": 1,
+      "n_shared_experts": 1,
+      "q_lora_rank": 9,
+      "attention_bias": True,
+      "routed_scaling_factor": 2.5,
+      "rope_parameters": YARN
+      | {
+        "mscale": 0.5,
+        "mscale_all_dim": 0.707,
+        "original_max_position_embeddings": 16,
+      },
     },
   ),
   ("gpt_oss", GPT_OSS),

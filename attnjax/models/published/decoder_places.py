@@ -3,59 +3,64 @@
 from attnjax.models.published.places import Place
 
 __all__ = [
+  "FEED_FORWARD",
   "GPT2",
   "GPT_NEOX",
   "GPT_OSS",
+  "LAYER",
   "LLAMA",
   "MIXTRAL",
   "OLMO2",
   "PHI3",
+  "PRE_NORMS",
   "QWEN_MOE",
   "SANDWICH",
+  "TABLES",
+  "mixture",
 ]
 
 _QKV = ("attention.query", "attention.key", "attention.value")
-_LAYER = "model.layers.{}"
-_TABLES = (
+LAYER = "model.layers.{}"
+TABLES = (
   Place("model.embed_tokens", ("embed",)),
   Place("model.norm", ("norm",)),
   Place("lm_head", ("readout",)),
 )
 _ATTENTION = (
-  Place(f"{_LAYER}.self_attn.q_proj", ("attention.query",)),
-  Place(f"{_LAYER}.self_attn.k_proj", ("attention.key",)),
-  Place(f"{_LAYER}.self_attn.v_proj", ("attention.value",)),
-  Place(f"{_LAYER}.self_attn.o_proj", ("attention.output",)),
-  Place(f"{_LAYER}.self_attn.q_norm", ("attention.query_norm.norm",)),
-  Place(f"{_LAYER}.self_attn.k_norm", ("attention.key_norm.norm",)),
+  Place(f"{LAYER}.self_attn.q_proj", ("attention.query",)),
+  Place(f"{LAYER}.self_attn.k_proj", ("attention.key",)),
+  Place(f"{LAYER}.self_attn.v_proj", ("attention.value",)),
+  Place(f"{LAYER}.self_attn.o_proj", ("attention.output",)),
+  Place(f"{LAYER}.self_attn.q_norm", ("attention.query_norm.norm",)),
+  Place(f"{LAYER}.self_attn.k_norm", ("attention.key_norm.norm",)),
 )
-_FEED_FORWARD = (
-  Place(f"{_LAYER}.mlp.gate_proj", ("feed_forward.gate",)),
-  Place(f"{_LAYER}.mlp.up_proj", ("feed_forward.up",)),
-  Place(f"{_LAYER}.mlp.down_proj", ("feed_forward.down",)),
+FEED_FORWARD = (
+  Place(f"{LAYER}.mlp.gate_proj", ("feed_forward.gate",)),
+  Place(f"{LAYER}.mlp.up_proj", ("feed_forward.up",)),
+  Place(f"{LAYER}.mlp.down_proj", ("feed_forward.down",)),
 )
-_PRE_NORMS = (
-  Place(f"{_LAYER}.input_layernorm", ("attention_norm",)),
-  Place(f"{_LAYER}.post_attention_layernorm", ("feed_forward_norm",)),
+PRE_NORMS = (
+  Place(f"{LAYER}.input_layernorm", ("attention_norm",)),
+  Place(f"{LAYER}.post_attention_layernorm", ("feed_forward_norm",)),
 )
-LLAMA = (*_TABLES, *_ATTENTION, *_FEED_FORWARD, *_PRE_NORMS)
+LLAMA = (*TABLES, *_ATTENTION, *FEED_FORWARD, *PRE_NORMS)
 _SANDWICH_NORMS = (
-  Place(f"{_LAYER}.input_layernorm", ("attention_norm",)),
-  Place(f"{_LAYER}.post_attention_layernorm", ("attention_output_norm",)),
-  Place(f"{_LAYER}.pre_feedforward_layernorm", ("feed_forward_norm",)),
-  Place(f"{_LAYER}.post_feedforward_layernorm", ("feed_forward_output_norm",)),
+  Place(f"{LAYER}.input_layernorm", ("attention_norm",)),
+  Place(f"{LAYER}.post_attention_layernorm", ("attention_output_norm",)),
+  Place(f"{LAYER}.pre_feedforward_layernorm", ("feed_forward_norm",)),
+  Place(f"{LAYER}.post_feedforward_layernorm", ("feed_forward_output_norm",)),
 )
 _OUTPUT_NORMS = (
-  Place(f"{_LAYER}.post_attention_layernorm", ("attention_norm",)),
-  Place(f"{_LAYER}.post_feedforward_layernorm", ("feed_forward_norm",)),
+  Place(f"{LAYER}.post_attention_layernorm", ("attention_norm",)),
+  Place(f"{LAYER}.post_feedforward_layernorm", ("feed_forward_norm",)),
 )
 PHI3 = (
-  *_TABLES,
-  Place(f"{_LAYER}.self_attn.qkv_proj", _QKV),
-  Place(f"{_LAYER}.self_attn.o_proj", ("attention.output",)),
-  Place(f"{_LAYER}.mlp.gate_up_proj", ("feed_forward.gate", "feed_forward.up")),
-  Place(f"{_LAYER}.mlp.down_proj", ("feed_forward.down",)),
-  *_PRE_NORMS,
+  *TABLES,
+  Place(f"{LAYER}.self_attn.qkv_proj", _QKV),
+  Place(f"{LAYER}.self_attn.o_proj", ("attention.output",)),
+  Place(f"{LAYER}.mlp.gate_up_proj", ("feed_forward.gate", "feed_forward.up")),
+  Place(f"{LAYER}.mlp.down_proj", ("feed_forward.down",)),
+  *PRE_NORMS,
 )
 GPT2 = (
   Place("transformer.wte", ("embed",)),
@@ -81,12 +86,16 @@ GPT_NEOX = (
   Place(f"{_NEOX}.mlp.dense_h_to_4h", ("feed_forward.up",)),
   Place(f"{_NEOX}.mlp.dense_4h_to_h", ("feed_forward.down",)),
 )
-SANDWICH = (*_TABLES, *_ATTENTION, *_FEED_FORWARD, *_SANDWICH_NORMS)
-OLMO2 = (*_TABLES, *_ATTENTION, *_FEED_FORWARD, *_OUTPUT_NORMS)
+SANDWICH = (*TABLES, *_ATTENTION, *FEED_FORWARD, *_SANDWICH_NORMS)
+OLMO2 = (*TABLES, *_ATTENTION, *FEED_FORWARD, *_OUTPUT_NORMS)
 
 
-def _mixture(block: str, gate: str, up: str, down: str) -> tuple[Place, ...]:
-  """A router, and experts of a tensor each."""
+def mixture(block: str, gate: str, up: str, down: str) -> tuple[Place, ...]:
+  """A router, and experts of a tensor each.
+
+  >>> [place.ours for place in mixture("mlp", "w1", "w3", "w2")][1]
+  ('feed_forward.gate',)
+  """
   expert = f"{block}.experts.{{}}"
   return (
     Place(f"{block}.gate", ("feed_forward.router",)),
@@ -96,12 +105,12 @@ def _mixture(block: str, gate: str, up: str, down: str) -> tuple[Place, ...]:
   )
 
 
-_ROUTED = (*_TABLES, *_ATTENTION, *_PRE_NORMS)
-_SHARED = f"{_LAYER}.mlp.shared_expert"
-MIXTRAL = (*_ROUTED, *_mixture(f"{_LAYER}.block_sparse_moe", "w1", "w3", "w2"))
+_ROUTED = (*TABLES, *_ATTENTION, *PRE_NORMS)
+_SHARED = f"{LAYER}.mlp.shared_expert"
+MIXTRAL = (*_ROUTED, *mixture(f"{LAYER}.block_sparse_moe", "w1", "w3", "w2"))
 QWEN_MOE = (
   *_ROUTED,
-  *_mixture(f"{_LAYER}.mlp", "gate_proj", "up_proj", "down_proj"),
+  *mixture(f"{LAYER}.mlp", "gate_proj", "up_proj", "down_proj"),
   Place(f"{_SHARED}.gate_proj", ("feed_forward.shared.gate",)),
   Place(f"{_SHARED}.up_proj", ("feed_forward.shared.up",)),
   Place(f"{_SHARED}.down_proj", ("feed_forward.shared.down",)),
@@ -109,11 +118,11 @@ QWEN_MOE = (
 )
 # All experts in one tensor, and gate and up by turns in its last axis.
 _AS_NAMED = (("kernel", ""), ("bias", "_bias"))
-_EXPERTS = f"{_LAYER}.mlp.experts"
+_EXPERTS = f"{LAYER}.mlp.experts"
 GPT_OSS = (
   *_ROUTED,
-  Place(f"{_LAYER}.self_attn.sinks", ("attention.sink",)),
-  Place(f"{_LAYER}.mlp.router", ("feed_forward.router",)),
+  Place(f"{LAYER}.self_attn.sinks", ("attention.sink",)),
+  Place(f"{LAYER}.mlp.router", ("feed_forward.router",)),
   Place(
     f"{_EXPERTS}.gate_up_proj",
     ("feed_forward.gate", "feed_forward.up"),

@@ -34,6 +34,12 @@ from attnjax.models.published.layer_keys import (
   UnrotatedLayers,
   Window,
 )
+from attnjax.models.published.mixture_families import (
+  DEEPSEEK_RULES,
+  QWEN_EXPERTS,
+  deepseek_places,
+  qwen_places,
+)
 from attnjax.models.published.rope_keys import Rope
 from attnjax.models.published.seq2seq_families import SEQ2SEQ
 from attnjax.models.published.vision_families import VISION
@@ -96,16 +102,6 @@ _NEWER_GEMMA = (
   _activation(_GEMMA_GATED, "gelu_pytorch_tanh", "hidden_activation"),
   _fixed(order="sandwich"),
   InverseSquareRoot("query_pre_attn_scalar"),
-)
-_QWEN_EXPERTS = (
-  Same("moe_intermediate_size", "hidden"),
-  Same("num_experts", "experts.count", other="num_local_experts"),
-  Same("num_experts_per_tok", "experts.active"),
-  Same("norm_topk_prob", "experts.normalized", False),
-  # Of layers without experts, which published models have not.
-  Idle("intermediate_size"),
-  Off("decoder_sparse_step", (1,)),
-  Off("mlp_only_layers", ([],)),
 )
 
 FAMILIES: Mapping[str, Family] = {
@@ -222,11 +218,11 @@ FAMILIES: Mapping[str, Family] = {
       *_QWEN,
       LayerTypes(asks=True, below=True, period=2, default=4096),
       Biases("qkv_bias", ("attention_bias",), True),
-      *_QWEN_EXPERTS,
+      *QWEN_EXPERTS,
       Same("shared_expert_intermediate_size", "experts.shared"),
       _fixed(**{"experts.shared_gate": True}, attention_output_bias=False),
     ),
-    decoder_places.QWEN_MOE,
+    qwen_places,
   ),
   "qwen3_moe": Family(
     "Qwen3MoeForCausalLM",
@@ -235,10 +231,22 @@ FAMILIES: Mapping[str, Family] = {
       _KV_HEADS,
       _BIASES,
       Window(asks=True, default=4096),
-      *_QWEN_EXPERTS,
+      *QWEN_EXPERTS,
       _fixed(query_key_norm="head"),
     ),
-    decoder_places.QWEN_MOE,
+    qwen_places,
+  ),
+  # DeepSeek-V2 and V2-Lite.
+  "deepseek_v2": Family(
+    "DeepseekV2ForCausalLM",
+    (
+      *_LLAMA,
+      _BIASES,
+      Nullable("q_lora_rank", "latent.query_width", 1536),
+      *DEEPSEEK_RULES,
+      _fixed(**{"experts.normalized": False}),
+    ),
+    deepseek_places,
   ),
   "gpt_oss": Family(
     "GptOssForCausalLM",

@@ -44,6 +44,7 @@ class Place:
     inside: axes of the inputs of a map of patches: channels, rows, columns.
     ones: leading axes of size 1 that the published tensor has more.
     stack: our module of the blocks.
+    layers: their numbers in published names; empty: 0, 1, 2...
 
   >>> Place("h.{}.ln_1", ("attention_norm",)).published.format(3)
   'h.3.ln_1'
@@ -59,6 +60,7 @@ class Place:
   inside: tuple[int, ...] = ()
   ones: int = 0
   stack: str = "blocks"
+  layers: tuple[int, ...] = ()
 
 
 class Tensor(NamedTuple):
@@ -108,9 +110,12 @@ def tensors_of(
       if not all(name in shapes and name.endswith(leaf) for name in ours):
         continue
       for index in itertools.product(*map(range, shapes[ours[0]][:axes])):
-        if index and index[0] in place.without:
+        number = index
+        if index and place.layers:
+          number = (place.layers[index[0]], *index[1:])
+        if number and number[0] in place.without:
           continue
-        name = place.published.format(*index) + suffix
+        name = place.published.format(*number) + suffix
         yield Tensor(name, ours, index, place)
 
 
@@ -167,11 +172,10 @@ def split(
   first = tensor.batch + (_inputs(tensor) if matrix else 0)
   widths = [math.prod(shape[first:]) for shape in shapes]
   if tensor.place.by:
-    groups, parts = _groups(tensor, shapes[0]), len(shapes)
-    cut = array.reshape((*array.shape[:-1], groups, parts, widths[0] // groups))
-    pieces = [cut[..., i, :] for i in range(parts)]
-  else:
-    pieces = np.split(array, np.cumsum(widths)[:-1], axis=-1)
+    groups = _groups(tensor, shapes[0])
+    array = array.reshape((*array.shape[:-1], groups, sum(widths) // groups))
+    widths = [width // groups for width in widths]
+  pieces = np.split(array, np.cumsum(widths)[:-1], axis=-1)
   return [p.reshape(shape) for p, shape in zip(pieces, shapes, strict=True)]
 
 
@@ -200,7 +204,7 @@ def join(tensor: Tensor, arrays: Sequence[np.ndarray]) -> np.ndarray:
   if tensor.place.by:
     groups = _groups(tensor, arrays[0].shape)
     cut = [x.reshape((*lead, *rows, groups, -1)) for x in arrays]
-    flat = np.stack(cut, axis=-2).reshape((*lead, *rows, sum(widths)))
+    flat = np.concatenate(cut, axis=-1).reshape((*lead, *rows, sum(widths)))
   else:
     pieces = [
       x.reshape((*lead, *rows, width))

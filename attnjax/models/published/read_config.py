@@ -200,6 +200,13 @@ def _of_decoder(config: DecoderConfig, found: dict[str, Any]) -> dict[str, Any]:
 
   found["kv_heads"] = config.kv_heads or config.heads
   found["head_width"] = config.head_width or config.width // config.heads
+  if not config.experts.dense:
+    del found["experts.dense_hidden"]
+  if not config.latent.width:
+    del found["latent.query_width"], found["latent.value_width"]
+  elif config.latent.value_width is None:
+    turned = config.rotary.features or 0
+    found["latent.value_width"] = found["head_width"] - turned
   for name in ("attention_bias", "attention_output_bias"):
     value = getattr(config, name)
     found[name] = config.use_bias if value is None else value
