@@ -82,7 +82,9 @@ class RecallConfig(Config):
     tuple(VARIANTS), "each is trained", choices=tuple(VARIANTS)
   )
   widths: tuple[int, ...] = setting(
-    (16, 32, 64), "M of the models, each tried; their states grow with it"
+    (16, 32, 64),
+    "M of the models, each tried; their states grow with it",
+    at_least=1,
   )
   rates: tuple[float, ...] = setting(
     (3e-3, 1e-2, 3e-2), "learning rates, each tried", above=0
