@@ -558,6 +558,8 @@ NO_ARRAYS |= {"attnjax.models.load_albert"}
 NO_ARRAYS |= {
   f"attnjax.models.{name}" for name in ("PublishedTokenizer", "load", "save")
 }
+# Of images of any size; tests/models/test_published_vision.py.
+NO_ARRAYS |= {"attnjax.models.ImageProcessor"}
 NO_ARRAYS |= {
   f"attnjax.memory.{name}"
   for name in ("Algorithm", "Rule", "gradient_descent", "momentum", "muon")
