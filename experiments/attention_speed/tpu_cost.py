@@ -42,8 +42,9 @@ __all__ = ["cases_of", "check", "compiled_cost", "place", "records_of_case"]
 _TOPOLOGIES = {"v5e": "v5e:2x2", "v5p": "v5p:2x2x1", "v6e": "v6e:2x2"}
 _TOPOLOGIES |= {"tpu7x": "tpu7x:2x2x1"}
 # A program whose files no longer change is compiled, whether or not the
-# compiler returns.
-_QUIET = 20.0
+# compiler returns. Of a large kernel one pass may take a minute where others
+# compute too, and ended before it the kernel has no schedule.
+_QUIET = 90.0
 # The kernels of a derivative, by name: of the forward pass are others.
 _OF_DERIVATIVE = re.compile("attnjax_sum|dq|dkv")
 
