@@ -1,4 +1,4 @@
-"""The pages in docs/ keep their word: their Python runs, their links exist.
+"""The pages in docs/ keep their word: their Python runs, the index names them.
 
 A page that is added is found by itself. All blocks of a page run in one
 namespace, from top to bottom, under the strict settings of the tests. A block
@@ -82,12 +82,6 @@ def test_the_blocks_that_compare_with_a_library_ran(library):
   assert lines
   if absent(library):
     pytest.skip(f"attnjax[{PEERS[library]}]; not run: {', '.join(lines)}")
-
-
-@pytest.mark.parametrize("page", named(PAGES))
-def test_what_a_page_links_to_exists(page):
-  for target in LINK.findall(page.read_text(encoding="utf-8")):
-    assert (page.parent / target).exists(), target
 
 
 def test_every_page_is_in_the_index():
