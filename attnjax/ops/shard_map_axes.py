@@ -13,10 +13,8 @@ def varying_axes(*arrays) -> frozenset[str]:
   """
   axes: frozenset[str] = frozenset()
   for x in arrays:
-    aval = jax.typeof(x)
-    manual = getattr(aval, "manual_axis_type", None)  # `vma` before jax 0.10
-    here = getattr(aval, "vma", None) or getattr(manual, "varying", None)
-    axes |= frozenset(here or ())
+    manual = getattr(jax.typeof(x), "manual_axis_type", None)  # none of Refs
+    axes |= frozenset(getattr(manual, "varying", ()))
   return axes
 
 
@@ -30,12 +28,7 @@ def varying_alike(x, axes: frozenset[str]):
   1.0
   """
   missing = tuple(sorted(axes - varying_axes(x)))
-  if not missing:
-    return x
-  # `pvary` is its name in older releases of JAX.
-  if hasattr(jax.lax, "pcast"):
-    return jax.lax.pcast(x, missing, to="varying")
-  return jax.lax.pvary(x, missing)  # type: ignore[attr-defined]
+  return jax.lax.pcast(x, missing, to="varying") if missing else x
 
 
 def varying_struct(
@@ -46,10 +39,5 @@ def varying_struct(
   >>> varying_struct((2,), "float32", frozenset()).shape
   (2,)
   """
-  kind = getattr(jax.sharding, "ManualAxisType", None)
-  if kind is not None:
-    return jax.ShapeDtypeStruct(
-      shape, dtype, manual_axis_type=kind(varying=axes)
-    )
-  # Its name before jax 0.10.
-  return jax.ShapeDtypeStruct(shape, dtype, vma=axes)  # type: ignore[call-arg]
+  kind = jax.sharding.ManualAxisType(varying=axes)
+  return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=kind)

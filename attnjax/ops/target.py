@@ -69,7 +69,7 @@ def target_device(*arrays) -> tuple[str, str]:
   True
   """
   for mesh in (mesh_of(*arrays), jax.sharding.get_abstract_mesh()):
-    device = getattr(mesh, "abstract_device", None)  # None before jax 0.9
+    device = getattr(mesh, "abstract_device", None)  # no mesh: None
     if device is not None:
       return device.platform, device.device_kind
 
