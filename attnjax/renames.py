@@ -16,7 +16,6 @@ MOVED: dict[str, tuple[str, ...]] = {
   "attnjax.models.encoder_decoder_config": ("attnjax.models.encoder_decoder",),
   "attnjax.models.hypotheses": ("attnjax.models.beam_search",),
   "attnjax.models.memory": ("attnjax.models.encoded_source",),
-  "attnjax.models.memory_config": ("attnjax.models.memory_lm",),
   "attnjax.models.parameters": ("attnjax.models.decoder",),
   "attnjax.models.seq2seq_config": ("attnjax.models.seq2seq",),
   "attnjax.models.vit_config": ("attnjax.models.vit",),
@@ -165,8 +164,12 @@ NAMES: dict[str, str] = {
   "attnjax.models.block_stack.make_stacks": (
     "attnjax.models.encoder_decoder._make_stacks"
   ),
-  "attnjax.models.memory_config.make_mixer": (
-    "attnjax.models.memory_lm._make_mixer"
+  "attnjax.models.memory_lm.ARCHITECTURES": (
+    "attnjax.models.memory_config.ARCHITECTURES"
+  ),
+  "attnjax.models.memory_lm.RULES": "attnjax.models.memory_config.RULES",
+  "attnjax.models.memory_lm.make_rule": (
+    "attnjax.models.memory_config.make_rule"
   ),
   "attnjax.models.sampling.check_sampling": (
     "attnjax.models.sampling.checked_options"

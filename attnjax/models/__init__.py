@@ -23,7 +23,8 @@ from attnjax.models.encoder import (
 from attnjax.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from attnjax.models.generate import generate
 from attnjax.models.layer_configs import ExpertsConfig, LatentConfig
-from attnjax.models.memory_lm import MemoryLM, MemoryLMConfig, norms_by_layer
+from attnjax.models.memory_config import MemoryLMConfig
+from attnjax.models.memory_lm import MemoryLM, norms_by_layer
 from attnjax.models.partition import MATRICES, partition_rules
 from attnjax.models.published import (
   ImageProcessor,

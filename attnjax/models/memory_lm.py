@@ -1,203 +1,20 @@
 """`MemoryLM`: a language model of attention, neural memory, or both."""
 
-import dataclasses
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from attnjax.config import Config, setting
-from attnjax.models.block_stack import block_setting, check_heads
-from attnjax.nn import (
-  Embedding,
-  FeedForward,
-  MemoryAlone,
-  MemoryAsContext,
-  MemoryAsGate,
-  MemoryAsLayer,
-  NeuralMemory,
-  WindowAttention,
-)
-from attnjax.nn.combined import COMBINES
+from attnjax.models.memory_config import MemoryLMConfig, make_mixer
+from attnjax.moved import forward_names
+from attnjax.nn import Embedding, FeedForward
 from attnjax.nn.initializers import fan_in
-from attnjax.nn.memory_blocks import AttentionAlone
 from attnjax.nn.norm import make_norm
-from attnjax.nn.starts import STARTS
-from attnjax.ops import memory
 from attnjax.ops.attention import attend as default_attend
 from attnjax.typing import Array, DTypeLike, Float, Int, PyTree
 
-__all__ = [
-  "ARCHITECTURES",
-  "RULES",
-  "MemoryLM",
-  "MemoryLMConfig",
-  "make_rule",
-  "norms_by_layer",
-]
-
-ARCHITECTURES = ("attention", "memory", "mac", "mag", "mal")
-# Rules are made by name, for a config is text: flags and JSON.
-RULES: dict[str, Callable[..., memory.Rule]] = {
-  name: getattr(memory, name)
-  for name in (
-    *("linear_attention", "mamba2", "delta_net", "gated_delta_net"),
-    *("kimi_delta_attention", "ttt_linear", "ttt_mlp", "titans", "moneta"),
-    *("yaad", "memora", "atlas", "lact", "mesa_net"),
-  )
-}
-# Of MAC: what attention adds to the token that the memory stores, at the start,
-# as a share of what it adds elsewhere.
-_BESIDE_TOKEN = 0.1
-
-
-@dataclasses.dataclass(frozen=True)
-class MemoryLMConfig(Config):
-  """Sizes and choices of a `MemoryLM`."""
-
-  architecture: str = setting(
-    "mac",
-    "what mixes tokens: attention, a memory, or both: memory as context, as a"
-    " gate, as a layer",
-    choices=ARCHITECTURES,
-  )
-  rule: str = setting(
-    "titans", "the memory, by name; see attnjax.memory", choices=tuple(RULES)
-  )
-  chunk: int = setting(16, "tokens C that the memory reads at once", at_least=1)
-  residual: bool = setting(
-    False,
-    "the memory answers its query plus a normalised change: writes cannot make"
-    " it steeper without end",
-  )
-  objective_sign: int = setting(
-    1,
-    "1: writes descend their loss; -1: they climb it, a control",
-    choices=(1, -1),
-  )
-  max_rate: float = setting(1.0, "the largest rate of a write", above=0)
-  writes: int = setting(
-    1, "keys and values that a token writes, one after the other", at_least=1
-  )
-  convolution: int = setting(
-    4, "tokens that queries, keys and values mix", at_least=1
-  )
-  start: str = setting(
-    "bound",
-    "how projections and convolutions begin: queries bound to keys, keys to the"
-    " token before; drawn; or apart, and a convolution as none",
-    choices=STARTS,
-  )
-  combine: str = setting(
-    "add",
-    "how the memory as a gate or context changes attention: as a factor, or"
-    " added to it",
-    choices=COMBINES,
-  )
-  dampened: bool = setting(
-    True,
-    "the momentum of a memory takes in 1 - η of a gradient, so that no step is"
-    " larger than its rate",
-  )
-  window: int | None = setting(
-    None, "tokens before its own that attention sees; none: all", at_least=0
-  )
-  persistent: int = setting(
-    0, "tokens that attention always sees, learned", at_least=0
-  )
-  segment: int = setting(
-    32, "tokens of a segment of the memory as context", at_least=1
-  )
-  width: int = block_setting("width", 128)
-  depth: int = setting(2, "blocks L", at_least=1)
-  heads: int = setting(4, "heads H of attention and of memory", at_least=1)
-  hidden: int = block_setting("hidden", 512)
-  activation: str = block_setting("activation", "squared_relu")
-  unroll: int = setting(1, "blocks in one turn of the scan", at_least=1)
-
-  def __post_init__(self):
-    super().__post_init__()
-    check_heads(self)
-    if self.architecture in ("mag", "mal") and self.window is None:
-      raise ValueError(
-        f"model: architecture={self.architecture} attends to a window; give"
-        " model.window"
-      )
-
-
-def make_rule(config: MemoryLMConfig) -> memory.Rule:
-  """The update rule of a config."""
-  rule = RULES[config.rule](chunk=config.chunk)
-  if config.residual:
-    structure = dataclasses.replace(rule.structure, residual=True)
-    # Any rule can take it: TTT has a residual of its own, the others none.
-    rule = dataclasses.replace(rule, structure=structure)
-  if config.dampened and rule.algorithm.has_momentum:
-    algorithm = dataclasses.replace(rule.algorithm, dampened=True)
-    rule = dataclasses.replace(rule, algorithm=algorithm)
-  if config.objective_sign == 1:
-    return rule
-  return dataclasses.replace(rule, objective=memory.negative(rule.objective))
-
-
-def _make_mixer(
-  config: MemoryLMConfig, attend: Callable, rngs: nnx.Rngs
-) -> nnx.Module:
-  """The token mixer of a block, by the architecture of the config."""
-  # A block has two residual additions.
-  width, init = config.width, fan_in(1 / (2 * config.depth))
-  attention = lambda window, output_init=init: WindowAttention(
-    width,
-    config.heads,
-    window=window,
-    persistent=config.persistent,
-    convolution=config.convolution,
-    start=config.start,
-    attend=attend,
-    output_init=output_init,
-    rngs=rngs,
-  )
-  if config.architecture == "attention":
-    return AttentionAlone(attention(config.window))
-
-  layer = NeuralMemory(
-    width,
-    config.heads,
-    rule=make_rule(config),
-    writes=config.writes,
-    convolution=config.convolution,
-    start=config.start,
-    max_rate=config.max_rate,
-    output_init=init,
-    rngs=rngs,
-  )
-  if config.architecture == "memory":
-    return MemoryAlone(layer)
-  if config.architecture == "mal":
-    near = attention(config.window)
-    return MemoryAsLayer(near, layer, width=width, rngs=rngs)
-  if config.architecture == "mag":
-    near = attention(config.window)
-    return MemoryAsGate(
-      near,
-      layer,
-      width=width,
-      combine=config.combine,
-      output_init=init,
-      rngs=rngs,
-    )
-  # No window: the segments are what limits its attention.
-  small = fan_in(_BESIDE_TOKEN**2 / (2 * config.depth))
-  return MemoryAsContext(
-    attention(None, small),
-    layer,
-    width=width,
-    segment=config.segment,
-    combine=config.combine,
-    output_init=init,
-    rngs=rngs,
-  )
+__all__ = ["MemoryLM", "norms_by_layer"]
 
 
 class _Block(nnx.Module):
@@ -206,7 +23,7 @@ class _Block(nnx.Module):
   def __init__(self, config: MemoryLMConfig, attend: Callable, rngs: nnx.Rngs):
     norm = lambda: make_norm("rms", config.width, False, rngs)
     self.mixer_norm = norm()
-    self.mixer: PyTree = _make_mixer(config, attend, rngs)
+    self.mixer: PyTree = make_mixer(config, attend, rngs)
     self.feed_forward_norm = norm()
     self.feed_forward = FeedForward(
       config.width,
@@ -261,7 +78,7 @@ class MemoryLM(nnx.Module):
     ValueError: from the parts, if sizes do not fit.
 
   >>> import jax.numpy as jnp
-  >>> from attnjax.models.memory_lm import MemoryLMConfig
+  >>> from attnjax.models import MemoryLMConfig
   >>> from flax import nnx
   >>> config = MemoryLMConfig(
   ...   architecture="memory", rule="delta_net", width=8, depth=1, heads=2,
@@ -401,3 +218,7 @@ def norms_by_layer(sizes: Float[Array, "L *B H"] | None) -> dict[str, Array]:
   return {
     f"layer{layer}_memory_norm": size.max() for layer, size in enumerate(sizes)
   }
+
+
+# Names of earlier versions, with a `DeprecationWarning`.
+__getattr__ = forward_names(__name__)

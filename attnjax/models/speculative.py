@@ -181,6 +181,16 @@ def write(model, draft, text: Text, stops, options, ahead: int) -> Drafted:
     stops: tokens after which a row ends, int ``1 S``.
     options: of `sample`, by name.
     ahead: K, tokens that are drafted in a round.
+
+  >>> from attnjax.models import DecoderConfig, DecoderLM, generate
+  >>> from flax import nnx
+  >>> config = DecoderConfig(width=8, depth=1, heads=2, hidden=16)
+  >>> model = DecoderLM(config, 11, rngs=nnx.Rngs(0))
+  >>> prompt, key = jnp.array([[3, 1]]), jax.random.key(0)
+  >>> text = generate(  # a model agrees with itself
+  ...   model, prompt, steps=5, key=key, draft=model, temperature=0.0)
+  >>> text.offered.tolist() == text.accepted.tolist()
+  True
   """
   steps = text.tokens.shape[1]
   unfinished = lambda text: ~text.stopped & (text.size < steps)

@@ -14,7 +14,7 @@ from attnjax.models import (
   generate,
   norms_by_layer,
 )
-from attnjax.models.memory_lm import make_rule
+from attnjax.models.memory_config import make_rule
 from tests import drawn
 from tests.few import few
 

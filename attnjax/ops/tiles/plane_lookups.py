@@ -40,6 +40,15 @@ def joined(line, ins: list) -> Several:
 
   Raises:
     CannotLower: if one of them has an axis of its own there.
+
+  >>> import jax
+  >>> import jax.numpy as jnp
+  >>> from attnjax.ops.tiles.planes import Plane
+  >>> pair = lambda x, y: jnp.concatenate([x, y])
+  >>> (line,) = jax.make_jaxpr(pair)(jnp.ones(1), jnp.ones(1)).eqns
+  >>> row = Plane(jnp.ones((1, 128)), None, "key", jnp.float32)
+  >>> len(joined(line, [row, row]).parts)
+  2
   """
   place = line.params["dimension"]
   if any(v.aval.shape[place] != 1 for v in line.invars) or not all(
