@@ -13,7 +13,6 @@ MOVED: dict[str, tuple[str, ...]] = {
   "attnjax.data.sides": ("attnjax.data.split_by_hash",),
   "attnjax.models.albert_weights": ("attnjax.models.albert",),
   "attnjax.models.decoder_block": ("attnjax.models.decoder",),
-  "attnjax.models.encoder_decoder_config": ("attnjax.models.encoder_decoder",),
   "attnjax.models.hypotheses": ("attnjax.models.beam_search",),
   "attnjax.models.memory": ("attnjax.models.encoded_source",),
   "attnjax.models.parameters": ("attnjax.models.decoder",),

@@ -240,7 +240,7 @@ class DecoderConfig(Config):
       )
     self.experts.check_depth(self.depth)
     if self.latent.width:
-      self.latent.check(self)
+      self.latent.check_fits(self)
     windowed = any(kind.startswith("window") for kind in self.layers)
     if self.window is None and windowed:
       raise ValueError(

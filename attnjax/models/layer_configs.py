@@ -93,7 +93,7 @@ class LatentConfig(Config):
     at_least=1,
   )
 
-  def check(self, config: Any) -> None:
+  def check_fits(self, config: Any) -> None:
     """Raises ValueError unless the rest of a config can be had with latents."""
     turned, width = config.rotary.features, config.head_width
     if turned is None or width is None or not turned < width:

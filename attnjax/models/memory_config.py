@@ -144,6 +144,7 @@ def make_mixer(
     rngs: Flax NNX random streams; uses "params".
 
   >>> import attnjax
+  >>> from flax import nnx
   >>> config = MemoryLMConfig(
   ...   architecture="memory", width=8, heads=2, hidden=16)
   >>> type(make_mixer(config, attnjax.attend, nnx.Rngs(0))).__name__

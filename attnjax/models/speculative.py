@@ -182,6 +182,8 @@ def write(model, draft, text: Text, stops, options, ahead: int) -> Drafted:
     options: of `sample`, by name.
     ahead: K, tokens that are drafted in a round.
 
+  >>> import jax
+  >>> import jax.numpy as jnp
   >>> from attnjax.models import DecoderConfig, DecoderLM, generate
   >>> from flax import nnx
   >>> config = DecoderConfig(width=8, depth=1, heads=2, hidden=16)

@@ -36,6 +36,7 @@ class LatentParams(NamedTuple):
   rotated key.
 
   >>> import jax.numpy as jnp
+  >>> from attnjax.ops.heads import Projection
   >>> one, linear = jnp.ones, lambda *shape: Projection(jnp.ones(shape))
   >>> params = LatentParams(
   ...   one((7, 2, 5)), one((4, 2, 3)), one((4, 2, 6)), linear(7, 4),
@@ -93,6 +94,8 @@ def latent_attention(
     ``*B T M``; with ``aux=`` a pair, as `attend` returns.
 
   >>> import jax
+  >>> import jax.numpy as jnp
+  >>> from attnjax.ops.heads import Projection
   >>> shapes = (7, 2, 5), (4, 2, 3), (4, 2, 6), (7, 4), (7, 2), (2, 6, 7)
   >>> keys = jax.random.split(jax.random.key(0), 6)
   >>> drawn = [*map(jax.random.normal, keys, shapes)]
@@ -172,7 +175,9 @@ def decode_latent_attention(
   Raises:
     ValueError: as `decode_attention`.
 
+  >>> import jax.numpy as jnp
   >>> from attnjax import cache
+  >>> from attnjax.ops.heads import Projection
   >>> one, linear = jnp.ones, lambda *shape: Projection(jnp.ones(shape))
   >>> params = LatentParams(
   ...   one((7, 2, 5)), one((4, 2, 3)), one((4, 2, 6)), linear(7, 4),

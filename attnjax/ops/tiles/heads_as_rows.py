@@ -28,6 +28,7 @@ __all__ = ["are_rows", "with_heads_as_rows"]
 def are_rows(blocks: Blocks) -> bool:
   """Whether a tile is of one query of all heads that share a key head.
 
+  >>> from attnjax.ops.tiles.fold import Blocks
   >>> are_rows(Blocks(1, 4, 1, 128, group=4)), are_rows(Blocks(1, 1, 1, 128))
   (True, False)
   """

@@ -42,6 +42,7 @@ class Stack:
     inner: names of the axes of each plane.
     dtype: of the value.
 
+  >>> from attnjax.ops.tiles.planes import scalar
   >>> twice = Stack(lambda n: scalar(2 * n, "int32"), "f3", (), "int32")
   >>> twice.read(2).array, sorted(twice.axes)
   (4, ['f3'])

@@ -26,6 +26,7 @@ def numbers_at(strip: Callable, count: int, at):
     count: of strips.
     at: int32, of at least 0; beyond the last strip 0 is found.
 
+  >>> import jax.numpy as jnp
   >>> array = jnp.arange(256.0).reshape(2, 1, 128) ** 2
   >>> at = jnp.array([[3, 200], [127, 128]])
   >>> numbers_at(lambda n: array[n], 2, at).tolist()
