@@ -46,6 +46,11 @@ def _language_model(config: Any) -> Subject:
   """The `Subject` of a decoder on text."""
   from attnjax.runs import BATCH_DTYPES, next_token_loss
 
+  if config.start_from is not None or config.lora.rank:
+    raise ValueError(
+      "start_from: a step that fine-tunes a published model is not planned;"
+      " leave it and lora.rank out, to plan a new model of the same sizes"
+    )
   data = config.data
   words = data.vocabulary if data.tokenizer == "bpe" else BYTES
 

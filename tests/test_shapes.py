@@ -544,7 +544,7 @@ NO_ARRAYS |= {
   f"attnjax.models.{name}Config"
   for name in (
     *("Albert", "Decoder", "Encoder", "EncoderDecoder", "Experts"),
-    *("Latent", "MemoryLM"),
+    *("Latent", "Lora", "MemoryLM"),
     *("Rotary", "Seq2Seq", "ViT"),
   )
 }
@@ -557,6 +557,11 @@ NO_ARRAYS |= {"attnjax.models.load_albert"}
 # Of directories; tests/models/test_published.py.
 NO_ARRAYS |= {
   f"attnjax.models.{name}" for name in ("PublishedTokenizer", "load", "save")
+}
+# Of kernels of any shape; tests/models/test_lora.py.
+NO_ARRAYS |= {
+  f"attnjax.models.{name}"
+  for name in ("LoraAdapters", "init_lora", "merge_lora")
 }
 # Of images of any size; tests/models/test_published_vision.py.
 NO_ARRAYS |= {"attnjax.models.ImageProcessor"}

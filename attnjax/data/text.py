@@ -126,13 +126,16 @@ class TextData:
     return self.packed_heldout.token_count
 
 
-def load_text(config: TextConfig) -> TextData:
+def load_text(
+  config: TextConfig, tokenizer: Tokenizer | None = None
+) -> TextData:
   """Loads, splits, tokenizes and packs a text.
 
   A tokenizer that learns does so on the training documents alone.
 
   Args:
     config: which text, and how.
+    tokenizer: in place of the one that the config names.
 
   Returns:
     Documents, tokenizer and rows of both sides, with their digest.
@@ -152,7 +155,8 @@ def load_text(config: TextConfig) -> TextData:
     load(config.corpus, config.path), config.heldout_fraction
   )
   _warn_of_quotations(train, heldout)
-  tokenizer = _tokenizer(config, train)
+  if tokenizer is None:
+    tokenizer = _tokenizer(config, train)
   packed_train = _pack(train, "training", tokenizer, config.length, None)
   packed_heldout = _pack(heldout, "held-out", tokenizer, config.length, stride)
   digest = hashlib.sha256(

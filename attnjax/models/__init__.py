@@ -23,6 +23,12 @@ from attnjax.models.encoder import (
 from attnjax.models.encoder_decoder import EncoderDecoder, EncoderDecoderConfig
 from attnjax.models.generate import generate
 from attnjax.models.layer_configs import ExpertsConfig, LatentConfig
+from attnjax.models.lora import (
+  LoraAdapters,
+  LoraConfig,
+  init_lora,
+  merge_lora,
+)
 from attnjax.models.memory_config import MemoryLMConfig
 from attnjax.models.memory_lm import MemoryLM, norms_by_layer
 from attnjax.models.partition import MATRICES, partition_rules
@@ -53,6 +59,8 @@ __all__ = [
   "Hypotheses",
   "ImageProcessor",
   "LatentConfig",
+  "LoraAdapters",
+  "LoraConfig",
   "MemoryLM",
   "MemoryLMConfig",
   "NextToken",
@@ -67,8 +75,10 @@ __all__ = [
   "decoder_parameters",
   "generate",
   "greedy",
+  "init_lora",
   "load",
   "load_albert",
+  "merge_lora",
   "norms_by_layer",
   "partition_rules",
   "sample",

@@ -75,7 +75,13 @@ MATRICES = (
   (r"(inputs|state)_kernel", (-3,), (-1,)),  # one for each of three gates
 )
 
-_TABLES = {"DecoderLM": DECODER, "Encoder": DECODER, "MemoryLM": MEMORY}
+_TABLES = {
+  "DecoderLM": DECODER,
+  "Encoder": DECODER,
+  "MemoryLM": MEMORY,
+  # So few that each device has them all.
+  "LoraAdapters": _THE_REST,
+}
 
 
 def partition_rules(model: Any) -> tuple[tuple[Any, ...], ...] | None:

@@ -19,7 +19,7 @@ from attnjax.runs.config import TrainConfig, what_decides
 from attnjax.runs.mesh import MeshConfig
 from attnjax.training.evaluation import Evaluate, check_evaluation
 from attnjax.training.losses import LossFn
-from attnjax.training.partition import Rules
+from attnjax.training.partition import Rules, common_mesh
 from attnjax.training.processes import is_primary, require_joined
 from attnjax.training.state import init_on
 from attnjax.training.step import Step
@@ -58,6 +58,8 @@ def fit(
   mesh: Mesh | None = None,
   rules: Rules | None = None,
   observe: Callable[[Any], training.Observation] | None = None,
+  frozen: PyTree = None,
+  join: Callable[[Any, Any], Any] | None = None,
 ) -> Fitted:
   """Trains a model in a directory, or resumes the training there.
 
@@ -93,6 +95,11 @@ def fit(
     observe: parameters -> what is recorded of them beside each evaluation, such
       as an `AttentionWatch`. On a mesh they are brought whole onto one device
       for it. None: what `train.watch` asks for, else nothing.
+    frozen: arrays that are read and not trained, such as the model whose
+      adapters are trained. They are in no checkpoint: give the same ones to
+      resume, and name them in `identity`.
+    join: `(frozen, params) -> model`, such as `models.merge_lora`: loss,
+      evaluation and observation get the model in place of the parameters.
 
   Returns:
     The trained parameters and the records of every evaluation. On a mesh the
@@ -134,9 +141,21 @@ def fit(
 
   # Everything that can be wrong is checked before anything is written.
   mesh = train.mesh.make() if mesh is None else mesh
+  whole = model
+  if (frozen is None) != (join is None):
+    raise ValueError(
+      "frozen and join must be given together: the one is half of a model, and"
+      " the other makes it whole"
+    )
+  if join is not None:
+    frozen = training.shard_tree(frozen, mesh, partition_rules(frozen))
+    whole = jax.eval_shape(join, frozen, model)
   if train.watch and observe is None:
-    observe = _watch(model, loss, batches, evaluate)
-  loss, evaluate = _shard_attention(mesh, train.mesh, model, loss, evaluate)
+    observe = _watch(whole, loss, batches, evaluate)
+  loss, evaluate = _shard_attention(mesh, train.mesh, whole, loss, evaluate)
+  if join is not None:
+    evaluate = evaluate and _OnJoined(evaluate, frozen, join)
+    observe = observe and _OnJoined(observe, frozen, join)
   transform = training.make_optimizer(optimizer, train.steps, MATRICES)
   step = training.make_step(
     loss,
@@ -144,11 +163,12 @@ def fit(
     microbatches=train.microbatches,
     compute_dtype=train.compute_dtype,
     seed=train.seed,
+    join=join,
   )
   rules = partition_rules(model) if rules is None else rules
-  ready = _prepare(model, transform, step, batches, mesh, rules)
+  ready = _prepare(model, transform, step, batches, mesh, rules, frozen)
   # Traces the step: a batch that does not suit the loss raises here.
-  jax.eval_shape(step, ready.state, ready.batches(0))
+  jax.eval_shape(step, ready.state, ready.batches(0), frozen)
   # A run that is resumed was checked when it was new.
   new = lambda: not (Path(workdir) / "metrics.jsonl").exists()
   if evaluate is not None and training.from_primary(new):
@@ -230,6 +250,33 @@ def _watch(
   return None
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _OnJoined:
+  """What is asked of a model, asked of what is trained of it.
+
+  Args:
+    ask: model -> anything.
+    frozen: as for `fit`.
+    join: as for `fit`.
+  """
+
+  ask: Callable[[Any], Any]
+  frozen: PyTree
+  join: Callable[[Any, Any], Any]
+
+  @property
+  def names(self) -> tuple[str, ...] | None:
+    """Names of the metrics of an evaluation, if it has them."""
+    return getattr(self.ask, "names", None)
+
+  def __call__(self, params: PyTree) -> Any:
+    """The answer for the model of some parameters."""
+    # Those of an observation come on one device, and the rest has to follow.
+    one = common_mesh(params) is None
+    frozen = training.gather_tree(self.frozen) if one else self.frozen
+    return self.ask(jax.jit(self.join)(frozen, params))
+
+
 def _on_whole(observe: Callable | None) -> Callable | None:
   """The same of parameters that may be divided over a mesh."""
   if observe is None:
@@ -297,16 +344,25 @@ def _prepare(
   batches: Callable[[int], Any],
   mesh: Mesh | None,
   rules: Rules | None,
+  frozen: PyTree,
 ) -> _Ready:
   """State, compiled step and batches, on one device or on a mesh."""
   if mesh is None:
     state = training.init_state(model, transform)
-    jitted = training.jit_step(step)
+    jitted = _bound(training.jit_step(step), frozen)
     # The loop puts each batch on the one device.
     return _Ready(state, jitted, batches, jax.device_put)
 
   state, places = init_on(mesh, model, transform, rules)
-  jitted = training.jit_step(step, places)
+  jitted = _bound(training.jit_step(step, places), frozen)
   # These batches are on their devices already: nothing is left to place.
   sharded = training.GlobalBatches(batches, mesh, step.microbatches)
   return _Ready(state, jitted, sharded, lambda batch: batch)
+
+
+def _bound(jitted: Callable[..., Any], frozen: PyTree) -> Callable[..., Any]:
+  """A compiled step with its frozen arrays, which it does not donate."""
+  if frozen is None:
+    return jitted
+  # An argument and no constant, or the program would hold them once more.
+  return lambda state, batch: jitted(state, batch, frozen)

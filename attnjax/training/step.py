@@ -25,7 +25,7 @@ __all__ = [
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-  """One training step: `(state, batch) -> (state, metrics)`, pure.
+  """One training step: `(state, batch[, frozen]) -> (state, metrics)`, pure.
 
   A frozen dataclass and not a closure, so that two equal steps share one
   compiled program. See `make_step` for the fields.
@@ -39,6 +39,7 @@ class Step:
   microbatches: int = 1
   compute_dtype: DTypeLike | None = None
   seed: int = 0
+  join: Callable[[Any, Any], Any] | None = None
 
   def __post_init__(self):
     if self.microbatches < 1:
@@ -47,13 +48,13 @@ class Step:
       )
 
   def __call__(
-    self, state: TrainState, batch: PyTree
+    self, state: TrainState, batch: PyTree, frozen: PyTree = None
   ) -> tuple[TrainState, dict[str, Scalar]]:
     """The state after one update, and the metrics of that update."""
     # While tracing: a compiled step does not run it again.
     check_trainable(state.params)
     with jax.named_scope("gradient"):
-      gradients, total, weight, extra = self._sums(state, batch)
+      gradients, total, weight, extra = self._sums(state, batch, frozen)
       # Where nothing counted every sum is 0, and so is 0 / 1.
       divisor = jnp.where(weight == 0, jnp.ones_like(weight), weight)
       gradients = jax.tree.map(
@@ -78,22 +79,25 @@ class Step:
     metrics |= {name: sum_ / divisor for name, sum_ in extra.items()}
     return TrainState(state.step + 1, params, opt_state), metrics
 
-  def _sums(self, state: TrainState, batch: PyTree) -> tuple[Any, ...]:
+  def _sums(
+    self, state: TrainState, batch: PyTree, frozen: PyTree
+  ) -> tuple[Any, ...]:
     """Gradients, loss, weight and extra metrics summed over the batch."""
     key = self._key(state)
     if self.microbatches == 1:
-      return self._microbatch_sums(state.params, batch, key)
+      return self._microbatch_sums(state.params, batch, key, frozen)
     # One key a microbatch, or all of them would have the same dropout.
     keys = jax.random.split(key, self.microbatches)
     parts = split_batch(batch, self.microbatches)
 
     def add(sums: Any, part: Any) -> tuple[Any, None]:
-      more = self._microbatch_sums(state.params, *part)
+      rows, key = part
+      more = self._microbatch_sums(state.params, rows, key, frozen)
       return jax.tree.map(jnp.add, sums, more), None
 
     # The carry starts at zeros, so that no microbatch runs outside the scan.
     first = jax.tree.map(lambda x: x[0], (parts, keys))
-    shapes = jax.eval_shape(self._microbatch_sums, state.params, *first)
+    shapes = jax.eval_shape(self._microbatch_sums, state.params, *first, frozen)
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     sums, _ = jax.lax.scan(add, zeros, (parts, keys))
     return sums
@@ -103,11 +107,13 @@ class Step:
     return step_key(self.seed, state.step)
 
   def _microbatch_sums(
-    self, params: PyTree, batch: PyTree, key: Any
+    self, params: PyTree, batch: PyTree, key: Any, frozen: PyTree
   ) -> tuple[Any, ...]:
     """The sums of `_sums` over one microbatch, float32 or better."""
 
     def loss(params: PyTree) -> tuple[Any, Any]:
+      if self.join is not None:
+        params = self.join(frozen, params)
       total, *rest = loss_sums(
         self.loss_fn, params, batch, key, self.compute_dtype
       )
@@ -125,6 +131,7 @@ def make_step(
   microbatches: int = 1,
   compute_dtype: DTypeLike | None = None,
   seed: int = 0,
+  join: Callable[[Any, Any], Any] | None = None,
 ) -> Step:
   """A pure training step; `jit_step` compiles it with donation.
 
@@ -145,12 +152,15 @@ def make_step(
     compute_dtype: dtype that float parameters are cast to for the loss;
       parameters, gradients, sums and optimizer keep theirs. None: no cast.
     seed: of the random keys given to `loss_fn`, one a step and microbatch.
+    join: `(frozen, params) -> model`, where the step has a third argument,
+      arrays that are read and not trained: the loss gets the model. None: the
+      loss gets the parameters.
 
   Returns:
-    `(state, batch) -> (state, metrics)`. The metrics are scalars: `loss` in
-    nats per weight before the update, `gradient_norm` before clipping,
-    `parameter_norm` after the update, `weight`, `learning_rate` where the
-    optimizer's state has a leaf of that name, and the extra metrics per
+    `(state, batch[, frozen]) -> (state, metrics)`. The metrics are scalars:
+    `loss` in nats per weight before the update, `gradient_norm` before
+    clipping, `parameter_norm` after the update, `weight`, `learning_rate` where
+    the optimizer's state has a leaf of that name, and the extra metrics per
     weight. A batch of weight 0 has loss 0 and gradient 0.
 
   Raises:
@@ -169,7 +179,7 @@ def make_step(
   >>> float(state.params), float(metrics["gradient_norm"])
   (2.5, 5.0)
   """
-  return Step(loss_fn, optimizer, microbatches, compute_dtype, seed)
+  return Step(loss_fn, optimizer, microbatches, compute_dtype, seed, join)
 
 
 def jit_step(
@@ -249,9 +259,11 @@ _ROWS = "rows"  # pmap's name of the axis of devices
 class _OnRows(Step):
   """The step of one device under `pmap`: its rows' sums, then a `psum`."""
 
-  def _sums(self, state: TrainState, batch: PyTree) -> tuple[Any, ...]:
+  def _sums(
+    self, state: TrainState, batch: PyTree, frozen: PyTree
+  ) -> tuple[Any, ...]:
     """Sums over the rows of all devices."""
-    return jax.lax.psum(super()._sums(state, batch), _ROWS)
+    return jax.lax.psum(super()._sums(state, batch, frozen), _ROWS)
 
   def _key(self, state: TrainState) -> Any:
     """Random key of this device: dropout must differ between devices."""

@@ -4,7 +4,7 @@ import dataclasses
 
 from attnjax.config import Config, setting
 from attnjax.data import TextConfig
-from attnjax.models import DecoderConfig
+from attnjax.models import DecoderConfig, LoraConfig
 from attnjax.runs import FitConfig, TrainConfig
 from attnjax.training import CheckpointConfig, OptimizerConfig
 
@@ -54,6 +54,16 @@ class SampleConfig(Config):
 class LanguageModelConfig(FitConfig):
   """Configs of data, model, training and sample, and the yardsticks."""
 
+  start_from: str | None = setting(
+    None,
+    "directory or GGUF file of a published decoder to fine-tune, whose config"
+    " and tokenizer take the place of model and data.tokenizer; none: a new"
+    " model",
+    # The digest of its files decides.
+    decides=False,
+    path=True,
+  )
+  lora: LoraConfig = LoraConfig()
   model: DecoderConfig = DecoderConfig()
   data: TextConfig = TextConfig()
   optimizer: OptimizerConfig = OptimizerConfig()
@@ -67,7 +77,8 @@ class LanguageModelConfig(FitConfig):
   def __post_init__(self):
     super().__post_init__()
     length, limit = self.data.length, self.model.max_length
-    if self.model.positions == "learned" and length > limit:
+    new = self.start_from is None
+    if new and self.model.positions == "learned" and length > limit:
       raise ValueError(
         f"data.length={length} outgrows model.max_length={limit} learned"
         " positions; raise model.max_length"
@@ -198,9 +209,25 @@ def gpt3() -> LanguageModelConfig:
   )
 
 
+def lora() -> LanguageModelConfig:
+  """Adapters of the published decoder that `start_from` names.
+
+  Hu et al., 2021, arXiv 2106.09685: rank 8 on queries and values, without decay
+  of the weights that they started from.
+  """
+  return LanguageModelConfig(
+    lora=LoraConfig(rank=8),
+    data=TextConfig(length=128, batch_size=4),
+    optimizer=OptimizerConfig(peak_learning_rate=1e-3, weight_decay=0.0),
+    train=TrainConfig(steps=200, evaluate_every=100),
+    sample=SampleConfig(tokens=60),
+  )
+
+
 PRESETS = {
   "tiny": tiny,
   "base": base,
+  "lora": lora,
   "gpt2_small": gpt2_small,
   "gpt3": gpt3,
 }

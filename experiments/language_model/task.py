@@ -11,8 +11,13 @@ from flax import nnx
 from attnjax import runs, training
 from attnjax.config import decisive
 from attnjax.data import TextData, evaluation_batches
-from attnjax.models import DecoderLM, decoder_parameters, total
-from attnjax.runs import next_token_loss
+from attnjax.models import (
+  DecoderConfig,
+  DecoderLM,
+  decoder_parameters,
+  total,
+)
+from attnjax.runs import MeshConfig, next_token_loss
 from experiments.language_model.config import LanguageModelConfig
 
 __all__ = [
@@ -64,17 +69,31 @@ def heldout(config: LanguageModelConfig, text: TextData) -> Heldout:
   )
 
 
-def identity(config: LanguageModelConfig, text: TextData) -> dict:
+def identity(
+  config: LanguageModelConfig, text: TextData, start: str | None = None
+) -> dict:
   """Settings that decide a run; checkpoints resume where these are equal.
 
   The sample and the yardsticks come after training: they may change.
+
+  Args:
+    config: of the run.
+    text: of the run.
+    start: digest of the published model; None: a new one.
   """
   leaves = decisive(config)
   del leaves["sample"], leaves["yardsticks"]
+  if not config.lora.rank:
+    del leaves["lora"]
+  if start is not None:
+    # The files say what the model is, and the flags nothing.
+    leaves["model"] = start
   return leaves | {"text": text.digest}
 
 
-def check_fits(config: LanguageModelConfig) -> None:
+def check_fits(
+  model: DecoderConfig, vocabulary: int, mesh: MeshConfig, remedy: str
+) -> None:
   """Checks that parameters, gradients and optimizer state fit a device.
 
   Raises:
@@ -85,18 +104,17 @@ def check_fits(config: LanguageModelConfig) -> None:
   memory = stats.get("bytes_limit") or (
     os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
   )
-  # A lower bound: 257 is the smallest vocabulary, and of each parameter there
-  # are four float32, itself, its gradient and Adam's two averages.
-  least = 16 * total(decoder_parameters(config.model, 257))
+  # A lower bound: of each parameter there are four float32, itself, its
+  # gradient and Adam's two averages.
+  least = 16 * total(decoder_parameters(model, vocabulary))
   # These two axes share the parameters out; `data` and `sequence` do not.
-  least //= config.train.mesh.fsdp * config.train.mesh.tensor
+  least //= mesh.fsdp * mesh.tensor
 
   if least > memory:
     raise ValueError(
       f"model: its parameters, gradients and optimizer state take more than"
       f" {least / 2**30:,.0f} GiB, and a device here has"
-      f" {memory / 2**30:,.0f} GiB; choose a smaller preset (--preset=tiny) or"
-      " lower --config.model.width or --config.model.depth"
+      f" {memory / 2**30:,.0f} GiB; {remedy}"
     )
 
 
