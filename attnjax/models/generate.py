@@ -139,6 +139,8 @@ def generate(
   if draft is not None:
     _check_draft(model, draft, ahead)
     _check_room(draft, real, length, steps)
+    # No more than are asked for after the first, for which there is room.
+    ahead = max(1, min(ahead, steps - 1))
   if rows == 0:
     none = jnp.zeros(0, jnp.int32)
     tokens = jnp.zeros((0, steps), jnp.int32)

@@ -12,7 +12,9 @@ from attnjax.models import (
   DecoderConfig,
   DecoderLM,
   ExpertsConfig,
+  ImageProcessor,
   LatentConfig,
+  PublishedTokenizer,
   RotaryConfig,
   load,
   save,
@@ -417,6 +419,74 @@ def test_files_that_are_not_whole_are_refused(tmp_path):
     load(folder)
 
 
+@pytest.mark.parametrize(
+  ("changes", "words"),
+  [
+    ({"hidden_size": [6]}, r"config.json: .*\[6\]"),
+    ({"head_dim": "4"}, "config.json: .*'head_dim': '4'"),
+    ({"num_attention_heads": 0}, "config.json: .*must be at least 1, got 0"),
+    ({"vocab_size": 11.5}, "config.json: .*'vocab_size': 11.5"),
+    ({"vocab_size": "11"}, "config.json: .*'vocab_size': '11'"),
+    ({"hidden_act": ["silu"]}, "config.json: .*'hidden_act'"),
+    ({"rope_theta": "much"}, "config.json: .*'rope_theta': 'much'"),
+    ({"rope_parameters": [1]}, "config.json: .*'rope_parameters'"),
+    ({"rope_scaling": 2}, "config.json: .*'rope_scaling': 2"),
+    ({"quantization_config": "gptq"}, "quantization_config='gptq' is no"),
+  ],
+)
+def test_values_of_another_kind_are_named(changes, words):
+  with pytest.raises(ValueError, match=words):
+    config_of(LLAMA | changes)
+
+
+@pytest.mark.parametrize(
+  ("options", "words"),
+  [
+    ({"revision": "a" * 40}, "revision=.* is a commit of the hub, and"),
+    ({"dtype": "int8"}, "dtype must be a floating one"),
+  ],
+)
+def test_options_that_mean_nothing_are_refused(tmp_path, options, words):
+  write(tmp_path, published_tensors())
+  with pytest.raises(ValueError, match=words):
+    load(tmp_path, **options)
+
+
+def test_codes_of_a_quantisation_are_no_numbers(tmp_path):
+  name = "model.layers.0.mlp.up_proj.weight"
+  write(tmp_path, published_tensors() | {name: np.ones((F, M), np.uint8)})
+  with pytest.raises(ValueError, match=r"up_proj.weight must have a floating"):
+    load(tmp_path)
+  write(tmp_path, published_tensors(), quantization_config="gptq")
+  with pytest.raises(ValueError, match="quantization_config='gptq' is no"):
+    load(tmp_path)
+
+
+@pytest.mark.parametrize(
+  "index", ["{", "[1]", "{}", '{"weight_map": [1]}', '{"weight_map": {"a": 1}}']
+)
+def test_an_index_that_is_none_is_refused(tmp_path, index):
+  write(tmp_path, published_tensors())
+  (tmp_path / "model.safetensors").unlink()
+  (tmp_path / "model.safetensors.index.json").write_text(index)
+  with pytest.raises(ValueError, match=r"index\.json"):
+    load(tmp_path)
+
+
+def test_a_tensor_of_two_shards_is_refused(tmp_path):
+  tensors = published_tensors()
+  write(tmp_path, tensors)
+  (tmp_path / "model.safetensors").rename(tmp_path / "one.safetensors")
+  other = {"model.norm.weight": tensors["model.norm.weight"] + 1}
+  safetensors.save_file(other, tmp_path / "two.safetensors")
+  places = dict.fromkeys(tensors, "one.safetensors")
+  places["model.norm.weight"] = "two.safetensors"
+  text = json.dumps({"weight_map": places})
+  (tmp_path / "model.safetensors.index.json").write_text(text)
+  with pytest.raises(ValueError, match=r"norm.weight, which another shard has"):
+    load(tmp_path)
+
+
 def test_an_index_that_its_shards_belie_is_refused(tmp_path):
   tensors = published_tensors()
   folder = write(tmp_path, tensors)
@@ -491,6 +561,36 @@ def test_a_tokenizer_comes_along(tmp_path):
   engine.save(str(folder / "tokenizer.json"))
   with pytest.raises(ValueError, match=r"has the token 15, and the model only"):
     load(folder)
+
+
+def one_word():
+  """A tokenizer of one token."""
+  tokenizers = pytest.importorskip("tokenizers")
+  words = tokenizers.models.WordLevel({"a": 0}, unk_token="a")
+  return PublishedTokenizer(tokenizers.Tokenizer(words))
+
+
+def test_files_of_what_was_there_before_are_not_read(tmp_path):
+  folder, tokenizer = tmp_path / "saved", one_word()
+  model, _ = load(write(tmp_path / "given", published_tensors()))
+  save(folder, model, tokenizer)
+  save(folder, model, tokenizer)
+  with pytest.raises(ValueError, match=r"has tokenizer.json, .*another direc"):
+    save(folder, model)
+  for name in ("generation_config.json", "chat_template.jinja"):
+    (folder / name).write_text("{}")
+    with pytest.raises(ValueError, match=rf"has {name} of what was"):
+      save(folder, model, tokenizer)
+    (folder / name).unlink()
+  with pytest.raises(ValueError, match="must be a PublishedTokenizer or None"):
+    save(tmp_path / "new", model, ImageProcessor())
+  assert not (tmp_path / "new").exists()
+
+
+def test_no_token_is_no_text():
+  tokenizer = one_word()
+  with pytest.raises(ValueError, match="tokens must be >= 0, got -1"):
+    tokenizer.decode(np.array([0, -1]))
 
 
 def test_patterns_are_the_shortest():

@@ -147,6 +147,15 @@ def test_greedy_texts_are_those_without_a_draft(name, ahead):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_draft_proposes_no_more_than_there_is_room_for(steps):
+  model, one = decoder(depth=1), PROMPT[:, :1]
+  alone = written(model, prompt=one, steps=steps)
+  found = written(model, model, one, steps=steps, ahead=9)
+  np.testing.assert_array_equal(found.tokens, alone)
+  assert (np.asarray(found.offered) == steps - 1).all()
+
+
 def test_a_drafted_row_stops_where_it_would_without():
   model, draft = decoder(), decoder(hidden=5)
   free = np.asarray(written(model))

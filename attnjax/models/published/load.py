@@ -72,8 +72,9 @@ def load(
     `ImageProcessor`, or None where there is no `preprocessor_config.json`.
 
   Raises:
-    ValueError: the family is unknown (the nearest is named), an option is not
-      honoured, a tensor is missing, is one too many or has another shape, a
+    ValueError: a revision is given of a directory or a file, the dtype is no
+      floating one, the family is unknown (the nearest is named), an option is
+      not honoured, a tensor is missing, is one too many or has another shape, a
       file is broken, weights are a pickle, or the tokenizer has more tokens
       than the model.
     ImportError: a library is missing: `pip install 'attnjax[published]'`.
@@ -97,7 +98,17 @@ def load(
     The layout: Wolf et al., "Transformers: State-of-the-Art Natural Language
     Processing", 2020, arXiv 1910.03771.
   """
+  if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
+    raise ValueError(
+      f"load: dtype must be a floating one of the parameters, got {dtype!r}"
+    )
+
   folder = Path(path)
+  if revision is not None and folder.exists():
+    raise ValueError(
+      f"load: revision={revision!r} is a commit of the hub, and {folder} is"
+      " here; leave revision out, or call from another directory"
+    )
   if folder.suffix == ".gguf" and folder.is_file():
     file = GgufFile(folder)
     model = _model(file.keys(), file, dtype, attend, ignore, mesh)
@@ -117,8 +128,8 @@ def _unpacked(
   values: Mapping[str, Any], weights: Weights
 ) -> tuple[Mapping[str, Any], Weights | Mxfp4Weights]:
   """Keys and weights, those in MXFP4 read as numbers."""
-  about = values.get("quantization_config") or {}
-  if about.get("quant_method") != "mxfp4":
+  about = values.get("quantization_config")
+  if not isinstance(about, Mapping) or about.get("quant_method") != "mxfp4":
     # Of another method the key stays, and is refused.
     return values, weights
   rest = {k: v for k, v in values.items() if k != "quantization_config"}
@@ -167,7 +178,14 @@ def _read(
   tensors = list(tensors_of(published, shapes))
   found = _named(weights, family, tensors)
   for tensor in tensors:
-    _check_shape(tensor, weights.shape(found[tensor.name]), shapes)
+    name = found[tensor.name]
+    _check_shape(tensor, weights.shape(name), shapes)
+    if not jnp.issubdtype(weights.dtype(name), jnp.floating):
+      # Whole numbers are codes of a quantisation, and no parameters.
+      raise ValueError(
+        f"weights: {name} must have a floating dtype, got"
+        f" {weights.dtype(name)}; is it quantised?"
+      )
   theirs = [tensor._replace(name=found[tensor.name]) for tensor in tensors]
   read = filled(weights, theirs, shapes, dtype, places)
   return [read[name] for name in shapes]

@@ -1,9 +1,11 @@
 """Reads a published config.json into a config of ours, and writes it back."""
 
+import contextlib
 import dataclasses
 import difflib
 import json
-from collections.abc import Collection, Mapping
+import operator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,13 +92,36 @@ def config_of(
   keys = Keys(values, name, tensors)
   found: dict[str, Any] = {}
   for rule in family.rules:
-    found |= rule.read(keys)
-  vocabulary = family.vocabulary.count(keys)
+    with _of_another_kind(keys):
+      found |= rule.read(keys)
+  with _of_another_kind(keys):
+    vocabulary = operator.index(family.vocabulary.count(keys))
   keys.refuse_unread(ignore)
   try:
     return name, replace_leaves(family.config(), found), vocabulary
   except ValueError as error:
     raise ValueError(f"config.json: {error}") from error
+
+
+@contextlib.contextmanager
+def _of_another_kind(keys: Keys) -> Iterator[None]:
+  """Names the keys that are read where a value is of a kind that cannot be."""
+  before, keys.asked = keys.asked, set()
+  try:
+    yield
+  except (
+    *(TypeError, AttributeError, KeyError),
+    *(IndexError, ArithmeticError, ValueError),
+  ) as error:
+    if isinstance(error, ValueError) and "config.json" in str(error):
+      raise
+    read = {k: keys.values[k] for k in sorted(keys.asked) if k in keys.values}
+    raise ValueError(
+      f"config.json: a value must be of another kind or length, of {read}"
+      f" ({error!r})"
+    ) from error
+  finally:
+    keys.asked |= before
 
 
 def keys_of(

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -44,7 +45,9 @@ def save(
 
   Raises:
     ValueError: the family cannot say the config, or none can; the leaves that
-      it cannot say are named.
+      it cannot say are named. Or the directory has files of another model that
+      would be read with this one, or an image processor comes with a text
+      model or a tokenizer with a `ViT`.
     ImportError: safetensors is missing: `pip install 'attnjax[published]'`.
 
   A family that has no way to say it refuses:
@@ -60,6 +63,15 @@ def save(
   """
   with needs_extra("published", "published weights need safetensors"):
     import safetensors.numpy
+
+  folder = Path(path)
+  beside = ImageProcessor if isinstance(model, ViT) else PublishedTokenizer
+  if tokenizer is not None and not isinstance(tokenizer, beside):
+    raise ValueError(
+      f"save: tokenizer must be a {beside.__name__} or None for a"
+      f" {type(model).__name__}, got {type(tokenizer).__name__}"
+    )
+  _refuse_left(folder, tokenizer)
 
   outputs = model.classes if isinstance(model, ViT) else model.vocabulary
   name, keys = keys_of(model.config, outputs, family)
@@ -81,7 +93,6 @@ def save(
   if isinstance(tokenizer, PublishedTokenizer) and tokenizer.stop:
     keys["eos_token_id"] = list(tokenizer.stop)
 
-  folder = Path(path)
   folder.mkdir(parents=True, exist_ok=True)
   # The format says to others which library's names these are.
   safetensors.numpy.save_file(
@@ -92,3 +103,25 @@ def save(
   if tokenizer is not None:
     tokenizer.write(folder)
   return name
+
+
+def _refuse_left(folder: Path, tokenizer: Any) -> None:
+  """Raises ValueError for files that `load` would read and that stay."""
+  # What `load` reads, and which of ours writes it anew.
+  writers = {
+    "tokenizer.json": PublishedTokenizer,
+    "tokenizer_config.json": PublishedTokenizer,
+    "preprocessor_config.json": ImageProcessor,
+    "generation_config.json": (),
+    "chat_template.jinja": (),
+  }
+  left = [
+    name
+    for name, writer in writers.items()
+    if (folder / name).exists() and not isinstance(tokenizer, writer)
+  ]
+  if left:
+    raise ValueError(
+      f"save: {folder} has {', '.join(left)} of what was there before, which"
+      " would be read with this model; give another directory, or remove them"
+    )

@@ -91,8 +91,18 @@ class PublishedTokenizer:
     return np.asarray(ids, np.int32)
 
   def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
-    """The text of some tokens, without special ones."""
-    return self.engine.decode(np.asarray(tokens).tolist())
+    """The text of some tokens, without special ones.
+
+    Raises:
+      ValueError: one is negative, as of a row of `generate` without an answer.
+    """
+    ids = np.asarray(tokens)
+    if (ids < 0).any():
+      raise ValueError(
+        f"decode: tokens must be >= 0, got {ids.min()}; -1 is of a row that"
+        " has no answer"
+      )
+    return self.engine.decode(ids.tolist())
 
   def show(self, token: int) -> str:
     """A token as printable text; a special token by its name."""

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.extras import needs_extra
+from attnjax.models.published.read_config import read_json
 
 __all__ = ["Stored", "Weights", "open_weights"]
 
@@ -133,6 +134,11 @@ def open_weights(folder: Path) -> Iterator[Weights]:
           f"{path} must have the tensors that {_INDEX} says, and lacks"
           f" {', '.join(lost[:5])}; get both again"
         )
+      if twice := sorted({*stored} & {*tensors}):
+        raise ValueError(
+          f"{path} has {', '.join(twice[:5])}, which another shard has too, and"
+          " which of them counts cannot be known; get both again"
+        )
       stored |= tensors
     yield Weights(stored)
 
@@ -162,7 +168,14 @@ def _files_of(folder: Path) -> dict[str, set[str] | None]:
     return {_SINGLE: None}
 
   if (folder / _INDEX).is_file():
-    places = json.loads((folder / _INDEX).read_text())["weight_map"]
+    places = read_json(folder / _INDEX).get("weight_map")
+    if not isinstance(places, dict) or not all(
+      isinstance(file, str) for file in places.values()
+    ):
+      raise ValueError(
+        f"{folder / _INDEX} must have a weight_map from names of tensors to"
+        " names of files; get it again"
+      )
     shards: dict[str, set[str] | None] = {}
     for name, file in places.items():
       # A shard is a file of the directory, wherever the index would lead.
