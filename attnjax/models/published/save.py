@@ -108,10 +108,10 @@ def save(
 def _refuse_left(folder: Path, tokenizer: Any) -> None:
   """Raises ValueError for files that `load` would read and that stay."""
   # What `load` reads, and which of ours writes it anew.
-  writers = {
-    "tokenizer.json": PublishedTokenizer,
-    "tokenizer_config.json": PublishedTokenizer,
-    "preprocessor_config.json": ImageProcessor,
+  writers: dict[str, tuple[type, ...]] = {
+    "tokenizer.json": (PublishedTokenizer,),
+    "tokenizer_config.json": (PublishedTokenizer,),
+    "preprocessor_config.json": (ImageProcessor,),
     "generation_config.json": (),
     "chat_template.jinja": (),
   }
