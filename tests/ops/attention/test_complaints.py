@@ -3,6 +3,8 @@
 The names are those of public issue threads, ``project#number``.
 """
 
+import inspect
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -77,6 +79,8 @@ def test_flax_5591_decoding_sees_all_that_is_cached(key):
   layer.init_cache(x.shape)
   steps = [layer(x[:, t : t + 1]) for t in range(5)]
   np.testing.assert_allclose(jnp.concatenate(steps, 1), whole, atol=1e-6)
+  if "is_causal" not in inspect.signature(type(layer).__call__).parameters:
+    return  # Flax before 0.12.8
   layer.init_cache(x.shape)
   with pytest.raises(ValueError, match="drop is_causal"):
     layer(x[:, :1], is_causal=True)
