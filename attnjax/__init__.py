@@ -64,7 +64,7 @@ __all__ = [
   "slots",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # Rooms that are imported when they are asked for: some bring Flax, Optax,
 # Orbax, or take a second.
