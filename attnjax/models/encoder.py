@@ -26,6 +26,9 @@ from attnjax.typing import Array, Bool, Float, Int
 
 __all__ = ["Encoder", "EncoderConfig", "sentence_embeddings"]
 
+# Other libraries give 0 and 1.
+_Real = Bool[Array | np.ndarray, "*B T"] | Int[Array | np.ndarray, "*B T"]
+
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig(DecoderConfig):
@@ -125,7 +128,7 @@ class Encoder(nnx.Module):
     self,
     tokens: Int[Array, "*B T"],
     *,
-    real: Bool[Array | np.ndarray, "*B T"] | None = None,
+    real: _Real | None = None,
     kinds: Int[Array | np.ndarray, "*B T"] | None = None,
     aux: tuple[str, ...] = (),
   ):
@@ -133,8 +136,8 @@ class Encoder(nnx.Module):
 
     Args:
       tokens: int ``*B T``, in [0, V); another id makes its row NaN.
-      real: bool ``*B T``, False for padding: it is seen by no real token and
-        has no position. None: all are real.
+      real: bool (or 0 and 1) ``*B T``, False for padding: it is seen by no
+        real token and has no position. None: all are real.
       kinds: int ``*B T``, of each token; None is 0 everywhere: one text.
       aux: what to return of every attention, as in `attnjax.attend`.
 
@@ -145,7 +148,8 @@ class Encoder(nnx.Module):
     positions: Any = np.arange(tokens.shape[-1], dtype=np.int32)
     segments = None
     if real is not None:
-      segments = jnp.asarray(real).astype(jnp.int32)
+      # Whatever stands for true: other segments would not see each other.
+      segments = jnp.asarray(real).astype(bool).astype(jnp.int32)
       positions = jnp.maximum(jnp.cumsum(segments, axis=-1) - 1, 0)
 
     def layer(kind, x, block):
@@ -200,7 +204,7 @@ class Encoder(nnx.Module):
 
 def sentence_embeddings(
   features: Float[Array, "*B T M"],
-  real: Bool[Array | np.ndarray, "*B T"] | None = None,
+  real: _Real | None = None,
   *,
   normalized: bool = True,
 ) -> Float[Array, "*B M"]:
@@ -210,7 +214,7 @@ def sentence_embeddings(
 
   Args:
     features: ``*B T M``, of an `Encoder`.
-    real: bool ``*B T``, False for padding; None: all are real.
+    real: bool (or 0 and 1) ``*B T``, False for padding; None: all are real.
     normalized: whether the vector has length 1, so that a product of two is
       their cosine.
 
@@ -232,7 +236,7 @@ def sentence_embeddings(
     mean = x.sum(axis=-2) / max(x.shape[-2], 1)
   else:
     # Chosen and not multiplied: features of padding may be NaN.
-    kept = jnp.asarray(real)[..., None]
+    kept = jnp.asarray(real).astype(bool)[..., None]
     count = jnp.maximum(kept.sum(axis=-2), 1).astype(wide)
     mean = jnp.where(kept, x, 0).sum(axis=-2) / count
   if not normalized:

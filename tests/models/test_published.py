@@ -443,6 +443,10 @@ def test_values_of_another_kind_are_named(changes, words):
   ("options", "words"),
   [
     ({"revision": "a" * 40}, "revision=.* is a commit of the hub, and"),
+    (
+      {"mesh": jax.make_mesh((8,), ("tensor",))},
+      r"mesh must have the axes .*lacks \['data', 'fsdp', 'sequence'\]",
+    ),
     ({"dtype": "int8"}, "dtype must be a floating one"),
   ],
 )

@@ -6,9 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from attnjax.data import cached, minilm
-from attnjax.models import load, save, sentence_embeddings
+from attnjax.models import (
+  Encoder,
+  EncoderConfig,
+  load,
+  save,
+  sentence_embeddings,
+)
 from tests.models.numpy_bert import features_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
@@ -187,3 +194,14 @@ def test_a_text_without_tokens_is_zero():
   x = jnp.full((1, 3, 2), jnp.nan)
   none = np.zeros((1, 3), bool)
   assert sentence_embeddings(x, none).tolist() == [[0.0, 0.0]]
+
+
+def test_what_is_true_is_real_whatever_stands_for_it():
+  config = EncoderConfig(width=8, depth=1, heads=2, hidden=8)
+  model = Encoder(config, 11, rngs=nnx.Rngs(0))
+  tokens, real = jnp.array([[3, 1, 4]]), np.array([[1, 2, 0]])
+  expected, x = (model(tokens, real=one) for one in (real > 0, real))
+  np.testing.assert_array_equal(x, expected)
+  np.testing.assert_array_equal(
+    sentence_embeddings(x, real), sentence_embeddings(x, real > 0)
+  )

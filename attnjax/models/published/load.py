@@ -31,7 +31,7 @@ from attnjax.models.published.tokenizer import PublishedTokenizer
 from attnjax.models.published.weights import Weights, open_weights
 from attnjax.models.vit import ViT
 from attnjax.ops.attention import attend as default_attend
-from attnjax.training.partition import shardings
+from attnjax.training.partition import AXES, shardings
 from attnjax.typing import DTypeLike
 
 __all__ = ["load"]
@@ -163,6 +163,11 @@ def _model(
   leaves = leaves_by_path(shapes)
   places: Mapping[str, Any] = dict.fromkeys(leaves)
   if mesh is not None:
+    if absent := [axis for axis in AXES if axis not in mesh.shape]:
+      raise ValueError(
+        f"load: mesh must have the axes {list(AXES)}, of size 1 where they are"
+        f" not used, and lacks {absent}; see parallel.make_mesh"
+      )
     rules = partition_rules(shapes)
     places = leaves_by_path(shardings(shapes, mesh, rules))
   arrays = _read(weights, family, leaves, dtype, places)
