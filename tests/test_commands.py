@@ -175,6 +175,8 @@ def run_small(command, folder):
   words = command.arguments
   if command.module not in BESIDE and "--helpfull" not in words:
     words += smallest.flags(name, folder, words)
+  if "--config.start_from=DIRECTORY" in words:
+    smallest.write_published(folder / "DIRECTORY")
   return subprocess.run(
     [sys.executable, "-m", command.module, *words],
     cwd=folder,

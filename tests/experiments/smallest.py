@@ -297,6 +297,11 @@ def flags(experiment: str, data: Path, words: Sequence[str] = ()) -> list[str]:
     leaves = _OF_TPU
   if experiment in _OF_TEXT:
     leaves["data.path"] = f"{data}/texts"
+  if experiment == "language_model" and "--preset=lora" in words:
+    # The files say what the model and its tokenizer are.
+    leaves = _TRAIN | _TEXT | {"sample.tokens": 2, "lora.rank": 2}
+    leaves = leaves | {"data.path": f"{data}/texts"}
+    del leaves["data.vocabulary"]
   if experiment == "translation" and "--view" in words:
     leaves["variants"] = "transformer"  # the one that it shows
   given = [word.partition("=")[0] for word in words]
@@ -336,3 +341,25 @@ def write_data(folder: Path) -> None:
   ]
   lines = (f"{word} {' '.join(said[x] for x in word)}\n" for word in words)
   (folder / "small.dict").write_text("".join(lines), encoding="utf-8")
+
+
+def write_published(folder: Path) -> None:
+  """A published decoder of width 8, whose tokens are bytes."""
+  import tokenizers
+  from flax import nnx
+
+  from attnjax.models import DecoderConfig, DecoderLM, PublishedTokenizer, save
+
+  alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+  words = {letter: token for token, letter in enumerate(alphabet)}
+  engine = tokenizers.Tokenizer(tokenizers.models.BPE(words, []))
+  engine.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
+    add_prefix_space=False
+  )
+  engine.decoder = tokenizers.decoders.ByteLevel()
+  engine.add_special_tokens(["<|end|>"])
+  config = DecoderConfig(
+    width=8, depth=1, heads=2, hidden=8, activation="swiglu"
+  )
+  model = DecoderLM(config, 257, rngs=nnx.Rngs(0))
+  save(folder, model, PublishedTokenizer(engine, (256,)))
