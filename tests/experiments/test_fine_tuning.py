@@ -23,6 +23,7 @@ from experiments.language_model.__main__ import main, trained
 from experiments.language_model.config import PRESETS
 
 tokenizers = pytest.importorskip("tokenizers")
+pytest.importorskip("safetensors")
 
 ENGLISH = "The cat sat on the mat. A dog ran by the old red barn.\n"
 SMALL = {
