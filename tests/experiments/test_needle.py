@@ -95,6 +95,7 @@ def test_the_best_rate_is_that_of_training_and_starred_at_an_edge():
   assert "| MAC     | 0.400 | 0.900 | 0.950 |" in said  # the sweep
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_numbers_and_figures(tmp_path, typed):
   ended = typed("needle", tmp_path, SMALL)
   assert ended.code == 0, ended.err

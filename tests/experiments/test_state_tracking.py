@@ -87,6 +87,7 @@ def test_two_writes_of_rates_to_two_follow_parity_beyond_its_length():
   assert far("two writes, rates to 1")["160"][0] < 0.7
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_numbers_and_figures(tmp_path, typed):
   ended = typed("state_tracking", tmp_path, SMALL)
   assert ended.code == 0, ended.err

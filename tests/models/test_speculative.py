@@ -81,6 +81,7 @@ def test_verify_draws_by_these_probabilities():
     assert (np.abs(got - expected) <= error).all(), got - expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", few(range(3), 0))
 def test_whole_texts_are_distributed_as_without_a_draft(seed):
   """Against the probability of every text of a tiny vocabulary."""
@@ -156,6 +157,7 @@ def test_a_draft_proposes_no_more_than_there_is_room_for(steps):
   assert (np.asarray(found.offered) == steps - 1).all()
 
 
+@pytest.mark.slow
 def test_a_drafted_row_stops_where_it_would_without():
   model, draft = decoder(), decoder(hidden=5)
   free = np.asarray(written(model))

@@ -73,6 +73,7 @@ def test_windowed_layers_keep_no_more_than_they_see(name):
     model.decode(TOKENS[None, :1].repeat(2, 0), state)
 
 
+@pytest.mark.slow
 def test_a_rolling_cache_is_wound_back_as_far_as_it_says():
   model, cache = rolling("mixed")
   text = jnp.stack([TOKENS, TOKENS])

@@ -127,6 +127,7 @@ def test_a_cache_gives_the_whole_in_any_pieces(absorbed, chunks):
   assert state.key.size + state.value.size == B * 9 * (Z + R)
 
 
+@pytest.mark.slow
 def test_rows_of_other_lengths_are_as_alone():
   p, x = params(), jnp.asarray(draw(B, T, M), jnp.float32)
   lengths = jnp.array([3, 5])

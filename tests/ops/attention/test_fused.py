@@ -148,6 +148,7 @@ def test_a_table_by_distance_and_a_hidden_layer_get_their_gradients():
     np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shared", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_one_query_reads_the_keys_of_all_heads_where_they_lie(shared):
   draw = lambda n, *shape: jax.random.normal(jax.random.key(n), shape)

@@ -91,6 +91,7 @@ def test_no_answer_knows_a_later_token():
     assert (np.asarray(x)[:4] != 0).any()
 
 
+@pytest.mark.slow
 def test_a_layer_reads_a_sequence_as_it_reads_token_by_token():
   layer = NeuralMemory(6, 2, rule=memory.mesa_net(3), rngs=nnx.Rngs(0))
   x = jax.random.normal(jax.random.key(0), (7, 6), jnp.float32)
