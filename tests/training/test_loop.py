@@ -484,6 +484,15 @@ def test_a_restored_state_takes_the_place_of_the_first(tmp_path):
   assert not restored.params["kernel"].is_deleted()
 
 
+@pytest.fixture
+def hangup_heard():
+  """As in a terminal, for the tests may be run under nohup."""
+  before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+  yield
+  signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hangup_heard")
 @pytest.mark.parametrize(
   "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 )
@@ -511,6 +520,7 @@ def test_under_nohup_a_hangup_stays_ignored(monkeypatch):
     signal.signal(signal.SIGHUP, before)
 
 
+@pytest.mark.usefixtures("hangup_heard")
 def test_of_several_processes_a_hangup_is_told_as_sigterm(monkeypatch):
   """JAX's preemption service listens for SIGTERM, and tells all of them."""
   heard = []
