@@ -563,7 +563,7 @@ NO_ARRAYS |= {
   f"attnjax.models.{name}"
   for name in ("LoraAdapters", "init_lora", "merge_lora")
 }
-# Of images of any size; tests/models/test_published_vision.py.
+# Of images of any size; tests/models/test_image_processor.py.
 NO_ARRAYS |= {"attnjax.models.ImageProcessor"}
 NO_ARRAYS |= {
   f"attnjax.memory.{name}"

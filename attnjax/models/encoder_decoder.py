@@ -92,6 +92,7 @@ class EncoderDecoder(nnx.Module):
       )
 
     self.config, self.vocabulary = config, target_vocabulary
+    self.source_vocabulary = source_vocabulary
     table = lambda rows: Embedding(rows, config.width, rngs=rngs)
     norm = lambda: make_norm(
       config.norm, config.width, config.use_bias, rngs, epsilon=config.epsilon

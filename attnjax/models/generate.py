@@ -68,9 +68,9 @@ def generate(
     a `Drafted` of these tokens, and how many were proposed and accepted.
 
   Raises:
-    ValueError: if an option or a length is out of range, the prompt is empty,
-      the text would outgrow the model's table of learned positions, or the
-      draft has another vocabulary.
+    ValueError: if the model is another one, an option or a length is out of
+      range, the prompt is empty, the text would outgrow the model's table of
+      learned positions, or the draft has another vocabulary.
     NotImplementedError: with a draft, if one of the two is a `MemoryLM`: a
       memory cannot take back what it has read.
 
@@ -97,6 +97,7 @@ def generate(
     Decoding", 2022, arXiv 2211.17192; Chen et al., "Accelerating Large Language
     Model Decoding with Speculative Sampling", 2023, arXiv 2302.01318.
   """
+  _check_models(model, draft)
   prompt = jnp.asarray(prompt)
   if prompt.ndim != 2:
     raise ValueError(
@@ -220,6 +221,19 @@ def _read(model, prompt, lengths, steps: int, ahead: int):
   dtype = model.embed.embedding[...].dtype
   cache = model.init_cache((rows,), length + steps, dtype, **kw)
   return model.read(prompt, cache, lengths=lengths)
+
+
+def _check_models(model, draft) -> None:
+  """Raises ValueError unless a model, and a draft, continue a prompt."""
+  for name, one in (("model", model), ("draft", draft)):
+    if one is None and name == "draft":
+      continue
+    if not isinstance(one, (DecoderLM, MemoryLM)):
+      raise ValueError(
+        f"generate: {name} must be a DecoderLM or a MemoryLM, which continue a"
+        f" prompt, got {type(one).__name__}; an EncoderDecoder or a Seq2Seq"
+        " decodes a source: `translate`"
+      )
 
 
 def _check_draft(model, draft, ahead: int) -> None:

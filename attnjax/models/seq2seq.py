@@ -112,6 +112,7 @@ class Seq2Seq(nnx.Module):
   ):
     self.config = config
     self.vocabulary = target_vocabulary
+    self.source_vocabulary = source_vocabulary
     width, hidden = config.width, config.hidden
     per_direction = hidden // 2 if config.bidirectional else hidden
 

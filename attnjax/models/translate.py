@@ -2,16 +2,20 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from attnjax.models.beam_search import Hypotheses, NextToken, beam_search
+from attnjax.models.encoder_decoder import EncoderDecoder
+from attnjax.models.seq2seq import Seq2Seq
 from attnjax.ops.recurrent import real_steps
-from attnjax.typing import Array, Int, PyTree
+from attnjax.ops.value_checks import value_of
+from attnjax.typing import Array, Int
 
 __all__ = ["translate"]
 
 
 def translate(
-  model: PyTree,
+  model: Seq2Seq | EncoderDecoder,
   source: Int[Array, "B S"],
   source_lengths: Int[Array, "B"] | None = None,
   *,
@@ -25,7 +29,7 @@ def translate(
 
   Args:
     model: a `Seq2Seq` or an `EncoderDecoder`.
-    source: int ``B S``; padding may hold any id.
+    source: int ``B S``, in [0, V) of the source; padding may hold any id.
     source_lengths: int ``B``; None is S.
     beams: as the others, see `beam_search`.
     start: the token that the decoder reads first.
@@ -34,11 +38,14 @@ def translate(
     length_penalty: see `beam_search`.
 
   Returns:
-    `Hypotheses` of tokens ``B K N``, the best first.
+    `Hypotheses` of tokens ``B K N``, the best first. Of a row that is known
+    to be wrong only at run time the tokens are -1, which is no token, the
+    lengths 0 and the scores NaN.
 
   Raises:
-    ValueError: as `beam_search`, or lengths that are known are not within 0
-      and S.
+    ValueError: as `beam_search`, the model is neither of the two, or lengths
+      that are known are not within 0 and S, or known tokens not within the
+      vocabulary of the source.
 
   >>> import jax.numpy as jnp
   >>> from flax import nnx
@@ -49,11 +56,24 @@ def translate(
   ...           max_length=5).tokens.shape
   (2, 3, 5)
   """
+  if not isinstance(model, (Seq2Seq, EncoderDecoder)):
+    raise ValueError(
+      "translate: model must be a Seq2Seq or an EncoderDecoder, which read a"
+      f" source, got {type(model).__name__}; a DecoderLM continues a prompt:"
+      " `generate`"
+    )
   source = jnp.asarray(source)
+  if source.ndim != 2:
+    raise ValueError(
+      f"translate: source must have the axes B S, got {list(source.shape)}; a"
+      " single source is source[None]"
+    )
+
   # Checked here, because in the jitted program the values are traced.
   if source_lengths is not None:
     source_lengths = jnp.asarray(source_lengths)
     real_steps(source_lengths, source.shape[:-1], source.shape[-1])
+  _check_tokens(source, source_lengths, model.source_vocabulary)
   return _translate(
     model, source, source_lengths, beams, start, end, max_length, length_penalty
   )
@@ -62,7 +82,7 @@ def translate(
 def _run(model, source, lengths, beams, start, end, max_length, penalty):
   """The jitted part of `translate`."""
   memory = model.encode(source, lengths).repeat(beams)
-  return beam_search(
+  found = beam_search(
     NextToken(model, memory),
     model.init_state(memory, max_length),
     batch=source.shape[0],
@@ -73,7 +93,30 @@ def _run(model, source, lengths, beams, start, end, max_length, penalty):
     length_penalty=penalty,
     axis=1,
   )
+  # What is wrong by its values embeds to NaN, and so are scores of its row.
+  wrong = jnp.isnan(found.scores).any(axis=-1, keepdims=True)
+  return Hypotheses(
+    jnp.where(wrong[..., None], -1, found.tokens),
+    jnp.where(wrong, 0, found.lengths),
+    jnp.where(wrong, jnp.nan, found.scores),
+  )
 
 
 # Static: sizes are shapes, and the others are compared with Python numbers.
 _translate = jax.jit(_run, static_argnums=(3, 4, 5, 6, 7))
+
+
+def _check_tokens(source, lengths, vocabulary: int) -> None:
+  """Raises ValueError for known ids out of [0, V), except in padding."""
+  tokens = value_of(source)
+  known = None if lengths is None else value_of(lengths)
+  if tokens is None or (known is None and lengths is not None):
+    return  # then such an id embeds to NaN, and its row has no answer
+  outside = (tokens < 0) | (tokens >= vocabulary)
+  if known is not None:
+    outside &= np.arange(tokens.shape[1])[None] < known[:, None]
+  if outside.any():
+    raise ValueError(
+      f"translate: source holds {tokens[outside][0]}, which is no token of the"
+      f" vocabulary of {vocabulary}"
+    )

@@ -124,18 +124,19 @@ _IDLE_OF_MODERNBERT = (
   *("embedding_dropout", "mlp_dropout", "initializer_cutoff_factor"),
   *("reference_compile", "repad_logits_with_grad"),
 )
-_TASKS = ("classifier.", "pooler.", "qa_outputs.")
+_TASKS = ("classifier", "pooler", "qa_outputs")
+_OF_DISTILBERT = ("vocab_transform", "vocab_layer_norm", "vocab_projector")
 ENCODERS: Mapping[str, Family] = {
   # BERT, and MiniLM under its name.
   "bert": _encoder(
-    "BertModel", _BERT, _bert("bert"), "bert.", (*_TASKS, "cls.")
+    "BertModel", _BERT, _bert("bert"), "bert.", (*_TASKS, "cls")
   ),
   "roberta": _encoder(
     "RobertaModel",
     (*_BERT, PaddedLength("max_position_embeddings", 1)),
     _bert("roberta"),
     "roberta.",
-    (*_TASKS, "lm_head."),
+    (*_TASKS, "lm_head"),
   ),
   "modernbert": _encoder(
     "ModernBertModel",
@@ -168,7 +169,7 @@ ENCODERS: Mapping[str, Family] = {
     ),
     _MODERNBERT,
     "model.",
-    (*_TASKS, "head.", "decoder."),
+    (*_TASKS, "head", "decoder"),
   ),
   "distilbert": _encoder(
     "DistilBertModel",
@@ -187,6 +188,6 @@ ENCODERS: Mapping[str, Family] = {
     ),
     _DISTILBERT,
     "distilbert.",
-    (*_TASKS, "pre_classifier.", "vocab_"),
+    (*_TASKS, "pre_classifier", *_OF_DISTILBERT),
   ),
 }

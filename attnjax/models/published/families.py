@@ -296,7 +296,7 @@ FAMILIES: Mapping[str, Family] = {
     decoder_places.GPT2,
     base="transformer.",
     # The causal mask.
-    unused=(".attn.bias", ".attn.masked_bias"),
+    unused=("attn.bias", "attn.masked_bias"),
   ),
   # GPT-NeoX and Pythia.
   "gpt_neox": Family(
@@ -326,8 +326,8 @@ FAMILIES: Mapping[str, Family] = {
     aliases=(("lm_head.weight", "embed_out.weight"),),
     unused=(
       "rotary_emb.inv_freq",
-      ".attention.bias",
-      ".attention.masked_bias",
+      "attention.bias",
+      "attention.masked_bias",
     ),
   ),
   **ENCODERS,

@@ -59,7 +59,8 @@ class Family:
     base: what comes before every name but that of the readout; a file saved
       without the readout has names without it.
     vocabulary: how many tokens there are, or classes.
-    aliases: other ends of names that files have, and those of the table.
+    aliases: other ends of names that files have, and those of the table; ends
+      and beginnings are whole parts of a name, between dots.
     unused: ends of names of tensors that are no parameters.
     table: our leaf of the table that embeds.
     copies: names of tensors that may hold that table once more.
@@ -93,6 +94,36 @@ class Family:
   def tensors(self, config: Config) -> tuple[Place, ...]:
     """The places of the tensors of one model."""
     return self.places(config) if callable(self.places) else self.places
+
+  def usual(self, name: str) -> str:
+    """A name of a file as the table has it.
+
+    >>> family = Family("Model", (), (), aliases=(("head.w", "out.w"),))
+    >>> [family.usual(name) for name in ("head.w", "a.head.w", "ahead.w")]
+    ['out.w', 'a.out.w', 'ahead.w']
+    """
+    for theirs, ours in self.aliases:
+      if _ends(name, theirs):
+        return name.removesuffix(theirs) + ours
+    return name
+
+  def skips(self, name: str) -> bool:
+    """Whether a tensor is no parameter of our module.
+
+    >>> family = Family("Model", (), (), unused=("bias",), heads=("head",))
+    >>> [name for name in ("a.bias", "a.no_bias", "model.head.x", "header.x")
+    ...  if family.skips(name)]
+    ['a.bias', 'model.head.x']
+    """
+    inside = name.removeprefix(self.base)
+    return any(_ends(name, end) for end in self.unused) or any(
+      f"{inside}.".startswith(f"{head}.") for head in self.heads
+    )
+
+
+def _ends(name: str, end: str) -> bool:
+  """Whether the last parts of a name are these."""
+  return f".{name}".endswith(f".{end}")
 
 
 def _without_repeats(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:

@@ -98,6 +98,11 @@ def load(
     The layout: Wolf et al., "Transformers: State-of-the-Art Natural Language
     Processing", 2020, arXiv 1910.03771.
   """
+  if isinstance(ignore, str):
+    # Parts of the one key would be ignored too.
+    raise ValueError(
+      f"load: ignore must be several keys, got {ignore!r}; give ({ignore!r},)"
+    )
   if dtype is not None and not jnp.issubdtype(dtype, jnp.floating):
     raise ValueError(
       f"load: dtype must be a floating one of the parameters, got {dtype!r}"
@@ -112,7 +117,9 @@ def load(
   if folder.suffix == ".gguf" and folder.is_file():
     file = GgufFile(folder)
     model = _model(file.keys(), file, dtype, attend, ignore, mesh)
-    return model, file.tokenizer()
+    tokenizer = file.tokenizer()
+    tokenizer.check_fits(model.vocabulary, folder)
+    return model, tokenizer
   if not folder.is_dir():
     folder = downloaded(str(path), revision)
 
@@ -206,10 +213,7 @@ def _named(
   """
   inside = weights.names()
   other = {
-    name.removesuffix(theirs) + ours: name
-    for name in inside
-    for theirs, ours in family.aliases
-    if name.endswith(theirs)
+    usual: name for name in inside if (usual := family.usual(name)) != name
   }
   # A file of the model without its readout has names without the base.
   bare = not any(name.startswith(family.base) for name in inside)
@@ -224,12 +228,8 @@ def _named(
       f"{' and others' if len(missing) > 5 else ''}, and do not; is this"
       f" config.json theirs?"
     )
-  extra = {
-    name
-    for name in inside - {*known.values()}
-    if not name.endswith(family.unused)
-    and not name.removeprefix(family.base).startswith(family.heads)
-  }
+  rest = inside - {*known.values()}
+  extra = {name for name in rest if not family.skips(name)}
   # A readout that is tied may be saved once more.
   tied = {*family.copies} & extra
   for name in tied:

@@ -47,7 +47,8 @@ def save(
     ValueError: the family cannot say the config, or none can; the leaves that
       it cannot say are named. Or the directory has files of another model that
       would be read with this one, or an image processor comes with a text
-      model or a tokenizer with a `ViT`.
+      model or a tokenizer with a `ViT`, or the tokenizer has more tokens than
+      the model.
     ImportError: safetensors is missing: `pip install 'attnjax[published]'`.
 
   A family that has no way to say it refuses:
@@ -71,6 +72,8 @@ def save(
       f"save: tokenizer must be a {beside.__name__} or None for a"
       f" {type(model).__name__}, got {type(tokenizer).__name__}"
     )
+  if isinstance(tokenizer, PublishedTokenizer) and not isinstance(model, ViT):
+    tokenizer.check_fits(model.vocabulary, "save: tokenizer")
   _refuse_left(folder, tokenizer)
 
   outputs = model.classes if isinstance(model, ViT) else model.vocabulary

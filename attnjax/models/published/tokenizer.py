@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 
 from attnjax.extras import needs_extra
+from attnjax.models.published.json_fields import expect, is_text, is_token
 from attnjax.models.published.read_config import read_json
 
 __all__ = ["PublishedTokenizer"]
+
+_SPECIAL = tuple(
+  f"{name}_token" for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,7 +48,8 @@ class PublishedTokenizer:
     """The tokenizer of a directory; None where it has no `tokenizer.json`.
 
     Raises:
-      ValueError: it has tokens that the model has not, or is broken.
+      ValueError: it has tokens that the model has not, or a file is broken, or
+        a field of it is of another kind; both are named.
       ImportError: a library is missing: `pip install 'attnjax[published]'`.
     """
     file = folder / "tokenizer.json"
@@ -59,20 +65,31 @@ class PublishedTokenizer:
     # Some files pad and cut every text to one length, which would be silent.
     engine.no_padding()
     engine.no_truncation()
-    most = max(engine.get_vocab(with_added_tokens=True).values(), default=-1)
+    about_file = folder / "tokenizer_config.json"
+    about = _json_if_any(about_file)
+    found = cls(
+      engine,
+      _stop(folder),
+      _template(folder, about),
+      _special(about_file, about),
+    )
+    found.check_fits(vocabulary, file)
+    return found
+
+  def check_fits(self, vocabulary: int, whose: Any) -> None:
+    """Raises ValueError for tokens that a model of so many has not.
+
+    Args:
+      vocabulary: tokens of the model.
+      whose: the tokenizer is, for the error.
+    """
+    every = self.engine.get_vocab(with_added_tokens=True)
+    most = max(every.values(), default=-1)
     if most >= vocabulary:
       raise ValueError(
-        f"{file} has the token {most}, and the model only {vocabulary} tokens;"
+        f"{whose} has the token {most}, and the model only {vocabulary} tokens;"
         " is it of another model?"
       )
-
-    about = _json_if_any(folder / "tokenizer_config.json")
-    special = {
-      name: value["content"] if isinstance(value, dict) else value
-      for name, value in about.items()
-      if name.endswith("_token") and isinstance(value, str | dict)
-    }
-    return cls(engine, _stop(folder), _template(folder, about), special)
 
   @property
   def vocabulary_size(self) -> int:
@@ -86,8 +103,18 @@ class PublishedTokenizer:
       text: to encode.
       special: whether tokens that the tokenizer puts around a text are added,
         such as that of its beginning.
+
+    Raises:
+      ValueError: the tokenizer has no tokens for the text.
     """
-    ids = self.engine.encode(text, add_special_tokens=special).ids
+    try:
+      ids = self.engine.encode(text, add_special_tokens=special).ids
+    except TypeError:  # what came is no text
+      raise
+    except Exception as error:  # the library has no class of its own
+      raise ValueError(
+        f"encode: the tokenizer has no tokens for {text[:40]!r}: {error}"
+      ) from error
     return np.asarray(ids, np.int32)
 
   def decode(self, tokens: Sequence[int] | np.ndarray) -> str:
@@ -120,7 +147,8 @@ class PublishedTokenizer:
         "content".
 
     Raises:
-      ValueError: the model has no template, or the template refuses them.
+      ValueError: the model has no template, or one that is none, or the
+        template refuses them.
       ImportError: jinja2 is missing: `pip install 'attnjax[published]'`.
     """
     if self.template is None:
@@ -140,9 +168,13 @@ class PublishedTokenizer:
       trim_blocks=True, lstrip_blocks=True, undefined=jinja2.ChainableUndefined
     )
     world.globals["raise_exception"] = refuse
-    return world.from_string(self.template).render(
-      messages=list(messages), add_generation_prompt=True, **self.special
-    )
+    given = {"messages": list(messages), "add_generation_prompt": True}
+    try:
+      return world.from_string(self.template).render({**self.special, **given})
+    except (jinja2.TemplateError, TypeError) as error:
+      raise ValueError(
+        f"chat: the model's template is none for these messages: {error}"
+      ) from error
 
   def write(self, folder: Path) -> None:
     """Writes `tokenizer.json` and `tokenizer_config.json`."""
@@ -160,12 +192,29 @@ def _json_if_any(path: Path) -> dict[str, Any]:
   return read_json(path) if path.is_file() else {}
 
 
+def _special(file: Path, about: Mapping[str, Any]) -> dict[str, str]:
+  """Texts of special tokens, which a file has plain or with how they match."""
+  found = {}
+  for name, value in about.items():
+    if not name.endswith("_token") or value is None:
+      continue
+    text = value.get("content") if isinstance(value, Mapping) else value
+    # Choices have such names too, "add_bos_token" for one.
+    if name in _SPECIAL or is_text(text):
+      what = "a text, or have one as its content"
+      found[name] = expect(file, name, text, is_text, what)
+  return found
+
+
 def _stop(folder: Path) -> tuple[int, ...]:
   """Tokens that end a text: of the generation's config, else the model's."""
   for name in ("generation_config.json", "config.json"):
     found = _json_if_any(folder / name).get("eos_token_id")
     if found is not None:
-      return (found,) if isinstance(found, int) else tuple(found)
+      several = found if isinstance(found, list) else [found]
+      whole = lambda tokens: all(map(is_token, tokens))
+      what = "a token or a list of tokens"
+      return tuple(expect(folder / name, "eos_token_id", several, whole, what))
   return ()
 
 
@@ -175,7 +224,22 @@ def _template(folder: Path, about: Mapping[str, Any]) -> str | None:
   if file.is_file():
     return file.read_text(encoding="utf-8")
   template = about.get("chat_template")
-  if isinstance(template, list):
-    named = {one["name"]: one["template"] for one in template}
-    return named.get("default")
-  return template
+  if template is None:
+    return None
+
+  named = template if isinstance(template, list) else [_named(template)]
+  right = lambda all_: all(
+    isinstance(one, Mapping)
+    and is_text(one.get("name"))
+    and is_text(one.get("template"))
+    for one in all_
+  )
+  what = "a text, or a list of texts with a name and a template each"
+  file = folder / "tokenizer_config.json"
+  expect(file, "chat_template", named, right, what)
+  return {one["name"]: one["template"] for one in named}.get("default")
+
+
+def _named(template: Any) -> dict[str, Any]:
+  """The only template, as one of several."""
+  return {"name": "default", "template": template}

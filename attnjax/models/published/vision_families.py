@@ -114,7 +114,7 @@ _vision = functools.partial(
   Family,
   # Of training, where patches are hidden.
   unused=("embeddings.mask_token",),
-  heads=("pooler.", "classifier.", "decoder."),
+  heads=("pooler", "classifier", "decoder"),
   config=ViTConfig,
   model=ViT,
 )
