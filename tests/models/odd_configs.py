@@ -35,6 +35,8 @@ def drawn_options(kind, seed):
     "bos_token_id": 1,
     "eos_token_id": 2,
   }
+  if kind == "deepseek_v2":
+    return options | _deepseek(rng, heads)
   if kind != "gpt_neox":
     divisors = [n for n in range(1, heads + 1) if not heads % n]
     options["num_key_value_heads"] = int(rng.choice(divisors))
@@ -192,6 +194,40 @@ def _gelu(rng):
   return "gelu_pytorch_tanh" if rng.integers(4) else "relu"
 
 
+def _deepseek(rng, heads):
+  """DeepSeek-V2, whose keys and values come from a latent."""
+  flip = lambda: bool(rng.integers(2))
+  turned = int(rng.choice([2, 4, 6]))
+  depth = int(rng.integers(1, 5))
+  limit = int(rng.choice([8, 16, 64]))
+  rope = _scaling(rng, turned, limit, "deepseek_v2")
+  rope.pop("partial_rotary_factor", None)
+  return {
+    "hidden_size": heads * int(rng.choice([4, 8])),  # its groups ask for fours
+    "num_hidden_layers": depth,
+    "num_key_value_heads": heads,
+    "max_position_embeddings": limit,
+    "rope_parameters": rope,
+    "rms_norm_eps": float(rng.choice([1e-6, 1e-2])),
+    "q_lora_rank": None if flip() else int(rng.choice([3, 8, 9])),
+    "kv_lora_rank": int(rng.choice([4, 6, 10])),
+    "qk_rope_head_dim": turned,
+    "qk_nope_head_dim": int(rng.choice([2, 4, 6])),
+    "v_head_dim": int(rng.choice([1, 4, 5, 12])),
+    "attention_bias": flip(),
+    "n_routed_experts": 6,
+    "num_experts_per_tok": int(rng.integers(1, 7)),
+    "n_shared_experts": int(rng.integers(1, 4)),
+    "moe_intermediate_size": int(rng.choice([4, 8])),
+    "first_k_dense_replace": int(rng.integers(0, depth)),
+    "routed_scaling_factor": float(rng.choice([1.0, 2.5])),
+  } | (
+    {"topk_method": "group_limited_greedy", "n_group": 2, "topk_group": 1}
+    if rng.integers(5) == 0
+    else {}
+  )
+
+
 def _gpt2(rng):
   """GPT-2 has names of its own."""
   heads = int(rng.choice([1, 3, 5]))
@@ -215,5 +251,5 @@ def _gpt2(rng):
 FAMILIES = (
   *("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text"),
   *("phi3", "olmo2", "smollm3", "mixtral", "qwen2_moe", "qwen3_moe"),
-  *("gpt_oss", "gpt2", "gpt_neox"),
+  *("gpt_oss", "gpt2", "gpt_neox", "deepseek_v2"),
 )

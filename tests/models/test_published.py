@@ -240,6 +240,25 @@ def test_a_family_is_written_and_read_as_the_same(family, tmp_path):
     np.testing.assert_array_equal(a, b)
 
 
+def test_a_first_layer_that_is_the_only_one(tmp_path):
+  # Its norm is in no file; a scaling begins where training ended.
+  scaled = RotaryConfig(
+    local_base=100.0, scaling="dynamic", factor=2.0, original_length=32
+  )
+  odd = {"rotary": scaled, "max_length": 32, "layers": ("full",)}
+  sizes = {"width": 16, "depth": 1, "heads": 4, "hidden": 12}
+  options = CONFIGS["modernbert"] | odd | {"window": None}
+  config = FAMILIES["modernbert"].config(**(sizes | options))
+  make = lambda: FAMILIES["modernbert"].model(config, V, rngs=nnx.Rngs(0))
+  model = drawn.module(make)
+  model.blocks.attention_norm.scale[...] = jnp.ones((1, 16))
+  save(tmp_path, model, family="modernbert")
+  loaded, _ = load(tmp_path)
+  assert loaded.config.rotary.encoding() == scaled.encoding()
+  for a, b in zip(*map(jax.tree.leaves, (model, loaded)), strict=True):
+    np.testing.assert_array_equal(a, b)
+
+
 def test_patterns_are_the_shortest():
   assert shortest_pattern(tuple("aabaabaa")) == ("a", "a", "b")
   assert shortest_pattern(tuple("abc")) == tuple("abc")

@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-__all__ = ["OPTIONS", "logits_of", "make", "opened"]
+__all__ = ["OPTIONS", "features_of", "logits_of", "make", "opened"]
 
 SIZES = {
   "vocab_size": 37,
@@ -206,38 +206,40 @@ OPTIONS = (
 )
 
 
-def make(folder, kind, options, seed=0, sizes=None):
+def make(
+  folder, kind, options, seed=0, sizes=None, head="AutoModelForCausalLM"
+):
   """A random model, saved to a folder; every parameter is drawn.
 
   Without sizes it has those that suit its family.
   """
   import torch
-  from transformers import AutoConfig, AutoModelForCausalLM
+  import transformers
 
   if sizes is None:
     sizes = {} if kind == "gpt2" else SIZES
   if kind == "gpt_neox" and sizes:
     sizes = {k: v for k, v in SIZES.items() if k != "num_key_value_heads"}
     sizes |= {"num_attention_heads": 3}  # 8 features, of which 2 turn
-  config = AutoConfig.for_model(kind, **(sizes | options))
-  model = AutoModelForCausalLM.from_config(config).eval()
+  config = transformers.AutoConfig.for_model(kind, **(sizes | options))
+  model = getattr(transformers, head).from_config(config).eval()
   torch.manual_seed(seed)
   with torch.no_grad():
     for name, parameter in model.named_parameters():
       # Scales near what they are, so that logits are of ordinary size.
       noise = 0.3 * torch.randn_like(parameter)
-      parameter.copy_(parameter + noise if "norm" in name else noise)
+      parameter.copy_(parameter + noise if "norm" in name.lower() else noise)
   model.save_pretrained(folder)
   return model
 
 
-def opened(folder):
+def opened(folder, head="AutoModelForCausalLM"):
   """The model of a folder, opened by the library."""
-  from transformers import AutoModelForCausalLM
+  import transformers
 
   with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    return AutoModelForCausalLM.from_pretrained(folder).eval()
+    return getattr(transformers, head).from_pretrained(folder).eval()
 
 
 def logits_of(model, tokens):
@@ -247,3 +249,13 @@ def logits_of(model, tokens):
   with torch.no_grad():
     out = model(torch.tensor(np.asarray(tokens)), use_cache=False).logits
   return out.numpy().astype(np.float64)
+
+
+def features_of(model, tokens, real):
+  """float64 features of an encoder of int tokens ``B T`` with padding."""
+  import torch
+
+  with torch.no_grad():
+    mask = torch.tensor(real * 1)
+    out = model(torch.tensor(np.asarray(tokens)), attention_mask=mask)
+  return out.last_hidden_state.numpy().astype(np.float64)

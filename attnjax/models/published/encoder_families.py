@@ -117,7 +117,7 @@ def _encoder(
 
 
 _IDLE_OF_MODERNBERT = (
-  *("max_position_embeddings", "position_embedding_type", "layer_norm_eps"),
+  *("position_embedding_type", "layer_norm_eps"),
   *("tie_word_embeddings", "decoder_bias", "classifier_pooling"),
   *("classifier_bias", "classifier_activation", "sparse_prediction"),
   *("sparse_pred_ignore_index", "deterministic_flash_attn"),
@@ -142,6 +142,8 @@ ENCODERS: Mapping[str, Family] = {
     "ModernBertModel",
     (
       *SIZES,
+      # The rotation has no limit, but a scaling may begin at it.
+      Same("max_position_embeddings", "max_length", 8192),
       Same("norm_eps", "epsilon", 1e-5),
       Choice("hidden_activation", "activation", GATED_NAMES, "gelu"),
       Biases(
@@ -164,7 +166,7 @@ ENCODERS: Mapping[str, Family] = {
           ("first_norm", False),
         )
       ),
-      # The rotation has no limit; others are of a readout, or of no effect.
+      # Of a readout, or of no effect.
       *map(Idle, _IDLE_OF_MODERNBERT),
     ),
     _MODERNBERT,

@@ -200,7 +200,23 @@ def _read(
       )
   theirs = [tensor._replace(name=found[tensor.name]) for tensor in tensors]
   read = filled(weights, theirs, shapes, dtype, places)
+  for name in _of_no_tensor(published, shapes, read):
+    like = next(iter(read.values()))
+    read[name] = jnp.ones(shapes[name], like.dtype, device=places[name])
   return [read[name] for name in shapes]
+
+
+def _of_no_tensor(published: Sequence[Place], shapes, read) -> list[str]:
+  """Leaves that no block has a tensor of, as the norm of ModernBERT's first."""
+  rest = [name for name in shapes if name not in read]
+  mine = lambda name, place: any(
+    name.startswith(f"{place.stack}.{ours}.") for ours in place.ours
+  )
+  return [
+    name
+    for name in rest
+    if any(place.without and mine(name, place) for place in published)
+  ]
 
 
 def _named(
