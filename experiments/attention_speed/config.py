@@ -31,7 +31,10 @@ CONTENDERS = ("attnjax", "jax.nn", "flax", "torch_sdpa", "torch_flex")
 MODEL_CONTENDERS = ("attnjax", "attnjax_reference", "flax", "torch_eager")
 PASSES = ("forward", "forward_backward")
 TPU_PASSES = ("forward", "backward", "jvp", "second_order")
-TPU_CASES = ("causal", "full", "window", "documents", "softcap_alibi")
+TPU_CASES = (
+  *("causal", "full", "window", "documents"),
+  *("softcap_alibi", "relative_bias"),
+)
 GPU_CASES = ("causal", "full", "window", "documents", "softcap_alibi")
 GPU_CONTENDERS = (
   *("fused", "blockwise", "cudnn", "tokamax"),

@@ -16,6 +16,12 @@ __all__ = ["PEERS", "Blocks", "TpuCase", "call_of", "why_not"]
 
 WINDOW = 1024
 PEERS = ("splash", "tokamax")
+# Calls with a score mod, and the shape of what it captures: slopes of ALiBi,
+# T5's table of 32 buckets.
+_CAPTURED: dict[str, Callable[[int], tuple[int, ...]]] = {
+  "softcap_alibi": lambda heads: (heads,),
+  "relative_bias": lambda heads: (32, heads),
+}
 
 
 class Blocks(NamedTuple):
@@ -78,13 +84,11 @@ class TpuCase(NamedTuple):
 
 def why_not(case: TpuCase, contender: str) -> str | None:
   """Why a contender has no such call; None where it has."""
-  if contender == "blockwise" and case.name == "documents":
-    return "which branches its loops take is not followed"
   if contender not in PEERS:
     return None
   if case.kind not in ("forward", "backward"):
     return f"has no {case.kind.replace('_', ' ')}"
-  if case.name == "softcap_alibi":
+  if case.name in _CAPTURED:
     return "has no score functions"
   if contender == "tokamax" and importlib.util.find_spec("tokamax") is None:
     return "needs tokamax: pip install 'attnjax[tokamax]'"
@@ -119,9 +123,10 @@ def call_of(
   if case.name == "documents":
     more = [jax.ShapeDtypeStruct((1, case.length), jnp.int32)]
     values = {3: document_ids(given)}
-  elif case.name == "softcap_alibi":
-    more = [jax.ShapeDtypeStruct((case.heads,), jnp.float32)]
-  moving = 3 + (case.name == "softcap_alibi")
+  elif case.name in _CAPTURED:
+    captured = _CAPTURED[case.name](case.heads)
+    more = [jax.ShapeDtypeStruct(captured, jnp.float32)]
+  moving = 3 + (case.name in _CAPTURED)
 
   arguments = [*arrays, *more]
   function = _derived(forward, case.kind, moving, len(arguments))
@@ -169,6 +174,10 @@ def _ours(case: TpuCase, implementation: str) -> Callable:
     elif case.name == "softcap_alibi":
       options["score_mod"] = score_mods.compose(
         score_mods.softcap(CAP), score_mods.alibi(more[0])
+      )
+    elif case.name == "relative_bias":
+      options["score_mod"] = score_mods.relative_bias(
+        more[0], bidirectional=False
       )
     return attnjax.attend(
       query, key, value, implementation=implementation, **options

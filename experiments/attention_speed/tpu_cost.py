@@ -71,6 +71,7 @@ def cases_of(config: TpuCostConfig) -> list[TpuCase]:
     at("documents", "forward"),
     at("documents", "backward"),
     at("softcap_alibi", "backward"),
+    at("relative_bias", "forward"),
     at("causal", "jvp"),
     at("causal", "second_order"),
   ]
@@ -179,15 +180,13 @@ def compiled_cost(
     if problem is not None:
       return _missing(problem)
 
-    tables, turns = pickle.loads((folder / "tables.pickle").read_bytes())
+    tables, turns, taken = pickle.loads((folder / "found.pickle").read_bytes())
     costs = kernel_costs(
       list((folder / "dump").iterdir()),
       CHIPS[chip],
       tables=tables,
       turns=turns,
-      # Ours as a loop walks the full tiles and then the mixed ones, over a list
-      # of both: each of the two branches is taken by about half of it.
-      taken=0.5,
+      taken=taken,
     )
     temporary = (
       json.loads(memory.read_text())["temporary"] if memory.exists() else None

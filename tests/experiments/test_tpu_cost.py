@@ -15,7 +15,7 @@ from experiments.attention_speed.tpu_calls import (
   call_of,
   why_not,
 )
-from experiments.attention_speed.tpu_compile import tables_of
+from experiments.attention_speed.tpu_compile import found_of
 
 CAUSAL = TpuCase("causal", "forward", 16, 4, 2)
 
@@ -100,8 +100,19 @@ def test_turns_of_a_loop_are_those_of_the_values():
     jax.ShapeDtypeStruct((2,), jnp.int32),
   ]
   program = jax.make_jaxpr(function)(*arguments)
-  found = tables_of(program, arguments, {1: np.array([3, 4], np.int32)})
-  assert found == ([], 7.0)
+  found = found_of(program, arguments, {1: np.array([3, 4], np.int32)})
+  assert found == ([], 7.0, 0.5)
+
+
+def test_branches_that_documents_take_are_those_of_the_values():
+  case = CAUSAL._replace(name="documents", kind="backward", length=1024)
+  function, arguments, values = call_of(case, "blockwise", None)
+  program = jax.jit(function).trace(*arguments).jaxpr
+  taken = lambda ids: found_of(program, arguments, {3: ids}).taken
+  # Of one document every tile that a causal mask leaves holds something.
+  one = np.zeros(values[3].shape, np.int32)
+  two = np.repeat([[0, 1]], one.shape[1] // 2, axis=1)
+  assert taken(one) == 0.5 > taken(two) > 0
 
 
 @pytest.mark.skipif(

@@ -286,16 +286,19 @@ class Fused:
       return self._gpu_blocks(call)[0]
     if self._decodes(call):
       return KernelBlocks((1, keys_of_tile(call, self.key_block)), (1, 1))
+    chip = chip_of(*jax.tree.leaves(call))
     blocks = functools.partial(
       kernel_blocks,
       call.shape[2:],
       max(call.query.shape[-1], call.value.shape[-1]),
-      chip_of(*jax.tree.leaves(call)),
+      chip,
       query=self.query_block,
       key=self.key_block,
     )
-    wide = blocks(wide=True)
-    return wide if _is_of_few_kinds(call, wide) else blocks()
+    whole, wide = blocks(most=chip.whole), blocks(most=chip.wide)
+    if _kinds_of_visits(call, whole) == 0:
+      return whole
+    return blocks() if _kinds_of_visits(call, wide) is None else wide
 
   def _decodes(self, call: Call) -> bool:
     """Whether the one query of all heads is a tile."""
@@ -321,16 +324,20 @@ class Fused:
     return _traced(self, tree, shapes, chip)
 
 
-def _is_of_few_kinds(call: Call, blocks: KernelBlocks) -> bool:
-  """Whether few kinds of visits with such blocks are known while tracing."""
+def _kinds_of_visits(call: Call, blocks: KernelBlocks) -> int | None:
+  """How many kinds of visits there are that hide something from a query.
+
+  None where they are many, or known only when the program runs.
+  """
   rules = call.rules
   by_arrays = rules.query_segment_ids is not None or call.positioned
   if by_arrays or not (rules.mask is None or rules.mask.is_static):
-    return False
+    return None
   tile = Blocks(1, 1, *blocks.tile, call.group)
   shape = padded(call.shape, Blocks(1, 1, *blocks.visit, call.group))
   sweep = live_tiles(shape, tile, bounded(call, shape))
-  return Visits.of(sweep, blocks.macro).patterns is not None
+  patterns = Visits.of(sweep, blocks.macro).patterns
+  return None if patterns is None else len(patterns)
 
 
 @functools.lru_cache(maxsize=512)

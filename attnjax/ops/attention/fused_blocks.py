@@ -28,6 +28,7 @@ class Chip(NamedTuple):
     wide: the same where few kinds of visits are known while tracing: the
       tiles of a visit are one program then, and of more tiles it is a better
       one.
+    whole: the same where nothing is hidden from any query.
     sums: at most so many a visit of a sum, such as a gradient, whose program is
       larger: beyond 40,000 operations it does not fit the chip.
     joins: whether full tiles of a visit are computed with all of its keys at
@@ -42,6 +43,7 @@ class Chip(NamedTuple):
   block: tuple[int, int]
   tile: tuple[int, int]
   wide: tuple[int, int]
+  whole: tuple[int, int]
   sums: tuple[int, int]
   joins: bool = True
 
@@ -50,9 +52,10 @@ class Chip(NamedTuple):
 # compiler keeps. Blocks and tiles: for T = 4096, D = 128, bfloat16, causal, of
 # least static cost of nine on v5e and of eleven on v6e; v5p and 7x are taken to
 # be as those of the same matrix unit.
-_SMALL = (512, 512), (256, 512), (512, 512), (512, 512)
-_NARROW = (1024, 1024), (512, 512), (2048, 1024), (1024, 1024)  # 128 x 128
-_WIDE = (1024, 1024), (512, 512), (2048, 2048), (2048, 1024)  # 256 x 256
+_LARGE, _HUGE = (2048, 2048), (4096, 2048)
+_SMALL = (512, 512), (256, 512), (512, 512), (512, 512), (512, 512)
+_NARROW = (1024, 1024), (512, 512), _LARGE, _HUGE, (1024, 1024)  # 128 x 128
+_WIDE = (1024, 1024), (512, 512), _LARGE, _LARGE, (2048, 1024)  # 256 x 256
 CHIPS = {
   "TPU v4": Chip("v4", 12 * _MIB, *_SMALL),
   "TPU v5 lite": Chip("v5e", 100 * _MIB, *_NARROW),
@@ -93,7 +96,7 @@ def kernel_blocks(
   *,
   query: int | None = None,
   key: int | None = None,
-  wide: bool = False,
+  most: tuple[int, int] | None = None,
 ) -> KernelBlocks:
   """The blocks of a kernel.
 
@@ -103,7 +106,8 @@ def kernel_blocks(
     chip: that the kernel is for.
     query: queries of a visit, where they are given.
     key: keys of a visit, where they are given.
-    wide: whether few kinds of visits are known.
+    most: queries and keys of a visit, at most; None is those of the chip for
+      any call.
 
   >>> kernel_blocks((4096, 200), 128, CHIPS["TPU v5 lite"])
   KernelBlocks(tile=(512, 256), macro=(2, 1))
@@ -111,22 +115,22 @@ def kernel_blocks(
   (128, 128)
   """
   tiles, macro = [], []
-  for length, given, most, tile in zip(
+  for length, given, limit, tile in zip(
     lengths,
     (query, key),
-    chip.wide if wide else chip.block,
+    most or chip.block,
     chip.tile,
     strict=True,
   ):
     if given is None:
       # A wide head takes the memory of more queries and keys. Blocks are of
       # 128, as many as registers have lanes.
-      most = max(most // max(-(-width // 128), 1) // 128, 1) * 128
+      limit = max(limit // max(-(-width // 128), 1) // 128, 1) * 128
       # As many blocks as the largest would make, but no larger than they must.
-      count = max(-(-length // most), 1)
+      count = max(-(-length // limit), 1)
       unit = 128 if count == 1 else tile
       even = -(-max(length, 1) // count)
-      given = min(most, -(-even // unit) * unit)
+      given = min(limit, -(-even // unit) * unit)
     size = given if given <= tile else math.gcd(given, tile)
     tiles.append(size)
     macro.append(given // size)

@@ -13,6 +13,7 @@ from jax.custom_batching import custom_vmap
 from attnjax.ops.attention.block_sizes import Blocks
 from attnjax.ops.attention.logits import Rules
 from attnjax.ops.grid import Area
+from attnjax.ops.masks.algebra import static_part
 from attnjax.ops.target import target_platform
 from attnjax.ops.tiles import EMPTY, FULL, MIXED, Sweep
 
@@ -50,7 +51,8 @@ def live_tiles(
   # Empty tiles that are known while tracing are not in the list at all.
   known = isinstance(some, np.ndarray)
   heads = shape[1] // blocks.heads
-  visited = some if known else np.ones(counts, bool)[:, None]
+  positioned = query_positions is not None or key_positions is not None
+  visited = some if known else _perhaps(shape, blocks, rules, positioned)
   visited = np.broadcast_to(visited, (counts[0], heads, *counts[1:]))
   tiles = np.argwhere(visited).astype(np.int32)
   b, h, t, s = tiles.T
@@ -73,6 +75,14 @@ def live_tiles(
   listed = target_platform(some, every) == "cpu"
   kinds = (EMPTY, MIXED, FULL)
   return Sweep(tiles, _shared(found), blocks, kinds, listed=listed)
+
+
+def _perhaps(shape, blocks: Blocks, rules: Rules, positioned: bool):
+  """Which tiles may hold something, by what is known while tracing."""
+  static = None if positioned else static_part(rules.mask)
+  if static is None:
+    return np.ones(_counts(shape, blocks), bool)[:, None]
+  return decide_heads(shape, blocks, Rules(mask=static))[0]
 
 
 def decide_heads(

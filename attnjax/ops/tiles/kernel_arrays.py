@@ -104,11 +104,11 @@ class GivenArray(NamedTuple):
   def strips(self) -> tuple[int, ...]:
     """The shape in which numbers of it are looked up by position."""
     count = -(-(self.whole or 1) // LANES)
-    return (*(n for _, n in self.lead), count, 1, LANES)
+    return (*(n for _, n in self.lead), count, LANES)
 
   def give_strips(self, x):
     """The array in that shape, of numbers of 32 bits."""
-    *lead, count, _, _ = self.strips
+    *lead, count, _ = self.strips
     x = jnp.reshape(x, (*lead, -1))
     if not jnp.issubdtype(x.dtype, jnp.floating):
       x = x.astype(jnp.int32) if x.dtype.itemsize < 4 else x

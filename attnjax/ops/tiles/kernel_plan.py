@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
@@ -15,6 +14,7 @@ from attnjax.ops.tiles.flat_programs import (
 )
 from attnjax.ops.tiles.fold import EMPTY, FULL, Filled, Sweep, part_shape
 from attnjax.ops.tiles.kernel_arrays import GivenArray, by_head
+from attnjax.ops.tiles.narrowed import narrowed_operands
 from attnjax.ops.tiles.plane_program import evaluate
 from attnjax.ops.tiles.planes import Adds, Layout, Plane, Whole, scalar
 from attnjax.ops.tiles.stacks import Stack
@@ -23,10 +23,13 @@ from attnjax.ops.tiles.visits import Held, Visits, held
 __all__ = [
   "Plan",
   "block_counts",
-  "narrowed_operands",
   "planned",
   "tile_program",
 ]
+
+
+# Queries of a part of a tile that is computed alone.
+_PART = 128
 
 
 class Plan(NamedTuple):
@@ -53,8 +56,10 @@ class Plan(NamedTuple):
     programs: of a tile, by code.
     patterns: codes of the tiles of visits that have a program of their own;
       None where each tile has one.
-    joined: the plan of visits all of whose tiles are full, those of the same
-      queries computed as one tile of all their keys; None where they are not.
+    joined: of full tiles of the same queries, side by side: the plan in which
+      that many of them are one tile; {} where none are.
+    parted: the plan in which a tile is several, of fewer queries each; None
+      where it stays one.
     narrow: whether factors of products are rounded to bfloat16.
 
   Where 4 query heads share a key head, that of query head 6 is the second:
@@ -83,7 +88,8 @@ class Plan(NamedTuple):
   numbers: np.ndarray
   programs: dict[int, FlatProgram]
   patterns: tuple[tuple[int, ...], ...] | None
-  joined: "Plan | None"
+  joined: dict[int, "Plan"]
+  parted: "Plan | None"
   narrow: bool
 
   def block(self, letter: str, at: dict):
@@ -191,25 +197,56 @@ def planned(
     numbers=numbers,
     programs=programs,
     patterns=visits.patterns,
-    joined=None,
+    joined={},
+    parted=None,
     narrow=narrow,
   )
   # A function that was transposed is of parts of one size.
-  if joins and not adds and FULL in programs and visits.macro[1] > 1:
-    wide = blocks._replace(key=blocks.key * visits.macro[1])
-    program = tile_program(
-      function, sweep._replace(blocks=wide), FULL, operands, sums, adds
-    )
-    long = sizes | program.sizes | {"s": wide.key}
+  if joins and not adds:
+    resized = lambda *of: _resized(plan, function, sweep, *of)
     plan = plan._replace(
-      joined=plan._replace(
-        sizes=long,
-        macro=(visits.macro[0], 1),
-        layout=layout._replace(sizes=long),
-        programs={FULL: program},
-      )
+      joined={
+        count: resized((blocks.query, blocks.key * count), (FULL,))
+        for count in range(2, visits.macro[1] + 1)
+        if not visits.macro[1] % count and FULL in programs
+      },
+      parted=resized((_PART, blocks.key), tuple(programs))
+      if blocks.query > _PART and not blocks.query % _PART
+      else None,
     )
   return _tried(plan, adds)
+
+
+def _resized(
+  plan: Plan,
+  function: Callable,
+  sweep: Sweep,
+  size: tuple[int, int],
+  kinds: Sequence[int],
+) -> Plan:
+  """The plan with tiles of another size, in the same visits."""
+  blocks = sweep.blocks._replace(query=size[0], key=size[1])
+  programs = {
+    kind: tile_program(
+      function,
+      sweep._replace(blocks=blocks),
+      kind,
+      plan.operands,
+      plan.sums,
+      adds=False,
+    )
+    for kind in kinds
+  }
+  sizes = dict(plan.sizes)
+  for program in programs.values():
+    sizes |= program.sizes
+  sizes |= {"t": size[0], "s": size[1]}
+  return plan._replace(
+    sizes=sizes,
+    macro=(plan.long("t") // size[0], plan.long("s") // size[1]),
+    layout=plan.layout._replace(sizes=sizes),
+    programs=programs,
+  )
 
 
 def block_counts(
@@ -301,8 +338,8 @@ def _tried(plan: Plan, adds: bool) -> Plan:
     return [isinstance(x, Plane) and x.partial for x in new]
 
   found = plan.partial
-  plans = [plan] if plan.joined is None else [plan, plan.joined]
-  for own in plans:
+  others = [*plan.joined.values(), *([plan.parted] if plan.parted else [])]
+  for own in (plan, *others):
     for program in own.programs.values():
       kept: list[bool] = []
       jax.eval_shape(
@@ -319,8 +356,11 @@ def _tried(plan: Plan, adds: bool) -> Plan:
     ],
     "by_position": [True in used for used in uses],
   }
-  joined = plan.joined and plan.joined._replace(**tried)
-  return plan._replace(joined=joined, **tried)
+  return plan._replace(
+    joined={n: x._replace(**tried) for n, x in plan.joined.items()},
+    parted=plan.parted and plan.parted._replace(**tried),
+    **tried,
+  )
 
 
 def _example(plan: Plan, array: GivenArray, partial: bool, used: set[bool]):
@@ -354,34 +394,3 @@ def _example(plan: Plan, array: GivenArray, partial: bool, used: set[bool]):
   narrow = jnp.int32 if array.dtype == bool and sub is None else array.dtype
   zeros = jnp.zeros(plan.layout.shape(sub, lane), narrow)
   return Plane(zeros, sub, lane, array.dtype, partial)
-
-
-def narrowed_operands(operands, programs: dict, narrow: bool) -> list[bool]:
-  """Which float32 operands are only factors of products of default precision.
-
-  Rounded before they come to the kernel they take half of its memory.
-  """
-  return [
-    narrow
-    and len(array.inner) == 2
-    and array.dtype == jnp.float32
-    and all(_is_only_factor(p.jaxpr, 4 + k) for p in programs.values())
-    for k, array in enumerate(operands)
-  ]
-
-
-def _is_only_factor(jaxpr, place: int) -> bool:
-  """Whether an argument is a factor of such products, and nothing else."""
-  same, found = {jaxpr.invars[place]}, False
-  is_same = lambda v: not isinstance(v, jex.Literal) and v in same
-  for line in jaxpr.eqns:
-    if not any(map(is_same, line.invars)):
-      continue
-    name = line.primitive.name
-    if name in ("reshape", "squeeze", "broadcast_in_dim", "transpose"):
-      same.add(line.outvars[0])
-    elif name == "dot_general" and "HIGH" not in str(line.params["precision"]):
-      found = True
-    else:
-      return False
-  return found and not any(map(is_same, jaxpr.outvars))

@@ -23,7 +23,7 @@ from attnjax.ops.tiles.planes import (
   LANES,
 )
 from attnjax.ops.tiles.visits import Held
-from attnjax.ops.tiles.vmem import check_vmem
+from attnjax.ops.tiles.vmem import check_smem, check_vmem
 
 __all__ = ["walk"]
 
@@ -93,6 +93,12 @@ def walk(
   ]
   varying = varying_axes(*arrays)
   outs = [varying_struct(x.given, _dtype(x), varying) for x in sums]
+  singly = [
+    array
+    for array, read in zip(given, plan.read_singly, strict=True)
+    if read and array.in_smem
+  ]
+  check_smem([*singly, *(x for x in sums if x.in_smem)], tables)
   check_vmem(kernel.limit, arrays, in_specs, outs, out_specs, scratch)
 
   body = functools.partial(Visit, plan, start, adds, codes.shape)

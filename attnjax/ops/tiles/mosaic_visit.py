@@ -1,8 +1,8 @@
 """One visit of a kernel for TPUs: what is read, computed, and written."""
 
 import functools
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,14 +18,81 @@ from attnjax.ops.tiles.planes import (
   Plane,
   Whole,
   as_partial,
+  row_of,
   scalar,
-  summed,
 )
 from attnjax.ops.tiles.stacks import Stack, stacked
 from attnjax.ops.tiles.strips import numbers_at
 from attnjax.ops.tiles.visits import FIRST_PATTERN, Held
 
 __all__ = ["Visit"]
+
+
+class Piece(NamedTuple):
+  """A tile that a visit computes, or several full ones as one.
+
+  Args:
+    plan: of the kernel; that of joined tiles where it is several.
+    kind: FULL or MIXED.
+    tile: which of the visit it is, along the queries and along the keys.
+  """
+
+  plan: Plan
+  kind: int
+  tile: tuple[int, int]
+
+
+def pieces(plan: Plan, codes: Sequence[int]) -> list[Piece]:
+  """What a visit computes whose codes are known, full tiles joined.
+
+  The sums of a row are brought to a new shift once for all keys of a tile, so
+  a wide one takes less work.
+
+  Args:
+    plan: of the kernel.
+    codes: of the tiles, row by row.
+
+  >>> from attnjax.ops.tiles.fold import FULL, MIXED
+  >>> from attnjax.ops.tiles.kernel_plan import Plan
+  >>> plan = Plan(*[None] * len(Plan._fields))
+  >>> plan = plan._replace(macro=(1, 4), joined={2: plan})
+  >>> [x.tile for x in pieces(plan, (FULL, FULL, FULL, MIXED))]
+  [(0, 0), (0, 2), (0, 3)]
+  """
+  queries, keys = plan.macro
+  found = []
+  for t in range(queries):
+    row, s = codes[t * keys : (t + 1) * keys], 0
+    while s < keys:
+      # The most that are full from here on, and are cut as a plan cuts them.
+      full = lambda n, row=row, s=s: all(x == FULL for x in row[s : s + n])
+      count = max((n for n in plan.joined if not s % n and full(n)), default=1)
+      if row[s] != EMPTY:
+        own = plan.joined.get(count, plan)
+        found.append((s, Piece(own, row[s], (t, s // count))))
+      s += count
+  # Neighbours are of other queries: one need not wait for the sums of another.
+  return [piece for _, piece in sorted(found, key=lambda x: x[0])]
+
+
+def parts(plan: Plan, kind: int, tile: tuple[int, int]) -> list[Piece]:
+  """What is computed of a tile that is alone in its program.
+
+  In parts: while one waits for its softmax, the matrix unit has the next.
+  """
+  own, (t, s) = plan.parted, tile
+  if own is None:
+    return [Piece(plan, kind, tile)]
+  count = own.macro[0] // plan.macro[0]
+  return [Piece(own, kind, (t * count + n, s)) for n in range(count)]
+
+
+def _within(plan: Plan, a: str, tile):
+  """The part of a tile within the block of a visit."""
+  if a not in ("t", "s") or plan.macro[a == "s"] == 1:
+    return slice(None)
+  size = plan.sizes[a]
+  return pl.ds(tile[a == "s"] * size, size)
 
 
 class Visit:
@@ -74,19 +141,19 @@ class Visit:
     # Without branches between them, the compiler orders the operations of all
     # tiles as one program.
     if together:
-      pl.when(is_full)(functools.partial(self._full, tiles))
+      full = (FULL,) * len(tiles)
+      pl.when(is_full)(functools.partial(self._tiles, pieces(plan, full)))
     for n, pattern in enumerate(plan.patterns or ()):
-      live = [(pattern[place(x)], x) for x in tiles]
-      live = [(kind, x) for kind, x in live if kind != EMPTY]
       met = self.code(0) == FIRST_PATTERN + n
-      pl.when(met)(functools.partial(self._tiles, live))
+      pl.when(met)(functools.partial(self._tiles, pieces(plan, pattern)))
     for tile in tiles if plan.patterns is None else ():
       code = self.code(1 + place(tile))
       for kind in plan.programs:
         met = code == kind
         if together and kind == FULL:
           met = met & ~is_full
-        pl.when(met)(functools.partial(self._tiles, [(kind, tile)]))
+        one = parts(plan, kind, tile)
+        pl.when(met)(functools.partial(self._tiles, one))
 
     for k, of in enumerate(plan.held):
       if plan.columns[k]:
@@ -121,63 +188,53 @@ class Visit:
   def _write_row(self, k: int) -> None:
     """A column, as the row that is written."""
     out, plan = self.outs[k], self.plan
-    column = Plane(
-      self.places[k][...], "", None, out.dtype, partial=plan.partial[k]
-    )
-    out[(0,) * (len(out.shape) - 2)] = summed(column).array.T[:1]
+    row = row_of(self.places[k][...], partial=plan.partial[k])
+    out[(0,) * (len(out.shape) - 2)] = row
 
-  def _full(self, tiles: list) -> None:
-    """Adds the tiles of a visit that are all full."""
-    plan = self.plan
-    if plan.joined is not None:
-      self.plan, tiles = plan.joined, [(t, 0) for t in range(plan.macro[0])]
-    self._tiles([(FULL, tile) for tile in tiles])
-    self.plan = plan
-
-  def _tiles(self, tiles: list) -> None:
-    """Adds some tiles, each of a kind, all in one program."""
-    plan = self.plan
+  def _tiles(self, tiles: list[Piece]) -> None:
+    """Adds some tiles, all in one program."""
     held: dict = {}
     waiting: Callable = lambda: None
-    for kind, tile in tiles:
+    for plan, kind, tile in tiles:
       rest = started(
         plan.programs[kind],
         plan.layout,
-        self._arguments(tile, held),
+        self._arguments(plan, tile, held),
         plan.narrow,
       )
       waiting()
-      waiting = functools.partial(self._finish, tile, rest, held)
+      waiting = functools.partial(self._finish, plan, tile, rest, held)
     waiting()
     for (k, *_), (slot, x) in held.items():
       self.places[k][slot] = x
 
-  def _finish(self, tile, rest: Callable, held: dict) -> None:
+  def _finish(self, plan: Plan, tile, rest: Callable, held: dict) -> None:
     """Ends a tile that was begun, and keeps what it adds to."""
     for k, x in enumerate(rest()):
-      self._keep(k, tile, x, held)
+      self._keep(plan, k, tile, x, held)
 
-  def _arguments(self, tile, held: dict) -> list:
+  def _arguments(self, plan: Plan, tile, held: dict) -> list:
     """The arguments of a tile's program: its numbers, and its parts."""
-    plan, at = self.plan, self.at
+    at = self.at
     t, s = (
       at[a] * size + k
       for a, size, k in zip("ts", plan.macro, tile, strict=True)
     )
     found: list = [scalar(x, jnp.int32) for x in (at["b"], at["h"], t, s)]
     found += [
-      functools.partial(self._read, k, tile) for k in range(len(plan.operands))
+      functools.partial(self._read, plan, k, tile)
+      for k in range(len(plan.operands))
     ]
     if not self.adds:
       found += [
-        functools.partial(self._held, k, tile, held)
+        functools.partial(self._held, plan, k, tile, held)
         for k in range(len(plan.sums))
       ]
     return found
 
-  def _read(self, k: int, tile):
+  def _read(self, plan: Plan, k: int, tile):
     """The part of an operand, as a plane."""
-    array, ref = self.plan.operands[k], self.operands[k]
+    array, ref = plan.operands[k], self.operands[k]
     if array.in_smem:
       if array.whole is None:
         return self._numbers(k, scalar(0, jnp.int32))
@@ -189,7 +246,7 @@ class Visit:
 
     slot: list[Any] = [0] * len(array.lead)
     slot += [slice(None)] * (2 - len(array.inner))
-    slot += [self._within(a, tile) for _, a in array.inner]
+    slot += [_within(plan, a, tile) for _, a in array.inner]
     x, matrix = ref[tuple(slot)], len(array.inner) == 2
     if array.dtype == bool:
       x = x.astype(jnp.int32)
@@ -210,16 +267,9 @@ class Visit:
     lead = tuple(
       self.plan.block(a, self.at) if n > 1 else 0 for a, n in array.lead
     )
-    strip = lambda n: self.strips[k][(*lead, n)]
-    found = as_given(numbers_at(strip, array.strips[-3], at.array))
+    strip = lambda n: self.strips[k][(*lead, pl.ds(n, 1))]
+    found = as_given(numbers_at(strip, array.strips[-2], at.array))
     return self.plan.layout.natural(found, array.dtype, at.sub, at.lane)
-
-  def _within(self, a: str, tile):
-    """The part of a tile within the block of a visit."""
-    if a not in ("t", "s") or self.plan.macro[a == "s"] == 1:
-      return slice(None)
-    size = self.plan.sizes[a]
-    return pl.ds(tile[a == "s"] * size, size)
 
   def _flat(self, array: GivenArray):
     """Where what a visit has of an array in SMEM begins."""
@@ -228,11 +278,11 @@ class Visit:
       found = found * size + (self.plan.block(a, self.at) if size > 1 else 0)
     return found * (array.whole or 1)
 
-  def _slot(self, k: int, tile) -> tuple:
+  def _slot(self, plan: Plan, k: int, tile) -> tuple:
     """Where, in what is held of a sum, the part of a tile is."""
-    plan, array, of = self.plan, self.plan.sums[k], self.plan.held[k]
+    array, of = plan.sums[k], plan.held[k]
     if plan.columns[k]:
-      return (self._within(array.names[0], tile), slice(None))
+      return (_within(plan, array.names[0], tile), slice(None))
     slot: list[Any] = [
       0 if plan.is_cut(a, of) or n == 1 else plan.block(a, self.at)
       for a, n in array.lead
@@ -240,7 +290,7 @@ class Visit:
     slot += [slice(None)] * (2 - len(array.inner))
     for _, a in array.inner:
       if a not in ("t", "s") or plan.is_cut(a, of):
-        slot.append(self._within(a, tile))
+        slot.append(_within(plan, a, tile))
       else:
         size = plan.sizes[a]
         block = self.at[a] * plan.macro[a == "s"] + tile[a == "s"]
@@ -259,18 +309,20 @@ class Visit:
     names = self.plan.sums[k].names
     return k, *(n if a in names else 0 for a, n in zip("ts", tile, strict=True))
 
-  def _held(self, k: int, tile, held: dict) -> Plane:
+  def _held(self, plan: Plan, k: int, tile, held: dict) -> Plane:
     """What is held of a sum where a tile adds."""
-    array, plan = self.plan.sums[k], self.plan
+    array = plan.sums[k]
     if array.in_smem:
       raise CannotLower("a state of single numbers, which a tile replaces")
     key = self._key(k, tile)
-    x = held[key][1] if key in held else self.places[k][self._slot(k, tile)]
+    x = (
+      held[key][1] if key in held else self.places[k][self._slot(plan, k, tile)]
+    )
     return Plane(x, *self._form(k), array.dtype, partial=plan.partial[k])
 
-  def _keep(self, k: int, tile, x, held: dict) -> None:
+  def _keep(self, plan: Plan, k: int, tile, x, held: dict) -> None:
     """Keeps what a tile returned, or what it is with what is held."""
-    plan, array = self.plan, self.plan.sums[k]
+    array = plan.sums[k]
     if array.in_smem:
       self._add_numbers(k, x)
       return
@@ -281,8 +333,8 @@ class Visit:
       x = as_partial(x)
     new = x.array.astype(array.dtype)
     if self.adds:
-      new = self._held(k, tile, held).array + new
-    held[self._key(k, tile)] = self._slot(k, tile), new
+      new = self._held(plan, k, tile, held).array + new
+    held[self._key(k, tile)] = self._slot(plan, k, tile), new
 
   def _add_numbers(self, k: int, x) -> None:
     """Adds single numbers to a sum in SMEM."""

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from attnjax.ops.tiles.flat_programs import CannotLower, is_zero
+from attnjax.ops.tiles.plane_pointwise import larger, smaller
 from attnjax.ops.tiles.planes import (
   Adds,
   Layout,
@@ -228,7 +229,7 @@ def _place(
   inside: Any = jnp.bool_(True)
   for x, n, size, step in zip(given, shape, sizes, _steps(shape), strict=True):
     inside = inside & (x >= 0) & (x <= n - size)
-    flat = flat + jnp.clip(x, 0, n - size) * step
+    flat = flat + smaller(larger(x, 0), n - size) * step
   flat = jnp.asarray(flat, jnp.int32)
   if not axes:
     return scalar(flat, jnp.int32), scalar(inside, bool)

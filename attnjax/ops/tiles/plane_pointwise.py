@@ -15,16 +15,9 @@ from attnjax.ops.tiles.planes import (
 )
 from attnjax.ops.tiles.stacks import Stack, stacked, third_axis
 
-__all__ = ["POINTWISE", "names_of", "pointwise"]
+__all__ = ["POINTWISE", "larger", "names_of", "pointwise", "smaller"]
 
 # Operations of each number by itself, that a TPU has for vectors.
-_NAMES = """
-  abs add add_any and ceil clamp convert_element_type copy copy_p cos div eq erf
-  exp exp2 expm1 floor ge gt integer_pow is_finite le log log1p logistic lt max
-  min mul ne neg not one_minus_square or pow pvary rem reshard round rsqrt
-  select_n shift_left shift_right_arithmetic shift_right_logical sign sin sqrt
-  square stop_gradient sub tan tanh xor
-"""
 _NAMES = """
   abs add add_any and ceil clamp convert_element_type copy copy_p cos div eq erf
   exp exp2 expm1 floor ge gt integer_pow is_finite le log log1p logistic lt max
@@ -132,7 +125,30 @@ def _bound(line, arrays: list):
     return (1 - arrays[0]) * (1 + arrays[0])
   if name == "select_n" and len(arrays) == 3:
     return jnp.where(arrays[0], arrays[2], arrays[1])
+  if jnp.issubdtype(arrays[-1].dtype, jnp.integer):
+    if name in ("min", "max"):
+      return smaller(*arrays) if name == "min" else larger(*arrays)
+    if name == "clamp":
+      return smaller(larger(arrays[1], arrays[0]), arrays[2])
   return line.primitive.bind(*arrays, **line.params)
+
+
+def smaller(a, b):
+  """The smaller of two integers.
+
+  Of numbers that are known to be at least 0, libtpu 0.0.42, which `jax[tpu]`
+  0.10 installs, makes min and max operations of unsigned ones, and then has no
+  such operation of vectors.
+
+  >>> int(smaller(3, -1)), int(larger(3, -1))
+  (-1, 3)
+  """
+  return jnp.where(a < b, a, b)
+
+
+def larger(a, b):
+  """The larger of two integers, see `smaller`."""
+  return jnp.where(a < b, b, a)
 
 
 def _of_whole(line, ins: list, layout: Layout, names: dict) -> Whole:

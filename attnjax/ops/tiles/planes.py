@@ -26,6 +26,7 @@ __all__ = [
   "as_partial",
   "product",
   "reduced",
+  "row_of",
   "scalar",
   "summed",
 ]
@@ -187,6 +188,38 @@ def summed(x: Plane) -> Plane:
   column = jnp.sum(x.array, axis=1, keepdims=True)
   array = jnp.broadcast_to(column, x.array.shape)
   return x._replace(array=array, partial=False)
+
+
+def row_of(column, *, partial: bool):
+  """The array ``1 n`` of the values of a column, ``n 128``.
+
+  Args:
+    column: as a `Plane` of one axis, in sublanes, holds it.
+    partial: whether its value is the sum of its lanes.
+
+  >>> import jax.numpy as jnp
+  >>> row_of(jnp.ones((8, 128)), partial=True).tolist()[0]
+  [128.0, 128.0, 128.0, 128.0, 128.0, 128.0, 128.0, 128.0]
+  """
+  if partial:  # turned first, for sublanes are added faster than lanes
+    return jnp.sum(column.T, axis=0, keepdims=True)
+  count, zero = len(column), jnp.zeros((), column.dtype)
+  if count % LANES:
+    return column.T[:1]
+
+  # Lanes are alike: lane n of sublane n is taken, of each 128, and none turned.
+  sub, lane = (
+    lax.broadcasted_iota(jnp.int32, (LANES, LANES), axis) for axis in (0, 1)
+  )
+  parts = [
+    jnp.sum(
+      jnp.where(sub == lane, column[k : k + LANES], zero),
+      axis=0,
+      keepdims=True,
+    )
+    for k in range(0, count, LANES)
+  ]
+  return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=1)
 
 
 def as_partial(x: Plane) -> Plane:

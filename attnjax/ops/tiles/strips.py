@@ -1,9 +1,9 @@
 """Lookups by position of a TPU: an array as strips of 128 numbers in VMEM.
 
 A register looks up among the numbers of one strip. What is farther is in
-another strip, so a lookup counts through the strips from that of the least
-index to that of the greatest: distances within a tile, buckets and tokens are
-close together.
+another strip, so where there are many a lookup counts through the strips from
+that of the least index to that of the greatest: distances within a tile,
+buckets and tokens are close together.
 """
 
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from attnjax.ops.tiles.planes import LANES
 __all__ = ["numbers_at"]
 
 _SUBLANES = 8
+_FEW = 2  # strips, as many as buckets of T5 are for 8 heads
 
 
 def numbers_at(strip: Callable, count: int, at):
@@ -51,10 +52,11 @@ def numbers_at(strip: Callable, count: int, at):
 
   if count == 1:
     return found_in(0)
-  first = jnp.zeros_like(at, dtype=strip(0).dtype)
-  return lax.fori_loop(
-    jnp.min(number),
-    jnp.minimum(jnp.max(number), count - 1) + 1,
-    lambda n, found: jnp.where(number == n, found_in(n), found),
-    first,
-  )
+  one_more = lambda n, found: jnp.where(number == n, found_in(n), found)
+  found = jnp.zeros_like(at, dtype=strip(0).dtype)
+  if count <= _FEW:  # to find which are needed would take longer
+    for n in range(count):
+      found = one_more(n, found)
+    return found
+  last = jnp.minimum(jnp.max(number), count - 1)
+  return lax.fori_loop(jnp.min(number), last + 1, one_more, found)

@@ -1,17 +1,20 @@
-"""How much of a TPU's vector memory a kernel takes, before it is compiled."""
+"""How much memory of a TPU a kernel takes, before it is compiled."""
 
 import math
 from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-__all__ = ["TooLarge", "block_bytes", "check_vmem"]
+__all__ = ["TooLarge", "block_bytes", "check_smem", "check_vmem"]
 
+_SMEM = (
+  960 * 2**10
+)  # bytes of scalar memory: 1 MiB, less what is the compiler's
 _TILE = 8, 128  # sublanes and lanes, of numbers of 32 bits
 
 
 class TooLarge(ValueError):
-  """Blocks that do not fit the vector memory of a chip.
+  """Blocks, or single numbers, that do not fit the memory of a chip.
 
   >>> issubclass(TooLarge, ValueError)
   True
@@ -54,6 +57,26 @@ def check_vmem(
       f"the blocks of a kernel take {total / 2**20:.1f} MiB of VMEM, of"
       f" {limit / 2**20:.0f} that it may take (MiB, twice each: {parts}); give"
       " smaller query_block= and key_block="
+    )
+
+
+def check_smem(arrays: Sequence, tables: Sequence) -> None:
+  """Refuses a kernel whose single numbers do not fit.
+
+  Args:
+    arrays: shape and dtype of each that lies in SMEM, whole.
+    tables: that are fetched to it before the kernel starts.
+
+  Raises:
+    TooLarge: with the numbers.
+  """
+  sizes = [4 * math.prod(x.shape) for x in (*tables, *arrays)]
+  if sum(sizes) > _SMEM:
+    raise TooLarge(
+      f"the single numbers of a kernel take {sum(sizes) / 2**20:.1f} MiB of"
+      f" SMEM, of {_SMEM / 2**20:.1f} that they may take: tables of visits"
+      f" {sum(sizes[: len(tables)]) / 2**20:.1f}, captured arrays and their"
+      f" gradients {sum(sizes[len(tables) :]) / 2**20:.1f}"
     )
 
 

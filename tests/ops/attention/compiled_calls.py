@@ -44,7 +44,7 @@ CALLS = {
   "buckets": lambda x: {"score_mod": score_mods.relative_bias(x[:32, :H])},
   "distances": lambda x: {
     "score_mod": score_mods.from_fn(
-      lambda s, b, h, q, k, x: s + x[h, q - k + S], x
+      lambda s, b, h, q, k, x: s + x[h, q - k + S], x[:H]
     )
   },
   "additive": lambda x: {

@@ -110,13 +110,20 @@ def test_a_part_that_no_kernel_has_is_named(options, reason):
 
 
 def test_blocks_that_do_not_fit_are_refused_with_the_numbers(monkeypatch):
-  small = fused_blocks.Chip("small", 2**20, *[(128, 128)] * 4)
+  small = fused_blocks.Chip("small", 2**20, *[(128, 128)] * 5)
   monkeypatch.setattr(fused_blocks, "_UNKNOWN", small)
   x = jnp.ones((4096, 1, 128))
   large = attnjax.Fused(2048, 2048, interpret=True)
   told = attnjax.explain(x, x, x, implementation=large).verdicts[0]
   assert not told.forward
   assert "MiB of VMEM, of 1 that it may take" in told.reason
+
+
+def test_a_table_whose_gradient_does_not_fit_is_refused_with_the_numbers():
+  x, table = jnp.ones((128, 1, 8)), jnp.ones((600, 600))
+  mod = score_mods.from_fn(lambda s, b, h, q, k, x: s + x[q, k], table)
+  told = attnjax.explain(x, x, x, score_mod=mod, implementation=INTERPRETED)
+  assert "take 1.4 MiB of SMEM, of 0.9" in told.verdicts[0].reason
 
 
 @pytest.mark.usefixtures("as_a_user")
@@ -181,24 +188,25 @@ def test_one_query_reads_the_keys_of_all_heads_where_they_lie(shared):
 
 
 @pytest.mark.slow
-def test_several_tiles_a_visit_are_one_program(monkeypatch):
-  # Sums of rows stay apart in 128 lanes until the last tile of a row.
-  block, tile = (16, 256), (8, 128)
-  chip = fused_blocks.Chip("many tiles", 2**24, block, tile, block, block)
+@pytest.mark.parametrize("positions", [None, np.arange(700) + 50])
+def test_several_tiles_a_visit_are_one_program(monkeypatch, positions):
+  # Sums of rows stay apart in 128 lanes until the last tile of a row. Where the
+  # codes of tiles are known full ones are joined; else each tile is parted.
+  block, tile = (512, 512), (256, 128)
+  chip = fused_blocks.Chip("many tiles", 2**24, block, tile, *[block] * 3)
   monkeypatch.setattr(fused_blocks, "_UNKNOWN", chip)
   draw = lambda n, heads: jax.random.normal(jax.random.key(n), (n, heads, 8))
-  query, key, value = draw(27, 2), draw(391, 1), draw(391, 1)
-  positions = jnp.arange(27) + 200
+  query, key, value = draw(700, 2), draw(750, 1), draw(750, 1)
   run = lambda how: jax.jit(
     lambda *x: attnjax.attend(
       *x,
       mask=masks.causal(),
-      query_positions=positions,
-      aux=("entropy",),
+      query_positions=None if positions is None else jnp.asarray(positions),
+      aux=("entropy", "logsumexp", "max_logit"),
       implementation=how,
     )
   )(query, key, value)
-  several = attnjax.Fused(16, 256, interpret=True)
+  several = attnjax.Fused(interpret=True)
   found, expected = run(several), run("reference")
   jax.tree.map(
     lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), found, expected

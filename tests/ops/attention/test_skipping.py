@@ -11,6 +11,9 @@ import pytest
 
 import attnjax
 from attnjax import masks
+from attnjax.ops.attention.block_sizes import Blocks
+from attnjax.ops.attention.live_tiles import live_tiles
+from attnjax.ops.attention.logits import Rules
 
 T, H, D, BLOCK = 32, 2, 4, 8
 ENGINE = attnjax.Blockwise(query_block=BLOCK, key_block=BLOCK)
@@ -168,3 +171,26 @@ def test_under_vmap_a_branch_is_still_a_branch(qkv):
   assert jnp.isfinite(out).all()
   clean = jax.vmap(one)(q, k, v, jnp.array([3, 16]))
   np.testing.assert_allclose(out, clean, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("mask", "positions", "count"),
+  [
+    (masks.causal(), None, 10),
+    (masks.causal() & masks.lengths(key=IDS[:1]), None, 10),
+    (masks.causal(), INDEX[None], 16),  # they may stand anywhere
+    (None, None, 16),
+  ],
+)
+def test_what_is_hidden_while_tracing_is_not_listed(mask, positions, count):
+  blocks, listed = Blocks(1, H, BLOCK, BLOCK), []
+
+  def tiles(ids):
+    rules = Rules(mask=mask, query_segment_ids=ids, key_segment_ids=ids)
+    given = None if positions is None else jnp.asarray(positions)
+    found = live_tiles((1, H, T, T), blocks, rules, given, given)
+    listed.append(len(found.tiles))
+    return found.codes
+
+  jax.eval_shape(tiles, IDS[None])
+  assert listed == [count]

@@ -22,9 +22,9 @@ from attnjax.ops.tiles.gpu.terms import Axes
 from attnjax.ops.tiles.kernel_arrays import GivenArray, by_head
 from attnjax.ops.tiles.kernel_plan import (
   block_counts,
-  narrowed_operands,
   tile_program,
 )
+from attnjax.ops.tiles.narrowed import narrowed_operands
 from attnjax.ops.tiles.visits import Visits
 
 __all__ = ["GpuKernel"]
