@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from flax import nnx
 
@@ -39,6 +40,8 @@ RULES: dict[str, Callable[..., memory.Rule]] = {
     *("yaad", "memora", "atlas", "lact", "mesa_net"),
   )
 }
+# What a rule may have and can do without.
+PARTS = ("momentum", "decay")
 # Of MAC: what attention adds to the token that the memory stores, at the start,
 # as a share of what it adds elsewhere.
 _BESIDE_TOKEN = 0.1
@@ -92,6 +95,16 @@ class MemoryLMConfig(Config):
     "the momentum of a memory takes in 1 - η of a gradient, so that no step is"
     " larger than its rate",
   )
+  without: tuple[str, ...] = setting(
+    (),
+    "parts that the memory's rule is to lack, to see what they are for",
+    choices=PARTS,
+  )
+  memory_depth: int | None = setting(
+    None,
+    "maps of the memory's perceptron, 1: a matrix; none: as its rule has them",
+    at_least=1,
+  )
   window: int | None = setting(
     None, "tokens before its own that attention sees; none: all", at_least=0
   )
@@ -119,8 +132,22 @@ class MemoryLMConfig(Config):
 
 
 def make_rule(config: MemoryLMConfig) -> memory.Rule:
-  """The update rule of a config."""
-  rule = RULES[config.rule](chunk=config.chunk)
+  """The update rule of a config.
+
+  Raises:
+    ValueError: the rule has no part that it is to lack, or no perceptron whose
+      maps could be counted.
+
+  >>> whole = make_rule(MemoryLMConfig())
+  >>> plain = make_rule(MemoryLMConfig(without=("momentum",), memory_depth=1))
+  >>> len(whole.structure.shapes(3, 3)), len(plain.structure.shapes(3, 3))
+  (2, 1)
+  >>> whole.algorithm.has_momentum, plain.algorithm.has_momentum
+  (True, False)
+  """
+  rule = _lacking(config, RULES[config.rule](chunk=config.chunk))
+  if config.memory_depth is not None:
+    rule = _deep(config, rule)
   if config.residual:
     structure = dataclasses.replace(rule.structure, residual=True)
     # Any rule can take it: TTT has a residual of its own, the others none.
@@ -131,6 +158,38 @@ def make_rule(config: MemoryLMConfig) -> memory.Rule:
   if config.objective_sign == 1:
     return rule
   return dataclasses.replace(rule, objective=memory.negative(rule.objective))
+
+
+def _lacking(config: MemoryLMConfig, rule: memory.Rule) -> memory.Rule:
+  """A rule without the parts that a config leaves out."""
+  has = {
+    "momentum": rule.algorithm.has_momentum,
+    "decay": rule.retention == memory.decay(),
+  }
+  for part in config.without:
+    if not has[part]:
+      raise ValueError(
+        f"model: without={part} leaves out what rule={config.rule} has not"
+      )
+
+  if "momentum" in config.without:
+    algorithm = dataclasses.replace(rule.algorithm, has_momentum=False)
+    rule = dataclasses.replace(rule, algorithm=algorithm)
+  if "decay" in config.without:
+    rule = dataclasses.replace(rule, retention=memory.none())
+  return rule
+
+
+def _deep(config: MemoryLMConfig, rule: memory.Rule) -> memory.Rule:
+  """A rule whose perceptron has another number of maps."""
+  perceptron: Any = rule.structure
+  if not hasattr(perceptron, "depth"):
+    raise ValueError(
+      f"model: memory_depth={config.memory_depth} counts the maps of a"
+      f" perceptron, and rule={config.rule} has none; leave it out"
+    )
+  structure = dataclasses.replace(perceptron, depth=config.memory_depth)
+  return dataclasses.replace(rule, structure=structure)
 
 
 def make_mixer(

@@ -1,5 +1,7 @@
 """A language model with a memory: it decodes, generates, and can be watched."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -93,9 +95,41 @@ def test_a_residual_is_a_choice_of_any_rule():
     assert structure.shapes(3, 3) == plain.shapes(3, 3)
 
 
+def test_a_rule_lacks_what_it_is_to_lack_and_nothing_else():
+  made = lambda **options: make_rule(MemoryLMConfig(**options))
+  whole = made()
+  momentum = made(without=("momentum",))
+  assert momentum == dataclasses.replace(
+    whole, algorithm=memory.gradient_descent()
+  )
+  decay = made(without=("decay",))
+  assert decay == dataclasses.replace(whole, retention=memory.none())
+  both = made(without=("decay", "momentum"))
+  assert memory.wanted_gates(both) == ("rate",)
+  # One map is a matrix, whose gradient is that of `memory.matrix`.
+  assert made(memory_depth=1).structure.shapes(3, 5) == {"map_0": (3, 5)}
+  assert len(made(memory_depth=3, rule="titans").structure.shapes(3, 3)) == 3
+  assert made(memory_depth=2) == whole
+
+
 @pytest.mark.parametrize(
   ("options", "words"),
   [
+    ({"without": ("momentum",)}, "momentum leaves out what rule=delta_net has"),
+    ({"without": ("decay",)}, "without=decay leaves out what rule=delta_net"),
+    ({"memory_depth": 1}, "memory_depth=1 counts the maps of a perceptron"),
+  ],
+)
+def test_a_rule_cannot_lack_what_it_has_not(options, words):
+  with pytest.raises(ValueError, match=words):
+    make_rule(MemoryLMConfig(rule="delta_net", **options))
+
+
+@pytest.mark.parametrize(
+  ("options", "words"),
+  [
+    ({"without": ("rate",)}, "without must be .*momentum, decay"),
+    ({"memory_depth": 0}, "memory_depth must be at least 1, got 0"),
     ({"architecture": "mag"}, "attends to a window; give model.window"),
     ({"heads": 3}, "heads=3 must divide width=128"),
     ({"chunk": 0}, "chunk must be at least 1, got 0"),
