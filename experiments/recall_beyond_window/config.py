@@ -87,10 +87,10 @@ class RecallConfig(Config):
     at_least=1,
   )
   rates: tuple[float, ...] = setting(
-    (3e-3, 1e-2, 3e-2), "learning rates, each tried", above=0
+    (1e-3, 3e-3, 1e-2), "learning rates, each tried", above=0
   )
   seeds: int = setting(3, "repetitions with other draws", at_least=1)
-  steps: int = setting(600, "updates of a training", at_least=1)
+  steps: int = setting(2000, "updates of a training", at_least=1)
   every: int = setting(50, "steps between looks, a divisor", at_least=1)
   model: MemoryLMConfig = MemoryLMConfig(
     window=32, persistent=4, depth=1, heads=1, chunk=16

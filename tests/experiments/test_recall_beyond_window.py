@@ -10,9 +10,9 @@ import pytest
 from attnjax import memory
 from attnjax.config import replace_leaves
 from experiments import recall_task as task
+from experiments.recall_accuracy import asked_rows
 from experiments.recall_beyond_window import (
   interventions,
-  measure,
   report,
   variants,
 )
@@ -83,7 +83,7 @@ def test_a_state_grows_with_the_length_of_full_attention_alone():
 def test_a_window_knows_nothing_of_pairs_beyond_its_reach(variant):
   config = small()
   model = random_model(config, variant)
-  batch = measure.asked_rows(config, 32, 3)
+  batch = asked_rows(config.task, 6, 32, 3, 3)
   other = batch["tokens"].copy()
   other[:, 1:6:2] = 12 + (other[:, 1:6:2] - 11) % 13  # every value
   forward = jax.jit(lambda model, tokens: model(tokens)[:, -3:])
@@ -240,7 +240,7 @@ def test_a_run_writes_its_numbers_and_figures(tmp_path, typed):
     ({"test.lengths": ()}, "lengths must be numbers of at least 1"),
     ({"test.capacity_length": 100}, "capacity_length must be at least 136"),
     ({"task.keys": 64, "test.capacities": (65,)}, "task.keys must be at least"),
-    ({"every": 7}, "every must divide steps=600, got 7"),
+    ({"every": 7}, "every must divide steps=2000, got 7"),
     ({"widths": (16, 16)}, "each once"),
     ({"model.window": None}, "model.window: expected a number of tokens"),
     ({"variants": ("MAC", "MAC")}, "each once"),
