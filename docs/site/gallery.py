@@ -25,6 +25,7 @@ GROUPS = {
   "Published models": ("published_model", "induction"),
   "Memory beyond a window": (
     "recall_beyond_window",
+    "titans_ablation",
     "why_recall_is_not_learned",
     "state_tracking",
     "needle",

@@ -1,0 +1,1 @@
+"""What each part of a Titans memory is for: parts left out, one by one."""
