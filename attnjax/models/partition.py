@@ -16,7 +16,14 @@ from typing import Any
 
 from jax.sharding import PartitionSpec as P
 
-__all__ = ["DECODER", "MATRICES", "MEMORY", "partition_rules"]
+__all__ = [
+  "DECODER",
+  "ENCODER_DECODER",
+  "MATRICES",
+  "MEMORY",
+  "VISION",
+  "partition_rules",
+]
 
 _WORDS = (
   (r"(position|kind)_table\.embedding", P(None, "fsdp")),
@@ -49,6 +56,26 @@ _FEED_FORWARD = (
 # Norms, biases of the width, scalars, the counts of an optimizer.
 _THE_REST = (("", P()),)
 
+# Biases of relative positions are heads times a few buckets: all have them.
+ENCODER_DECODER = (
+  (r"(source|target)_places\.embedding", P(None, "fsdp")),
+  *_WORDS,
+  *_ATTENTION,
+  *_FEED_FORWARD,
+  *_THE_REST,
+)
+
+# The map of patches and the table of positions lead to the width.
+VISION = (
+  (r"\bembed\.kernel", P(None, "fsdp")),
+  (r"\bpositions\b", P(None, "fsdp")),
+  # Classes may be any number.
+  (r"\breadout\.kernel", P("fsdp", "tensor"), P("fsdp", None)),
+  *_ATTENTION,
+  *_FEED_FORWARD,
+  *_THE_REST,
+)
+
 DECODER = (*_WORDS, *_ATTENTION, *_FEED_FORWARD, *_THE_REST)
 
 # `project` flattens the heads of queries, keys and values into one axis, which
@@ -78,6 +105,8 @@ MATRICES = (
 _TABLES = {
   "DecoderLM": DECODER,
   "Encoder": DECODER,
+  "EncoderDecoder": ENCODER_DECODER,
+  "ViT": VISION,
   "MemoryLM": MEMORY,
   # So few that each device has them all.
   "LoraAdapters": _THE_REST,

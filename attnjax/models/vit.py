@@ -229,8 +229,9 @@ class ViT(nnx.Module):
       class token first.
 
     Raises:
-      ValueError: if the images have another size than the config, and it does
-        not say resample=True; or the patches do not divide them.
+      ValueError: if the images are no floats, or have another size than the
+        config, and it does not say resample=True; or the patches do not divide
+        them.
     """
     x, extra = self._features(images, dropout_key, aux)
     logits = x if self.readout is None else self.readout(self._pooled(x))
@@ -313,6 +314,11 @@ def patches(
   >>> patches(image, config).tolist()
   [[0.0, 1.0, 4.0, 5.0], [2.0, 3.0, 6.0, 7.0]]
   """
+  if not jnp.issubdtype(images.dtype, jnp.floating):
+    raise ValueError(
+      f"ViT: images must be floats, got {images.dtype}; pixels of a file become"
+      " those by an ImageProcessor, or divided by 255"
+    )
   size = (config.height, config.breadth, config.channels)
   side, *sides = config.patch, *images.shape[-3:-1]
   fits = images.shape[-3:] == size

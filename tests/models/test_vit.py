@@ -139,6 +139,12 @@ def test_an_image_of_another_size_has_resampled_positions():
     model(wide[..., :-1, :])
 
 
+@pytest.mark.usefixtures("as_a_user")
+def test_pixels_of_a_file_are_no_floats():
+  with pytest.raises(ValueError, match=r"floats, got uint8; .*ImageProcessor"):
+    vit()(np.zeros((1, 6, 4, 3), np.uint8))
+
+
 @pytest.mark.slow
 def test_learns_a_few_images():
   config = ViTConfig(**SIZES)
