@@ -101,7 +101,7 @@ def kernel_costs(
 
   found, given = [], iter(tables)
   twins: dict[str, KernelCost] = {}
-  later: list[tuple[str, str, float]] = []
+  later: list[tuple[str, str, bool, float]] = []
   for computation, line in program.walk(fused=False):
     written = 'custom_call_target="tpu_custom_call"' in line.rest
     known = list(next(given, ())) if written else []
@@ -109,7 +109,8 @@ def kernel_costs(
     if schedule is None:
       # Kernels that are alike are compiled, and dumped, once.
       if written or line.opcode == "fusion":
-        later.append((_body(line, program), line.name, computation.runs))
+        body = _body(line, program)
+        later.append((body, line.name, written, computation.runs))
       continue
 
     images = dict(enumerate(known))
@@ -130,8 +131,8 @@ def kernel_costs(
     found.append(one)
     twins[_body(line, program)] = one
 
-  for body, name, runs in later:
-    nothing = KernelCost(name, False, runs, 0, 0, 0.0, 0, 0, 0, read=False)
+  for body, name, written, runs in later:
+    nothing = KernelCost(name, written, runs, 0, 0, 0.0, 0, 0, 0, read=False)
     one = twins.get(body, nothing)
     found.append(one._replace(name=name, runs=runs))
   return found

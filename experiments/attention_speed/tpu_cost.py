@@ -260,6 +260,8 @@ def _figures(
   """Sums of the kernels that a pass is of, and of the whole program."""
   clock = chip.clock or 1.0
   written = [x for x in costs if x.written]
+  if not all(x.read for x in written):
+    return _missing("the compiler has written no schedule of a kernel")
   if case.kind in ("backward", "jvp"):
     written = [x for x in written if _OF_DERIVATIVE.search(x.name)]
   cycles = sum(x.runs * x.cycles for x in written)

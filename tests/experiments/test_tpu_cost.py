@@ -51,7 +51,7 @@ def test_the_table_has_the_best_peer_and_the_ratios():
 def test_the_cases_are_those_of_the_setting():
   config = PRESETS["tpu"]()
   cases = tpu_cost.cases_of(config)
-  assert len(set(cases)) == len(cases) == 13
+  assert len(set(cases)) == len(cases) == 14
   few = TpuCostConfig(cases="causal", passes="jvp", long=0)
   assert [x.kind for x in tpu_cost.cases_of(few)] == ["jvp"]
   with pytest.raises(ValueError, match="three sizes with an x between them"):

@@ -100,6 +100,12 @@ def test_a_table_that_the_program_computes_is_asked_for(tmp_path):
   assert (told.unknown, told.cycles) == (0, 20)
 
 
+def test_a_kernel_without_a_schedule_is_told(tmp_path):
+  files = dump(tmp_path, "constant({3})")
+  (one,) = kernel_costs([x for x in files if "hlo.txt" in x.name], V5E)
+  assert (one.written, one.read, one.cycles) == (True, False, 0)
+
+
 def test_words_are_in_the_order_of_their_tiles():
   x = np.arange(8 * 256).reshape(8, 256)
   found = words(x, Array("s32", x.shape, 0, "1,0:T(8,128)"))

@@ -23,6 +23,7 @@ from attnjax.ops.attention.fused_decode import (
   operands_and_tiles,
 )
 from attnjax.ops.attention.fused_gpus import Gpu, gpu_blocks, gpu_of, missing
+from attnjax.ops.attention.fused_visits import is_light, kinds_of_visits
 from attnjax.ops.attention.index_masks import by_index
 from attnjax.ops.attention.live_tiles import live_tiles
 from attnjax.ops.attention.online_softmax import (
@@ -30,7 +31,7 @@ from attnjax.ops.attention.online_softmax import (
   finished,
   online_softmax,
 )
-from attnjax.ops.attention.tile_operands import CallOperands, bounded
+from attnjax.ops.attention.tile_operands import CallOperands
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.scoring import Scoring
 from attnjax.ops.shard_map_axes import varying_axes
@@ -295,10 +296,12 @@ class Fused:
       query=self.query_block,
       key=self.key_block,
     )
+    if not is_light(call):
+      return blocks()
     whole, wide = blocks(most=chip.whole), blocks(most=chip.wide)
-    if _kinds_of_visits(call, whole) == 0:
+    if kinds_of_visits(call, whole) == 0:
       return whole
-    return blocks() if _kinds_of_visits(call, wide) is None else wide
+    return blocks() if kinds_of_visits(call, wide) is None else wide
 
   def _decodes(self, call: Call) -> bool:
     """Whether the one query of all heads is a tile."""
@@ -322,22 +325,6 @@ class Fused:
     shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
     chip = gpu_of(*leaves) or chip_of(*leaves)
     return _traced(self, tree, shapes, chip)
-
-
-def _kinds_of_visits(call: Call, blocks: KernelBlocks) -> int | None:
-  """How many kinds of visits there are that hide something from a query.
-
-  None where they are many, or known only when the program runs.
-  """
-  rules = call.rules
-  by_arrays = rules.query_segment_ids is not None or call.positioned
-  if by_arrays or not (rules.mask is None or rules.mask.is_static):
-    return None
-  tile = Blocks(1, 1, *blocks.tile, call.group)
-  shape = padded(call.shape, Blocks(1, 1, *blocks.visit, call.group))
-  sweep = live_tiles(shape, tile, bounded(call, shape))
-  patterns = Visits.of(sweep, blocks.macro).patterns
-  return None if patterns is None else len(patterns)
 
 
 @functools.lru_cache(maxsize=512)
