@@ -99,7 +99,7 @@ class RecallConfig(Config):
     keys=128,
     fillers=32,
     length=96,
-    fewest=4,
+    fewest=1,
     most=32,
     questions=16,
     batch_size=8,

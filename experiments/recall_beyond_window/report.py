@@ -68,7 +68,10 @@ def _table(
   for variant, width, rate, found in _chosen(config, results):
     seeds = [seed[name] for seed in found["seeds"]]
     if seeds[0]:
-      cells = [spread([seed[str(c)] for seed in seeds]) for c in columns]
+      cells = [
+        spread([seed[str(c)] for seed in seeds]) if str(c) in seeds[0] else "-"
+        for c in columns
+      ]
       rows.append([variant, width, said_of(rate, config.rates), *cells])
   return _titled(title, ["variant", "width", "rate", *columns], rows)
 

@@ -151,6 +151,12 @@ def test_a_flipped_sign_climbs_and_flips_back():
   assert objective("LMM climbing") == memory.l2()
 
 
+@pytest.mark.slow
+def test_a_memory_that_solves_for_its_weights_has_no_sign_to_flip():
+  found = interventions.intervene(small(), random_model(small(), "MesaNet"))
+  assert [*found] == [*interventions.COLUMNS[:-1]]
+
+
 def test_every_variant_can_be_named_in_a_flag():
   # Commas stand between them.
   assert not any("," in variant for variant in VARIANTS)
