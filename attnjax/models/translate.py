@@ -5,17 +5,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.models.beam_search import Hypotheses, NextToken, beam_search
-from attnjax.models.encoder_decoder import EncoderDecoder
-from attnjax.models.seq2seq import Seq2Seq
 from attnjax.ops.recurrent import real_steps
 from attnjax.ops.value_checks import value_of
-from attnjax.typing import Array, Int
+from attnjax.typing import Array, Int, PyTree
 
 __all__ = ["translate"]
 
+_METHODS = ("encode", "init_state", "step")
+
 
 def translate(
-  model: Seq2Seq | EncoderDecoder,
+  model: PyTree,
   source: Int[Array, "B S"],
   source_lengths: Int[Array, "B"] | None = None,
   *,
@@ -28,7 +28,9 @@ def translate(
   """Decodes sources by beam search; compiled once for each shape and option.
 
   Args:
-    model: a `Seq2Seq` or an `EncoderDecoder`.
+    model: a `Seq2Seq`, an `EncoderDecoder`, or one of your own with their
+      methods `encode`, `init_state` and `step`; its `source_vocabulary`, where
+      it has one, bounds the source.
     source: int ``B S``, in [0, V) of the source; padding may hold any id.
     source_lengths: int ``B``; None is S.
     beams: as the others, see `beam_search`.
@@ -43,8 +45,8 @@ def translate(
     lengths 0 and the scores NaN.
 
   Raises:
-    ValueError: as `beam_search`, the model is neither of the two, or lengths
-      that are known are not within 0 and S, or known tokens not within the
+    ValueError: as `beam_search`, the model reads no source, or lengths that
+      are known are not within 0 and S, or known tokens not within the
       vocabulary of the source.
 
   >>> import jax.numpy as jnp
@@ -56,11 +58,11 @@ def translate(
   ...           max_length=5).tokens.shape
   (2, 3, 5)
   """
-  if not isinstance(model, (Seq2Seq, EncoderDecoder)):
+  if not all(hasattr(model, name) for name in _METHODS):
     raise ValueError(
       "translate: model must be a Seq2Seq or an EncoderDecoder, which read a"
-      f" source, got {type(model).__name__}; a DecoderLM continues a prompt:"
-      " `generate`"
+      f" source, or have their {', '.join(_METHODS)}, got"
+      f" {type(model).__name__}; a DecoderLM continues a prompt: `generate`"
     )
   source = jnp.asarray(source)
   if source.ndim != 2:
@@ -73,7 +75,9 @@ def translate(
   if source_lengths is not None:
     source_lengths = jnp.asarray(source_lengths)
     real_steps(source_lengths, source.shape[:-1], source.shape[-1])
-  _check_tokens(source, source_lengths, model.source_vocabulary)
+  vocabulary = getattr(model, "source_vocabulary", None)
+  if vocabulary is not None:
+    _check_tokens(source, source_lengths, vocabulary)
   return _translate(
     model, source, source_lengths, beams, start, end, max_length, length_penalty
   )

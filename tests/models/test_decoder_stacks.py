@@ -59,10 +59,9 @@ def test_the_count_of_parameters_is_theirs(options):
   assert total(decoder_parameters(model.config, V)) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-  "options",
-  [DEEPSEEK, pytest.param(BY_TURNS, marks=pytest.mark.slow)],
-  ids=["first", "by turns"],
+  "options", [DEEPSEEK, BY_TURNS], ids=["first", "by turns"]
 )
 def test_layers_of_two_stacks_run_in_their_order(options):
   model, config = decoder(options), DecoderConfig(**(SIZES | options))

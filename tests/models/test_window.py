@@ -7,7 +7,6 @@ import pytest
 
 from attnjax.models import generate
 from attnjax.models.layer_caches import rewind_layers
-from tests.few import few
 from tests.models.small import V, decoder, forward
 
 TOKENS = jnp.array([3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5])
@@ -54,7 +53,8 @@ def in_chunks(model, cache, chunks):
   return np.concatenate(found), cache
 
 
-@pytest.mark.parametrize("name", few(LAYERS, "mixed"))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LAYERS)
 def test_windowed_layers_keep_no_more_than_they_see(name):
   model, cache = rolling(name)
   kinds = model.config.kinds
