@@ -1,8 +1,28 @@
-"""How a table names the best learning rate of a sweep."""
+"""Which learning rate of a sweep is best, and how a table names it."""
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["said_of"]
+__all__ = ["best_trained", "said_of"]
+
+
+def best_trained(
+  rates: Sequence[float], found: Callable[[float], Mapping]
+) -> float:
+  """The rate whose accuracy was greatest at the end of training.
+
+  The mean over seeds, on rows that no step has seen; no test is looked at.
+
+  Args:
+    rates: that were tried.
+    found: rate -> measures, whose ``curve`` is a list a seed.
+
+  >>> curves = {0.1: [[0.2, 0.5], [0.1, 0.9]], 0.3: [[0.8, 0.6], [0.9, 0.6]]}
+  >>> best_trained((0.1, 0.3), lambda rate: {"curve": curves[rate]})
+  0.1
+  """
+  ends = lambda rate: statistics.fmean(row[-1] for row in found(rate)["curve"])
+  return max(rates, key=ends)
 
 
 def said_of(rate: float, tried: Sequence[float]) -> str:

@@ -19,7 +19,7 @@ from attnjax.training.losses import LossFn
 from attnjax.training.step import Step
 from attnjax.typing import PyTree
 
-__all__ = ["Look", "train"]
+__all__ = ["Look", "check_looks", "of_seed", "train", "train_whole"]
 
 
 class Look(NamedTuple):
@@ -82,6 +82,54 @@ def train(
     states, metrics = _many(step, states, _stacked(drawn))
     means = {name: np.asarray(x).mean(0) for name, x in metrics.items()}
     yield Look(begun + every, states.params, means)
+
+
+def train_whole(
+  models: Sequence[PyTree],
+  loss: LossFn,
+  batches: Sequence[Callable[[int], Mapping[str, np.ndarray]]],
+  optimizer: OptimizerConfig,
+  *,
+  steps: int,
+  every: int,
+) -> tuple[PyTree, list[list[float]]]:
+  """Trains models to the end: what they are then, and how they learned.
+
+  Args:
+    models: as the others, see `train`.
+    loss: its metrics have an "accuracy".
+    batches: each drawn anew, so that it is of rows that no step has seen.
+    optimizer: of all.
+    steps: updates.
+    every: steps of a mean, a divisor of `steps`.
+
+  Returns:
+    Parameters, each leaf with an axis of seeds in front, and the accuracy of
+    training, a list a seed of means over `every` steps.
+  """
+  looks = train(models, loss, batches, optimizer, steps=steps, every=every)
+  curve = []
+  for look in looks:
+    curve.append(look.metrics["accuracy"])
+    last = look.params
+  return last, np.stack(curve, axis=1).round(4).tolist()
+
+
+def of_seed(params: PyTree, seed: int) -> PyTree:
+  """The parameters of one seed of all."""
+  return jax.tree.map(lambda x: x[seed], params)
+
+
+def check_looks(steps: int, every: int) -> None:
+  """Raises ValueError unless looks divide a training.
+
+  >>> check_looks(100, 30)
+  Traceback (most recent call last):
+    ...
+  ValueError: every must divide steps=100, got 30
+  """
+  if steps % every:
+    raise ValueError(f"every must divide steps={steps}, got {every}")
 
 
 def _stacked(trees: Sequence[PyTree]) -> PyTree:

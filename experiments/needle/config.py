@@ -7,6 +7,7 @@ from attnjax.models import MemoryLMConfig
 from attnjax.training import OptimizerConfig, ProcessesConfig
 from experiments.memory_models import ARCHITECTURES, check_window
 from experiments.needle.haystacks import HaystackConfig
+from experiments.seeds_at_once import check_looks
 
 __all__ = ["PRESETS", "VARIANTS", "NeedleConfig"]
 
@@ -45,10 +46,7 @@ class NeedleConfig(Config):
     for name in ("variants", "rates"):
       check_each_once(self, name)
     check_window(self.model)
-    if self.steps % self.every:
-      raise ValueError(
-        f"every must divide steps={self.steps}, got {self.every}"
-      )
+    check_looks(self.steps, self.every)
     if min(self.lengths, default=0) < self.task.least:
       raise ValueError(
         f"lengths must be numbers of at least {self.task.least}, got"

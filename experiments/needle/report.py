@@ -1,12 +1,11 @@
 """Tables and figures of values that are named, by length of the haystack."""
 
-import statistics
 from collections.abc import Mapping
 from pathlib import Path
 
 from attnjax.runs import spread, table
 from attnjax.viz import save_lines
-from experiments.learning_rates import said_of
+from experiments.learning_rates import best_trained, said_of
 from experiments.needle.config import NeedleConfig
 from experiments.needle.haystacks import KINDS
 
@@ -19,12 +18,7 @@ Results = Mapping[Cell, dict]
 
 def best(config: NeedleConfig, results: Results, variant: str) -> float:
   """The rate whose accuracy was greatest at the end of training."""
-  return max(config.rates, key=lambda rate: _ends(results[variant, rate]))
-
-
-def _ends(found: dict) -> float:
-  """Mean over seeds of the digits named at the end of training."""
-  return statistics.fmean(row[-1] for row in found["curve"])
+  return best_trained(config.rates, lambda rate: results[variant, rate])
 
 
 def tables(config: NeedleConfig, results: Results) -> str:

@@ -10,7 +10,7 @@ from flax import nnx
 from attnjax.models import MemoryLM
 from experiments.needle.config import VARIANTS, NeedleConfig
 from experiments.needle.haystacks import DIGITS, KINDS, Needles, loss, rows_of
-from experiments.seeds_at_once import train
+from experiments.seeds_at_once import of_seed, train_whole
 
 __all__ = ["trained"]
 
@@ -34,7 +34,7 @@ def trained(config: NeedleConfig, variant: str, rate: float) -> dict:
   made = lambda seed: MemoryLM(
     model, config.task.vocabulary, rngs=nnx.Rngs(seed)
   )
-  looks = train(
+  last, curve = train_whole(
     [made(seed) for seed in range(config.seeds)],
     loss,
     [Needles(config.task, seed) for seed in range(config.seeds)],
@@ -42,13 +42,9 @@ def trained(config: NeedleConfig, variant: str, rate: float) -> dict:
     steps=config.steps,
     every=config.every,
   )
-  curve = []
-  for look in looks:
-    curve.append(look.metrics["accuracy"])
-    last = look.params
 
   return {
-    "curve": np.stack(curve, axis=1).round(4).tolist(),
+    "curve": curve,
     "values": {
       kind: {
         str(length): _named(config, last, kind, length)
@@ -74,7 +70,7 @@ def _named(
   shares = []
   # Seed after seed: rows of 16,384 tokens are enough at once.
   for seed in range(config.seeds):
-    model = jax.tree.map(lambda x, seed=seed: x[seed], models)
+    model = of_seed(models, seed)
     right = np.asarray(_digits(model, batch["tokens"])) == batch["targets"]
     shares.append(round(float(right.all(-1).mean()), 4))
   return shares

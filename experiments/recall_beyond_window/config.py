@@ -7,6 +7,7 @@ from attnjax.models import MemoryLMConfig
 from attnjax.training import OptimizerConfig, ProcessesConfig
 from experiments.memory_models import ARCHITECTURES, check_window
 from experiments.recall_task import TaskConfig
+from experiments.seeds_at_once import check_looks
 
 __all__ = ["PRESETS", "VARIANTS", "RecallConfig", "TestConfig"]
 
@@ -113,10 +114,7 @@ class RecallConfig(Config):
     for name in ("variants", "widths", "rates"):
       check_each_once(self, name)
     check_window(self.model)
-    if self.steps % self.every:
-      raise ValueError(
-        f"every must divide steps={self.steps}, got {self.every}"
-      )
+    check_looks(self.steps, self.every)
 
     most = max(*self.test.capacities, self.test.pairs)
     if most > self.task.keys:

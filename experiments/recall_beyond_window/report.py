@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attnjax.runs import spread, table
 from attnjax.viz import save_lines
-from experiments.learning_rates import said_of
+from experiments.learning_rates import best_trained, said_of
 from experiments.recall_beyond_window.config import RecallConfig
 from experiments.recall_beyond_window.interventions import COLUMNS
 from experiments.recall_beyond_window.measure import deviation
@@ -27,14 +27,7 @@ def best(
 
   The mean over seeds, on rows that no step has seen; no test is looked at.
   """
-  return max(
-    config.rates, key=lambda rate: _trained(results[variant, width, rate])
-  )
-
-
-def _trained(found: dict) -> float:
-  """Mean accuracy over seeds at the end of training."""
-  return statistics.fmean(row[-1] for row in found["curve"])
+  return best_trained(config.rates, lambda rate: results[variant, width, rate])
 
 
 def _chosen(

@@ -2,15 +2,12 @@
 
 import dataclasses
 
-import jax
-import numpy as np
-
 from attnjax.models import MemoryLM
 from experiments.recall_beyond_window import measure, variants
 from experiments.recall_beyond_window.config import RecallConfig
 from experiments.recall_beyond_window.interventions import has_memory, intervene
 from experiments.recall_task import Batches, loss
-from experiments.seeds_at_once import train
+from experiments.seeds_at_once import of_seed, train_whole
 
 __all__ = ["trained"]
 
@@ -34,7 +31,7 @@ def trained(
     seed of means over `every` steps; ``seeds``, the measures of each.
   """
   seeds = range(config.seeds)
-  looks = train(
+  last, curve = train_whole(
     [variants.make(config, variant, width, seed) for seed in seeds],
     loss,
     [Batches(config.task, seed) for seed in seeds],
@@ -42,18 +39,13 @@ def trained(
     steps=config.steps,
     every=config.every,
   )
-  curve = []
-  for look in looks:
-    curve.append(look.metrics["accuracy"])
-    last = look.params
 
-  one = lambda seed: jax.tree.map(lambda x: x[seed], last)
   bytes_ = variants.state_bytes(config, variant, width, config.test.lengths)
   return {
     "parameters": variants.count(config, variant, width),
     "bytes": _named(bytes_),
-    "curve": np.stack(curve, axis=1).round(4).tolist(),
-    "seeds": [_answers(config, one(seed)) for seed in seeds],
+    "curve": curve,
+    "seeds": [_answers(config, of_seed(last, seed)) for seed in seeds],
   }
 
 

@@ -7,6 +7,7 @@ from attnjax.config import Config, check_each_once, setting
 from attnjax.models import MemoryLMConfig
 from attnjax.training import OptimizerConfig, ProcessesConfig
 from experiments.memory_models import ARCHITECTURES
+from experiments.seeds_at_once import check_looks
 from experiments.state_tracking.groups import GROUPS
 
 __all__ = ["PRESETS", "VARIANTS", "TrackingConfig"]
@@ -63,10 +64,7 @@ class TrackingConfig(Config):
         f"lengths must rise and hold length={self.length}, got {self.lengths};"
         " at it the learning rate is chosen"
       )
-    if self.steps % self.every:
-      raise ValueError(
-        f"every must divide steps={self.steps}, got {self.every}"
-      )
+    check_looks(self.steps, self.every)
 
 
 def tiny() -> TrackingConfig:

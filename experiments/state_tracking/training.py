@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from attnjax.models import MemoryLM
-from experiments.seeds_at_once import train
+from experiments.seeds_at_once import train_whole
 from experiments.state_tracking.config import VARIANTS, TrackingConfig
 from experiments.state_tracking.groups import Words, group, loss
 
@@ -30,7 +30,7 @@ def trained(
   size, seeds = len(group(name).table), range(config.seeds)
   words = lambda seed: Words(name, config.length, config.batch_size, seed)
 
-  looks = train(
+  last, curve = train_whole(
     [MemoryLM(model, size, rngs=nnx.Rngs(seed)) for seed in seeds],
     loss,
     [words(seed) for seed in seeds],
@@ -38,13 +38,9 @@ def trained(
     steps=config.steps,
     every=config.every,
   )
-  curve = []
-  for look in looks:
-    curve.append(look.metrics["accuracy"])
-    last = look.params
 
   return {
-    "curve": np.stack(curve, axis=1).round(4).tolist(),
+    "curve": curve,
     "by length": {
       str(length): _right(last, Words(name, length, config.rows, _SEED)(0))
       for length in config.lengths

@@ -9,7 +9,7 @@ from scipy import special
 
 from attnjax.runs import spread, table
 from attnjax.viz import save_lines
-from experiments.learning_rates import said_of
+from experiments.learning_rates import best_trained, said_of
 from experiments.titans_ablation.config import BESIDE, VARIANTS, AblationConfig
 
 __all__ = ["Cell", "best", "draw", "interval", "steps_to", "tables"]
@@ -62,10 +62,7 @@ def best(config: AblationConfig, results: Results, variant: str) -> float:
 
   The mean over seeds, on rows that no step has seen; no test is looked at.
   """
-  ends = lambda rate: statistics.fmean(
-    row[-1] for row in results[variant, rate]["curve"]
-  )
-  return max(config.rates, key=ends)
+  return best_trained(config.rates, lambda rate: results[variant, rate])
 
 
 def tables(config: AblationConfig, results: Results) -> str:

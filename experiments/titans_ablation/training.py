@@ -2,15 +2,13 @@
 
 import dataclasses
 
-import jax
-import numpy as np
 from flax import nnx
 
 from attnjax.models import MemoryLM
 from experiments import memory_models
 from experiments.recall_accuracy import by_pairs
 from experiments.recall_task import Batches, loss, vocabulary
-from experiments.seeds_at_once import train
+from experiments.seeds_at_once import of_seed, train_whole
 from experiments.titans_ablation.config import VARIANTS, AblationConfig
 
 __all__ = ["trained"]
@@ -36,7 +34,7 @@ def trained(config: AblationConfig, variant: str, rate: float) -> dict:
   seeds, words = range(config.seeds), vocabulary(config.task)
   made = [MemoryLM(model, words, rngs=nnx.Rngs(seed)) for seed in seeds]
 
-  looks = train(
+  last, curve = train_whole(
     made,
     loss,
     [Batches(config.task, seed) for seed in seeds],
@@ -44,19 +42,13 @@ def trained(config: AblationConfig, variant: str, rate: float) -> dict:
     steps=config.steps,
     every=config.every,
   )
-  curve = []
-  for look in looks:
-    curve.append(look.metrics["accuracy"])
-    last = look.params
 
-  asked = [
-    _asked(config, jax.tree.map(lambda x, n=n: x[n], last)) for n in seeds
-  ]
+  asked = [_asked(config, of_seed(last, seed)) for seed in seeds]
   held = memory_models.state_bytes(made[0], [config.length])
   return {
     "parameters": memory_models.count(model, words),
     "bytes": held[config.length],
-    "curve": np.stack(curve, axis=1).round(4).tolist(),
+    "curve": curve,
     "pairs": {
       str(pairs): [found[pairs] for found in asked] for pairs in config.pairs
     },

@@ -8,6 +8,7 @@ from attnjax.models import MemoryLMConfig
 from attnjax.training import OptimizerConfig, ProcessesConfig
 from experiments.memory_models import ARCHITECTURES
 from experiments.recall_task import TaskConfig
+from experiments.seeds_at_once import check_looks
 
 __all__ = ["HALVES", "KINDS", "PRESETS", "StartsConfig"]
 
@@ -67,10 +68,7 @@ class StartsConfig(Config):
     super().__post_init__()
     for name in ("kinds", "halves", "rates"):
       check_each_once(self, name)
-    if self.steps % self.every:
-      raise ValueError(
-        f"every must divide steps={self.steps}, got {self.every}"
-      )
+    check_looks(self.steps, self.every)
     ends = self.goals[:1] + self.goals[-1:]
     if len(self.goals) != 2 or not 0 < ends[0] < ends[1] <= 1:
       raise ValueError(

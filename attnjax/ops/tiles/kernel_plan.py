@@ -27,7 +27,6 @@ __all__ = [
   "tile_program",
 ]
 
-
 # Queries of a part of a tile that is computed alone.
 _PART = 128
 

@@ -7,9 +7,8 @@ import jax.numpy as jnp
 
 __all__ = ["TooLarge", "block_bytes", "check_smem", "check_vmem"]
 
-_SMEM = (
-  960 * 2**10
-)  # bytes of scalar memory: 1 MiB, less what is the compiler's
+# Bytes of scalar memory: 1 MiB, less what is the compiler's.
+_SMEM = 960 * 2**10
 _TILE = 8, 128  # sublanes and lanes, of numbers of 32 bits
 
 
