@@ -199,6 +199,11 @@ def wants_triton(command):
   return any(word.startswith("--preset=gpu") for word in command.words)
 
 
+def wants_transformers(command):
+  """Whether it measures beside the library of published models."""
+  return "--config.beside" in command.words
+
+
 def test_an_experiment_runs_from_another_directory(tmp_path):
   smallest.write_data(tmp_path)
   (command,) = split("", "python -m experiments.context_cost --workdir=out/a")
@@ -220,7 +225,11 @@ def test_the_commands_of_a_page_run_one_after_the_other(page, tmp_path):
     wanted = smallest.assets(command.module.split(".")[1], command.words)
     missing = [
       wants
-      for wants, library in ((wants_tpu, "libtpu"), (wants_triton, "triton"))
+      for wants, library in (
+        (wants_tpu, "libtpu"),
+        (wants_triton, "triton"),
+        (wants_transformers, "transformers"),
+      )
       if wants(command) and importlib.util.find_spec(library) is None
     ]
     if missing or any(cached(name) is None for name in wanted):
