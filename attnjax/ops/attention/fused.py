@@ -18,6 +18,7 @@ from attnjax.ops.attention.fused_blocks import (
   macro_of_sums,
 )
 from attnjax.ops.attention.fused_decode import (
+  by_call,
   decodes,
   keys_of_tile,
   operands_and_tiles,
@@ -195,8 +196,9 @@ class Fused:
     kind = "interpreted" if self.interpret else f"for {chip}"
     query, key = blocks.visit
     if self._decodes(call):
+      count = "one query" if query == 1 else f"{query} queries"
       return (
-        f"kernels {kind}, one query of all {call.shape[1]} heads in tiles of"
+        f"kernels {kind}, {count} of all {call.shape[1]} heads in tiles of"
         f" {key} tokens, which are read where they lie"
       )
     return (
@@ -247,6 +249,8 @@ class Fused:
     sweep = sweep._replace(kernel=kernel, listed=False)
 
     found = online_softmax(sweep.uncoded, sweep.codes, operands)
+    if self._decodes(call):
+      found = by_call(call, found)
     return as_called(call, *finished(call, found))
 
   def _kernel(
@@ -286,7 +290,8 @@ class Fused:
     if self._is_for_gpu(call):
       return self._gpu_blocks(call)[0]
     if self._decodes(call):
-      return KernelBlocks((1, keys_of_tile(call, self.key_block)), (1, 1))
+      keys = keys_of_tile(call, self.key_block)
+      return KernelBlocks((call.shape[2], keys), (1, 1))
     chip = chip_of(*jax.tree.leaves(call))
     blocks = functools.partial(
       kernel_blocks,
@@ -299,12 +304,15 @@ class Fused:
     if not is_light(call):
       return blocks()
     whole, wide = blocks(most=chip.whole), blocks(most=chip.wide)
-    if kinds_of_visits(call, whole) == 0:
+    kinds = kinds_of_visits(call, whole)
+    if kinds == 0:
       return whole
-    return blocks() if kinds_of_visits(call, wide) is None else wide
+    if wide != whole:
+      kinds = kinds_of_visits(call, wide)
+    return blocks() if kinds is None else wide
 
   def _decodes(self, call: Call) -> bool:
-    """Whether the one query of all heads is a tile."""
+    """Whether the queries of all heads are rows of a tile."""
     return decodes(call) and not self._is_for_gpu(call)
 
   def _gpu_blocks(

@@ -1,11 +1,13 @@
-"""One query against many keys, as a kernel: decoding.
+"""Few queries against many keys, as a kernel: decoding.
 
 A cache is ``B S K D``, all heads of a token side by side. To bring the keys of
-each head together would be to copy all of it, for every token that is decoded.
-So the keys of all heads are taken as keys of one, ``B (S K) D``, which is the
-same array, and all query heads as rows of a tile:
+each head together would be to copy all of it, for every step of decoding. So
+the keys of all heads are taken as keys of one, ``B (S K) D``, which is the same
+array, and so are the queries, one or a few that are verified at once:
+``B (T H) D``, each a row of one tile with a head and a position of its own:
 
-    logits [h, (s, k)] = q[h] · key[s, k],   hidden where k is not the head of h
+    logits [(t, h), (s, k)] = q[t, h] · key[s, k],   hidden where k is not the
+                                                     key head of h
 
 Most logits are for nothing; but a kernel that decodes waits for its keys.
 """
@@ -17,27 +19,34 @@ import jax.numpy as jnp
 
 from attnjax.ops.attention.arguments import Call
 from attnjax.ops.attention.block_sizes import Blocks, pad, padded
+from attnjax.ops.attention.fused_blocks import chip_of
 from attnjax.ops.attention.index_masks import by_index
 from attnjax.ops.attention.live_tiles import live_tiles
 from attnjax.ops.attention.tile_operands import CallOperands
 from attnjax.ops.masks.arrays import is_open
 from attnjax.ops.scoring import Scoring
 from attnjax.ops.tiles import Subscripts, Sweep
+from attnjax.typing import Array
 
-__all__ = ["decodes", "keys_of_tile", "operands_and_tiles"]
+__all__ = ["by_call", "decodes", "keys_of_tile", "operands_and_tiles"]
 
-# Query heads up to which keys take longer to read than logits to compute.
-_MOST_HEADS = 256
-# Keys of a tile, those of all heads counted, up to a width of 128.
-_KEYS = 8192
+# Queries, and query vectors of all heads, up to which keys take longer to bring
+# together than logits to compute, most of which are for nothing.
+_MOST_QUERIES, _MOST_ROWS = 8, 512
+# Keys of a tile, those of all heads counted, up to a width of 128; and fewer
+# where there would be more logits than the first, whose program is long enough,
+# or they would take more than a part of the memory of a chip.
+_KEYS, _LOGITS, _PART = 8192, 2**20, 1 / 8
 
 
 def decodes(call: Call) -> bool:
-  """Whether a call is of one query, and computed so."""
+  """Whether a call is of few queries, and computed so."""
   _, heads, length, keys = call.shape
   mask = call.rules.mask
   return (
-    length == 1 < heads <= _MOST_HEADS
+    1 <= length <= _MOST_QUERIES
+    and heads > 1
+    and length * heads <= _MOST_ROWS
     and keys > 0
     and type(call.scoring).score is Scoring.score
     and "max_logit" not in call.aux
@@ -56,10 +65,12 @@ def keys_of_tile(call: Call, given: int | None) -> int:
   """
   if given is not None:
     return given
+  _, heads, queries, length = call.shape
   width = max(call.query.shape[-1], call.value.shape[-1])
-  most = _KEYS // (max(-(-width // 128), 1) * call.key.shape[2])
-  most = max(most // 128, 1) * 128
-  length = call.shape[3]
+  room = int(chip_of(*jax.tree.leaves(call)).vmem * _PART) // 4
+  logits = min(_LOGITS, room) // (heads * queries)
+  most = min(_KEYS // max(-(-width // 128), 1), logits)
+  most = max(most // call.key.shape[2] // 128, 1) * 128
   if length <= most:
     return -(-length // 128) * 128
   sizes = range(most, max(most // 4, 127), -128)
@@ -67,14 +78,14 @@ def keys_of_tile(call: Call, given: int | None) -> int:
 
 
 def operands_and_tiles(call: Call, keys: int) -> tuple[CallOperands, Sweep]:
-  """The operands of a call, keys of all heads as keys of one, and the tiles.
+  """The operands of a call, all heads as one, and the tiles.
 
   Args:
     call: for which `decodes`.
     keys: tokens of a tile.
   """
-  heads, shared = call.shape[1], call.key.shape[2]
-  blocks = Blocks(1, heads, 1, keys, call.group)
+  _, heads, length, _ = call.shape
+  blocks = Blocks(1, heads, length, keys, call.group)
   shape = padded(call.shape, blocks)
   sizes = {"t": shape[2], "s": shape[3]}
   whole, operands = (
@@ -86,17 +97,29 @@ def operands_and_tiles(call: Call, keys: int) -> tuple[CallOperands, Sweep]:
   sweep = live_tiles(
     shape, blocks, whole.rules, whole.query_positions, whole.key_positions
   )
-  wide = Blocks(1, heads, 1, keys * shared, heads)
-  return _side_by_side(operands, wide), sweep._replace(blocks=wide)
+  of_one = Blocks(1, 1, length * heads, keys * call.key.shape[2])
+  return _side_by_side(operands, of_one), sweep._replace(blocks=of_one)
+
+
+def by_call(call: Call, found: dict[str, Array]) -> dict[str, Array]:
+  """Results of rows ``B 1 (T H)``, as those of a call, ``B H T``."""
+  _, heads, length, _ = call.shape
+
+  def one(x):
+    x = x.reshape(x.shape[0], length, heads, *x.shape[3:])
+    return jnp.swapaxes(x, 1, 2)
+
+  return {name: one(x) for name, x in found.items()}
 
 
 def _side_by_side(operands: CallOperands, blocks: Blocks) -> CallOperands:
-  """The operands with the keys of all heads as keys of one."""
-  shared = operands.key.shape[1]
-  settings = operands.settings
-  *rest, keys = settings.shape
-  repeated = operands.map(
-    lambda x, axes: _repeated(x, axes, shared) if "s" in axes else x
+  """The operands with queries and keys of all heads as those of one."""
+  settings, shared = operands.settings, operands.key.shape[1]
+  batch, heads, length, keys = settings.shape
+  of_rows = operands.map(
+    lambda x, axes: _along_keys(
+      _along_rows(x, axes, heads, length), axes, shared
+    )
   )
 
   def flat(x):
@@ -104,19 +127,33 @@ def _side_by_side(operands: CallOperands, blocks: Blocks) -> CallOperands:
     return x.reshape(x.shape[0], 1, -1, x.shape[-1])
 
   query = operands.query
+  query = query.reshape(query.shape[0], heads, length, query.shape[-1])
   return dataclasses.replace(
-    repeated,
-    query=query.reshape(query.shape[0], 1, -1, 1, query.shape[-1]),
+    of_rows,
+    query=flat(query)[:, :, None],
     key=flat(operands.key),
     value=flat(operands.value),
     settings=settings._replace(
-      shape=(*rest, keys * shared), blocks=blocks, key_heads=shared
+      shape=(batch, 1, length * heads, keys * shared),
+      blocks=blocks,
+      side_by_side=(heads, shared),
     ),
   )
 
 
-def _repeated(x, axes: Subscripts, count: int) -> jax.Array:
+def _along_rows(x, axes: Subscripts, heads: int, length: int) -> jax.Array:
+  """An array along queries or heads, along the rows that both are."""
+  if "k" in axes or not set(axes) & set("ht"):
+    return x  # queries and keys themselves are replaced
+  if len(axes) == 2:  # of positions, or segments
+    return jnp.repeat(jnp.asarray(x), heads, axis=1)
+  x = jnp.asarray(x)
+  x = jnp.broadcast_to(x, (x.shape[0], heads, length, x.shape[3]))
+  return jnp.swapaxes(x, 1, 2).reshape(x.shape[0], 1, -1, x.shape[3])
+
+
+def _along_keys(x, axes: Subscripts, shared: int) -> jax.Array:
   """An array along keys, each of them as often as there are key heads."""
-  if "k" in axes:  # keys and values themselves, which are replaced
+  if "k" in axes or "s" not in axes:
     return x
-  return jnp.repeat(jnp.asarray(x), count, axis=axes.index("s"))
+  return jnp.repeat(jnp.asarray(x), shared, axis=axes.index("s"))

@@ -123,11 +123,15 @@ def modified(
 def _by_query(mod: ScoreMod, scores, b, h, q, k):
   """Logits of each query by itself, a T of 1: its keys may be others' not."""
 
-  def one(scores, q, k):
+  def one(scores, h, q, k):
     return _as_logits(mod(scores, b, h, q, k), scores)
 
-  apart = (x[:, :, :, None] for x in (scores, q, k))
-  found = jax.vmap(one, in_axes=(2, 2, 2), out_axes=2)(*apart)
+  apart = [x[:, :, :, None] for x in (scores, h, q, k)]
+  # Queries may have a head each, and be those of several.
+  axes = [2, 2 if h.shape[2] != 1 else None, 2, 2]
+  if axes[1] is None:
+    apart[1] = h
+  found = jax.vmap(one, in_axes=axes, out_axes=2)(*apart)
   return found[:, :, :, 0]
 
 

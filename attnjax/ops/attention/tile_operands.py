@@ -63,8 +63,9 @@ class Settings(NamedTuple):
   # Whether keys and values lie as the caller has them, all heads of a token
   # side by side: ``B S K A``, else ``B K S A``.
   token_major: bool = False
-  # How many key heads have their keys, token by token, as keys of one head.
-  key_heads: int = 1
+  # How many query heads and key heads have their tokens side by side, token by
+  # token, as those of one head; None where each has its own.
+  side_by_side: tuple[int, int] | None = None
   # Of a device's part of a call: the subscripts of the whole, where no axis of
   # size 1 is a part of a longer one.
   subscripts: tuple[Subscripts, ...] | None = None
@@ -202,14 +203,14 @@ class CallOperands(_Operands):
 
 
 @pytree_dataclass
-class _GridOfKeyHeads(Grid):
-  """Coordinates where the keys of several heads are keys of one.
+class _GridOfAllHeads(Grid):
+  """Coordinates where the tokens of several heads are those of one.
 
   Args:
-    key_head: of each key, which head it is of.
+    own: whether a key is of the key head of a query.
   """
 
-  key_head: Any
+  own: Any
 
 
 @pytree_dataclass
@@ -221,14 +222,18 @@ class TileOperands(_Operands):
     places = self._places(tile) if self.places is None else self.places
     query_index = row(places.query, 4, query=True)
     key_index = row(places.key, 4, query=False)
-    heads, side_by_side = self.settings.key_heads, key_index
-    if heads > 1:
-      key_index = side_by_side // heads
+    head, own = places.head.reshape(1, -1, 1, 1), None
+    if self.settings.side_by_side is not None:
+      heads, shared = self.settings.side_by_side
+      queries, keys = query_index, key_index
+      query_index, key_index = queries // heads, keys // shared
+      head = queries - query_index * heads
+      own = head // (heads // shared) == keys - key_index * shared
     query, key = self.query_positions, self.key_positions
 
     where = Grid(
       batch=places.batch.reshape(-1, 1, 1, 1),
-      head=places.head.reshape(1, -1, 1, 1),
+      head=head,
       query_position=query_index
       if query is None
       else row(query, 4, query=True),
@@ -236,10 +241,7 @@ class TileOperands(_Operands):
       query_index=query_index,
       key_index=key_index,
     )
-    if heads == 1:
-      return where
-    of = side_by_side - key_index * heads
-    return _GridOfKeyHeads(**vars(where), key_head=of)
+    return where if own is None else _GridOfAllHeads(**vars(where), own=own)
 
   def _places(self, tile) -> Places:
     """Indices of a tile of a call that is here as a whole."""
@@ -265,10 +267,8 @@ class TileOperands(_Operands):
 
     seen: Bool[Array, ...] | None
     seen = None if full else seen_by(self.rules, grid)
-    if isinstance(grid, _GridOfKeyHeads):
-      group = self.settings.shape[1] // self.settings.key_heads
-      own = grid.head // group == grid.key_head
-      seen = own if seen is None else seen & own
+    if isinstance(grid, _GridOfAllHeads):
+      seen = grid.own if seen is None else seen & grid.own
     if self.chosen is not None:
       places = self.chosen[..., None, :]
       counts = (grid.key_index[..., None] == places).any(-1)

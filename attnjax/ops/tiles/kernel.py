@@ -1,14 +1,12 @@
 """A walk over tiles as one kernel, whatever the function of a tile is."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 
 from attnjax.ops.tiles.fold import WHOLE, Filled, Subscripts, Sweep, fold
-from attnjax.ops.tiles.heads_as_rows import are_rows, with_heads_as_rows
 from attnjax.ops.tiles.visits import Visits
 
 __all__ = ["Kernel"]
@@ -80,10 +78,7 @@ class Kernel:
       kernel = self
       if adds and self.visits_of_sums is not None:
         kernel = dataclasses.replace(self, visits=self.visits_of_sums)
-      own: Callable = functools.partial(walk, kernel)
-      if are_rows(sweep.blocks):
-        own = functools.partial(with_heads_as_rows, own)
-      return own(function, here, operands, *rest, adds=adds)
+      return walk(kernel, function, here, operands, *rest, adds=adds)
 
     def by_loop(tiles, codes, *operands):
       here = sweep._replace(tiles=tiles, codes=codes, kernel=None)

@@ -21,6 +21,7 @@ from attnjax import masks, normalizers, score_mods, scoring
 from attnjax.plan.topology import devices_of, topology
 
 T, S, H, K, D = 700, 650, 4, 2, 80
+FEW = {"decode": 1, "verify": 5}  # queries
 CALLS = {
   "softcap": lambda _: {
     "mask": masks.causal(),
@@ -38,8 +39,12 @@ CALLS = {
   "function": lambda _: {
     "mask": masks.from_fn(lambda b, h, q, k: (q - k) % 7 < 3)
   },
-  # One query.
+  # One query, and a few.
   "decode": lambda _: {"query_positions": jnp.full((1, 1), 600, jnp.int32)},
+  "verify": lambda _: {
+    "mask": masks.causal(),
+    "query_positions": 600 + jnp.arange(5, dtype=jnp.int32)[None],
+  },
   # Numbers of arrays by position, and along a third axis.
   "buckets": lambda x: {"score_mod": score_mods.relative_bias(x[:32, :H])},
   "distances": lambda x: {
@@ -73,7 +78,7 @@ def print_counts(machine: str, word: str, *names: str) -> None:
 
     with jax.set_mesh(mesh):
       gradient = jax.jit(jax.grad(loss, (0, 1, 2, 3)))
-      query = shape(1, 1 if name == "decode" else T, H, D)
+      query = shape(1, FEW.get(name, T), H, D)
       traced = gradient.trace(query, *keys, captured)
       program = traced.lower().compile().as_text()
     print(program.count(word))

@@ -16,9 +16,9 @@ import pytest
 
 import attnjax
 from attnjax import masks, normalizers, score_mods, scoring, testing
-from attnjax.ops.attention import fused_blocks
+from attnjax.ops.attention import fused_blocks, fused_decode
 from attnjax.ops.target import traced_for
-from tests.features import slow_but
+from tests.features import fewest, slow_but
 from tests.ops.attention.compiled_calls import CALLS, counts
 
 INTERPRETED = attnjax.Fused(8, 16, interpret=True)
@@ -36,8 +36,10 @@ def pairs_of_features(s, b, h, q, k, x):
 class Kernels:
   """`attend` by interpreted kernels."""
 
+  fused: attnjax.Fused = INTERPRETED
+
   def __call__(self, query, key, value, **options):
-    options.setdefault("implementation", INTERPRETED)
+    options.setdefault("implementation", self.fused)
     return attnjax.attend(query, key, value, **options)
 
 
@@ -155,36 +157,66 @@ def test_a_table_by_distance_and_a_hidden_layer_get_their_gradients():
     np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("shared", [2, pytest.param(1, marks=pytest.mark.slow)])
-def test_one_query_reads_the_keys_of_all_heads_where_they_lie(shared):
+def decoded(length, shared):
+  """A call of few queries, each where it stands, and what of it moves."""
   draw = lambda n, *shape: jax.random.normal(jax.random.key(n), shape)
-  query, key = draw(0, 2, 1, 6, 5), draw(1, 2, 37, shared, 5)
-  moving = draw(2, 6), draw(3, 1, 6, 1, 37), query, key, draw(4, *key.shape)
+  query, key = draw(0, 2, length, 6, 5), draw(1, 2, 37, shared, 5)
+  bias = draw(3, 1, 6, length, 37)
+  moving = draw(2, 6), bias, query, key, draw(4, *key.shape)
 
-  def loss(how, slopes, bias, *arrays):
-    out = attnjax.attend(
+  def out(how, slopes, bias, *arrays):
+    return attnjax.attend(
       *arrays,
       mask=masks.causal() & masks.lengths(key=jnp.array([30, 0])),
-      query_positions=jnp.array([[25], [3]]),
+      query_positions=jnp.array([[25], [3]]) + jnp.arange(length)[None],
+      query_segment_ids=jnp.full((1, length), 1).at[:, -1].set(2),
+      key_segment_ids=jnp.arange(37)[None] // 20 + 1,
       score_mod=score_mods.alibi(slopes),
       bias=bias,
       implementation=how,
     )
-    return (out**2).sum()
 
+  return out, moving
+
+
+def test_few_queries_read_the_keys_of_all_heads_where_they_lie():
+  out, moving = decoded(3, 2)
+  query, key = moving[2:4]
+  run = lambda how: jax.jit(lambda *x: out(how, *x))(*moving)
+  np.testing.assert_allclose(run(INTERPRETED), run("reference"), atol=2e-6)
+
+  of = lambda query, **how: (
+    attnjax.explain(query, key, key, implementation=INTERPRETED, **how)
+    .verdicts[0]
+    .reason
+  )
+  assert "3 queries of all 6 heads" in of(query)
+  assert "one query of all 6 heads" in of(query[:, :1])
+  assert "blocks of 8" in of(jnp.ones((2, 9, 6, 5)))
+  # Of the largest logit the place is a token, and not one of its heads.
+  assert "blocks of 8" in of(query, aux=("max_logit",))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("length", "shared"), [(1, 2), (1, 1), (3, 2), (4, 6)])
+def test_gradients_of_few_queries(length, shared):
+  out, moving = decoded(length, shared)
   run = lambda how: jax.jit(
-    jax.grad(lambda *x: loss(how, *x), (0, 1, 2, 3, 4))
+    jax.grad(lambda *x: (out(how, *x) ** 2).sum(), (0, 1, 2, 3, 4))
   )(*moving)
   for x, y in zip(run(INTERPRETED), run("reference"), strict=True):
-    np.testing.assert_allclose(x, y, rtol=1e-5, atol=2e-5)
+    np.testing.assert_allclose(x, y, rtol=2e-5, atol=1e-4)
 
-  of = lambda **how: attnjax.explain(
-    query, key, key, implementation=INTERPRETED, **how
-  )
-  assert "one query of all 6 heads" in of().verdicts[0].reason
-  # Of the largest logit the place is a token, and not one of its heads.
-  assert "blocks of 8" in of(aux=("max_logit",)).verdicts[0].reason
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", fewest(testing.cases()))
+def test_few_queries_conform(monkeypatch, case):
+  # As if 13, which the suite has, were few. Of logits of 1e4 the last bit
+  # matters, and matrices of this size are not summed in one order on a CPU.
+  monkeypatch.setattr(fused_decode, "_MOST_QUERIES", 16)
+  if any(case.matches(name) for name in (*REFUSED, "numbers/logits of 1e4*")):
+    pytest.skip("as above")
+  case.check(Kernels(attnjax.Fused(8, 32, interpret=True)))
 
 
 @pytest.mark.slow
