@@ -22,10 +22,13 @@ MOVED: dict[str, tuple[str, ...]] = {
   "attnjax.nn.content_glimpse": ("attnjax.nn.glimpse",),
   "attnjax.nn.cross_block": ("attnjax.nn.transformer_block",),
   "attnjax.nn.memory": ("attnjax.nn.neural_memory",),
-  "attnjax.nn.memory_as_context": ("attnjax.nn.memory_blocks",),
   "attnjax.nn.self_attention": ("attnjax.nn.attention",),
   "attnjax.nn.step_attention": ("attnjax.nn.recurrent",),
-  "attnjax.nn.titans": ("attnjax.nn.memory_blocks",),
+  "attnjax.nn.titans": (
+    "attnjax.nn.memory_blocks",
+    "attnjax.nn.memory_as_context",
+    "attnjax.nn.mixer",
+  ),
   "attnjax.nn.window": ("attnjax.nn.window_attention",),
   "attnjax.ops.alike": ("attnjax.ops.vmap_consistent",),
   "attnjax.ops.angles": ("attnjax.ops.positions",),
@@ -172,6 +175,9 @@ NAMES: dict[str, str] = {
   ),
   "attnjax.models.sampling.check_sampling": (
     "attnjax.models.sampling.checked_options"
+  ),
+  "attnjax.nn.memory_blocks.MemoryAsContext": (
+    "attnjax.nn.memory_as_context.MemoryAsContext"
   ),
   "attnjax.nn.glimpse.check_sizes": "attnjax.retired.check_sizes",
   "attnjax.nn.glimpse.embedded": "attnjax.retired.embedded",

@@ -47,7 +47,7 @@ class _Block(nnx.Module):
     return jax.tree.map(jnp.asarray, state)
 
   def decode(self, x, state):
-    """(x of one token, state after it)."""
+    """(x of the next tokens, state after them)."""
     change, state = self.mixer.decode(self.mixer_norm(x), state)
     return self._add(x, change), state
 
@@ -157,7 +157,12 @@ class MemoryLM(nnx.Module):
     *,
     lengths: Int[Array, "*B"] | None = None,
   ):
-    """(logits, cache) of new tokens after those in the cache, one by one.
+    """(logits, cache) of new tokens after those in the cache.
+
+    As `__call__`, all tokens of a layer at once; of MAC, whole segments, and
+    token after token what is not one. A cache is all that is known of a text so
+    far: to train on rows that go on where the last ones ended, give the cache
+    that came with those, through `jax.lax.stop_gradient`.
 
     Args:
       tokens: int ``*B T``, a prompt or one token.
@@ -169,6 +174,19 @@ class MemoryLM(nnx.Module):
 
     Raises:
       ValueError: if lengths are given.
+
+    A text in pieces has the logits of the whole:
+
+    >>> import jax.numpy as jnp
+    >>> from attnjax.models import MemoryLMConfig
+    >>> from flax import nnx
+    >>> config = MemoryLMConfig(width=8, depth=1, heads=2, hidden=16, window=3)
+    >>> model = MemoryLM(config, 11, rngs=nnx.Rngs(0))
+    >>> text = jnp.array([3, 1, 4, 1, 5, 9])
+    >>> _, cache = model.decode(text[:4], model.init_cache((), 6))
+    >>> rest, _ = model.decode(text[4:], cache)
+    >>> bool(jnp.allclose(rest, model(text)[4:], atol=1e-5))
+    True
     """
     if lengths is not None:
       raise ValueError(
@@ -176,16 +194,12 @@ class MemoryLM(nnx.Module):
         " memory cannot leave padding out; decode rows of one length together"
       )
 
-    # Token after token, also for a prompt: the state after every token is what
-    # the next one reads, and a segment may end anywhere in it.
-    def read(cache, token):
-      layer = lambda x, scanned: scanned[0].decode(x, scanned[1])
-      x = self.embed(token[..., None])
-      x, cache = jax.lax.scan(layer, x, (self.blocks, cache))
-      return cache, self.embed.logits(self.norm(x))[..., 0, :]
-
-    cache, logits = jax.lax.scan(read, cache, jnp.moveaxis(tokens, -1, 0))
-    return jnp.moveaxis(logits, 0, -2), cache
+    x, cache = jax.lax.scan(
+      lambda x, scanned: scanned[0].decode(x, scanned[1]),
+      self.embed(tokens),
+      (self.blocks, cache),
+    )
+    return self.embed.logits(self.norm(x)), cache
 
   def read(
     self,

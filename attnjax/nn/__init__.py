@@ -8,12 +8,8 @@ from attnjax.nn.attention import MultiHeadAttention, SelfAttention
 from attnjax.nn.embed import Embedding
 from attnjax.nn.glimpse import ContentGlimpse, GlimpseNetwork
 from attnjax.nn.latent_attention import LatentAttention
-from attnjax.nn.memory_blocks import (
-  MemoryAlone,
-  MemoryAsContext,
-  MemoryAsGate,
-  MemoryAsLayer,
-)
+from attnjax.nn.memory_as_context import MemoryAsContext
+from attnjax.nn.memory_blocks import MemoryAlone, MemoryAsGate, MemoryAsLayer
 from attnjax.nn.mixture import ExpertLinear, MixtureOfExperts
 from attnjax.nn.neural_memory import NeuralMemory, NeuralMemoryState
 from attnjax.nn.recurrent import GRU, GRUCell, StepAttention

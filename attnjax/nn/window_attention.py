@@ -167,57 +167,60 @@ class WindowAttention(nnx.Module):
 
   def decode(
     self,
-    inputs: Float[Array, "*B 1 M"],
+    inputs: Float[Array, "*B T M"],
     cache: WindowCache,
-    beside: tuple[Float[Array, "*B 1 M"], WindowCache] | None = None,
+    beside: tuple[Float[Array, "*B T M"], WindowCache] | None = None,
   ):
-    """Attends one new token over the cache and itself.
+    """Attends new tokens over the cache and themselves, causally.
 
     Args:
-      inputs: ``*B 1 M``.
+      inputs: ``*B T M``, the next tokens.
       cache: of the tokens before.
-      beside: the second token of the position, and the cache of such tokens.
+      beside: the second tokens of these positions, and the cache of such
+        tokens.
 
     Returns:
-      ``*B 1 M`` and the new cache; with `beside` its cache too.
+      ``*B T M`` and the new cache; with `beside` its cache too.
 
     Raises:
-      ValueError: if another number of tokens comes, or the cache is of another
-        layer, with a smaller window.
+      ValueError: if the cache is of another layer, with a smaller window; if it
+        is known to have no room for the tokens, without a window.
     """
-    if inputs.shape[-2] != 1:
-      raise ValueError(
-        "WindowAttention: inputs must be one token, shape [..., 1, M], got"
-        f" {list(inputs.shape)}; decode token after token"
-      )
-
-    # Only a window has tokens that no later query sees, and whose slots are
-    # free.
-    store = caches.append if self.window is None else caches.roll
-    position = cache.rows.next_positions(1)
+    position = cache.rows.next_positions(inputs.shape[-2])
     (query, *own), tail = self._project(inputs, cache.tail)
-
-    caches_after = [WindowCache(store(cache.rows, *own), tail)]
+    # `beside` stands first among the keys, and last among the results.
+    parts = [(cache, tail, own)]
     if beside is not None:
       token, old = beside
-      rows = store(old.rows, *self._keys_values(token))
-      caches_after = [WindowCache(rows, old.tail), *caches_after]
+      parts = [(old, old.tail, self._keys_values(token)), *parts]
 
-    # A cache too small for the window has overwritten tokens of it.
-    for new in caches_after:
+    heads, slots, after = [], [], []
+    for old, tail, pair in parts:
+      rows, key, value, places = self._store(old.rows, *pair)
+      heads.append((key, value))
+      slots.append(jnp.where(places < 0, _LATER, places))
+      after.append(WindowCache(rows, tail))
+
+      # A cache too small for the window has overwritten tokens of it.
       wrong = sees_forgotten(
-        self._mask(), cache.rows.length, new.rows.forgotten, 1
+        self._mask(), old.rows.length, old.rows.forgotten, inputs.shape[-2]
       )
       query = poison(query, wrong)
 
-    heads = [(new.rows.key, new.rows.value) for new in caches_after]
-    slots = [
-      jnp.where(new.rows.positions < 0, _LATER, new.rows.positions)
-      for new in caches_after
-    ]
     out = self._attend(query, position, heads, slots)
-    # `beside` stands first among the keys, and last among the results.
-    return (out, *reversed(caches_after))
+    return (out, *reversed(after))
+
+  def _store(self, rows, key, value):
+    """(rows with new tokens; all keys, values and positions they may see)."""
+    if self.window is None:
+      rows = caches.append(rows, key, value)
+      return rows, rows.key, rows.value, rows.positions
+
+    # Only a window has tokens that no later query sees, and whose slots are
+    # free; the first of several new tokens still sees what the last ones
+    # overwrite.
+    seen = caches.unrolled(rows, key, value)
+    return (caches.roll(rows, key, value), *seen)
 
   def _project(self, x, tail):
     """((queries, keys, values), tail), after the convolution if any."""

@@ -16,7 +16,7 @@ from flax import nnx
 
 from attnjax import memory
 from attnjax.models import MemoryLM
-from attnjax.nn.memory_blocks import MixerState
+from attnjax.nn.mixer import MixerState
 from attnjax.nn.neural_memory import NeuralMemoryState
 from experiments.recall_beyond_window.config import RecallConfig
 from experiments.recall_task import draw_words, filled, lay_out

@@ -1,5 +1,7 @@
 """What mixes tokens beside a memory never knows a later one, and decodes."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -109,6 +111,41 @@ def test_token_by_token_it_says_what_it_says_at_once(mixer):
 
   at_once, by_token = both(X)
   np.testing.assert_allclose(at_once, by_token, atol=2e-5)
+
+
+# Within a segment of MAC or a chunk, at the border of one, and of no tokens.
+CUTS = [(8,), (3, 4), (0, 9), (11,)]
+CASES = list(itertools.product(MIXERS, CUTS))
+
+
+def in_pieces(mixer, x, cuts):
+  state, y = mixer.init_state((B,), T), []
+  for piece in jnp.split(x, cuts, axis=1):
+    change, state = mixer.decode(piece, state)
+    y.append(change)
+  return jnp.concatenate(y, axis=1)
+
+
+@pytest.mark.parametrize("case", few(CASES, ("mac", (8,)), ("window", (3, 4))))
+def test_in_pieces_it_says_what_it_says_at_once(case):
+  name, cuts = case
+  mixer = made(name)
+  pieces, whole = jax.jit(lambda x: (in_pieces(mixer, x, cuts), mixer(x)[0]))(X)
+  np.testing.assert_allclose(pieces, whole, atol=2e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES)
+def test_gradients_go_through_the_state_of_a_piece(case):
+  name, cuts = case
+  mixer, (weights,) = made(name), drawn.arrays((B, T, M), seed=1)
+
+  @jax.jit
+  def gradients(x):
+    of = lambda f: jax.grad(lambda x: (weights * f(x)).sum())(x)
+    return of(lambda x: in_pieces(mixer, x, cuts)), of(lambda x: mixer(x)[0])
+
+  np.testing.assert_allclose(*gradients(X), atol=2e-4)
 
 
 @pytest.mark.parametrize("name", ["titans", "mac", "mag", "mal", "window"])
