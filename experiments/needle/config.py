@@ -25,7 +25,7 @@ class NeedleConfig(Config):
     tuple(VARIANTS), "each is trained", choices=tuple(VARIANTS)
   )
   rates: tuple[float, ...] = setting(
-    (3e-3, 1e-2, 3e-2), "learning rates, each tried", above=0
+    (1e-3, 3e-3, 1e-2), "learning rates, each tried", above=0
   )
   seeds: int = setting(3, "repetitions with other draws", at_least=1)
   steps: int = setting(2000, "updates of a training", at_least=1)
