@@ -23,9 +23,24 @@ PEERS = {"torch": "torch", "equinox": "peers", "haiku": "peers"}
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
+# Pages whose programs take seconds to compile.
+LONG = (
+  "caches_and_decoding",
+  "own_memory",
+  "published_models",
+  "seeing_attention",
+  "which_implementation",
+)
+
+
 def named(pages):
   return [
-    pytest.param(page, id=page.relative_to(ROOT).as_posix()) for page in pages
+    pytest.param(
+      page,
+      id=page.relative_to(ROOT).as_posix(),
+      marks=[pytest.mark.slow] * (page.stem in LONG),
+    )
+    for page in pages
   ]
 
 

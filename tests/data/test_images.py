@@ -174,6 +174,7 @@ def test_the_real_digits(asset):
   assert no_picture_is_on_both_sides(images)
 
 
+@pytest.mark.slow
 def test_the_real_clothes(asset):
   root = asset("dataset-fashion-mnist")
   images = fashion_mnist(root / "usr/share/datasets/fashion-mnist")

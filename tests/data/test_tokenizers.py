@@ -123,6 +123,7 @@ def test_bpe_alphabet_is_the_library_s():
   assert sorted(_alphabet().values()) == sorted(ByteLevel.alphabet())
 
 
+@pytest.mark.slow
 def test_bpe_is_the_same_in_another_process():
   code = (
     "from attnjax.data import load, train_bpe;"

@@ -165,6 +165,7 @@ def test_a_document_does_not_see_the_one_before():
     assert together[name] == pytest.approx(alone[name])
 
 
+@pytest.mark.slow
 def test_the_same_texts_give_the_same_numbers():
   train, heldout = split(load("english"), 0.1)
   assert yardsticks(train, heldout) == yardsticks(train[::-1], heldout) | {

@@ -262,6 +262,7 @@ def test_every_peer_computes_what_we_compute(tmp_path):
       assert float(row["compile_seconds"]) > 0
 
 
+@pytest.mark.slow
 def test_the_command_line_refuses_before_any_work(tmp_path):
   done = _run(tmp_path / "run", "--config.implementation=fast")
   assert done.returncode == 1

@@ -29,6 +29,7 @@ def test_dense_memory_is_quadratic_and_the_engine_s_is_not():
     assert slope(found, "engine", what, "bytes") < 1.1
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_numbers_and_figures(tmp_path, typed):
   small = {"lengths": (32, 64), "heads": 1, "width": 8, "rounds": 1}
   ended = typed("context_cost", tmp_path, small)

@@ -68,6 +68,7 @@ def test_only_the_store_tells_and_self_attention_never_sees_it():
   assert changed["the row itself"] == 0
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_numbers_and_figures(tmp_path, typed):
   ended = typed("external_memory", tmp_path, SMALL)
   assert ended.code == 0, ended.err

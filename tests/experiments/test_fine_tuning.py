@@ -101,6 +101,7 @@ def logits(model, tokens):
   return model(tokens)
 
 
+@pytest.mark.slow
 def test_adapters_train_alone_and_are_merged_in_what_is_saved(
   config, published, tmp_path
 ):

@@ -139,6 +139,7 @@ def test_by_entropy_only_nouns_are_asked(head):
   assert float(total) == pytest.approx(-(first + second), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_more_nouns_than_are_gathered_are_not_left_out_in_silence(head):
   crowd = Sentence(("old", "wolf", "thief", "wolf"), {1: (0,), 2: (), 3: ()})
   rows = encode([crowd], Vocabulary.of([TEXT]), 8)[:1]
@@ -183,6 +184,7 @@ def test_tagged_sentences_become_nouns_and_what_describes_them():
   assert sentence == Sentence(("the", "old", "dog", "dogs"), {2: (1,), 3: ()})
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_numbers_and_figure(tmp_path, typed):
   ended = typed("fluffy_creature", tmp_path, SMALL)
   assert ended.code == 0, ended.err

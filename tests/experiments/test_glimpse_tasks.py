@@ -53,6 +53,7 @@ def test_tiny_reaches_what_it_claims(tmp_path):
     assert result.right == 5
 
 
+@pytest.mark.slow
 def test_the_notes_task_writes_what_it_promises(tmp_path, typed):
   ended = typed("glimpse", tmp_path / "run", "--preset=published", SMALL)
   assert ended.code == 0, ended.err

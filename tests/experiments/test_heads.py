@@ -31,6 +31,7 @@ def test_the_answers_are_the_values_of_the_things_asked_for():
       assert batch["answers"][row, n] == batch["values"][row, place]
 
 
+@pytest.mark.slow
 def test_a_silenced_head_adds_nothing_and_the_model_is_left_as_it_was():
   config = HeadsConfig(batch_size=4, heldout=8)
   model = task.make(config, task.SHAPES["two heads"], seed=0)
@@ -54,6 +55,7 @@ def test_heads_are_told_by_what_they_look_at():
   assert found[0]["weight on place"] >= found[1]["weight on place"]
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_numbers_and_figure(tmp_path, typed):
   ended = typed("heads", tmp_path, SMALL)
   assert ended.code == 0, ended.err

@@ -84,6 +84,7 @@ def _curve(workdir):
   ]
 
 
+@pytest.mark.slow
 def test_a_run_shows_what_it_promises(corpus, tmp_path, typed):
   small = SMALL | {"data.path": corpus}
   ended = typed("language_model", tmp_path / "run", small)

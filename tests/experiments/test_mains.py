@@ -60,12 +60,7 @@ def test_the_program_of_every_experiment_is_run_by_a_test(name):
 
 # The tests of these rooms run them whole, and are slow; those of the other
 # rooms run a small one by default, and need no other.
-RUN_HERE = (
-  "attention_speed",
-  "memory_speed",
-  "pronunciation",
-  "scaling",
-)
+RUN_HERE = ("attention_speed", "memory_speed")
 
 
 @pytest.mark.parametrize(

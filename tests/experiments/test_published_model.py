@@ -44,6 +44,7 @@ def folder(tmp_path_factory):
   return path
 
 
+@pytest.mark.slow
 def test_a_run_answers_measures_and_draws(folder, tmp_path, typed):
   small = {"path": str(folder), "tokens": 3, "windows": 2, "length": 16}
   ended = typed("published_model", tmp_path, small)
@@ -55,6 +56,7 @@ def test_a_run_answers_measures_and_draws(folder, tmp_path, typed):
   assert (tmp_path / "attention.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_bits_are_those_of_windows_taken_alone(folder):
   model, tokenizer = load(folder)
   config = PublishedModelConfig(length=11, windows=3)

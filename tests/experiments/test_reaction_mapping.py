@@ -222,6 +222,7 @@ def test_products_are_guessed_with_their_reactants_and_without():
   assert read == [[*head, *"CO.C", *tail], [*head, *hidden, *tail]]
 
 
+@pytest.mark.slow
 def test_runs(nothing_published, tmp_path, capsys):
   program.main(MappingConfig(seeds=2), tmp_path)
   written = json.loads((tmp_path / "result.json").read_text())

@@ -92,6 +92,7 @@ def test_a_window_knows_nothing_of_pairs_beyond_its_reach(variant):
   assert bool((before == after).all()) == blind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", mostly_slow(MEMORIES))
 def test_reading_on_from_a_state_says_what_the_whole_row_says(variant):
   config = small()
@@ -220,6 +221,7 @@ def test_what_is_not_at_chance_beyond_the_reach_is_called_a_leak():
   assert report.check_reach(config, cells("MAC", 1.0)) == ""
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_numbers_and_figures(tmp_path, typed):
   leaves = SMALL | {"variants": ("window", "gated delta net")}
   ended = typed("recall_beyond_window", tmp_path, leaves)

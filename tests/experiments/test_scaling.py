@@ -133,6 +133,7 @@ def test_the_law_foretells_what_was_held_out_and_is_refuted_where_it_fails():
   assert "REFUTED" in report.tested(config, runs)
 
 
+@pytest.mark.slow
 def test_resamples_draw_cells_so_that_seeds_alike_narrow_nothing():
   runs = invented(TRUE, noise=0.01)
   one, five = (fit(FEWEST, runs * n) for n in (1, 5))

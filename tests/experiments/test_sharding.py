@@ -34,6 +34,7 @@ def test_zigzag_keeps_every_device_as_busy_as_the_mean():
     assert sorted(steps) == list(range(8))
 
 
+@pytest.mark.slow
 def test_a_run_prints_its_tables_and_writes_its_numbers(tmp_path, typed):
   small = {
     "machines": ("cpu:2",),

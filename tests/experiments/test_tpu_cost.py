@@ -104,6 +104,7 @@ def test_turns_of_a_loop_are_those_of_the_values():
   assert found == ([], 7.0, 0.5)
 
 
+@pytest.mark.slow
 def test_branches_that_documents_take_are_those_of_the_values():
   case = CAUSAL._replace(name="documents", kind="backward", length=1024)
   function, arguments, values = call_of(case, "blockwise", None)

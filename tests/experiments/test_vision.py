@@ -107,6 +107,7 @@ def test_the_convolution_is_as_large_as_the_transformer_and_no_larger(preset):
   assert sizes["linear"] == 10 * (side**2 + 1)
 
 
+@pytest.mark.slow
 def test_a_convolution_sees_the_same_thing_anywhere():
   model = network("convolution")
   wide = np.pad(IMAGES[:, 2:6, 2:6], ((0, 0), (6, 6), (6, 6), (0, 0)))
@@ -164,6 +165,7 @@ def test_a_validation_leaves_the_test_alone():
   assert test.digest != tuned.digest
 
 
+@pytest.mark.slow
 def test_a_run_writes_what_it_promises(tmp_path, typed):
   pytest.importorskip("sklearn", reason="pip install 'attnjax[vision]'")
   # The convolution and a blinded attention run in the next test.

@@ -101,6 +101,7 @@ def test_the_best_rate_is_told_and_one_at_the_edge_is_starred():
   assert "1 of 3" in said
 
 
+@pytest.mark.slow
 def test_a_run_is_resumed_by_its_cells(tmp_path, typed):
   ended = typed("why_recall_is_not_learned", tmp_path, SMALL)
   assert ended.code == 0, ended.err

@@ -68,6 +68,7 @@ def test_the_target_is_the_value_beside_the_asked_key():
     np.testing.assert_array_equal(x, again[name])
 
 
+@pytest.mark.slow
 def test_a_run_writes_its_numbers_and_figures(tmp_path, typed):
   ended = typed("why_scale", tmp_path, SMALL)
   assert ended.code == 0, ended.err

@@ -184,6 +184,7 @@ def test_what_came_is_told_as_far_as_it_came(tmp_path):
   assert plot(tmp_path / "b.png", words, points, [{"loss": 1.0}, None]) is None
 
 
+@pytest.mark.slow
 def test_a_metric_that_no_result_has_costs_no_table(tmp_path, swept, capsys):
   (tmp_path / "sweep").mkdir()
   (tmp_path / "sweep" / "repaired").touch()

@@ -91,6 +91,7 @@ def test_lines_are_read_as_they_come_and_a_half_line_is_not(tmp_path):
   assert (run.step, run.latest("loss"), len(run.losses)) == (20, 1.0, 2)
 
 
+@pytest.mark.slow
 def test_the_watch_of_a_long_run_is_bounded(tmp_path):
   """200,000 records of a run whose loss falls from 1 to 0, twice evaluated."""
   folder = run_in(tmp_path / "a", [])

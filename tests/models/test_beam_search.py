@@ -98,6 +98,7 @@ def test_a_beam_that_holds_all_sequences_finds_the_best_in_order(penalty):
     assert (np.asarray(found.scores[row, count:]) == -np.inf).all()
 
 
+@pytest.mark.slow
 def test_one_beam_is_greedy():
   differ = 0
   for seed in range(5):

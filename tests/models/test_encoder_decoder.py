@@ -158,6 +158,7 @@ def test_one_table_may_embed_both_and_read_out():
     network(shared=True)
 
 
+@pytest.mark.slow
 def test_dropout_is_a_function_of_its_key_and_of_training_alone():
   model = network(dropout=0.5)
   run = jax.jit(

@@ -174,6 +174,7 @@ def test_a_row_repeats_the_token_it_stopped_at_and_top_1_is_greedy():
     assert (after[first:] == stop).all()
 
 
+@pytest.mark.slow
 def test_a_row_stops_at_any_of_several_tokens_and_repeats_that_one():
   model = decoder()
   free = np.asarray(greedy(model, PROMPT))

@@ -98,6 +98,7 @@ def test_a_rolling_cache_is_wound_back_as_far_as_it_says():
     rolling("all", rolling=-1)
 
 
+@pytest.mark.slow
 def test_generate_writes_with_a_cache_of_the_window():
   model = decoder(window=3, depth=5, layers=LAYERS["mixed"])
   lengths = jnp.array([5, 3])

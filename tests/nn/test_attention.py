@@ -33,6 +33,7 @@ def test_is_the_primitive_with_its_parameters():
   )
 
 
+@pytest.mark.slow
 def test_decodes_as_the_primitive_does():
   module = layer(position_encoding=positions.Rotary())
   state = cache.init((B,), T, K, D, value_width=E)

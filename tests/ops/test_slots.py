@@ -64,6 +64,7 @@ def test_weights_are_the_posterior_of_a_noisy_unit_key():
   chex.assert_trees_all_close(aux.weights[0], posterior, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_is_written_is_read_and_the_rest_is_kept():
   held, new = store(), draw(1, E, seed=5)
   after = slots.write(held, 3 * held.key[4:5], new, **SHARP)

@@ -107,6 +107,7 @@ def test_a_pair_that_another_rule_hides_needs_no_entry(x):
     assert jnp.isnan(traced(4)[:, 3:]).all()
 
 
+@pytest.mark.slow
 def test_empty_slots_of_a_cache_need_no_entry():
   layer = nn.MultiHeadAttention(4, heads=2, rngs=nnx.Rngs(0))
   x = jax.random.normal(jax.random.key(1), (2, T, 4))

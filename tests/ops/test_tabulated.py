@@ -352,9 +352,7 @@ CONTEXTS = {
 }
 
 
-@pytest.mark.parametrize(
-  "context", few(CONTEXTS, "vmap of grad", "scan", "explicit mesh")
-)
+@pytest.mark.parametrize("context", few(CONTEXTS, "scan", "explicit mesh"))
 def test_a_function_is_evaluated_wherever_a_program_is_traced(context, key):
   tabulation._tables.clear()
   x = tuple(jax.random.normal(k, (24, 2, 4)) for k in jax.random.split(key, 3))

@@ -116,6 +116,7 @@ def test_documents_are_found_when_it_runs(monkeypatch, documents, times):
   assert jnp.isfinite(out[:, : T // documents]).all()
 
 
+@pytest.mark.slow
 def test_the_next_keys_are_sent_before_these_are_computed_with():
   ring = sharded("ring", "contiguous", sequence=N)
   run = lambda *x: ring(*x, mask=masks.causal(), implementation=ENGINE)
@@ -133,6 +134,7 @@ def test_the_next_keys_are_sent_before_these_are_computed_with():
       assert "collective-permute(" not in after
 
 
+@pytest.mark.slow
 def test_a_module_takes_it_as_its_attend():
   from flax import nnx
 

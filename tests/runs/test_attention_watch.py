@@ -127,6 +127,7 @@ def told_lengths(model, batch, key):
   return jnp.where(real[..., None, None], x**2, 0).sum(), jnp.float32(1)
 
 
+@pytest.mark.slow
 def test_padding_is_no_part_of_the_entropies_of_a_loss():
   x = np.random.default_rng(0).normal(size=(2, 7, 2, 4)).astype(np.float32)
   x[:, 4:] *= 5  # such queries look elsewhere
@@ -190,6 +191,7 @@ def test_what_is_watched_is_seen_beside_evaluations(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_one_program_serves_all_models_of_a_shape(monkeypatch):
   from attnjax.viz import captured
 

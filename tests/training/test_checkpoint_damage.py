@@ -144,14 +144,17 @@ def test_any_file_truncated(pristine, tmp_path):
   )
 
 
+@pytest.mark.slow
 def test_any_file_emptied(pristine, tmp_path):
   for_each_file(pristine, tmp_path, lambda path: path.write_bytes(b""))
 
 
+@pytest.mark.slow
 def test_any_file_deleted(pristine, tmp_path):
   for_each_file(pristine, tmp_path, lambda path: path.unlink())
 
 
+@pytest.mark.slow
 def test_any_file_replaced_by_the_older_step_s(pristine, tmp_path):
   def replace(path):
     older = Path(str(path).replace("/300/", "/200/"))

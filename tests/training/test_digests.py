@@ -35,6 +35,7 @@ def test_every_flipped_bit_is_found(folder, bit):
   assert _problem(folder).startswith("weights differs from its digest")
 
 
+@pytest.mark.slow
 def test_every_flipped_bit_of_the_manifest_is_found(folder):
   path = folder / step_directories.MANIFEST
   good = path.read_bytes()

@@ -64,6 +64,7 @@ def test_a_negative_number_is_refused():
     StepTrace("x", -1)
 
 
+@pytest.mark.slow
 def test_the_trace_holds_the_scopes_of_model_and_step(tmp_path):
   config = DecoderConfig(width=8, depth=1, heads=2, hidden=16)
   model = DecoderLM(config, 17, rngs=nnx.Rngs(0))

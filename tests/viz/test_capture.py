@@ -50,6 +50,7 @@ def test_layers_of_a_scan_come_out_with_their_weights(options):
   assert some.names("query") == (6, 3)
 
 
+@pytest.mark.slow
 def test_a_jitted_function_is_seen_and_is_left_as_it_was():
   model = decoder()
   fast = jax.jit(lambda tokens: model(tokens))
@@ -247,6 +248,7 @@ def test_heads_that_are_divided_on_an_explicit_mesh_are_chosen():
   np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_layers_of_several_kinds_come_out_in_their_order():
   model = decoder(depth=5, window=2, layers=("window", "window", "full"))
   tokens = jnp.arange(7)

@@ -41,8 +41,10 @@ DENSE = "weights are T x S: attend gives them from the reference"
 SKIP = {"aux/weights": DENSE, "aux/all": DENSE}
 KEPT = fewest(one_of_each(testing.cases()))
 CASES = slow_but(testing.cases(), KEPT)
-# The laws that only an engine can break, which walks over tiles.
+# The laws that only an engine can break, which walks over tiles, and those of
+# which the reference is the equation itself.
 OF_TILES = ("transform", "devices", "vmap", "dropout", "positions", "batch")
+OF_TILES += ("mask", "bias", "local", "jvp", "second", "scoring", "score_mod")
 GROWTHS = testing.linear_memory_cases()
 
 

@@ -157,8 +157,8 @@ LAWS = {"gradient": gradient, "jvp": pushed, "second order": second}
 @pytest.mark.parametrize(
   ("law", "options", "shared"),
   [
-    ("gradient", rich, 4),
-    pytest.param("gradient", some, 1, marks=pytest.mark.slow),
+    pytest.param("gradient", rich, 4, marks=pytest.mark.slow),
+    ("gradient", some, 1),
     pytest.param("jvp", some, 8, marks=pytest.mark.slow),
     pytest.param("jvp", rich, 2, marks=pytest.mark.slow),
     pytest.param("second order", rich, 4, marks=pytest.mark.slow),

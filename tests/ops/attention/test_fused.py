@@ -135,6 +135,7 @@ def test_a_block_is_a_multiple_of_what_registers_hold(size):
     attnjax.Fused(key_block=size)
 
 
+@pytest.mark.slow
 def test_a_table_by_distance_and_a_hidden_layer_get_their_gradients():
   draw = lambda n, *shape: jax.random.normal(jax.random.key(n), shape)
   arrays = draw(0, 9, 1, 3), *draw(1, 2, 19, 1, 3)
@@ -179,6 +180,7 @@ def decoded(length, shared):
   return out, moving
 
 
+@pytest.mark.slow
 def test_few_queries_read_the_keys_of_all_heads_where_they_lie():
   out, moving = decoded(3, 2)
   query, key = moving[2:4]

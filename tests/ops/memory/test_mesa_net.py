@@ -68,6 +68,7 @@ def test_gradients_are_those_of_the_solutions():
   near(found, expected, 1e-9)
 
 
+@pytest.mark.slow
 def test_parts_are_the_whole():
   given = Problem(RULE)
   whole = memory.stream(empty(), *given.inputs)
