@@ -11,6 +11,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from attnjax.ops.tiles.flat_programs import CannotLower, is_zero
+from attnjax.ops.tiles.lookup_lines import (
+  addition_of,
+  cannot_add,
+  cannot_join,
+  cannot_look_up,
+  lookup_of,
+  steps,
+)
 from attnjax.ops.tiles.plane_pointwise import larger, smaller
 from attnjax.ops.tiles.planes import (
   Adds,
@@ -20,20 +28,9 @@ from attnjax.ops.tiles.planes import (
   Whole,
   scalar,
 )
-from attnjax.ops.tiles.single_numbers import (
-  cannot_add,
-  cannot_join,
-  cannot_look_up,
-  fill_value,
-)
 from attnjax.ops.tiles.stacks import Stack, stacked
 
 __all__ = ["added", "joined", "looked_up"]
-
-_LOOKED_UP = (
-  "numbers are looked up in captured arrays, one each or along one axis"
-)
-_ADDED = "numbers are added to zeros, by position or along one axis"
 
 
 def joined(line, ins: list) -> Several:
@@ -72,36 +69,22 @@ def looked_up(line, ins: list, names: dict, layout: Layout):
     CannotLower: if it looks up in what is no captured array, or slices more
       than one axis of it.
   """
-  name, p, (v,) = line.primitive.name, line.params, line.outvars
-  x = ins[0]
+  (v,), x = line.outvars, ins[0]
   if isinstance(x, Plane) and not x.axes:
     return x  # the same everywhere
   if not isinstance(x, Whole):
-    raise cannot_look_up(line, _LOOKED_UP)
+    raise cannot_look_up(line)
 
-  fill = None
-  if name == "slice":
-    starts: list = list(p["start_indices"])
-    sizes = [b - a for a, b in zip(starts, p["limit_indices"], strict=True)]
-    if p["strides"] is not None and set(p["strides"]) != {1}:
-      raise cannot_look_up(line, _LOOKED_UP)
-  elif name == "dynamic_slice":
-    starts, sizes = list(ins[1:]), list(p["slice_sizes"])
-  else:
-    axes = p["dimension_numbers"].start_index_map
-    starts = _starts(ins[1], axes, len(x.shape))
-    sizes, fill = list(p["slice_sizes"]), fill_value(line, x.dtype)
-
-  at, inside = _place(starts, x.shape, sizes, layout)
-  long = [d for d, size in enumerate(sizes) if size != 1]
-  if not long:
-    return _filled(x.read(at), inside, fill, layout)
+  of = lookup_of(line, ins, _part)
+  at, inside = _place(of.starts, x.shape, of.sizes, layout)
+  if not of.long:
+    return _filled(x.read(at), inside, of.fill, layout)
   found = {a for a in names[v] if a is not None} - at.axes
-  if len(long) > 1 or len(found) != 1:
-    raise cannot_look_up(line, _LOOKED_UP)
+  if len(of.long) > 1 or len(found) != 1:
+    raise cannot_look_up(line)
 
-  step = _steps(x.shape)[long[0]]
-  one = lambda n: _filled(x.read(_moved(at, n * step)), inside, fill, layout)
+  step = steps(x.shape)[of.long[0]]
+  one = lambda n: _filled(x.read(_moved(at, n * step)), inside, of.fill, layout)
   return Stack(one, found.pop(), at.axes, x.dtype)
 
 
@@ -117,49 +100,24 @@ def added(line, ins: list, names: dict, layout: Layout) -> Adds:
   Raises:
     CannotLower: if it adds to other than zeros, or slices by position.
   """
-  name, p, out = line.primitive.name, line.params, line.outvars[0].aval
-  v = line.invars[1 if name == "dynamic_update_slice" else 0]
-  dropped, onto = True, list(range(out.ndim))
-  if name == "pad":
-    update, zeros = ins
-    starts: list = [low for low, _, _ in p["padding_config"]]
-    if any(low < 0 or high < 0 or n for low, high, n in p["padding_config"]):
-      raise cannot_add(line, _ADDED)
-  elif name == "dynamic_update_slice":
-    zeros, update, *starts = ins
-  else:
-    (zeros, index, update), v = ins, line.invars[2]
-    of = p["dimension_numbers"]
-    starts = _starts(index, of.scatter_dims_to_operand_dims, out.ndim)
-    dropped = "CLIP" not in str(p["mode"])
-    kept = [d for d in onto if d not in of.inserted_window_dims]
-    if len(kept) != len(of.update_window_dims):
-      raise cannot_add(line, _ADDED)
-    onto = [-1] * v.aval.ndim
-    for d, place in zip(of.update_window_dims, kept, strict=True):
-      onto[d] = place
+  of, out = addition_of(line, ins, _part), line.outvars[0].aval
+  update = of.update
+  if not (
+    isinstance(of.zeros, Plane) and is_zero(of.zeros.array)
+  ) or not isinstance(update, Plane | Stack):
+    raise cannot_add(line)
+  at, inside = _place(of.starts, out.shape, of.sizes, layout)
+  counted = inside if of.dropped else scalar(jnp.bool_(True), bool)
 
-  if not (isinstance(zeros, Plane) and is_zero(zeros.array)) or not isinstance(
-    update, Plane | Stack
-  ):
-    raise cannot_add(line, _ADDED)
-  sizes = [1] * out.ndim
-  for d, place in enumerate(onto):
-    if place >= 0:
-      sizes[place] = v.aval.shape[d]
-  at, inside = _place(starts, out.shape, sizes, layout)
-  counted = inside if dropped else scalar(jnp.bool_(True), bool)
-
-  long = [d for d, size in enumerate(sizes) if size != 1]
-  axes = frozenset(a for a in names[v] if a is not None)
+  axes = frozenset(a for a in names[of.variable] if a is not None)
   if isinstance(update, Plane) and not axes:
     return Adds(((at.array, _or_zero(update.array, counted.array)),))
-  if not long and isinstance(update, Plane):
+  if not of.long and isinstance(update, Plane):
     return _added_by_position(update, at, counted, axes, layout)
-  if len(long) != 1 or len(axes) != 1 or at.axes:
-    raise cannot_add(line, _ADDED)
+  if len(of.long) != 1 or len(axes) != 1 or at.axes:
+    raise cannot_add(line)
 
-  step, count = _steps(out.shape)[long[0]], sizes[long[0]]
+  step, count = steps(out.shape)[of.long[0]], of.sizes[of.long[0]]
   (axis,) = axes
   each = stacked(layout, [update], axis, lambda xs: xs[0], update.dtype)
 
@@ -197,20 +155,13 @@ def _or_zero(x, where):
   return jnp.where(where, x, jnp.zeros_like(x))
 
 
-def _starts(index, axes: Sequence[int], rank: int) -> list:
-  """The index on each axis; 0 where none is given."""
-  starts: list = [0] * rank
-  for place, axis in enumerate(axes):
-    if isinstance(index, Several):
-      starts[axis] = index.parts[place]
-    elif isinstance(index, Plane) and len(axes) == 1:
-      starts[axis] = index
-    elif isinstance(index, Whole):
-      number = scalar(jnp.int32(place), jnp.int32)
-      starts[axis] = index.read(number)
-    else:
-      raise CannotLower("an index of several axes that is computed as one")
-  return starts
+def _part(index, place: int):
+  """The number at a place of an index of several axes."""
+  if isinstance(index, Several):
+    return index.parts[place]
+  if isinstance(index, Whole):
+    return index.read(scalar(jnp.int32(place), jnp.int32))
+  raise CannotLower("an index of several axes that is computed as one")
 
 
 def _place(
@@ -227,7 +178,7 @@ def _place(
 
   flat: Any = 0
   inside: Any = jnp.bool_(True)
-  for x, n, size, step in zip(given, shape, sizes, _steps(shape), strict=True):
+  for x, n, size, step in zip(given, shape, sizes, steps(shape), strict=True):
     inside = inside & (x >= 0) & (x <= n - size)
     flat = flat + smaller(larger(x, 0), n - size) * step
   flat = jnp.asarray(flat, jnp.int32)
@@ -259,12 +210,3 @@ def _met(x: Plane, sub, lane, layout: Layout):
   """A condition as a vector or matrix of bool."""
   array = layout.held(x, sub, lane)
   return array if array.dtype == bool else array != 0
-
-
-def _steps(shape: Sequence[int]) -> list[int]:
-  """How far the next place along each axis is, row-major."""
-  steps, far = [], 1
-  for size in reversed(shape):
-    steps.append(far)
-    far *= size
-  return steps[::-1]

@@ -4,6 +4,7 @@ With ``-m slow`` every derivative, and kernels compiled for GPUs that are not
 here.
 """
 
+import functools
 import re
 
 import jax
@@ -14,8 +15,10 @@ import pytest
 from attnjax.ops.tiles import EMPTY, FULL, MIXED, Blocks, Sweep, tile_sum
 from attnjax.ops.tiles.flat_programs import CannotLower
 from attnjax.ops.tiles.gpu.compiled import Chosen, Machine, compiled
+from attnjax.ops.tiles.gpu.groups import grouped
 from attnjax.ops.tiles.gpu.kernel import GpuKernel
 from attnjax.ops.tiles.gpu.tables import tables_of
+from attnjax.ops.tiles.kernel_arrays import GivenArray
 from attnjax.ops.tiles.visits import Visits
 from tests.ops.tiles.every_sum import SUBSCRIPTS, arrays, of_tile, sums
 
@@ -96,6 +99,49 @@ def test_factors_of_products_are_rounded_and_nothing_else():
   assert 1e-5 < max(far) < 3e-3
 
 
+def by_position(full, tile, x, table):
+  """Σ_s of x and of a number of a table, by head and distance; and one more."""
+  del full
+  at = lambda n: tile[n] * 16 + jnp.arange(16)
+  distance = at(2)[:, None] - at(3)[None]
+  # Beyond the table the number next to its end counts.
+  found = table[tile[1], distance + 52] + table[1, 0]
+  return [(jnp.tanh(found) * x[0, 0, :, None]).sum(1)[None, None]]
+
+
+@pytest.mark.parametrize("size", [66, 1300])  # in registers, and in memory
+def test_numbers_by_position_and_what_is_added_to_them(size):
+  tiles, codes = np.array([(0, 0, 0, 0), (0, 1, 0, 0)]), np.array([FULL, FULL])
+  out = [jax.ShapeDtypeStruct((1, 2, 16), jnp.float32)]
+
+  def gradient(is_kernel, x, table):
+    sweep = Sweep(tiles, codes, Blocks(1, 1, 16, 16), (FULL,))
+    if is_kernel:
+      sweep = sweep._replace(kernel=GpuKernel(Visits.of(sweep)))
+    sums = lambda x, table: tile_sum(
+      by_position, sweep, [x, table], ["bht", ""], out, ["bht"]
+    )[0]
+    return jax.grad(lambda *xs: (sums(*xs) ** 2).sum(), (0, 1))(x, table)
+
+  draw = lambda n, *shape: jax.random.normal(jax.random.key(n), shape)
+  run = lambda is_kernel: jax.jit(functools.partial(gradient, is_kernel))(
+    draw(0, 1, 2, 16), draw(1, 2, size) / 4
+  )
+  for x, y in zip(run(True), run(False), strict=True):
+    assert x.any()
+    np.testing.assert_allclose(x, y, rtol=3e-5, atol=3e-5)
+
+
+def test_a_sum_of_many_numbers_has_as_few_programs_as_fit():
+  counts = {"b": 4, "k": 8, "g": 1, "t": 64, "s": 64}
+  of = lambda size: grouped(
+    [GivenArray.of((size,), jnp.float32, "")], counts, adds=True
+  )[0]
+  assert of(1024).crew == 0
+  assert of(4096).crew == 16  # 512 programs
+  assert (of(2**22).own, of(2**22).over, of(2**22).crew) == ("k", "b", 2)
+
+
 def test_tiles_that_are_no_range_are_listed_full_ones_first():
   codes = np.array([[MIXED, FULL, MIXED, FULL], [EMPTY, FULL, FULL, EMPTY]])
   tiles = np.array([(0, 0, t, s) for t in range(2) for s in range(4)])
@@ -114,7 +160,7 @@ def test_tiles_that_are_no_range_are_listed_full_ones_first():
   ("function", "reason"),
   [
     (lambda full, tile, x: [jnp.cumsum(x, 1).sum()], "'cumsum'"),
-    (lambda full, tile, x: [x[:, tile[3]].sum()], "nothing by position"),
+    (lambda full, tile, x: [x[:, tile[3]].sum()], "in captured arrays"),
   ],
 )
 def test_what_a_kernel_has_not_is_named(function, reason):

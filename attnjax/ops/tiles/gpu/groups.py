@@ -6,6 +6,7 @@ another kernel, so that the gradients of queries, and those of keys and values,
 are two.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -26,6 +27,8 @@ class Group(NamedTuple):
     over: letters that it loops over.
     scalars: of the places, those of single numbers: each program writes its
       share, and the shares are summed outside.
+    crew: how many programs share all blocks of the inner letter among them, of
+      sums that are in memory; 0 where each has one block.
   """
 
   places: tuple[int, ...]
@@ -33,6 +36,14 @@ class Group(NamedTuple):
   own: str
   over: str
   scalars: tuple[int, ...]
+  crew: int = 0
+
+
+# A sum of more single numbers than that is in memory.
+_MANY = 1024
+# Programs of such a sum: a few a multiprocessor; each has a sum of its own, and
+# together they take so many bytes at most.
+_PROGRAMS, _BYTES = 512, 2**28
 
 
 def grouped(
@@ -60,13 +71,16 @@ def grouped(
   letters = (*sorted(a for a in counts if a.isdigit()), *"bkg")
   every = "".join(a for a in letters if counts[a] > 1)
   found: dict[tuple[str, str], list[int]] = {}
-  scalars = []
+  scalars, in_memory = [], []
   for k, x in enumerate(sums):
     axes = by_head(x.axes)
     inner = "".join(a for a in "ts" if a in x.names)
     if not inner:
       scalars.append(k)
-      found.setdefault(("t", every), []).append(k)
+      if (x.whole or 1) > _MANY:
+        in_memory.append(_in_memory(k, x, every, counts))
+      else:
+        found.setdefault(("t", every), []).append(k)
       continue
     own = "".join(a for a in every if a in axes)
     found.setdefault((inner, own), []).append(k)
@@ -84,4 +98,28 @@ def grouped(
       tuple(k for k in places if k in scalars),
     )
     for (inner, own), places in found.items()
-  ]
+  ] + in_memory
+
+
+def _in_memory(
+  k: int, x: GivenArray, every: str, counts: dict[str, int]
+) -> Group:
+  """The group of a sum of many single numbers.
+
+  Where a sum for each program takes too much, programs loop over batch rows and
+  heads too.
+  """
+  own, over = every, ""
+  bytes_of = lambda own: (
+    math.prod(counts[a] for a in own) * (x.whole or 1) * x.dtype.itemsize
+  )
+  free = [a for a in every if a not in by_head(x.axes)]
+  while bytes_of(own) > _BYTES and free:
+    over += free[0]
+    own = own.replace(free.pop(0), "")
+  most = (
+    _BYTES // bytes_of(own),
+    _PROGRAMS // max(bytes_of(own) // bytes_of(""), 1),
+  )
+  crew = max(min(*most, counts["t"]), 1)
+  return Group((k,), "t", own, over, (k,), crew)

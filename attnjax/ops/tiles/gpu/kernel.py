@@ -15,8 +15,9 @@ from attnjax.ops.tiles.fold import EMPTY, WHOLE, Filled, Subscripts, Sweep
 from attnjax.ops.tiles.gpu.compiled import Chosen, Machine, called
 from attnjax.ops.tiles.gpu.groups import Group, grouped
 from attnjax.ops.tiles.gpu.interpreted import interpreted
+from attnjax.ops.tiles.gpu.outline import Outline
 from attnjax.ops.tiles.gpu.shared_memory import check_shared
-from attnjax.ops.tiles.gpu.source import Outline, source_of
+from attnjax.ops.tiles.gpu.source import source_of
 from attnjax.ops.tiles.gpu.tables import tables_of
 from attnjax.ops.tiles.gpu.terms import Axes
 from attnjax.ops.tiles.kernel_arrays import GivenArray, by_head
@@ -253,7 +254,7 @@ def _taken(outline: Outline, k: int, found) -> Any:
     return found
   # Blocks count backwards within a program's number, which is no matter here.
   letters = group.own + group.inner
-  found = found.reshape([outline.counts[a] for a in letters] + [-1])
+  found = found.reshape([*outline.grid, -1])
   axes = by_head(x.axes)
   others = tuple(d for d, a in enumerate(letters) if a not in axes)
   found = found.sum(others)[..., : x.whole or 1]

@@ -1,29 +1,44 @@
-"""Single numbers of captured arrays, as expressions of Triton."""
+"""Numbers of captured arrays, as expressions of Triton.
+
+An index may be the same in all of a tile, as of a batch row or head, or differ
+by position, as a bucket of the distance does: a GPU loads from anywhere.
+"""
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax.numpy as jnp
 
 from attnjax.ops.tiles.flat_programs import CannotLower
-from attnjax.ops.tiles.gpu.terms import Added, Listed, Term, literal
-from attnjax.ops.tiles.single_numbers import (
+from attnjax.ops.tiles.gpu.terms import Added, Listed, Several, Term, literal
+from attnjax.ops.tiles.lookup_lines import (
+  addition_of,
   cannot_add,
   cannot_join,
   cannot_look_up,
-  fill_value,
+  lookup_of,
+  steps,
 )
 
-__all__ = ["added", "looked_up"]
-
-_LOOKED_UP = (
-  "a tile can look up single numbers, by batch row and head, and nothing by"
-  " position"
-)
-_ADDED = "a tile adds single numbers only, to zeros"
+__all__ = ["added", "joined", "looked_up"]
 
 
-def looked_up(statements, line, ins: list):
-  """One number of a captured array, at indices that are scalars.
+def joined(line, ins: list) -> Several:
+  """Numbers side by side, such as an index of several axes.
+
+  Raises:
+    CannotLower: if one of them has an axis of its own there.
+  """
+  place = line.params["dimension"]
+  if any(v.aval.shape[place] != 1 for v in line.invars) or not all(
+    isinstance(x, Term) for x in ins
+  ):
+    raise cannot_join(line)
+  return Several(tuple(ins))
+
+
+def looked_up(statements, line, ins: list) -> Term:
+  """Numbers of a captured array: one each pair of positions.
 
   Args:
     statements: that the kernel has so far.
@@ -31,104 +46,87 @@ def looked_up(statements, line, ins: list):
     ins: its arguments.
 
   Raises:
-    CannotLower: if it finds more than one number.
+    CannotLower: if it looks up in what is no captured array, or a slice.
   """
-  name, p, out = line.primitive.name, line.params, line.outvars[0].aval
-  if name == "concatenate":
-    return _joined(line, ins)
   x = ins[0]
   if isinstance(x, Term) and not x.axes:
     return x  # the same everywhere
-  if not isinstance(x, Listed) or out.size != 1:
-    raise cannot_look_up(line, _LOOKED_UP)
-  if name == "slice":
-    return x.read(_flat([str(n) for n in p["start_indices"]], x.shape))
-  if name == "dynamic_slice":
-    at, _ = _clipped(statements, [y.text for y in ins[1:]], x.shape)
-    return x.read(at)
+  of = lookup_of(line, ins, _part)
+  if not isinstance(x, Listed) or of.long:
+    raise cannot_look_up(line)
 
-  axes = p["dimension_numbers"].start_index_map
-  at, inside = _clipped(
-    statements, _starts(ins[1], axes, len(x.shape)), x.shape
-  )
+  at, inside = _place(statements, of.starts, x.shape, of.sizes)
   found = x.read(at)
-  fill = fill_value(line, x.dtype)
-  if fill is not None:
-    text = f"tl.where({inside}, {found.text}, {literal(fill, x.dtype).text})"
-    found = statements.let(text, (), found.dtype)
-  return found
+  text = found.text
+  if of.fill is not None:
+    fill = literal(of.fill, x.dtype).text
+    text = f"tl.where({inside.text}, {text}, {fill})"
+  return statements.let(text, found.axes, found.dtype)
 
 
-def added(statements, line, ins: list) -> Added:
-  """A number added to an array of zeros: the gradient of a lookup.
+def added(statements, line, ins: list, names: dict) -> Added:
+  """What is added to an array of zeros: the gradient of a lookup.
 
   Args:
     statements: that the kernel has so far.
     line: of a jaxpr, a scatter-add, a pad or an update of a slice.
     ins: its arguments.
+    names: of axes, as a `FlatProgram` has them.
 
   Raises:
-    CannotLower: if it adds more than one number, or to other than zeros.
+    CannotLower: if it adds a slice, or to other than zeros.
   """
-  name, out = line.primitive.name, line.outvars[0].aval
-  if name == "pad":
-    update, zeros = ins
-    at = [str(low) for low, _, _ in line.params["padding_config"]]
-  elif name == "dynamic_update_slice":
-    zeros, update, *index = ins
-    at = [x.text for x in index]
-  else:
-    zeros, index, update = ins
-    axes = line.params["dimension_numbers"].scatter_dims_to_operand_dims
-    at = _starts(index, axes, out.ndim)
+  of, out = addition_of(line, ins, _part), line.outvars[0].aval
+  update = of.update
+  is_zero = isinstance(of.zeros, Term) and of.zeros.text in _ZEROS
+  if not (is_zero and isinstance(update, Term)) or of.long:
+    raise cannot_add(line)
 
-  single = isinstance(update, Term) and not update.axes
-  is_zero = isinstance(zeros, Term) and zeros.text in ("0", "0.0", "False")
-  if not (is_zero and single):
-    raise cannot_add(line, _ADDED)
-  place, inside = _clipped(statements, at, out.shape)
-  text = f"tl.where({inside}, {update.text}, 0)"
-  return Added(((place, statements.let(text, (), update.dtype)),))
+  at, inside = _place(statements, of.starts, out.shape, of.sizes)
+  axes = statements.axes.sorted(a for a in names[of.variable] if a is not None)
+  text = statements.whole(update, axes)
+  if of.dropped:
+    text = f"tl.where({statements.fit(inside, axes)}, {text}, 0)"
+  number = statements.let(text, axes, update.dtype)
+  for axis in axes:
+    number = statements.filled(number, axis, 0)
+  if axes:
+    at = statements.let(statements.whole(at, axes), axes, at.dtype)
+  return Added(((at, number),))
 
 
-def _joined(line, ins: list) -> Listed:
-  """Single numbers as an array, such as an index of several axes."""
-  out = line.outvars[0].aval
-  if any(v.aval.size != 1 for v in line.invars) or not all(
-    isinstance(x, Term) and not x.axes for x in ins
-  ):
-    raise cannot_join(line)
-  return Listed(lambda at: ins[int(at)], out.shape, out.dtype)
+_ZEROS = ("0", "0.0", "False")
 
 
-def _starts(index, axes: Sequence[int], rank: int) -> list[str]:
-  """The index on each axis; 0 where none is given."""
-  starts = ["0"] * rank
-  for place, axis in enumerate(axes):
-    if isinstance(index, Listed):
-      starts[axis] = index.read(str(place)).text
-    elif not index.axes and len(axes) == 1:
-      starts[axis] = index.text
-    else:
-      raise CannotLower("a lookup by position")
-  return starts
+def _part(index, place: int):
+  """The number at a place of an index of several axes."""
+  if isinstance(index, Several):
+    return index.parts[place]
+  if isinstance(index, Listed):
+    return index.read(literal(place, jnp.int32))
+  raise CannotLower("an index of several axes that is computed as one")
 
 
-def _clipped(statements, starts: Sequence[str], shape) -> tuple[str, str]:
+def _place(
+  statements, starts: Sequence[Any], shape: Sequence[int], sizes: Sequence[int]
+) -> tuple[Term, Term]:
   """The row-major index of the nearest place that there is, and if it is it."""
-  near, inside = [], []
-  for at, size in zip(starts, shape, strict=True):
-    text = f"tl.full((), 0, tl.int32) + ({at})"
-    given = statements.let(text, (), jnp.int32).text
-    text = f"tl.minimum(tl.maximum({given}, 0), {size - 1})"
-    near.append(statements.let(text, (), jnp.int32).text)
-    inside.append(f"({given} >= 0) & ({given} < {size})")
-  return _flat(near, shape), " & ".join(f"({x})" for x in inside or ["True"])
+  given = [x if isinstance(x, Term) else literal(x, jnp.int32) for x in starts]
+  axes = statements.axes.sorted({a for x in given for a in x.axes})
+  flat, inside = [], []
+  for x, n, size, step in zip(given, shape, sizes, steps(shape), strict=True):
+    place = statements.let(f"tl.cast({x.text}, tl.int32)", x.axes, jnp.int32)
+    last = n - size
+    near = f"tl.minimum(tl.maximum({place.text}, 0), {last}) * {step}"
+    found = statements.let(near, x.axes, jnp.int32)
+    flat.append(statements.fit(found, axes))
+    is_there = f"({place.text} >= 0) & ({place.text} <= {last})"
+    found = statements.let(is_there, x.axes, jnp.bool_)
+    inside.append(statements.fit(found, axes))
+  if not flat:
+    return literal(0, jnp.int32), literal(True, bool)
 
-
-def _flat(starts: Sequence[str], shape) -> str:
-  """The row-major index of a place."""
-  found = "0"
-  for at, size in zip(starts, shape, strict=True):
-    found = f"({found} * {size} + {at})"
-  return found
+  return (
+    statements.let(" + ".join(flat), axes, jnp.int32),
+    statements.let(" & ".join(inside), axes, jnp.bool_),
+  )

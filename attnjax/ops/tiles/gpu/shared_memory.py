@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from attnjax.ops.tiles.gpu.compiled import Chosen, Machine
-from attnjax.ops.tiles.gpu.source import Outline
+from attnjax.ops.tiles.gpu.outline import Outline
 from attnjax.ops.tiles.vmem import TooLarge
 
 __all__ = ["check_shared"]

@@ -1,27 +1,20 @@
 """The text of a kernel of a GPU, in Triton, whatever the function of a tile."""
 
-import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.ops.tiles.flat_programs import CannotLower, FlatProgram
+from attnjax.ops.tiles.flat_programs import CannotLower
 from attnjax.ops.tiles.fold import FULL, MIXED
-from attnjax.ops.tiles.gpu.groups import Group
+from attnjax.ops.tiles.gpu.outline import Outline, dtype_of_sum
 from attnjax.ops.tiles.gpu.statements import Statements
-from attnjax.ops.tiles.gpu.terms import (
-  Added,
-  Axes,
-  Listed,
-  Term,
-  literal,
-  type_of,
-)
+from attnjax.ops.tiles.gpu.sums import new_sum, zeroed
+from attnjax.ops.tiles.gpu.terms import Listed, Term, literal, type_of
 from attnjax.ops.tiles.kernel_arrays import GivenArray, by_head
 
-__all__ = ["HELPERS", "Outline", "Source", "source_of"]
+__all__ = ["HELPERS", "Source", "source_of"]
 
 # What a kernel calls; `device` is `triton.jit`, or nothing in interpretation.
 # Exact near 0, where 1 + x has forgotten x.
@@ -53,53 +46,6 @@ def expm1(x):
 def sign(x):
   return tl.where(x > 0, 1, tl.where(x < 0, -1, x))
 """
-
-
-class Outline(NamedTuple):
-  """What is known of a kernel before its text.
-
-  Args:
-    group: the sums, and the loops.
-    counts: how many blocks there are along each letter.
-    axes: of a tile.
-    heads: query heads that share a key head.
-    operands: arrays that are read.
-    narrowed: of them, which are given in the narrow dtype.
-    sums: arrays that are written, those of the group.
-    values: what these begin with.
-    programs: of a tile, by code, with the results of the group alone.
-    adds: whether the results are added.
-    narrow: dtype of factors of products of default precision, or None.
-    listed: whether tables list the blocks of a loop, which are no range.
-    rows: whether each row of the batch has tables of its own.
-  """
-
-  group: Group
-  counts: dict[str, int]
-  axes: Axes
-  heads: int
-  operands: Sequence[GivenArray]
-  narrowed: Sequence[bool]
-  sums: Sequence[GivenArray]
-  values: Sequence[Any]
-  programs: dict[int, FlatProgram]
-  adds: bool
-  narrow: Any
-  listed: bool
-  rows: bool
-
-  def count(self, letters: str) -> int:
-    """How many entries there are along some letters."""
-    return math.prod(self.counts[a] for a in letters)
-
-  @property
-  def programs_of_grid(self) -> int:
-    """How many programs the kernel has."""
-    return self.count(self.group.own) * self.count(self.group.inner)
-
-  def shares(self, k: int) -> int:
-    """How many numbers a program writes of a sum of single numbers."""
-    return 1 << ((self.sums[k].whole or 1) - 1).bit_length()
 
 
 class Source(NamedTuple):
@@ -144,9 +90,19 @@ class _Text:
     of, group = self.of, self.of.group
     self._begin()
     for k, (x, value) in enumerate(zip(of.sums, of.values, strict=True)):
-      self.put(f"state{k} = {self._start(k, x, value)}")
+      if group.crew:
+        self.put(*zeroed(of, k))
+      else:
+        self.put(f"state{k} = {self._start(k, x, value)}")
+    if group.crew:  # other threads add to it than set it to zero
+      self.put("tl.debug_barrier()")
     for letter in group.over:
       self.put(f"for at_{letter} in range({of.counts[letter]}):")
+      self.depth += 1
+    if group.crew:
+      letter = group.inner
+      n = of.counts[letter]
+      self.put(f"for at_{letter} in range(first_{letter}, {n}, {group.crew}):")
       self.depth += 1
     self._heads()
     self._fix()
@@ -174,8 +130,9 @@ class _Text:
     self.put("program = tl.program_id(0)")
     self.put("left = program")
     for letter in group.inner:
-      n = of.counts[letter]
-      self.put(f"at_{letter} = {n - 1} - left % {n}", f"left = left // {n}")
+      n = group.crew or of.counts[letter]
+      name = f"first_{letter}" if group.crew else f"at_{letter}"
+      self.put(f"{name} = {n - 1} - left % {n}", f"left = left // {n}")
     for letter in reversed(group.own):
       n = of.counts[letter]
       self.put(f"at_{letter} = left % {n}", f"left = left // {n}")
@@ -263,58 +220,19 @@ class _Text:
         for k, x in enumerate(of.sums)
       ]
     found = statements.run(of.programs[kind], arguments)
-    news = [
-      self._new(statements, k, x, new)
-      for k, (x, new) in enumerate(zip(of.sums, found, strict=True))
-    ]
+    news = [new_sum(of, statements, k, new) for k, new in enumerate(found)]
     # All that replaces a state was computed from the one before.
     self.put(*statements.lines)
-    self.put(*(f"state{k} = {new}" for k, new in enumerate(news)))
+    if not of.group.crew:
+      self.put(*(f"state{k} = {new}" for k, new in enumerate(news)))
     self.number = statements.count
-
-  def _new(self, statements: Statements, k: int, x: GivenArray, new) -> str:
-    """What a sum is after a tile."""
-    kind = type_of(self._dtype(x))
-    if not x.inner:
-      return self._new_numbers(statements, k, x, new)
-    axes = self.axes.sorted(x.names)
-    if isinstance(new, Added | Listed):
-      raise CannotLower("a gradient of a captured array, along a tile")
-    text = f"tl.cast({statements.fit(new, axes)}, {kind})"
-    if set(new.axes) != set(axes):
-      zeros = f"tl.full({self.axes.shape(axes)}, 0, {kind})"
-      text = f"{zeros} + {text}"
-    if self.of.adds:
-      return f"state{k} + {text}"
-    return statements.let(text, axes, x.dtype).text
-
-  def _new_numbers(self, statements, k: int, x: GivenArray, new) -> str:
-    """What a sum of single numbers is after a tile."""
-    kind = type_of(self._dtype(x))
-    if isinstance(new, Term) and not new.axes and x.whole is None:
-      new = Added((("0", new),))
-    if isinstance(new, Term) and new.text in ("0", "0.0"):
-      new = Added(())
-    if not isinstance(new, Added):
-      raise CannotLower("a sum of whole arrays, but for single numbers")
-    text = f"state{k}"
-    for at, number in new.numbers:
-      here = f"tl.arange(0, {self.of.shares(k)}) == {at}"
-      text += f" + tl.where({here}, tl.cast({number.text}, {kind}), 0)"
-    return text
-
-  @staticmethod
-  def _dtype(x: GivenArray):
-    """The dtype in which the kernel has a sum."""
-    wide = not x.inner and x.dtype.itemsize < 4
-    return jnp.dtype(jnp.float32) if wide else x.dtype
 
   def _start(self, k: int, x: GivenArray, value) -> str:
     """What a sum begins with."""
     shape = self.axes.shape(self.axes.sorted(x.names))
     if not x.inner:
       shape = f"({self.of.shares(k)},)"
-    dtype = self._dtype(x)
+    dtype = dtype_of_sum(x)
     return f"tl.full({shape}, {literal(value, dtype).text}, {type_of(dtype)})"
 
   def _lead(self, x: GivenArray) -> str:
@@ -362,7 +280,7 @@ class _Text:
         self.put(f"{name} = {value(f'tl.load({at})')}")
         return Term(name, (), dtype)
       read = lambda place: Term(
-        f"({value(f'tl.load({at} + {place})')})", (), dtype
+        f"({value(f'tl.load({at} + {place.text})')})", place.axes, dtype
       )
       return Listed(read, x.shape[len(x.lead) :], dtype)
     offsets, axes, mask = self._pointers(x)
@@ -373,7 +291,9 @@ class _Text:
     return Term(name, axes, jnp.dtype(dtype), clean=True)
 
   def _write(self, k: int, x: GivenArray) -> None:
-    """Writes what a program has of a sum."""
+    """Writes what a program has of a sum in registers."""
+    if self.of.group.crew:
+      return  # it lies there
     if not x.inner:
       n = self.of.shares(k)
       self.put(f"tl.store(o{k} + program * {n} + tl.arange(0, {n}), state{k})")

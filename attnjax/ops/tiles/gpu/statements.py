@@ -14,12 +14,13 @@ from attnjax.ops.tiles.flat_programs import (
   FlatProgram,
   contracted_axis,
 )
-from attnjax.ops.tiles.gpu.lookups import added, looked_up
+from attnjax.ops.tiles.gpu.lookups import added, joined, looked_up
 from attnjax.ops.tiles.gpu.pointwise import POINTWISE, SAME, written
 from attnjax.ops.tiles.gpu.terms import (
   Added,
   Axes,
   Listed,
+  Several,
   Term,
   literal,
   type_of,
@@ -59,6 +60,13 @@ class Statements:
   def fit(self, x: Term, axes: Sequence[str]) -> str:
     """The text of a term where it meets others that have more axes."""
     return self.axes.spread(x.text, x.axes, axes)
+
+  def whole(self, x: Term, axes: Sequence[str]) -> str:
+    """The text of a term as an array that has all of some axes."""
+    if tuple(x.axes) == tuple(axes):
+      return x.text
+    text = f"tl.cast({self.fit(x, axes)}, {type_of(x.dtype)})"
+    return f"tl.broadcast_to({text}, {self.axes.shape(axes)})"
 
   def run(self, program: FlatProgram, arguments: Sequence) -> list:
     """The results of a program.
@@ -111,10 +119,12 @@ class Statements:
       return [self._place_of_largest(line, ins[0], names)]
     if name.startswith("reduce_") and "axes" in p:
       return [self._reduced(line, ins[0], names)]
+    if name == "concatenate":
+      return [joined(line, ins)]
     if name in LOOKUPS:
       return [looked_up(self, line, ins)]
     if name in ADDITIONS:
-      return [added(self, line, ins)]
+      return [added(self, line, ins, names)]
     if name in POINTWISE:
       return [self._pointwise(line, ins)]
     raise CannotLower(f"the operation {name!r}")
@@ -155,7 +165,7 @@ class Statements:
           f" {list(shape)} as a whole"
         )
 
-    def read(at: str) -> Term:
+    def read(at: Term) -> Term:
       found = [x.read(at) if isinstance(x, Listed) else x for x in ins]
       return self._pointwise(line, found)
 
@@ -176,6 +186,10 @@ class Statements:
         f"the operation {name!r} of a captured array's gradient"
       )
     (adds,) = [x for x in ins if isinstance(x, Added)]
+    if any(not isinstance(x, Term) or x.axes for x in ins if x is not adds):
+      raise CannotLower(
+        f"the operation {name!r} of a captured array's gradient and an array"
+      )
     return Added(
       tuple(
         (at, self._pointwise(line, [n if x is adds else x for x in ins]))
@@ -310,6 +324,10 @@ def _moved(x, line):
     if math.prod(shape) != math.prod(x.shape):
       raise CannotLower(f"a captured array {list(x.shape)} that is broadcast")
     return x._replace(shape=shape)
+  if isinstance(x, Several):
+    if shape != line.invars[0].aval.shape:
+      raise CannotLower(f"a reshape of several numbers to {list(shape)}")
+    return x
   if isinstance(x, Term) and x.axes and line.primitive.name == "reshape":
     before = [n for n in line.invars[0].aval.shape if n != 1]
     if before != [n for n in shape if n != 1]:

@@ -6,7 +6,15 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["Added", "Axes", "Listed", "Term", "literal", "type_of"]
+__all__ = [
+  "Added",
+  "Axes",
+  "Listed",
+  "Several",
+  "Term",
+  "literal",
+  "type_of",
+]
 
 
 class Term(NamedTuple):
@@ -28,15 +36,15 @@ class Term(NamedTuple):
 
 
 class Listed(NamedTuple):
-  """A small array that tiles are given whole, read number by number.
+  """A small array that tiles are given whole, and look numbers up in.
 
   Args:
-    read: the number at a row-major index, which is an expression.
+    read: the numbers at row-major indices, a term of int32, as a term.
     shape: of the array.
     dtype: of the array.
   """
 
-  read: Callable[[str], Term]
+  read: Callable[[Term], Term]
   shape: tuple[int, ...]
   dtype: Any
 
@@ -45,10 +53,21 @@ class Added(NamedTuple):
   """An array of zeros but for some numbers: what is added, and where.
 
   Args:
-    numbers: pairs of a row-major index, which is an expression, and a scalar.
+    numbers: pairs of a row-major index and what is added there. Either is one
+      number, or both have all numbers of a tile: each is added in its place.
   """
 
-  numbers: tuple[tuple[str, Term], ...]
+  numbers: tuple[tuple[Term, Term], ...]
+
+
+class Several(NamedTuple):
+  """Terms side by side, along an axis that is none of a tile's.
+
+  Args:
+    parts: a term each, such as the index on one axis of an array.
+  """
+
+  parts: tuple[Term, ...]
 
 
 class Axes(NamedTuple):
