@@ -14,11 +14,13 @@ from attnjax.ops.tiles.flat_programs import CannotLower
 __all__ = [
   "Addition",
   "Lookup",
+  "Several",
   "addition_of",
   "cannot_add",
-  "cannot_join",
   "cannot_look_up",
+  "joined",
   "lookup_of",
+  "of_several",
   "steps",
 ]
 
@@ -26,6 +28,16 @@ _LOOKED_UP = (
   "numbers are looked up in captured arrays, one each or along one axis"
 )
 _ADDED = "numbers are added to zeros, by position or along one axis"
+
+
+class Several(NamedTuple):
+  """Values side by side, along an axis that is none of a tile's.
+
+  Args:
+    parts: one each, such as the index on one axis of an array.
+  """
+
+  parts: tuple[Any, ...]
 
 
 class Lookup(NamedTuple):
@@ -72,6 +84,55 @@ class Addition(NamedTuple):
     return [d for d, size in enumerate(self.sizes) if size != 1]
 
 
+def joined(line, ins: Sequence, single: type) -> Several:
+  """Numbers side by side, such as an index of several axes.
+
+  Args:
+    line: of a jaxpr, a concatenation.
+    ins: its arguments, values of the kernel.
+    single: the class of a value that is computed.
+
+  Raises:
+    CannotLower: if one of them has an axis of its own there.
+
+  >>> import jax
+  >>> import jax.numpy as jnp
+  >>> pair = lambda x, y: jnp.concatenate([x, y])
+  >>> (line,) = jax.make_jaxpr(pair)(jnp.ones(1), jnp.ones(1)).eqns
+  >>> joined(line, ["x", "y"], str).parts
+  ('x', 'y')
+  """
+  place = line.params["dimension"]
+  sizes = {v.aval.shape[place] for v in line.invars}
+  if sizes != {1} or not all(isinstance(x, single) for x in ins):
+    raise CannotLower(
+      f"a concatenation of {[list(v.aval.shape) for v in line.invars]} within"
+      " a tile, as a lookup by position makes"
+    )
+  return Several(tuple(ins))
+
+
+def of_several(line, ins: Sequence, one: Callable[[list], Any]) -> Several:
+  """An operation of an index of several axes: of each.
+
+  Args:
+    line: of a jaxpr.
+    ins: its arguments, of which those that are no `Several` are single numbers.
+    one: the operation of one number each.
+
+  Raises:
+    CannotLower: if an argument has an axis of a tile.
+
+  >>> of_several(None, [Several((1, 2)), Several((3, 4))], sum).parts
+  (4, 6)
+  """
+  (count,) = {len(x.parts) for x in ins if isinstance(x, Several)}
+  if any(not isinstance(x, Several) and x.axes for x in ins):
+    raise CannotLower(f"an operation {line.primitive.name!r} of an index")
+  part = lambda x, k: x.parts[k] if isinstance(x, Several) else x
+  return Several(tuple(one([part(x, k) for x in ins]) for k in range(count)))
+
+
 def lookup_of(line, ins: Sequence, part: Callable[[Any, int], Any]) -> Lookup:
   """Which numbers a gather or slice finds.
 
@@ -85,8 +146,9 @@ def lookup_of(line, ins: Sequence, part: Callable[[Any, int], Any]) -> Lookup:
 
   >>> import jax
   >>> import jax.numpy as jnp
+  >>> part = lambda index, place: index[place]
   >>> (line,) = jax.make_jaxpr(lambda x: x[2:3, :])(jnp.ones((4, 8))).eqns
-  >>> lookup_of(line, ["x"], None)
+  >>> lookup_of(line, ["x"], part)
   Lookup(starts=[2, 0], sizes=[1, 8], fill=None)
   """
   name, p = line.primitive.name, line.params
@@ -121,7 +183,8 @@ def addition_of(
   >>> import jax.numpy as jnp
   >>> pad = lambda x, zero: jax.lax.pad(x, zero, [(1, 2, 0)])
   >>> (line,) = jax.make_jaxpr(pad)(jnp.ones(4), 0.0).eqns
-  >>> addition_of(line, ["x", "zero"], None)[:4]
+  >>> part = lambda index, place: index[place]
+  >>> addition_of(line, ["x", "zero"], part)[:4]
   ('zero', 'x', [1], [4])
   """
   name, p, out = line.primitive.name, line.params, line.outvars[0].aval
@@ -199,12 +262,4 @@ def cannot_add(line) -> CannotLower:
   """The refusal of an addition to an array, and what there is instead."""
   return CannotLower(
     f"a {line.primitive.name!r} to {list(line.outvars[0].aval.shape)}: {_ADDED}"
-  )
-
-
-def cannot_join(line) -> CannotLower:
-  """The refusal of a concatenation of more than single numbers."""
-  return CannotLower(
-    f"a concatenation of {[list(v.aval.shape) for v in line.invars]} within"
-    " a tile, as a lookup by position makes"
   )

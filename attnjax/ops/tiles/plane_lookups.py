@@ -12,9 +12,9 @@ from jax import lax
 
 from attnjax.ops.tiles.flat_programs import CannotLower, is_zero
 from attnjax.ops.tiles.lookup_lines import (
+  Several,
   addition_of,
   cannot_add,
-  cannot_join,
   cannot_look_up,
   lookup_of,
   steps,
@@ -24,36 +24,12 @@ from attnjax.ops.tiles.planes import (
   Adds,
   Layout,
   Plane,
-  Several,
   Whole,
   scalar,
 )
 from attnjax.ops.tiles.stacks import Stack, stacked
 
-__all__ = ["added", "joined", "looked_up"]
-
-
-def joined(line, ins: list) -> Several:
-  """Numbers side by side, such as an index of several axes.
-
-  Raises:
-    CannotLower: if one of them has an axis of its own there.
-
-  >>> import jax
-  >>> import jax.numpy as jnp
-  >>> from attnjax.ops.tiles.planes import Plane
-  >>> pair = lambda x, y: jnp.concatenate([x, y])
-  >>> (line,) = jax.make_jaxpr(pair)(jnp.ones(1), jnp.ones(1)).eqns
-  >>> row = Plane(jnp.ones((1, 128)), None, "key", jnp.float32)
-  >>> len(joined(line, [row, row]).parts)
-  2
-  """
-  place = line.params["dimension"]
-  if any(v.aval.shape[place] != 1 for v in line.invars) or not all(
-    isinstance(x, Plane) for x in ins
-  ):
-    raise cannot_join(line)
-  return Several(tuple(ins))
+__all__ = ["added", "looked_up"]
 
 
 def looked_up(line, ins: list, names: dict, layout: Layout):

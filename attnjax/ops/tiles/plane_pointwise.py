@@ -4,11 +4,11 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 
 from attnjax.ops.tiles.flat_programs import CannotLower, is_zero
+from attnjax.ops.tiles.lookup_lines import Several, of_several
 from attnjax.ops.tiles.planes import (
   Adds,
   Layout,
   Plane,
-  Several,
   Whole,
   scalar,
   summed,
@@ -35,7 +35,8 @@ def pointwise(line, ins: list, layout: Layout, names: dict):
   if any(isinstance(x, Adds) for x in ins):
     return _of_adds(line, ins, layout, names)
   if any(isinstance(x, Several) for x in ins):
-    return _of_several(line, ins, layout, names)
+    one = lambda parts: pointwise(line, parts, layout, names)
+    return of_several(line, ins, one)
   whole = any(isinstance(x, Whole) for x in ins)
   if whole and not any(isinstance(x, Stack) or x.axes for x in _planar(ins)):
     return _of_whole(line, ins, layout, names)
@@ -68,23 +69,6 @@ def _planar(ins: list) -> list:
 def names_of(v, names: dict) -> tuple:
   """The names of the axes of a value of a program."""
   return () if isinstance(v, jex.Literal) else names[v]
-
-
-def _of_several(line, ins: list, layout: Layout, names: dict) -> Several:
-  """The same of an index of several axes: of each."""
-  (count,) = {len(x.parts) for x in ins if isinstance(x, Several)}
-  if any(not isinstance(x, Several) and x.axes for x in ins):
-    raise CannotLower(f"an operation {line.primitive.name!r} of an index")
-  parts = [
-    pointwise(
-      line,
-      [x.parts[k] if isinstance(x, Several) else x for x in ins],
-      layout,
-      names,
-    )
-    for k in range(count)
-  ]
-  return Several(tuple(parts))
 
 
 def _is_linear(line, ins: list) -> bool:

@@ -16,13 +16,13 @@ from attnjax.ops.tiles.flat_programs import (
   FlatProgram,
   contracted_axis,
 )
-from attnjax.ops.tiles.plane_lookups import added, joined, looked_up
+from attnjax.ops.tiles.lookup_lines import Several, joined
+from attnjax.ops.tiles.plane_lookups import added, looked_up
 from attnjax.ops.tiles.plane_pointwise import POINTWISE, names_of, pointwise
 from attnjax.ops.tiles.planes import (
   Adds,
   Layout,
   Plane,
-  Several,
   Whole,
   product,
   reduced,
@@ -163,7 +163,7 @@ def _operation(line, ins: list, program: FlatProgram, layout, narrow) -> list:
   if name.startswith("reduce_") and "axes" in p:
     return [_reduced(line, ins[0], names, layout)]
   if name == "concatenate":
-    return [joined(line, ins)]
+    return [joined(line, ins, Plane)]
   if name in LOOKUPS:
     return [looked_up(line, ins, names, layout)]
   if name in ADDITIONS:

@@ -21,7 +21,6 @@ __all__ = [
   "Adds",
   "Layout",
   "Plane",
-  "Several",
   "Whole",
   "as_partial",
   "product",
@@ -69,16 +68,6 @@ class Whole(NamedTuple):
   read: Callable[[Plane], Plane]
   shape: tuple[int, ...]
   dtype: Any
-
-
-class Several(NamedTuple):
-  """Planes side by side, along an axis that is none of a tile's.
-
-  Args:
-    parts: a plane each, such as the index on one axis of an array.
-  """
-
-  parts: tuple[Plane, ...]
 
 
 class Adds(NamedTuple):

@@ -10,31 +10,17 @@ from typing import Any
 import jax.numpy as jnp
 
 from attnjax.ops.tiles.flat_programs import CannotLower
-from attnjax.ops.tiles.gpu.terms import Added, Listed, Several, Term, literal
+from attnjax.ops.tiles.gpu.terms import Added, Listed, Term, literal
 from attnjax.ops.tiles.lookup_lines import (
+  Several,
   addition_of,
   cannot_add,
-  cannot_join,
   cannot_look_up,
   lookup_of,
   steps,
 )
 
-__all__ = ["added", "joined", "looked_up"]
-
-
-def joined(line, ins: list) -> Several:
-  """Numbers side by side, such as an index of several axes.
-
-  Raises:
-    CannotLower: if one of them has an axis of its own there.
-  """
-  place = line.params["dimension"]
-  if any(v.aval.shape[place] != 1 for v in line.invars) or not all(
-    isinstance(x, Term) for x in ins
-  ):
-    raise cannot_join(line)
-  return Several(tuple(ins))
+__all__ = ["added", "looked_up"]
 
 
 def looked_up(statements, line, ins: list) -> Term:

@@ -68,6 +68,7 @@ class Outline(NamedTuple):
 def dtype_of_sum(x: GivenArray):
   """The dtype in which a kernel has a sum.
 
+  >>> from attnjax.ops.tiles.kernel_arrays import GivenArray
   >>> dtype_of_sum(GivenArray.of((), "bfloat16", ""))
   dtype('float32')
   """

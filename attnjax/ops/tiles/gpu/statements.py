@@ -14,17 +14,17 @@ from attnjax.ops.tiles.flat_programs import (
   FlatProgram,
   contracted_axis,
 )
-from attnjax.ops.tiles.gpu.lookups import added, joined, looked_up
+from attnjax.ops.tiles.gpu.lookups import added, looked_up
 from attnjax.ops.tiles.gpu.pointwise import POINTWISE, SAME, written
 from attnjax.ops.tiles.gpu.terms import (
   Added,
   Axes,
   Listed,
-  Several,
   Term,
   literal,
   type_of,
 )
+from attnjax.ops.tiles.lookup_lines import Several, joined, of_several
 
 __all__ = ["Statements"]
 
@@ -120,7 +120,7 @@ class Statements:
     if name.startswith("reduce_") and "axes" in p:
       return [self._reduced(line, ins[0], names)]
     if name == "concatenate":
-      return [joined(line, ins)]
+      return [joined(line, ins, Term)]
     if name in LOOKUPS:
       return [looked_up(self, line, ins)]
     if name in ADDITIONS:
@@ -133,6 +133,8 @@ class Statements:
     """An operation of each number by itself."""
     if any(isinstance(x, Added) for x in ins):
       return self._of_added(line, ins)
+    if any(isinstance(x, Several) for x in ins):
+      return of_several(line, ins, lambda parts: self._pointwise(line, parts))
     if any(isinstance(x, Listed) for x in ins):
       return self._of_listed(line, ins)
     axes = self.axes.sorted({a for x in ins for a in x.axes})

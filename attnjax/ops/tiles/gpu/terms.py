@@ -10,7 +10,6 @@ __all__ = [
   "Added",
   "Axes",
   "Listed",
-  "Several",
   "Term",
   "literal",
   "type_of",
@@ -58,16 +57,6 @@ class Added(NamedTuple):
   """
 
   numbers: tuple[tuple[Term, Term], ...]
-
-
-class Several(NamedTuple):
-  """Terms side by side, along an axis that is none of a tile's.
-
-  Args:
-    parts: a term each, such as the index on one axis of an array.
-  """
-
-  parts: tuple[Term, ...]
 
 
 class Axes(NamedTuple):
