@@ -234,6 +234,7 @@ class Fused:
       whole.rules,
       whole.query_positions,
       whole.key_positions,
+      alike=True,
     )
     return self._walked(call, operands, sweep, chosen)
 

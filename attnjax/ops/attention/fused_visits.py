@@ -32,7 +32,7 @@ def kinds_of_visits(call: Call, blocks: KernelBlocks) -> int | None:
     return None
   tile = Blocks(1, 1, *blocks.tile, call.group)
   shape = padded(call.shape, Blocks(1, 1, *blocks.visit, call.group))
-  sweep = live_tiles(shape, tile, bounded(call, shape))
+  sweep = live_tiles(shape, tile, bounded(call, shape), alike=True)
   patterns = Visits.of(sweep, blocks.macro).patterns
   return None if patterns is None else len(patterns)
 

@@ -33,6 +33,8 @@ def live_tiles(
   rules: Rules,
   query_positions=None,
   key_positions=None,
+  *,
+  alike: bool = False,
 ) -> Sweep:
   """The tiles to visit, keys of a block of queries in order.
 
@@ -42,9 +44,12 @@ def live_tiles(
     rules: of the call, its arrays padded to that shape.
     query_positions: int ``#B T``, or None for the index.
     key_positions: int ``#B S``, or None for the index.
+    alike: whether all heads are to have the same tiles, also where a mask
+      differs by head: those of any.
   """
+  asked = blocks._replace(heads=max(shape[1], 1)) if alike else blocks
   some, every = decide_heads(
-    shape, blocks, rules, query_positions, key_positions
+    shape, asked, rules, query_positions, key_positions
   )
   counts = _counts(shape, blocks)
 
@@ -52,7 +57,7 @@ def live_tiles(
   known = isinstance(some, np.ndarray)
   heads = shape[1] // blocks.heads
   positioned = query_positions is not None or key_positions is not None
-  visited = some if known else _perhaps(shape, blocks, rules, positioned)
+  visited = some if known else _perhaps(shape, asked, rules, positioned)
   visited = np.broadcast_to(visited, (counts[0], heads, *counts[1:]))
   tiles = np.argwhere(visited).astype(np.int32)
   b, h, t, s = tiles.T

@@ -19,6 +19,7 @@ from attnjax import masks, normalizers, score_mods, scoring, testing
 from attnjax.ops.attention import fused_blocks, fused_decode
 from attnjax.ops.target import traced_for
 from tests.features import fewest, slow_but
+from tests.few import few
 from tests.ops.attention.compiled_calls import CALLS, counts
 
 INTERPRETED = attnjax.Fused(8, 16, interpret=True)
@@ -156,6 +157,19 @@ def test_a_table_by_distance_and_a_hidden_layer_get_their_gradients():
   )(draw(3, 7), draw(4, 5), *arrays)
   for x, y in zip(run(INTERPRETED), run("reference"), strict=True):
     np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("machine", few([True, "gpu"], True))
+def test_heads_whose_masks_have_other_tiles_see_their_own(machine):
+  if machine == "gpu":
+    pytest.importorskip("triton", reason="its kernels are written in Triton")
+  x = jax.random.normal(jax.random.key(0), (32, 2, 8))
+  # No tile is of both heads.
+  mask = masks.from_fn(lambda b, h, q, k: (k < 16) == (h == 0))
+
+  run = lambda how: attnjax.attend(x, x, x, mask=mask, implementation=how)
+  found = run(attnjax.Fused(16, 16, interpret=machine))
+  np.testing.assert_allclose(found, run("reference"), rtol=1e-5, atol=1e-5)
 
 
 def decoded(length, shared):
