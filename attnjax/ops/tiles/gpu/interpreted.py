@@ -1,6 +1,7 @@
 """A kernel of a GPU in Triton's interpreter: slow, on any machine."""
 
 import functools
+import threading
 from collections.abc import Sequence
 
 import jax
@@ -11,6 +12,9 @@ from attnjax.extras import needs_extra
 from attnjax.ops.tiles.gpu.text import function_of
 
 __all__ = ["interpreted"]
+
+# The interpreter changes Triton while it runs, and devices have threads.
+_ALONE = threading.Lock()
 
 
 def interpreted(
@@ -37,7 +41,7 @@ def _run(text: str, outs: Sequence, programs: int, *operands) -> list:
   arrays = [np.ascontiguousarray(x) for x in operands]
   function = _interpretable(text)
   names = list(function.__code__.co_varnames[: function.__code__.co_argcount])
-  with np.errstate(all="ignore"):
+  with _ALONE, np.errstate(all="ignore"):
     GridExecutor(function, names, (programs,))(
       *(_Pointer(x) for x in (*arrays, *results))
     )
