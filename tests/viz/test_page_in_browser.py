@@ -211,7 +211,7 @@ def test_cross_attention_shows_two_sentences(opened):
 
 
 def test_512_tokens_are_as_many_elements_and_answer(opened):
-  """What opens in 1 s on a machine of its own: time is printed, not asserted."""
+  """It opens in 1 s on a quiet machine: seconds are printed, not asserted."""
   words = [f"w{i}" for i in range(512)]
   made = viz.page(draws(12, 12, 512, 512), words)
   start = time.perf_counter()
