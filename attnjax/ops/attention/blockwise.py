@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from attnjax.ops.attention.arguments import Aux, Call
@@ -35,6 +36,7 @@ from attnjax.ops.attention.online_softmax import (
 )
 from attnjax.ops.attention.tile_operands import (
   CallOperands,
+  Places,
   bounded,
   select_top_k,
 )
@@ -44,6 +46,7 @@ from attnjax.ops.masks.padding import BlockPadding
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.scoring import Scoring
 from attnjax.ops.target import target_platform
+from attnjax.ops.tiles import Sweep
 from attnjax.typing import Array, Float
 
 __all__ = ["Blockwise"]
@@ -166,7 +169,7 @@ class Blockwise:
       found = online_softmax(sweep.uncoded, sweep.codes, operands)
       out, aux = finished(call, found)
     else:
-      out, aux = found_by_device(call, blocks, split)
+      out, aux = found_by_device(call, blocks, split, _walked)
 
     return as_called(call, out, aux)
 
@@ -209,6 +212,27 @@ class Blockwise:
       key=self.key_block,
       head=own[1] or None if in_place else self.head_block,
     )
+
+
+def _walked(
+  call: Call, sweep: Sweep, batch: Array, head: Array
+) -> tuple[Float[Array, "B H T E"], Aux]:
+  """(out, aux) of the part of a call that is on a device.
+
+  Args:
+    call: the part.
+    sweep: its tiles.
+    batch: indices of its batch rows in the whole.
+    head: the same of its heads.
+  """
+  length, keys = padded(call.shape, sweep.blocks)[2:]
+  index = lambda size: jnp.arange(size, dtype=jnp.int32)
+  places = Places(batch, head, index(length), index(keys))
+  operands = CallOperands.of(call, sweep.blocks, places)
+  if call.normalizer.keep is not None:
+    keep = min(call.normalizer.keep, call.shape[3])  # there are no more
+    operands = select_top_k(operands, sweep, keep)
+  return finished(call, online_softmax(sweep.uncoded, sweep.codes, operands))
 
 
 def _assumed_rules(call: Call, shape: tuple[int, int, int, int]) -> Rules:

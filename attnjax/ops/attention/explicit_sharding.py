@@ -21,14 +21,7 @@ from jax.sharding import AbstractMesh, PartitionSpec
 from attnjax.ops.attention.arguments import Aux, Call
 from attnjax.ops.attention.block_sizes import Blocks, padded
 from attnjax.ops.attention.live_tiles import of_every_head, tile_codes
-from attnjax.ops.attention.online_softmax import finished, online_softmax
-from attnjax.ops.attention.tile_operands import (
-  CallOperands,
-  Places,
-  bounded,
-  select_top_k,
-  subscripts_of,
-)
+from attnjax.ops.attention.tile_operands import bounded, subscripts_of
 from attnjax.ops.explicit_axes import laid, mesh_of, names_of, sharding_of
 from attnjax.ops.masks.arrays import realigned
 from attnjax.ops.normalizers import Normalizer
@@ -58,11 +51,14 @@ class Split(NamedTuple):
     mesh: as it stands in the types of the arrays.
     batch: names of the axes that divide B.
     heads: names of the axes that divide H, and K where they can.
+    whole: names of axes that divide nothing, and of which nothing may be left
+      to the compiler: a program of one device is needed.
   """
 
   mesh: AbstractMesh
   batch: tuple[str, ...]
   heads: tuple[str, ...]
+  whole: tuple[str, ...] = ()
 
   def __str__(self) -> str:
     """What of the call is divided over which axes."""
@@ -144,7 +140,13 @@ def refusal(call: Call) -> str | None:
 
 
 def found_by_device(
-  call: Call, blocks: Blocks, split: Split
+  call: Call,
+  blocks: Blocks,
+  split: Split,
+  walk: Callable,
+  *,
+  padded_by: Blocks | None = None,
+  typed: bool = True,
 ) -> tuple[Array, Aux]:
   """(out ``B H T E``, aux) tile by tile, each device computing its part.
 
@@ -152,29 +154,34 @@ def found_by_device(
     call: the whole.
     blocks: of the part of one device.
     split: of the call.
+    walk: computes a part, of the call that is on a device, the tiles, and the
+      indices in the whole of its batch rows and heads.
+    padded_by: blocks of which the lengths are filled up; None is `blocks`.
+    typed: as of `on_each_device`.
   """
   call = whole_where_captured(call, split)
-  visited, kinds, codes = _tiles(call, blocks, split)
+  visited, kinds, codes = _tiles(call, blocks, split, padded_by or blocks)
+  # Known while tracing, where no device has others than the next.
+  alike = isinstance(codes, np.ndarray) and (codes == codes[:1]).all()
+  known = codes[: len(visited)] if alike else None
 
   def here(call: Call, batch, head, codes):
-    length, keys = padded(call.shape, blocks)[2:]
-    index = lambda size: jnp.arange(size, dtype=jnp.int32)
-    places = Places(batch, head, index(length), index(keys))
-    operands = CallOperands.of(call, blocks, places)
     heads = call.shape[1] // blocks.heads
     tiles, at = of_every_head(visited, heads)
-    sweep = Sweep(tiles, codes[at], blocks, kinds)
-    if call.normalizer.keep is not None:
-      keep = min(call.normalizer.keep, call.shape[3])  # there are no more
-      operands = select_top_k(operands, sweep, keep)
-    return finished(call, online_softmax(sweep.uncoded, sweep.codes, operands))
+    own = (codes if known is None else known)[at]
+    return walk(call, Sweep(tiles, own, blocks, kinds), batch, head)
 
   codes = jnp.asarray(codes), "b.."
-  return on_each_device(here, call, split, split.spec("bh"), codes)
+  return on_each_device(here, call, split, split.spec("bh"), codes, typed=typed)
 
 
 def on_each_device(
-  function: Callable, call: Call, split: Split, out_specs, *more: tuple
+  function: Callable,
+  call: Call,
+  split: Split,
+  out_specs,
+  *more: tuple,
+  typed: bool = True,
 ):
   """Each device's part of a call, computed there and put together.
 
@@ -185,6 +192,7 @@ def on_each_device(
     split: of the call.
     out_specs: of what the function returns.
     *more: arrays, each with its axes.
+    typed: whether JAX follows which values vary (`check_vma`).
   """
   batch, heads, *_ = call.shape
   subscripts, (leaves, tree) = _subscripts(call, split), jax.tree.flatten(call)
@@ -206,7 +214,8 @@ def on_each_device(
 
   leaves = list(map(split.laid, leaves, subscripts))
   arrays = [split.laid(x, axes) for x, axes in own]
-  if not (split.batch or split.heads):
+  manual = {*split.batch, *split.heads, *split.whole}
+  if not manual:
     return here(leaves, *arrays)
   run = jax.shard_map(
     here,
@@ -216,7 +225,8 @@ def on_each_device(
       *(split.spec(axes) for _, axes in own),
     ),
     out_specs=out_specs,
-    axis_names={*split.batch, *split.heads},
+    axis_names=manual,
+    check_vma=typed,
   )
   return run(leaves, *arrays)
 
@@ -277,9 +287,9 @@ def _with_own_key_heads(call: Call, head, group: int) -> Call:
   return dataclasses.replace(call, key=take(call.key), value=take(call.value))
 
 
-def _tiles(call: Call, blocks: Blocks, split: Split):
+def _tiles(call: Call, blocks: Blocks, split: Split, padded_by: Blocks):
   """Which tiles some device visits, their kinds, and codes, all ``b t s``."""
-  shape = padded(call.shape, blocks)
+  shape = padded(call.shape, padded_by)
   sizes = {"t": shape[2], "s": shape[3]}
 
   def longer(x, axes: Subscripts):

@@ -8,43 +8,36 @@ import jax
 import jax.numpy as jnp
 
 from attnjax.ops.attention.arguments import Aux, Call
-from attnjax.ops.attention.block_sizes import Blocks, pad, padded
-from attnjax.ops.attention.explicit_sharding import split_of
+from attnjax.ops.attention.explicit_sharding import found_by_device
 from attnjax.ops.attention.fused_blocks import (
-  Chip,
   KernelBlocks,
   chip_of,
-  kernel_blocks,
   macro_of_sums,
 )
-from attnjax.ops.attention.fused_decode import (
-  by_call,
-  decodes,
-  keys_of_tile,
-  operands_and_tiles,
+from attnjax.ops.attention.fused_decode import by_call
+from attnjax.ops.attention.fused_forms import Form, form_of
+from attnjax.ops.attention.fused_gpus import gpu_blocks, gpu_of, missing
+from attnjax.ops.attention.fused_lowered import unlowered
+from attnjax.ops.attention.fused_shards import (
+  refuses_division,
+  split_for_kernels,
 )
-from attnjax.ops.attention.fused_gpus import Gpu, gpu_blocks, gpu_of, missing
-from attnjax.ops.attention.fused_visits import is_light, kinds_of_visits
 from attnjax.ops.attention.index_masks import by_index
-from attnjax.ops.attention.live_tiles import live_tiles
 from attnjax.ops.attention.online_softmax import (
   as_called,
   finished,
   online_softmax,
 )
-from attnjax.ops.attention.tile_operands import CallOperands
+from attnjax.ops.attention.tile_operands import Places
 from attnjax.ops.normalizers import Normalizer
 from attnjax.ops.scoring import Scoring
 from attnjax.ops.shard_map_axes import varying_axes
 from attnjax.ops.target import target_device, target_platform
 from attnjax.ops.tiles import Sweep
-from attnjax.ops.tiles.flat_programs import CannotLower
 from attnjax.ops.tiles.gpu.compiled import Chosen
 from attnjax.ops.tiles.gpu.kernel import GpuKernel
 from attnjax.ops.tiles.kernel import Kernel
-from attnjax.ops.tiles.tile_sum import sum_by_kernel
 from attnjax.ops.tiles.visits import Visits
-from attnjax.ops.tiles.vmem import TooLarge
 from attnjax.typing import Array, Float
 
 __all__ = ["Fused"]
@@ -58,7 +51,8 @@ class Fused:
   the forward pass or of any derivative, becomes one kernel, on a GPU one for
   sums of the same axes each, whatever the mask, the score mod and the
   normalizer are; no logits leave the chip. Kernels are written in Pallas for
-  TPUs, in Triton for NVIDIA GPUs of compute capability 8.0 and above.
+  TPUs, in Triton for NVIDIA GPUs of compute capability 8.0 and above. On a mesh
+  of explicit axes each device has one for the batch rows and heads that it has.
 
   Args:
     query_block: queries that are brought to the chip at once; None chooses by
@@ -120,11 +114,9 @@ class Fused:
     if not all(isinstance(size, int) for size in call.shape):
       return f"tiles are cut of sizes that are known, not of {call.shape}"
 
-    if split_of(call) is not None:
-      return (
-        "a kernel is for one device, and the types of these arrays divide them"
-        " over a mesh; call it within jax.shard_map"
-      )
+    divided = refuses_division(call)
+    if divided is not None:
+      return divided
     if self.interpret and varying_axes(*jax.tree.leaves(call)):
       return (
         "JAX does not follow, in kernels that are interpreted within"
@@ -149,7 +141,7 @@ class Fused:
       if type(getattr(call, name)).__call__ is not kind.__call__:
         return f"this {name} is defined on whole rows only"
 
-    return self._unlowered(call)
+    return unlowered(self, call)
 
   def _is_for_gpu(self, call: Call) -> bool:
     """Whether the kernels are those of a GPU."""
@@ -189,70 +181,50 @@ class Fused:
 
   def describes(self, call: Call) -> str:
     """How it computes a call."""
-    blocks = self.blocks(call)
+    form, split = self._form(call), split_for_kernels(call)
     leaves = jax.tree.leaves(call)
     gpu = gpu_of(*leaves)
     chip = chip_of(*leaves).name if gpu is None else gpu.name
     kind = "interpreted" if self.interpret else f"for {chip}"
-    query, key = blocks.visit
-    if self._decodes(call):
-      count = "one query" if query == 1 else f"{query} queries"
-      return (
-        f"kernels {kind}, {count} of all {call.shape[1]} heads in tiles of"
-        f" {key} tokens, which are read where they lie"
-      )
-    return (
-      f"kernels {kind}, blocks of {query} x {key} in tiles of"
-      f" {blocks.tile[0]} x {blocks.tile[1]}"
-    )
+    said = f"kernels {kind}, {form}"
+    return said if split is None else f"{said}; {split}"
 
   @functools.partial(jax.jit, static_argnums=0)
   def __call__(self, call: Call) -> tuple[Float[Array, "B T H E"], Aux]:
     """(out, aux) of the whole call."""
-    return self._computed(call)
+    return self.computed(call)
 
-  def _computed(self, call: Call) -> tuple[Float[Array, "B T H E"], Aux]:
+  def computed(self, call: Call) -> tuple[Float[Array, "B T H E"], Aux]:
     """The same, traced in place."""
-    chosen = self.blocks(call)
-    if self._decodes(call):
-      operands, sweep = operands_and_tiles(call, chosen.tile[1])
-      return self._walked(call, operands, sweep, chosen)
-    blocks = Blocks(1, 1, *chosen.tile, call.group)
-    visit = Blocks(1, 1, *chosen.visit, call.group)
-    shape = padded(call.shape, visit)
-    sizes = {"t": shape[2], "s": shape[3]}
-    whole, operands = (
-      CallOperands.unpadded(x, blocks, shape, in_place=False).map(
-        lambda x, axes: pad(x, axes, sizes)
+    form, split = self._form(call), split_for_kernels(call)
+    walk = functools.partial(self._walked, form)
+    if split is None:
+      found = walk(call, form.tiles_of(call))
+    else:
+      found = found_by_device(
+        by_index(call),  # tables are divided as well
+        form.tile,
+        split,
+        walk,
+        padded_by=form.visit,
+        typed=not self.interpret,  # JAX cannot follow those
       )
-      for x in (call, by_index(call))
-    )
-
-    sweep = live_tiles(
-      shape,
-      blocks,
-      whole.rules,
-      whole.query_positions,
-      whole.key_positions,
-      alike=True,
-    )
-    return self._walked(call, operands, sweep, chosen)
+    return as_called(call, *found)
 
   def _walked(
-    self,
-    call: Call,
-    operands: CallOperands,
-    sweep: Sweep,
-    chosen: KernelBlocks,
-  ) -> tuple[Float[Array, "B T H E"], Aux]:
-    """The same, of its tiles."""
-    kernel = self._kernel(call, sweep, chosen)
-    sweep = sweep._replace(kernel=kernel, listed=False)
-
+    self, form: Form, call: Call, sweep: Sweep, batch=None, head=None
+  ) -> tuple[Float[Array, "B H T E"], Aux]:
+    """(out, aux) of its tiles; where it is a part, of the rows and heads."""
+    kernel = self._kernel(call, sweep, form.chosen)
+    places = None if batch is None else Places(batch, head, None, None)
+    operands = form.operands_of(call, places)
+    sweep = sweep._replace(
+      kernel=kernel, listed=False, blocks=operands.settings.blocks
+    )
     found = online_softmax(sweep.uncoded, sweep.codes, operands)
-    if self._decodes(call):
+    if form.decodes:
       found = by_call(call, found)
-    return as_called(call, *finished(call, found))
+    return finished(call, found)
 
   def _kernel(
     self, call: Call, sweep: Sweep, chosen: KernelBlocks
@@ -288,33 +260,17 @@ class Fused:
 
   def blocks(self, call: Call) -> KernelBlocks:
     """The blocks of a call."""
-    if self._is_for_gpu(call):
-      return self._gpu_blocks(call)[0]
-    if self._decodes(call):
-      keys = keys_of_tile(call, self.key_block)
-      return KernelBlocks((call.shape[2], keys), (1, 1))
-    chip = chip_of(*jax.tree.leaves(call))
-    blocks = functools.partial(
-      kernel_blocks,
-      call.shape[2:],
-      max(call.query.shape[-1], call.value.shape[-1]),
-      chip,
-      query=self.query_block,
-      key=self.key_block,
-    )
-    if not is_light(call):
-      return blocks()
-    whole, wide = blocks(most=chip.whole), blocks(most=chip.wide)
-    kinds = kinds_of_visits(call, whole)
-    if kinds == 0:
-      return whole
-    if wide != whole:
-      kinds = kinds_of_visits(call, wide)
-    return blocks() if kinds is None else wide
+    return self._form(call).chosen
 
-  def _decodes(self, call: Call) -> bool:
-    """Whether the queries of all heads are rows of a tile."""
-    return decodes(call) and not self._is_for_gpu(call)
+  def _form(self, call: Call) -> Form:
+    """The form of a call, of the part of it that a device has."""
+    split = split_for_kernels(call)
+    heads = call.shape[1] if split is None else split.local(call.shape)[1]
+    group = call.group if split is None else split.group(call)
+    if self._is_for_gpu(call):
+      return Form(self._gpu_blocks(call)[0], 1, group)
+    given = self.query_block, self.key_block
+    return form_of(call, heads, group, given)
 
   def _gpu_blocks(
     self, call: Call
@@ -327,53 +283,6 @@ class Fused:
       query=self.query_block,
       key=self.key_block,
     )
-
-  def _unlowered(self, call: Call) -> str | None:
-    """What of a call, or of its gradient, no kernel can be made of."""
-    leaves, tree = jax.tree.flatten(call)
-    shapes = tuple((jnp.shape(x), jnp.result_type(x)) for x in leaves)
-    chip = gpu_of(*leaves) or chip_of(*leaves)
-    return _traced(self, tree, shapes, chip)
-
-
-@functools.lru_cache(maxsize=512)
-def _traced(fused: Fused, tree, shapes: tuple, chip: Chip | Gpu) -> str | None:
-  """Traces a call and its gradient, and says what could not be lowered."""
-  del chip  # the trace asks for it, and the answer is kept for each
-  arrays = [jax.ShapeDtypeStruct(*x) for x in shapes]
-  moving = [jnp.issubdtype(x.dtype, jnp.inexact) for x in arrays]
-
-  def gradient(*leaves):
-    moves = [x for x, m in zip(leaves, moving, strict=True) if m]
-
-    def forward(*moves):
-      given = iter(moves)
-      every = [
-        next(given) if m else x for x, m in zip(leaves, moving, strict=True)
-      ]
-      return fused._computed(jax.tree.unflatten(tree, every))
-
-    found, back = jax.vjp(forward, *moves)
-    return back(found)
-
-  try:
-    _lower_sums(jax.make_jaxpr(gradient)(*arrays).jaxpr)
-  except CannotLower as part:
-    return f"no kernel can be made of a part of it: {part}"
-  except TooLarge as size:
-    return str(size)
-  return None
-
-
-def _lower_sums(jaxpr) -> None:
-  """Makes, and drops, the kernel of each sum in a program."""
-  for line in jaxpr.eqns:
-    if line.primitive.name == "tile_sum":
-      lower = functools.partial(sum_by_kernel, **line.params)
-      jax.eval_shape(lower, *(v.aval for v in line.invars))
-    for inner in jax.tree.leaves(list(line.params.values())):
-      if hasattr(inner, "eqns"):
-        _lower_sums(getattr(inner, "jaxpr", inner))
 
 
 def _lacks(packages: str | None) -> str | None:

@@ -13,22 +13,21 @@ Most logits are for nothing; but a kernel that decodes waits for its keys.
 """
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
 
 from attnjax.ops.attention.arguments import Call
-from attnjax.ops.attention.block_sizes import Blocks, pad, padded
+from attnjax.ops.attention.block_sizes import Blocks
 from attnjax.ops.attention.fused_blocks import chip_of
-from attnjax.ops.attention.index_masks import by_index
-from attnjax.ops.attention.live_tiles import live_tiles
 from attnjax.ops.attention.tile_operands import CallOperands
 from attnjax.ops.masks.arrays import is_open
 from attnjax.ops.scoring import Scoring
-from attnjax.ops.tiles import Subscripts, Sweep
+from attnjax.ops.tiles import Subscripts
 from attnjax.typing import Array
 
-__all__ = ["by_call", "decodes", "keys_of_tile", "operands_and_tiles"]
+__all__ = ["by_call", "decodes", "keys_of_tile", "side_by_side"]
 
 # Queries, and query vectors of all heads, up to which keys take longer to bring
 # together than logits to compute, most of which are for nothing.
@@ -39,9 +38,14 @@ _MOST_QUERIES, _MOST_ROWS = 8, 512
 _KEYS, _LOGITS, _PART = 8192, 2**20, 1 / 8
 
 
-def decodes(call: Call) -> bool:
-  """Whether a call is of few queries, and computed so."""
-  _, heads, length, keys = call.shape
+def decodes(call: Call, heads: int) -> bool:
+  """Whether a call is of few queries, and computed so.
+
+  Args:
+    call: the whole.
+    heads: of it that a device has.
+  """
+  _, _, length, keys = call.shape
   mask = call.rules.mask
   return (
     1 <= length <= _MOST_QUERIES
@@ -54,51 +58,29 @@ def decodes(call: Call) -> bool:
   )
 
 
-def keys_of_tile(call: Call, given: int | None) -> int:
+def keys_of_tile(call: Call, heads: int, group: int, given: int | None) -> int:
   """How many tokens of the keys a tile has: all heads of each.
 
   A number that divides the length where there is one: to pad is to copy.
 
   Args:
     call: that is decoded.
+    heads: of it that a device has.
+    group: of these, how many share a key head.
     given: the number that was asked for, or None.
   """
   if given is not None:
     return given
-  _, heads, queries, length = call.shape
+  _, _, queries, length = call.shape
   width = max(call.query.shape[-1], call.value.shape[-1])
   room = int(chip_of(*jax.tree.leaves(call)).vmem * _PART) // 4
   logits = min(_LOGITS, room) // (heads * queries)
   most = min(_KEYS // max(-(-width // 128), 1), logits)
-  most = max(most // call.key.shape[2] // 128, 1) * 128
+  most = max(most // (heads // group) // 128, 1) * 128
   if length <= most:
     return -(-length // 128) * 128
   sizes = range(most, max(most // 4, 127), -128)
   return next((n for n in sizes if length % n == 0), most)
-
-
-def operands_and_tiles(call: Call, keys: int) -> tuple[CallOperands, Sweep]:
-  """The operands of a call, all heads as one, and the tiles.
-
-  Args:
-    call: for which `decodes`.
-    keys: tokens of a tile.
-  """
-  _, heads, length, _ = call.shape
-  blocks = Blocks(1, heads, length, keys, call.group)
-  shape = padded(call.shape, blocks)
-  sizes = {"t": shape[2], "s": shape[3]}
-  whole, operands = (
-    CallOperands.unpadded(x, blocks, shape, in_place=False).map(
-      lambda x, axes: pad(x, axes, sizes)
-    )
-    for x in (call, by_index(call))
-  )
-  sweep = live_tiles(
-    shape, blocks, whole.rules, whole.query_positions, whole.key_positions
-  )
-  of_one = Blocks(1, 1, length * heads, keys * call.key.shape[2])
-  return _side_by_side(operands, of_one), sweep._replace(blocks=of_one)
 
 
 def by_call(call: Call, found: dict[str, Array]) -> dict[str, Array]:
@@ -112,9 +94,10 @@ def by_call(call: Call, found: dict[str, Array]) -> dict[str, Array]:
   return {name: one(x) for name, x in found.items()}
 
 
-def _side_by_side(operands: CallOperands, blocks: Blocks) -> CallOperands:
+def side_by_side(operands: CallOperands) -> CallOperands:
   """The operands with queries and keys of all heads as those of one."""
   settings, shared = operands.settings, operands.key.shape[1]
+  rows, tokens = math.prod(settings.blocks[1:3]), settings.blocks.key
   batch, heads, length, keys = settings.shape
   of_rows = operands.map(
     lambda x, axes: _along_keys(
@@ -128,14 +111,18 @@ def _side_by_side(operands: CallOperands, blocks: Blocks) -> CallOperands:
 
   query = operands.query
   query = query.reshape(query.shape[0], heads, length, query.shape[-1])
+  places = operands.places
+  if places is not None:
+    places = places._replace(head=jnp.tile(places.head, length))
   return dataclasses.replace(
     of_rows,
+    places=places,
     query=flat(query)[:, :, None],
     key=flat(operands.key),
     value=flat(operands.value),
     settings=settings._replace(
       shape=(batch, 1, length * heads, keys * shared),
-      blocks=blocks,
+      blocks=Blocks(1, 1, rows, tokens * shared),
       side_by_side=(heads, shared),
     ),
   )
@@ -143,8 +130,8 @@ def _side_by_side(operands: CallOperands, blocks: Blocks) -> CallOperands:
 
 def _along_rows(x, axes: Subscripts, heads: int, length: int) -> jax.Array:
   """An array along queries or heads, along the rows that both are."""
-  if "k" in axes or not set(axes) & set("ht"):
-    return x  # queries and keys themselves are replaced
+  if "k" in axes or axes == "h" or not set(axes) & set("ht"):
+    return x  # queries, keys and indices of heads are replaced
   if len(axes) == 2:  # of positions, or segments
     return jnp.repeat(jnp.asarray(x), heads, axis=1)
   x = jnp.asarray(x)

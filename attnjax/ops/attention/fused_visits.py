@@ -53,9 +53,14 @@ def is_light(call: Call) -> bool:
   mod, one = call.rules.score_mod, (1, 1, 1, 1)
   if mod is None:
     return True
+  # What it captures as a device has it: whole, however types divide it.
+  captured, tree = jax.tree.flatten(mod)
+  of = lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x))
   numbers = [jax.ShapeDtypeStruct(one, jnp.int32)] * 4
   logit = jax.ShapeDtypeStruct(one, jnp.float32)
-  program = jax.make_jaxpr(mod)(logit, *numbers)
+  program = jax.make_jaxpr(
+    lambda captured, *at: jax.tree.unflatten(tree, captured)(*at)
+  )(list(map(of, captured)), logit, *numbers)
   return _operations(program.jaxpr) <= _FEW_OPERATIONS
 
 

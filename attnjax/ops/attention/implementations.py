@@ -7,8 +7,9 @@ import jax
 from attnjax.ops.attention.arguments import Aux, Call
 from attnjax.ops.attention.blockwise import Blockwise
 from attnjax.ops.attention.fused import Fused
+from attnjax.ops.attention.fused_shards import is_by_device
 from attnjax.ops.attention.reference import Reference
-from attnjax.ops.target import is_of_one_device, target_platform
+from attnjax.ops.target import target_platform
 from attnjax.typing import Array
 
 __all__ = ["IMPLEMENTATIONS", "Implementation", "choose", "named", "ranked"]
@@ -42,13 +43,15 @@ def ranked(call: Call) -> dict[str, Implementation]:
   """The implementations by name, in the order in which None tries them.
 
   The kernels of "fused" are first in programs for a TPU that are of one device,
-  those within `jax.shard_map` among them. Elsewhere "blockwise" is, which
-  honours all that they do: the compiler may divide its arrays over devices,
-  which it cannot do with those of a kernel, and does not tell beforehand.
+  those within `jax.shard_map` among them, and on meshes whose axes are all
+  explicit: there types say what each device computes. Elsewhere "blockwise" is,
+  which honours all that they do: the compiler may divide its arrays over
+  devices, which it cannot do with those of a kernel, and does not tell
+  beforehand.
   """
   platform = target_platform(*jax.tree.leaves(call))
   names = list(IMPLEMENTATIONS)
-  if platform in _KERNELS_FIRST and is_of_one_device():
+  if platform in _KERNELS_FIRST and is_by_device(call):
     names = ["fused", *(name for name in names if name != "fused")]
   return {name: IMPLEMENTATIONS[name] for name in names}
 

@@ -42,12 +42,15 @@ __all__ = [
 
 
 class Places(NamedTuple):
-  """The indices, in the whole call, of the parts of it that are here."""
+  """The indices, in the whole call, of the parts of it that are here.
+
+  None along an axis is where all of it is here.
+  """
 
   batch: Any  # B
-  head: Any  # H
-  query: Any  # T
-  key: Any  # S
+  head: Any  # H, or of each row where heads are side by side
+  query: Any  # T, or None
+  key: Any  # S, or None
 
 
 class Settings(NamedTuple):
@@ -193,8 +196,16 @@ class CallOperands(_Operands):
       rules=rules,
       query_positions=subscripts_of("bt", self.query_positions),
       key_positions=subscripts_of("bs", self.key_positions),
-      places=None if self.places is None else Places(*"bhts"),
+      places=self._subscripts_of_places(),
     )
+
+  def _subscripts_of_places(self) -> "Places | None":
+    """The subscripts of indices."""
+    if self.places is None:
+      return None
+    letters = "bhts" if self.settings.side_by_side is None else "btts"
+    pairs = zip(letters, self.places, strict=True)
+    return Places(*(None if x is None else axis for axis, x in pairs))
 
   def tile_structure(self):
     """The tree of a tile's operands, to put the parts of arrays in."""
@@ -219,7 +230,7 @@ class TileOperands(_Operands):
 
   def grid(self, tile) -> Grid:
     """The coordinates of the logits of a tile, given its block indices."""
-    places = self._places(tile) if self.places is None else self.places
+    places = self._places(tile)
     query_index = row(places.query, 4, query=True)
     key_index = row(places.key, 4, query=False)
     head, own = places.head.reshape(1, -1, 1, 1), None
@@ -227,8 +238,10 @@ class TileOperands(_Operands):
       heads, shared = self.settings.side_by_side
       queries, keys = query_index, key_index
       query_index, key_index = queries // heads, keys // shared
-      head = queries - query_index * heads
-      own = head // (heads // shared) == keys - key_index * shared
+      here = queries - query_index * heads
+      own = here // (heads // shared) == keys - key_index * shared
+      given = self.places is not None
+      head = row(places.head, 4, query=True) if given else here
     query, key = self.query_positions, self.key_positions
 
     where = Grid(
@@ -244,15 +257,22 @@ class TileOperands(_Operands):
     return where if own is None else _GridOfAllHeads(**vars(where), own=own)
 
   def _places(self, tile) -> Places:
-    """Indices of a tile of a call that is here as a whole."""
+    """Indices of a tile: of what is here as a whole, by its block numbers."""
     size = self.settings.blocks
     block = lambda axis, n: tile[axis] * n + jnp.arange(n, dtype=jnp.int32)
+    # Of a kernel some tiles are of more keys than others.
+    sizes = {
+      "batch": size.rows,
+      "head": size.heads,
+      "query": self.query.shape[3],
+      "key": self.key.shape[1 if self.settings.token_major else 2],
+    }
+    given = self.places or Places(None, None, None, None)
     return Places(
-      batch=block(0, size.rows),
-      head=block(1, size.heads),
-      # Of a kernel some tiles are of more keys than others.
-      query=block(2, self.query.shape[3]),
-      key=block(3, self.key.shape[1 if self.settings.token_major else 2]),
+      *(
+        block(axis, n) if x is None else x
+        for axis, (n, x) in enumerate(zip(sizes.values(), given, strict=True))
+      )
     )
 
   def logits(self, grid: Grid, full: bool) -> Float[Array, "B H T S"]:

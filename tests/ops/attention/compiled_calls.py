@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import attnjax
 from attnjax import masks, normalizers, score_mods, scoring
@@ -69,6 +70,9 @@ def print_counts(machine: str, word: str, *names: str) -> None:
   captured = shape(2 * S, 2 * S, dtype=jnp.float32)
 
   for name in names:
+    if name.startswith("divided"):
+      print(_divided(machine, 4 if "decode" in name else T).count(word))
+      continue
 
     def loss(*x, name=name):
       found = attnjax.attend(
@@ -82,6 +86,38 @@ def print_counts(machine: str, word: str, *names: str) -> None:
       traced = gradient.trace(query, *keys, captured)
       program = traced.lower().compile().as_text()
     print(program.count(word))
+
+
+def _divided(machine: str, length: int) -> str:
+  """The program of a gradient whose types divide it over four devices."""
+  devices = np.array(devices_of(topology(machine))[:4]).reshape(2, 2)
+  kinds = (AxisType.Explicit,) * 2
+  mesh = jax.sharding.Mesh(devices, ("data", "model"), axis_types=kinds)
+
+  def shape(*sizes, axes=(), dtype=jnp.bfloat16):
+    place = NamedSharding(mesh, PartitionSpec(*axes))
+    return jax.ShapeDtypeStruct(sizes, dtype, sharding=place)
+
+  def loss(query, key, value, slopes, lengths):
+    out = attnjax.attend(
+      query,
+      key,
+      value,
+      mask=masks.causal() & masks.lengths(key=lengths),
+      score_mod=score_mods.alibi(slopes),
+    )
+    return out.astype(jnp.float32).sum()
+
+  axes = ("data", None, "model")
+  keys = [shape(4, S, K, D, axes=axes)] * 2
+  gradient = jax.jit(jax.grad(loss, (0, 1, 2, 3)))
+  traced = gradient.trace(
+    shape(4, length, H, D, axes=axes),
+    *keys,
+    shape(H, dtype=jnp.float32),
+    shape(4, axes=("data",), dtype=jnp.int32),
+  )
+  return traced.lower().compile().as_text()
 
 
 def counts(machine: str, word: str, names: Sequence[str]) -> list[int]:

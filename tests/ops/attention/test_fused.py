@@ -58,7 +58,6 @@ REFUSED = {
   "*top_k*": "needs whole rows",
   "aux/weights": "T x S",
   "aux/all": "T x S",
-  "devices/explicit*": "over a mesh",
   "devices/shard_map*": "check_vma=False",
   "*through bytes": "flatbuffers",
 }
