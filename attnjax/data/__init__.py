@@ -11,6 +11,7 @@ pair encoding wants `attnjax[bpe]`, `digits` `attnjax[vision]`, `load_verses`
 
 from attnjax.data.assets import ASSETS, Asset, AssetError, cached, fetch
 from attnjax.data.bpe import BpeTokenizer, train_bpe
+from attnjax.data.carried import CarriedBatches, carried_batches
 from attnjax.data.corpora import CORPORA, Document, load
 from attnjax.data.examples import Examples
 from attnjax.data.g2p_checkpoint import G2P_GRAPHEMES, G2P_PHONEMES, g2p_weights
@@ -56,7 +57,7 @@ from attnjax.data.tokenizers import (
 from attnjax.data.torch_archive import read_torch_archive
 from attnjax.data.verses import VersePair, load_verses, split_verses
 from attnjax.data.vocabulary import Vocabulary, encode_pairs
-from attnjax.data.yardsticks import yardsticks
+from attnjax.data.yardsticks import byte_bits, yardsticks
 from attnjax.moved import forward_names
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
   "AssetError",
   "BpeTokenizer",
   "ByteTokenizer",
+  "CarriedBatches",
   "Document",
   "EvaluationBatches",
   "Examples",
@@ -85,7 +87,9 @@ __all__ = [
   "Vocabulary",
   "Word",
   "adjective_noun_events",
+  "byte_bits",
   "cached",
+  "carried_batches",
   "digits",
   "encode_pairs",
   "evaluation_batches",

@@ -18,6 +18,7 @@ __all__ = [
   "Evidence",
   "NGrams",
   "add_k",
+  "byte_keys",
   "evidence",
   "interpolate",
   "ngrams",
@@ -61,10 +62,38 @@ def ngrams(documents: Sequence[Document], order: int) -> NGrams:
   Returns:
     The distinct n-grams and their counts, which sum to the bytes of the text.
 
+  Raises:
+    ValueError: the order is out of its range.
+
   >>> from attnjax.data.corpora import Document
   >>> table = ngrams([Document("a", b"aab")], order=2)
   >>> [(int(key) >> 9, chr(int(key) & 511)) for key in table.keys]
   [(97, 'a'), (97, 'b'), (256, 'a')]
+  """
+  unique, counts = np.unique(byte_keys(documents, order), return_counts=True)
+  # float64 is exact for counts up to 2^53.
+  return NGrams(unique, counts.astype(np.float64), order)
+
+
+def byte_keys(
+  documents: Sequence[Document], order: int
+) -> UInt64[np.ndarray, "bytes"]:
+  """The n-gram that ends at each byte of some documents, as a key.
+
+  Args:
+    documents: as for `ngrams`.
+    order: n, in [1, 7].
+
+  Returns:
+    A key a byte, in the order of the text: `queries` of `evidence`.
+
+  Raises:
+    ValueError: the order is out of its range.
+
+  >>> from attnjax.data.corpora import Document
+  >>> keys = byte_keys([Document("a", b"aab")], order=1)
+  >>> [chr(int(key)) for key in keys]
+  ['a', 'a', 'b']
   """
   if not 1 <= order <= LONGEST:
     raise ValueError(f"order: expected 1 to {LONGEST}, got {order}.")
@@ -85,9 +114,7 @@ def ngrams(documents: Sequence[Document], order: int) -> NGrams:
     keys |= symbols.astype(np.uint64) << np.uint64(_BITS * back)
 
   # A boundary is part of contexts, and is never predicted itself.
-  unique, counts = np.unique(keys[newest != _BOUNDARY], return_counts=True)
-  # float64 is exact for counts up to 2^53.
-  return NGrams(unique, counts.astype(np.float64), order)
+  return keys[newest != _BOUNDARY]
 
 
 def shorten(table: NGrams, order: int) -> NGrams:

@@ -12,7 +12,8 @@ from attnjax.nn import Embedding, FeedForward
 from attnjax.nn.initializers import fan_in
 from attnjax.nn.norm import make_norm
 from attnjax.ops.attention import attend as default_attend
-from attnjax.typing import Array, DTypeLike, Float, Int, PyTree
+from attnjax.ops.value_checks import poison, refuse
+from attnjax.typing import Array, Bool, DTypeLike, Float, Int, PyTree
 
 __all__ = ["MemoryLM", "norms_by_layer"]
 
@@ -162,7 +163,8 @@ class MemoryLM(nnx.Module):
     As `__call__`, all tokens of a layer at once; of MAC, whole segments, and
     token after token what is not one. A cache is all that is known of a text so
     far: to train on rows that go on where the last ones ended, give the cache
-    that came with those, through `jax.lax.stop_gradient`.
+    that came with those, through `jax.lax.stop_gradient`, and `restart` it
+    where a row begins a document.
 
     Args:
       tokens: int ``*B T``, a prompt or one token.
@@ -200,6 +202,81 @@ class MemoryLM(nnx.Module):
       (self.blocks, cache),
     )
     return self.embed.logits(self.norm(x)), cache
+
+  def restart(
+    self, cache: PyTree, begins: Bool[Array, "B"], capacity: int
+  ) -> PyTree:
+    """A cache in which some rows are as before the first token.
+
+    The others go on. The rows of a batch may so end their documents at
+    different times, if each begins its documents with a call of its own.
+
+    Args:
+      cache: from `init_cache` of one batch axis B, or from `decode`.
+      begins: bool ``B``, the rows that begin anew.
+      capacity: as the cache was made with.
+
+    Returns:
+      The cache. Of the rows that begin, no array depends on what was read, and
+      the initial weights of a memory have their gradient.
+
+    Raises:
+      ValueError: if the sizes are not those of the cache, or what was read is
+        no whole number of chunks or, of MAC, of segments: the rows of a memory
+        count them together. Where that is traced, the rows that begin are NaN.
+
+    >>> import jax.numpy as jnp
+    >>> from attnjax.models import MemoryLMConfig
+    >>> from flax import nnx
+    >>> config = MemoryLMConfig(
+    ...   architecture="memory", rule="delta_net", width=8, depth=1, heads=2,
+    ...   hidden=16, chunk=2)
+    >>> model = MemoryLM(config, 11, rngs=nnx.Rngs(0))
+    >>> tokens = jnp.array([[3, 1], [4, 1]])
+    >>> first, cache = model.decode(tokens, model.init_cache((2,), 2))
+    >>> cache = model.restart(cache, jnp.array([True, False]), 2)
+    >>> again, _ = model.decode(tokens, cache)
+    >>> (again == first).all((1, 2)).tolist()
+    [True, False]
+    """
+    fresh = self.init_cache(begins.shape, capacity)
+    shapes = lambda tree: [*map(jnp.shape, jax.tree.leaves(tree))]
+    if shapes(fresh) != shapes(cache):
+      raise ValueError(
+        f"MemoryLM: restart of {begins.shape[0]} rows and a capacity of"
+        f" {capacity} must be of a cache of these sizes; give those that"
+        " init_cache was given"
+      )
+
+    wrong = self._within_chunk(cache)
+
+    def choose(new, old):
+      # What all rows share: how many tokens a memory read.
+      if new.ndim < 2:
+        return old
+      rows = begins.reshape(-1, *[1] * (new.ndim - 2))
+      if wrong is not None and jnp.issubdtype(new.dtype, jnp.floating):
+        new = poison(new, wrong)
+      return jnp.where(rows, new.astype(old.dtype), old)
+
+    return jax.tree.map(choose, fresh, cache)
+
+  def _within_chunk(self, cache: PyTree) -> Bool[Array, "L"] | None:
+    """Layers whose memory is within a chunk; raises where that is known."""
+    if cache.memory is None:
+      return None
+    mac = self.config.architecture == "mac"
+    period = self.config.segment if mac else self.config.chunk
+    period *= self.config.writes
+
+    return refuse(
+      lambda position: position % period != 0,
+      lambda position: ValueError(
+        f"MemoryLM: restart expects that whole chunks of {period} writes were"
+        f" read, got {position.tolist()} by layer; decode rows of such a length"
+      ),
+      cache.memory.memory.position,
+    )
 
   def read(
     self,

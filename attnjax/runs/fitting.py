@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
@@ -60,6 +61,7 @@ def fit(
   observe: Callable[[Any], training.Observation] | None = None,
   frozen: PyTree = None,
   join: Callable[[Any, Any], Any] | None = None,
+  carry: PyTree = None,
 ) -> Fitted:
   """Trains a model in a directory, or resumes the training there.
 
@@ -100,6 +102,10 @@ def fit(
       resume, and name them in `identity`.
     join: `(frozen, params) -> model`, such as `models.merge_lora`: loss,
       evaluation and observation get the model in place of the parameters.
+    carry: what the loss of the first step is given as a fourth argument; each
+      returns what the next one is given, see `carries` of `make_step`. It is
+      saved with the parameters. None: the loss has three arguments. What
+      `evaluate` and `observe` ask is not given it.
 
   Returns:
     The trained parameters and the records of every evaluation. On a mesh the
@@ -112,6 +118,8 @@ def fit(
       attention or a layout, and the model takes none; the batch does not suit
       the loss, or the mesh does not suit the devices, the model or the batch;
       nothing is written then.
+    NotImplementedError: a carry on a mesh, or with microbatches or
+      `train.watch`.
     FloatingPointError: a loss is not finite.
     SystemExit: with code 75, after a request to stop.
 
@@ -142,6 +150,8 @@ def fit(
   # Everything that can be wrong is checked before anything is written.
   mesh = train.mesh.make() if mesh is None else mesh
   whole = model
+  if carry is not None:
+    _check_carry(mesh, train, observe)
   if (frozen is None) != (join is None):
     raise ValueError(
       "frozen and join must be given together: the one is half of a model, and"
@@ -164,9 +174,10 @@ def fit(
     compute_dtype=train.compute_dtype,
     seed=train.seed,
     join=join,
+    carries=carry is not None,
   )
   rules = partition_rules(model) if rules is None else rules
-  ready = _prepare(model, transform, step, batches, mesh, rules, frozen)
+  ready = _prepare(model, transform, step, batches, mesh, rules, frozen, carry)
   # Traces the step: a batch that does not suit the loss raises here.
   jax.eval_shape(step, ready.state, ready.batches(0), frozen)
   # A run that is resumed was checked when it was new.
@@ -225,6 +236,20 @@ def make_model(
     # Rules from shapes alone: the model may be too large for one device.
     rules = partition_rules(jax.eval_shape(make))
   return training.initialise(make, mesh=mesh, rules=rules)
+
+
+def _check_carry(mesh: Mesh | None, train: TrainConfig, observe: Any) -> None:
+  """Refuses what a carry does not go with yet."""
+  if mesh is not None:
+    raise NotImplementedError(
+      f"fit: a carry is of one device, got a mesh of {mesh.size}: nothing says"
+      " which axis of its arrays are the rows; train on one device"
+    )
+  if train.watch and observe is None:
+    raise NotImplementedError(
+      "train.watch: calls a loss of three arguments, and this one is given a"
+      " carry; give fit observe=, or leave it out"
+    )
 
 
 def _watch(
@@ -345,10 +370,12 @@ def _prepare(
   mesh: Mesh | None,
   rules: Rules | None,
   frozen: PyTree,
+  carry: PyTree,
 ) -> _Ready:
   """State, compiled step and batches, on one device or on a mesh."""
   if mesh is None:
-    state = training.init_state(model, transform)
+    carry = () if carry is None else jax.tree.map(jnp.array, carry)
+    state = training.init_state(model, transform, carry)
     jitted = _bound(training.jit_step(step), frozen)
     # The loop puts each batch on the one device.
     return _Ready(state, jitted, batches, jax.device_put)

@@ -7,12 +7,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from attnjax.training.flat_state import leaf_specs, spec_difference
 from attnjax.typing import Array, DTypeLike, Float, Int, PyTree, Scalar
 
 __all__ = [
   "RESERVED",
   "LossFn",
   "at_least_float32",
+  "carried_loss_sums",
   "cross_entropy",
   "loss_sums",
 ]
@@ -107,10 +109,77 @@ def loss_sums(
   >>> float(total), float(weight), extra
   (6.0, 1.0, {})
   """
-  # Cast inside the differentiated function: gradients keep float32.
-  if compute_dtype is not None:
-    params = jax.tree.map(lambda x: _cast_float(x, compute_dtype), params)
-  total, weight, extra = _checked_sums(loss_fn(params, batch, key))
+  return _as_sums(loss_fn(_cast(params, compute_dtype), batch, key))
+
+
+def carried_loss_sums(
+  loss_fn: Callable[..., Any],
+  params: PyTree,
+  batch: PyTree,
+  key: Any,
+  carry: PyTree,
+  compute_dtype: DTypeLike | None = None,
+) -> tuple[Scalar, Scalar, Mapping[str, Scalar], PyTree]:
+  """As `loss_sums`, of a loss that is given a carry and returns the next one.
+
+  No gradient passes through the carry that is given.
+
+  Args:
+    loss_fn: `(params, batch, key, carry) -> (total, weight[, extra], carry)`.
+    params: as for `loss_sums`.
+    batch: as for `loss_sums`.
+    key: as for `loss_sums`.
+    carry: arrays that the loss of the step before returned.
+    compute_dtype: as for `loss_sums`; the carry is not cast.
+
+  Returns:
+    The three sums, and the next carry.
+
+  Raises:
+    ValueError: as `loss_sums`; or the carry that the loss returned has other
+      leaves, shapes or dtypes than the one that it was given.
+
+  >>> import jax.numpy as jnp
+  >>> def loss_fn(params, batch, key, carry):
+  ...   return params * carry, 1, carry + batch
+  >>> found = carried_loss_sums(
+  ...   loss_fn, jnp.float32(3), jnp.float32(2), None, jnp.float32(5))
+  >>> float(found[0]), float(found[3])
+  (15.0, 7.0)
+  """
+  carry = jax.lax.stop_gradient(carry)
+  returned = loss_fn(_cast(params, compute_dtype), batch, key, carry)
+  if not isinstance(returned, tuple | list) or len(returned) not in (3, 4):
+    raise ValueError(
+      "loss_fn: with a carry must return (total, weight, carry) or (total,"
+      f" weight, extra, carry), got {type(returned).__name__}"
+    )
+
+  *sums, after = returned
+  # A carry of another shape would compile each step anew, or never be resumed.
+  difference = spec_difference(
+    leaf_specs({"carry": carry}), leaf_specs({"carry": after})
+  )
+  if difference is not None:
+    said = difference.replace("the checkpoint", "the carry given")
+    said = said.replace("the state asked for", "the carry returned")
+    raise ValueError(
+      f"loss_fn: must return a carry like the one it was given: {said}"
+    )
+  return (*_as_sums(tuple(sums)), after)
+
+
+def _cast(params: PyTree, dtype: DTypeLike | None) -> PyTree:
+  """Casts float parameters; None casts nothing."""
+  # Inside the differentiated function: gradients keep float32.
+  if dtype is None:
+    return params
+  return jax.tree.map(lambda x: _cast_float(x, dtype), params)
+
+
+def _as_sums(returned: Any) -> tuple[Scalar, Scalar, Mapping[str, Scalar]]:
+  """What a loss function returned, as three sums of float32 or better."""
+  total, weight, extra = _checked_sums(returned)
 
   if taken := RESERVED & set(extra):
     raise ValueError(

@@ -1,4 +1,4 @@
-"""The training state: step count, parameters and optimizer state.
+"""The training state: step count, parameters, optimizer state, and a carry.
 
 Nothing else needs saving: random keys and the order of the data are functions
 of the step (see `step_key`), so that a restored run is equal bit for bit.
@@ -91,7 +91,7 @@ def _buffers(leaf: Any) -> list[Any]:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-  """Step count, parameters and optimizer state: a pytree.
+  """Step count, parameters, optimizer state and carry: a pytree.
 
   The fields are not annotated with array types because a pytree also holds
   shapes, shardings and tracers.
@@ -100,6 +100,8 @@ class TrainState:
     step: int32 scalar, the number of updates done so far.
     params: any pytree of float arrays, a `flax.nnx.Module` for instance.
     opt_state: what the Optax optimizer keeps about the parameters.
+    carry: arrays that the loss of one step passes to that of the next, such as
+      what a model has read so far; see `make_step`.
 
   >>> import jax.numpy as jnp
   >>> import optax
@@ -111,9 +113,12 @@ class TrainState:
   step: Any
   params: Any
   opt_state: Any
+  carry: Any = ()
 
 
-def init(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
+def init(
+  params: PyTree, optimizer: optax.GradientTransformation, carry: PyTree = ()
+) -> TrainState:
   """The training state at step 0.
 
   Runs under `jax.jit` and `jax.eval_shape`, for sharded or abstract states.
@@ -121,6 +126,7 @@ def init(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
   Args:
     params: any pytree of float arrays.
     optimizer: an Optax transformation, from `make_optimizer` or not.
+    carry: what the first step is given, of arrays that no parameter has.
 
   Returns:
     The state at step 0. It holds the given parameters themselves, which the
@@ -138,7 +144,7 @@ def init(params: PyTree, optimizer: optax.GradientTransformation) -> TrainState:
   # Optax mixes float and int scalars, which strict promotion refuses.
   with jax.numpy_dtype_promotion("standard"):
     opt_state = optimizer.init(params)
-  return TrainState(jnp.zeros((), jnp.int32), params, opt_state)
+  return TrainState(jnp.zeros((), jnp.int32), params, opt_state, carry)
 
 
 def init_on(

@@ -8,7 +8,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from attnjax.training.losses import LossFn, at_least_float32, loss_sums
+from attnjax.training.losses import (
+  LossFn,
+  at_least_float32,
+  carried_loss_sums,
+  loss_sums,
+)
 from attnjax.training.optimizer import leaf_name
 from attnjax.training.state import TrainState, check_trainable, step_key
 from attnjax.typing import Array, DTypeLike, PyTree, Scalar
@@ -32,6 +37,7 @@ class Step:
 
   Raises:
     ValueError: `microbatches` is below 1.
+    NotImplementedError: the loss carries, and there are microbatches.
   """
 
   loss_fn: LossFn
@@ -40,8 +46,15 @@ class Step:
   compute_dtype: DTypeLike | None = None
   seed: int = 0
   join: Callable[[Any, Any], Any] | None = None
+  carries: bool = False
 
   def __post_init__(self):
+    if self.carries and self.microbatches > 1:
+      raise NotImplementedError(
+        f"microbatches: got {self.microbatches}, and a loss that carries is"
+        " given its whole batch, for nothing says which part of the carry is"
+        " that of a row; give it microbatches=1 and fewer rows"
+      )
     if self.microbatches < 1:
       raise ValueError(
         f"microbatches: expected 1 or more, got {self.microbatches}"
@@ -54,7 +67,7 @@ class Step:
     # While tracing: a compiled step does not run it again.
     check_trainable(state.params)
     with jax.named_scope("gradient"):
-      gradients, total, weight, extra = self._sums(state, batch, frozen)
+      gradients, total, weight, extra, carry = self._sums(state, batch, frozen)
       # Where nothing counted every sum is 0, and so is 0 / 1.
       divisor = jnp.where(weight == 0, jnp.ones_like(weight), weight)
       gradients = jax.tree.map(
@@ -77,15 +90,17 @@ class Step:
     # Of the new state, in which Optax stores the rate of this update.
     metrics |= learning_rate(opt_state)
     metrics |= {name: sum_ / divisor for name, sum_ in extra.items()}
-    return TrainState(state.step + 1, params, opt_state), metrics
+    carry = carry if self.carries else state.carry
+    return TrainState(state.step + 1, params, opt_state, carry), metrics
 
   def _sums(
     self, state: TrainState, batch: PyTree, frozen: PyTree
   ) -> tuple[Any, ...]:
-    """Gradients, loss, weight and extra metrics summed over the batch."""
+    """Gradients, loss, weight, extra metrics, all summed; and the carry."""
     key = self._key(state)
     if self.microbatches == 1:
-      return self._microbatch_sums(state.params, batch, key, frozen)
+      carry = state.carry if self.carries else ()
+      return self._microbatch_sums(state.params, batch, key, frozen, carry)
     # One key a microbatch, or all of them would have the same dropout.
     keys = jax.random.split(key, self.microbatches)
     parts = split_batch(batch, self.microbatches)
@@ -107,16 +122,23 @@ class Step:
     return step_key(self.seed, state.step)
 
   def _microbatch_sums(
-    self, params: PyTree, batch: PyTree, key: Any, frozen: PyTree
+    self,
+    params: PyTree,
+    batch: PyTree,
+    key: Any,
+    frozen: PyTree,
+    carry: PyTree = (),
   ) -> tuple[Any, ...]:
     """The sums of `_sums` over one microbatch, float32 or better."""
 
     def loss(params: PyTree) -> tuple[Any, Any]:
       if self.join is not None:
         params = self.join(frozen, params)
-      total, *rest = loss_sums(
-        self.loss_fn, params, batch, key, self.compute_dtype
-      )
+      asked = (self.loss_fn, params, batch, key)
+      if self.carries:
+        total, *rest = carried_loss_sums(*asked, carry, self.compute_dtype)
+      else:
+        total, *rest = (*loss_sums(*asked, self.compute_dtype), ())
       return total, rest
 
     # Differentiated outside the cast: gradients have the parameters' dtype.
@@ -132,6 +154,7 @@ def make_step(
   compute_dtype: DTypeLike | None = None,
   seed: int = 0,
   join: Callable[[Any, Any], Any] | None = None,
+  carries: bool = False,
 ) -> Step:
   """A pure training step; `jit_step` compiles it with donation.
 
@@ -155,6 +178,11 @@ def make_step(
     join: `(frozen, params) -> model`, where the step has a third argument,
       arrays that are read and not trained: the loss gets the model. None: the
       loss gets the parameters.
+    carries: whether the loss is `(params, batch, key, carry) -> (total,
+      weight[, extra], carry)`: what it returns last, such as the caches of a
+      model whose rows go on in the next batch, is the `carry` of the new state
+      and what the loss of the next step is given. No gradient passes from one
+      step to the one before.
 
   Returns:
     `(state, batch[, frozen]) -> (state, metrics)`. The metrics are scalars:
@@ -165,7 +193,8 @@ def make_step(
 
   Raises:
     ValueError: `microbatches` is below 1, or, at the call, does not divide
-      the batch.
+      the batch; or a loss that carries returns a carry of another shape.
+    NotImplementedError: `carries` with more than one microbatch.
 
   >>> import jax.numpy as jnp
   >>> import optax
@@ -179,7 +208,9 @@ def make_step(
   >>> float(state.params), float(metrics["gradient_norm"])
   (2.5, 5.0)
   """
-  return Step(loss_fn, optimizer, microbatches, compute_dtype, seed, join)
+  return Step(
+    loss_fn, optimizer, microbatches, compute_dtype, seed, join, carries
+  )
 
 
 def jit_step(
@@ -290,6 +321,7 @@ def pmap_step(
 
   Raises:
     ValueError: at the call, the devices do not divide the rows.
+    NotImplementedError: the loss of the step carries.
 
   >>> import jax.numpy as jnp
   >>> import optax
@@ -303,6 +335,11 @@ def pmap_step(
   >>> float(state.params[0]), float(metrics["gradient_norm"])
   (3.5, 7.0)
   """
+  if step.carries:
+    raise NotImplementedError(
+      "pmap_step: its devices sum what a step returns, and a carry is no sum;"
+      " use jit_step"
+    )
   count = len(jax.local_devices() if devices is None else devices)
   values = {x.name: getattr(step, x.name) for x in dataclasses.fields(step)}
   on_rows = jax.pmap(
